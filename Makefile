@@ -1,0 +1,49 @@
+# Everything runs in .venv, which this file makes by itself: with uv where there is one, else with venv and pip.
+PYTHON ?= python3
+EXTRAS ?= cpu,dev
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+UV := $(shell command -v uv 2>/dev/null)
+# uv does not read pip's own setting for a folder of wheels at hand.
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+# What the lab's main job trains on, and for how long the closing run trains (seconds).
+PRESET ?= cpu-nano
+TOP ?= 8
+TRAIN_SECONDS ?= 20
+
+.PHONY: help setup lab test lint clean
+
+help:
+	@echo "make setup   install into $(VENV)"
+	@echo "make lab     the main job: profile, verify, bench, A/B, promote, train again, report"
+	@echo "make test    the tests"
+	@echo "make lint    ruff"
+	@echo "make clean   remove $(VENV), data, workspaces and local results (kernels and shipped evidence stay)"
+
+setup: $(READY)
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; set PYTHON=..."; exit 2; }
+ifneq ($(UV),)
+	test -d $(VENV) || uv venv --python $(PYTHON) $(VENV)
+	uv pip install --python $(BIN)/python -e '.[$(EXTRAS)]'
+else
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -e '.[$(EXTRAS)]'
+endif
+	@touch $(READY)
+
+lab: $(READY)
+	@$(BIN)/python kernel-lab.py run --preset $(PRESET) --top-k $(TOP) --train-seconds $(TRAIN_SECONDS)
+
+test: $(READY)
+	@$(BIN)/python -m pytest
+
+lint: $(READY)
+	@$(BIN)/ruff check .
+
+clean:
+	rm -rf $(VENV) data runs workspaces kernels/promoted.local.toml
+	-find results/kernel_lab -mindepth 1 -maxdepth 1 ! -name shipped -exec rm -rf {} +
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,213 @@
+"""The catalogue: kernels/*/target.toml read into `Target` and `Kernel`."""
+
+from __future__ import annotations
+
+import importlib.util
+import tomllib
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from autoresearch_data.hashing import file_sha256, json_sha256, kernel_hash
+from autoresearch_lab.errors import LabError
+from autoresearch_lab.paths import Root
+
+Role = Literal["baseline", "library", "candidate"]
+
+
+class Argument(BaseModel):
+    """One parameter of a target's signature."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    kind: Literal["array", "scalar"]
+    grad: bool = False
+    inplace: bool = False
+    doc: str = ""
+
+
+class Output(BaseModel):
+    """One result of a target. `dtype` is a dtype's name or `like:<argument>`."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    dtype: str
+    shape: str = ""
+    doc: str = ""
+
+
+class Tolerance(BaseModel):
+    """How wrong a kernel may be: error <= max(factor x the baseline's own error, floor of the dtype)."""
+
+    model_config = ConfigDict(extra="forbid")
+    factor: float = Field(gt=0)
+    reason: str = ""
+    floor: dict[str, float]
+    floor_reason: dict[str, str] | str = ""
+
+
+class KernelEntry(BaseModel):
+    """A kernel as target.toml lists it."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    framework: Literal["torch", "mlx"]
+    devices: list[str]
+    role: Role
+    language: str
+    file: str
+    summary: str = ""
+
+
+class Contract(BaseModel):
+    """The whole of a target.toml."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: str
+    summary: str
+    signature: str
+    phase: Literal["forward", "optimizer"]
+    replaces: list[str] = []
+    args: list[Argument]
+    outputs: list[Output]
+    tolerance: Tolerance
+    kernels: list[KernelEntry]
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel file of the catalogue (or of a workspace) with its content hash."""
+
+    target: str
+    name: str
+    framework: str
+    devices: tuple[str, ...]
+    role: Role
+    language: str
+    path: Path
+    summary: str = ""
+
+    @cached_property
+    def sha256(self) -> str:
+        return kernel_hash(self.path)
+
+    def plain(self) -> dict[str, str]:
+        """As a selection carries it to an engine."""
+        return {"target": self.target, "name": self.name, "path": str(self.path), "sha256": self.sha256}
+
+    def runs_on(self, framework: str, device: str) -> bool:
+        return self.framework == framework and device in self.devices
+
+
+@dataclass(frozen=True)
+class Target:
+    """A target: its contract, its oracle and its kernels."""
+
+    contract: Contract
+    folder: Path
+    kernels: tuple[Kernel, ...] = field(default=())
+
+    @property
+    def name(self) -> str:
+        return self.contract.name
+
+    @property
+    def differentiable(self) -> bool:
+        return any(argument.grad for argument in self.contract.args)
+
+    @cached_property
+    def contract_sha256(self) -> str:
+        """Hash of everything that decides right or wrong: the contract less its list of kernels, and the oracle."""
+        contract = self.contract.model_dump(mode="json", exclude={"kernels"})
+        return json_sha256({"contract": contract, "oracle": file_sha256(self.folder / "oracle.py")})
+
+    @cached_property
+    def oracle(self) -> ModuleType:
+        """The oracle module (NumPy float64), loaded from its file."""
+        return load_oracle(self.folder / "oracle.py", self.name)
+
+    def kernel(self, name: str, framework: str) -> Kernel:
+        """The kernel of that name.
+
+        Raises:
+            LabError: there is none for this framework.
+        """
+        for kernel in self.kernels:
+            if kernel.name == name and kernel.framework == framework:
+                return kernel
+        known = ", ".join(kernel.name for kernel in self.kernels if kernel.framework == framework) or "none"
+        raise LabError(f"target {self.name} has no {framework} kernel '{name}'; known: {known}")
+
+    def with_role(self, role: Role, framework: str, device: str) -> list[Kernel]:
+        return [kernel for kernel in self.kernels if kernel.role == role and kernel.runs_on(framework, device)]
+
+    def baseline(self, framework: str, device: str) -> Kernel:
+        """The kernel that the trainer uses by default.
+
+        Raises:
+            LabError: the target is not implemented in this engine.
+        """
+        found = self.with_role("baseline", framework, device)
+        if not found:
+            raise LabError(f"target {self.name} has no {framework} baseline on {device}")
+        return found[0]
+
+
+def load_oracle(path: Path, target: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"oracle_{target}", path)
+    if spec is None or spec.loader is None:
+        raise LabError(f"target {target}: no oracle at {path}")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def load_catalog(root: Root) -> dict[str, Target]:
+    """All targets by name, in alphabetical order.
+
+    Raises:
+        LabError: a target.toml cannot be read, or names a file that is missing.
+    """
+    targets = {}
+    for path in sorted(root.kernels.glob("*/target.toml")):
+        target = _load_target(path)
+        targets[target.name] = target
+    if not targets:
+        raise LabError(f"no targets under {root.kernels}")
+    return targets
+
+
+def find_target(catalog: dict[str, Target], name: str) -> Target:
+    """The target of that name.
+
+    Raises:
+        LabError: there is none; the message lists those there are.
+    """
+    if name not in catalog:
+        raise LabError(f"unknown target '{name}'; known: {', '.join(catalog)}")
+    return catalog[name]
+
+
+def _load_target(path: Path) -> Target:
+    try:
+        contract = Contract.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise LabError(f"{path}: {error}") from None
+    except ValidationError as error:
+        first: Any = error.errors()[0]
+        raise LabError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    folder = path.parent
+    if contract.name != folder.name:
+        raise LabError(f"{path}: name is '{contract.name}' but the folder is '{folder.name}'")
+    for needed in ["oracle.py", *(entry.file for entry in contract.kernels)]:
+        if not (folder / needed).is_file():
+            raise LabError(f"{path}: {needed} is missing")
+    kernels = tuple(
+        Kernel(contract.name, e.name, e.framework, tuple(e.devices), e.role, e.language, folder / e.file, e.summary)
+        for e in contract.kernels
+    )
+    return Target(contract, folder, kernels)

@@ -1,0 +1,153 @@
+"""The command line's frame: global options, the list of verbs, and how a verb ends.
+
+Exit codes: 0 = done and positive, 1 = done and negative, or failed for a reason of its own, 2 = bad input.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from autoresearch_lab.engine import Engine, choose
+from autoresearch_lab.errors import LabError, LabFailure
+from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.machine import Context, context
+from autoresearch_lab.paths import CHECKOUT, Root
+
+# Verb -> module in this package that defines it; imported only when the verb is used, so that --help stays quick.
+VERBS = {
+    "doctor": "machine",
+    "list-targets": "machine",
+    "profile": "profile",
+    "init": "workspace",
+    "extract": "workspace",
+    "verify": "judge",
+    "bench": "judge",
+    "ab": "integration",
+    "integration-ab": "integration",
+    "promotion-check": "promotion",
+    "promote": "promotion",
+    "demote": "promotion",
+    "orchestrate": "orchestrate",
+    "evidence": "evidence",
+    "report": "evidence",
+    "ledger": "evidence",
+}
+
+
+@dataclass
+class Session:
+    """What every verb gets: the chosen root and engine, and where to print."""
+
+    root: Root
+    engine_name: str = "auto"
+    as_json: bool = False
+    # Progress and remarks go to stderr, so that stdout carries the result alone.
+    log: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
+    out: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=False))
+
+    @functools.cached_property
+    def engine(self) -> Engine:
+        return choose(self.engine_name)
+
+    @functools.cached_property
+    def ledger(self) -> Ledger:
+        return Ledger(self.root.ledger)
+
+    @functools.cached_property
+    def context(self) -> Context:
+        return context(self.engine, self.root)
+
+
+@dataclass
+class Outcome:
+    """How a verb ended: its data (for --json), whether that is a positive answer, and how to show it to a person."""
+
+    data: dict[str, Any]
+    render: Callable[[Console], None]
+    positive: bool = True
+
+
+class LazyGroup(click.Group):
+    """A click group whose verbs live in modules that are imported on first use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in VERBS:
+            return None
+        module = importlib.import_module(f"autoresearch_lab.cli.{VERBS[name]}")
+        return module.COMMANDS[name]
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--engine", default="auto", show_default=True, help="auto, cpu, cuda or mlx.")
+@click.option("--root", type=click.Path(path_type=Path), default=CHECKOUT, help="The lab's folder [default: checkout].")
+@click.pass_context
+def cli(ctx: click.Context, engine: str, root: Path) -> None:
+    """Profile a language-model trainer, prove faster kernels, and promote those that make training better."""
+    ctx.obj = Session(Root(root.expanduser().resolve()), engine)
+
+
+def verb(function: Callable[..., Outcome]) -> Callable[..., None]:
+    """Turn `function(session, **options) -> Outcome` into a click callback with --json and honest exit codes."""
+
+    @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+    @click.pass_obj
+    @functools.wraps(function)
+    def run(session: Session, as_json: bool, **options: Any) -> None:
+        session.as_json = as_json
+        outcome = function(session, **options)
+        if as_json:
+            print(json.dumps(outcome.data, indent=2, sort_keys=True, allow_nan=False))
+        else:
+            outcome.render(session.out)
+        sys.exit(0 if outcome.positive else 1)
+
+    return run
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Entry point of `kernel-lab`; returns the exit code."""
+    # A terminated run unwinds like an interrupted one: children are ended, nothing is left half-written.
+    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    try:
+        cli.main(args=arguments, prog_name="kernel-lab", standalone_mode=False)
+    except click.exceptions.Exit as ended:
+        return ended.exit_code
+    except click.ClickException as error:
+        return complain(error.format_message(), 2)
+    except click.Abort:
+        return complain("interrupted", 130)
+    except LabError as error:
+        return complain(str(error), 2)
+    except LabFailure as error:
+        return complain(str(error), 1)
+    except KeyboardInterrupt:
+        return complain("interrupted", 130)
+    except BrokenPipeError:
+        return 1
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else 1
+    return 0
+
+
+def complain(message: str, code: int) -> int:
+    """One line on stderr, and the exit code."""
+    print("error: " + " ".join(message.split()), file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""Engines: which there are, how one is chosen, and how a job is handed to one.
+
+The lab never imports an engine. Work that needs a framework is a *job*: a name, JSON arguments and a run folder,
+executed by `<package>.probe.JOBS[name]` in a process of its own (see `sandbox`).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autoresearch_lab.errors import LabError
+from autoresearch_lab.sandbox.parent import Limits, run_job
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One of the engines that the lab can drive.
+
+    name: what the user types. framework: the kernels' `framework`. device: the kernels' device kind.
+    package: the Python package with the engine's rooms. default_preset: what is trained where none is named.
+    """
+
+    name: str
+    framework: str
+    device: str
+    package: str
+    module: str
+    default_preset: str
+
+    def unavailable(self) -> str | None:
+        """Why this engine cannot run here, in one line; None where it can."""
+        for needed, extra in ((self.package, None), (self.module, self.name)):
+            if importlib.util.find_spec(needed) is None:
+                hint = f"; install it with: pip install -e '.[{extra}]'" if extra else ""
+                return f"the Python package '{needed}' is not installed{hint}"
+        if self.name == "cuda" and not has_nvidia_gpu():
+            return "no NVIDIA GPU answers (nvidia-smi finds none)"
+        return None
+
+    def run(
+        self,
+        job: str,
+        args: dict[str, Any],
+        *,
+        run_dir: Path,
+        limits: Limits | None = None,
+        on_progress: Callable[[dict[str, Any]], None] | None = None,
+    ) -> dict[str, Any]:
+        """Execute a job of this engine in a process of its own and return its result (see `sandbox.parent`)."""
+        args = {"device": self.device, **args}
+        return run_job(self.package, job, args, run_dir=run_dir, limits=limits or Limits(), on_progress=on_progress)
+
+
+ENGINES = {
+    "cpu": Engine("cpu", "torch", "cpu", "autoresearch_cuda", "torch", "cpu-nano"),
+    "cuda": Engine("cuda", "torch", "cuda", "autoresearch_cuda", "torch", "upstream"),
+    "mlx": Engine("mlx", "mlx", "mlx", "autoresearch_mlx", "mlx", "m5-balanced"),
+}
+
+
+def choose(name: str) -> Engine:
+    """The engine for `--engine NAME`; `auto` = mlx on Apple silicon, cuda where an NVIDIA GPU answers, else cpu.
+
+    Raises:
+        LabError: the name is unknown, or that engine cannot run on this machine.
+    """
+    if name == "auto":
+        return ENGINES[automatic()]
+    if name not in ENGINES:
+        raise LabError(f"unknown engine '{name}'; known: auto, {', '.join(ENGINES)}")
+    reason = ENGINES[name].unavailable()
+    if reason:
+        raise LabError(f"engine {name} cannot run here: {reason}")
+    return ENGINES[name]
+
+
+def automatic() -> str:
+    """Name of the best engine of this machine."""
+    if sys.platform == "darwin" and platform.machine() == "arm64" and ENGINES["mlx"].unavailable() is None:
+        return "mlx"
+    return "cuda" if has_nvidia_gpu() and ENGINES["cuda"].unavailable() is None else "cpu"
+
+
+def has_nvidia_gpu() -> bool:
+    """Whether the driver lists a GPU; asks the driver's own tool, so that no framework is needed."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return False
+    try:
+        answer = subprocess.run([tool, "-L"], capture_output=True, text=True, timeout=20)
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return answer.returncode == 0 and "GPU " in answer.stdout

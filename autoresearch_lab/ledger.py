@@ -1,0 +1,190 @@
+"""The evidence ledger: append-only JSON lines, locked, fsynced, hash-chained.
+
+A torn last line (the machine died while writing) is set aside and reported, never a reason to fail; a broken line
+anywhere else is corruption and is refused, because evidence behind it can no longer be trusted.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import jsonlines
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from autoresearch_data.hashing import json_sha256
+from autoresearch_lab.errors import LabError
+from autoresearch_lab.paths import CHECKOUT, writable_folder
+from autoresearch_lab.records import SCHEMA, Record
+
+LOCK_SECONDS = 60.0
+
+
+class LedgerCorrupt(LabError):
+    """A line in the middle of the ledger cannot be read."""
+
+
+class Ledger:
+    """Reads and appends the records of one ledger file. Every append takes the file's lock."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = Path(path)
+        self._cache: tuple[tuple[int, int], list[Record]] | None = None
+
+    def records(self) -> list[Record]:
+        """All whole records, oldest first.
+
+        Raises:
+            LedgerCorrupt: a line other than the last cannot be parsed.
+        """
+        if not self.path.exists():
+            return []
+        status = self.path.stat()
+        key = (status.st_mtime_ns, status.st_size)
+        if self._cache is None or self._cache[0] != key:
+            self._cache = (key, list(_parse(self.path, _whole_lines(self.path)[0])))
+        return list(self._cache[1])
+
+    def append(self, kind: str, **fields: Any) -> Record:
+        """Write one record and return it. `fields` are those of `Record` except schema, id, prev, time and commit.
+
+        Raises:
+            LabError: the folder cannot be written, or another process holds the lock too long.
+            LedgerCorrupt: the ledger is broken; nothing is appended to it then.
+        """
+        writable_folder(self.path.parent, "ledger")
+        try:
+            with FileLock(str(self.path) + ".lock", timeout=LOCK_SECONDS):
+                self._set_torn_line_aside()
+                records = self.records()
+                record = _seal(kind, records[-1].id if records else None, fields)
+                self._write_line(record)
+        except Timeout:
+            raise LabError(f"ledger: {self.path} has been locked by another process for {LOCK_SECONDS:.0f} s") from None
+        return record
+
+    def find(self, **criteria: Any) -> list[Record]:
+        """Records whose fields equal `criteria`; `kernel_sha256`, `device_key` and `software_key` look inside."""
+        return [record for record in self.records() if _matches(record, criteria)]
+
+    def latest(self, **criteria: Any) -> Record | None:
+        """The newest record that `find` gives, or None."""
+        found = self.find(**criteria)
+        return found[-1] if found else None
+
+    def get(self, record_id: str) -> Record | None:
+        """The record with that id (a unique prefix of at least 8 characters will do)."""
+        found = [record for record in self.records() if record.id.startswith(record_id)] if len(record_id) >= 8 else []
+        return found[0] if len(found) == 1 else None
+
+    def problems(self) -> list[str]:
+        """What is wrong with the chain, in words; empty where every record is what was written, in order."""
+        previous: str | None = None
+        found = []
+        for number, record in enumerate(self.records(), start=1):
+            plain = record.plain()
+            if plain.pop("id") != json_sha256(plain):
+                found.append(f"record {number} ({record.kind}) was changed after it was written")
+            if record.prev != previous:
+                found.append(f"record {number} ({record.kind}) does not follow the record before it")
+            previous = record.id
+        return found
+
+    def _set_torn_line_aside(self) -> None:
+        """Move an incomplete last line to `<ledger>.torn`, so that the next record starts on a line of its own."""
+        if not self.path.exists():
+            return
+        lines, torn = _whole_lines(self.path)
+        if torn is None:
+            return
+        with open(self.path.with_name(self.path.name + ".torn"), "ab") as aside:
+            aside.write(torn + b"\n")
+        keep = sum(len(line) + 1 for line in lines)
+        with open(self.path, "r+b") as file:
+            file.truncate(keep)
+            os.fsync(file.fileno())
+
+    def _write_line(self, record: Record) -> None:
+        buffer = io.StringIO()
+        with jsonlines.Writer(buffer, dumps=_dumps) as writer:
+            writer.write(record.plain())
+        with open(self.path, "ab") as file:
+            file.write(buffer.getvalue().encode("utf-8"))
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _dumps(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _seal(kind: str, prev: str | None, fields: dict[str, Any]) -> Record:
+    draft = Record(
+        schema=SCHEMA,
+        id="",
+        prev=prev,
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        kind=kind,
+        commit=commit_of(CHECKOUT),
+        **fields,
+    )
+    # Through JSON once, so that the hash is that of what a reader will see (tuples become lists, ints stay ints).
+    plain = json.loads(_dumps(draft.plain()))
+    del plain["id"]
+    return Record.model_validate({**plain, "id": json_sha256(plain)})
+
+
+def _whole_lines(path: Path) -> tuple[list[bytes], bytes | None]:
+    """(complete lines without their newline, the torn rest or None). A line is complete when it ends in a newline."""
+    *lines, rest = path.read_bytes().split(b"\n")
+    return lines, rest or None
+
+
+def _parse(path: Path, lines: Iterable[bytes]) -> Iterator[Record]:
+    for number, line in enumerate(lines, start=1):
+        try:
+            yield Record.model_validate(json.loads(line))
+        except (ValueError, ValidationError) as error:
+            reason = str(error).splitlines()[0]
+            raise LedgerCorrupt(
+                f"ledger: line {number} of {path} cannot be read ({reason}); nothing was changed. "
+                "Restore the line from a copy, or move the file away to start a new ledger"
+            ) from None
+
+
+def _matches(record: Record, criteria: dict[str, Any]) -> bool:
+    for name, wanted in criteria.items():
+        if name == "kernel_sha256":
+            actual: Any = record.kernel.sha256 if record.kernel else None
+        elif name == "device_key":
+            actual = (record.device or {}).get("key")
+        elif name == "software_key":
+            actual = (record.software or {}).get("key")
+        elif name == "workloads_sha256":
+            actual = (record.workloads or {}).get("sha256")
+        else:
+            actual = getattr(record, name)
+        if actual != wanted:
+            return False
+    return True
+
+
+def commit_of(folder: Path) -> str | None:
+    """Short commit of the checkout, with `+` where tracked files differ from it; None outside a git checkout."""
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=20, check=True
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None

@@ -1,0 +1,104 @@
+"""Who this machine is, with what software, and what it can do at most.
+
+Evidence is keyed by device and software: `Context` carries both with a short key each. Ceilings are measured, never
+looked up in a table; what was not measured is unknown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from autoresearch_data.hashing import file_sha256, json_sha256
+from autoresearch_lab.engine import Engine
+from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.paths import CHECKOUT, Root
+from autoresearch_lab.sandbox.parent import Limits
+
+# The code whose change makes old verdicts those of another lab.
+JUDGING_PACKAGES = ("sandbox", "verify", "bench", "ab")
+
+
+@dataclass(frozen=True)
+class Context:
+    """Engine, device and software of a piece of evidence. `device["key"]` and `software["key"]` identify them."""
+
+    engine: Engine
+    device: dict[str, Any]
+    software: dict[str, Any]
+
+    def fields(self) -> dict[str, Any]:
+        """As the fields of a ledger record."""
+        return {"engine": self.engine.name, "device": self.device, "software": self.software}
+
+    def keys(self) -> dict[str, str]:
+        """As criteria for `Ledger.find`: evidence of another engine, device or software does not count."""
+        return {
+            "engine": self.engine.name,
+            "device_key": self.device["key"],
+            "software_key": self.software["key"],
+        }
+
+
+@lru_cache(maxsize=8)
+def context(engine: Engine, root: Root) -> Context:
+    """Ask the engine (in a process of its own) who the device is and which versions it runs."""
+    answer = engine.run("describe", {}, run_dir=root.runs / "describe", limits=Limits(seconds=120))
+    device, software = dict(answer["device"]), dict(answer["software"])
+    software["lab"] = code_digest()
+    device["key"] = f"{device['kind']}-{json_sha256(device)[:12]}"
+    software["key"] = json_sha256(software)[:12]
+    return Context(engine, device, software)
+
+
+@lru_cache(maxsize=1)
+def code_digest() -> str:
+    """Hash of the code that judges: verdicts of an older verifier or benchmark are not this one's."""
+    lab = Path(__file__).parent
+    files = [path for name in JUDGING_PACKAGES for path in sorted((lab / name).rglob("*.py"))]
+    files += sorted((CHECKOUT / "autoresearch_cuda").glob("*.py"))
+    files += sorted((CHECKOUT / "autoresearch_cuda" / "probe").glob("*.py"))
+    return json_sha256([[path.relative_to(CHECKOUT).as_posix(), file_sha256(path)] for path in files])[:12]
+
+
+def ceilings(context: Context, root: Root, ledger: Ledger, *, fresh: bool = False) -> dict[str, Any]:
+    """What this machine can do at most, as measured by the engine's `ceilings` job; kept in the ledger as a note.
+
+    Returns:
+        {"copy_gb_s": [[bytes, GB/s], ...] for rising sizes of the working set, "matmul_gflop_s": {dtype: GFLOP/s},
+        "record": ledger id}.
+    """
+    if not fresh:
+        for record in reversed(ledger.find(kind="note", **context.keys())):
+            if (record.settings or {}).get("event") == "ceilings":
+                return {**(record.results or {}), "record": record.id}
+    measured = context.engine.run("ceilings", {}, run_dir=root.runs / "ceilings", limits=Limits(seconds=120))
+    record = ledger.append("note", **context.fields(), settings={"event": "ceilings"}, results=measured)
+    return {**measured, "record": record.id}
+
+
+def bandwidth(ceilings: dict[str, Any], working_set_bytes: int) -> float | None:
+    """Highest measured copy rate in bytes/s for a working set of at least that size; None = unknown.
+
+    A smaller set may stay in a cache, so the rate allowed is the best one seen at this size or a larger one.
+    """
+    rates = [rate for size, rate in ceilings.get("copy_gb_s", []) if size >= working_set_bytes]
+    if not rates and ceilings.get("copy_gb_s"):
+        rates = [ceilings["copy_gb_s"][-1][1]]
+    return max(rates) * 1e9 if rates else None
+
+
+def matmul_rate(ceilings: dict[str, Any], dtype: str) -> float | None:
+    """Measured matrix-product rate in FLOP/s for a dtype; None = unknown."""
+    rate = ceilings.get("matmul_gflop_s", {}).get(dtype)
+    return rate * 1e9 if rate else None
+
+
+def floor_seconds(ceilings: dict[str, Any], flops: int, moved_bytes: int, dtype: str) -> float | None:
+    """Least time for the work on this machine: max(FLOP / best rate, bytes / best bandwidth); None = unknown."""
+    speed, rate = bandwidth(ceilings, moved_bytes), matmul_rate(ceilings, dtype)
+    if speed is None or (flops and rate is None):
+        return None
+    return max(moved_bytes / speed, flops / rate if rate else 0.0)

@@ -1,0 +1,147 @@
+"""The state machine over candidates: a fold over the ledger.
+
+Nothing is remembered outside the ledger and the workspaces. Each candidate's next step follows from the evidence that
+counts for it, so a run that was killed continues where it was, and a second run repeats nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from autoresearch_lab.catalog import Kernel, Target
+from autoresearch_lab.evidence import Subject
+from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.records import Record
+
+STEPS = ("extract", "verify", "bench", "ab", "promote")
+
+
+@dataclass
+class Candidate:
+    """One kernel of one target on its way through the steps.
+
+    share: fraction of the training step spent in the target when it was profiled.
+    """
+
+    rank: int
+    target: Target
+    kernel: Kernel
+    workspace: Path
+    share: float
+    workloads_sha256: str
+    subject: Subject
+    records: dict[str, Record] = field(default_factory=dict)
+
+    @property
+    def label(self) -> str:
+        return f"{self.target.name}={self.kernel.name}"
+
+    @property
+    def speedup(self) -> float | None:
+        """Measured time ratio baseline / candidate of the bench that counts; None before it."""
+        bench = self.records.get("bench")
+        return float(bench.results["ratio"]) if bench and bench.results else None
+
+    @property
+    def predicted_gain(self) -> float:
+        """Expected relative gain in tokens per second: 1 / (1 - share + share / speed-up) - 1 (Amdahl's law)."""
+        if not self.speedup:
+            return 0.0
+        return 1.0 / (1.0 - self.share + self.share / self.speedup) - 1.0
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a candidate stands: the next step, or why there is none."""
+
+    step: str | None
+    reason: str
+
+
+def state_of(
+    candidate: Candidate, ledger: Ledger, promoted: dict[str, str], ab_settings: dict[str, Any], opened: bool
+) -> State:
+    """Read off the ledger where `candidate` stands, and note the records that say so in `candidate.records`.
+
+    promoted: {target: content hash} of the kernels in use here. ab_settings: what an A/B must have been run with
+    (preset, dataset fingerprint). opened: whether its workspace exists.
+    """
+    candidate.records = {
+        kind: record
+        for kind in ("verify", "bench")
+        if (record := candidate.subject.latest(ledger, kind)) is not None
+    }
+    decided = candidate.subject.latest(ledger, "ab", **ab_settings)
+    if decided is not None:
+        candidate.records["ab"] = decided
+    if not opened:
+        return State("extract", "no workspace yet")
+    for kind, wanted in (("verify", "PASS"), ("bench", "FASTER"), ("ab", "PROMOTE")):
+        record = candidate.records.get(kind)
+        if record is None:
+            return State(kind, f"no {kind} that counts here")
+        if record.verdict != wanted:
+            return State(None, f"{kind}: {record.verdict}" + _because(record))
+    if promoted.get(candidate.target.name) == candidate.kernel.sha256:
+        return State(None, "promoted")
+    return State("promote", "all evidence is there")
+
+
+def _because(record: Record) -> str:
+    reason = (record.results or {}).get("reason")
+    return f" ({reason})" if reason else ""
+
+
+@dataclass
+class Steps:
+    """What executes each step; the orchestrator decides only which one is due."""
+
+    extract: Callable[[Candidate], None]
+    verify: Callable[[Candidate], None]
+    bench: Callable[[Candidate], None]
+    ab: Callable[[Candidate], None]
+    promote: Callable[[Candidate], None]
+    state: Callable[[Candidate], State]
+
+
+def drive(candidates: list[Candidate], steps: Steps, on_step: Callable[[Candidate, str], None]) -> dict[str, State]:
+    """Bring every candidate to its end and return the final states by label.
+
+    First all are verified and benchmarked, in the profile's order. Then the winners go into the trainer, the one with
+    the largest predicted gain first, each against the trainer as promoted so far: gains need not add up, and a small
+    one shows better once the large ones are in. Of several winners for one target only the fastest goes on.
+    """
+    for candidate in candidates:
+        _advance(candidate, steps, on_step, until="ab")
+    finalists: dict[str, Candidate] = {}
+    for candidate in sorted(candidates, key=lambda c: c.predicted_gain, reverse=True):
+        if steps.state(candidate).step in ("ab", "promote"):
+            finalists.setdefault(candidate.target.name, candidate)
+    for candidate in finalists.values():
+        _advance(candidate, steps, on_step, until=None)
+    final = {}
+    for candidate in candidates:
+        state = steps.state(candidate)
+        if state.step is not None and finalists.get(candidate.target.name) is not candidate:
+            state = State(None, f"not the fastest kernel for {candidate.target.name}")
+        final[candidate.label] = state
+    return final
+
+
+def _advance(
+    candidate: Candidate, steps: Steps, on_step: Callable[[Candidate, str], None], until: str | None
+) -> None:
+    """Execute due steps until there is none, or the next one is at or behind `until`."""
+    done: set[str] = set()
+    while True:
+        state = steps.state(candidate)
+        if state.step is None or (until is not None and STEPS.index(state.step) >= STEPS.index(until)):
+            return
+        if state.step in done:
+            raise RuntimeError(f"{candidate.label}: step {state.step} left no evidence that counts")
+        done.add(state.step)
+        on_step(candidate, state.step)
+        getattr(steps, state.step)(candidate)

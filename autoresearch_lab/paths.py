@@ -1,0 +1,99 @@
+"""Where the lab keeps its things: every path is derived from one root folder."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from autoresearch_lab.errors import LabError
+
+CHECKOUT = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Root:
+    """The lab's folder. `path` holds kernels/, results/, workspaces/ and data/; by default it is the checkout."""
+
+    path: Path = CHECKOUT
+
+    @property
+    def kernels(self) -> Path:
+        return self.path / "kernels"
+
+    @property
+    def results(self) -> Path:
+        return self.path / "results" / "kernel_lab"
+
+    @property
+    def ledger(self) -> Path:
+        return self.results / "ledger.jsonl"
+
+    @property
+    def shipped(self) -> Path:
+        return self.results / "shipped"
+
+    @property
+    def workloads(self) -> Path:
+        return self.results / "workloads"
+
+    @property
+    def runs(self) -> Path:
+        return self.results / "runs"
+
+    @property
+    def workspaces(self) -> Path:
+        return self.path / "workspaces"
+
+    @property
+    def promoted_local(self) -> Path:
+        return self.kernels / "promoted.local.toml"
+
+    @property
+    def promoted_shared(self) -> Path:
+        return self.kernels / "promoted.toml"
+
+    def data(self, dataset: str) -> Path:
+        """Folder of a prepared dataset; AUTORESEARCH_DATA moves all of them to a shared place."""
+        base = os.environ.get("AUTORESEARCH_DATA")
+        return (Path(base).expanduser() if base else self.path / "data") / dataset
+
+    def relative(self, path: Path) -> str:
+        """`path` as it is written into records: relative to the root where it lies inside, else absolute."""
+        path = Path(path).resolve()
+        try:
+            return path.relative_to(self.path.resolve()).as_posix()
+        except ValueError:
+            return path.as_posix()
+
+
+def writable_folder(path: Path, what: str) -> Path:
+    """Create `path` if needed and prove that a file can be written there.
+
+    Raises:
+        LabError: it is a file, cannot be created, or cannot be written.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise LabError(f"{what}: cannot write to {path}: {error.strerror or error}") from None
+    return path
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write a text file so that readers see the old content or the new, never a part of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,50 @@
+"""The child side: reads a job file, confines itself, runs the job, answers through the pipe.
+
+Started by `parent` as `python -m autoresearch_lab.sandbox.child JOBFILE`; not meant to be run by hand.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from autoresearch_lab.sandbox.limits import apply_in_child
+from autoresearch_lab.sandbox.protocol import encode
+
+
+def main(job_file: str) -> int:
+    job = json.loads(Path(job_file).read_text(encoding="utf-8"))
+    nonce, pipe = job["nonce"], job["pipe"]
+
+    def send(event: str, **fields: Any) -> None:
+        data = memoryview(encode(nonce, event, **fields))
+        while data:
+            data = data[os.write(pipe, data) :]
+
+    try:
+        unenforced = apply_in_child(job["limits"], Path(job["run_dir"]))
+        jobs = importlib.import_module(f"{job['engine_package']}.probe").JOBS
+        send("ready", unenforced=unenforced)
+        value = jobs[job["job"]](job["args"], Path(job["run_dir"]), lambda fields: send("progress", **fields))
+        send("result", value=value)
+    except MemoryError as error:
+        send("error", type="memory", message=str(error) or "out of memory", traceback="")
+        return 1
+    except BaseException as error:  # whatever a candidate raises has to reach the parent as words
+        last = traceback.format_exc(limit=-6)
+        send("error", type=type(error).__name__, message=str(error)[:2000], traceback=last[-4000:])
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    code = main(sys.argv[1])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Skip interpreter shutdown: what a candidate registered for exit is not part of the job.
+    os._exit(code)

@@ -1,0 +1,84 @@
+"""What a child process may use, and which of it this system can enforce."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import signal
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from autoresearch_lab.sandbox.confine import confine
+
+GIB = 1 << 30
+PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of one job. `seconds` is wall time; `cpu_seconds`, `memory_bytes` (address space), `file_bytes` and
+    `processes` are set in the child by the system; None = not limited.
+
+    `confined` jobs run code that is not trusted: they may write only to their run folder, read only what computing
+    needs and the paths in `readable`, and have no network (see `confine`).
+    """
+
+    seconds: float = 600.0
+    cpu_seconds: int | None = None
+    memory_bytes: int | None = None
+    file_bytes: int | None = None
+    processes: int | None = None
+    confined: bool = False
+    readable: tuple[str, ...] = ()
+
+    def plain(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def apply_in_child(limits: dict[str, Any], run_dir: Path) -> list[str]:
+    """Set the system's limits on this process; returns the names of those that could not be set."""
+    wanted = [
+        ("cpu_seconds", resource.RLIMIT_CPU),
+        ("file_bytes", resource.RLIMIT_FSIZE),
+        # macOS accepts a limit on the address space and ignores it.
+        ("memory_bytes", resource.RLIMIT_AS if sys.platform == "linux" else None),
+    ]
+    failed = []
+    for name, what in wanted:
+        value = limits.get(name)
+        if value is None:
+            continue
+        try:
+            if what is None:
+                raise OSError("not enforced by this system")
+            _, hard = resource.getrlimit(what)
+            ceiling = value if hard == resource.RLIM_INFINITY else min(value, hard)
+            resource.setrlimit(what, (ceiling, ceiling))
+        except (OSError, ValueError):
+            failed.append(name)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # do not outlive a parent that was killed
+    failed += _limit_processes(limits.get("processes"))
+    if limits.get("confined"):
+        failed += confine(run_dir, limits.get("readable", ()))
+    return failed
+
+
+def _limit_processes(more: int | None) -> list[str]:
+    """Allow this user at most `more` processes and threads beyond those there are now; root is never bound by it."""
+    if more is None:
+        return []
+    if os.getuid() == 0 or sys.platform != "linux":
+        return ["processes"]
+    try:
+        present = int(Path("/proc/loadavg").read_text(encoding="ascii").split()[3].partition("/")[2])
+        _, hard = resource.getrlimit(resource.RLIMIT_NPROC)
+        wanted = present + more if hard == resource.RLIM_INFINITY else min(present + more, hard)
+        resource.setrlimit(resource.RLIMIT_NPROC, (wanted, wanted))
+    except (OSError, ValueError):
+        return ["processes"]
+    return []

@@ -1,0 +1,192 @@
+"""The parent side: starts a child, reads its messages, ends it on time, and turns every way of dying into words."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from autoresearch_lab.errors import LabFailure
+from autoresearch_lab.paths import CHECKOUT
+from autoresearch_lab.sandbox.confine import environment
+from autoresearch_lab.sandbox.limits import Limits
+from autoresearch_lab.sandbox.protocol import decode
+
+__all__ = ["JobFailed", "Limits", "run_job"]
+
+MAX_MESSAGE_BYTES = 64 << 20
+TAIL_BYTES = 4000
+
+
+class JobFailed(LabFailure):
+    """A job did not return a result.
+
+    kind: "crash" (a signal), "timeout", "memory", "exception" (Python raised), "protocol" (it ended without an answer
+    or sent something that is not one). exception: the name of the exception's class, for kind "exception".
+    """
+
+    def __init__(self, kind: str, message: str, *, exception: str | None = None, detail: str = "") -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.exception = exception
+        self.detail = detail
+
+
+def run_job(
+    package: str,
+    job: str,
+    args: dict[str, Any],
+    *,
+    run_dir: Path,
+    limits: Limits,
+    on_progress: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
+    """Run `<package>.probe.JOBS[job](args, run_dir, report)` in a fresh process group and return its result.
+
+    The child's stdout and stderr go to files in `run_dir` and are never read for results. When the time limit passes,
+    or the parent is interrupted, the whole process group is killed.
+
+    Raises:
+        JobFailed: the child crashed, hung, ran out of memory, raised, or broke the protocol.
+    """
+    run_dir = Path(run_dir).resolve()
+    run_dir.mkdir(parents=True, exist_ok=True)
+    nonce = secrets.token_hex(16)
+    reader, writer = os.pipe()
+    job_file = run_dir / "job.json"
+    job_file.write_text(
+        json.dumps(
+            {
+                "engine_package": package,
+                "job": job,
+                "args": args,
+                "run_dir": str(run_dir),
+                "nonce": nonce,
+                "pipe": writer,
+                "limits": limits.plain(),
+            }
+        ),
+        encoding="utf-8",
+    )
+    with open(run_dir / "stdout.log", "wb") as out, open(run_dir / "stderr.log", "wb") as err:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "autoresearch_lab.sandbox.child", str(job_file)],
+            cwd=run_dir,
+            env=environment(_environment(), run_dir) if limits.confined else _environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            pass_fds=[writer],
+            start_new_session=True,
+        )
+    os.close(writer)
+    try:
+        answer = _listen(reader, nonce, time.monotonic() + limits.seconds, on_progress, limits.confined)
+        if answer is None:
+            process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        answer = None
+    except TimeoutError:
+        raise JobFailed("timeout", f"{job}: no answer within {limits.seconds:.0f} s") from None
+    except ValueError as error:
+        raise JobFailed("protocol", f"{job}: {error}") from None
+    finally:
+        os.close(reader)
+        _end(process)
+    return _judge(job, answer, process.returncode, run_dir)
+
+
+def _environment() -> dict[str, str]:
+    """The child's environment: the parent's, with the lab importable and no Python start-up hooks of the user."""
+    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONSTARTUP", "PYTHONINSPECT")}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")]))
+    return environment
+
+
+def _listen(
+    reader: int,
+    nonce: str,
+    deadline: float,
+    on_progress: Callable[[dict[str, Any]], None] | None,
+    confined: bool = False,
+) -> dict[str, Any] | None:
+    """Read messages until a result or an error; None where the pipe closed without one.
+
+    Of a confined job the first progress message is {"unenforced": [what this system cannot enforce, ...]}.
+
+    Raises:
+        TimeoutError: the deadline passed.
+        ValueError: something other than a message of this job arrived.
+    """
+    buffer = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(reader, selectors.EVENT_READ)
+        while True:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise TimeoutError
+            if not selector.select(remaining):
+                continue
+            chunk = os.read(reader, 1 << 16)
+            if not chunk:
+                return None
+            buffer += chunk
+            if len(buffer) > MAX_MESSAGE_BYTES:
+                raise ValueError("the answer is larger than 64 MiB")
+            *lines, buffer = buffer.split(b"\n")
+            for line in lines:
+                message = decode(line, nonce)
+                if message["event"] in ("result", "error"):
+                    return message
+                told = message["event"] == "progress" or (message["event"] == "ready" and confined)
+                if told and on_progress is not None:
+                    on_progress({key: value for key, value in message.items() if key not in ("nonce", "event")})
+
+
+def _end(process: subprocess.Popen) -> None:
+    """Kill whatever is left of the child's process group and reap the child."""
+    try:
+        process.wait(timeout=0.5)
+    except subprocess.TimeoutExpired:
+        pass
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
+    process.wait()
+
+
+def _judge(job: str, answer: dict[str, Any] | None, code: int, run_dir: Path) -> dict[str, Any]:
+    if answer is not None and answer["event"] == "result":
+        return answer["value"]
+    tail = _tail(run_dir / "stderr.log")
+    if answer is not None:
+        name, message = str(answer["type"]), str(answer["message"])
+        if name in ("memory", "MemoryError") or "out of memory" in message.lower() or "can't allocate" in message:
+            raise JobFailed("memory", f"{job}: out of memory: {message}", detail=answer.get("traceback", ""))
+        first = message.splitlines()[0] if message else "no message"
+        raise JobFailed(
+            "exception", f"{job}: {name}: {first}", exception=name, detail=answer.get("traceback", "") or tail
+        )
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name
+        raise JobFailed("crash", f"{job}: ended by {name}", detail=tail)
+    raise JobFailed("protocol", f"{job}: ended with status {code} and no answer", detail=tail)
+
+
+def _tail(path: Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - TAIL_BYTES))
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""

@@ -1,0 +1,29 @@
+"""What parent and child say to each other: JSON lines through a pipe that is neither stdout nor a file.
+
+    child -> parent   {"event": "progress", ...}     any number
+                      {"event": "result", "value": {...}}   or   {"event": "error", "type": "...", "message": "..."}
+
+Every line carries the nonce of its job, so that output of another run can never be taken for this one's.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+
+def encode(nonce: str, event: str, **fields: Any) -> bytes:
+    """One message as a line. NaN and infinities are refused: a result that contains one must say so in words."""
+    return json.dumps({"nonce": nonce, "event": event, **fields}, allow_nan=False).encode() + b"\n"
+
+
+def decode(line: bytes, nonce: str) -> dict[str, Any]:
+    """One line as a message.
+
+    Raises:
+        ValueError: not a message of this job.
+    """
+    message = json.loads(line)
+    if not isinstance(message, dict) or message.get("nonce") != nonce or "event" not in message:
+        raise ValueError("not a message of this job")
+    return message

@@ -1,0 +1,124 @@
+"""The ledger keeps what was written, in order, through torn lines, tampering and concurrent writers."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from autoresearch_lab.errors import LabError
+from autoresearch_lab.ledger import Ledger, LedgerCorrupt
+
+DESIGN_KEYS = set(
+    "schema id prev time kind engine device software commit target kernel workloads seeds settings results "
+    "verdict artifacts".split()
+)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Ledger:
+    return Ledger(tmp_path / "results" / "ledger.jsonl")
+
+
+def test_record_has_the_keys_of_the_design_and_survives_a_round_trip(ledger: Ledger) -> None:
+    written = ledger.append("note", settings={"event": "x", "numbers": (1, 2.5)})
+    line = json.loads(ledger.path.read_text())
+    assert set(line) == DESIGN_KEYS
+    assert line["target"] is None
+    [read] = Ledger(ledger.path).records()
+    assert read == written
+    assert read.settings == {"event": "x", "numbers": [1, 2.5]}
+
+
+def test_records_are_chained(ledger: Ledger) -> None:
+    first, second = ledger.append("note"), ledger.append("note", target="rms_norm")
+    assert first.prev is None
+    assert second.prev == first.id
+    assert ledger.problems() == []
+
+
+def test_a_changed_record_is_noticed(ledger: Ledger) -> None:
+    ledger.append("verify", verdict="FAIL", target="rope")
+    ledger.append("note")
+    ledger.path.write_text(ledger.path.read_text().replace('"FAIL"', '"PASS"'))
+    assert ledger.problems() == ["record 1 (verify) was changed after it was written"]
+
+
+def test_a_record_taken_out_is_noticed(ledger: Ledger) -> None:
+    for _ in range(3):
+        ledger.append("note")
+    lines = ledger.path.read_text().splitlines(keepends=True)
+    ledger.path.write_text(lines[0] + lines[2])
+    assert ledger.problems() == ["record 2 (note) does not follow the record before it"]
+
+
+def test_a_torn_last_line_is_set_aside(ledger: Ledger) -> None:
+    first = ledger.append("note")
+    with open(ledger.path, "ab") as file:
+        file.write(b'{"schema": 1, "kind": "ver')
+    assert ledger.records() == [first]
+    second = ledger.append("note")
+    assert ledger.records() == [first, second]
+    assert ledger.problems() == []
+    assert ledger.path.with_name("ledger.jsonl.torn").read_bytes() == b'{"schema": 1, "kind": "ver\n'
+
+
+def test_a_corrupt_line_in_the_middle_is_refused_and_nothing_is_lost(ledger: Ledger) -> None:
+    ledger.append("note")
+    with open(ledger.path, "ab") as file:
+        file.write(b"not json\n")
+    before = ledger.path.read_bytes()
+    with pytest.raises(LedgerCorrupt, match="line 2"):
+        ledger.records()
+    with pytest.raises(LedgerCorrupt, match="line 2"):
+        ledger.append("note")
+    assert ledger.path.read_bytes() == before
+
+
+def test_verdict_must_fit_the_kind(ledger: Ledger) -> None:
+    with pytest.raises(ValidationError, match="needs a verdict"):
+        ledger.append("bench", verdict="PASS")
+    with pytest.raises(ValidationError, match="carries no verdict"):
+        ledger.append("profile", verdict="PASS")
+    assert ledger.records() == []
+
+
+def test_not_a_number_is_refused(ledger: Ledger) -> None:
+    with pytest.raises(ValueError, match="JSON compliant"):
+        ledger.append("note", results={"x": float("nan")})
+    assert ledger.records() == []
+
+
+def test_find_looks_inside_device_software_and_kernel(ledger: Ledger) -> None:
+    wanted = {"device": {"key": "d1"}, "software": {"key": "s1"}, "kernel": {"name": "k", "sha256": "a" * 64}}
+    hit = ledger.append("verify", verdict="PASS", **wanted)
+    ledger.append("verify", verdict="PASS", **{**wanted, "device": {"key": "d2"}})
+    found = ledger.find(kind="verify", device_key="d1", software_key="s1", kernel_sha256="a" * 64)
+    assert found == [hit]
+    assert ledger.latest(device_key="d3") is None
+    assert ledger.get(hit.id[:10]) == hit
+
+
+def test_unwritable_folder_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(LabError, match="cannot write"):
+        Ledger(tmp_path / "file" / "ledger.jsonl").append("note")
+
+
+def _append_many(path: Path) -> None:
+    for _ in range(5):
+        Ledger(path).append("note")
+
+
+def test_concurrent_writers_keep_one_chain(ledger: Ledger) -> None:
+    context = multiprocessing.get_context("spawn")
+    writers = [context.Process(target=_append_many, args=(ledger.path,)) for _ in range(3)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert len(ledger.records()) == 15
+    assert ledger.problems() == []

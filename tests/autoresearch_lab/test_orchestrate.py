@@ -1,0 +1,121 @@
+"""The state machine repeats nothing, continues where it was, and sends only the best winner of a target on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from autoresearch_lab.evidence import Subject
+from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.orchestrate import Candidate, State, Steps, drive, state_of
+
+AB = {"preset": "p"}
+
+
+class Lab:
+    """A lab whose steps write records with planned verdicts, and remember what was executed."""
+
+    def __init__(self, path: Path, verdicts: dict[str, dict[str, str]], ratios: dict[str, float]) -> None:
+        self.ledger = Ledger(path / "ledger.jsonl")
+        self.verdicts, self.ratios = verdicts, ratios
+        self.opened: set[str] = set()
+        self.promoted: dict[str, str] = {}
+        self.executed: list[str] = []
+
+    def candidate(self, target: str, kernel: str, rank: int = 1, share: float = 0.5) -> Candidate:
+        context = SimpleNamespace(
+            engine=SimpleNamespace(name="cpu"), device={"key": "d"}, software={"key": "s"}, fields=dict
+        )
+        named = SimpleNamespace(name=target, contract_sha256="c" * 64)
+        file = SimpleNamespace(name=kernel, sha256=(kernel[0] * 64), target=target)
+        subject = Subject(named, file, "w" * 64, context)
+        return Candidate(rank, named, file, Path(kernel), share, "w" * 64, subject)
+
+    def write(self, candidate: Candidate, kind: str, **settings: Any) -> None:
+        verdict = self.verdicts[candidate.kernel.name][kind]
+        self.ledger.append(
+            kind,
+            engine="cpu",
+            device={"key": "d"},
+            software={"key": "s"},
+            target=candidate.target.name,
+            kernel={"name": candidate.kernel.name, "sha256": candidate.kernel.sha256},
+            workloads={"sha256": "w" * 64},
+            settings={"contract_sha256": "c" * 64, **settings},
+            results={"ratio": self.ratios[candidate.kernel.name]},
+            verdict=verdict,
+        )
+
+    def steps(self) -> Steps:
+        return Steps(
+            extract=lambda c: self.opened.add(c.label),
+            verify=lambda c: self.write(c, "verify"),
+            bench=lambda c: self.write(c, "bench"),
+            ab=lambda c: self.write(c, "ab", **AB),
+            promote=lambda c: self.promoted.update({c.target.name: c.kernel.sha256}),
+            state=lambda c: state_of(c, self.ledger, self.promoted, AB, c.label in self.opened),
+        )
+
+    def drive(self, candidates: list[Candidate]) -> dict[str, State]:
+        return drive(candidates, self.steps(), lambda c, step: self.executed.append(f"{c.label} {step}"))
+
+
+GOOD = {"verify": "PASS", "bench": "FASTER", "ab": "PROMOTE"}
+
+
+def test_a_winner_goes_all_the_way_and_a_second_run_does_nothing(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, {"e": GOOD}, {"e": 2.0})
+    final = lab.drive([lab.candidate("norm", "e")])
+    assert final["norm=e"] == State(None, "promoted")
+    assert [step.split()[1] for step in lab.executed] == ["extract", "verify", "bench", "ab", "promote"]
+    lab.executed.clear()
+    assert lab.drive([lab.candidate("norm", "e")]) == final
+    assert lab.executed == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "verdict", "last"),
+    [("verify", "FAIL", "verify"), ("bench", "SAME", "bench"), ("ab", "REJECT", "ab"), ("ab", "UNDECIDED", "ab")],
+)
+def test_a_negative_verdict_ends_the_way_and_is_not_asked_again(
+    tmp_path: Path, kind: str, verdict: str, last: str
+) -> None:
+    lab = Lab(tmp_path, {"e": {**GOOD, kind: verdict}}, {"e": 2.0})
+    for _ in range(2):
+        assert lab.drive([lab.candidate("norm", "e")])["norm=e"] == State(None, f"{kind}: {verdict}")
+    assert lab.executed[-1] == f"norm=e {last}"
+    assert lab.promoted == {}
+
+
+def test_killed_between_two_steps_it_continues_with_the_next(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, {"e": GOOD}, {"e": 2.0})
+    lab.opened.add("norm=e")
+    lab.write(lab.candidate("norm", "e"), "verify")
+    lab.drive([lab.candidate("norm", "e")])
+    assert lab.executed[0] == "norm=e bench"
+
+
+def test_winners_enter_the_trainer_by_predicted_gain(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, {"a": GOOD, "b": GOOD}, {"a": 10.0, "b": 1.5})
+    lab.drive([lab.candidate("small", "a", 1, share=0.02), lab.candidate("large", "b", 2, share=0.6)])
+    assert [step for step in lab.executed if step.endswith(" ab")] == ["large=b ab", "small=a ab"]
+
+
+def test_only_the_fastest_kernel_of_a_target_goes_on(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, {"a": GOOD, "b": GOOD}, {"a": 1.5, "b": 3.0})
+    final = lab.drive([lab.candidate("norm", "a"), lab.candidate("norm", "b")])
+    assert final["norm=b"].reason == "promoted"
+    assert final["norm=a"].reason == "not the fastest kernel for norm"
+    assert lab.promoted == {"norm": "b" * 64}
+
+
+def test_predicted_gain_is_amdahls(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, {"e": GOOD}, {"e": 2.0})
+    candidate = lab.candidate("norm", "e", share=0.5)
+    assert candidate.predicted_gain == 0.0
+    lab.write(candidate, "bench")
+    candidate.records["bench"] = lab.ledger.records()[-1]
+    assert candidate.predicted_gain == pytest.approx(1 / 0.75 - 1)
