@@ -1,0 +1,125 @@
+"""Builds a dataset from a corpus: shards -> tokenizer -> tokens -> manifest, complete or not at all."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from autoresearch_data.corpora import Corpus
+from autoresearch_data.dataset import (
+    CORPUS_FOLDER,
+    MANIFEST_FILE,
+    SPLITS,
+    TOKENIZER_FOLDER,
+    TOKENS_FOLDER,
+    Dataset,
+    Manifest,
+    check_files,
+    open_dataset,
+)
+from autoresearch_data.errors import CorruptDataset, DataError, NoDataset
+from autoresearch_data.folders import make_folder, replacing_file, replacing_folder
+from autoresearch_data.hashing import file_sha256
+from autoresearch_data.progress import Reporter
+from autoresearch_data.shards import Shards, count_rows, read_texts
+from autoresearch_data.tokenizer import SPECIAL_TOKENS, SPLIT_PATTERN, VOCAB_SIZE, Tokenizer
+from autoresearch_data.tokens import write_tokens
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Outcome of `prepare`. seconds: wall time.  reused: everything was there already and valid."""
+
+    dataset: Dataset
+    seconds: float
+    reused: bool
+
+
+def prepare(corpus: Corpus, folder: Path, reporter: Reporter | None = None, *, force: bool = False) -> Prepared:
+    """Make `folder` a valid dataset of `corpus`. Does nothing if it is one already, unless `force`.
+
+    The dataset is built in a folder beside it and renamed into place, so an interrupted run changes nothing.
+    Raises DataError for a folder that cannot be written, that another run works on, that holds something else than a
+    dataset, or whose dataset was made from another corpus; and what the corpus raises.
+    """
+    started = time.monotonic()
+    reporter = reporter or Reporter()
+    make_folder(folder.parent)
+    _refuse_foreign(folder)
+    try:
+        with FileLock(folder.parent / f".{folder.name}.lock", timeout=0):
+            recipe = {
+                "corpus": corpus.recipe(reporter),
+                "vocab_size": VOCAB_SIZE,
+                "pattern": SPLIT_PATTERN,
+                "special_tokens": list(SPECIAL_TOKENS),
+            }
+            reused = not force and _is_valid(corpus, folder, recipe, reporter)
+            if not reused:
+                with replacing_folder(folder) as new:
+                    _build(corpus, new, folder.name, recipe, reporter)
+    except Timeout as error:
+        raise DataError(f"another run is preparing {folder}") from error
+    return Prepared(open_dataset(folder), time.monotonic() - started, reused)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    """Never replace a folder that is not a dataset: it may be somebody's work."""
+    if folder.exists() and not (folder / MANIFEST_FILE).is_file() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(f"{folder} exists and is no dataset; choose another --dataset or remove it")
+
+
+def _is_valid(corpus: Corpus, folder: Path, recipe: dict[str, Any], reporter: Reporter) -> bool:
+    try:
+        manifest = Manifest.read(folder)
+        if manifest.corpus != corpus.name:
+            raise DataError(
+                f"{folder} holds corpus {manifest.corpus!r}; "
+                f"choose another --dataset for {corpus.name!r}, or use --force"
+            )
+        if manifest.recipe != recipe:
+            reporter.note(f"{folder.name}: corpus or settings have changed since it was prepared; preparing it again")
+            return False
+        check_files(folder, manifest)
+    except NoDataset:
+        return False
+    except CorruptDataset as error:
+        reporter.note(f"{error}: preparing it again")
+        return False
+    return True
+
+
+def _build(corpus: Corpus, folder: Path, name: str, recipe: dict[str, Any], reporter: Reporter) -> None:
+    shards = corpus.materialise(folder / CORPUS_FOLDER, reporter)
+    tokenizer = _train_tokenizer(shards, reporter)
+    (folder / TOKENIZER_FOLDER).mkdir()
+    tokenizer.save(folder / TOKENIZER_FOLDER)
+    (folder / TOKENS_FOLDER).mkdir()
+    summaries = {}
+    for split, paths in zip(SPLITS, (shards.train, shards.validation), strict=True):
+        with reporter.stage(f"tokenising {split}", count_rows(paths, shards.column)) as stage:
+            texts = read_texts(paths, shards.column)
+            summaries[split] = write_tokens(folder / TOKENS_FOLDER, split, texts, tokenizer, stage.advance)
+        if not summaries[split].documents:
+            raise DataError(f"corpus {corpus.name} has no documents in its {split} split")
+    files = {}
+    for path in sorted(path for part in (TOKENIZER_FOLDER, TOKENS_FOLDER) for path in (folder / part).iterdir()):
+        relative = path.relative_to(folder).as_posix()
+        files[relative] = {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
+    manifest = Manifest(name, corpus.name, recipe, summaries, tokenizer.vocab_size, tokenizer.sha256, files)
+    with replacing_file(folder / MANIFEST_FILE) as temporary:
+        temporary.write_text(json.dumps(manifest.to_json(), indent=2) + "\n", encoding="utf-8")
+
+
+def _train_tokenizer(shards: Shards, reporter: Reporter) -> Tokenizer:
+    """The tokenizer sees training documents only: merges learnt from held-out text would flatter the validation."""
+    with reporter.stage("training the tokenizer", count_rows(shards.train, shards.column)) as stage:
+        tokenizer = Tokenizer.train(read_texts(shards.train, shards.column, stage.advance))
+    if tokenizer.vocab_size < VOCAB_SIZE:
+        reporter.note(f"small corpus: the vocabulary has {tokenizer.vocab_size:,} tokens instead of {VOCAB_SIZE:,}")
+    return tokenizer

@@ -1,0 +1,88 @@
+"""Where datasets lie, and how files get there: complete or not at all."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from autoresearch_data.errors import DataError
+
+DATA_VARIABLE = "AUTORESEARCH_DATA"
+DEFAULT_DATASET = "stdlib"
+PARTIAL_MARK = ".partial-"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,79}")
+
+
+def data_dir(explicit: Path | str | None = None) -> Path:
+    """The folder that holds the datasets: `explicit`, else $AUTORESEARCH_DATA, else `data` beside the packages.
+
+    An installed package has no project folder around it; there it is `data` in the current folder.
+    """
+    if explicit is not None:
+        return Path(explicit).expanduser()
+    if configured := os.environ.get(DATA_VARIABLE):
+        return Path(configured).expanduser()
+    project = Path(__file__).resolve().parent.parent
+    return (project if (project / "pyproject.toml").is_file() else Path.cwd()) / "data"
+
+
+def dataset_folder(name: str = DEFAULT_DATASET, explicit: Path | str | None = None) -> Path:
+    """Folder of dataset `name`. Raises DataError for a name that is no plain folder name."""
+    if not _NAME.fullmatch(name):
+        raise DataError(f"bad dataset name {name!r}: use letters, digits, '.', '_' and '-'")
+    return data_dir(explicit) / name
+
+
+def make_folder(folder: Path) -> None:
+    """Create `folder` with its parents. Raises DataError where that is impossible or nothing can be written in it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".write-test-{os.getpid()}-{secrets.token_hex(4)}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise DataError(f"cannot write in {folder}: {error.strerror or error}") from error
+
+
+@contextmanager
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `folder` that takes its place when the block ends well, and vanishes otherwise.
+
+    Remains of runs that were killed are removed on entry; the caller holds a lock against runs that are alive.
+    """
+    parent = folder.parent
+    for leftover in parent.glob(f".{folder.name}{PARTIAL_MARK}*"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    new = parent / f".{folder.name}{PARTIAL_MARK}{os.getpid()}"
+    old = parent / f".{folder.name}{PARTIAL_MARK}{os.getpid()}-old"
+    new.mkdir(parents=True)
+    try:
+        yield new
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
+    finally:
+        # Killed or failed between the two renames: the old dataset comes back.
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        shutil.rmtree(new, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+@contextmanager
+def replacing_file(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` that is flushed to disk and renamed to `path` when the block ends well."""
+    temporary = path.with_name(f".{path.name}{PARTIAL_MARK}{os.getpid()}-{secrets.token_hex(4)}")
+    try:
+        yield temporary
+        with open(temporary, "rb+") as stream:
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()

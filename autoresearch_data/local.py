@@ -1,0 +1,159 @@
+"""Corpora that are already on this machine: the standard library's sources, and any local folder or file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from autoresearch_data.documents import DOCUMENT_CHARACTERS, split_text
+from autoresearch_data.errors import DataError
+from autoresearch_data.hashing import file_sha256
+from autoresearch_data.progress import Reporter
+from autoresearch_data.shards import TEXT_COLUMN, VALIDATION_PERMILLE, Shards, Unit, read_texts, write_shuffled
+
+TEXT_SUFFIXES = (".txt", ".md", ".py")
+RECORD_SUFFIXES = (".jsonl", ".parquet")
+# With fewer files than this, single files would decide the split; then every document is a unit of its own.
+_FILES_TO_SPLIT_BY = 20
+_SHARD_BYTES = 64_000_000
+_INSTALLATION_FOLDERS = ("site-packages", "dist-packages", "__pycache__")
+_INSTALLATION_FILES = ("_sysconfigdata", "sitecustomize.py", "usercustomize.py")
+
+
+@dataclass
+class LocalCorpus:
+    """Files that become documents. Text files are cut (documents.py); a JSON line or a parquet row is a document.
+
+    name: what the user called it.  files: in any order; their content alone decides the result.
+    """
+
+    name: str
+    files: list[Path]
+    skipped: list[Path] = field(default_factory=list, init=False)
+
+    def recipe(self, reporter: Reporter) -> dict[str, Any]:
+        """Everything that decides the documents, as JSON: no paths, only content."""
+        with reporter.stage(f"checking {self.name}", self._size(), "bytes") as stage:
+            hashes = []
+            for path in self.files:
+                hashes.append(path.suffix.lower() + ":" + _readable(file_sha256, path))
+                stage.advance(path.stat().st_size)
+        digest = hashlib.sha256("\n".join(sorted(hashes)).encode("ascii")).hexdigest()
+        return {
+            "kind": "local",
+            "files": len(self.files),
+            "sha256": digest,
+            "document_characters": DOCUMENT_CHARACTERS,
+            "validation_permille": VALIDATION_PERMILLE,
+        }
+
+    def materialise(self, folder: Path, reporter: Reporter) -> Shards:
+        """Write the shards into `folder`. Raises DataError for a file that is not what its name says."""
+        folder.mkdir(parents=True, exist_ok=True)
+        with reporter.stage(f"reading {self.name}", self._size(), "bytes") as stage:
+            units = self._units(stage.advance)
+            shards = write_shuffled(units, folder, max(1, math.ceil(self._size() / _SHARD_BYTES)))
+        if self.skipped:
+            reporter.note(f"skipped {len(self.skipped)} files that are not UTF-8, such as {self.skipped[0].name}")
+        return shards
+
+    def _size(self) -> int:
+        return sum(path.stat().st_size for path in self.files)
+
+    def _units(self, advance: Any) -> Iterator[Unit]:
+        self.skipped = []
+        by_file = sum(path.suffix.lower() in TEXT_SUFFIXES for path in self.files) >= _FILES_TO_SPLIT_BY
+        for path in self.files:
+            suffix = path.suffix.lower()
+            if suffix == ".parquet":
+                documents: Iterator[str] = read_texts([path])
+            elif suffix == ".jsonl":
+                documents = _json_lines(path)
+            else:
+                content = _readable(Path.read_bytes, path)
+                try:
+                    pieces = split_text(content.decode("utf-8"))
+                except UnicodeDecodeError:
+                    self.skipped.append(path)
+                    pieces = []
+                if by_file:
+                    yield Unit(hashlib.sha256(content).digest(), pieces)
+                    pieces = []
+                documents = iter(pieces)
+            for text in documents:
+                yield Unit(hashlib.sha256(text.encode("utf-8")).digest(), [text])
+            advance(path.stat().st_size)
+
+
+def standard_library() -> LocalCorpus:
+    """The sources of the running Python's standard library, its tests included where they are installed.
+
+    Left out is what an installation writes for itself (paths and compilers of this machine), so that the same Python
+    gives the same corpus wherever it is installed. Raises DataError where there are no sources.
+    """
+    root = Path(sysconfig.get_path("stdlib"))
+    files = sorted(path for path in root.rglob("*.py") if _is_original(path.relative_to(root)) and path.is_file())
+    if not files:
+        raise DataError(f"this Python has no standard library sources in {root}")
+    return LocalCorpus("stdlib", files)
+
+
+def _is_original(relative: Path) -> bool:
+    folders = relative.parts[:-1]
+    if any(folder in _INSTALLATION_FOLDERS for folder in folders) or (folders and folders[0].startswith("config-")):
+        return False
+    return not relative.name.startswith(_INSTALLATION_FILES)
+
+
+def local_path(path: Path) -> LocalCorpus:
+    """Any file, or every file of the known kinds in a folder and below it; hidden files and folders are left out.
+
+    Raises DataError where there is nothing to read.
+    """
+    known = TEXT_SUFFIXES + RECORD_SUFFIXES
+    if path.is_file():
+        if path.suffix.lower() not in known:
+            raise DataError(f"{path}: not one of {', '.join(known)}")
+        return LocalCorpus(path.name, [path])
+    files = sorted(
+        file
+        for file in path.rglob("*")
+        if file.suffix.lower() in known
+        and not any(part.startswith(".") for part in file.relative_to(path).parts)
+        and file.is_file()
+    )
+    if not files:
+        raise DataError(f"{path} holds no files of the kinds {', '.join(known)}")
+    return LocalCorpus(path.resolve().name, files)
+
+
+def _json_lines(path: Path) -> Iterator[str]:
+    try:
+        with open(path, encoding="utf-8") as stream:
+            for number, line in enumerate(stream, 1):
+                if not line.strip():
+                    continue
+                try:
+                    text = json.loads(line)[TEXT_COLUMN]
+                except (ValueError, KeyError, TypeError) as error:
+                    raise DataError(f"{path}:{number}: not a JSON object with a field {TEXT_COLUMN!r}") from error
+                if not isinstance(text, str):
+                    raise DataError(f"{path}:{number}: field {TEXT_COLUMN!r} is not a string")
+                # A lone surrogate is legal in JSON but is no text; it cannot be encoded.
+                if text := text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"):
+                    yield text
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
+
+
+def _readable(read: Any, path: Path) -> Any:
+    try:
+        return read(path)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
