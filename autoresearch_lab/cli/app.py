@@ -32,13 +32,15 @@ VERBS = {
     "init": "workspace",
     "extract": "workspace",
     "verify": "judge",
-    "bench": "judge",
+    "bench": "bench",
     "ab": "integration",
     "integration-ab": "integration",
+    "integration-suite": "integration",
     "promotion-check": "promotion",
     "promote": "promotion",
     "demote": "promotion",
     "orchestrate": "orchestrate",
+    "run": "orchestrate",
     "evidence": "evidence",
     "report": "evidence",
     "ledger": "evidence",
@@ -120,27 +122,34 @@ def verb(function: Callable[..., Outcome]) -> Callable[..., None]:
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of `kernel-lab`; returns the exit code."""
+    return run_guarded(lambda: cli.main(args=arguments, prog_name="kernel-lab", standalone_mode=False))
+
+
+def run_guarded(command: Callable[[], Any]) -> int:
+    """Run a click command and turn every way in which it ends into an exit code, and into one line on stderr."""
     # A terminated run unwinds like an interrupted one: children are ended, nothing is left half-written.
-    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
-        cli.main(args=arguments, prog_name="kernel-lab", standalone_mode=False)
+        command()
     except click.exceptions.Exit as ended:
         return ended.exit_code
     except click.ClickException as error:
         return complain(error.format_message(), 2)
-    except click.Abort:
-        return complain("interrupted", 130)
     except LabError as error:
         return complain(str(error), 2)
     except LabFailure as error:
         return complain(str(error), 1)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, click.Abort):
         return complain("interrupted", 130)
     except BrokenPipeError:
         return 1
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 1
     return 0
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def complain(message: str, code: int) -> int:

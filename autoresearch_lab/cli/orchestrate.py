@@ -1,0 +1,129 @@
+"""Verbs `orchestrate` (a profile's candidates, all the way) and `run` (everything, from data to report)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from autoresearch_lab.cli.app import Outcome, Session, verb
+from autoresearch_lab.cli.progress import progress
+from autoresearch_lab.errors import LabError
+from autoresearch_lab.mainjob import MainJob
+from autoresearch_lab.orchestrate import Candidate, State
+from autoresearch_lab.paths import writable_folder
+from autoresearch_lab.pipeline import Pipeline
+from autoresearch_lab.profile import load
+from autoresearch_lab.report.summary import summary
+from autoresearch_lab.report.write import write_report
+
+
+def orchestrate(
+    session: Session, *, profile: Path, workspace_root: Path | None, top_k: int, bench_seconds: float, dry_run: bool
+) -> Outcome:
+    measured = load(profile.expanduser())
+    folder = (workspace_root or session.root.workspaces).expanduser().resolve()
+    if folder.exists() and not folder.is_dir():
+        raise LabError(f"--workspace-root {folder} is a file")
+    pipeline = Pipeline(measured, folder, session.context, session.root, session.ledger, top_k, bench_seconds)
+    if dry_run:
+        candidates = pipeline.candidates()
+        return _outcome(candidates, {candidate.label: pipeline.state(candidate) for candidate in candidates}, plan=True)
+    writable_folder(folder, "orchestrate")
+    with progress(session.log) as show:
+        pipeline.on_progress = show
+        candidates, states = pipeline.run(lambda candidate, step: session.log.print(f"{step}: {candidate.label}"))
+    return _outcome(candidates, states, plan=False)
+
+
+def _outcome(candidates: list[Candidate], states: dict[str, State], plan: bool) -> Outcome:
+    rows = [_row(candidate, states[candidate.label]) for candidate in candidates]
+
+    def render(console: Console) -> None:
+        table = Table("rank", "candidate", "verify", "bench", "A/B", "next" if plan else "ended with", box=None)
+        for row in rows:
+            last = row["next"] + ": " + row["reason"] if row["next"] else row["reason"]
+            table.add_row(*(str(row[key] or "-") for key in ("rank", "candidate", "verify", "bench", "ab")), last)
+        console.print(table)
+
+    promoted = [row["candidate"] for row in rows if row["reason"] == "promoted"]
+    return Outcome({"plan": plan, "candidates": rows, "promoted": promoted}, render, plan or bool(promoted))
+
+
+def _row(candidate: Candidate, state: State) -> dict[str, Any]:
+    records = candidate.records
+    return {
+        "rank": candidate.rank,
+        "candidate": candidate.label,
+        "kernel_sha256": candidate.kernel.sha256,
+        "workspace": str(candidate.workspace),
+        "next": state.step,
+        "reason": state.reason,
+        **{kind: records[kind].verdict if kind in records else None for kind in ("verify", "bench", "ab")},
+        "records": {kind: record.id for kind, record in records.items()},
+        "speedup": candidate.speedup,
+        "predicted_gain": candidate.predicted_gain if candidate.speedup else None,
+    }
+
+
+def run(session: Session, *, preset: str | None, dataset: str, top_k: int, train_seconds: float) -> Outcome:
+    chosen = preset or session.engine.default_preset
+    say = lambda line: session.log.print(f"[bold]==[/bold] {line}")  # noqa: E731
+    job = MainJob(session.context, session.root, session.ledger, chosen, dataset, top_k, train_seconds, say)
+    data = job.prepare()
+    with progress(session.log) as show:
+        job.on_progress = show
+        profile = job.profile(data)
+        job.save_profile(profile)
+        _, states, pipeline = job.orchestrate(profile)
+        comparison = job.compare(pipeline)
+    trained = job.train(data)
+    write_report(session.root, session.ledger, session.context)
+    table = summary(session.root, session.ledger, session.context)
+    ends = {label: state.reason for label, state in states.items()}
+    closing = {key: trained["summary"][key] for key in ("val_bpb", "tokens_per_second", "num_steps")}
+
+    def render(console: Console) -> None:
+        for label, reason in ends.items():
+            console.print(f"  {label}: {reason}", highlight=False)
+        table.render(console)
+        speed = f"{closing['tokens_per_second']:,.0f}"
+        console.print(
+            f"[dim]  closing run[/dim]  {train_seconds:g} s of training with the promoted kernels: {speed} tokens/s, "
+            f"{closing['num_steps']} steps, val_bpb {closing['val_bpb']:.4f}"
+        )
+
+    result = {**table.plain(), "candidates": ends, "closing_run": closing}
+    return Outcome(result, render, comparison is None or comparison.verdict == "PROMOTE")
+
+
+_TOP = click.option("--top-k", type=click.IntRange(min=1), default=8, show_default=True, help="Targets to consider.")
+
+_orchestrate = verb(orchestrate)
+for _option in (
+    click.option("--dry-run", is_flag=True, help="Print what would be done, and why, without doing it."),
+    click.option("--bench-seconds", type=click.FloatRange(min=1), default=30.0, show_default=True),
+    _TOP,
+    click.option("--workspace-root", type=click.Path(path_type=Path), help="Folder of workspaces [default: workspaces]."),
+    click.option("--profile", type=click.Path(path_type=Path), required=True, help="File of `profile`."),
+):
+    _orchestrate = _option(_orchestrate)
+
+_run = verb(run)
+for _option in (
+    click.option("--train-seconds", type=click.FloatRange(min=1), default=20.0, show_default=True),
+    _TOP,
+    click.option("--dataset", default="stdlib", show_default=True, help="Corpus to prepare and train on."),
+    click.option("--preset", help="What to train [default: the engine's own]."),
+):
+    _run = _option(_run)
+
+COMMANDS = {
+    "orchestrate": click.command(
+        "orchestrate", help="Take the kernels of a profile's top targets through verify, bench, A/B and promotion."
+    )(_orchestrate),
+    "run": click.command("run", help="Everything in one go: data, profile, orchestrate, train again, report.")(_run),
+}

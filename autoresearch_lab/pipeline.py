@@ -1,0 +1,167 @@
+"""Wires the orchestrator to the real steps: from a profile to candidates, and from each due step to the code that
+executes it."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from autoresearch_lab import workloads
+from autoresearch_lab.ab.run import ab, describe_dataset
+from autoresearch_lab.ab.settings import Settings
+from autoresearch_lab.bench.run import BUDGET_SECONDS, bench
+from autoresearch_lab.catalog import Kernel, Target, load_catalog
+from autoresearch_lab.errors import LabError
+from autoresearch_lab.evidence import Subject
+from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.machine import Context
+from autoresearch_lab.orchestrate import Candidate, State, Steps, drive, state_of
+from autoresearch_lab.paths import Root
+from autoresearch_lab.profile.schema import Profile
+from autoresearch_lab.promote.apply import promote
+from autoresearch_lab.promote.selection import resolve
+from autoresearch_lab.verify.run import verify
+from autoresearch_lab.workloads import WorkloadSet
+from autoresearch_lab.workspace import create, open_workspace
+from autoresearch_lab.workspace.folder import KERNEL, LOCK
+
+Progress = Callable[[dict[str, Any]], None]
+
+
+@dataclass
+class Pipeline:
+    """The steps of one orchestration: profile, place of the workspaces, and what judging needs."""
+
+    profile: Profile
+    workspace_root: Path
+    context: Context
+    root: Root
+    ledger: Ledger
+    top_k: int
+    bench_seconds: float = BUDGET_SECONDS
+    ab_settings: Settings = field(default_factory=Settings)
+    on_progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        """Raises LabError where the profile was taken elsewhere, or its dataset is not the one prepared now."""
+        for what, then, now in (
+            ("engine", self.profile.engine, self.context.engine.name),
+            ("device", self.profile.device.get("key"), self.context.device["key"]),
+            ("software", self.profile.software.get("key"), self.context.software["key"]),
+        ):
+            if then != now:
+                raise LabError(f"the profile was taken on another {what} ({then}, here {now}); run profile again")
+        dataset = describe_dataset(self.root, self.profile.dataset.name)
+        if dataset["fingerprint"] != self.profile.dataset.fingerprint:
+            raise LabError("the profile was taken on other data than is prepared now; run profile again")
+        self.catalog = load_catalog(self.root)
+        self._sets: dict[str, WorkloadSet] = {}
+
+    @property
+    def ab_key(self) -> dict[str, Any]:
+        """The settings that an A/B must share to count for this orchestration."""
+        return {"preset": self.profile.preset, "dataset": self.profile.dataset.model_dump(mode="json")}
+
+    def candidates(self) -> list[Candidate]:
+        """The kernels of the profile's top targets that run on this engine, in the profile's order: those of the
+        catalogue, then the kernels that somebody changed in a workspace."""
+        found = []
+        for row in sorted(self.profile.targets, key=lambda row: row.rank)[: self.top_k]:
+            target = self.catalog.get(row.target)
+            if target is None or row.target not in self.profile.workloads:
+                continue
+            for kernel, folder in self._kernels(target):
+                digest = self._workloads(target.name).sha256
+                subject = Subject(target, kernel, digest, self.context)
+                found.append(Candidate(row.rank, target, kernel, folder, row.share, digest, subject))
+        return found
+
+    def _kernels(self, target: Target) -> Iterator[tuple[Kernel, Path]]:
+        engine = self.context.engine
+        known: set[str] = set()
+        for kernel in target.with_role("candidate", engine.framework, engine.device):
+            known.add(kernel.sha256)
+            yield kernel, self.workspace_root / f"{target.name}-{kernel.name}"
+        known.add(target.baseline(engine.framework, engine.device).sha256)
+        for lock in sorted(self.workspace_root.glob(f"*/{LOCK}")):
+            if (lock.parent / KERNEL).is_file():
+                opened = open_workspace(lock.parent, self.root, self.ledger)
+                if opened.target.name == target.name and opened.kernel.sha256 not in known:
+                    known.add(opened.kernel.sha256)
+                    yield opened.kernel, lock.parent
+
+    def _workloads(self, target: str) -> WorkloadSet:
+        if target not in self._sets:
+            reference = self.profile.workloads[target]
+            self._sets[target] = workloads.load(self.root.path / reference.path, expected=reference.sha256)
+        return self._sets[target]
+
+    def state(self, candidate: Candidate) -> State:
+        """Where the candidate stands now."""
+        selection = resolve("promoted", self.catalog, self.context, self.root)
+        in_use = {target: kernel.sha256 for target, kernel in selection.kernels.items()}
+        return state_of(candidate, self.ledger, in_use, self.ab_key, (candidate.workspace / LOCK).is_file())
+
+    def run(self, on_step: Callable[[Candidate, str], None]) -> tuple[list[Candidate], dict[str, State]]:
+        """Execute every step that is due; returns the candidates and where each of them ended.
+
+        Raises:
+            LabError, LabFailure: a step could not be done; what was done before it is in the ledger.
+        """
+        candidates = self.candidates()
+        steps = Steps(self.extract, self.verify, self.bench, self.ab, self.promote, self.state)
+        return candidates, drive(candidates, steps, on_step)
+
+    def extract(self, candidate: Candidate) -> None:
+        create(
+            candidate.target,
+            candidate.workspace,
+            self.context,
+            self.root,
+            self.ledger,
+            self._workloads(candidate.target.name),
+            candidate.kernel,
+            self.profile,
+        )
+
+    def verify(self, candidate: Candidate) -> None:
+        run_dir = self._run_dir(candidate, "verify")
+        verify(*self._subject(candidate), run_dir=run_dir, profile_id=self.profile.id, on_progress=self.on_progress)
+        shutil.rmtree(run_dir, ignore_errors=True)
+
+    def bench(self, candidate: Candidate) -> None:
+        run_dir = self._run_dir(candidate, "bench")
+        bench(
+            *self._subject(candidate), budget_seconds=self.bench_seconds, run_dir=run_dir, on_progress=self.on_progress
+        )
+
+    def ab(self, candidate: Candidate) -> None:
+        self.joint_ab({candidate.target.name: candidate.kernel}, against="promoted")
+
+    def joint_ab(self, kernels: dict[str, Kernel], against: str) -> None:
+        """A/B of several kernels at once against a selection."""
+        ab(
+            kernels,
+            resolve(against, self.catalog, self.context, self.root),
+            self.context,
+            self.root,
+            self.ledger,
+            preset=self.profile.preset,
+            dataset=self.profile.dataset.name,
+            settings=self.ab_settings,
+            on_progress=self.on_progress,
+        )
+
+    def promote(self, candidate: Candidate) -> None:
+        promote(candidate.target, candidate.kernel, self.context, self.root, self.ledger)
+
+    def _subject(self, candidate: Candidate) -> tuple[Any, ...]:
+        sets = self._workloads(candidate.target.name)
+        return candidate.kernel, candidate.target, sets, self.context, self.root, self.ledger
+
+    def _run_dir(self, candidate: Candidate, step: str) -> Path:
+        return self.root.runs / f"{step}-{candidate.target.name}-{secrets.token_hex(4)}"

@@ -1,0 +1,137 @@
+"""The verbs evidence, report and ledger: output, JSON, exit codes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from autoresearch_lab.catalog import load_catalog
+from autoresearch_lab.cli import app
+from autoresearch_lab.engine import ENGINES
+from autoresearch_lab.errors import LabError
+from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.machine import Context
+from autoresearch_lab.paths import CHECKOUT, Root
+
+CONTEXT = Context(ENGINES["cpu"], {"kind": "cpu", "name": "Example", "key": "cpu-1"}, {"torch": "2", "key": "s1"})
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Root:
+    """A lab with one target and one bench record; the engine is not asked who the device is."""
+    shutil.copytree(CHECKOUT / "kernels" / "rms_norm", tmp_path / "kernels" / "rms_norm")
+    monkeypatch.setattr(app, "context", lambda engine, root: CONTEXT)
+    root = Root(tmp_path)
+    target = load_catalog(root)["rms_norm"]
+    Ledger(root.ledger).append(
+        "bench",
+        **CONTEXT.fields(),
+        target="rms_norm",
+        kernel={"name": "torch_eager", "sha256": target.kernel("torch_eager", "torch").sha256},
+        workloads={"sha256": "ab" * 32, "count": 1, "profile": None},
+        settings={"contract_sha256": target.contract_sha256},
+        results={"ratio": 2.5, "interval": [2.4, 2.6], "direction": "both", "level": 0.99},
+        verdict="FASTER",
+    )
+    return root
+
+
+def run(root: Root, *arguments: str, engine: str = "cpu") -> int:
+    return app.main(["--root", str(root.path), "--engine", engine, *arguments])
+
+
+def test_evidence_shows_what_counts(root: Root, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(root, "evidence", "--target", "rms_norm") == 0
+    shown = capsys.readouterr().out
+    assert "FASTER" in shown and "2.50× [2.40, 2.60]" in shown
+
+
+def test_evidence_as_json_says_whether_it_counts(root: Root, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(root, "evidence", "--target", "rms_norm", "--kernel", "torch_eager", "--json") == 0
+    (kernel,) = json.loads(capsys.readouterr().out)["kernels"]
+    (bench,) = kernel["evidence"]
+    assert (bench["kind"], bench["verdict"], bench["counts"], bench["stale"]) == ("bench", "FASTER", True, [])
+    source = root.kernels / "rms_norm" / "torch_eager.py"
+    source.write_text(source.read_text() + "\n# edited\n")
+    assert run(root, "evidence", "--target", "rms_norm", "--kernel", "torch_eager", "--json") == 0
+    (bench,) = json.loads(capsys.readouterr().out)["kernels"][0]["evidence"]
+    assert (bench["counts"], bench["stale"]) == (False, ["kernel changed"])
+
+
+def test_sql(root: Root, capsys: pytest.CaptureFixture[str]) -> None:
+    question = "SELECT target, (results->>'ratio')::DOUBLE AS ratio FROM ledger"
+    assert run(root, "evidence", "--sql", question, "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"columns": ["target", "ratio"], "rows": [["rms_norm", 2.5]]}
+    assert run(root, "evidence", "--sql", question) == 0
+    assert "rms_norm" in capsys.readouterr().out
+
+
+def test_report_is_written(root: Root, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(root, "report", "--json") == 0
+    data = json.loads(capsys.readouterr().out)
+    assert Path(data["path"]) == root.results / "report.html"
+    assert "2.50×" in Path(data["path"]).read_text(encoding="utf-8")
+
+
+def test_ledger_checks_lists_and_exports(root: Root, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(root, "ledger") == 0
+    assert "intact" in capsys.readouterr().out
+    assert run(root, "ledger", "--tail", "5", "--export", str(tmp_path / "out.csv"), "--json") == 0
+    data = json.loads(capsys.readouterr().out)
+    assert [record["kind"] for record in data["tail"]] == ["bench"]
+    assert (tmp_path / "out.csv").read_text().startswith('"schema","id"')
+
+
+def test_a_tampered_ledger_is_exit_code_1(root: Root, capsys: pytest.CaptureFixture[str]) -> None:
+    root.ledger.write_text(root.ledger.read_text().replace('"ratio":2.5', '"ratio":9.5'))
+    assert run(root, "ledger", "--check") == 1
+    assert "was changed after it was written" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["evidence"], "--target"),
+        (["evidence", "--target", "nothing"], "unknown target 'nothing'"),
+        (["evidence", "--target", "rms_norm", "--kernel", "nothing"], "no kernel 'nothing'"),
+        (["evidence", "--target", "rms_norm", "--sql", "SELECT 1"], "--sql"),
+        (["evidence", "--sql", "SELEC"], "syntax error"),
+        (["report", "--output", "page.txt"], ".html"),
+        (["report", "--output", "/proc/nowhere/page.html"], "cannot write"),
+        (["ledger", "--export", "ledger.xlsx"], ".parquet"),
+        (["ledger", "--tail", "0"], "--tail"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    root: Root, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    assert run(root, *arguments) == 2
+    printed = capsys.readouterr()
+    assert words in printed.err and printed.err.count("\n") == 1 and printed.out == ""
+
+
+@pytest.mark.parametrize("verb", [["evidence", "--target", "rms_norm"], ["report"], ["ledger"]])
+def test_a_corrupt_line_is_named_and_left_alone(
+    root: Root, capsys: pytest.CaptureFixture[str], verb: list[str]
+) -> None:
+    content = "not json\n" + root.ledger.read_text()
+    root.ledger.write_text(content)
+    assert run(root, *verb) == 2
+    assert "line 1" in capsys.readouterr().err
+    assert root.ledger.read_text() == content
+
+
+def test_without_an_engine_the_ledger_can_still_be_read(
+    root: Root, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(engine: object, root: Root) -> Context:
+        raise LabError("no framework here")
+
+    monkeypatch.setattr(app, "context", refuse)
+    assert run(root, "evidence", "--target", "rms_norm", engine="auto") == 0
+    shown = capsys.readouterr().out
+    assert "FASTER" in shown and "not compared" in shown
+    assert run(root, "evidence", "--target", "rms_norm", engine="cpu") == 2
