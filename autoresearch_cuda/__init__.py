@@ -1,0 +1,1 @@
+"""The PyTorch engine: model, optimizer, trainer and evaluation, on NVIDIA GPUs and on the CPU."""

@@ -1,0 +1,175 @@
+"""Configuration as data: the model's shape, the presets, and everything else that decides a training run."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from autoresearch_cuda.errors import ConfigError
+
+COMPUTE_DTYPES = ("bfloat16", "float32")
+VALUE_GATE_CHANNELS = 32  # the value gate reads this many channels of its layer's input
+
+
+@dataclass(frozen=True)
+class GPTConfig:
+    """Shape of the model. `window_pattern`: L = full causal, S = half the sequence; repeats over the layers."""
+
+    sequence_len: int = 2048
+    vocab_size: int = 8192
+    n_layer: int = 8
+    n_head: int = 4
+    n_kv_head: int = 4
+    n_embd: int = 512
+    window_pattern: str = "SSSL"
+
+    def __post_init__(self) -> None:
+        for name in ("sequence_len", "vocab_size", "n_layer", "n_head", "n_kv_head", "n_embd"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ConfigError(f"{name} must be a positive integer, not {value!r}")
+        if self.n_embd % self.n_head or self.head_dim % 2:
+            raise ConfigError(f"n_embd {self.n_embd} does not divide into {self.n_head} heads of even width")
+        if self.n_head % self.n_kv_head:
+            raise ConfigError(f"n_head {self.n_head} is not a multiple of n_kv_head {self.n_kv_head}")
+        if self.n_embd < VALUE_GATE_CHANNELS:
+            raise ConfigError(f"n_embd {self.n_embd} is below the {VALUE_GATE_CHANNELS} channels of the value gate")
+        if not self.window_pattern or set(self.window_pattern) - set("SL"):
+            raise ConfigError(f"window_pattern must be letters S and L, not {self.window_pattern!r}")
+
+    @property
+    def head_dim(self) -> int:
+        return self.n_embd // self.n_head
+
+    def windows(self) -> tuple[int, ...]:
+        """Per layer, how many earlier positions a query sees besides itself. The last layer is always full."""
+        reach = {"L": self.sequence_len, "S": self.sequence_len // 2}
+        letters = [self.window_pattern[i % len(self.window_pattern)] for i in range(self.n_layer)]
+        return tuple(reach[letter] for letter in [*letters[:-1], "L"])
+
+    def value_embed_layers(self) -> tuple[int, ...]:
+        """Every second layer, counted so that the last one is in."""
+        return tuple(i for i in range(self.n_layer) if i % 2 == (self.n_layer - 1) % 2)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A model and its batch. Batch: sequences per forward pass; tokens: per optimizer step, after accumulation."""
+
+    model: GPTConfig
+    batch_size: int
+    total_batch_tokens: int
+    eval_tokens: int
+
+
+def _preset(seq: int, depth: int, width: int, batch: int, tokens: int, window: str, eval_tokens: int) -> Preset:
+    heads = width // 128
+    return Preset(GPTConfig(seq, 8192, depth, heads, heads, width, window), batch, tokens, eval_tokens)
+
+
+_CPU_EVAL, _SMALL_EVAL, _FULL_EVAL = 204_800, 3 * 524_288, 40 * 524_288
+
+#                         T  depth width batch tokens/step window
+PRESETS: dict[str, Preset] = {
+    "cpu-nano": _preset(256, 2, 128, 8, 2048, "SSSL", _CPU_EVAL),
+    "cpu-tiny": _preset(512, 4, 256, 4, 2048, "SSSL", _CPU_EVAL),
+    "m5-tiny": _preset(256, 2, 128, 4, 12288, "L", _SMALL_EVAL),
+    "m5-small": _preset(512, 4, 256, 4, 12288, "L", _SMALL_EVAL),
+    "m5-balanced": _preset(1024, 6, 384, 4, 12288, "SSSSL", _SMALL_EVAL),
+    "m5-large": _preset(512, 8, 512, 4, 16384, "SSSSL", _SMALL_EVAL),
+    "m5-xlarge": _preset(2048, 8, 512, 4, 16384, "L", _SMALL_EVAL),
+    "upstream": _preset(2048, 8, 512, 8, 65536, "SSSL", _FULL_EVAL),
+}
+
+
+def preset(name: str) -> Preset:
+    """The preset of that name. Raises ConfigError with the known names."""
+    if name not in PRESETS:
+        raise ConfigError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """One training run. Exactly one of `time_budget` (seconds of counted steps) and `steps` ends it.
+
+    Learning rates are those at width 768; all but the scalars' are scaled by (width / 768)^-0.5.
+    `peak_flops`: FLOP/s that this machine can reach, for MFU; None = unknown.
+    """
+
+    preset: str = "cpu-nano"
+    model: GPTConfig = field(default_factory=lambda: PRESETS["cpu-nano"].model)
+    batch_size: int = 8
+    total_batch_tokens: int = 2048
+    eval_tokens: int = _CPU_EVAL
+    time_budget: float | None = 300.0
+    steps: int | None = None
+    seed: int = 42
+    compute_dtype: str = "bfloat16"
+    compile: bool = False
+    peak_flops: float | None = None
+    embedding_lr: float = 0.6
+    unembedding_lr: float = 0.004
+    matrix_lr: float = 0.04
+    scalar_lr: float = 0.5
+    weight_decay: float = 0.2
+    adam_beta1: float = 0.8
+    adam_beta2: float = 0.95
+    warmup_ratio: float = 0.0
+    warmdown_ratio: float = 0.5
+    final_lr_fraction: float = 0.0
+
+    def __post_init__(self) -> None:
+        if (self.time_budget is None) == (self.steps is None):
+            raise ConfigError("give exactly one of time_budget and steps")
+        if self.time_budget is not None and not self.time_budget > 0:
+            raise ConfigError(f"time_budget must be positive, not {self.time_budget}")
+        if self.steps is not None and self.steps < 1:
+            raise ConfigError(f"steps must be at least 1, not {self.steps}")
+        if self.compute_dtype not in COMPUTE_DTYPES:
+            raise ConfigError(f"unknown compute_dtype {self.compute_dtype!r}; known: {', '.join(COMPUTE_DTYPES)}")
+        if self.batch_size < 1 or self.total_batch_tokens % self.micro_batch_tokens:
+            raise ConfigError(
+                f"total_batch_tokens {self.total_batch_tokens} is not a multiple of the {self.micro_batch_tokens} "
+                f"tokens of a batch of {self.batch_size} sequences"
+            )
+        if self.eval_tokens < self.micro_batch_tokens:
+            raise ConfigError(f"eval_tokens {self.eval_tokens} is less than one batch ({self.micro_batch_tokens})")
+
+    @property
+    def micro_batch_tokens(self) -> int:
+        return self.batch_size * self.model.sequence_len
+
+    @property
+    def accumulation(self) -> int:
+        """Forward and backward passes per optimizer step."""
+        return self.total_batch_tokens // self.micro_batch_tokens
+
+    @classmethod
+    def for_preset(cls, name: str, **changes: Any) -> "TrainConfig":
+        """The preset's configuration with some fields changed; naming `steps` takes the default time budget away.
+
+        Raises ConfigError for an unknown preset or field, or for values that do not fit together.
+        """
+        base = preset(name)
+        unknown = set(changes) - {f.name for f in fields(cls)}
+        if unknown:
+            raise ConfigError(f"unknown training option: {', '.join(sorted(unknown))}")
+        if changes.get("steps") is not None:
+            changes.setdefault("time_budget", None)
+        values = {name: getattr(base, name) for name in ("model", "batch_size", "total_batch_tokens", "eval_tokens")}
+        return cls(**{"preset": name, **values, **changes})
+
+    def smoke(self) -> "TrainConfig":
+        """The same run cut down to two steps and one batch of evaluation: does everything work here?"""
+        return replace(self, time_budget=None, steps=2, eval_tokens=self.micro_batch_tokens)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> "TrainConfig":
+        """Inverse of to_json. Raises ConfigError for unknown or unfitting fields."""
+        try:
+            return cls(**{**value, "model": GPTConfig(**value["model"])})
+        except (KeyError, TypeError) as error:
+            raise ConfigError(f"not a training configuration: {error}") from error

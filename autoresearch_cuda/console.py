@@ -1,0 +1,70 @@
+"""Shows a run's events: a progress bar on a terminal, plain lines into a pipe. The summary goes to stdout anyway."""
+
+import sys
+import time
+from typing import Any
+
+LINE_SECONDS = 5.0
+
+
+class Console:
+    """A `report` for loop.run. Use as a context manager, so that the progress bar is taken down on errors too."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._printed = 0.0
+        if sys.stdout.isatty():
+            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+            stage, text = TextColumn("{task.description:<10}"), TextColumn("{task.fields[text]}")
+            self._bar = Progress(stage, BarColumn(), text, TimeElapsedColumn())
+
+    def __enter__(self) -> "Console":
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._bar:
+            self._bar.stop()
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        getattr(self, f"_on_{event['event']}")(event)
+
+    def _on_start(self, event: dict[str, Any]) -> None:
+        record = event["record"]
+        config, dataset = record["config"], record["dataset"]
+        self._line(
+            f"{config['preset']}: {event['parameters'] / 1e6:.1f}M parameters, "
+            f"{config['total_batch_tokens']} tokens per step, "
+            f"data {dataset['name']} {dataset['fingerprint'][:12]}, ready in {record['startup_seconds']:.1f} s"
+        )
+
+    def _on_step(self, event: dict[str, Any]) -> None:
+        text = (
+            f"step {event['step']:5d}  loss {event['smoothed_loss']:.4f}  {event['seconds'] * 1000:.0f} ms  "
+            f"{event['tokens_per_second']:,.0f} tok/s"
+        )
+        self._progress("training", event["progress"], text, first_or_last=event["step"] == 1 or event["progress"] >= 1)
+
+    def _on_evaluate(self, event: dict[str, Any]) -> None:
+        done, total = event["done"], event["total"]
+        self._progress("evaluating", done / total, f"batch {done}/{total}", first_or_last=done == total)
+
+    def _on_summary(self, event: dict[str, Any]) -> None:
+        if self._bar:
+            self._bar.stop()
+            self._bar = None
+        print("\n".join(event["lines"]), flush=True)
+
+    def _progress(self, stage: str, fraction: float, text: str, first_or_last: bool) -> None:
+        if self._bar:
+            task = next((t for t in self._bar.tasks if t.description == stage), None)
+            number = task.id if task else self._bar.add_task(stage, total=1.0, text="")
+            self._bar.update(number, completed=fraction, text=text)
+        elif first_or_last or time.monotonic() - self._printed >= LINE_SECONDS:
+            self._line(f"{stage} {100 * fraction:5.1f} %  {text}")
+
+    def _line(self, text: str) -> None:
+        self._printed = time.monotonic()
+        print(text, flush=True) if self._bar is None else self._bar.console.print(text, highlight=False)

@@ -1,0 +1,39 @@
+"""What can go wrong in this engine, and the exit code that a front door gives each case."""
+
+import signal
+
+
+class EngineError(Exception):
+    """Base of the engine's own errors. The message is one line for the user; `exit_code` is for the front door."""
+
+    exit_code = 1
+
+
+class ConfigError(EngineError):
+    """A bad preset, option or size: the user has to change the request."""
+
+    exit_code = 2
+
+
+class KernelError(EngineError):
+    """A selected kernel is unknown, missing, or does not define what its target asks for."""
+
+    exit_code = 2
+
+
+class KernelChanged(KernelError):
+    """The kernel file is not the one that was selected: its content hash differs."""
+
+
+class TrainingFailed(EngineError):
+    """The loss became NaN or left the sane range."""
+
+
+class Interrupted(EngineError):
+    """SIGINT or SIGTERM arrived; the run stopped between two steps."""
+
+    def __init__(self, signum: int, step: int) -> None:
+        self.signum = signum
+        self.step = step
+        self.exit_code = 128 + signum
+        super().__init__(f"interrupted by {signal.Signals(signum).name} after {step} steps")

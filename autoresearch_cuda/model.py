@@ -1,0 +1,200 @@
+"""The GPT: value embeddings, sliding windows, QK-norm, squared ReLU, residual scales, softcapped loss.
+
+Every operation that a kernel can replace goes through `ops`. Dtypes are explicit, never autocast: parameters are
+float32 masters cast where they are used, the two kinds of embedding tables are held in the compute dtype, and the
+residual stream is in the compute dtype on every version of torch.
+"""
+
+from dataclasses import asdict
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from autoresearch_cuda.config import VALUE_GATE_CHANNELS, GPTConfig
+from autoresearch_cuda.ops import Ops
+
+NORM_EPS = 1.1920929e-07  # float32's machine epsilon; a bare default would depend on dtype and version
+ROPE_BASE = 10_000.0
+SOFTCAP = 15.0
+RESID_LAMBDA_INIT, X0_LAMBDA_INIT = 1.0, 0.1
+
+
+class Linear(nn.Module):
+    """x W^T without bias, with a float32 master weight used in x's dtype."""
+
+    def __init__(self, in_features: int, out_features: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(out_features, in_features))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight.to(x.dtype))
+
+
+class Attention(nn.Module):
+    """Causal self-attention with RoPE, then QK-norm; on some layers a gated value embedding is added to v."""
+
+    def __init__(self, config: GPTConfig, layer: int, ops: Ops) -> None:
+        super().__init__()
+        self.ops = ops
+        self.head_dim = config.head_dim
+        self.window = config.windows()[layer]
+        kv_width = config.n_kv_head * config.head_dim
+        self.c_q = Linear(config.n_embd, config.n_embd)
+        self.c_k = Linear(config.n_embd, kv_width)
+        self.c_v = Linear(config.n_embd, kv_width)
+        self.c_proj = Linear(config.n_embd, config.n_embd)
+        gated = layer in config.value_embed_layers()
+        self.ve_gate = Linear(VALUE_GATE_CHANNELS, config.n_kv_head) if gated else None
+
+    def forward(self, x: Tensor, value_embed: Tensor | None, cos: Tensor, sin: Tensor) -> Tensor:
+        """x (B, T, C); value_embed (B, T, H_kv·D) or None; cos, sin (1, T, 1, D/2)."""
+        batch, length, _ = x.shape
+        ops, heads = self.ops, (batch, length, -1, self.head_dim)
+        q, k, v = self.c_q(x).view(heads), self.c_k(x).view(heads), self.c_v(x).view(heads)
+        if self.ve_gate is not None:
+            v = ops.value_gate(v, value_embed.view(heads), self.ve_gate(x[..., :VALUE_GATE_CHANNELS]))
+        q = ops.rms_norm(ops.rope(q, cos, sin), NORM_EPS)
+        k = ops.rms_norm(ops.rope(k, cos, sin), NORM_EPS)
+        y = ops.windowed_attention(q, k, v, self.window)
+        return self.c_proj(y.reshape(batch, length, -1))
+
+
+class MLP(nn.Module):
+    """Four times wider in between, squared ReLU."""
+
+    def __init__(self, config: GPTConfig, ops: Ops) -> None:
+        super().__init__()
+        self.ops = ops
+        self.c_fc = Linear(config.n_embd, 4 * config.n_embd)
+        self.c_proj = Linear(4 * config.n_embd, config.n_embd)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c_proj(self.ops.relu_squared(self.c_fc(x)))
+
+
+class Block(nn.Module):
+    """Attention and MLP, each behind a norm and added to the residual stream."""
+
+    def __init__(self, config: GPTConfig, layer: int, ops: Ops) -> None:
+        super().__init__()
+        self.ops = ops
+        self.attn = Attention(config, layer, ops)
+        self.mlp = MLP(config, ops)
+
+    def forward(self, x: Tensor, value_embed: Tensor | None, cos: Tensor, sin: Tensor) -> Tensor:
+        x = x + self.attn(self.ops.rms_norm(x, NORM_EPS), value_embed, cos, sin)
+        return x + self.mlp(self.ops.rms_norm(x, NORM_EPS))
+
+
+class GPT(nn.Module):
+    """The language model. Built without storage; `init_weights` (or loading weights) fills it.
+
+    Raises ConfigError, through GPTConfig, for shapes that do not fit.
+    """
+
+    def __init__(
+        self,
+        config: GPTConfig,
+        ops: Ops,
+        compute_dtype: torch.dtype = torch.bfloat16,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.ops = ops
+        self.compute_dtype = compute_dtype
+        with torch.device("meta"):
+            embedding = {"num_embeddings": config.vocab_size, "dtype": compute_dtype}
+            self.transformer = nn.ModuleDict(
+                {
+                    "wte": nn.Embedding(embedding_dim=config.n_embd, **embedding),
+                    "h": nn.ModuleList(Block(config, layer, ops) for layer in range(config.n_layer)),
+                }
+            )
+            self.lm_head = Linear(config.n_embd, config.vocab_size)
+            self.resid_lambdas = nn.Parameter(torch.empty(config.n_layer))
+            self.x0_lambdas = nn.Parameter(torch.empty(config.n_layer))
+            kv_width = config.n_kv_head * config.head_dim
+            self.value_embeds = nn.ModuleDict(
+                {str(i): nn.Embedding(embedding_dim=kv_width, **embedding) for i in config.value_embed_layers()}
+            )
+        self.to_empty(device=device)
+        cos, sin = rope_tables(config.sequence_len, config.head_dim, compute_dtype)
+        self.register_buffer("cos", cos.to(device), persistent=False)
+        self.register_buffer("sin", sin.to(device), persistent=False)
+
+    @torch.no_grad()
+    def init_weights(self, seed: int) -> None:
+        """Draw the initial weights, on the CPU and in float32, so that a seed means the same model on every device."""
+        generator = torch.Generator().manual_seed(seed)
+
+        def normal(p: Tensor, std: float) -> None:
+            p.copy_(torch.randn(p.shape, generator=generator) * std)
+
+        def uniform(p: Tensor) -> None:
+            """Standard deviation n_embd^-0.5, with the bounded tails of a uniform."""
+            bound = (3 / self.config.n_embd) ** 0.5
+            p.copy_((torch.rand(p.shape, generator=generator) * 2 - 1) * bound)
+
+        normal(self.transformer.wte.weight, 1.0)
+        normal(self.lm_head.weight, 0.001)
+        for block in self.transformer.h:
+            for linear in (block.attn.c_q, block.attn.c_k, block.attn.c_v, block.mlp.c_fc):
+                uniform(linear.weight)
+            block.attn.c_proj.weight.zero_()
+            block.mlp.c_proj.weight.zero_()
+            if block.attn.ve_gate is not None:
+                block.attn.ve_gate.weight.zero_()
+        for table in self.value_embeds.values():
+            uniform(table.weight)
+        self.resid_lambdas.fill_(RESID_LAMBDA_INIT)
+        self.x0_lambdas.fill_(X0_LAMBDA_INIT)
+
+    def forward(self, idx: Tensor, targets: Tensor | None = None, reduction: str = "mean") -> Tensor:
+        """idx (B, T) int64 with T ≤ sequence_len. Without targets: softcapped float32 logits (B, T, V).
+
+        With targets (B, T) int64, −1 = ignored: float32 loss in nats, () for "mean", (B, T) for "none".
+        """
+        ops, length = self.ops, idx.size(1)
+        cos, sin = self.cos[:, :length], self.sin[:, :length]
+        x0 = x = ops.rms_norm(self.transformer.wte(idx), NORM_EPS)
+        for i, block in enumerate(self.transformer.h):
+            x = ops.residual_mix(x, x0, self.resid_lambdas[i], self.x0_lambdas[i])
+            name = str(i)
+            value_embed = self.value_embeds[name](idx) if name in self.value_embeds else None
+            x = block(x, value_embed, cos, sin)
+        logits = self.lm_head(ops.rms_norm(x, NORM_EPS))
+        if targets is None:
+            return SOFTCAP * torch.tanh(logits.float() / SOFTCAP)
+        loss = ops.softcap_cross_entropy(logits.flatten(0, 1), targets.flatten(), SOFTCAP, reduction)
+        return loss if reduction == "mean" else loss.view_as(targets)
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Numbers of parameters by kind, and their total."""
+        counts = {
+            "wte": self.transformer.wte.weight.numel(),
+            "value_embeds": sum(p.numel() for p in self.value_embeds.parameters()),
+            "lm_head": self.lm_head.weight.numel(),
+            "matrices": sum(p.numel() for p in self.transformer.h.parameters()),
+            "scalars": self.resid_lambdas.numel() + self.x0_lambdas.numel(),
+        }
+        return {**counts, "total": sum(counts.values())}
+
+    def flops_per_token(self) -> int:
+        """FLOP of forward and backward per token: 6 per matrix weight, and attention counted without causality
+        (12·H·D per visible key slot), as the figures published for this model do."""
+        counts, config = self.parameter_counts(), self.config
+        keys = sum(min(window, config.sequence_len) for window in config.windows())
+        return 6 * (counts["lm_head"] + counts["matrices"]) + 12 * config.n_head * config.head_dim * keys
+
+    def describe(self) -> dict[str, Any]:
+        return {**asdict(self.config), "parameters": self.parameter_counts(), "flops_per_token": self.flops_per_token()}
+
+
+def rope_tables(length: int, head_dim: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """cos and sin (1, length, 1, head_dim/2) of position × base^(−2i/head_dim)."""
+    frequency = ROPE_BASE ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
+    angle = torch.outer(torch.arange(length, dtype=torch.float32), frequency)[None, :, None, :]
+    return angle.cos().to(dtype), angle.sin().to(dtype)

@@ -1,0 +1,103 @@
+"""`Ops`: the one object through which the model and the optimizer call every target.
+
+Each attribute (`ops.rms_norm`, `ops.rope`, ...) is a plain function, resolved once from a selection before the model is
+built or compiled. There is no dispatch and no fallback in the hot path.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from autoresearch_cuda.errors import KernelError
+from autoresearch_cuda.seam import TARGETS, Kernel, KernelFile, installed_kernel, load_kernel
+
+Selection = Mapping[str, KernelFile | Mapping[str, str]]
+Wrap = Callable[[str, Kernel], Kernel]
+
+
+class Ops:
+    """The kernels of one run. Attributes: one callable per name in TARGETS; `kernels`: {target: KernelFile}."""
+
+    rms_norm: Kernel
+    rope: Kernel
+    attention_mask: Kernel
+    windowed_attention: Kernel
+    newton_schulz: Kernel
+    softcap_cross_entropy: Kernel
+    relu_squared: Kernel
+    value_gate: Kernel
+    residual_mix: Kernel
+    adamw_update: Kernel
+    muon_update: Kernel
+
+    def __init__(self, functions: Mapping[str, Kernel], kernels: Mapping[str, KernelFile]) -> None:
+        self.kernels: dict[str, KernelFile] = dict(kernels)
+        for target, function in functions.items():
+            setattr(self, target, function)
+
+    @classmethod
+    def load(cls, selection: Selection | None = None, wrap: Wrap | None = None) -> "Ops":
+        """Load the selected kernels, and the baseline kernel of every target that is not selected.
+
+        `wrap(target, function) -> function` may count or instrument; it is applied once per target, so that a
+        composite kernel calls the wrapped form of its parts. Raises KernelError (unknown target or kernel, a file that
+        does not load) or KernelChanged (content differs from the selected hash).
+        """
+        chosen = {target: KernelFile.of(file) for target, file in (selection or {}).items()}
+        for target, file in chosen.items():
+            if target not in TARGETS:
+                raise KernelError(f"unknown target {target!r}; known: {', '.join(TARGETS)}")
+            if file.target != target:
+                raise KernelError(f"kernel {file.name!r} is for target {file.target!r}, selected for {target!r}")
+        kernels = {target: chosen.get(target) or installed_kernel(target) for target in TARGETS}
+        loaded: dict[str, Kernel] = {}
+        loading: list[str] = []
+
+        def resolve(target: str) -> Kernel:
+            if target not in kernels:
+                raise KernelError(f"unknown target {target!r}; known: {', '.join(TARGETS)}")
+            if target in loading:
+                raise KernelError(f"kernels use each other in a circle: {' -> '.join([*loading, target])}")
+            if target not in loaded:
+                loading.append(target)
+                function = load_kernel(kernels[target], parts=resolve)
+                loaded[target] = wrap(target, function) if wrap else function
+                loading.pop()
+            return loaded[target]
+
+        return cls({target: resolve(target) for target in TARGETS}, kernels)
+
+    @classmethod
+    def baseline(cls, wrap: Wrap | None = None) -> "Ops":
+        """Every target with its baseline kernel."""
+        return cls.load(None, wrap)
+
+
+class CallCounter:
+    """A `wrap` for Ops.load that counts the calls of each target.
+
+    Eager calls cost one integer addition. Inside torch.compile the addition must not enter the graph, so there a call
+    is counted once, while it is traced; `traced` says how many of the calls are of that kind.
+    """
+
+    def __init__(self) -> None:
+        self.eager: dict[str, int] = dict.fromkeys(TARGETS, 0)
+        self.traced: dict[str, int] = dict.fromkeys(TARGETS, 0)
+
+    def __call__(self, target: str, function: Kernel) -> Kernel:
+        eager = self.eager
+
+        @torch.compiler.assume_constant_result
+        def count_trace() -> bool:
+            self.traced[target] += 1
+            return True
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            if torch.compiler.is_dynamo_compiling():
+                count_trace()
+            else:
+                eager[target] += 1
+            return function(*args, **kwargs)
+
+        return counted

@@ -1,0 +1,68 @@
+"""Presets and the checks on a configuration."""
+
+import json
+
+import pytest
+
+from autoresearch_cuda.config import PRESETS, GPTConfig, TrainConfig, preset
+from autoresearch_cuda.errors import ConfigError
+
+SHAPES = {  # T, depth, width, heads, batch, tokens per step
+    "cpu-nano": (256, 2, 128, 1, 8, 2048),
+    "cpu-tiny": (512, 4, 256, 2, 4, 2048),
+    "m5-tiny": (256, 2, 128, 1, 4, 12288),
+    "m5-small": (512, 4, 256, 2, 4, 12288),
+    "m5-balanced": (1024, 6, 384, 3, 4, 12288),
+    "m5-large": (512, 8, 512, 4, 4, 16384),
+    "m5-xlarge": (2048, 8, 512, 4, 4, 16384),
+    "upstream": (2048, 8, 512, 4, 8, 65536),
+}
+
+
+def test_presets_have_the_published_shapes():
+    assert set(PRESETS) == set(SHAPES)
+    for name, (seq, depth, width, heads, batch, tokens) in SHAPES.items():
+        config = TrainConfig.for_preset(name)
+        m = config.model
+        assert (m.sequence_len, m.n_layer, m.n_embd, m.n_head, m.n_kv_head) == (seq, depth, width, heads, heads), name
+        assert m.head_dim == 128 and m.vocab_size == 8192
+        assert (config.batch_size, config.total_batch_tokens) == (batch, tokens)
+        assert config.accumulation == tokens // (batch * seq)
+
+
+def test_steps_take_the_place_of_the_time_budget():
+    assert TrainConfig.for_preset("cpu-nano").time_budget == 300
+    config = TrainConfig.for_preset("cpu-nano", steps=7)
+    assert (config.steps, config.time_budget) == (7, None)
+    assert config.smoke().steps == 2 and config.smoke().eval_tokens == 2048
+
+
+def test_json_round_trip():
+    config = TrainConfig.for_preset("m5-large", seed=5, compile=True)
+    assert TrainConfig.from_json(json.loads(json.dumps(config.to_json()))) == config
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: preset("x"), "unknown preset 'x'; known: cpu-nano, cpu-tiny"),
+        (lambda: TrainConfig.for_preset("cpu-nano", stepz=1), "unknown training option: stepz"),
+        (lambda: TrainConfig.for_preset("cpu-nano", steps=3, time_budget=4.0), "exactly one of"),
+        (lambda: TrainConfig.for_preset("cpu-nano", time_budget=None), "exactly one of"),
+        (lambda: TrainConfig.for_preset("cpu-nano", steps=0), "at least 1"),
+        (lambda: TrainConfig.for_preset("cpu-nano", time_budget=-1.0), "must be positive"),
+        (lambda: TrainConfig.for_preset("cpu-nano", time_budget=float("nan")), "must be positive"),
+        (lambda: TrainConfig.for_preset("cpu-nano", batch_size=3), "not a multiple of the 768 tokens"),
+        (lambda: TrainConfig.for_preset("cpu-nano", eval_tokens=100), "less than one batch"),
+        (lambda: TrainConfig.for_preset("cpu-nano", compute_dtype="float8"), "unknown compute_dtype"),
+        (lambda: TrainConfig.from_json({"model": {"layers": 3}}), "not a training configuration"),
+        (lambda: GPTConfig(n_embd=500), "n_embd 500 does not divide|even width"),
+        (lambda: GPTConfig(n_kv_head=3), "not a multiple of n_kv_head"),
+        (lambda: GPTConfig(window_pattern="SXL"), "letters S and L"),
+        (lambda: GPTConfig(n_layer=0), "n_layer must be a positive integer"),
+    ],
+)
+def test_bad_configurations_are_refused(make, message: str):
+    with pytest.raises(ConfigError, match=message) as caught:
+        make()
+    assert caught.value.exit_code == 2

@@ -1,0 +1,88 @@
+"""A whole run: its events, run.json, the summary block, interruption and failure."""
+
+import json
+import os
+import re
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from autoresearch_cuda.console import Console
+from autoresearch_cuda.errors import ConfigError, Interrupted, TrainingFailed
+from autoresearch_cuda.loop import run
+from autoresearch_cuda.seam import KernelFile
+
+UPSTREAM_BLOCK = r"""---
+val_bpb:          \d+\.\d{6}
+training_seconds: \d+\.\d
+total_seconds:    \d+\.\d
+peak_vram_mb:     \d+\.\d
+mfu_percent:      \d+\.\d\d
+total_tokens_M:   \d+\.\d
+num_steps:        14
+num_params_M:     \d+\.\d
+depth:            3
+tokens_per_second:\d+
+"""
+
+
+def test_a_run_writes_what_it_did(config, dataset, tmp_path: Path):
+    events = []
+    record = run(replace(config, peak_flops=1e12), None, dataset, tmp_path / "out", events.append, weights=True)
+    assert json.loads((tmp_path / "out" / "run.json").read_text()) == record
+    assert record["status"] == "complete" and record["dataset"] == {"name": "counting", "fingerprint": "f" * 64}
+    assert len(record["losses"]) == len(record["step_seconds"]) == 14
+    assert record["summary"]["timed_steps"] == 3
+    assert record["summary"]["tokens_per_second"] == pytest.approx(3 * 128 / sum(record["step_seconds"][11:]))
+    assert 0 < record["summary"]["mfu_percent"] < 100
+    assert record["kernels"]["softcap_cross_entropy"]["calls"] == 14 * 2 + 4
+    assert record["kernels"]["rope"]["name"] == "torch_eager"
+    assert [e["event"] for e in events if e["event"] != "step"] == ["start", *["evaluate"] * 4, "summary"]
+    assert re.match(UPSTREAM_BLOCK, "\n".join(events[-1]["lines"]) + "\n")
+    assert (tmp_path / "out" / "weights.safetensors").exists()
+    again = run(config, None, dataset, tmp_path / "again")
+    assert again["losses"] == record["losses"] and again["evaluation"] == record["evaluation"]
+
+
+def test_the_console_prints_plain_lines_into_a_pipe(config, dataset, tmp_path: Path, capsys):
+    with Console() as console:
+        run(config.smoke(), None, dataset, tmp_path, console)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("test: 0.1M parameters") or "M parameters" in lines[0]
+    assert sum(line.startswith("val_bpb:") for line in lines) == 1
+    assert any(line.startswith("kernel:           rms_norm=torch_eager") for line in lines)
+    assert not any("\x1b" in line for line in lines)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_run_between_steps_and_it_can_go_on(config, dataset, tmp_path: Path, number: int):
+    def interrupt(event: dict) -> None:
+        if event["event"] == "step" and event["step"] == 5:
+            os.kill(os.getpid(), number)
+
+    handler = signal.getsignal(number)
+    with pytest.raises(Interrupted, match=f"interrupted by {signal.Signals(number).name} after 5 steps") as caught:
+        run(config, None, dataset, tmp_path / "a", interrupt, checkpoint=True)
+    assert caught.value.exit_code == 128 + number and signal.getsignal(number) is handler
+    record = json.loads((tmp_path / "a" / "run.json").read_text())
+    assert record["status"] == "interrupted" and len(record["losses"]) == 5 and record["summary"]["val_bpb"] is None
+
+    resumed = run(config, None, dataset, tmp_path / "b", resume=tmp_path / "a" / "checkpoint")
+    straight = run(config, None, dataset, tmp_path / "c")
+    assert resumed["losses"] == straight["losses"] and resumed["evaluation"] == straight["evaluation"]
+
+
+def test_a_failed_run_leaves_its_record(config, dataset, tmp_path: Path):
+    (tmp_path / "kernel.py").write_text("def relu_squared(x):\n    return x * float('nan')\n")
+    with pytest.raises(TrainingFailed, match="loss is nan at step 0"):
+        run(config, {"relu_squared": KernelFile.at("relu_squared", tmp_path / "kernel.py")}, dataset, tmp_path / "out")
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["status"] == "failed" and "loss is nan" in record["error"]
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_training(config, dataset, tmp_path: Path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot write in"):
+        run(config, None, dataset, tmp_path / "file" / "out")
