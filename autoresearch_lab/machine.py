@@ -6,6 +6,9 @@ looked up in a table; what was not measured is unknown.
 
 from __future__ import annotations
 
+import os
+import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -45,38 +48,60 @@ class Context:
 @lru_cache(maxsize=8)
 def context(engine: Engine, root: Root) -> Context:
     """Ask the engine (in a process of its own) who the device is and which versions it runs."""
-    answer = engine.run("describe", {}, run_dir=root.runs / "describe", limits=Limits(seconds=120))
+    answer = _run_short_job(engine, "describe", root)
     device, software = dict(answer["device"]), dict(answer["software"])
-    software["lab"] = code_digest()
+    software["lab"] = code_digest(engine.package)
     device["key"] = f"{device['kind']}-{json_sha256(device)[:12]}"
     software["key"] = json_sha256(software)[:12]
     return Context(engine, device, software)
 
 
-@lru_cache(maxsize=1)
-def code_digest() -> str:
-    """Hash of the code that judges: verdicts of an older verifier or benchmark are not this one's."""
+def _run_short_job(engine: Engine, job: str, root: Root) -> dict[str, Any]:
+    """A job of a few seconds in a run folder of its own, which goes afterwards."""
+    folder = root.runs / f"{job}-{os.getpid()}"
+    answer = engine.run(job, {}, run_dir=folder, limits=Limits(seconds=120))
+    shutil.rmtree(folder, ignore_errors=True)
+    return answer
+
+
+@lru_cache(maxsize=4)
+def code_digest(package: str) -> str:
+    """Hash of the code that judges, the engine `package` included: verdicts of an older verifier or benchmark are not
+    this one's."""
     lab = Path(__file__).parent
-    files = [path for name in JUDGING_PACKAGES for path in sorted((lab / name).rglob("*.py"))]
-    files += sorted((CHECKOUT / "autoresearch_cuda").glob("*.py"))
-    files += sorted((CHECKOUT / "autoresearch_cuda" / "probe").glob("*.py"))
+    files = [lab / "statistics.py"]
+    files += [path for name in JUDGING_PACKAGES for path in sorted((lab / name).rglob("*.py"))]
+    files += sorted((CHECKOUT / package).rglob("*.py"))
     return json_sha256([[path.relative_to(CHECKOUT).as_posix(), file_sha256(path)] for path in files])[:12]
 
 
 def ceilings(context: Context, root: Root, ledger: Ledger, *, fresh: bool = False) -> dict[str, Any]:
-    """What this machine can do at most, as measured by the engine's `ceilings` job; kept in the ledger as a note.
+    """What this machine can do at most, as measured by the engine's `ceilings` job; kept in the ledger as notes.
+
+    The best of all measurements so far: a busy moment makes one too low, nothing makes one too high. `fresh` adds one.
 
     Returns:
         {"copy_gb_s": [[bytes, GB/s], ...] for rising sizes of the working set, "matmul_gflop_s": {dtype: GFLOP/s},
-        "record": ledger id}.
+        "record": ledger id of the newest measurement, "measurements": how many there are}.
     """
-    if not fresh:
-        for record in reversed(ledger.find(kind="note", **context.keys())):
-            if (record.settings or {}).get("event") == "ceilings":
-                return {**(record.results or {}), "record": record.id}
-    measured = context.engine.run("ceilings", {}, run_dir=root.runs / "ceilings", limits=Limits(seconds=120))
-    record = ledger.append("note", **context.fields(), settings={"event": "ceilings"}, results=measured)
-    return {**measured, "record": record.id}
+    notes = ledger.find(kind="note", **context.keys())
+    known = [record for record in notes if (record.settings or {}).get("event") == "ceilings"]
+    if fresh or not known:
+        measured = _run_short_job(context.engine, "ceilings", root)
+        known.append(ledger.append("note", **context.fields(), settings={"event": "ceilings"}, results=measured))
+    return {**_best(record.results or {} for record in known), "record": known[-1].id, "measurements": len(known)}
+
+
+def _best(measurements: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """The highest rate per size and per dtype."""
+    copy: dict[int, float] = {}
+    products: dict[str, float] = {}
+    for measured in measurements:
+        for size, rate in measured.get("copy_gb_s", []):
+            copy[size] = max(rate, copy.get(size, 0.0))
+        for dtype, rate in measured.get("matmul_gflop_s", {}).items():
+            products[dtype] = max(rate, products.get(dtype, 0.0))
+    return {"copy_gb_s": [[size, copy[size]] for size in sorted(copy)], "matmul_gflop_s": products}
 
 
 def bandwidth(ceilings: dict[str, Any], working_set_bytes: int) -> float | None:

@@ -1,0 +1,219 @@
+"""Job `profile`: runs the real trainer, says where its steps spend their time, and captures the targets' workloads.
+
+Warm-up steps come first; the step after them is captured; then plain steps alternate with instrumented ones. The plain
+ones say how long a step takes, the instrumented ones where the time goes. Nothing is scaled to fit: that the two agree
+is checked and stated.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from autoresearch_cuda.config import TrainConfig
+from autoresearch_cuda.errors import ConfigError
+from autoresearch_cuda.model import Linear
+from autoresearch_cuda.ops import Ops
+from autoresearch_cuda.probe import Report
+from autoresearch_cuda.probe.attribution import HostClock, Recorder, Share, StepRecord, StreamClock, watched
+from autoresearch_cuda.probe.capture import Capture, TargetInfo
+from autoresearch_cuda.process import QuietCollector, prepare_process
+from autoresearch_cuda.train import Trainer
+from autoresearch_data.dataset import open_dataset
+
+# Long enough that the projections that start at zero have grown, and that allocator and caches have settled. Fixed, so
+# that every profile of the same training captures the same values.
+WARMUP_STEPS = 12
+# Schedules depend on a run's progress; with a run this long they stand at their start, whatever is measured.
+RUN_STEPS = 1_000_000
+# Parts of the model outside every target, shown so that the rest has names: class -> label.
+ELSEWHERE = {Linear: "linear layers", nn.Embedding: "embedding tables"}
+PHASES = ("forward", "backward", "optimizer", "data")
+SUM_TOLERANCE = 0.05
+EXTRA_ROUNDS = 2
+# Where steps are slow, fewer pairs are measured than were asked for.
+SECONDS, LEAST_PAIRS = 60.0, 4
+
+
+def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
+    """Profile `preset` on the dataset in `dataset_dir` with the kernels of `selection`.
+
+    args: "device", "preset", "dataset_dir", "selection" {target: kernel}, "targets" {target: {"args", "phase"}} of the
+    contracts, "steps": at most so many pairs of a plain and an instrumented step; 0 = capture only. Optional: "seed",
+    "warmup".
+
+    Returns:
+        "workloads" {target: [...]} with their samples in run_dir/samples; unless steps is 0 also what `summarise`
+        gives. Raises ConfigError, KernelError or NoDataset for a request that cannot be served.
+    """
+    device = torch.device(args.get("device", "cpu"))
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("PyTorch reaches no CUDA device (no GPU, no driver, or a CPU build of torch)")
+    config = TrainConfig.for_preset(args["preset"], steps=RUN_STEPS, seed=args.get("seed", 42))
+    targets = {name: TargetInfo.of(value) for name, value in args["targets"].items()}
+    dataset = open_dataset(Path(args["dataset_dir"]))
+    environment = prepare_process()
+    session = _Session(config, targets, args.get("selection") or {}, dataset, device)
+    with QuietCollector() as collector:
+        session.warm_up(args.get("warmup", WARMUP_STEPS), collector, report)
+        result = {
+            "device": device.type,
+            "dataset": {"name": dataset.name, "fingerprint": dataset.fingerprint},
+            "selection": {t: {"name": k.name, "sha256": k.sha256} for t, k in session.trainer.ops.kernels.items()},
+            "workloads": session.capture.write(run_dir / "samples"),
+            "environment": environment,
+        }
+        if args["steps"]:
+            result.update(session.measure(args["steps"], report))
+    return result
+
+
+class _Session:
+    """A trainer whose seam calls can be captured and measured."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        targets: Mapping[str, TargetInfo],
+        selection: Mapping[str, Any],
+        dataset: Any,
+        device: torch.device,
+    ) -> None:
+        self.targets = targets
+        self.capture = Capture(targets)
+        self.recorder = Recorder(StreamClock() if device.type == "cuda" else HostClock())
+        # What the wrapped calls do at the moment: capture before the captured step, capture in it, or neither.
+        self._capturing: str | None = "before"
+        self.trainer = Trainer(config, Ops.load(selection, self._wrap), dataset, device)
+        self.trainer._next_batch = self.recorder.timed("data", self.trainer._next_batch)
+        self.trainer.optimizer.step = self.recorder.timed("optimizer", self.trainer.optimizer.step)
+
+    def _wrap(self, target: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        if target not in self.targets:
+            return function
+
+        def called(*args: Any, **kwargs: Any) -> Any:
+            if self.recorder.active:
+                return self.recorder.call(target, function, *args, **kwargs)
+            if self._capturing is not None:
+                self.capture.record(target, args, kwargs, in_step=self._capturing == "step")
+            return function(*args, **kwargs)
+
+        return called
+
+    def warm_up(self, steps: int, collector: QuietCollector, report: Report) -> None:
+        """Train `steps` steps, then capture one more. What is called only in the very first is captured as well."""
+        for number in range(steps):
+            report({"stage": "warm-up", "done": number, "total": steps})
+            self.trainer.step()
+            collector.after_step(number)
+            self._capturing = None
+        self._capturing = "step"
+        self.trainer.step()
+        self._capturing = None
+
+    def measure(self, pairs: int, report: Report) -> dict[str, Any]:
+        """Alternate plain and instrumented steps; more of both while the two disagree, as they do on a busy machine."""
+        plain: list[float] = []
+        records: list[StepRecord] = []
+        started = time.perf_counter()
+        for extra in range(1 + EXTRA_ROUNDS):
+            for number in range(pairs):
+                if len(plain) >= LEAST_PAIRS and time.perf_counter() - started > SECONDS:
+                    break
+                report({"stage": "measuring again" if extra else "measuring", "done": number, "total": pairs})
+                # Alternating which comes first, so that neither always follows the other's leftovers.
+                for instrumented in (number % 2 == 0, number % 2 == 1):
+                    if instrumented:
+                        records.append(self._instrumented_step())
+                    else:
+                        plain.append(self.trainer.step().seconds)
+            summary = summarise(plain, records, self.targets)
+            if abs(summary["sum_deviation"]) <= SUM_TOLERANCE or time.perf_counter() - started > SECONDS:
+                break
+        tokens = self.trainer.config.total_batch_tokens
+        return {**summary, "tokens_per_step": tokens, "tokens_per_second": tokens / summary["step_ms"] * 1e3}
+
+    def _instrumented_step(self) -> StepRecord:
+        with watched(self.recorder, self.trainer.model, ELSEWHERE):
+            self.recorder.begin()
+            self.trainer.step()
+            return self.recorder.end()
+
+
+def summarise(plain: list[float], records: list[StepRecord], targets: Mapping[str, TargetInfo]) -> dict[str, Any]:
+    """Mean times per step in ms over the middle half of the pairs (the interquartile mean, by the pair's total): as
+    robust as a median, and parts still add up to their whole.
+
+    Returns:
+        "steps" (pairs run), "step_ms" (plain), "instrumented_step_ms" (without the cost of looking), "attributed_ms",
+        "unattributed_ms", "sum_ms" and its "sum_deviation" from step_ms, "step_spread" (relative standard deviation of
+        the plain steps), "phases" {name: ms}, "targets" {name: {...}}, "elsewhere" [{"name", "forward_ms",
+        "backward_ms", "calls_per_step"}, ...]: named parts of the unattributed time.
+    """
+    order = sorted(range(len(plain)), key=lambda i: plain[i] + records[i].seconds)
+    quarter = len(order) // 4
+    kept = order[quarter : len(order) - quarter]
+    step_ms = _mean_ms([plain[i] for i in kept])
+    instrumented_ms = _mean_ms([records[i].seconds for i in kept])
+    shares = {name: _mean_share([records[i].shares.get(name, Share()) for i in kept]) for name in targets}
+    attributed = sum(s.own_forward + s.own_backward for s in shares.values())
+    phases = {name: _mean_ms([records[i].phases.get(name, 0.0) for i in kept]) for name in PHASES}
+    phases["other"] = instrumented_ms - sum(phases.values())
+    elsewhere = []
+    for label in ELSEWHERE.values():
+        share = _mean_share([records[i].shares.get(label, Share()) for i in kept])
+        elsewhere.append(
+            {
+                "name": label,
+                "forward_ms": share.own_forward,
+                "backward_ms": share.own_backward,
+                "calls_per_step": share.calls,
+            }
+        )
+    return {
+        "steps": len(plain),
+        "step_ms": step_ms,
+        "instrumented_step_ms": instrumented_ms,
+        "attributed_ms": attributed,
+        "unattributed_ms": instrumented_ms - attributed,
+        "sum_ms": instrumented_ms,
+        "sum_deviation": instrumented_ms / step_ms - 1,
+        "step_spread": _relative_deviation(plain),
+        "phases": phases,
+        "targets": {name: _target_times(shares[name], targets[name].phase) for name in targets},
+        "elsewhere": elsewhere,
+    }
+
+
+def _target_times(share: Share, phase: str) -> dict[str, float]:
+    """One target's times in ms per step; self_ms is without the targets inside it."""
+    optimizer = phase == "optimizer"
+    return {
+        "forward_ms": 0.0 if optimizer else share.whole_forward,
+        "backward_ms": share.whole_backward,
+        "optimizer_ms": share.whole_forward if optimizer else 0.0,
+        "total_ms": share.whole_forward + share.whole_backward,
+        "self_ms": share.own_forward + share.own_backward,
+        "calls_per_step": share.calls,
+    }
+
+
+def _mean_share(shares: list[Share]) -> Share:
+    """Mean over steps, times in ms."""
+    times = ("own_forward", "own_backward", "whole_forward", "whole_backward")
+    means = {name: _mean_ms([getattr(share, name) for share in shares]) for name in times}
+    return Share(calls=sum(share.calls for share in shares) / len(shares), **means)
+
+
+def _mean_ms(seconds: list[float]) -> float:
+    return math.fsum(seconds) / len(seconds) * 1e3
+
+
+def _relative_deviation(values: list[float]) -> float:
+    mean = math.fsum(values) / len(values)
+    return math.sqrt(math.fsum((v - mean) ** 2 for v in values) / max(1, len(values) - 1)) / mean

@@ -1,0 +1,204 @@
+"""What this machine can and cannot do, and what to install: nothing here needs a framework to be importable."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any, Literal
+
+import psutil
+
+from autoresearch_lab.engine import ENGINES, automatic
+from autoresearch_lab.errors import LabError
+from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.paths import Root, writable_folder
+
+State = Literal["ok", "missing", "problem"]
+LOW_DISK_GB = 5.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the answer. `needed` = without it the lab cannot work at all here; `remedy` says what to do."""
+
+    group: str
+    name: str
+    state: State
+    detail: str
+    remedy: str = ""
+    needed: bool = False
+
+    def plain(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def examine(root: Root, ledger: Ledger) -> list[Finding]:
+    """Every check, in the order in which a person wants to read them."""
+    return [*engines(), *_software(), *_tools(), *datasets(root), *_state(root, ledger)]
+
+
+def usable(findings: list[Finding]) -> bool:
+    """Whether at least one engine can run and nothing that is needed has a problem."""
+    engine = any(finding.group == "engine" and finding.state == "ok" for finding in findings)
+    return engine and not any(finding.needed and finding.state != "ok" for finding in findings)
+
+
+def engines() -> list[Finding]:
+    """Each engine: can it run here, and if not, why."""
+    chosen = automatic()
+    found = []
+    for name, engine in ENGINES.items():
+        reason = engine.unavailable()
+        if reason is None:
+            about = f"default preset {engine.default_preset}" + (", chosen by --engine auto" if name == chosen else "")
+            found.append(Finding("engine", name, "ok", about))
+        else:
+            why, _, remedy = reason.partition("; install it with: ")
+            found.append(Finding("engine", name, "missing", why, remedy))
+    return found
+
+
+def _software() -> list[Finding]:
+    found = [Finding("software", "python", "ok", platform.python_version())]
+    for package, use, extra in (
+        ("torch", "the PyTorch engine", "cpu"),
+        ("triton", "Triton kernels", "cuda"),
+        ("mlx", "the MLX engine", "mlx"),
+        ("nvtx", "ranges in GPU traces", "cuda"),
+        ("ray", "orchestrate --executor ray", "ray"),
+    ):
+        try:
+            found.append(Finding("software", package, "ok", version(package)))
+        except PackageNotFoundError:
+            remedy = f"pip install -e '.[{extra}]'"
+            found.append(Finding("software", package, "missing", f"needed for {use}", remedy))
+    return found
+
+
+def _tools() -> list[Finding]:
+    memory = psutil.virtual_memory().total / 2**30
+    cores = psutil.cpu_count(logical=False)
+    found = [
+        Finding("machine", "cpu", "ok", f"{_cpu_name()}, {cores} cores, {memory:.0f} GiB, {platform.system()}"),
+        _gpu(),
+        _compiler(),
+        _allocator(),
+        _tool("nsys", "Nsight Systems: capture on NVIDIA GPUs", "the package nsight-systems-cli"),
+        _tool("ncu", "Nsight Compute: deep-profile on NVIDIA GPUs", "the package nsight-compute"),
+    ]
+    if sys.platform == "darwin":
+        found.append(_metal())
+    return found
+
+
+def _gpu() -> Finding:
+    query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    answer = _output(query).splitlines()
+    if answer:
+        return Finding("machine", "nvidia gpu", "ok", "; ".join(line.strip() for line in answer))
+    why = "nvidia-smi finds none" if shutil.which("nvidia-smi") else "there is no nvidia-smi"
+    return Finding("machine", "nvidia gpu", "missing", why)
+
+
+def _compiler() -> Finding:
+    for name in ("g++", "clang++", "c++"):
+        if shutil.which(name):
+            return Finding("machine", "c++ compiler", "ok", _output([name, "--version"]).partition("\n")[0] or name)
+    remedy = "xcode-select --install" if sys.platform == "darwin" else "install the package g++"
+    return Finding("machine", "c++ compiler", "missing", "needed for the CPU kernels", remedy)
+
+
+def _allocator() -> Finding:
+    """Whether freed memory can be kept: the largest single gain of a trainer on the CPU."""
+    if platform.libc_ver()[0] == "glibc":
+        return Finding("machine", "malloc thresholds", "ok", "glibc: the trainer keeps freed memory (mallopt)")
+    return Finding("machine", "malloc thresholds", "missing", "only glibc has them; the allocator is used as it is")
+
+
+def _metal() -> Finding:
+    developer = _output(["xcode-select", "-p"]).strip()
+    compiler = _output(["xcrun", "-f", "metal"]).strip()
+    if compiler:
+        return Finding("machine", "metal compiler", "ok", compiler)
+    detail = f"developer tools at {developer}, without the Metal compiler" if developer else "no developer tools"
+    remedy = "install Xcode (GPU traces need it); kernels themselves do not"
+    return Finding("machine", "metal compiler", "missing", detail, remedy)
+
+
+def _tool(name: str, use: str, package: str) -> Finding:
+    path = shutil.which(name)
+    if path:
+        return Finding("machine", name, "ok", path)
+    return Finding("machine", name, "missing", f"needed for {use}", f"install {package}")
+
+
+def datasets(root: Root) -> list[Finding]:
+    """Prepared datasets, by their manifests."""
+    folder = root.data("stdlib").parent
+    found = []
+    for manifest in sorted(folder.glob("*/dataset.json")):
+        try:
+            content = json.loads(manifest.read_text(encoding="utf-8"))
+            fingerprint, name = content["fingerprint"], content["name"]
+            found.append(Finding("data", str(name), "ok", f"{manifest.parent}, fingerprint {fingerprint[:12]}"))
+        except (OSError, ValueError, KeyError, TypeError):
+            remedy = f"python prepare.py --corpus {manifest.parent.name} --force"
+            found.append(Finding("data", manifest.parent.name, "problem", f"{manifest} cannot be read", remedy))
+    if not found:
+        remedy = "python prepare.py --corpus stdlib"
+        found.append(Finding("data", "datasets", "missing", f"none prepared in {folder}", remedy))
+    return found
+
+
+def _state(root: Root, ledger: Ledger) -> list[Finding]:
+    """The lab's own folders and its ledger."""
+    if not root.path.is_dir():
+        return [Finding("lab", "root", "problem", f"no folder {root.path}", "name an existing one with --root", True)]
+    free = shutil.disk_usage(root.path).free / 2**30
+    state: State = "ok" if free >= LOW_DISK_GB else "problem"
+    remedy = "" if state == "ok" else "profiles, datasets and checkpoints take a few GB: make room"
+    found = [Finding("lab", "free disk", state, f"{free:.1f} GiB at {root.path}", remedy)]
+    found.append(_guard("results folder", lambda: f"{writable_folder(root.results, 'results')} can be written"))
+    found.append(_guard("ledger", lambda: _ledger_detail(ledger)))
+    return found
+
+
+def _guard(name: str, check: Callable[[], str]) -> Finding:
+    """A check that complains by raising LabError; both of these are needed for any work."""
+    try:
+        return Finding("lab", name, "ok", check(), needed=True)
+    except LabError as error:
+        return Finding("lab", name, "problem", str(error), needed=True)
+
+
+def _ledger_detail(ledger: Ledger) -> str:
+    problems = ledger.problems()
+    if problems:
+        more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
+        raise LabError(f"{ledger.path}: {problems[0]}{more}")
+    return f"{len(ledger.records())} records, chain intact"
+
+
+def _cpu_name() -> str:
+    if sys.platform == "darwin":
+        return _output(["sysctl", "-n", "machdep.cpu.brand_string"]).strip() or platform.machine()
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            names = (line.partition(":")[2].strip() for line in file if line.startswith("model name"))
+            return next(names, platform.machine())
+    except OSError:
+        return platform.processor() or platform.machine()
+
+
+def _output(command: list[str]) -> str:
+    """What a command prints; empty where it is missing or fails."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""

@@ -1,0 +1,42 @@
+"""The way to hand a job to an engine: its complaints about the request become bad input, the rest stays failure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from autoresearch_lab.engine import Engine
+from autoresearch_lab.errors import LabError
+from autoresearch_lab.sandbox.limits import Limits
+from autoresearch_lab.sandbox.parent import JobFailed
+
+# Classes by which the engines say that the user has to change the request: bad preset, option, dataset or kernel.
+BAD_INPUT = frozenset(
+    {"ConfigError", "KernelError", "KernelChanged", "UnknownKernel", "CompilerMissing"}
+    | {"DataError", "NoDataset", "CorruptDataset"}
+)
+
+
+def call(
+    engine: Engine,
+    job: str,
+    args: dict[str, Any],
+    *,
+    run_dir: Path,
+    limits: Limits | None = None,
+    on_progress: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
+    """Run a job of `engine` in a process of its own and return its result.
+
+    Raises:
+        LabError: the engine refused the request; the message is the engine's own.
+        JobFailed: the job crashed, hung, ran out of memory, raised anything else, or broke the protocol.
+    """
+    try:
+        return engine.run(job, args, run_dir=run_dir, limits=limits, on_progress=on_progress)
+    except JobFailed as failure:
+        if failure.kind == "exception" and failure.exception in BAD_INPUT:
+            prefix = f"{job}: {failure.exception}: "
+            raise LabError(str(failure).removeprefix(prefix)) from None
+        raise

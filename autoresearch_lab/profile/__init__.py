@@ -1,0 +1,6 @@
+"""Profile: where the real training step spends its time, what could be saved, and the calls it is made of."""
+
+from autoresearch_lab.profile.run import ensure_workloads, take_profile
+from autoresearch_lab.profile.schema import Profile, TargetTimes, load, save
+
+__all__ = ["Profile", "TargetTimes", "ensure_workloads", "load", "save", "take_profile"]

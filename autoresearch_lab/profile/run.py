@@ -1,0 +1,255 @@
+"""Runs a profile or a bare capture, keeps what it found, and writes the record."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from autoresearch_data.hashing import file_sha256, json_sha256
+from autoresearch_lab import jobs, machine, workloads
+from autoresearch_lab.catalog import Target, load_catalog
+from autoresearch_lab.errors import LabError
+from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.machine import Context
+from autoresearch_lab.paths import Root, writable_folder
+from autoresearch_lab.profile.rank import rank
+from autoresearch_lab.profile.schema import Profile, save
+from autoresearch_lab.promote.selection import Selection, resolve
+from autoresearch_lab.records import Record
+from autoresearch_lab.sandbox.limits import Limits
+from autoresearch_lab.sandbox.parent import JobFailed
+from autoresearch_lab.workloads import WorkloadSet
+
+Progress = Callable[[dict[str, Any]], None]
+
+DEFAULT_STEPS = 20
+JOB_SECONDS = 3600.0
+CAPTURE_EVENT = "workloads"
+
+
+def take_profile(
+    context: Context,
+    root: Root,
+    ledger: Ledger,
+    catalog: Mapping[str, Target],
+    *,
+    preset: str,
+    dataset_folder: Path,
+    selection: Selection,
+    steps: int = DEFAULT_STEPS,
+    on_progress: Progress | None = None,
+) -> Profile:
+    """Profile the trainer, measure the ceilings if this machine has none yet, rank, keep the workloads, and append a
+    `profile` record.
+
+    Raises:
+        LabError: unknown preset, dataset not prepared, or a kernel that does not load.
+        JobFailed: the run itself failed.
+    """
+    with _job_folder(root, "profile") as folder:
+        found = _run_job(context, folder, catalog, preset, dataset_folder, selection, steps, on_progress)
+        kept = _keep(root, ledger, context, preset, found, folder)
+    limits = _ceilings(context, root, ledger, on_progress)
+    calls = {name: captured.workloads for name, captured in kept.items()}
+    measured = {name: times for name, times in found["targets"].items() if name in calls}
+    result = Profile(
+        engine=context.engine.name,
+        device=context.device,
+        software=context.software,
+        preset=preset,
+        dataset=found["dataset"],
+        selection=found["selection"],
+        ceilings=limits,
+        targets=rank(measured, calls, catalog, limits, found["step_ms"]),
+        workloads=references(root, kept),
+        **{name: found[name] for name in _COPIED},
+    )
+    return _record(result, root, ledger, context)
+
+
+_COPIED = (
+    *("steps", "step_ms", "instrumented_step_ms", "step_spread", "tokens_per_step", "tokens_per_second"),
+    *("attributed_ms", "unattributed_ms", "sum_ms", "sum_deviation", "elsewhere", "phases", "environment"),
+)
+
+
+def ensure_workloads(
+    target: Target,
+    context: Context,
+    root: Root,
+    ledger: Ledger,
+    preset: str | None = None,
+    dataset: str | None = None,
+    on_progress: Progress | None = None,
+) -> WorkloadSet:
+    """The newest captured set of this target on this engine and device whose files are whole; with `preset` or
+    `dataset`, one captured from that. Where there is none, the trainer runs for some steps to capture all targets.
+
+    Raises:
+        LabError: unknown preset, dataset not prepared, or the trainer never calls the target.
+    """
+    known = newest_workloads(target.name, context, root, ledger, preset, dataset)
+    if known is not None:
+        return known
+    preset, dataset = preset or context.engine.default_preset, dataset or "stdlib"
+    catalog = load_catalog(root)
+    baseline = resolve("baseline", catalog, context, root)
+    with _job_folder(root, "capture") as folder:
+        found = _run_job(context, folder, catalog, preset, root.data(dataset), baseline, 0, on_progress)
+        kept = _keep(root, ledger, context, preset, found, folder)
+    plain = references(root, kept)
+    ledger.append(
+        "capture",
+        **context.fields(),
+        settings={"event": CAPTURE_EVENT, "preset": preset, "dataset": found["dataset"]},
+        results={"workloads": plain},
+        workloads=plain,
+    )
+    if target.name not in kept:
+        raise LabError(f"the trainer makes no call of target {target.name} with preset {preset}: nothing to capture")
+    return kept[target.name]
+
+
+def newest_workloads(
+    target: str,
+    context: Context,
+    root: Root,
+    ledger: Ledger,
+    preset: str | None = None,
+    dataset: str | None = None,
+    **more: str,
+) -> WorkloadSet | None:
+    """The newest set in the ledger that fits and is intact; None where there is none. `more`: see `Ledger.find`."""
+    for record in reversed(ledger.find(engine=context.engine.name, device_key=context.device["key"], **more)):
+        reference = _reference(record, target, preset, dataset)
+        if reference is None:
+            continue
+        try:
+            return workloads.load(root.path / reference["path"], expected=reference["sha256"])
+        except LabError:
+            continue  # lost or damaged: an older set, or a new capture, will do
+    return None
+
+
+def references(root: Root, kept: Mapping[str, WorkloadSet]) -> dict[str, dict[str, Any]]:
+    """The sets as records and profiles name them."""
+    return {
+        name: {"sha256": found.sha256, "path": root.relative(found.path), "count": len(found.workloads)}
+        for name, found in kept.items()
+    }
+
+
+def _reference(record: Record, target: str, preset: str | None, dataset: str | None) -> dict[str, Any] | None:
+    """Where `record` says the target's set lies; None where it holds none, or one of another preset or dataset."""
+    settings = record.settings or {}
+    if record.kind != "profile" and not (record.kind == "capture" and settings.get("event") == CAPTURE_EVENT):
+        return None
+    if preset is not None and settings.get("preset") != preset:
+        return None
+    if dataset is not None and (settings.get("dataset") or {}).get("name") != dataset:
+        return None
+    return (record.workloads or {}).get(target)
+
+
+def _ceilings(context: Context, root: Root, ledger: Ledger, on_progress: Progress | None) -> dict[str, Any]:
+    """The machine's ceilings, measured once more; empty, that is unknown, where that fails: the profile stands."""
+    if on_progress is not None:
+        on_progress({"stage": "ceilings of this machine"})
+    try:
+        return machine.ceilings(context, root, ledger, fresh=True)
+    except JobFailed as failure:
+        return {"copy_gb_s": [], "matmul_gflop_s": {}, "unknown": str(failure)}
+
+
+def _run_job(
+    context: Context,
+    folder: Path,
+    catalog: Mapping[str, Target],
+    preset: str,
+    dataset_folder: Path,
+    selection: Selection,
+    steps: int,
+    on_progress: Progress | None,
+) -> dict[str, Any]:
+    described = {
+        name: {"args": [argument.name for argument in target.contract.args], "phase": target.contract.phase}
+        for name, target in catalog.items()
+        if name in selection.kernels
+    }
+    args = {
+        "preset": preset,
+        "dataset_dir": str(Path(dataset_folder).resolve()),
+        "selection": selection.plain(),
+        "targets": described,
+        "steps": steps,
+    }
+    limits = Limits(seconds=JOB_SECONDS)
+    return jobs.call(context.engine, "profile", args, run_dir=folder, limits=limits, on_progress=on_progress)
+
+
+def _keep(
+    root: Root, ledger: Ledger, context: Context, preset: str, found: Mapping[str, Any], folder: Path
+) -> dict[str, WorkloadSet]:
+    """Move what the job captured to its place under the root.
+
+    Where the same calls on the same data are known already, with this software, that set stands: other kernels or
+    another number of threads round differently, and a new sample of the same calls must not make evidence stale.
+    """
+    kept = {}
+    for name, captured in found["workloads"].items():
+        data = found["dataset"]
+        software = context.software["key"]
+        known = newest_workloads(name, context, root, ledger, preset, data["name"], software_key=software)
+        if known is not None and known.workloads == captured and known.data == data:
+            kept[name] = known
+            continue
+        kept[name] = workloads.save(
+            root,
+            name,
+            engine=context.engine.name,
+            preset=preset,
+            data=data,
+            workloads=captured,
+            sample=folder / "samples" / f"{name}.safetensors",
+        )
+    return kept
+
+
+def _record(result: Profile, root: Root, ledger: Ledger, context: Context) -> Profile:
+    """Append the record and return the profile with its id.
+
+    The record carries the hash of a copy that is kept with the evidence; that copy cannot name the record's id, which
+    depends on the hash, so its `id` is null.
+    """
+    plain = result.plain()
+    copy = root.results / "profiles" / f"{json_sha256(plain)[:16]}.json"
+    save(result, copy)
+    about = ("schema", "id", "engine", "device", "software")
+    record = ledger.append(
+        "profile",
+        **context.fields(),
+        settings={"preset": result.preset, "dataset": plain["dataset"], "selection": plain["selection"]},
+        results={key: value for key, value in plain.items() if key not in about},
+        workloads=plain["workloads"],
+        artifacts=[{"path": root.relative(copy), "sha256": file_sha256(copy)}],
+    )
+    return result.model_copy(update={"id": record.id})
+
+
+@contextmanager
+def _job_folder(root: Root, job: str) -> Iterator[Path]:
+    """A run folder of its own; where a job failed it is kept, with its logs, else removed."""
+    folder = writable_folder(root.runs, "runs") / f"{job}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    try:
+        yield folder
+    except JobFailed:
+        raise
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)

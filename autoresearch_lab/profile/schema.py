@@ -1,0 +1,164 @@
+"""The profile as data: its schema, and reading and writing its file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from autoresearch_lab.errors import LabError
+from autoresearch_lab.paths import write_atomic
+
+SCHEMA = 1
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class TargetTimes(_Model):
+    """One target's part of a training step, in ms per optimizer step.
+
+    total_ms is inclusive: it holds what the targets in `includes` took inside it; self_ms does not. flops and bytes are
+    the least work that the captured calls need, floor_ms the least time for it on this machine, saveable_ms what lies
+    between; null = unknown. impossible: measured faster than the floor, so one of the two is wrong.
+    """
+
+    target: str
+    rank: int = Field(ge=1)
+    forward_ms: float
+    backward_ms: float
+    optimizer_ms: float
+    total_ms: float
+    self_ms: float
+    share: float
+    calls_per_step: float
+    flops: float | None
+    bytes: float | None
+    floor_ms: float | None
+    saveable_ms: float | None
+    gflop_s: float | None
+    gb_s: float | None
+    impossible: bool = False
+    includes: list[str] = []
+
+
+class Elsewhere(_Model):
+    """A named part of the time outside all targets."""
+
+    name: str
+    forward_ms: float
+    backward_ms: float
+    calls_per_step: float
+
+
+class WorkloadReference(_Model):
+    """Where a captured set lies (relative to the lab's root), and the hash that it must have."""
+
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    path: str
+    count: int
+
+
+class Named(_Model):
+    name: str
+    sha256: str
+
+
+class Dataset(_Model):
+    name: str
+    fingerprint: str
+
+
+class Ceilings(BaseModel):
+    """What the machine can do at most, as measured; see `machine.ceilings`."""
+
+    model_config = ConfigDict(extra="allow")
+    copy_gb_s: list[tuple[float, float]]
+    matmul_gflop_s: dict[str, float]
+
+
+class Profile(_Model):
+    """The content of profile.json. `id` is that of the ledger record (null only in the copy kept with the evidence).
+
+    step_ms is that of plain steps; attributed_ms + unattributed_ms = sum_ms were measured in instrumented steps, and
+    sum_deviation says how far the two are apart.
+    """
+
+    schema_: Literal[1] = Field(SCHEMA, alias="schema")
+    id: str | None = None
+    engine: str
+    device: dict[str, Any]
+    software: dict[str, Any]
+    preset: str
+    dataset: Dataset
+    selection: dict[str, Named]
+    steps: int
+    step_ms: float = Field(gt=0)
+    instrumented_step_ms: float
+    step_spread: float
+    tokens_per_step: int
+    tokens_per_second: float
+    ceilings: Ceilings
+    targets: list[TargetTimes] = Field(min_length=1)
+    attributed_ms: float
+    unattributed_ms: float
+    sum_ms: float
+    sum_deviation: float
+    elsewhere: list[Elsewhere]
+    phases: dict[str, float]
+    environment: dict[str, Any]
+    workloads: dict[str, WorkloadReference]
+
+    def plain(self) -> dict[str, Any]:
+        """As the file holds it."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    def row(self, rank: int) -> TargetTimes:
+        """The target of that rank.
+
+        Raises:
+            LabError: there is none.
+        """
+        for row in self.targets:
+            if row.rank == rank:
+                return row
+        raise LabError(f"the profile has no rank {rank}; it ranks {len(self.targets)} targets")
+
+
+def save(profile: Profile, path: Path) -> None:
+    """Write profile.json.
+
+    Raises:
+        LabError: the file cannot be written.
+    """
+    try:
+        write_atomic(path, json.dumps(profile.plain(), indent=1, sort_keys=True, allow_nan=False) + "\n")
+    except OSError as error:
+        raise LabError(f"profile: cannot write {path}: {error.strerror or error}") from None
+
+
+def load(path: Path) -> Profile:
+    """Read a profile.json.
+
+    Raises:
+        LabError: it is missing, not JSON, or not a profile of this schema; one line says which.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LabError(f"profile: cannot read {path}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise LabError(f"profile: {path} is not JSON ({error}); run profile again") from None
+    found = content.get("schema") if isinstance(content, dict) else None
+    if found != SCHEMA:
+        raise LabError(f"profile: {path} is not a profile of schema {SCHEMA} (it says {found!r}); run profile again")
+    try:
+        return Profile.model_validate(content)
+    except ValidationError as error:
+        first: Any = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise LabError(f"profile: {path} is damaged: {where}: {first['msg']}; run profile again") from None

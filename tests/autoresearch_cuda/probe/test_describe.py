@@ -1,0 +1,49 @@
+"""The identity of a machine must be stable, and must not hold what changes by itself."""
+
+import json
+
+import pytest
+
+from autoresearch_cuda.errors import ConfigError
+from autoresearch_cuda.probe import JOBS, describe
+
+
+def test_two_calls_agree_and_are_plain_json(tmp_path):
+    first = JOBS["describe"]({"device": "cpu"}, tmp_path, lambda fields: None)
+    second = JOBS["describe"]({"device": "cpu"}, tmp_path, lambda fields: None)
+    assert json.loads(json.dumps(first)) == second
+    assert first["device"]["kind"] == "cpu"
+    assert first["device"]["cores"]["usable"] >= 1
+    assert set(first["software"]) == {"python", "torch", "numpy", "compiler", "triton", "cuda"}
+
+
+def test_memory_is_no_part_of_a_cpu():
+    assert not [key for key in describe.describe_cpu() if "memory" in key]
+
+
+def test_unknown_device_is_bad_input(tmp_path):
+    with pytest.raises(ConfigError, match="unknown device 'tpu'"):
+        JOBS["describe"]({"device": "tpu"}, tmp_path, lambda fields: None)
+
+
+def test_arm_fields_are_understood(monkeypatch):
+    first = "processor\t: 0\nFeatures\t: fp asimd bf16 sve\nCPU implementer\t: 0x41\nCPU part\t: 0xd40\n"
+    text = first + "\nprocessor\t: 1\n"
+    monkeypatch.setattr(describe.Path, "read_text", lambda self, **_: text)
+    facts = describe._cpu_from_proc()
+    assert facts["isa"] == ["asimd", "bf16", "sve"]
+    assert facts["model"] == "0xd40"
+
+
+def test_compiler_is_found_through_the_environment(monkeypatch, tmp_path):
+    fake = tmp_path / "mycxx"
+    fake.write_text("#!/bin/sh\necho 'clang version 18.1.3'\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("CXX", str(fake))
+    assert describe.describe_compiler() == "clang 18.1.3"
+
+
+def test_every_job_name_is_listed():
+    assert {"describe", "ceilings", "profile", "call", "time", "race", "train", "evaluate"} == set(JOBS)
+    with pytest.raises(KeyError):
+        JOBS["no such job"]

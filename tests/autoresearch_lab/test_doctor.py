@@ -1,0 +1,107 @@
+"""The doctor names what is there, what is missing and what to do about it, and never raises."""
+
+import json
+
+import pytest
+
+from autoresearch_lab import doctor, engine
+from autoresearch_lab.cli import app
+from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.paths import CHECKOUT, Root
+
+
+@pytest.fixture
+def lab(tmp_path, monkeypatch):
+    monkeypatch.delenv("AUTORESEARCH_DATA", raising=False)
+    (tmp_path / "kernels").symlink_to(CHECKOUT / "kernels")
+    return Root(tmp_path)
+
+
+def found(root):
+    return {(f.group, f.name): f for f in doctor.examine(root, Ledger(root.ledger))}
+
+
+def test_this_machine_can_run_the_cpu_engine(lab):
+    findings = found(lab)
+    assert findings["engine", "cpu"].state == "ok"
+    assert findings["lab", "ledger"].detail == "0 records, chain intact"
+    assert findings["data", "datasets"].remedy == "python prepare.py --corpus stdlib"
+    assert doctor.usable(list(findings.values()))
+
+
+def test_datasets_are_listed_and_damaged_ones_named(lab):
+    for name, text in (("good", json.dumps({"name": "good", "fingerprint": "f" * 64})), ("bad", "{")):
+        (lab.path / "data" / name).mkdir(parents=True)
+        (lab.path / "data" / name / "dataset.json").write_text(text)
+    findings = found(lab)
+    assert findings["data", "good"].state == "ok"
+    assert findings["data", "bad"].state == "problem" and "--force" in findings["data", "bad"].remedy
+
+
+def test_missing_packages_come_with_the_command(lab, monkeypatch):
+    monkeypatch.setattr(engine.importlib.util, "find_spec", lambda name: None if name == "torch" else object())
+    monkeypatch.setattr(engine, "has_nvidia_gpu", lambda: False)
+    finding = found(lab)["engine", "cpu"]
+    assert finding.state == "missing" and finding.remedy == "pip install -e '.[cpu]'"
+
+
+def test_without_an_engine_the_machine_is_not_usable():
+    findings = [doctor.Finding("engine", "cpu", "missing", "no torch")]
+    assert not doctor.usable(findings)
+    broken = doctor.Finding("lab", "ledger", "problem", "corrupt", needed=True)
+    assert not doctor.usable([doctor.Finding("engine", "cpu", "ok", ""), broken])
+
+
+def test_a_corrupt_ledger_is_a_finding(lab):
+    lab.results.mkdir(parents=True)
+    lab.ledger.write_text("{}\n{}\n")
+    finding = found(lab)["lab", "ledger"]
+    assert finding.state == "problem" and finding.needed and "line 1" in finding.detail
+
+
+def test_a_changed_record_is_a_finding(lab):
+    ledger = Ledger(lab.ledger)
+    ledger.append("note", settings={"a": 1})
+    lab.ledger.write_text(lab.ledger.read_text().replace('"a":1', '"a":2'))
+    assert "was changed after it was written" in found(lab)["lab", "ledger"].detail
+
+
+def test_a_root_that_is_not_there_is_not_created(tmp_path):
+    root = Root(tmp_path / "none")
+    assert found(root)["lab", "root"].state == "problem"
+    assert not root.path.exists()
+
+
+def test_verb_prints_and_exits_honestly(lab, capsys):
+    assert app.main(["--root", str(lab.path), "doctor"]) == 0
+    assert "This machine can run: " in capsys.readouterr().out
+    assert app.main(["--root", str(lab.path), "doctor", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["usable"] is True
+    lab.ledger.write_text("{}\n{}\n")
+    assert app.main(["--root", str(lab.path), "doctor"]) == 1
+    assert "cannot run the lab yet" in capsys.readouterr().out
+
+
+def test_list_targets_shows_kernels_and_their_evidence(lab, capsys):
+    from autoresearch_lab.catalog import load_catalog
+
+    kernel = load_catalog(lab)["rms_norm"].kernel("torch_eager", "torch")
+    identity = {"name": kernel.name, "sha256": kernel.sha256}
+    for verdict in ("FAIL", "PASS"):
+        Ledger(lab.ledger).append("verify", target="rms_norm", kernel=identity, verdict=verdict)
+    Ledger(lab.ledger).append(
+        "verify", target="rms_norm", kernel={"name": kernel.name, "sha256": "0" * 64}, verdict="FAIL"
+    )
+    assert app.main(["--root", str(lab.path), "list-targets", "--json"]) == 0
+    rows = {row["target"]: row for row in json.loads(capsys.readouterr().out)["targets"]}
+    norm = {kernel["name"]: kernel for kernel in rows["rms_norm"]["kernels"]}["torch_eager"]
+    assert norm["evidence"] == {"verify": "PASS"} and norm["engines"] == ["cpu", "cuda"] and norm["role"] == "baseline"
+    assert rows["muon_update"]["replaces"] == ["newton_schulz"]
+    assert app.main(["--root", str(lab.path), "list-targets"]) == 0
+    text = capsys.readouterr().out
+    assert "rms_norm" in text and "PASS" in text and "(x, eps) -> y" in text
+
+
+def test_list_targets_without_kernels_is_bad_input(tmp_path, capsys):
+    assert app.main(["--root", str(tmp_path), "list-targets"]) == 2
+    assert "no targets under" in capsys.readouterr().err
