@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from autoresearch_data import workload
 from autoresearch_data.hashing import file_sha256, json_sha256, kernel_hash
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.paths import Root
@@ -121,9 +122,12 @@ class Target:
 
     @cached_property
     def contract_sha256(self) -> str:
-        """Hash of everything that decides right or wrong: the contract less its list of kernels, and the oracle."""
+        """Hash of everything that decides right or wrong: the contract less its list of kernels, the oracle, and what
+        the oracle rests on (the oracles of the targets that it replaces, the helpers that all oracles share)."""
         contract = self.contract.model_dump(mode="json", exclude={"kernels"})
-        return json_sha256({"contract": contract, "oracle": file_sha256(self.folder / "oracle.py")})
+        parts = [self.folder.parent / name / "oracle.py" for name in self.contract.replaces]
+        files = [self.folder / "oracle.py", *(part for part in parts if part.is_file()), Path(workload.__file__)]
+        return json_sha256({"contract": contract, "oracle": [file_sha256(path) for path in files]})
 
     @cached_property
     def oracle(self) -> ModuleType:

@@ -71,7 +71,7 @@ def code_digest(package: str) -> str:
     lab = Path(__file__).parent
     files = [lab / "statistics.py"]
     files += [path for name in JUDGING_PACKAGES for path in sorted((lab / name).rglob("*.py"))]
-    files += sorted((CHECKOUT / package).rglob("*.py"))
+    files += sorted(path for pattern in ("*.py", "*.h") for path in (CHECKOUT / package).rglob(pattern))
     return json_sha256([[path.relative_to(CHECKOUT).as_posix(), file_sha256(path)] for path in files])[:12]
 
 

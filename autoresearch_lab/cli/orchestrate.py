@@ -107,7 +107,7 @@ for _option in (
     click.option("--dry-run", is_flag=True, help="Print what would be done, and why, without doing it."),
     click.option("--bench-seconds", type=click.FloatRange(min=1), default=30.0, show_default=True),
     _TOP,
-    click.option("--workspace-root", type=click.Path(path_type=Path), help="Folder of workspaces [default: workspaces]."),
+    click.option("--workspace-root", type=click.Path(path_type=Path), help="Workspaces [default: workspaces]."),
     click.option("--profile", type=click.Path(path_type=Path), required=True, help="File of `profile`."),
 ):
     _orchestrate = _option(_orchestrate)

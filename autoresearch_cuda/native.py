@@ -1,0 +1,263 @@
+"""Compiles and loads the C++ source beside a kernel file, and registers its operators with PyTorch.
+
+A kernel `cpp_fused.py` calls `native.load(__file__)`; its sibling `cpp_fused.cpp` has a plain C interface and needs no
+PyTorch headers, so a compile takes well under a second. Shared objects are cached in `<cache root>/native`, where the
+cache root is $AUTORESEARCH_CACHE or ~/.cache/autoresearch; a folder that cannot be written is replaced by a temporary
+one for the life of the process.
+
+Floating point stays IEEE: fast-math flags are refused, because linking with them makes the whole process flush
+denormals to zero, the other arm of a comparison included. OpenMP runs on the runtime that torch has loaded, so its
+thread count is torch's.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock
+
+from autoresearch_cuda.errors import KernelError
+from autoresearch_data.hashing import kernel_hash
+
+# Argument types of C functions: a tensor's data_ptr(), int64_t, a dtype code or other int, float, int64_t* and double*.
+POINTER, INTEGER, CODE, REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_float
+INTEGERS, REALS = ctypes.POINTER(ctypes.c_int64), ctypes.POINTER(ctypes.c_double)
+HEADER = Path(__file__).with_name("native.h")
+_DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
+_COMPILERS = ("g++", "clang++", "c++")
+_FLAGS = ("-std=c++17", "-O3", "-fPIC", "-Wall", "-fno-math-errno", "-fno-trapping-math")
+_FORBIDDEN = ("-ffast-math", "-Ofast", "-funsafe-math-optimizations", "-ffinite-math-only", "-mdaz-ftz")
+# Operators outlive the module that defined them: loading the same content again finds them here.
+_namespaces: dict[str, Native] = {}
+
+
+class NativeError(KernelError):
+    """A native kernel could not be built or loaded."""
+
+
+class CompilerMissing(NativeError):
+    """There is no C++ compiler on this machine."""
+
+
+class CompileFailed(NativeError):
+    """The compiler refused the source; the message carries its first error line."""
+
+
+class Native:
+    """The compiled source of one kernel, and the operators made from it.
+
+    `namespace` is unique to the kernel's content, so that two versions can live in one process; loading one content
+    twice gives the same object.
+    """
+
+    def __init__(self, namespace: str, shared_object: Path) -> None:
+        self.namespace = namespace
+        self.path = shared_object
+        self._library = ctypes.CDLL(str(shared_object))
+        self._operators = torch.library.Library(namespace, "DEF")
+
+    def function(self, name: str, *argument_types: Any) -> Callable[..., int]:
+        """The C function `name`, which returns an int status. Tensors are passed as `tensor.data_ptr()`.
+
+        Raises NativeError if the source exports no such function.
+        """
+        try:
+            function = getattr(self._library, name)
+        except AttributeError:
+            raise NativeError(f"{self.path} exports no function {name!r}") from None
+        function.argtypes = list(argument_types)
+        function.restype = ctypes.c_int
+        return function
+
+    def operator(
+        self,
+        schema: str,
+        compute: Callable[..., Any],
+        fake: Callable[..., Any],
+        *,
+        save: Callable[..., None] | None = None,
+        backward: Callable[..., Any] | None = None,
+    ) -> Callable[..., Any]:
+        """Define a PyTorch operator and return it as a callable that torch.compile keeps as one node.
+
+        `schema` is torch.library's, such as "forward(Tensor x, float eps) -> Tensor"; `compute` runs on CPU tensors,
+        `fake` gives outputs of the right shape, dtype and strides. `save(ctx, inputs, output)` and
+        `backward(ctx, *gradients)` make it differentiable. An operator that exists already is returned as it is.
+        """
+        name = schema.partition("(")[0]
+        space = getattr(torch.ops, self.namespace)
+        if not hasattr(space, name):
+            qualified = f"{self.namespace}::{name}"
+            self._operators.define(schema)
+            self._operators.impl(name, compute, "CPU")
+            torch.library.register_fake(qualified, fake, lib=self._operators)
+            if backward is not None:
+                torch.library.register_autograd(qualified, backward, setup_context=save, lib=self._operators)
+        return getattr(space, name).default
+
+
+def load(kernel_file: str | Path, flags: Sequence[str] = ()) -> Native:
+    """Compile (or find in the cache) the .cpp beside a kernel's Python file and load it.
+
+    `flags` are added to the compiler's. Raises CompilerMissing, CompileFailed, or NativeError for a missing source, a
+    flag that would change floating-point arithmetic for the whole process, or an object that cannot be loaded.
+    """
+    kernel_file = Path(kernel_file)
+    source = kernel_file.with_suffix(".cpp")
+    if not source.is_file():
+        raise NativeError(f"no native source {source}")
+    if refused := sorted(set(flags) & set(_FORBIDDEN)):
+        raise NativeError(f"{source.name}: {' '.join(refused)} would change floating-point arithmetic; not allowed")
+    namespace = f"kernel_{kernel_hash(kernel_file)[:16]}"
+    if namespace not in _namespaces:
+        shared_object = build(source, flags)
+        try:
+            _namespaces[namespace] = Native(namespace, shared_object)
+        except OSError as error:
+            raise NativeError(f"cannot load {shared_object}: {error}") from error
+    return _namespaces[namespace]
+
+
+def build(source: Path, flags: Sequence[str] = ()) -> Path:
+    """The shared object of a C++ source, from the cache where possible.
+
+    The name is a hash of everything that the result depends on: source, header, compiler, flags, processor.
+    """
+    compiler, version = _compiler()
+    compile_flags, link_flags = _openmp("clang" in version)
+    command = [*_FLAGS, *_machine_flags(), *compile_flags, *flags]
+    content = [source.read_bytes(), HEADER.read_bytes(), repr((compiler, version, command, link_flags)).encode()]
+    digest = hashlib.sha256(_processor().encode())
+    for part in content:
+        digest.update(hashlib.sha256(part).digest())
+    name = f"{digest.hexdigest()[:32]}.so"
+    folder = cache_root() / "native"
+    target = folder / name
+    if target.is_file():
+        return target
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f"{name}.lock"):
+            if not target.is_file():
+                _compile(source, target, compiler, command, link_flags)
+    except OSError:
+        target = _temporary_folder() / name
+        if not target.is_file():
+            _compile(source, target, compiler, command, link_flags)
+    return target
+
+
+def cache_root() -> Path:
+    """$AUTORESEARCH_CACHE, or ~/.cache/autoresearch."""
+    configured = os.environ.get("AUTORESEARCH_CACHE")
+    return Path(configured) if configured else Path.home() / ".cache" / "autoresearch"
+
+
+def dtype_code(tensor: torch.Tensor) -> int:
+    """The code of native.h for the tensor's dtype. Raises TypeError for one that kernels do not take."""
+    try:
+        return _DTYPE_CODES[tensor.dtype]
+    except KeyError:
+        raise TypeError(f"native kernels take float32, bfloat16 and float16, not {tensor.dtype}") from None
+
+
+def integers(values: Sequence[int]) -> ctypes.Array:
+    """An int64_t array for an INTEGERS argument, such as sizes or strides."""
+    return (ctypes.c_int64 * len(values))(*values)
+
+
+def reals(values: Sequence[float]) -> ctypes.Array:
+    """A double array for a REALS argument."""
+    return (ctypes.c_double * len(values))(*values)
+
+
+def _compile(source: Path, target: Path, compiler: Sequence[str], flags: Sequence[str], link: Sequence[str]) -> None:
+    """Compile and link in two steps: with -fopenmp at the link the compiler would add its own OpenMP runtime.
+
+    The result appears under its name only when it is complete.
+    """
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix="build-") as scratch:
+        compiled, linked = Path(scratch, "kernel.o"), Path(scratch, "kernel.so")
+        include = f"-I{HEADER.parent}"
+        _run([*compiler, *flags, include, "-c", str(source), "-o", str(compiled)], source)
+        _run([*compiler, "-shared", str(compiled), *link, "-o", str(linked)], source)
+        os.replace(linked, target)
+
+
+def _run(command: Sequence[str], source: Path) -> None:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
+        first = next((line for line in lines if "error:" in line), lines[0])
+        raise CompileFailed(f"{command[0]} cannot compile {source.name}: {first.strip()}")
+
+
+@cache
+def _compiler() -> tuple[tuple[str, ...], str]:
+    """Command of the C++ compiler ($CXX first) and the text of its --version."""
+    configured = os.environ.get("CXX")
+    for candidate in [shlex.split(configured)] if configured else [[name] for name in _COMPILERS]:
+        if candidate and (path := shutil.which(candidate[0])):
+            command = (path, *candidate[1:])
+            done = subprocess.run([*command, "--version"], capture_output=True, text=True)
+            if done.returncode == 0:
+                return command, done.stdout
+    wanted = f"CXX={configured}" if configured else " or ".join(_COMPILERS)
+    raise CompilerMissing(f"no C++ compiler ({wanted}); install one, for instance the package g++")
+
+
+@cache
+def _openmp(clang: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Compile and link flags for OpenMP through the runtime that torch carries; the system's where it carries none."""
+    torch_folder = Path(torch.__file__).parent
+    if sys.platform == "darwin":
+        runtime = torch_folder / "lib" / "libomp.dylib"
+        if not runtime.is_file():
+            return ("-fopenmp-simd",), ()
+        return ("-Xpreprocessor", "-fopenmp"), (str(runtime), f"-Wl,-rpath,{runtime.parent}")
+    if clang:
+        return ("-fopenmp",), ("-fopenmp",)
+    folders = (torch_folder / "lib", torch_folder.parent / "torch.libs")
+    for runtime in (path for folder in folders for path in sorted(folder.glob("libgomp*.so*"))):
+        return ("-fopenmp",), (str(runtime), f"-Wl,-rpath,{runtime.parent}")
+    return ("-fopenmp",), ("-fopenmp",)
+
+
+@cache
+def _machine_flags() -> tuple[str, ...]:
+    """Everything this processor can do. gcc keeps to half-width vectors on many of those with AVX-512 unless told."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return ("-mcpu=native",)
+    return ("-march=native", "-mprefer-vector-width=512") if " avx512f" in _processor() else ("-march=native",)
+
+
+@cache
+def _processor() -> str:
+    """What -march=native depends on: the processor's model and features."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return f"{platform.machine()} {platform.processor()}"
+    wanted = ("model name", "flags", "features", "cpu part")
+    return "\n".join(sorted({line for line in lines if line.lower().startswith(wanted)}))
+
+
+@cache
+def _temporary_folder() -> Path:
+    folder = tempfile.mkdtemp(prefix="autoresearch-native-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)

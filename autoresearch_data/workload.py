@@ -1,0 +1,175 @@
+"""Workloads as plain data, and the random arrays that fill them: what the oracles in `kernels/*/oracle.py` share.
+
+A workload is one call of a target: `{"target": ..., "args": [spec, ...], ...}`. A spec is
+`{"name", "kind": "array", "dtype", "shape", "strides", "grad"}` with strides in elements, or
+`{"name", "kind": "scalar", "value"}`. All arrays made here are float64 (or int64) and contiguous; the caller rounds
+them to the spec's dtype and lays them out with the spec's strides.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+Spec = dict[str, Any]
+Workload = dict[str, Any]
+
+ITEMSIZE = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2, "int64": 8, "int32": 4, "bool": 1}
+# Largest magnitude used for "huge" values. Squares must stay finite in float32 for the types that share its exponent
+# range, and in float16 a sum of a few must stay below 65504.
+HUGE = {"float64": 1e15, "float32": 1e15, "bfloat16": 1e15, "float16": 1.5e4}
+# Below the square root of the smallest normal number, and below the smallest normal number itself.
+TINY = {"float64": 1e-21, "float32": 1e-21, "bfloat16": 1e-21, "float16": 2e-4}
+DENORMAL = {"float64": 1e-39, "float32": 1e-39, "bfloat16": 1e-39, "float16": 2e-6}
+
+
+def argument(workload: Workload, name: str) -> Spec:
+    """The spec of one argument. Raises KeyError if the workload has none of that name."""
+    for spec in workload["args"]:
+        if spec["name"] == name:
+            return spec
+    raise KeyError(f"workload of {workload.get('target')!r} has no argument {name!r}")
+
+
+def scalars(workload: Workload) -> dict[str, Any]:
+    """Values of all scalar arguments, by name."""
+    return {spec["name"]: spec["value"] for spec in workload["args"] if spec["kind"] == "scalar"}
+
+
+def size(spec: Spec) -> int:
+    """Number of elements."""
+    return math.prod(spec["shape"])
+
+
+def nbytes(workload: Workload, *names: str) -> int:
+    """Bytes of the named array arguments together."""
+    return sum(size(spec) * ITEMSIZE[spec["dtype"]] for spec in (argument(workload, name) for name in names))
+
+
+def contiguous(shape: Sequence[int]) -> list[int]:
+    """Row-major strides in elements."""
+    strides = [1] * len(shape)
+    for axis in range(len(shape) - 2, -1, -1):
+        strides[axis] = strides[axis + 1] * max(1, shape[axis + 1])
+    return strides
+
+
+def transposed(shape: Sequence[int], first: int = 1, second: int = 2) -> list[int]:
+    """Strides of an array stored with two axes exchanged: a (B,T,H,D) view of a (B,H,T,D) buffer by default."""
+    stored = list(shape)
+    stored[first], stored[second] = stored[second], stored[first]
+    strides = contiguous(stored)
+    strides[first], strides[second] = strides[second], strides[first]
+    return strides
+
+
+def sliced(shape: Sequence[int], factor: int = 2, axis: int = -1) -> list[int]:
+    """Strides of a slice of a buffer that is `factor` times longer along `axis`, as a split of a wider array gives."""
+    stored = list(shape)
+    stored[axis] *= factor
+    return contiguous(stored)
+
+
+def variant(workload: Workload, **changes: Any) -> Workload:
+    """A copy with some arguments changed: a shape (contiguous), a pair (shape, strides), or a scalar's new value.
+
+    The copy has no id, sample or count of its own: it was not captured.
+    """
+    result = {key: copy.deepcopy(workload[key]) for key in ("target", "args", "phase") if key in workload}
+    result["calls_per_step"] = 0.0
+    result["sample"] = None
+    for name, change in changes.items():
+        spec = argument(result, name)
+        if spec["kind"] == "scalar":
+            spec["value"] = change
+        elif len(change) == 2 and isinstance(change[0], Sequence):
+            spec["shape"], spec["strides"] = list(change[0]), list(change[1])
+        else:
+            spec["shape"], spec["strides"] = list(change), contiguous(change)
+    return result
+
+
+def normal(spec: Spec, rng: np.random.Generator, scale: float = 1.0) -> np.ndarray:
+    """Independent normal values."""
+    return rng.standard_normal(spec["shape"]) * scale
+
+
+def edge(spec: Spec, rng: np.random.Generator, limits: Mapping[str, float] = HUGE) -> np.ndarray:
+    """One degenerate pattern per row (last axis), in turn from a random start, so that few rows still see most of them.
+
+    Zeros; ones; one huge element among normal ones; far below 1; below the normal range; all large with alternating
+    signs; one negative constant; one element alone.
+    """
+    dtype = spec["dtype"]
+    width = spec["shape"][-1] if spec["shape"] else 1
+    values = rng.standard_normal((size(spec) // max(1, width), width))
+    columns = np.arange(width)
+    patterns = (
+        lambda rows: 0.0,
+        lambda rows: 1.0,
+        lambda rows: np.where(columns == rng.integers(width), limits[dtype], rows),
+        lambda rows: rows * TINY[dtype],
+        lambda rows: rows * DENORMAL[dtype],
+        lambda rows: np.where(columns % 2 == 0, 1.0, -1.0) * math.sqrt(limits[dtype]),
+        lambda rows: -3.0,
+        lambda rows: np.where(columns == rng.integers(width), rows, 0.0),
+    )
+    start = int(rng.integers(len(patterns)))
+    for number, pattern in enumerate(patterns):
+        rows = values[(number - start) % len(patterns) :: len(patterns)]
+        rows[...] = pattern(rows)
+    return values.reshape(spec["shape"])
+
+
+def adversarial(spec: Spec, rng: np.random.Generator, spread: float = 1.0) -> np.ndarray:
+    """Heavy-tailed values whose size depends on their position, with rows whose sums cancel.
+
+    Cubed normals have tails that an average over the wrong elements does not survive; every row and column has its own
+    factor, so a skipped or exchanged one shows; in every fourth row neighbours cancel to one part in 1000.
+    """
+    width = spec["shape"][-1] if spec["shape"] else 1
+    values = rng.standard_normal((size(spec) // max(1, width), width)) ** 3
+    rows = np.arange(values.shape[0])[:, None]
+    columns = np.arange(width)[None, :]
+    values *= 2.0 ** (rows * 5 % 7 - 3.0) * (0.5 + (columns * 7 % 11) / 10.0)
+    cancelling = values[3::4]
+    pairs = width // 2 * 2
+    cancelling[:, 1:pairs:2] = -cancelling[:, 0:pairs:2] * 1.001
+    values *= spread
+    if spec["dtype"] == "float16":
+        np.clip(values, -HUGE["float16"], HUGE["float16"], out=values)
+    return values.reshape(spec["shape"])
+
+
+def poison(
+    values: np.ndarray, rng: np.random.Generator, kinds: Sequence[float] = (math.nan, math.inf, -math.inf)
+) -> np.ndarray:
+    """A copy with one of `kinds` at a random place in about every eighth row (last axis), at least one row."""
+    result = values.copy()
+    rows = result.reshape(-1, result.shape[-1] if result.ndim else 1)
+    if rows.size == 0:
+        return result
+    chosen = rng.choice(len(rows), size=max(1, len(rows) // 8), replace=False)
+    for number, row in enumerate(chosen):
+        rows[row, rng.integers(rows.shape[1])] = kinds[number % len(kinds)]
+    return result
+
+
+def fill(spec: Spec, rng: np.random.Generator, kind: str, limits: Mapping[str, float] = HUGE) -> np.ndarray:
+    """Values of the given kind for an array without special structure.
+
+    Raises ValueError for a kind other than typical, edge, adversarial and nonfinite.
+    """
+    if kind == "typical":
+        return normal(spec, rng)
+    if kind == "edge":
+        return edge(spec, rng, limits)
+    if kind == "adversarial":
+        return adversarial(spec, rng)
+    if kind == "nonfinite":
+        return poison(normal(spec, rng), rng)
+    raise ValueError(f"unknown kind of inputs {kind!r}; known: typical, edge, adversarial, nonfinite")

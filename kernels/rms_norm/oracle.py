@@ -1,0 +1,51 @@
+"""Float64 oracle of rms_norm: y = x / sqrt(mean(x^2) + eps) over the last axis, without a weight."""
+
+from typing import Any
+
+import numpy as np
+
+from autoresearch_data import workload as w
+
+
+def forward(args: dict[str, Any]) -> tuple[np.ndarray, ...]:
+    """x (..., C) -> (y (..., C),)."""
+    x = args["x"]
+    with np.errstate(all="ignore"):
+        return (x * _reciprocal_rms(x, args["eps"]),)
+
+
+def backward(args: dict[str, Any], cotangents: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
+    """With r = 1/rms and y = x r: dx = r (g - y mean(g y))."""
+    x, (g,) = args["x"], cotangents
+    with np.errstate(all="ignore"):
+        r = _reciprocal_rms(x, args["eps"])
+        y = x * r
+        return {"x": r * (g - y * np.mean(g * y, axis=-1, keepdims=True))}
+
+
+def inputs(workload: w.Workload, rng: np.random.Generator, kind: str) -> dict[str, Any]:
+    """An infinite element makes its row 0, itself NaN; a NaN makes its whole row NaN."""
+    return {"x": w.fill(w.argument(workload, "x"), rng, kind), **w.scalars(workload)}
+
+
+def cost(workload: w.Workload, direction: str = "forward") -> tuple[int, int]:
+    """Forward: read x, write y; square, add, scale per element. Backward: read x and g, write dx; two sums per row."""
+    elements, passes = w.size(w.argument(workload, "x")), w.nbytes(workload, "x")
+    return (3 * elements, 2 * passes) if direction == "forward" else (8 * elements, 3 * passes)
+
+
+def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
+    width = w.argument(workload, "x")["shape"][-1]
+    odd = int(rng.integers(2, 300)) * 2 + 1
+    shapes = [(1, width), (3, 1), (257, 7), (2, 17, 129), (5, odd), (1, 1, 3, 8191)]
+    strided = [
+        ((2, 17, 3, width), w.transposed((2, 17, 3, width))),
+        ((3, 5, width), w.sliced((3, 5, width))),
+        ((9, 33), (1, 9)),
+    ]
+    return [w.variant(workload, x=shape) for shape in shapes] + [w.variant(workload, x=pair) for pair in strided]
+
+
+def _reciprocal_rms(x: np.ndarray, eps: float) -> np.ndarray:
+    """1 / sqrt(mean(x^2) + eps), (..., 1)."""
+    return 1.0 / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + eps)

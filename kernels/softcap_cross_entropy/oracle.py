@@ -1,0 +1,112 @@
+"""Float64 oracle of softcap_cross_entropy: z = cap tanh(logits / cap), loss = logsumexp(z) - z[target].
+
+Target -1 is ignored: its loss and its gradient are 0, and the mean is over the others. The mean over no target at all
+is 0/0 = NaN, as in torch, with zero gradients. Works on blocks of rows, so that temporaries stay in the cache.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from autoresearch_data import workload as w
+
+IGNORED = -1
+BLOCK_ELEMENTS = 1 << 18
+# Far beyond the cap (15): tanh is 1 and its derivative exactly 0.
+LIMITS = dict.fromkeys(w.HUGE, 1e4)
+
+
+def forward(args: dict[str, Any]) -> tuple[np.ndarray, ...]:
+    """logits (N,V), targets (N,) -> (loss,): 0-dimensional for "mean", (N,) for "none"."""
+    targets = args["targets"]
+    losses = np.zeros(len(targets))
+    with np.errstate(all="ignore"):
+        for rows in _blocks(args["logits"]):
+            _, exponentials, picked = _softcapped(args, rows)
+            counted = targets[rows] != IGNORED
+            losses[rows] = np.where(counted, np.log(exponentials.sum(axis=-1)) - picked, 0.0)
+        if args["reduction"] == "none":
+            return (losses,)
+        return (np.sum(losses) / np.float64(np.count_nonzero(targets != IGNORED)),)
+
+
+def backward(args: dict[str, Any], cotangents: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
+    """dlogits = (softmax(z) - onehot) (1 - tanh^2) times the row's share of the cotangent."""
+    targets = args["targets"]
+    counted = targets != IGNORED
+    result = np.zeros_like(args["logits"])
+    with np.errstate(all="ignore"):
+        share = cotangents[0] if args["reduction"] == "none" else cotangents[0] / np.count_nonzero(counted)
+        share = np.broadcast_to(share, targets.shape)
+        for rows in _blocks(args["logits"]):
+            tanh, gradient, _ = _softcapped(args, rows)
+            gradient /= gradient.sum(axis=-1, keepdims=True)
+            at = np.nonzero(counted[rows])[0]
+            gradient[at, targets[rows][at]] -= 1.0
+            gradient *= 1.0 - tanh * tanh
+            gradient *= share[rows, None]
+            result[rows][at] = gradient[at]
+    return {"logits": result}
+
+
+def inputs(workload: w.Workload, rng: np.random.Generator, kind: str) -> dict[str, Any]:
+    """Logits of a few units and random targets; other kinds have ignored targets at both ends and in between.
+
+    `adversarial` puts the target in the last class in every other row, so that a dropped tail shows. `nonfinite` leaves
+    ignored rows finite: there implementations may differ, while elsewhere infinite logits are +-cap and NaN is NaN.
+    """
+    spec = w.argument(workload, "logits")
+    rows, classes = spec["shape"]
+    logits = w.fill(spec, rng, kind, LIMITS)
+    targets = rng.integers(classes, size=rows)
+    if kind == "adversarial":
+        targets[::2] = classes - 1
+    elif kind in ("typical", "nonfinite"):
+        logits *= 2.0
+    if kind != "typical" and rows > 2:
+        targets[[0, -1]] = IGNORED
+        targets[rng.random(rows) < 0.1] = IGNORED
+        targets[1] = classes - 1
+    if kind == "nonfinite":
+        logits[targets == IGNORED] = 0.5
+    return {"logits": logits, "targets": targets, **w.scalars(workload)}
+
+
+def cost(workload: w.Workload, direction: str = "forward") -> tuple[int, int]:
+    """Forward: read logits and targets; tanh and exp (counted as 10 each), two sums per element. Backward: again, and
+    write dlogits."""
+    elements, passes = w.size(w.argument(workload, "logits")), w.nbytes(workload, "logits")
+    targets = w.nbytes(workload, "targets")
+    return (24 * elements, passes + targets) if direction == "forward" else (28 * elements, 2 * passes + targets)
+
+
+def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
+    classes = w.argument(workload, "logits")["shape"][-1]
+    odd = int(rng.integers(50, 300)) * 2 + 1
+    cases = [((1, classes), "mean"), ((3, 8191), "none"), ((257, 129), "mean"), ((17, 1), "mean"), ((5, 7), "none")]
+    cases.append(((odd, 33), "none"))
+    result = [w.variant(workload, logits=shape, targets=shape[:1], reduction=how) for shape, how in cases]
+    wide, narrow = (7, classes), (9, 31)
+    views = [(wide, w.sliced(wide), "none"), (wide, w.sliced(wide), "mean"), (narrow, [1, 9], "mean")]
+    result += [w.variant(workload, logits=(s, strides), targets=s[:1], reduction=how) for s, strides, how in views]
+    result.append(w.variant(workload, softcap=3.5, logits=(4, 65), targets=([4], [2])))
+    return result
+
+
+def _blocks(logits: np.ndarray) -> Iterator[slice]:
+    count, classes = logits.shape
+    step = max(1, BLOCK_ELEMENTS // max(1, classes))
+    for start in range(0, count, step):
+        yield slice(start, min(start + step, count))
+
+
+def _softcapped(args: dict[str, Any], rows: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """tanh(logits / cap), exp(z) and z[target] of a block of rows.
+
+    |z| <= cap, so exp needs no shift by the row's maximum as long as the cap is far below 700.
+    """
+    tanh = np.tanh(args["logits"][rows] / args["softcap"])
+    capped = args["softcap"] * tanh
+    picked = capped[np.arange(len(capped)), np.maximum(args["targets"][rows], 0)]
+    return tanh, np.exp(capped, out=capped), picked

@@ -1,0 +1,118 @@
+"""Float64 oracle of windowed_attention: causal softmax attention, key j visible to query i when 0 <= i - j <= window.
+
+Scores are q k / sqrt(D). Keys outside the window take no part at all. Works on one batch element and head at a time, so
+that memory stays at a few (T,T) matrices.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from autoresearch_data import workload as w
+
+# Scores reach some tens: nearly one-hot softmax, yet their own rounding is not what decides the weights.
+LIMITS = dict.fromkeys(w.HUGE, 8.0)
+
+
+def forward(args: dict[str, Any]) -> tuple[np.ndarray, ...]:
+    """q (B,T,H,D), k and v (B,T,K,D) with H a multiple of K (heads share keys in groups) -> (y (B,T,H,D),)."""
+    y = np.empty_like(args["q"])
+    with np.errstate(all="ignore"):
+        for at, kv in _heads(args):
+            y[at] = _weights(args, at, kv) @ args["v"][kv]
+    return (y,)
+
+
+def backward(args: dict[str, Any], cotangents: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
+    """With weights P and scores S: dv = P' g, dP = g v', dS = P (dP - sum(P dP)), dq = dS k, dk = dS' q (scaled)."""
+    q, k, v, g = args["q"], args["k"], args["v"], cotangents[0]
+    dq, dk, dv = np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
+    scale = 1.0 / math.sqrt(q.shape[-1])
+    with np.errstate(all="ignore"):
+        for at, kv in _heads(args):
+            weights = _weights(args, at, kv)
+            d_weights = g[at] @ v[kv].T
+            d_scores = weights * (d_weights - np.sum(weights * d_weights, axis=-1, keepdims=True)) * scale
+            dq[at] = d_scores @ k[kv]
+            dk[kv] += d_scores.T @ q[at]
+            dv[kv] += weights.T @ g[at]
+    return {"q": dq, "k": dk, "v": dv}
+
+
+def inputs(workload: w.Workload, rng: np.random.Generator, kind: str) -> dict[str, Any]:
+    """Normal q, k, v, as after a norm.
+
+    `adversarial`: every other head has nearly equal scores, so that each visible key counts and a dropped tile shows in
+    position-coded values; the rest are heavy-tailed. `nonfinite`: one channel of v is NaN in one head, and where every
+    query sees all before it, the last query of another head: the outcome is the same whether hidden keys are skipped or
+    multiplied by zero.
+    """
+    specs = {name: w.argument(workload, name) for name in ("q", "k", "v")}
+    window = w.scalars(workload)["window"]
+    if kind == "nonfinite":
+        values = {name: w.normal(spec, rng) for name, spec in specs.items()}
+        batch, length, heads, width = specs["v"]["shape"]
+        values["v"][rng.integers(batch), :, rng.integers(heads), rng.integers(width)] = math.nan
+        if window >= length - 1:
+            values["q"][-1, -1, -1, rng.integers(width)] = math.nan
+    elif kind == "adversarial":
+        values = {name: w.adversarial(spec, rng, spread=1.0 if name == "v" else 0.1) for name, spec in specs.items()}
+        batch, _, heads, _ = specs["q"]["shape"]
+        flat = np.arange(batch * heads).reshape(batch, 1, heads, 1) % 2 == 0
+        values["q"] = np.where(flat, values["q"] * 0.01, values["q"])
+    else:
+        values = {name: w.fill(spec, rng, kind, LIMITS) for name, spec in specs.items()}
+    return {**values, "window": window}
+
+
+def cost(workload: w.Workload, direction: str = "forward") -> tuple[int, int]:
+    """Visible pairs only: 2 matrix products forward (read q, k, v, write y), 5 backward (read q, k, v, g, write three).
+
+    Backward needs y or the row sums as well; y is counted.
+    """
+    batch, length, heads, width = w.argument(workload, "q")["shape"]
+    reach = min(w.scalars(workload)["window"], length - 1)
+    pairs = length * (reach + 1) - reach * (reach + 1) // 2
+    products = 2 * batch * heads * pairs * width
+    queries, keys = w.nbytes(workload, "q"), w.nbytes(workload, "k", "v")
+    return (2 * products, 2 * queries + keys) if direction == "forward" else (5 * products, 4 * queries + 2 * keys)
+
+
+def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
+    """Where queries see only themselves, the gradients of q and k are exactly 0 and not asked for: no rounding is small
+    beside that."""
+    _, _, heads, width = w.argument(workload, "q")["shape"]
+    odd = int(rng.integers(20, 60)) * 2 + 1
+    lonely = [((1, 1, heads, width), 1), ((1, 129, 1, 40), 0)]
+    cases = [((2, 17, 2, width), 8), ((1, 255, heads, width), 255), ((1, 65, 1, 40), 1)]
+    cases += [((1, odd, 3, width), odd // 3), ((2, 33, 2, width), 100)]
+    result = [w.variant(workload, q=shape, k=shape, v=shape, window=window) for shape, window in lonely + cases]
+    for case in result[: len(lonely)]:
+        w.argument(case, "q")["grad"] = w.argument(case, "k")["grad"] = False
+    view = (2, 65, 3, width)
+    stored, joined = (view, w.transposed(view)), (view, w.sliced(view, factor=3, axis=2))
+    result.append(w.variant(workload, q=stored, k=stored, v=stored, window=32))
+    result.append(w.variant(workload, q=joined, k=joined, v=joined, window=65))
+    return result
+
+
+def _heads(args: dict[str, Any]) -> Iterator[tuple[tuple, tuple]]:
+    """Index of each (T,D) matrix of q, and of the one in k and v that it attends to."""
+    batches, _, heads, _ = args["q"].shape
+    group = heads // args["k"].shape[2]
+    for batch in range(batches):
+        for head in range(heads):
+            yield (batch, slice(None), head), (batch, slice(None), head // group)
+
+
+def _weights(args: dict[str, Any], at: tuple, kv: tuple) -> np.ndarray:
+    """Softmax weights (T,T) of one head, exactly 0 where hidden."""
+    q, k = args["q"][at], args["k"][kv]
+    positions = np.arange(len(q))
+    distance = positions[:, None] - positions[None, :]
+    visible = (distance >= 0) & (distance <= args["window"])
+    scores = np.where(visible, q @ k.T / math.sqrt(q.shape[-1]), -math.inf)
+    weights = np.exp(scores - np.max(scores, axis=-1, keepdims=True))
+    return np.where(visible, weights / np.sum(weights, axis=-1, keepdims=True), 0.0)
