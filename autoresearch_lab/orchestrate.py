@@ -75,12 +75,16 @@ def state_of(
         if (record := candidate.subject.latest(ledger, kind)) is not None
     }
     decided = candidate.subject.latest(ledger, "ab", **ab_settings)
-    if decided is not None:
+    # An A/B that foreign load spoilt concluded nothing; it does not stand in the way of another one.
+    disturbed = decided is not None and bool((decided.results or {}).get("disturbed"))
+    if decided is not None and not disturbed:
         candidate.records["ab"] = decided
     if not opened:
         return State("extract", "no workspace yet")
     for kind, wanted in (("verify", "PASS"), ("bench", "FASTER"), ("ab", "PROMOTE")):
         record = candidate.records.get(kind)
+        if record is None and kind == "ab" and disturbed:
+            return State("ab", "the last A/B was disturbed by other load on the machine")
         if record is None:
             return State(kind, f"no {kind} that counts here")
         if record.verdict != wanted:
@@ -141,7 +145,7 @@ def _advance(
         if state.step is None or (until is not None and STEPS.index(state.step) >= STEPS.index(until)):
             return
         if state.step in done:
-            raise RuntimeError(f"{candidate.label}: step {state.step} left no evidence that counts")
+            return  # what it left does not count (an A/B under foreign load, say): the state tells why
         done.add(state.step)
         on_step(candidate, state.step)
         getattr(steps, state.step)(candidate)

@@ -143,7 +143,7 @@ class Pipeline:
         self.joint_ab({candidate.target.name: candidate.kernel}, against="promoted")
 
     def joint_ab(self, kernels: dict[str, Kernel], against: str) -> None:
-        """A/B of several kernels at once against a selection."""
+        """A/B of several kernels at once against a selection ("baseline" or "promoted")."""
         ab(
             kernels,
             resolve(against, self.catalog, self.context, self.root),
@@ -153,6 +153,7 @@ class Pipeline:
             preset=self.profile.preset,
             dataset=self.profile.dataset.name,
             settings=self.ab_settings,
+            workloads={target: self._workloads(target).sha256 for target in kernels},
             on_progress=self.on_progress,
         )
 

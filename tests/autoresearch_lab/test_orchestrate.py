@@ -23,6 +23,7 @@ class Lab:
         self.verdicts, self.ratios = verdicts, ratios
         self.opened: set[str] = set()
         self.promoted: dict[str, str] = {}
+        self.disturbed = False
         self.executed: list[str] = []
 
     def candidate(self, target: str, kernel: str, rank: int = 1, share: float = 0.5) -> Candidate:
@@ -45,7 +46,7 @@ class Lab:
             kernel={"name": candidate.kernel.name, "sha256": candidate.kernel.sha256},
             workloads={"sha256": "w" * 64},
             settings={"contract_sha256": "c" * 64, **settings},
-            results={"ratio": self.ratios[candidate.kernel.name]},
+            results={"ratio": self.ratios[candidate.kernel.name], "disturbed": self.disturbed and kind == "ab"},
             verdict=verdict,
         )
 
@@ -96,6 +97,16 @@ def test_killed_between_two_steps_it_continues_with_the_next(tmp_path: Path) -> 
     lab.write(lab.candidate("norm", "e"), "verify")
     lab.drive([lab.candidate("norm", "e")])
     assert lab.executed[0] == "norm=e bench"
+
+
+def test_an_ab_under_foreign_load_concludes_nothing_and_is_tried_again_next_time(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, {"e": {**GOOD, "ab": "UNDECIDED"}}, {"e": 2.0})
+    lab.disturbed = True
+    final = lab.drive([lab.candidate("norm", "e")])
+    assert final["norm=e"] == State("ab", "the last A/B was disturbed by other load on the machine")
+    assert lab.executed.count("norm=e ab") == 1
+    lab.disturbed, lab.verdicts["e"]["ab"] = False, "PROMOTE"
+    assert lab.drive([lab.candidate("norm", "e")])["norm=e"] == State(None, "promoted")
 
 
 def test_winners_enter_the_trainer_by_predicted_gain(tmp_path: Path) -> None:
