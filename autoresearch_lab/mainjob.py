@@ -45,6 +45,7 @@ class MainJob:
     preset: str
     dataset: str
     top_k: int
+    most_finalists: int
     train_seconds: float
     say: Say
     on_progress: Callable[[dict[str, Any]], None] | None = None
@@ -115,6 +116,7 @@ class MainJob:
             self.root,
             self.ledger,
             self.top_k,
+            most_finalists=self.most_finalists,
             on_progress=self.on_progress,
         )
         candidates, states = pipeline.run(lambda candidate, step: self.say(f"{step}: {candidate.label}"))

@@ -44,6 +44,7 @@ class Pipeline:
     top_k: int
     bench_seconds: float = BUDGET_SECONDS
     ab_settings: Settings = field(default_factory=Settings)
+    most_finalists: int | None = None
     on_progress: Progress | None = None
 
     def __post_init__(self) -> None:
@@ -77,7 +78,8 @@ class Pipeline:
             for kernel, folder in self._kernels(target):
                 digest = self._workloads(target.name).sha256
                 subject = Subject(target, kernel, digest, self.context)
-                found.append(Candidate(row.rank, target, kernel, folder, row.share, digest, subject))
+                saveable = row.share if row.saveable_ms is None else row.saveable_ms / self.profile.step_ms
+                found.append(Candidate(row.rank, target, kernel, folder, row.share, saveable, digest, subject))
         return found
 
     def _kernels(self, target: Target) -> Iterator[tuple[Kernel, Path]]:
@@ -114,7 +116,7 @@ class Pipeline:
         """
         candidates = self.candidates()
         steps = Steps(self.extract, self.verify, self.bench, self.ab, self.promote, self.state)
-        return candidates, drive(candidates, steps, on_step)
+        return candidates, drive(candidates, steps, on_step, self.most_finalists)
 
     def extract(self, candidate: Candidate) -> None:
         create(

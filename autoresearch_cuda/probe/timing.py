@@ -38,8 +38,8 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
 
     args: "arms": [kernel, ...], the first being the reference; "inputs": path of a safetensors file with
     "<workload id>/<argument>"; "workloads": see `Call`; "seconds" to measure for; "least_rounds"; "most_rounds";
-    "seed"; "calls": per workload how many make a sample, null = found out here; "checked": outputs kept per arm and
-    workload; "memory": whether to measure peak memory; "device".
+    "seed"; "calls": per workload how many make a sample at least, null = found out here alone; "checked": outputs kept
+    per arm and workload; "memory": whether to measure peak memory; "device".
 
     Returns "samples" (round, visit, arm, workload, [forward, backward]): nested lists of ns per call, each the mean
     over "calls" (per workload) calls; "clean" (round, visit, arm, workload): whether these were calls that nothing
@@ -125,8 +125,8 @@ class Race:
         return len(self.samples)
 
     def warm_up(self, counts: list[int] | None) -> list[list[float]]:
-        """Run every arm a few times on every workload and fix how many calls make a sample: as given, or by the fastest
-        arm's time. Returns the time of the first calls in ms (arm, workload), compilation and set-up included."""
+        """Run every arm a few times on every workload and fix how many calls make a sample: by the fastest arm's time,
+        and at least as many as given. Returns the first calls' time in ms (arm, workload), compilation included."""
         first = [[0.0] * len(self.calls) for _ in self.arms]
         for place, call in enumerate(self.calls):
             fastest = float("inf")
@@ -135,7 +135,7 @@ class Race:
                 fastest = min(fastest, self._warm(arm, call))
             short = fastest < SHORT_SECONDS
             needed = min(MOST_CALLS, round(SAMPLE_SECONDS / max(fastest, 1e-9)))
-            self.counts.append(counts[place] if counts else max(LEAST_CALLS, needed) if short else 1)
+            self.counts.append(max(counts[place] if counts else 1, LEAST_CALLS if short else 1, needed))
             self.tries.append(self.counts[place] + (RETRIES if short else 0))
         return first
 

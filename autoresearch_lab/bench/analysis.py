@@ -122,17 +122,18 @@ class Analysis:
 
 
 def objections(
-    analysis: Analysis, candidate: int, workloads: Sequence[Mapping[str, Any]], load: float | None
+    analysis: Analysis, candidate: int, workloads: Sequence[Mapping[str, Any]], load: float | None, low: float
 ) -> list[str]:
     """Reasons why this candidate cannot be called FASTER even if it is so on the whole. load: share of the machine that
-    other processes used."""
+    other processes used; low: lower end of the deciding log-ratio."""
     rule, found = analysis.rule, []
     for place, workload in enumerate(workloads):
         ratio = analysis.regression(place, candidate)
         if ratio.high < -math.log(rule.regression):
             found.append(f"workload {workload['id']} is slower: x{ratio.ratio().point:.3f}")
     both = analysis.disturbed(0, candidate)
-    if load is not None and load > rule.crowded and both["unclean"] > rule.unclean:
+    crowded = load is not None and load > rule.crowded and both["unclean"] > rule.unclean
+    if crowded and low <= math.log(rule.clear):
         found.append(f"other processes used {load:.0%} of the machine, which favours some kernels: run it again alone")
     aside, usual = analysis.disturbed(candidate)["aside"], analysis.disturbed(0)["aside"]
     if aside > 2 * usual + rule.interrupted:

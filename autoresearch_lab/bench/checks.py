@@ -151,9 +151,13 @@ def check_possible(session: Session, ceilings: Mapping[str, Any]) -> list[str]:
 
 
 def needed(target: Target, workload: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
-    """(operations, bytes) of one call per direction that was timed."""
+    """(operations, bytes) that one call needs at least, for forward and for both directions together.
+
+    A kernel may compute its gradients in forward already, so backward alone has no least time; and one that does so
+    reads its inputs once, so the two together need no more than the greater of the two needs.
+    """
     forward = target.oracle.cost(workload, FORWARD)
     if not workload["gradient"]:
         return {FORWARD: forward}
     backward = target.oracle.cost(workload, BACKWARD)
-    return {FORWARD: forward, BACKWARD: backward, BOTH: (forward[0] + backward[0], forward[1] + backward[1])}
+    return {FORWARD: forward, BOTH: (max(forward[0], backward[0]), max(forward[1], backward[1]))}

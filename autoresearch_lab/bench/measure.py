@@ -50,8 +50,8 @@ def measure(
     memory: bool,
     on_progress: Callable[[dict[str, Any]], None] | None = None,
 ) -> Process:
-    """Time the arms in a fresh process for about `seconds`, start-up not counted. calls: how many make a sample, per
-    workload; None = the process finds out, for the ones after it to do the same.
+    """Time the arms in a fresh process for about `seconds`, start-up not counted. calls: how many make a sample at
+    least, per workload, so that all processes do the same; None = the process finds out.
 
     Raises:
         LabError: a kernel cannot be loaded.

@@ -34,10 +34,12 @@ class Rule:
     regression: float = 1.05
     # So does a candidate that surely slows what runs after it by this: it spoils the baseline's times.
     disturbance: float = 1.02
-    # So does this share of the machine in use by others, if this share of samples holds no undisturbed call: threads
-    # that wait at barriers for others that were put aside make kernels with few parallel regions look better.
+    # With this share of the machine in use by others, and this share of samples without one undisturbed call, a win has
+    # to be a clear one: threads that wait at barriers for others that were put aside make kernels with few parallel
+    # regions look better.
     crowded: float = 0.5
     unclean: float = 0.25
+    clear: float = 1.5
     # So do calls set aside that much more often (beyond twice the baseline's share): more threads than cores.
     interrupted: float = 0.2
     resamples: int = RESAMPLES

@@ -77,7 +77,9 @@ class Session:
             alpha = rule.alpha(look)
             analysis = self._analysis(alpha, rule, rng)
             finding = self._find(analysis, rng)
-            against = objections(analysis, self.candidate, self.workloads, self.foreign_load)
+            against = objections(
+                analysis, self.candidate, self.workloads, self.foreign_load, finding.interval.low
+            )
             verdict, reason = decide(finding, rule, against)
             if verdict != AMBIGUOUS or last:
                 break
@@ -114,11 +116,17 @@ class Session:
             run_dir=self.run_dir / "process",
             seconds=seconds,
             seed=seed,
-            calls=self.processes[0].raw["calls"] if self.processes else None,
+            calls=self._calls(),
             memory=number == 0,
             on_progress=listen,
         )
         self.processes.append(process)
+
+    def _calls(self) -> list[int] | None:
+        """How many calls made a sample so far, per workload; the most, since a process that the system disturbed all
+        through its warm-up takes short calls for long ones."""
+        counts = [process.raw["calls"] for process in self.processes]
+        return [max(column) for column in zip(*counts, strict=True)] if counts else None
 
     def _analysis(self, alpha: float, rule: Rule, rng: np.random.Generator) -> Analysis:
         gradients = [workload["gradient"] for workload in self.workloads]

@@ -69,10 +69,14 @@ def _row(candidate: Candidate, state: State) -> dict[str, Any]:
     }
 
 
-def run(session: Session, *, preset: str | None, dataset: str, top_k: int, train_seconds: float) -> Outcome:
+def run(
+    session: Session, *, preset: str | None, dataset: str, top_k: int, most_finalists: int, train_seconds: float
+) -> Outcome:
     chosen = preset or session.engine.default_preset
     say = lambda line: session.log.print(f"[bold]==[/bold] {line}")  # noqa: E731
-    job = MainJob(session.context, session.root, session.ledger, chosen, dataset, top_k, train_seconds, say)
+    job = MainJob(
+        session.context, session.root, session.ledger, chosen, dataset, top_k, most_finalists, train_seconds, say
+    )
     data = job.prepare()
     with progress(session.log) as show:
         job.on_progress = show
@@ -114,6 +118,13 @@ for _option in (
 
 _run = verb(run)
 for _option in (
+    click.option(
+        "--most-finalists",
+        type=click.IntRange(min=1),
+        default=3,
+        show_default=True,
+        help="Winners of the benchmark that enter the trainer, the largest predicted gain first.",
+    ),
     click.option("--train-seconds", type=click.FloatRange(min=1), default=20.0, show_default=True),
     _TOP,
     click.option("--dataset", default="stdlib", show_default=True, help="Corpus to prepare and train on."),

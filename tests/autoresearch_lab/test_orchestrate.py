@@ -26,14 +26,16 @@ class Lab:
         self.disturbed = False
         self.executed: list[str] = []
 
-    def candidate(self, target: str, kernel: str, rank: int = 1, share: float = 0.5) -> Candidate:
+    def candidate(
+        self, target: str, kernel: str, rank: int = 1, share: float = 0.5, saveable: float = 0.0
+    ) -> Candidate:
         context = SimpleNamespace(
             engine=SimpleNamespace(name="cpu"), device={"key": "d"}, software={"key": "s"}, fields=dict
         )
         named = SimpleNamespace(name=target, contract_sha256="c" * 64)
         file = SimpleNamespace(name=kernel, sha256=(kernel[0] * 64), target=target)
         subject = Subject(named, file, "w" * 64, context)
-        return Candidate(rank, named, file, Path(kernel), share, "w" * 64, subject)
+        return Candidate(rank, named, file, Path(kernel), share, saveable or share, "w" * 64, subject)
 
     def write(self, candidate: Candidate, kind: str, **settings: Any) -> None:
         verdict = self.verdicts[candidate.kernel.name][kind]
@@ -119,8 +121,26 @@ def test_only_the_fastest_kernel_of_a_target_goes_on(tmp_path: Path) -> None:
     lab = Lab(tmp_path, {"a": GOOD, "b": GOOD}, {"a": 1.5, "b": 3.0})
     final = lab.drive([lab.candidate("norm", "a"), lab.candidate("norm", "b")])
     assert final["norm=b"].reason == "promoted"
-    assert final["norm=a"].reason == "not the fastest kernel for norm"
+    assert final["norm=a"].reason.endswith("not the target's fastest")
     assert lab.promoted == {"norm": "b" * 64}
+
+
+def test_what_cannot_gain_one_percent_is_not_measured(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, {"a": GOOD, "b": GOOD}, {"a": 1.05, "b": 2.0})
+    final = lab.drive([lab.candidate("slow", "a", share=0.1), lab.candidate("tiny", "b", share=0.5, saveable=0.005)])
+    assert final["slow=a"] == State(None, "too little to gain: +0.5% tokens/s predicted")
+    assert final["tiny=b"] == State(None, "too little to gain: +0.5% tokens/s at best")
+    assert [step.split()[1] for step in lab.executed] == ["extract", "verify", "bench"]
+
+
+def test_only_so_many_finalists_enter_the_trainer_in_this_run_and_the_next(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, {"a": GOOD, "b": GOOD}, {"a": 2.0, "b": 2.0})
+    candidates = [lab.candidate("large", "a", share=0.5), lab.candidate("small", "b", share=0.1)]
+    for _ in range(2):
+        final = drive(candidates, lab.steps(), lambda c, step: lab.executed.append(f"{c.label} {step}"), 1)
+        assert final["large=a"].reason == "promoted"
+        assert final["small=b"].reason.endswith("not among the 1 largest predicted gains")
+    assert [step for step in lab.executed if step.endswith(" ab")] == ["large=a ab"]
 
 
 def test_predicted_gain_is_amdahls(tmp_path: Path) -> None:
