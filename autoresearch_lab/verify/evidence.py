@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -17,6 +17,7 @@ from autoresearch_lab.verify.reference import Expected, References
 
 # Where the baseline itself is this wrong, or raises, the case says nothing about a candidate.
 BASELINE_USELESS = 0.5
+EDGE_FLOORS = 8.0
 _RANK = {"float32": 0, "float16": 1, "bfloat16": 2}
 
 
@@ -153,7 +154,7 @@ class Evidence:
                 own = self._own(case, number, name, right)
                 if own is None:
                     continue
-                floor = self._floor(case, name, right)
+                floor = self._floor(case, number, name, right)
                 limits = allowed(own, self.target.contract.tolerance.factor, floor, right.value.shape)
                 yield self._judge(case, number, name, right, own, limits)
                 if step.again and name.startswith("grad."):
@@ -183,24 +184,27 @@ class Evidence:
     def _own(self, case: Case, step: int, name: str, right: Expected) -> Errors | None:
         """The baseline's own errors on a step and on its shadows, or None where it is no measure.
 
-        On edge and adversarial values its error in one call says little, so the worst of all calls with such values
-        counts.
+        Its error in one call may be small by luck. On edge and adversarial values the worst of all calls with such
+        values counts; on an odd or held-out shape the worst of the calls of that shape, edge values apart.
         """
         own = self._baseline_errors(case, step, name, right)
-        pool = self._pools.get(_pool_of(case, step, name))
-        return own if own is None or pool is None else worst([own, *pool])
+        if own is None:
+            return None
+        return worst([own, *(more for pool in _pools_of(case, step, name) for more in self._pools.get(pool, []))])
 
     @cached_property
-    def _pools(self) -> dict[tuple[str, ...], list[Errors]]:
-        pools: dict[tuple[str, ...], list[Errors]] = {}
+    def _pools(self) -> dict[Hashable, list[Errors]]:
+        pools: dict[Hashable, list[Errors]] = {}
         for case in self.cases:
             for number, step in enumerate(case.steps):
-                if step.contents.kind not in ROUGH or not self.usable(case):
+                if not step.judged or not self.usable(case):
                     continue
                 for name, right in self.results(case, number).items():
-                    own = self._baseline_errors(case, number, name, right)
+                    wanted = _pools_of(case, number, name)
+                    own = self._baseline_errors(case, number, name, right) if wanted else None
                     if own is not None:
-                        pools.setdefault(_pool_of(case, number, name), []).append(own)
+                        for pool in wanted:
+                            pools.setdefault(pool, []).append(own)
         return pools
 
     def _baseline_errors(self, case: Case, step: int, name: str, right: Expected) -> Errors | None:
@@ -237,18 +241,27 @@ class Evidence:
             if nonfinite_problem(values, truth) is None:
                 yield measure(values, replace(truth, scale=right.scale))
 
-    def _floor(self, case: Case, name: str, right: Expected) -> float:
-        """The contract's floor for a result. A gradient is no more precise than the coarsest floating argument."""
+    def _floor(self, case: Case, step: int, name: str, right: Expected) -> float:
+        """The contract's floor for a result. A gradient is no more precise than the coarsest floating argument; on edge
+        values (rows of thousands of equal numbers, say) roundings go one way and add up."""
         floors = self.target.contract.tolerance.floor
         dtypes = {right.dtype}
         if name.startswith("grad."):
             dtypes |= {spec["dtype"] for spec in case.specs if spec["kind"] == "array" and spec["dtype"] in _RANK}
         coarsest = max(dtypes, key=lambda dtype: _RANK.get(dtype, -1))
-        return floors.get(coarsest, 0.0)
+        edge = case.steps[step].contents.kind == "edge"
+        return floors.get(coarsest, 0.0) * (EDGE_FLOORS if edge else 1.0)
 
 
-def _pool_of(case: Case, step: int, name: str) -> tuple[str, ...]:
-    return case.steps[step].contents.kind, main_dtype(case.workload) or "", name
+def _pools_of(case: Case, step: int, name: str) -> list[Hashable]:
+    """Names of the sets of calls over which the baseline's worst error counts for a result of this step."""
+    kind = case.steps[step].contents.kind
+    pools: list[Hashable] = []
+    if kind in ROUGH:
+        pools.append((kind, main_dtype(case.workload), name))
+    if case.group in ("odd", "held_out") and kind != "edge":
+        pools.append((case.id, name))
+    return pools
 
 
 def nonfinite_problem(values: np.ndarray, right: Expected) -> str | None:

@@ -90,8 +90,8 @@ def allowed(baseline: Errors, factor: float, floor: float, shape: tuple[int, ...
 
     Within a row errors may have one cause, such as its sum; over many rows they average out. So the floors of `whole`
     and `bias` shrink with the number of rows, and over few rows, where the baseline's own error says little about what
-    is usual, the factor grows. A bias of a quarter of the baseline's whole error is what another order of operations
-    may bring.
+    is usual, the factor grows. A bias of half the baseline's whole error is what another order of operations may
+    bring.
     """
     root = math.sqrt(max(1, math.prod(shape[:-1])))
     factor *= 1.0 + 4.0 / root
@@ -99,7 +99,7 @@ def allowed(baseline: Errors, factor: float, floor: float, shape: tuple[int, ...
         "element": floor,
         "row": floor,
         "whole": floor * (0.5 + 0.5 * min(1.0, 4.0 / root)),
-        "bias": max(min(floor, max(0.1 * floor, _FLOAT32_BIAS) * max(1.0, 40.0 / root)), 0.25 * baseline.whole),
+        "bias": max(min(floor, max(0.1 * floor, _FLOAT32_BIAS) * max(1.0, 40.0 / root)), 0.5 * baseline.whole),
     }
     return Errors(**{name: max(factor * getattr(baseline, name), floors[name]) for name in NAMES})
 
