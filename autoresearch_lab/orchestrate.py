@@ -96,6 +96,8 @@ def state_of(
         return State("extract", "no workspace yet")
     for kind, wanted in (("verify", "PASS"), ("bench", "FASTER"), ("ab", "PROMOTE")):
         record = candidate.records.get(kind)
+        if kind == "ab" and promoted.get(candidate.target.name) == candidate.kernel.sha256:
+            break  # by an A/B of its own, or by one together with others
         if record is None and kind == "ab" and disturbed:
             return State("ab", "the last A/B was disturbed by other load on the machine")
         if record is None:
@@ -123,6 +125,7 @@ class Steps:
     bench: Callable[[Candidate], None]
     ab: Callable[[Candidate], None]
     promote: Callable[[Candidate], None]
+    together: Callable[[list[Candidate]], None]
     state: Callable[[Candidate], State]
 
 
@@ -131,6 +134,7 @@ def drive(
     steps: Steps,
     on_step: Callable[[Candidate, str], None],
     most_finalists: int | None = None,
+    together: bool = False,
 ) -> dict[str, State]:
     """Bring every candidate to its end and return the final states by label.
 
@@ -138,6 +142,9 @@ def drive(
     the largest predicted gain first, each against the trainer as promoted so far: gains need not add up, and a small
     one shows better once the large ones are in. Of several winners for one target only the fastest goes on, and of all
     targets' winners at most `most_finalists` (those decided before included).
+
+    together: first one A/B of all winners at once, which costs as much as that of a single one; only where it does not
+    promote them do they go in one by one.
     """
     for candidate in candidates:
         _advance(candidate, steps, on_step, until="ab")
@@ -145,6 +152,10 @@ def drive(
     for candidate in sorted(candidates, key=lambda c: c.predicted_gain, reverse=True):
         if steps.state(candidate).step in ("ab", "promote") or "ab" in candidate.records:
             finalists.setdefault(candidate.target.name, candidate)
+    undecided = [candidate for candidate in finalists.values() if steps.state(candidate).step == "ab"]
+    if together and len(undecided) > 1:
+        on_step(undecided[0], f"ab of {len(undecided)} winners together, the first being")
+        steps.together(undecided)
     admitted = list(finalists.values())[:most_finalists]
     for candidate in admitted:
         _advance(candidate, steps, on_step, until=None)

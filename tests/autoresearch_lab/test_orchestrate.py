@@ -24,6 +24,7 @@ class Lab:
         self.opened: set[str] = set()
         self.promoted: dict[str, str] = {}
         self.disturbed = False
+        self.joint = "PROMOTE"
         self.executed: list[str] = []
 
     def candidate(
@@ -52,6 +53,11 @@ class Lab:
             verdict=verdict,
         )
 
+    def together(self, candidates: list[Candidate]) -> None:
+        self.executed.append("together " + " ".join(c.label for c in candidates))
+        if self.joint == "PROMOTE":
+            self.promoted.update({c.target.name: c.kernel.sha256 for c in candidates})
+
     def steps(self) -> Steps:
         return Steps(
             extract=lambda c: self.opened.add(c.label),
@@ -59,6 +65,7 @@ class Lab:
             bench=lambda c: self.write(c, "bench"),
             ab=lambda c: self.write(c, "ab", **AB),
             promote=lambda c: self.promoted.update({c.target.name: c.kernel.sha256}),
+            together=self.together,
             state=lambda c: state_of(c, self.ledger, self.promoted, AB, c.label in self.opened),
         )
 
@@ -141,6 +148,18 @@ def test_only_so_many_finalists_enter_the_trainer_in_this_run_and_the_next(tmp_p
         assert final["large=a"].reason == "promoted"
         assert final["small=b"].reason.endswith("not among the 1 largest predicted gains")
     assert [step for step in lab.executed if step.endswith(" ab")] == ["large=a ab"]
+
+
+@pytest.mark.parametrize("joint", ["PROMOTE", "UNDECIDED"])
+def test_winners_together_first_and_one_by_one_only_if_that_does_not_promote(tmp_path: Path, joint: str) -> None:
+    lab = Lab(tmp_path, {"a": GOOD, "b": GOOD}, {"a": 2.0, "b": 2.0})
+    lab.joint = joint
+    candidates = [lab.candidate("small", "b", share=0.1), lab.candidate("large", "a", share=0.5)]
+    final = drive(candidates, lab.steps(), lambda c, step: lab.executed.append(f"{c.label} {step}"), together=True)
+    assert {label: state.reason for label, state in final.items()} == {"large=a": "promoted", "small=b": "promoted"}
+    assert "together large=a small=b" in lab.executed
+    single = [step for step in lab.executed if step.endswith(" ab")]
+    assert single == ([] if joint == "PROMOTE" else ["large=a ab", "small=b ab"])
 
 
 def test_predicted_gain_is_amdahls(tmp_path: Path) -> None:
