@@ -36,7 +36,7 @@ def progress(log: Console) -> Iterator[Callable[[dict[str, Any]], None]]:
 
 def _lines(log: Console) -> Callable[[dict[str, Any]], None]:
     """A line now and then, so that a log shows that the work goes on without drowning in stages."""
-    last = time.monotonic()
+    last = -LINE_SECONDS
 
     def show(message: dict[str, Any]) -> None:
         nonlocal last
