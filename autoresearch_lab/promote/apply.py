@@ -115,6 +115,7 @@ def _enlist(
             settings={
                 "list": "shipped" if ship else "local",
                 "evidence": evidence.id,
+                "dataset": (evidence.settings or {}).get("dataset"),
                 "from_workspace": given.path != kernel.path,
             },
             results={
