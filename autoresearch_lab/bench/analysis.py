@@ -135,13 +135,19 @@ def objections(
     crowded = load is not None and load > rule.crowded and both["unclean"] > rule.unclean
     if crowded and low <= math.log(rule.clear):
         found.append(f"other processes used {load:.0%} of the machine, which favours some kernels: run it again alone")
-    aside, usual = analysis.disturbed(candidate)["aside"], analysis.disturbed(0)["aside"]
-    if aside > 2 * usual + rule.interrupted:
-        found.append(f"{aside:.0%} of its calls were interrupted ({usual:.0%} of the baseline's): too many threads?")
+    often, usual = interrupted(analysis.disturbed(candidate)), interrupted(analysis.disturbed(0))
+    if often > 2 * usual + rule.interrupted:
+        found.append(f"{often:.0%} of its calls were interrupted ({usual:.0%} of the baseline's): too many threads?")
     shift = analysis.disturbance(candidate)
     if shift is not None and shift.low > math.log(rule.disturbance):
         found.append(f"the baseline takes x{shift.ratio().point:.3f} as long right after it: it leaves work behind")
     return found
+
+
+def interrupted(disturbed: Mapping[str, float]) -> float:
+    """Share of an arm's work that was interrupted. A short call is set aside and repeated, a long one is kept as a sample
+    that is not clean: the same event, so the larger of the two shares counts for every arm."""
+    return max(disturbed["aside"], disturbed["unclean"])
 
 
 def prediction(profile: Mapping[str, Any] | None, target: str, ratio: Interval) -> dict[str, Any] | None:

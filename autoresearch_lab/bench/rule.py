@@ -40,9 +40,8 @@ class Rule:
     crowded: float = 0.5
     unclean: float = 0.25
     clear: float = 1.5
-    # So do calls set aside that much more often (beyond twice the baseline's share): with more threads than cores
-    # nearly every call is interrupted. Long calls that keep all cores busy meet some interruption anyway.
-    interrupted: float = 0.5
+    # So do calls interrupted that much more often (beyond twice the baseline's share): more threads than cores.
+    interrupted: float = 0.2
     resamples: int = RESAMPLES
 
     def alpha(self, look: int) -> float:

@@ -177,7 +177,7 @@ def test_a_baseline_that_differs_from_itself_raises_the_bar(session):
         (
             {
                 "disturbed": [{"calls": 40, "aside": 0, "samples": 20, "unclean": 0}] * 2
-                + [{"calls": 40, "aside": 36, "samples": 20, "unclean": 0}]
+                + [{"calls": 40, "aside": 20, "samples": 20, "unclean": 0}]
             },
             "interrupted",
         ),
@@ -188,10 +188,14 @@ def test_disturbed_measurements_are_not_believed(session, changes, reason):
     assert outcome.verdict == "AMBIGUOUS" and reason in outcome.results["reason"]
 
 
-def test_stray_interruptions_are_no_objection(session):
-    calm = {"calls": 40, "aside": 0, "samples": 20, "unclean": 0}
-    outcome = run(session(PlantedEngine(speed={2: 1.4}, changes={"disturbed": [calm, calm, {**calm, "aside": 9}]})))
+def test_interruptions_count_alike_whether_repeated_or_kept(session):
+    kept = {"calls": 40, "aside": 0, "samples": 20, "unclean": 19}  # a long baseline: interrupted, never repeated
+    repeated = {"calls": 40, "aside": 11, "samples": 20, "unclean": 1}
+    outcome = run(session(PlantedEngine(speed={2: 1.4}, changes={"disturbed": [kept, kept, repeated]})))
     assert outcome.verdict == "FASTER"
+    calm = {"calls": 40, "aside": 0, "samples": 20, "unclean": 0}
+    outcome = run(session(PlantedEngine(speed={2: 1.4}, changes={"disturbed": [calm, calm, {**calm, "unclean": 10}]})))
+    assert outcome.verdict == "AMBIGUOUS" and "interrupted" in outcome.results["reason"]
 
 
 def test_a_clear_win_holds_on_a_busy_machine(session):
