@@ -88,6 +88,11 @@ def available_bytes(device: str) -> int:
     return min([psutil.virtual_memory().available, *_control_group_room()])
 
 
+def own_bytes(device: str) -> int:
+    """What this process holds: a new one gets it back."""
+    return torch.cuda.memory_reserved() if device == "cuda" else psutil.Process().memory_info().rss
+
+
 def _control_group_room(folder: Path = Path("/sys/fs/cgroup")) -> list[int]:
     try:
         limit = (folder / "memory.max").read_text().strip()
@@ -137,7 +142,7 @@ def fit_batch(config: TrainConfig, preset: Preset, device: str, available: int |
 
 def fitting_batch(config: TrainConfig, device: str, available: int | None = None) -> int | None:
     """After memory ran out with `config`: the largest smaller batch that should fit; None if there is none."""
-    available = available_bytes(device) if available is None else available
+    available = available_bytes(device) + own_bytes(device) if available is None else available
     rows = config.total_batch_tokens // config.model.sequence_len
     smaller = [batch for batch in range(config.batch_size // 2, 0, -1) if rows % batch == 0]
     fitting = [b for b in smaller if estimate_bytes(replace(config, batch_size=b), device) <= available * USABLE]

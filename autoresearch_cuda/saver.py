@@ -66,7 +66,7 @@ class BackgroundSaver:
         if not self._due(trainer.steps_done):
             return
         self._last_time, self._last_step = time.monotonic(), trainer.steps_done
-        if self._writing is not None and self._writing.is_alive():
+        if self.writing:
             self.costs.skipped += 1
             return
         self.wait()
@@ -77,6 +77,11 @@ class BackgroundSaver:
         # Not a daemon: a process that ends in the meantime still finishes the file.
         self._writing = threading.Thread(target=self._write, args=(snapshot,), name="checkpoint")
         self._writing.start()
+
+    @property
+    def writing(self) -> bool:
+        """Whether a checkpoint is being written at this moment."""
+        return self._writing is not None and self._writing.is_alive()
 
     def wait(self) -> None:
         """Wait for the write under way. Raises what it raised."""

@@ -11,8 +11,9 @@ import click
 
 from autoresearch_data.errors import DataError, DataFailure
 from autoresearch_lab.cli.app import complain, run_guarded
+from autoresearch_lab.errors import LabError
 from autoresearch_lab.paths import CHECKOUT, Root
-from autoresearch_lab.runs_table import append_run
+from autoresearch_lab.runs_table import append_run, check_table
 from autoresearch_lab.training import Training, plan_training, room
 
 _PATH = click.Path(path_type=Path)
@@ -87,7 +88,10 @@ def _run(training: Training, root: Root, options: dict[str, Any]) -> None:
     every = options["checkpoint_every"]
     interval = room(package, "saver").Interval.parse(every) if every else None
     out = options["out"] or root.path / "runs" / "last"
+    if every and options["checkpoint"] is False:
+        raise LabError("give --checkpoint-every or --no-checkpoint, not both")
     table = options["results"] or root.path / "runs" / "results.tsv"
+    check_table(table)
     last: dict[str, Any] = {}
     with room(package, "console").Console(sys.stderr if options["as_json"] else sys.stdout) as console:
 

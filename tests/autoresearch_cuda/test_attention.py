@@ -31,7 +31,9 @@ def package(answer, version: str | None = None) -> SimpleNamespace:
         calls.append(options)
         return answer
 
-    return SimpleNamespace(flash_attn_func=flash_attn_func, calls=calls, **({"__version__": version} if version else {}))
+    return SimpleNamespace(
+        flash_attn_func=flash_attn_func, calls=calls, **({"__version__": version} if version else {})
+    )
 
 
 def test_nothing_installed_means_none():

@@ -91,7 +91,8 @@ def test_what_does_not_fit_at_all_is_refused_before_anything_is_allocated():
     ],
 )
 def test_running_out_names_the_batch_that_would_fit(error: Exception, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(memory, "available_bytes", lambda device: 6 * GIB)
+    monkeypatch.setattr(memory, "available_bytes", lambda device: 2 * GIB)
+    monkeypatch.setattr(memory, "own_bytes", lambda device: 4 * GIB)
     config = TrainConfig.for_preset("upstream")
     with pytest.raises(OutOfMemory, match=r"batch of 8 sequences .*; --batch-size [124] should fit") as caught:
         with memory.explained(config, "cpu"):
