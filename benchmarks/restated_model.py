@@ -114,7 +114,7 @@ def polar(g: Tensor) -> Tensor:
 
 
 class RestatedOptimizer:
-    """Muon for the layers' matrices, AdamW for everything else."""
+    """Muon for the layers' matrices, AdamW for everything else, with the schedules at their middle."""
 
     def __init__(self, model: RestatedGPT, width: int) -> None:
         scale = (width / 768) ** -0.5
@@ -146,7 +146,8 @@ class RestatedOptimizer:
             axis = -1 if p.size(-2) >= p.size(-1) else -2
             second.lerp_(update.square().mean(axis, keepdim=True), 0.05)
             scaled = update * second.clamp(min=1e-10).rsqrt()
-            update = scaled * (update.norm(dim=(-2, -1), keepdim=True) / scaled.norm(dim=(-2, -1), keepdim=True))
+            before, after = (t.norm(dim=(-2, -1), keepdim=True) for t in (update, scaled))
+            update = scaled * (before / after.clamp(min=1e-10))
             lr = 0.04 * max(1.0, p.size(-2) / p.size(-1)) ** 0.5
             p = p - lr * update - lr * 0.2 * p * (update * p >= 0)
             torch._foreach_copy_(list(params), list(p.unbind(0)))

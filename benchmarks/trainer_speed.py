@@ -93,6 +93,8 @@ def measure(preset: str, arms: list[str], seconds: float, block: int, seed: int,
                 for _ in range(block):
                     losses[arm] = steps[arm]()
                 blocks[arm].append(time.perf_counter() - started)
+    if bad := [arm for arm, loss in losses.items() if not 0 < loss < 9.5]:
+        raise SystemExit(f"error: {', '.join(bad)} did not learn; the comparison would be of nothing")
     tokens = block * config.total_batch_tokens
     return {"blocks": blocks, "losses": losses, "tokens_per_block": tokens, "setup": setup, "process": process}
 

@@ -28,7 +28,7 @@ sys.exit(code)
 
 
 def test_from_the_front_door_to_the_first_step(tmp_path: Path):
-    """A run of one step and a small evaluation, on one thread, so that its processor time is its wall time when idle."""
+    """One step and a small evaluation on one thread, so that processor time is what the wall clock shows when idle."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
