@@ -3,7 +3,9 @@ PYTHON ?= python3
 EXTRAS ?= cpu,dev
 VENV := .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready
+comma := ,
+# One mark per set of extras, so that asking for others installs them.
+READY := $(VENV)/.ready-$(subst $(comma),-,$(EXTRAS))
 UV := $(shell command -v uv 2>/dev/null)
 # uv does not read pip's own setting for a folder of wheels at hand.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)

@@ -104,15 +104,18 @@ inline float exp_of(float x) {
     return e.scale + e.scale * e.rest;
 }
 
-// tanh(x) = -m / (2 + m) with m = exp(-2|x|) - 1: relative error of about 2 units in the last place everywhere.
-inline float tanh_of(float x) {
+// The logistic function and its derivative at x, both with a small relative error at either end: with e = exp(-|x|) and
+// s = 1 / (1 + e) they are s or e s, and e s^2. (tanh(x / 2) = 2 value - 1 would lose the lower end to cancellation.)
+struct Logistic {
+    float value, slope;
+};
+
+inline Logistic logistic(float x) {
     const float magnitude = x < 0.0f ? -x : x;
-    // Beyond 10 tanh is 1 in float32.
-    const float limited = magnitude > 10.0f ? 10.0f : magnitude;
-    const Exponential e = exponential(-2.0f * limited);
-    const float m = e.scale * e.rest + (e.scale - 1.0f);
-    const float positive = -m / (2.0f + m);
-    return x < 0.0f ? -positive : positive;
+    const Exponential parts = exponential(magnitude > 87.0f ? -87.0f : -magnitude);
+    const float e = parts.scale + parts.scale * parts.rest;
+    const float s = 1.0f / (1.0f + e);
+    return {x < 0.0f ? e * s : s, e * s * s};
 }
 
 // Calls body.template operator()<T>() through a tag: `dispatch(code, [&](auto tag) { using T = decltype(tag); ... })`.

@@ -19,7 +19,7 @@ from autoresearch_data.errors import DataError, DataFailure
 from autoresearch_data.hashing import file_sha256, json_sha256
 from autoresearch_data.progress import Reporter
 from autoresearch_lab import workloads
-from autoresearch_lab.catalog import Kernel, load_catalog
+from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
@@ -45,6 +45,7 @@ class MainJob:
     preset: str
     dataset: str
     top_k: int
+    most_finalists: int
     train_seconds: float
     say: Say
     on_progress: Callable[[dict[str, Any]], None] | None = None
@@ -115,6 +116,8 @@ class MainJob:
             self.root,
             self.ledger,
             self.top_k,
+            most_finalists=self.most_finalists,
+            winners_together=True,
             on_progress=self.on_progress,
         )
         candidates, states = pipeline.run(lambda candidate, step: self.say(f"{step}: {candidate.label}"))
@@ -127,23 +130,12 @@ class MainJob:
         chosen = selection.chosen()
         if not chosen:
             return None
-        known = self._known_comparison(chosen, pipeline)
+        known = pipeline.known_ab(chosen, "baseline")
         if known is None:
             self.say(f"ab: all promoted kernels together against the baseline ({', '.join(chosen)})")
             pipeline.joint_ab(chosen, against="baseline")
-            known = self._known_comparison(chosen, pipeline)
+            known = pipeline.known_ab(chosen, "baseline")
         return known
-
-    def _known_comparison(self, chosen: dict[str, Kernel], pipeline: Pipeline) -> Record | None:
-        wanted = {target: kernel.sha256 for target, kernel in chosen.items()}
-        base = resolve("baseline", pipeline.catalog, self.context, self.root).hashes()
-        for record in reversed(self.ledger.find(kind="ab", **self.context.keys())):
-            settings = record.settings or {}
-            candidate = {target: about.get("sha256") for target, about in (settings.get("candidate") or {}).items()}
-            same_setting = all(settings.get(key) == value for key, value in pipeline.ab_key.items())
-            if candidate == wanted and settings.get("baseline") == base and same_setting:
-                return record
-        return None
 
     def train(self, dataset: Dataset) -> dict[str, Any]:
         """One training run with the promoted kernels; returns its run.json.

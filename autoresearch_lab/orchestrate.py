@@ -18,12 +18,16 @@ from autoresearch_lab.records import Record
 
 STEPS = ("extract", "verify", "bench", "ab", "promote")
 
+# An A/B has to show more than this gain in tokens per second; what cannot reach it is not worth measuring.
+LEAST_GAIN = 0.01
+
 
 @dataclass
 class Candidate:
     """One kernel of one target on its way through the steps.
 
-    share: fraction of the training step spent in the target when it was profiled.
+    share: fraction of the training step spent in the target when it was profiled. saveable: the part of the step that
+    a kernel at this machine's ceilings would save; equal to the share where the ceilings are unknown.
     """
 
     rank: int
@@ -31,6 +35,7 @@ class Candidate:
     kernel: Kernel
     workspace: Path
     share: float
+    saveable: float
     workloads_sha256: str
     subject: Subject
     records: dict[str, Record] = field(default_factory=dict)
@@ -51,6 +56,12 @@ class Candidate:
         if not self.speedup:
             return 0.0
         return 1.0 / (1.0 - self.share + self.share / self.speedup) - 1.0
+
+
+    @property
+    def best_gain(self) -> float:
+        """Relative gain in tokens per second if all that could be saved were."""
+        return 1.0 / (1.0 - min(self.saveable, 0.99)) - 1.0
 
 
 @dataclass(frozen=True)
@@ -75,16 +86,26 @@ def state_of(
         if (record := candidate.subject.latest(ledger, kind)) is not None
     }
     decided = candidate.subject.latest(ledger, "ab", **ab_settings)
-    if decided is not None:
+    # An A/B that foreign load spoilt concluded nothing; it does not stand in the way of another one.
+    disturbed = decided is not None and bool((decided.results or {}).get("disturbed"))
+    if decided is not None and not disturbed:
         candidate.records["ab"] = decided
+    if candidate.best_gain < LEAST_GAIN:
+        return State(None, f"too little to gain: {candidate.best_gain:+.1%} tokens/s at best")
     if not opened:
         return State("extract", "no workspace yet")
     for kind, wanted in (("verify", "PASS"), ("bench", "FASTER"), ("ab", "PROMOTE")):
         record = candidate.records.get(kind)
+        if kind == "ab" and promoted.get(candidate.target.name) == candidate.kernel.sha256:
+            break  # by an A/B of its own, or by one together with others
+        if record is None and kind == "ab" and disturbed:
+            return State("ab", "the last A/B was disturbed by other load on the machine")
         if record is None:
             return State(kind, f"no {kind} that counts here")
         if record.verdict != wanted:
             return State(None, f"{kind}: {record.verdict}" + _because(record))
+        if kind == "bench" and "ab" not in candidate.records and candidate.predicted_gain < LEAST_GAIN:
+            return State(None, f"too little to gain: {candidate.predicted_gain:+.1%} tokens/s predicted")
     if promoted.get(candidate.target.name) == candidate.kernel.sha256:
         return State(None, "promoted")
     return State("promote", "all evidence is there")
@@ -104,29 +125,47 @@ class Steps:
     bench: Callable[[Candidate], None]
     ab: Callable[[Candidate], None]
     promote: Callable[[Candidate], None]
+    together: Callable[[list[Candidate]], None]
     state: Callable[[Candidate], State]
 
 
-def drive(candidates: list[Candidate], steps: Steps, on_step: Callable[[Candidate, str], None]) -> dict[str, State]:
+def drive(
+    candidates: list[Candidate],
+    steps: Steps,
+    on_step: Callable[[Candidate, str], None],
+    most_finalists: int | None = None,
+    together: bool = False,
+) -> dict[str, State]:
     """Bring every candidate to its end and return the final states by label.
 
     First all are verified and benchmarked, in the profile's order. Then the winners go into the trainer, the one with
     the largest predicted gain first, each against the trainer as promoted so far: gains need not add up, and a small
-    one shows better once the large ones are in. Of several winners for one target only the fastest goes on.
+    one shows better once the large ones are in. Of several winners for one target only the fastest goes on, and of all
+    targets' winners at most `most_finalists` (those decided before included).
+
+    together: first one A/B of all winners at once, which costs as much as that of a single one; only where it does not
+    promote them do they go in one by one.
     """
     for candidate in candidates:
         _advance(candidate, steps, on_step, until="ab")
     finalists: dict[str, Candidate] = {}
     for candidate in sorted(candidates, key=lambda c: c.predicted_gain, reverse=True):
-        if steps.state(candidate).step in ("ab", "promote"):
+        if steps.state(candidate).step in ("ab", "promote") or "ab" in candidate.records:
             finalists.setdefault(candidate.target.name, candidate)
-    for candidate in finalists.values():
+    undecided = [candidate for candidate in finalists.values() if steps.state(candidate).step == "ab"]
+    if together and len(undecided) > 1:
+        on_step(undecided[0], f"ab of {len(undecided)} winners together, the first being")
+        steps.together(undecided)
+    admitted = list(finalists.values())[:most_finalists]
+    for candidate in admitted:
         _advance(candidate, steps, on_step, until=None)
     final = {}
     for candidate in candidates:
         state = steps.state(candidate)
-        if state.step is not None and finalists.get(candidate.target.name) is not candidate:
-            state = State(None, f"not the fastest kernel for {candidate.target.name}")
+        if state.step is not None and candidate not in admitted:
+            fastest = finalists.get(candidate.target.name) is candidate
+            why = f"not among the {most_finalists} largest predicted gains" if fastest else "not the target's fastest"
+            state = State(None, f"bench: FASTER, not tried in the trainer: {why}")
         final[candidate.label] = state
     return final
 
@@ -141,7 +180,7 @@ def _advance(
         if state.step is None or (until is not None and STEPS.index(state.step) >= STEPS.index(until)):
             return
         if state.step in done:
-            raise RuntimeError(f"{candidate.label}: step {state.step} left no evidence that counts")
+            return  # what it left does not count (an A/B under foreign load, say): the state tells why
         done.add(state.step)
         on_step(candidate, state.step)
         getattr(steps, state.step)(candidate)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,9 @@ from autoresearch_lab.machine import Context
 from autoresearch_lab.orchestrate import Candidate, State, Steps, drive, state_of
 from autoresearch_lab.paths import Root
 from autoresearch_lab.profile.schema import Profile
-from autoresearch_lab.promote.apply import promote
+from autoresearch_lab.promote.apply import promote, promote_all
 from autoresearch_lab.promote.selection import resolve
+from autoresearch_lab.records import Record
 from autoresearch_lab.verify.run import verify
 from autoresearch_lab.workloads import WorkloadSet
 from autoresearch_lab.workspace import create, open_workspace
@@ -44,6 +45,8 @@ class Pipeline:
     top_k: int
     bench_seconds: float = BUDGET_SECONDS
     ab_settings: Settings = field(default_factory=Settings)
+    most_finalists: int | None = None
+    winners_together: bool = False
     on_progress: Progress | None = None
 
     def __post_init__(self) -> None:
@@ -77,7 +80,8 @@ class Pipeline:
             for kernel, folder in self._kernels(target):
                 digest = self._workloads(target.name).sha256
                 subject = Subject(target, kernel, digest, self.context)
-                found.append(Candidate(row.rank, target, kernel, folder, row.share, digest, subject))
+                saveable = row.share if row.saveable_ms is None else row.saveable_ms / self.profile.step_ms
+                found.append(Candidate(row.rank, target, kernel, folder, row.share, saveable, digest, subject))
         return found
 
     def _kernels(self, target: Target) -> Iterator[tuple[Kernel, Path]]:
@@ -113,8 +117,8 @@ class Pipeline:
             LabError, LabFailure: a step could not be done; what was done before it is in the ledger.
         """
         candidates = self.candidates()
-        steps = Steps(self.extract, self.verify, self.bench, self.ab, self.promote, self.state)
-        return candidates, drive(candidates, steps, on_step)
+        steps = Steps(self.extract, self.verify, self.bench, self.ab, self.promote, self.together, self.state)
+        return candidates, drive(candidates, steps, on_step, self.most_finalists, self.winners_together)
 
     def extract(self, candidate: Candidate) -> None:
         create(
@@ -143,7 +147,7 @@ class Pipeline:
         self.joint_ab({candidate.target.name: candidate.kernel}, against="promoted")
 
     def joint_ab(self, kernels: dict[str, Kernel], against: str) -> None:
-        """A/B of several kernels at once against a selection."""
+        """A/B of several kernels at once against a selection ("baseline" or "promoted")."""
         ab(
             kernels,
             resolve(against, self.catalog, self.context, self.root),
@@ -153,8 +157,30 @@ class Pipeline:
             preset=self.profile.preset,
             dataset=self.profile.dataset.name,
             settings=self.ab_settings,
+            workloads={target: self._workloads(target).sha256 for target in kernels},
             on_progress=self.on_progress,
         )
+
+    def known_ab(self, kernels: Mapping[str, Kernel], against: str) -> Record | None:
+        """The newest A/B here of exactly these kernels against that selection, unless other load disturbed it."""
+        wanted = {target: kernel.sha256 for target, kernel in kernels.items()}
+        base = resolve(against, self.catalog, self.context, self.root).hashes()
+        for record in reversed(self.ledger.find(kind="ab", **self.context.keys())):
+            settings = record.settings or {}
+            candidate = {target: about.get("sha256") for target, about in (settings.get("candidate") or {}).items()}
+            same_setting = all(settings.get(key) == value for key, value in self.ab_key.items())
+            if candidate == wanted and settings.get("baseline") == base and same_setting:
+                return None if (record.results or {}).get("disturbed") else record
+        return None
+
+    def together(self, candidates: list[Candidate]) -> None:
+        """One A/B of all candidates at once against the trainer as it is; promotes all of them if it says so."""
+        kernels = {candidate.target.name: candidate.kernel for candidate in candidates}
+        if self.known_ab(kernels, "promoted") is None:
+            self.joint_ab(kernels, against="promoted")
+        decided = self.known_ab(kernels, "promoted")
+        if decided is not None and decided.verdict == "PROMOTE":
+            promote_all(kernels, self.context, self.root, self.ledger)
 
     def promote(self, candidate: Candidate) -> None:
         promote(candidate.target, candidate.kernel, self.context, self.root, self.ledger)

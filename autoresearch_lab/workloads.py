@@ -111,8 +111,8 @@ class WorkloadSet:
         return self.path.with_suffix(".safetensors")
 
     def record_field(self, profile: str | None = None) -> dict[str, Any]:
-        """As the `workloads` field of a ledger record."""
-        return {"sha256": self.sha256, "count": len(self.workloads), "profile": profile}
+        """As the `workloads` field of a ledger record; `data` names the dataset and its fingerprint."""
+        return {"sha256": self.sha256, "count": len(self.workloads), "profile": profile, "data": self.data}
 
     @cached_property
     def samples(self) -> dict[str, np.ndarray]:

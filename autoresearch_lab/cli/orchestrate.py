@@ -22,13 +22,21 @@ from autoresearch_lab.report.write import write_report
 
 
 def orchestrate(
-    session: Session, *, profile: Path, workspace_root: Path | None, top_k: int, bench_seconds: float, dry_run: bool
+    session: Session,
+    *,
+    profile: Path,
+    workspace_root: Path | None,
+    top_k: int,
+    bench_seconds: float,
+    together: bool,
+    dry_run: bool,
 ) -> Outcome:
     measured = load(profile.expanduser())
     folder = (workspace_root or session.root.workspaces).expanduser().resolve()
     if folder.exists() and not folder.is_dir():
         raise LabError(f"--workspace-root {folder} is a file")
     pipeline = Pipeline(measured, folder, session.context, session.root, session.ledger, top_k, bench_seconds)
+    pipeline.winners_together = together
     if dry_run:
         candidates = pipeline.candidates()
         return _outcome(candidates, {candidate.label: pipeline.state(candidate) for candidate in candidates}, plan=True)
@@ -69,10 +77,14 @@ def _row(candidate: Candidate, state: State) -> dict[str, Any]:
     }
 
 
-def run(session: Session, *, preset: str | None, dataset: str, top_k: int, train_seconds: float) -> Outcome:
+def run(
+    session: Session, *, preset: str | None, dataset: str, top_k: int, most_finalists: int, train_seconds: float
+) -> Outcome:
     chosen = preset or session.engine.default_preset
     say = lambda line: session.log.print(f"[bold]==[/bold] {line}")  # noqa: E731
-    job = MainJob(session.context, session.root, session.ledger, chosen, dataset, top_k, train_seconds, say)
+    job = MainJob(
+        session.context, session.root, session.ledger, chosen, dataset, top_k, most_finalists, train_seconds, say
+    )
     data = job.prepare()
     with progress(session.log) as show:
         job.on_progress = show
@@ -105,6 +117,7 @@ _TOP = click.option("--top-k", type=click.IntRange(min=1), default=8, show_defau
 _orchestrate = verb(orchestrate)
 for _option in (
     click.option("--dry-run", is_flag=True, help="Print what would be done, and why, without doing it."),
+    click.option("--together", is_flag=True, help="Try all winners of the benchmark in one A/B before single ones."),
     click.option("--bench-seconds", type=click.FloatRange(min=1), default=30.0, show_default=True),
     _TOP,
     click.option("--workspace-root", type=click.Path(path_type=Path), help="Workspaces [default: workspaces]."),
@@ -114,6 +127,13 @@ for _option in (
 
 _run = verb(run)
 for _option in (
+    click.option(
+        "--most-finalists",
+        type=click.IntRange(min=1),
+        default=3,
+        show_default=True,
+        help="Winners of the benchmark that enter the trainer, the largest predicted gain first.",
+    ),
     click.option("--train-seconds", type=click.FloatRange(min=1), default=20.0, show_default=True),
     _TOP,
     click.option("--dataset", default="stdlib", show_default=True, help="Corpus to prepare and train on."),

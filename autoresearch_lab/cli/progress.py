@@ -1,13 +1,16 @@
-"""Progress of long work on stderr: a live bar on a terminal, a line per stage elsewhere."""
+"""Progress of long work on stderr: a live bar on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+LINE_SECONDS = 10.0
 
 
 @contextmanager
@@ -32,13 +35,16 @@ def progress(log: Console) -> Iterator[Callable[[dict[str, Any]], None]]:
 
 
 def _lines(log: Console) -> Callable[[dict[str, Any]], None]:
-    last = None
+    """A line now and then, so that a log shows that the work goes on without drowning in stages."""
+    last = -LINE_SECONDS
 
     def show(message: dict[str, Any]) -> None:
         nonlocal last
-        stage = message.get("stage")
-        if stage is not None and stage != last:
-            last = stage
-            log.print(f"{stage} ...")
+        if message.get("stage") is None or time.monotonic() - last < LINE_SECONDS:
+            return
+        last = time.monotonic()
+        done, total = message.get("done"), message.get("total")
+        count = f" {done}/{total}" if done is not None and total is not None else ""
+        log.print(f"   {message['stage']}{count} ...")
 
     return show

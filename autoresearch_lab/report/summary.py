@@ -37,6 +37,7 @@ class Row:
     ratio: Estimate | None  # speed-up in the benchmark
     ab: str | None
     gain: Estimate | None  # ratio of tokens per second in the trainer
+    others: int  # kernels that shared that A/B; its ratio is theirs together, and not given here
     promoted: bool
 
     def plain(self) -> dict[str, Any]:
@@ -49,6 +50,7 @@ class Row:
             "bench_ratio": _plain(self.ratio),
             "ab": self.ab,
             "ab_ratio": _plain(self.gain),
+            "ab_shared_with": self.others,
             "promoted": self.promoted,
         }
 
@@ -89,7 +91,7 @@ class SummaryTable:
                 Text.assemble(row.target, (f"\n  {row.kernel}", "dim")),
                 Text.assemble(verdict_text(row.verify), (f"\n{row.failed}" if row.failed else "", "dim")),
                 Text.assemble(verdict_text(row.bench), f"\n{form.times_interval(row.ratio)}" if row.ratio else ""),
-                Text.assemble(verdict_text(row.ab), f"\n{form.times_interval(row.gain)}" if row.gain else ""),
+                Text.assemble(verdict_text(row.ab), f"\n{_trainer_note(row)}"),
                 Text("yes", style="bold green") if row.promoted else Text("no", style="dim"),
             )
         console.print(rows)
@@ -134,9 +136,11 @@ def summary(root: Root, ledger: Ledger, context: Context | None) -> SummaryTable
         for kernel in target.kernels
         if kernel.role == "baseline"
     }
-    rows = [_row(found, by_kind, promoted) for (_, sha256), by_kind in newest.items() if sha256 not in baselines]
-    rows.sort(key=lambda row: (-(row.ratio.value if row.ratio else 0.0), row.target, row.kernel))
     abs_ = [ab.read(record, found.source(record)) for record in reversed(found.records) if record.kind == "ab"]
+    shared = [view for view in abs_ if len(view.contents) > 1 and (context is None or view.source.counts)]
+    kept = {key: by_kind for key, by_kind in newest.items() if key[1] not in baselines}
+    rows = [_row(found, by_kind, promoted, shared) for by_kind in kept.values()]
+    rows.sort(key=lambda row: (-(row.ratio.value if row.ratio else 0.0), row.target, row.kernel))
     report = root.results / DEFAULT_NAME
     return SummaryTable(
         rows=rows,
@@ -150,8 +154,16 @@ def _taken(found: Sources, record: Record) -> bool:
     return found.context is None or found.source(record).counts
 
 
-def _row(found: Sources, by_kind: dict[str, Record], promoted: dict[str, str]) -> Row:
-    """`by_kind`: the newest verify, bench and ab record of one kernel content."""
+def _trainer_note(row: Row) -> str:
+    """What stands under the verdict of the A/B: its ratio, or with how many kernels it was shared."""
+    if row.others:
+        return f"with {row.others} more"
+    return form.times_interval(row.gain) if row.gain else ""
+
+
+def _row(found: Sources, by_kind: dict[str, Record], promoted: dict[str, str], shared: list[AB]) -> Row:
+    """`by_kind`: the newest verify, bench and ab record of one kernel content. `shared`: A/Bs of several kernels at
+    once, newest first; one counts for a kernel that has none of its own."""
     any_record = next(reversed(by_kind.values()))
     checked = by_kind.get("verify")
     failed = ""
@@ -160,6 +172,8 @@ def _row(found: Sources, by_kind: dict[str, Record], promoted: dict[str, str]) -
         failed = next((check.name for check in view.checks if check.status == "fail"), view.reason)
     timed, raced = by_kind.get("bench"), by_kind.get("ab")
     speeds = bench.read(timed, found.source(timed)) if timed else []
+    sha256 = any_record.kernel.sha256
+    joint = None if raced else next((view for view in shared if view.contents.get(any_record.target) == sha256), None)
     return Row(
         target=any_record.target or "",
         kernel=any_record.kernel.name,
@@ -167,9 +181,10 @@ def _row(found: Sources, by_kind: dict[str, Record], promoted: dict[str, str]) -
         failed=failed,
         bench=timed.verdict if timed else None,
         ratio=next((speed.ratio for speed in speeds if speed.verdict), None),
-        ab=raced.verdict if raced else None,
+        ab=raced.verdict if raced else joint.verdict if joint else None,
         gain=ab.read(raced, found.source(raced)).ratio if raced else None,
-        promoted=promoted.get(any_record.target or "") == any_record.kernel.sha256,
+        others=len(joint.contents) - 1 if joint else 0,
+        promoted=promoted.get(any_record.target or "") == sha256,
     )
 
 

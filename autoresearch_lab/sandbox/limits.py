@@ -19,14 +19,15 @@ PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True)
 class Limits:
-    """Limits of one job. `seconds` is wall time; `cpu_seconds`, `memory_bytes` (address space), `file_bytes` and
-    `processes` are set in the child by the system; None = not limited.
+    """Limits of one job. `seconds` is wall time, `quiet_seconds` that between two messages; `cpu_seconds`,
+    `memory_bytes` (address space), `file_bytes` and `processes` are set in the child by the system; None = not limited.
 
     `confined` jobs run code that is not trusted: they may write only to their run folder, read only what computing
     needs and the paths in `readable`, and have no network (see `confine`).
     """
 
     seconds: float = 600.0
+    quiet_seconds: float | None = None
     cpu_seconds: int | None = None
     memory_bytes: int | None = None
     file_bytes: int | None = None

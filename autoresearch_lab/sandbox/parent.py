@@ -89,14 +89,14 @@ def run_job(
         )
     os.close(writer)
     try:
-        answer = _listen(reader, nonce, time.monotonic() + limits.seconds, on_progress, limits.confined)
+        answer = _listen(reader, nonce, limits, on_progress)
         if answer is None:
             process.wait(timeout=10)
     except subprocess.TimeoutExpired:
         answer = None
-    except TimeoutError:
-        raise JobFailed("timeout", f"{job}: no answer within {limits.seconds:.0f} s") from None
-    except ValueError as error:
+    except TimeoutError as error:
+        raise JobFailed("timeout", f"{job}: {error}") from None
+    except (ValueError, RecursionError) as error:
         raise JobFailed("protocol", f"{job}: {error}") from None
     finally:
         os.close(reader)
@@ -112,28 +112,28 @@ def _environment() -> dict[str, str]:
 
 
 def _listen(
-    reader: int,
-    nonce: str,
-    deadline: float,
-    on_progress: Callable[[dict[str, Any]], None] | None,
-    confined: bool = False,
+    reader: int, nonce: str, limits: Limits, on_progress: Callable[[dict[str, Any]], None] | None
 ) -> dict[str, Any] | None:
     """Read messages until a result or an error; None where the pipe closed without one.
 
     Of a confined job the first progress message is {"unenforced": [what this system cannot enforce, ...]}.
 
     Raises:
-        TimeoutError: the deadline passed.
+        TimeoutError: the time is over, in all or since the last message.
         ValueError: something other than a message of this job arrived.
     """
     buffer = b""
+    end = time.monotonic() + limits.seconds
+    quiet_end = end if limits.quiet_seconds is None else time.monotonic() + limits.quiet_seconds
     with selectors.DefaultSelector() as selector:
         selector.register(reader, selectors.EVENT_READ)
         while True:
-            remaining = deadline - time.monotonic()
-            if remaining <= 0:
-                raise TimeoutError
-            if not selector.select(remaining):
+            now = time.monotonic()
+            if now >= end:
+                raise TimeoutError(f"no answer within {limits.seconds:.0f} s")
+            if now >= quiet_end:
+                raise TimeoutError(f"nothing heard for {limits.quiet_seconds:.0f} s")
+            if not selector.select(min(end, quiet_end) - now):
                 continue
             chunk = os.read(reader, 1 << 16)
             if not chunk:
@@ -144,9 +144,11 @@ def _listen(
             *lines, buffer = buffer.split(b"\n")
             for line in lines:
                 message = decode(line, nonce)
+                if limits.quiet_seconds is not None:
+                    quiet_end = time.monotonic() + limits.quiet_seconds
                 if message["event"] in ("result", "error"):
                     return message
-                told = message["event"] == "progress" or (message["event"] == "ready" and confined)
+                told = message["event"] == "progress" or (message["event"] == "ready" and limits.confined)
                 if told and on_progress is not None:
                     on_progress({key: value for key, value in message.items() if key not in ("nonce", "event")})
 

@@ -20,10 +20,20 @@ def encode(nonce: str, event: str, **fields: Any) -> bytes:
 def decode(line: bytes, nonce: str) -> dict[str, Any]:
     """One line as a message.
 
+    The sender is not trusted: a result or an error has its fields, and every text can be written down.
+
     Raises:
         ValueError: not a message of this job.
     """
-    message = json.loads(line)
+    message = json.loads(line, parse_constant=_refuse)
     if not isinstance(message, dict) or message.get("nonce") != nonce or "event" not in message:
         raise ValueError("not a message of this job")
+    needed = {"result": {"value": dict}, "error": {"type": str, "message": str}}.get(message["event"], {})
+    if not all(isinstance(message.get(name), kind) for name, kind in needed.items()):
+        raise ValueError("not a whole message")
+    json.dumps(message, ensure_ascii=False).encode()
     return message
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(f"{constant} is not a number")

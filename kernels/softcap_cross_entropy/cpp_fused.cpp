@@ -13,43 +13,43 @@ constexpr int64_t IGNORED = -1;
 // Below this many elements starting the threads costs more than the work.
 constexpr int64_t PARALLEL_ELEMENTS = 4096;
 
-// tanh(logit / cap) of a row into `tanhs`. Returns the largest; NaN is never the largest.
+// The capped logit is cap tanh(x / cap) = 2 cap sigma(2 x / cap) - cap, and the constant cancels in the softmax. Writes
+// sigma into `values` and its derivative into `slopes`. Returns the largest value; NaN is never the largest.
 template <typename T>
-float squash(const T* logits, float* tanhs, int64_t classes, float softcap) {
-    const float inverse = 1.0f / softcap;
-    float largest = -1.0f;
+float squash(const T* logits, float* values, float* slopes, int64_t classes, float softcap) {
+    const float scale = 2.0f / softcap;
+    float largest = 0.0f;
 #pragma omp simd reduction(max : largest)
     for (int64_t i = 0; i < classes; ++i) {
-        const float t = tanh_of(widen(logits[i]) * inverse);
-        tanhs[i] = t;
-        largest = t > largest ? t : largest;
+        const Logistic at = logistic(widen(logits[i]) * scale);
+        values[i] = at.value;
+        slopes[i] = at.slope;
+        largest = at.value > largest ? at.value : largest;
     }
     return largest;
 }
 
-// exp(cap (t - largest)) of a row into `exponentials`; returns their sum.
-float exponentiate(const float* tanhs, float* exponentials, int64_t classes, float softcap, float largest) {
+// Replaces the values by exp(2 cap (value - largest)); returns their sum.
+float exponentiate(float* values, int64_t classes, float softcap, float largest) {
+    const float scale = 2.0f * softcap;
     float sum = 0.0f;
 #pragma omp simd reduction(+ : sum)
     for (int64_t i = 0; i < classes; ++i) {
-        const float e = exp_of(softcap * (tanhs[i] - largest));
-        exponentials[i] = e;
+        const float e = exp_of(scale * (values[i] - largest));
+        values[i] = e;
         sum += e;
     }
     return sum;
 }
 
-// (softmax - onehot) (1 - tanh^2) share
+// (softmax - onehot) d(capped)/d(logit) share, with d(capped)/d(logit) = 4 slope
 template <typename T>
-void differentiate(const float* tanhs, const float* exponentials, T* gradient, int64_t classes, int64_t target,
+void differentiate(const float* exponentials, const float* slopes, T* gradient, int64_t classes, int64_t target,
                    float sum, float share) {
-    const float scale = share / sum;
+    const float scale = 4.0f * share / sum;
 #pragma omp simd
-    for (int64_t i = 0; i < classes; ++i) {
-        gradient[i] = narrow<T>(exponentials[i] * scale * ((1.0f - tanhs[i]) * (1.0f + tanhs[i])));
-    }
-    const float t = tanhs[target];
-    gradient[target] = narrow<T>((exponentials[target] / sum - 1.0f) * share * ((1.0f - t) * (1.0f + t)));
+    for (int64_t i = 0; i < classes; ++i) gradient[i] = narrow<T>(exponentials[i] * scale * slopes[i]);
+    gradient[target] = narrow<T>((exponentials[target] / sum - 1.0f) * (4.0f * share) * slopes[target]);
 }
 
 // losses and gradient may be null. A row's share of the cotangent is shares[row * share_stride].
@@ -58,7 +58,7 @@ void rows_of(const T* logits, int64_t row_stride, const int64_t* targets, float*
              const float* shares, int64_t share_stride, int64_t rows, int64_t classes, float softcap) {
 #pragma omp parallel if (rows * classes > PARALLEL_ELEMENTS)
     {
-        std::vector<float> tanhs(classes), exponentials(classes);
+        std::vector<float> values(classes), slopes(classes);
 #pragma omp for schedule(dynamic, 8)
         for (int64_t row = 0; row < rows; ++row) {
             T* out = gradient ? gradient + row * classes : nullptr;
@@ -68,11 +68,12 @@ void rows_of(const T* logits, int64_t row_stride, const int64_t* targets, float*
                 if (out) std::memset(static_cast<void*>(out), 0, classes * sizeof(T));
                 continue;
             }
-            const float largest = squash(logits + row * row_stride, tanhs.data(), classes, softcap);
-            const float sum = exponentiate(tanhs.data(), exponentials.data(), classes, softcap, largest);
-            if (losses) losses[row] = std::log(sum) - softcap * (tanhs[target] - largest);
+            const float largest = squash(logits + row * row_stride, values.data(), slopes.data(), classes, softcap);
+            const float below = 2.0f * softcap * (largest - values[target]);
+            const float sum = exponentiate(values.data(), classes, softcap, largest);
+            if (losses) losses[row] = std::log(sum) + below;
             if (out) {
-                differentiate(tanhs.data(), exponentials.data(), out, classes, target, sum, shares[row * share_stride]);
+                differentiate(values.data(), slopes.data(), out, classes, target, sum, shares[row * share_stride]);
             }
         }
     }

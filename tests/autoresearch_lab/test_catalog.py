@@ -63,7 +63,7 @@ def test_contract_hash_changes_with_tolerance_and_oracle_but_not_with_a_new_kern
     ("old", "new", "message"),
     [
         ('name = "rms_norm"', 'name = "other"', "folder is 'rms_norm'"),
-        ("factor", "factr", "tolerance"),
+        ("\nfactor", "\nfactr", "tolerance"),
         ("[tolerance]", "[tolerance", "target.toml"),
         ("torch_eager.py", "gone.py", "gone.py is missing"),
     ],

@@ -14,7 +14,7 @@ def mac(brand: str, gigabytes: int, gpu_cores: int | None = 10):
         "sysctl -n machdep.cpu.brand_string": brand + "\n",
         "sysctl -n hw.memsize": f"{gigabytes * 2**30}\n",
         "sysctl -n hw.physicalcpu": "10\n",
-        "system_profiler SPDisplaysDataType": "Graphics/Displays:\n\n    Chip:\n\n      Type: GPU\n      Bus: Built-In\n"
+        "system_profiler SPDisplaysDataType": "Graphics/Displays:\n\n    Chip:\n\n      Type: GPU\n"
         + (f"      Total Number of Cores: {gpu_cores}\n" if gpu_cores else "")
         + "      Vendor: Apple (0x106b)\n",
         "sysctl hw.optional": "hw.optional.arm.FEAT_BF16: 1\nhw.optional.arm.FEAT_SME: 0\nhw.optional.neon: 1\n",

@@ -61,7 +61,12 @@ def test_round_trip_under_its_own_hash(tmp_path):
     assert saved.path == tmp_path / "results/kernel_lab/workloads" / saved.sha256[:16] / "loss.json"
     again = workloads.load(saved.path, expected=saved.sha256)
     assert again.workloads == [loss_workload()] and again.sha256 == saved.sha256
-    assert again.record_field("abc") == {"sha256": saved.sha256, "count": 1, "profile": "abc"}
+    assert again.record_field("abc") == {
+        "sha256": saved.sha256,
+        "count": 1,
+        "profile": "abc",
+        "data": saved.data,
+    }
     values = again.sample(again.workloads[0])
     assert values["logits"].dtype == ml_dtypes.bfloat16 and values["logits"][4].tolist() == [4, 4, 4]
     assert values["like"].shape == (0,) and values["scale"].shape == ()

@@ -45,7 +45,7 @@ def time_arms(folder: Path, arms: list[dict[str, str]], gradient=True, **changes
     workload = {"id": "w", "args": [spec(grad=gradient)], "gradient": gradient, "shifts": [1, 2, 5]}
     args = {
         "arms": arms, "inputs": str(folder / "inputs.safetensors"), "workloads": [workload], "seconds": 0.05,
-        "least_rounds": 3, "most_rounds": 5, "seed": 1, "checked": 2, "memory": False, **changes,
+        "least_rounds": 3, "most_rounds": 5, "seed": 1, "checked": 2, "memory": False, "calls": None, **changes,
     }  # fmt: skip
     messages: list[dict] = []
     result = run(args, folder, messages.append)
@@ -115,6 +115,12 @@ def test_outputs_of_timed_calls_are_kept_with_what_later_calls_give(tmp_path):
         assert torch.equal(kept[name], kept[f"again/{rest}"]) and torch.equal(kept[name], kept[f"reference/{rest}"])
     cached = [name.removeprefix("timed/") for name in kept if name.startswith("timed/1/") and name.endswith("/0")]
     assert any(not torch.allclose(kept[f"timed/{name}"], kept[f"reference/{name}"], rtol=0.05) for name in cached)
+
+
+def test_a_least_number_of_calls_can_be_given(tmp_path):
+    slow = kernel(tmp_path, "slow", SLEEP.format(seconds=0.01))
+    result, _ = time_arms(tmp_path, [slow], gradient=False, calls=[2])
+    assert result["calls"] == [2]
 
 
 def test_a_changed_kernel_is_refused(tmp_path):

@@ -1,0 +1,252 @@
+"""Job `call`: runs one kernel on given inputs and hands back what came out, as bytes and as a description of its form.
+
+Nothing here knows what is right. A *case* is a set of arguments at fixed addresses; its *steps* are calls with contents
+put in place one after the other, so that repeated contents, changed contents and kept results all show. Functions that
+handle the results are bound before the kernel is loaded.
+"""
+
+import contextlib
+import hashlib
+import inspect
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch.autograd import profiler_legacy
+
+from autoresearch_cuda.probe import Report, native_code, poison
+from autoresearch_cuda.probe.forms import describe, layout_of, storage_bytes, storage_content
+from autoresearch_cuda.probe.guard import Guard
+from autoresearch_cuda.probe.native_code import NoOps
+from autoresearch_cuda.probe.tensors import Buffer
+from autoresearch_cuda.seam import Kernel, KernelFile, load_kernel
+
+_detach, _clone, _contiguous = torch.Tensor.detach, torch.Tensor.clone, torch.Tensor.contiguous
+_grad, _sha256, _is_tensor = torch.autograd.grad, hashlib.sha256, torch.is_tensor
+
+MOST_MESSAGE = 500
+MOST_COMPILES = 256
+MOST_CHANGES = 50
+
+
+def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
+    """Load args["kernel"], run args["cases"] with the contents of the file args["inputs"].
+
+    A case: {"id", "args": [spec], "grad": [names that get gradients], "inplace": [names], "grad_mode", "spied",
+    "steps": [{"contents": prefix, "scalars": {...}, "cotangents": prefix | null, "layout", "again", "pattern"}]}; a
+    step that is null is left out. With args["noop"] the kernel's native functions do nothing.
+
+    Returns {"signature", "loaded": state changed by loading, "changed": ... by calling, "native", "noop", "cases":
+    [{"id", "error" | null, "steps": [{"outputs": [form], "grads": {name: form | null}, "changed": [argument names]}],
+    "operators"}]}; arrays are in run_dir/outputs.safetensors as <case>/<step>/{out<i>, grad.<name>, again.<name>,
+    in.<name>}.
+    Raises:
+        KernelError: the kernel does not load.
+    """
+    device = torch.device(args.get("device", "cpu"))
+    contents = load_file(args["inputs"])
+    folder = Path(args["kernel"]["path"]).resolve().parent
+    places = [Path(run_dir).resolve(), folder]
+    noops = NoOps()
+    if args.get("noop"):
+        noops.install_for_libraries(places)
+    guard = Guard()
+    report({"stage": "load"})
+    function = load_kernel(KernelFile.of(args["kernel"]))
+    native = native_code.loaded_libraries(places) + (["triton"] if native_code.uses_triton(function) else [])
+    if args.get("noop"):
+        noops.install_for_triton()
+    _expect_many_shapes()
+    loaded = guard.changes(folder)
+    report({"stage": "loaded"})
+
+    arrays: dict[str, torch.Tensor] = {}
+    changed: dict[str, None] = {}
+
+    def look() -> None:
+        changed.update(dict.fromkeys(guard.glance()))
+
+    # All cases live to the end: an address that comes back with another case's contents would look like a stale result.
+    cases = [_Case(case, contents, device, function, look) for case in args["cases"]]
+    answers = []
+    for case in cases:
+        report({"stage": "case", "case": case.case["id"]})
+        answers.append(case.run(arrays))
+        changed.update(dict.fromkeys(guard.changes(folder)))
+    save_file(arrays, run_dir / "outputs.safetensors")
+    return {
+        "signature": _signature(function),
+        "loaded": loaded,
+        "changed": list(changed)[:MOST_CHANGES],
+        "native": native,
+        "noop": {"functions": sorted(noops.functions), "calls": noops.calls},
+        "cases": answers,
+    }
+
+
+class _Case:
+    """One case: its buffers, and the results of its steps until they are written."""
+
+    def __init__(
+        self,
+        case: dict[str, Any],
+        contents: dict[str, torch.Tensor],
+        device: torch.device,
+        function: Kernel,
+        look: Callable[[], None],
+    ) -> None:
+        self.case = case
+        self.contents = contents
+        self.device = device
+        self.function = function
+        self.look = look
+        self.sizes: set[int] = set()
+        self.buffers: dict[str, Buffer] = {}
+        wanted = set(case["grad"])
+        for spec in case["args"]:
+            if spec["kind"] == "array":
+                buffer = Buffer({**spec, "grad": spec["name"] in wanted}, device, needs_grad=True)
+                # What lies between the elements of a strided argument belongs to somebody else.
+                buffer.tensor.untyped_storage().fill_(0xFF)
+                self.buffers[spec["name"]] = buffer
+                self.sizes.add(buffer.nbytes)
+
+    def run(self, arrays: dict[str, torch.Tensor]) -> dict[str, Any]:
+        """All steps; whatever the kernel raises ends the case and is told in words."""
+        result: dict[str, Any] = {"id": self.case["id"], "error": None, "steps": [], "operators": None}
+        kept: dict[str, torch.Tensor] = {}
+        try:
+            with _operators(self.case["spied"], result):
+                for number, step in enumerate(self.case["steps"]):
+                    done = None if step is None else self._step(step, f"{self.case['id']}/{number}", kept)
+                    result["steps"].append(done)
+            # Only now: a result that a later call overwrote must show.
+            for name, tensor in kept.items():
+                arrays[name] = _clone(_contiguous(_detach(tensor))).cpu()
+        except BaseException as error:  # SystemExit and its like included: they are the kernel's, too
+            result["error"] = _words(error)
+        return result
+
+    def _step(self, step: dict[str, Any], prefix: str, kept: dict[str, torch.Tensor]) -> dict[str, Any]:
+        values = {spec["name"]: spec.get("value") for spec in self.case["args"]} | step["scalars"]
+        for name, buffer in self.buffers.items():
+            buffer.fill(self.contents[f"{step['contents']}{name}"].to(self.device))
+            values[name] = buffer.tensor
+        before = self._digests()
+        poison.set_pattern(step["pattern"])
+        poison.dirty_blocks(self.sizes, step["pattern"], self.device)
+        with torch.set_grad_enabled(self.case["grad_mode"]):
+            returned = self.function(*values.values())
+        self.look()
+        outputs = list(returned) if isinstance(returned, (tuple, list)) else [returned]
+        tensors = {name: buffer.tensor for name, buffer in self.buffers.items()}
+        forms = [describe(output, tensors, outputs[:place]) for place, output in enumerate(outputs)]
+        usable = [(place, output) for place, output in enumerate(outputs) if forms[place]["plain"]]
+        for place, output in usable:
+            kept[f"{prefix}/out{place}"] = _clone(_detach(output)) if self.case["inplace"] else output
+            self.sizes.add(storage_bytes(output))
+        grads, again = {}, None
+        if step["cotangents"] is not None and self.case["grad"]:
+            grads, again = self._backward(step, usable, prefix, kept)
+        for name in self.case["inplace"]:
+            kept[f"{prefix}/in.{name}"] = _clone(_detach(self.buffers[name].tensor))
+        after = self._digests()
+        return {
+            "outputs": forms,
+            "sequence": isinstance(returned, (tuple, list)),
+            "grads": grads,
+            "again": again,
+            "changed": [name for name in before if before[name] != after[name]],
+        }
+
+    def _backward(
+        self, step: dict[str, Any], outputs: list[tuple[int, torch.Tensor]], prefix: str, kept: dict[str, torch.Tensor]
+    ) -> tuple[dict[str, Any], str | None]:
+        """Gradients of all outputs with the given cotangents: forms by argument, None = missing.
+
+        Where asked, backward runs twice; the second value then is "done" or the error that refused it."""
+        names = self.case["grad"]
+        inputs = [self.buffers[name].tensor for name in names]
+        given = {place: self.contents.get(f"{step['cotangents']}{place}") for place, _ in outputs}
+        # An output of another shape is wrong in its own right, and has no use for the cotangent.
+        reached = [
+            (place, output)
+            for place, output in outputs
+            if output.requires_grad and given[place] is not None and output.shape == given[place].shape
+        ]
+        if not reached:
+            return dict.fromkeys(names), None
+        cotangents = [layout_of(given[place].to(self.device), step["layout"]) for place, _ in reached]
+        sources = [output for _, output in reached]
+        forms: dict[str, Any] = {}
+        try:
+            gradients = _grad(sources, inputs, cotangents, retain_graph=step["again"], allow_unused=True)
+        except RuntimeError as error:
+            if not step["again"]:
+                raise
+            return {}, _words(error)["message"]
+        for name, gradient in zip(names, gradients, strict=True):
+            forms[name] = None if gradient is None else describe(gradient, {}, [])
+            if forms[name] is not None and forms[name]["plain"]:
+                kept[f"{prefix}/grad.{name}"] = gradient
+        if step["again"]:
+            # Either the same once more, or an error that says that once is all there is.
+            try:
+                repeated = _grad(sources, inputs, cotangents, allow_unused=True)
+                for name, gradient in zip(names, repeated, strict=True):
+                    if gradient is not None:
+                        kept[f"{prefix}/again.{name}"] = gradient
+                return forms, "done"
+            except RuntimeError as error:
+                return forms, _words(error)["message"]
+        return forms, None
+
+    def _digests(self) -> dict[str, str]:
+        """Hash of each argument's whole storage, the gaps between strided elements included, except those in place."""
+        return {
+            name: _sha256(storage_content(buffer.tensor)).hexdigest()
+            for name, buffer in self.buffers.items()
+            if name not in self.case["inplace"]
+        }
+
+
+def _expect_many_shapes() -> None:
+    """A kernel that goes through torch.compile meets more shapes and dtypes here than torch expects of one function."""
+    dynamo = sys.modules.get("torch._dynamo")
+    if dynamo is not None:
+        dynamo.config.recompile_limit = dynamo.config.accumulated_recompile_limit = MOST_COMPILES
+
+
+@contextlib.contextmanager
+def _operators(wanted: bool, result: dict[str, Any]):
+    """Count the operators that PyTorch runs meanwhile, inside custom ones too, by name."""
+    if not wanted:
+        yield
+        return
+    # The plain recorder: torch.profiler takes a second to start and imports torch's compiler.
+    with profiler_legacy.profile() as profile:
+        yield
+    rows = profile.key_averages()
+    result["operators"] = {row.key: row.count for row in rows if "::" in row.key and " " not in row.key}
+
+
+def _signature(function: Kernel) -> list[list[str]] | str:
+    """[[name, kind], ...] of the parameters, or why there is no telling."""
+    try:
+        return [[name, parameter.kind.name] for name, parameter in inspect.signature(function).parameters.items()]
+    except (TypeError, ValueError) as error:
+        return str(error)
+
+
+def _words(error: BaseException) -> dict[str, str]:
+    message = (str(error).splitlines() or ["no message"])[0][:MOST_MESSAGE]
+    frames = traceback.extract_tb(error.__traceback__)
+    return {
+        "type": type(error).__name__,
+        "message": message,
+        "where": f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "",
+    }

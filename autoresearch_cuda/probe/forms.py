@@ -1,0 +1,72 @@
+"""The form of what a kernel returned: exact type, shape, dtype, strides, storage, and with whom it shares memory."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+_storage = torch.Tensor.untyped_storage
+_names = {getattr(torch, name): name for name in (
+    "float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool",
+)}  # fmt: skip
+
+
+def describe(value: Any, arguments: dict[str, torch.Tensor], earlier: list[Any]) -> dict[str, Any]:
+    """Form of one returned value as JSON. `plain` = an ordinary dense tensor whose bytes may be read.
+
+    arguments: what the kernel was given; earlier: what it returned before this one. `shares` lists those whose storage
+    it uses ("argument x", "output 0"). A subclass is only named: any use of it would run its own code.
+    """
+    kind = type(value)
+    form: dict[str, Any] = {"type": f"{kind.__module__}.{kind.__qualname__}", "plain": False}
+    if kind is not torch.Tensor:
+        return form
+    form |= {
+        "layout": str(value.layout).removeprefix("torch."),
+        "dtype": _names.get(value.dtype, str(value.dtype)),
+        "shape": list(value.shape),
+        "device": value.device.type,
+        "wrapped": bool(torch._C._functorch.is_functorch_wrapped_tensor(value)),
+        "lazy": value.is_conj() or value.is_neg(),
+        "requires_grad": value.requires_grad,
+    }
+    if value.layout is not torch.strided or value.device.type == "meta" or form["wrapped"] or form["lazy"]:
+        return form
+    address = _storage(value).data_ptr()
+    others = {f"argument {name}": tensor for name, tensor in arguments.items()}
+    others |= {f"output {place}": other for place, other in enumerate(earlier) if type(other) is torch.Tensor}
+    return form | {
+        "strides": list(value.stride()),
+        "offset": value.storage_offset(),
+        "storage_bytes": storage_bytes(value),
+        "shares": [
+            name for name, other in others.items()
+            if address and other.layout is torch.strided and _storage(other).data_ptr() == address
+        ],
+        "plain": value.dtype in _names,
+    }  # fmt: skip
+
+
+def storage_bytes(tensor: torch.Tensor) -> int:
+    return _storage(tensor).nbytes()
+
+
+def storage_content(tensor: torch.Tensor) -> np.ndarray:
+    """All bytes of the tensor's storage, those between its elements included, on the CPU."""
+    storage = _storage(tensor)
+    return torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(storage).cpu().numpy()
+
+
+def layout_of(cotangent: torch.Tensor, layout: str) -> torch.Tensor:
+    """The same values in another layout: "contiguous", "transposed" (stored with the first two axes exchanged) or
+    "expanded" (one element seen everywhere, as the sum's backward hands on; the values must be equal).
+
+    Raises ValueError for another name.
+    """
+    if layout == "contiguous":
+        return cotangent.contiguous()
+    if layout == "transposed":
+        return cotangent.transpose(0, 1).contiguous().transpose(0, 1) if cotangent.ndim > 1 else cotangent.contiguous()
+    if layout == "expanded":
+        return cotangent.reshape(-1)[:1].reshape([1] * cotangent.ndim).expand(cotangent.shape)
+    raise ValueError(f"unknown layout {layout!r}")

@@ -1,0 +1,125 @@
+"""One call of a kernel under the clock: the buffers that it reads, its fresh contents, and the timed windows."""
+
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from autoresearch_cuda.probe.tensors import Buffer, rolled
+from autoresearch_cuda.seam import Kernel
+
+# Contents are scaled by 0.8 ... 1.25 from call to call; steps of the golden ratio do not repeat and fill evenly.
+LEAST_SCALE, SCALE_RANGE, GOLDEN = 0.8, 0.45, 0.6180339887498949
+
+
+class Call:
+    """One workload on buffers at fixed addresses.
+
+    workload: {"id", "args": [spec], "gradient": bool, "shifts": [int, ...]}; contents: {argument: tensor}. Content
+    number n = the rows rolled by one of the shifts, and floating values scaled by a factor that no other n shares, so
+    nothing computed for one call is of use in another.
+    """
+
+    def __init__(self, workload: dict[str, Any], contents: dict[str, torch.Tensor], device: torch.device) -> None:
+        self.id: str = workload["id"]
+        self.gradient: bool = workload["gradient"]
+        self.buffers: dict[str, Buffer] = {}
+        self.arguments: list[Any] = []
+        for spec in workload["args"]:
+            if spec["kind"] == "array":
+                self.buffers[spec["name"]] = Buffer(spec, device, self.gradient)
+                self.arguments.append(self.buffers[spec["name"]].tensor)
+            else:
+                self.arguments.append(spec["value"])
+        self.leaves = [buffer.tensor for buffer in self.buffers.values() if buffer.tensor.requires_grad]
+        self._pool = [
+            {name: rolled(contents[name].to(device), shift) for name in self.buffers} for shift in workload["shifts"]
+        ]
+        self._cotangents: list[list[torch.Tensor]] = []
+
+    def refill(self, number: int) -> None:
+        """Content `number` into the buffers; arguments that a kernel updated in place start afresh."""
+        scale = LEAST_SCALE + SCALE_RANGE * (number * GOLDEN % 1.0)
+        contents = self._pool[number % len(self._pool)]
+        for name, buffer in self.buffers.items():
+            buffer.fill(contents[name], scale)
+
+    def cotangents(self, outputs: list[torch.Tensor], number: int) -> list[torch.Tensor]:
+        """Random cotangents in the outputs' dtypes, the same for every arm; 1 for a scalar, as a loss has it."""
+        if not self._cotangents:
+            generator = torch.Generator().manual_seed(len(self._pool))
+            self._cotangents = [
+                [
+                    (torch.randn(o.shape, generator=generator) if o.ndim else torch.ones(())).to(o.device, o.dtype)
+                    for o in outputs
+                ]
+                for _ in self._pool
+            ]
+        return self._cotangents[number % len(self._pool)]
+
+
+@dataclass
+class Timing:
+    """One timed call. forward_ns, backward_ns: 0 where there is none. outputs: of the call, then the gradients.
+
+    disturbed: the system put one of this process's threads aside meanwhile, to run something else on its core. At a
+    barrier all other threads wait for it, so one call can take a hundred times as long as the next.
+    """
+
+    forward_ns: int
+    backward_ns: int
+    outputs: list[torch.Tensor]
+    disturbed: bool
+
+    @property
+    def ns(self) -> int:
+        return self.forward_ns + self.backward_ns
+
+
+class Stopwatch:
+    """Times calls in nanoseconds. To be made before any kernel is loaded: it keeps the clock that it found then.
+
+    On a GPU the device is idle before and after each window, so that the window holds all of the call's work.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.clock = time.perf_counter_ns
+        self._wait: Callable[[], None] = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+
+    def measure(self, function: Kernel, call: Call, number: int) -> Timing:
+        """Forward, and backward where the trainer needs it, of one call on content `number`."""
+        clock, wait = self.clock, self._wait
+        call.refill(number)
+        wait()
+        switches = involuntary_switches()
+        start = clock()
+        result = function(*call.arguments)
+        wait()
+        forward = clock() - start
+        outputs = list(result) if isinstance(result, (tuple, list)) else [result]
+        if not call.gradient:
+            return Timing(forward, 0, outputs, involuntary_switches() != switches)
+        differentiable = [output for output in outputs if output.requires_grad]
+        cotangents = call.cotangents(differentiable, number)
+        wait()
+        start = clock()
+        gradients = torch.autograd.grad(differentiable, call.leaves, cotangents)
+        wait()
+        backward = clock() - start
+        return Timing(forward, backward, [*outputs, *gradients], involuntary_switches() != switches)
+
+    def window_ns(self) -> float:
+        """What an empty window shows: the median of many."""
+        empty = []
+        for _ in range(1001):
+            start = self.clock()
+            empty.append(self.clock() - start)
+        return float(sorted(empty)[500])
+
+
+def involuntary_switches() -> int:
+    """How often the system has put threads of this process aside so far, although they had work to do."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw

@@ -1,0 +1,85 @@
+"""Tensors laid out as a workload's argument specs say, and refilled in place."""
+
+from typing import Any
+
+import torch
+
+DTYPES = {
+    name: getattr(torch, name) for name in ("float64", "float32", "bfloat16", "float16", "int64", "int32", "bool")
+}
+
+
+class Buffer:
+    """One array argument at a fixed address: `tensor` is what a kernel gets, `fill` gives it new contents.
+
+    spec: {"dtype", "shape", "strides" in elements, "grad", ...}; an axis of stride 0 is one that was expanded. A tensor
+    that needs a gradient is a leaf. Raises ValueError for strides whose elements overlap in any other way.
+    """
+
+    def __init__(self, spec: dict[str, Any], device: torch.device, needs_grad: bool) -> None:
+        shape, strides = spec["shape"], spec["strides"]
+        dtype = DTYPES[spec["dtype"]]
+        self._stored = [size if stride else min(size, 1) for size, stride in zip(shape, strides, strict=True)]
+        if _overlaps(self._stored, strides):
+            raise ValueError(f"argument {spec['name']}: strides {strides} of shape {shape} overlap")
+        span = 1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+        storage = torch.zeros(span if all(shape) else 0, dtype=dtype, device=device)
+        self._place = storage.as_strided(self._stored, strides)
+        self.tensor = storage.as_strided(shape, strides)
+        if needs_grad and spec["grad"]:
+            self.tensor.requires_grad_()
+
+    def fill(self, content: torch.Tensor, scale: float = 1.0) -> None:
+        """Put `content` (the spec's shape and dtype), floating values times `scale`, where the tensor lies; not seen by
+        autograd."""
+        for axis, size in enumerate(self._stored):
+            if size != content.shape[axis]:
+                content = content.narrow(axis, 0, size)
+        if scale != 1.0 and content.is_floating_point():
+            torch.mul(content, scale, out=self._place)
+        else:
+            self._place.copy_(content)
+
+    @property
+    def nbytes(self) -> int:
+        return self._place.nelement() * self._place.element_size()
+
+
+def _overlaps(shape: list[int], strides: list[int]) -> bool:
+    """Whether an axis steps by less than what the finer axes span; true for every layout that reuses an element."""
+    reach = 0
+    for stride, size in sorted((stride, size) for size, stride in zip(shape, strides, strict=True) if size > 1):
+        if stride <= reach:
+            return True
+        reach += (size - 1) * stride
+    return False
+
+
+def build(spec: dict[str, Any], content: torch.Tensor, needs_grad: bool = False) -> torch.Tensor:
+    """A new tensor with the spec's strides and `content` (same shape and dtype) in it, on content's device."""
+    buffer = Buffer(spec, content.device, needs_grad)
+    buffer.fill(content)
+    return buffer.tensor
+
+
+def rolled(content: torch.Tensor, shift: int) -> torch.Tensor:
+    """A copy whose rows (last axis) lie `shift` places further on, all leading axes counted as one.
+
+    Other contents with the same statistics: second moments stay positive and class numbers stay valid.
+    """
+    if content.numel() == 0:
+        return content
+    rows = content.reshape(-1, content.shape[-1]) if content.ndim > 1 else content.reshape(-1)
+    return rows.roll(shift, 0).reshape(content.shape)
+
+
+def probe(tensor: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """The elements at `positions` (row-major, modulo the size), then the mean of all elements and the mean of their
+    magnitudes: a part that was left out shows in these even if no position hits it. Float32, on the CPU."""
+    values = tensor.detach().reshape(-1)
+    if values.numel() == 0:
+        return torch.zeros(0)
+    chosen = values[positions.to(values.device) % values.numel()].double()
+    exact = values if values.is_floating_point() else values.double()
+    means = [exact.mean(dtype=torch.float64), exact.abs().mean(dtype=torch.float64)]
+    return torch.cat([chosen, torch.stack(means)]).float().cpu()

@@ -1,0 +1,232 @@
+"""The course of one A/B: race, train, evaluate, judge; at the first look, and at the second if that does not decide.
+
+What can end it early comes first: no training is spent on a kernel that is not faster in the trainer.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from autoresearch_lab.ab import rule
+from autoresearch_lab.ab.races import Race
+from autoresearch_lab.ab.rule import Gate, State
+from autoresearch_lab.ab.trial import CandidateFailed, Run, Trial
+from autoresearch_lab.errors import LabFailure
+
+ARMS = ("baseline", "candidate")
+
+
+@dataclass
+class Outcome:
+    """What an A/B found. `gates` holds those that were reached, in the order of judging."""
+
+    verdict: str
+    reason: str
+    look: int
+    gates: dict[str, Gate]
+    races: list[Race] = field(default_factory=list)
+    losses: dict[str, dict[int, list[float]]] = field(default_factory=dict)
+    bpb: dict[str, dict[int, float]] = field(default_factory=dict)
+    equal_time_steps: int | None = None
+    disturbed: bool = False
+
+    def summary(self) -> dict[str, Any]:
+        """The numbers that a reader wants first, means and medians over processes and seeds."""
+        rates = {arm: _middle([race.tokens_per_second[arm] for race in self.races]) for arm in ARMS}
+        speed = self.gates["speed"].numbers if "speed" in self.gates else {}
+        kinds = (*ARMS, "candidate_equal_time")
+        return {
+            "tokens_per_second": rates,
+            "ratio": speed.get("ratio"),
+            "ratio_lower": speed.get("lower"),
+            "ratio_upper": speed.get("upper"),
+            "val_bpb": {kind: _mean(list(self.bpb.get(kind, {}).values())) for kind in kinds},
+            "losses": {kind: _mean_curve(list(curves.values())) for kind, curves in self.losses.items()},
+        }
+
+
+def decide(trial: Trial, predicted_saved: float | None) -> Outcome:
+    """Run the A/B to its verdict. predicted_saved: fraction of the step that bench and profile promise; None = unknown.
+
+    Raises:
+        LabFailure: the lab or the baseline failed; a candidate that fails is rejected instead.
+    """
+    course = _Course(trial, predicted_saved)
+    try:
+        for look, count in enumerate(trial.settings.looks, start=1):
+            course.look = look
+            complete = course.look_at(count)
+            verdict, reason = rule.verdict(list(course.gates.values()), complete)
+            if verdict != "UNDECIDED" or course.disturbed:
+                break
+    except CandidateFailed as failure:
+        verdict, reason = "REJECT", f"the candidate failed in the trainer: {failure}"
+    return Outcome(
+        verdict,
+        reason,
+        course.look,
+        course.gates,
+        course.races,
+        course.losses,
+        course.bpb,
+        course.equal_time_steps,
+        course.disturbed,
+    )
+
+
+class _Course:
+    """The state of one A/B while it runs."""
+
+    def __init__(self, trial: Trial, predicted_saved: float | None) -> None:
+        self.trial, self.predicted_saved = trial, predicted_saved
+        self.look = 1
+        self.gates: dict[str, Gate] = {}
+        self.races: list[Race] = []
+        self.losses: dict[str, dict[int, list[float]]] = {}
+        self.bpb: dict[str, dict[int, float]] = {}
+        self.equal_time_steps: int | None = None
+        self.disturbed = False
+
+    def look_at(self, count: int) -> bool:
+        """Bring all gates up to `count` processes and seeds. False where one of them made the rest pointless."""
+        settings = self.trial.settings
+        self.gates = {}
+        if not self._race(count):
+            return False
+        ratio = self.gates["speed"].numbers
+        if not self._pass(rule.gain_gate(ratio["ratio"], self.predicted_saved, settings)):
+            return False
+        seeds = settings.seeds[:count]
+        # A clear winner gets so many more steps that a few seeds show it; the choice rests on speed alone.
+        clear = self.look == 1 and ratio["lower"] >= settings.clear_speed
+        paired = seeds[: settings.clear_seeds] if clear else seeds
+        self.equal_time_steps = rule.equal_time_steps(settings.steps, ratio["lower"])
+        if not self._train(seeds, paired):
+            return False
+        if not self._pass(self._divergence(seeds)):
+            return False
+        self._evaluate(seeds, paired)
+        return True
+
+    def _pass(self, gate: Gate) -> bool:
+        self.gates[gate.name] = gate
+        return gate.state is not State.FAIL
+
+    def _environment(self, changes: Sequence[str]) -> bool:
+        """Gate 0: the candidate leaves the process as it was."""
+        note = "; ".join(changes) or "floating-point environment, threads and flags unchanged"
+        state = State.FAIL if changes else State.PASS
+        return self._pass(Gate("environment", state, note, {"changes": list(changes)}))
+
+    def _race(self, count: int) -> bool:
+        """Race up to `count` processes in all; stop as soon as the candidate is plainly not faster."""
+        settings = self.trial.settings
+        for index in range(len(self.races), count):
+            race, changes = self.trial.race(index, count)
+            if not self._environment(changes) or race is None:
+                return False
+            self.races.append(race)
+            if race.disturbed:
+                return self._busy(race)
+            if len(self.races) < 2:
+                continue
+            gate = rule.speed_gate([race.log_ratio for race in self.races], settings)
+            gate.numbers["processes"] = [race.plain() for race in self.races]
+            if gate.state is State.FAIL or len(self.races) == count:
+                return self._pass(gate) and gate.state is State.PASS
+        raise AssertionError("a look has two or more processes")
+
+    def _busy(self, race: Race) -> bool:
+        """Under load the ratio itself is another one (threads wait for each other), so nothing is concluded from it."""
+        self.disturbed = True
+        note = (
+            f"other processes used {race.foreign_share:.0%} of the cores during a race, allowed are "
+            f"{self.trial.settings.foreign_limit:.0%}: run it again on a quieter machine"
+        )
+        self._pass(Gate("speed", State.OPEN, note, {"processes": [race.plain() for race in self.races]}))
+        return False
+
+    def _train(self, seeds: list[int], paired: list[int]) -> bool:
+        """Train the candidate, and the baseline with its one-ulp control where their runs are not known yet."""
+        trial, steps = self.trial, self.trial.settings.steps
+        fixed = [Run(seed, steps) for seed in seeds]
+        longer = [Run(seed, self.equal_time_steps) for seed in paired]
+        found = {
+            "candidate": trial.train("candidate", [*fixed, *longer]),
+            "baseline": trial.train("baseline", [*fixed, *(self._control(seed) for seed in seeds)]),
+        }
+        ours, theirs = found["candidate"], found["baseline"]
+        broken = next((result["failed"] for result in theirs.values() if result["failed"]), None)
+        if broken:
+            raise LabFailure(f"the baseline itself does not train with preset {trial.preset}: {broken}")
+        self.losses = {
+            "baseline": {run.seed: theirs[run]["losses"] for run in fixed},
+            "control": {seed: theirs[self._control(seed)]["losses"] for seed in seeds},
+            "candidate": {run.seed: ours[run]["losses"] for run in fixed},
+            "candidate_equal_time": {run.seed: ours[run]["losses"] for run in longer},
+        }
+        changes = sorted({text for result in ours.values() for text in result["environment"]})
+        if not self._environment([f"in training: {text}" for text in changes]):
+            return False
+        failed = next((result["failed"] for result in ours.values() if result["failed"]), None)
+        return failed is None or self._pass(Gate("neutral", State.FAIL, f"training failed: {failed}"))
+
+    def _control(self, seed: int) -> Run:
+        settings = self.trial.settings
+        return Run(seed, settings.steps, stop=min(settings.divergence_steps, settings.steps), one_ulp=True)
+
+    def _divergence(self, seeds: list[int]) -> Gate:
+        differences: dict[str, list[list[float]]] = {}
+        for kind in ("candidate", "control"):
+            differences[kind] = [
+                [a - b for a, b in zip(self.losses[kind][seed], self.losses["baseline"][seed], strict=False)]
+                for seed in seeds
+            ]
+        length = len(differences["control"][0])
+        ours = [course[:length] for course in differences["candidate"]]
+        return rule.divergence_gate(ours, differences["control"], self.trial.settings)
+
+    def _evaluate(self, seeds: list[int], paired: list[int]) -> None:
+        """Gates 2 and 3 from the val_bpb of all trainings."""
+        steps = self.trial.settings.steps
+        wanted = [(arm, Run(seed, steps)) for arm in ARMS for seed in seeds]
+        longer = [("candidate", Run(seed, self.equal_time_steps)) for seed in paired]
+        found = self.trial.evaluate([*wanted, *longer])
+        self.bpb = {
+            **{arm: {seed: found[arm, Run(seed, steps)] for seed in seeds} for arm in ARMS},
+            "candidate_equal_time": {run.seed: found[arm, run] for arm, run in longer},
+        }
+        for name, kind, compared in (("neutral", "candidate", seeds), ("benefit", "candidate_equal_time", paired)):
+            self.gates[name] = self._loss_gate(name, kind, compared)
+        benefit = self.gates["benefit"].numbers
+        benefit |= {"baseline_steps": steps, "candidate_steps": self.equal_time_steps}
+
+    def _loss_gate(self, name: str, kind: str, seeds: list[int]) -> Gate:
+        rows = [(seed, self.bpb["baseline"][seed], self.bpb[kind][seed]) for seed in seeds]
+        for seed, theirs, ours in rows:
+            if theirs is None:
+                raise LabFailure(f"val_bpb of the baseline is not finite for seed {seed}")
+            if ours is None:
+                return Gate(name, State.FAIL, f"val_bpb is not finite for seed {seed}")
+        gate = rule.loss_gate(name, [ours - theirs for _, theirs, ours in rows], self.trial.settings)
+        gate.numbers["seeds"] = [
+            {"seed": seed, "baseline": theirs, "candidate": ours, "delta": ours - theirs} for seed, theirs, ours in rows
+        ]
+        return gate
+
+
+def _middle(values: list[float]) -> float | None:
+    return statistics.median(values) if values else None
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return statistics.fmean(known) if known else None
+
+
+def _mean_curve(curves: list[list[float]]) -> list[float]:
+    """Mean over seeds, step by step, to the digits that a chart can show."""
+    return [round(statistics.fmean(values), 6) for values in zip(*curves, strict=False)]

@@ -1,0 +1,163 @@
+"""The rule: from measurements to gates and from gates to a verdict. Pure functions.
+
+Units are independent processes (speed) and seeds (val_bpb). Every bound is a one-sided t bound at the level `alpha` of
+one look; with two looks the error of the whole is at most twice that (Bonferroni). The gates are joined by "and": a
+false promotion needs a false pass of the gate that should have failed, so no further correction is due.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+import numpy as np
+from scipy.special import stdtrit
+
+from autoresearch_lab.ab.settings import Settings
+from autoresearch_lab.statistics import t_interval, t_upper
+
+DIVERGENCE_FLOOR = 1e-4  # nats; in small models the control may not move at all at first, and this harms nobody
+
+
+class State(Enum):
+    """How a gate stands. OPEN: the data do not decide; more of it may."""
+
+    PASS = True
+    FAIL = False
+    OPEN = None
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One gate: its state, one line that says why, and its numbers as a record carries them."""
+
+    name: str
+    state: State
+    note: str
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+    def plain(self) -> dict[str, Any]:
+        return {"passed": self.state.value, "note": self.note, **self.numbers}
+
+
+def speed_gate(log_ratios: Sequence[float], settings: Settings) -> Gate:
+    """Gate 1. log_ratios: ln(baseline seconds / candidate seconds) per process; > 0 = the candidate is faster."""
+    bounds = t_interval(log_ratios, settings.alpha)
+    hopeless = t_upper(log_ratios, settings.futility_alpha)
+    needed = math.log1p(settings.speed_margin)
+    shape = bounds.ratio()
+    shown = f"x{shape.point:.3f} [{shape.low:.3f}, {shape.high:.3f}] over {len(log_ratios)} processes"
+    if bounds.low > needed:
+        state, note = State.PASS, f"faster in the trainer: {shown}"
+    elif hopeless < needed:
+        state, note = State.FAIL, f"no gain in the trainer: {shown}"
+    else:
+        state, note = State.OPEN, f"too noisy to tell: {shown}, needed above x{1 + settings.speed_margin:.2f}"
+    numbers = {
+        "ratio": shape.point, "lower": shape.low, "upper": shape.high, "level": 1 - settings.alpha,
+        "sd_log": statistics.stdev(log_ratios), "margin": 1 + settings.speed_margin,
+        "at_most": math.exp(hopeless), "at_most_level": 1 - settings.futility_alpha,
+    }  # fmt: skip
+    return Gate("speed", state, note, numbers)
+
+
+def loss_gate(name: str, deltas: Sequence[float], settings: Settings) -> Gate:
+    """Gates 2 ("neutral") and 3 ("benefit"). deltas: val_bpb candidate - baseline per seed; < 0 = better.
+
+    Bounds: mean ± t(1 - alpha, sd_df) · max(sd_floor, s) / √n. The s.d. is never taken to be less than what paired runs
+    showed beforehand (it brings the degrees of freedom): a handful of seeds can look calmer than they are.
+    """
+    mean, deviation = statistics.fmean(deltas), statistics.stdev(deltas)
+    reach = float(stdtrit(settings.sd_df, 1 - settings.alpha))
+    half = reach * max(settings.sd_floor, deviation) / math.sqrt(len(deltas))
+    lower, upper = mean - half, mean + half
+    shown = f"{mean:+.4f} [{lower:+.4f}, {upper:+.4f}] over {len(deltas)} seeds"
+    if upper < settings.margin:
+        state, note = State.PASS, f"val_bpb {shown}, within the margin of {settings.margin}"
+    elif lower > settings.margin:
+        state, note = State.FAIL, f"val_bpb is worse: {shown}, margin {settings.margin}"
+    else:
+        state, note = State.OPEN, f"val_bpb not settled: {shown}, margin {settings.margin}"
+    numbers = {
+        "delta": mean, "lower": lower, "upper": upper, "level": 1 - settings.alpha, "sd": deviation,
+        "margin": settings.margin,
+    }  # fmt: skip
+    return Gate(name, state, note, numbers)
+
+
+def divergence_gate(
+    candidate: Sequence[Sequence[float]], control: Sequence[Sequence[float]], settings: Settings
+) -> Gate:
+    """Whether the first steps run away from the baseline faster than one unit in the last place makes them.
+
+    candidate, control: per seed the differences of the training loss to the baseline's, step by step; same lengths.
+    The statistic is the ratio of the two root mean squares over seeds, taken in three stretches of the course (rounding
+    grows by orders of magnitude along it, so that one sum would only see its end); the largest ratio counts.
+    """
+    ours, theirs = np.asarray(candidate, dtype=np.float64), np.asarray(control, dtype=np.float64)
+    if not np.isfinite(ours).all():
+        return Gate("divergence", State.FAIL, "the training loss is not finite", {"limit": settings.divergence_limit})
+    steps = min(ours.shape[1], theirs.shape[1])
+    edges = sorted({0, max(1, steps // 4), max(1, steps // 2), steps})
+    stretches = list(zip(edges, edges[1:], strict=False))
+    ratios = [_ratio(_rms(ours[:, start:end]), _rms(theirs[:, start:end])) for start, end in stretches]
+    ratio = max(ratios)
+    passed = ratio <= settings.divergence_limit
+    note = f"first {steps} steps: {ratio:.2f} x the divergence of one unit in the last place"
+    numbers = {
+        "ratio": ratio, "limit": settings.divergence_limit, "steps": steps,
+        "stretches": [
+            {"steps": [start + 1, end], "ratio": value} for (start, end), value in zip(stretches, ratios, strict=True)
+        ],
+        "candidate": np.sqrt((ours**2).mean(0)).tolist(), "control": np.sqrt((theirs**2).mean(0)).tolist(),
+    }  # fmt: skip
+    return Gate("divergence", State.PASS if passed else State.FAIL, note, numbers)
+
+
+def gain_gate(ratio: float, predicted_saved: float | None, settings: Settings) -> Gate:
+    """Realised gain against the predicted one, both as the saved fraction of the step: 1 - 1 / ratio.
+
+    Saved time adds up over kernels and is what share x (1 - 1 / speed-up) predicts. A kernel that delivers less than
+    half of it either was benchmarked on something else than the trainer does, or costs elsewhere what it saves. The
+    tolerance is what profile and race can resolve; without it tiny predictions would fail by noise alone.
+    """
+    realised = 1 - 1 / ratio
+    numbers: dict[str, Any] = {"realised": ratio - 1, "realised_saved": realised}
+    if predicted_saved is None:
+        numbers |= {"predicted": None, "predicted_saved": None}
+        return Gate("gain", State.PASS, f"realised {ratio - 1:+.1%}; no prediction to compare with", numbers)
+    numbers |= {"predicted": 1 / (1 - predicted_saved) - 1, "predicted_saved": predicted_saved}
+    passed = realised + settings.gain_tolerance >= settings.gain_share * predicted_saved
+    shown = f"saves {realised:.1%} of the step, predicted {predicted_saved:.1%}"
+    note = shown if passed else f"realised gain under half of the predicted one: {shown}"
+    return Gate("gain", State.PASS if passed else State.FAIL, note, numbers)
+
+
+def verdict(gates: Sequence[Gate], complete: bool) -> tuple[str, str]:
+    """(PROMOTE | REJECT | UNDECIDED, reason). `complete`: every gate was reached."""
+    failed = [gate for gate in gates if gate.state is State.FAIL]
+    undecided = [gate for gate in gates if gate.state is State.OPEN]
+    if failed:
+        return "REJECT", f"{failed[0].name}: {failed[0].note}"
+    if undecided:
+        return "UNDECIDED", f"{undecided[0].name}: {undecided[0].note}"
+    if not complete:
+        raise ValueError("a verdict without all gates")
+    return "PROMOTE", "; ".join(gate.note for gate in gates if gate.name in ("speed", "neutral"))
+
+
+def equal_time_steps(steps: int, speed_lower: float) -> int:
+    """Steps of the candidate in the time that the baseline needs for `steps`, by the lower bound of its speed."""
+    return math.floor(steps * speed_lower)
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt((values**2).mean()))
+
+
+def _ratio(ours: float, theirs: float) -> float:
+    return ours / max(theirs, DIVERGENCE_FLOOR)

@@ -1,0 +1,216 @@
+"""`ab`: the A/B of one kernel, or of several together, from the request to the ledger record."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from autoresearch_data.dataset import Manifest
+from autoresearch_data.errors import DataError
+from autoresearch_data.hashing import file_sha256, json_sha256
+from autoresearch_lab.ab import decide
+from autoresearch_lab.ab.cache import Cache
+from autoresearch_lab.ab.decide import Outcome
+from autoresearch_lab.ab.require import Standing, require
+from autoresearch_lab.ab.settings import Settings
+from autoresearch_lab.ab.trial import Trial
+from autoresearch_lab.catalog import Kernel, find_target, load_catalog
+from autoresearch_lab.errors import LabError, LabFailure
+from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.machine import Context
+from autoresearch_lab.paths import Root, writable_folder, write_atomic
+from autoresearch_lab.promote.selection import Selection
+from autoresearch_lab.promote.selection import baseline as baseline_selection
+from autoresearch_lab.records import Record
+
+
+def ab(
+    candidate: Mapping[str, Kernel],
+    baseline: Selection,
+    context: Context,
+    root: Root,
+    ledger: Ledger,
+    *,
+    preset: str | None = None,
+    dataset: str = "stdlib",
+    settings: Settings | None = None,
+    workloads: Mapping[str, str] | None = None,
+    on_progress: Callable[[dict[str, Any]], None] | None = None,
+) -> Record:
+    """Decide whether `candidate` (target -> kernel), laid over `baseline`, makes the trainer better; append the record.
+
+    workloads: target -> hash of the captured set that verify and bench have to speak of; by default that of the newest
+    bench. A run that was interrupted leaves no record; the next one takes over what it had measured.
+
+    Raises:
+        LabError: a kernel lacks evidence or is in use already, unknown preset, no dataset, another A/B is running.
+        LabFailure: the lab or the baseline failed; nothing is recorded then.
+    """
+    settings = settings or Settings()
+    preset = preset or context.engine.default_preset
+    catalog = load_catalog(root)
+    check_new(candidate, baseline)
+    standings = [
+        require(find_target(catalog, name), kernel, context, ledger, (workloads or {}).get(name))
+        for name, kernel in candidate.items()
+    ]
+    data = describe_dataset(root, dataset)
+    asked = request(standings, baseline, preset, data, settings)
+    attempt = 1 + len(earlier(asked, context, ledger))
+    folder = writable_folder(root.runs / f"ab-{json_sha256([asked, context.keys(), attempt])[:12]}", "A/B")
+    trial = Trial(
+        context=context,
+        arms={"baseline": baseline, "candidate": baseline.with_kernels(candidate)},
+        evaluator=baseline_selection(catalog, context.engine),
+        preset=preset,
+        dataset=data,
+        settings=settings.at_attempt(attempt),
+        attempt=attempt,
+        cache=Cache(root),
+        folder=folder,
+        on_progress=on_progress,
+    )
+    started = time.monotonic()
+    try:
+        with FileLock(str(writable_folder(root.results, "A/B") / "ab.lock"), timeout=0):
+            outcome = decide.decide(trial, predicted_saving(standings))
+        trial.seconds["total"] = time.monotonic() - started
+        record = _record(outcome, trial, asked, standings, root, ledger)
+        trial.forget_races()
+    except LabFailure:
+        raise  # the jobs' logs stay in the run folder
+    except Timeout:
+        raise LabError("another A/B is running here; two at once would disturb each other's timing") from None
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+    return record
+
+
+def check_new(candidate: Mapping[str, Kernel], baseline: Selection) -> None:
+    """Raises LabError where an A/B would compare something with itself, or replace what the trainer does not call."""
+    if not candidate:
+        raise LabError("an A/B needs at least one candidate kernel")
+    for target, kernel in candidate.items():
+        used = baseline.kernels.get(target)
+        if used is None:
+            raise LabError(f"the trainer of this engine has no baseline for target {target}")
+        if used.sha256 == kernel.sha256:
+            raise LabError(f"{target}={kernel.name} is what the other arm uses already; compare --against baseline")
+
+
+def describe_dataset(root: Root, name: str) -> dict[str, str]:
+    """{"name", "folder", "fingerprint"} of a prepared dataset. Raises LabError where there is none."""
+    folder = root.data(name)
+    try:
+        return {"name": name, "folder": str(folder.resolve()), "fingerprint": Manifest.read(folder).fingerprint}
+    except DataError as error:
+        raise LabError(str(error)) from None
+
+
+def request(
+    standings: list[Standing], baseline: Selection, preset: str, data: Mapping[str, str], settings: Settings
+) -> dict[str, Any]:
+    """The settings of the record: what is compared, on what, by which rule."""
+    plain: dict[str, Any] = {
+        "preset": preset,
+        "dataset": {"name": data["name"], "fingerprint": data["fingerprint"]},
+        "candidate": {standing.target.name: standing.plain() for standing in standings},
+        "baseline": baseline.hashes(),
+        "rule": settings.plain(),
+    }
+    if len(standings) == 1:
+        plain["contract_sha256"] = standings[0].target.contract_sha256
+    return plain
+
+
+def earlier(asked: Mapping[str, Any], context: Context, ledger: Ledger) -> list[Record]:
+    """A/Bs of the same two arms on the same data here, oldest first; without those that foreign load ended."""
+
+    def arms(settings: Mapping[str, Any]) -> Any:
+        candidate = {name: kernel["sha256"] for name, kernel in settings["candidate"].items()}
+        baseline = {name: kernel["sha256"] for name, kernel in settings["baseline"].items()}
+        return candidate, baseline, settings["preset"], settings["dataset"]["fingerprint"]
+
+    found = []
+    for record in ledger.find(kind="ab", **context.keys()):
+        try:
+            disturbed = (record.results or {}).get("disturbed", False)
+            if not disturbed and arms(record.settings or {}) == arms(asked):
+                found.append(record)
+        except (KeyError, TypeError, AttributeError):
+            continue  # of another layout: not comparable
+    return found
+
+
+def predicted_saving(standings: list[Standing]) -> float | None:
+    """Fraction of the step that all candidates together should save; None where one of them has no prediction.
+
+    Saved times add up as long as no kernel changes what another one costs; a joint A/B is there to see whether they do.
+    """
+    parts = [standing.predicted_saved for standing in standings]
+    return None if None in parts else min(sum(parts), 0.99)
+
+
+def _record(
+    outcome: Outcome, trial: Trial, asked: dict[str, Any], standings: list[Standing], root: Root, ledger: Ledger
+) -> Record:
+    samples = _save_samples(outcome, trial, root)
+    gates = {name: gate.plain() for name, gate in outcome.gates.items()}
+    rows = {name: gates[name].pop("seeds", []) for name in ("neutral", "benefit") if name in gates}
+    processes = gates["speed"].pop("processes", []) if "speed" in gates else []
+    results = {
+        "reason": outcome.reason,
+        "look": outcome.look,
+        "attempt": trial.attempt,
+        "alpha": trial.settings.alpha,
+        **outcome.summary(),
+        "gates": gates,
+        "processes": processes,
+        "process_ratios": [process["ratio"] for process in processes],
+        **rows,
+        "equal_time_steps": outcome.equal_time_steps,
+        "disturbed": outcome.disturbed,
+        "seconds": {name: round(value, 2) for name, value in trial.seconds.items()},
+        "reused": trial.reused,
+        "remarks": _remarks(outcome, trial),
+    }
+    single = standings[0] if len(standings) == 1 else None
+    return ledger.append(
+        "ab",
+        **trial.context.fields(),
+        target=single.target.name if single else None,
+        kernel={"name": single.kernel.name, "sha256": single.kernel.sha256} if single else None,
+        workloads=single.bench.workloads if single and single.bench else None,
+        seeds={
+            "training": sorted(outcome.bpb.get("baseline", {})),
+            "race": [race["seed"] for race in trial.raw_races],
+        },
+        settings={**asked, "rule": trial.settings.plain()},
+        results=results,
+        verdict=outcome.verdict,
+        artifacts=[{"path": root.relative(samples), "sha256": file_sha256(samples)}],
+    )
+
+
+def _remarks(outcome: Outcome, trial: Trial) -> list[str]:
+    remarks = [f"the other arm: {remark}" for remark in trial.arms["baseline"].remarks]
+    if trial.attempt > 1:
+        remarks.append(f"attempt {trial.attempt} with these arms: alpha is {trial.settings.alpha:.2g} for every gate")
+    return remarks
+
+
+def _save_samples(outcome: Outcome, trial: Trial, root: Root) -> Path:
+    """Every raw number of the A/B in one file, named by its content."""
+    samples = {"schema": 1, "races": trial.raw_races, "losses": outcome.losses, "val_bpb": outcome.bpb}
+    text = json.dumps(samples)
+    path = root.results / "ab" / f"{json_sha256(json.loads(text))[:16]}.json"
+    write_atomic(path, text)
+    return path

@@ -1,0 +1,44 @@
+"""One verdict from A/Bs with several presets: what helps a small model must not harm a larger one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from autoresearch_lab.records import Record
+
+# Reasons of these gates mean harm; a rejection by `speed` or `gain` alone means no help.
+HARMFUL = ("environment", "divergence", "neutral", "benefit")
+
+
+def suite_verdict(records: Mapping[str, Record]) -> tuple[str, str]:
+    """(PROMOTE | REJECT | UNDECIDED, reason) of {preset: A/B record}.
+
+    PROMOTE needs one preset that says so and no other that is worse: neither a failed gate of harm nor a speed that is
+    below the baseline's (upper bound under 1). Merely no faster with some preset is no obstacle.
+    """
+    worse = {preset: text for preset, record in records.items() if (text := _harm(record))}
+    if worse:
+        preset, text = next(iter(worse.items()))
+        return "REJECT", f"worse with {preset}: {text}"
+    undecided = [preset for preset, record in records.items() if record.verdict == "UNDECIDED"]
+    if undecided:
+        return "UNDECIDED", f"not settled with {', '.join(undecided)}"
+    gains = [preset for preset, record in records.items() if record.verdict == "PROMOTE"]
+    if not gains:
+        return "REJECT", "no gain with any preset"
+    return "PROMOTE", f"gains with {', '.join(gains)}, worse with none"
+
+
+def _harm(record: Record) -> str | None:
+    """In which way the candidate is worse than the baseline in this A/B; None where it is not for sure."""
+    results = record.results or {}
+    gates = results.get("gates") or {}
+    for name in HARMFUL:
+        if name in gates and gates[name]["passed"] is False:
+            return gates[name]["note"]
+    at_most = (gates.get("speed") or {}).get("at_most")
+    if at_most is not None and at_most < 1.0:
+        return gates["speed"]["note"]
+    if record.verdict == "REJECT" and not any(gate["passed"] is False for gate in gates.values()):
+        return results.get("reason")  # it failed in the trainer
+    return None

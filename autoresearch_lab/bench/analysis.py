@@ -1,0 +1,169 @@
+"""What a bench reports beside its verdict: every direction, every workload, the library's arm, and side effects."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from autoresearch_lab.bench.rule import Rule
+from autoresearch_lab.bench.samples import BOTH, DIRECTIONS, FORWARD, Process, total_ratios, workload_ratios
+from autoresearch_lab.statistics import Interval, grouped_interval, t_interval
+
+# The many intervals that are shown and decide nothing need fewer resamples than the one that does.
+RESAMPLES = 2_000
+# Median and minimum tell two stories from here on (log-ratio).
+DISAGREE = 0.05
+
+
+class Analysis:
+    """Questions to the samples of a bench. Arms by their place: 0 = baseline, 1 = control, then libraries, candidate.
+
+    weights: calls per optimizer step of each workload. Ratios are time of one arm / time of another; intervals have
+    the one-sided level `alpha` on either side.
+    """
+
+    def __init__(
+        self,
+        processes: Sequence[Process],
+        weights: Sequence[float],
+        gradients: Sequence[bool],
+        alpha: float,
+        rule: Rule,
+        rng: np.random.Generator,
+    ) -> None:
+        self.processes, self.weights, self.gradients = processes, list(weights), list(gradients)
+        self.alpha, self.rule, self.rng = alpha, rule, rng
+
+    @property
+    def decisive(self) -> str:
+        """The direction that decides: forward and backward together where the trainer needs gradients."""
+        return BOTH if any(self.gradients) else FORWARD
+
+    def interval(self, groups: Sequence[np.ndarray]) -> Interval:
+        return grouped_interval(groups, self.alpha, self.rng, least_sd=self.rule.least_sd, resamples=RESAMPLES)
+
+    def against(self, top: int, bottom: int) -> Interval:
+        """Log-ratio of two arms over all workloads in the decisive direction."""
+        return self.interval(total_ratios(self.processes, top, bottom, self.decisive, self.weights))
+
+    def directions(self, candidate: int) -> dict[str, dict[str, Any]]:
+        """Per direction: ratio baseline / candidate with its interval, and the times of both in ms per step."""
+        found = {}
+        for direction in DIRECTIONS if any(self.gradients) else (FORWARD,):
+            totals = np.concatenate([process.totals(direction, self.weights) for process in self.processes])
+            ratio = self.interval(total_ratios(self.processes, 0, candidate, direction, self.weights)).ratio()
+            found[direction] = {
+                "ratio": ratio.point,
+                "interval": [ratio.low, ratio.high],
+                "baseline_ms": float(np.median(totals[:, 0]) * 1e3),
+                "candidate_ms": float(np.median(totals[:, candidate]) * 1e3),
+            }
+        return found
+
+    def workload(self, place: int, candidate: int, libraries: Sequence[int]) -> dict[str, Any]:
+        """One workload: ratio baseline / candidate per direction, and the arms' times in microseconds per call."""
+        found: dict[str, Any] = {"directions": {}}
+        for direction in DIRECTIONS if self.gradients[place] else (FORWARD,):
+            ratio = self.interval(workload_ratios(self.processes, 0, candidate, direction, place)).ratio()
+            seconds = np.concatenate([process.seconds(direction)[:, :, place] for process in self.processes])
+            middle = np.median(seconds, axis=0) * 1e6
+            found["directions"][direction] = {
+                "ratio": ratio.point,
+                "interval": [ratio.low, ratio.high],
+                "baseline_us": float(middle[0]),
+                "candidate_us": float(middle[candidate]),
+                "library_us": [float(middle[arm]) for arm in libraries],
+            }
+        return found
+
+    def regression(self, place: int, candidate: int) -> Interval:
+        """Log-ratio of one workload in its decisive direction."""
+        direction = BOTH if self.gradients[place] else FORWARD
+        return self.interval(workload_ratios(self.processes, 0, candidate, direction, place))
+
+    def minimum_ratio(self, candidate: int) -> float:
+        """Ratio of the shortest times, which noise that only ever adds cannot move; shown, never decided on."""
+        shortest = np.min(
+            [process.times.sum(axis=-1).min(axis=(0, 1)) for process in self.processes], axis=0
+        )  # (arm, workload)
+        totals = shortest @ np.asarray(self.weights)
+        return float(totals[0] / totals[candidate])
+
+    def disturbance(self, candidate: int) -> Interval | None:
+        """How much longer (log-ratio) the baseline takes right after the candidate than after any other kernel; None
+        where that cannot be told. Threads that still spin, or caches and memory left in disorder, show here."""
+        per_process = []
+        for process in self.processes:
+            logs: dict[tuple[int, int], list[tuple[bool, float]]] = {}
+            for arm, before, place, seconds in process.visits():
+                if arm in (0, 1) and before != arm:
+                    logs.setdefault((arm, place), []).append((before == candidate, math.log(seconds)))
+            shifts = []
+            for values in logs.values():
+                after, otherwise = [v for flag, v in values if flag], [v for flag, v in values if not flag]
+                if after and otherwise:
+                    shifts.append(float(np.median(after) - np.median(otherwise)))
+            if shifts:
+                per_process.append(float(np.mean(shifts)))
+        return t_interval(per_process, self.alpha, self.rule.least_sd) if len(per_process) > 1 else None
+
+
+    def disturbed(self, *arms: int) -> dict[str, float]:
+        """Shares over the given arms: "aside" = calls that were set aside, "unclean" = samples without a clean call."""
+        rows = [process.raw["disturbed"][arm] for process in self.processes for arm in arms]
+        total = {key: sum(row[key] for row in rows) for key in ("calls", "aside", "samples", "unclean")}
+        return {
+            "aside": total["aside"] / max(1, total["calls"]),
+            "unclean": total["unclean"] / max(1, total["samples"]),
+        }
+
+
+def objections(
+    analysis: Analysis, candidate: int, workloads: Sequence[Mapping[str, Any]], load: float | None, low: float
+) -> list[str]:
+    """Reasons why this candidate cannot be called FASTER even if it is so on the whole. load: share of the machine that
+    other processes used; low: lower end of the deciding log-ratio."""
+    rule, found = analysis.rule, []
+    for place, workload in enumerate(workloads):
+        ratio = analysis.regression(place, candidate)
+        if ratio.high < -math.log(rule.regression):
+            found.append(f"workload {workload['id']} is slower: x{ratio.ratio().point:.3f}")
+    both = analysis.disturbed(0, candidate)
+    crowded = load is not None and load > rule.crowded and both["unclean"] > rule.unclean
+    if crowded and low <= math.log(rule.clear):
+        found.append(f"other processes used {load:.0%} of the machine, which favours some kernels: run it again alone")
+    aside, usual = analysis.disturbed(candidate)["aside"], analysis.disturbed(0)["aside"]
+    if aside > 2 * usual + rule.interrupted:
+        found.append(f"{aside:.0%} of its calls were interrupted ({usual:.0%} of the baseline's): too many threads?")
+    shift = analysis.disturbance(candidate)
+    if shift is not None and shift.low > math.log(rule.disturbance):
+        found.append(f"the baseline takes x{shift.ratio().point:.3f} as long right after it: it leaves work behind")
+    return found
+
+
+def prediction(profile: Mapping[str, Any] | None, target: str, ratio: Interval) -> dict[str, Any] | None:
+    """What the trainer should gain by Amdahl's law on the profile's numbers: ms saved per step and the speed-up of the
+    step, for the ratio and for both ends of its interval. None where no profile holds this target.
+    """
+    rows = {row.get("target"): row for row in (profile or {}).get("targets") or []}
+    row, step_ms = rows.get(target), (profile or {}).get("step_ms")
+    if row is None or not step_ms or row.get("total_ms") is None:
+        return None
+    total_ms = float(row["total_ms"])
+
+    def saved(value: float) -> float:
+        return total_ms * (1.0 - 1.0 / value)
+
+    ends = [saved(ratio.low), saved(ratio.high)]
+    return {
+        "step_ms": float(step_ms),
+        "target_ms": total_ms,
+        "share": total_ms / float(step_ms),
+        "saved_ms": saved(ratio.point),
+        "saved_ms_interval": ends,
+        "step_speedup": 1.0 / max(1e-9, 1.0 - saved(ratio.point) / float(step_ms)),
+        "step_speedup_interval": [1.0 / max(1e-9, 1.0 - end / float(step_ms)) for end in ends],
+    }

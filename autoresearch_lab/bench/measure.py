@@ -1,0 +1,98 @@
+"""One process of a bench: runs the job `time`, holds its clock against this process's own, and checks its outputs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from autoresearch_lab.bench.checks import check_clock, check_outputs
+from autoresearch_lab.bench.samples import Process
+from autoresearch_lab.catalog import Kernel, Target
+from autoresearch_lab.engine import Engine
+from autoresearch_lab.jobs import call
+from autoresearch_lab.sandbox.arrays import read_arrays
+from autoresearch_lab.sandbox.limits import GIB, Limits
+
+LEAST_ROUNDS = 3
+MOST_ROUNDS = 200
+# Outputs of so many timed calls are kept per process, arm and workload.
+CHECKED = 2
+OUTPUTS_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A kernel under measurement. role: baseline, control (the baseline once more), library or candidate."""
+
+    role: str
+    kernel: Kernel
+
+    def plain(self) -> dict[str, str]:
+        return {"role": self.role, "name": self.kernel.name, "sha256": self.kernel.sha256}
+
+
+def measure(
+    engine: Engine,
+    target: Target,
+    arms: list[Arm],
+    workloads: list[dict[str, Any]],
+    inputs: Path,
+    *,
+    run_dir: Path,
+    seconds: float,
+    seed: int,
+    calls: list[int] | None,
+    memory: bool,
+    on_progress: Callable[[dict[str, Any]], None] | None = None,
+) -> Process:
+    """Time the arms in a fresh process for about `seconds`, start-up not counted. calls: how many make a sample at
+    least, per workload, so that all processes do the same; None = the process finds out.
+
+    Raises:
+        LabError: a kernel cannot be loaded.
+        LabFailure: the job failed, its clock disagrees with this one's, or outputs of timed calls are wrong.
+    """
+    marks: dict[str, float] = {}
+
+    def listen(message: dict[str, Any]) -> None:
+        marks.setdefault(str(message.get("stage")), time.perf_counter())
+        if on_progress is not None:
+            on_progress(message)
+
+    args = {
+        "arms": [arm.kernel.plain() for arm in arms],
+        "inputs": str(inputs),
+        "workloads": workloads,
+        "seconds": seconds,
+        "least_rounds": LEAST_ROUNDS,
+        "most_rounds": MOST_ROUNDS,
+        "seed": seed,
+        "calls": calls,
+        "checked": CHECKED,
+        "memory": memory,
+    }
+    raw = call(
+        engine, "time", args, run_dir=run_dir, limits=limits(engine, arms, inputs, seconds), on_progress=listen
+    )
+    check_clock(raw, marks)
+    outputs = read_arrays(run_dir / "outputs.safetensors", OUTPUTS_BYTES)
+    (run_dir / "outputs.safetensors").unlink()
+    check_outputs(outputs, target, [f"{arm.role} {arm.kernel.name}" for arm in arms], workloads)
+    return Process({**raw, "seed": seed})
+
+
+def limits(engine: Engine, arms: list[Arm], inputs: Path, seconds: float) -> Limits:
+    """What a timing process may use. With a GPU the address space says nothing about memory and stays unlimited."""
+    folders = {str(arm.kernel.path.parent) for arm in arms}
+    return Limits(
+        seconds=120.0 + 10.0 * seconds,
+        memory_bytes=psutil.virtual_memory().total + 16 * GIB if engine.device == "cpu" else None,
+        file_bytes=GIB,
+        confined=True,
+        readable=(*sorted(folders), str(inputs)),
+    )

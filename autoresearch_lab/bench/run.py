@@ -1,0 +1,151 @@
+"""`bench`: the whole procedure, from a verified kernel to a ledger record."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autoresearch_data.hashing import file_sha256
+from autoresearch_lab.bench import samples
+from autoresearch_lab.bench.analysis import prediction
+from autoresearch_lab.bench.checks import check_possible, highest
+from autoresearch_lab.bench.inputs import job_workloads, weights, write_inputs
+from autoresearch_lab.bench.measure import Arm
+from autoresearch_lab.bench.rule import Rule
+from autoresearch_lab.bench.session import Session
+from autoresearch_lab.catalog import Kernel, Target
+from autoresearch_lab.errors import LabError, LabFailure
+from autoresearch_lab.evidence import Subject
+from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.machine import Context, ceilings
+from autoresearch_lab.paths import Root, writable_folder
+from autoresearch_lab.records import Record
+from autoresearch_lab.workloads import WorkloadSet
+
+BUDGET_SECONDS = 30.0
+
+
+def bench(
+    kernel: Kernel,
+    target: Target,
+    workload_set: WorkloadSet,
+    context: Context,
+    root: Root,
+    ledger: Ledger,
+    *,
+    budget_seconds: float = BUDGET_SECONDS,
+    seed: int | None = None,
+    run_dir: Path,
+    rule: Rule | None = None,
+    on_progress: Callable[[dict[str, Any]], None] | None = None,
+) -> Record:
+    """Time `kernel` against the baseline, the baseline again and the library's kernels, and append the record.
+
+    Fresh processes are added until the rule decides or `budget_seconds` are used up; the first look (four processes) is
+    always taken. on_progress gets {"process", "stage", "done", "seconds", ...}.
+
+    Raises:
+        LabError: the kernel has not passed verification on these workloads here, or cannot be loaded.
+        LabFailure: the measurement failed or cannot be believed; nothing is recorded then.
+    """
+    verified = require_verified(kernel, target, workload_set, context, ledger)
+    rule = rule or Rule()
+    seed = secrets.randbits(31) if seed is None else seed
+    rng = np.random.default_rng(seed)
+    run_dir = writable_folder(Path(run_dir), "bench")
+    arms = choose_arms(kernel, target, context)
+    workloads = job_workloads(target, workload_set, rng)
+    inputs = run_dir / "inputs.safetensors"
+    write_inputs(inputs, target, workload_set, rng)
+    try:
+        session = Session(context.engine, target, arms, workloads, weights(workload_set), inputs, run_dir, on_progress)
+        outcome = session.run(rule, budget_seconds, rng)
+        limits, remarks = check_ceilings(session, context, root, ledger)
+    finally:
+        inputs.unlink(missing_ok=True)  # tens of megabytes, and made again from the seed and the captured samples
+    path = run_dir / "samples.json.gz"
+    samples.save(path, [arm.plain() for arm in arms], workloads, session.processes)
+    profile = profile_of(ledger, context, target, workload_set)
+    predicted = prediction(profile.results if profile else None, target.name, outcome.ratio)
+    return ledger.append(
+        "bench",
+        **context.fields(),
+        target=target.name,
+        kernel={"name": kernel.name, "sha256": kernel.sha256},
+        workloads=workload_set.record_field(profile.id if profile else None),
+        seeds={"bench": seed, "processes": [process.raw["seed"] for process in session.processes]},
+        settings={
+            "contract_sha256": target.contract_sha256,
+            "verify": verified.id,
+            "ceilings": limits.get("record"),
+            "baseline": arms[0].plain(),
+            "libraries": [arm.plain() for arm in arms if arm.role == "library"],
+            "budget_seconds": budget_seconds,
+            "rule": rule.plain(),
+        },
+        results={**outcome.results, "remarks": outcome.results["remarks"] + remarks, "predicted": predicted},
+        verdict=outcome.verdict,
+        artifacts=[{"path": root.relative(path), "sha256": file_sha256(path)}],
+    )
+
+
+def check_ceilings(
+    session: Session, context: Context, root: Root, ledger: Ledger
+) -> tuple[dict[str, Any], list[str]]:
+    """(the machine's ceilings, remarks). A time below what they allow is refused, but not on the word of ceilings that
+    were measured while the machine was busy: they are measured once more first.
+
+    Raises:
+        LabFailure: "impossible".
+    """
+    known = ceilings(context, root, ledger)
+    try:
+        return known, check_possible(session, known)
+    except LabFailure:
+        known = highest([known, ceilings(context, root, ledger, fresh=True)])
+        return known, check_possible(session, known)
+
+
+def require_verified(
+    kernel: Kernel, target: Target, workload_set: WorkloadSet, context: Context, ledger: Ledger
+) -> Record:
+    """The newest verification that speaks for this kernel on these workloads; it has to be a PASS.
+
+    Raises:
+        LabError: there is none, or the kernel failed.
+    """
+    record = Subject(target, kernel, workload_set.sha256, context).latest(ledger, "verify")
+    if record is None:
+        raise LabError(
+            f"{target.name}/{kernel.name} ({kernel.sha256[:12]}) has not been verified on these workloads here; "
+            "run verify first"
+        )
+    if record.verdict != "PASS":
+        raise LabError(f"{target.name}/{kernel.name} failed verification ({record.id[:12]}): wrong is not timed")
+    return record
+
+
+def choose_arms(kernel: Kernel, target: Target, context: Context) -> list[Arm]:
+    """Baseline, baseline again, the library's kernels except the candidate itself, candidate: in this order."""
+    engine = context.engine
+    baseline = target.baseline(engine.framework, engine.device)
+    libraries = target.with_role("library", engine.framework, engine.device)
+    return [
+        Arm("baseline", baseline),
+        Arm("control", baseline),
+        *(Arm("library", library) for library in libraries if library.sha256 != kernel.sha256),
+        Arm("candidate", kernel),
+    ]
+
+
+def profile_of(ledger: Ledger, context: Context, target: Target, workload_set: WorkloadSet) -> Record | None:
+    """The newest profile that captured these workloads on this machine."""
+    for record in reversed(ledger.find(kind="profile", **context.keys())):
+        captured = ((record.results or {}).get("workloads") or {}).get(target.name) or {}
+        if captured.get("sha256") == workload_set.sha256:
+            return record
+    return None

@@ -1,0 +1,107 @@
+"""The raw times of a bench and the sums that are compared; kept whole, as compressed JSON."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autoresearch_lab.statistics import paired_log_ratio
+
+FORWARD, BACKWARD, BOTH = "forward", "backward", "both"
+DIRECTIONS = (FORWARD, BACKWARD, BOTH)
+LEAST_CALM = 3
+
+
+@dataclass(frozen=True)
+class Process:
+    """What one process measured: the answer of the job `time`, as it came."""
+
+    raw: dict[str, Any]
+
+    @cached_property
+    def times(self) -> np.ndarray:
+        """Seconds per call, (round, visit, arm, workload, [forward, backward])."""
+        return np.asarray(self.raw["samples"], dtype=np.float64) / 1e9
+
+    @property
+    def rounds(self) -> int:
+        return self.times.shape[0]
+
+    def seconds(self, direction: str) -> np.ndarray:
+        """Seconds per call, (round, arm, workload): the mean of the round's two visits, or the one of them that was not
+        interrupted where the other was."""
+        clean = np.asarray(self.raw["clean"], dtype=np.float64)[..., None]
+        used = np.where(clean.any(axis=1, keepdims=True), clean, 1.0)
+        return _directed((self.times * used).sum(axis=1) / used.sum(axis=1), direction)
+
+    def calm_rounds(self, arms: Sequence[int], workloads: Sequence[int]) -> np.ndarray:
+        """Indices of the rounds in which none of these arms was interrupted in both visits to one of these workloads;
+        all rounds where fewer than LEAST_CALM are of that kind: where calls are long, interruptions are part of them.
+        """
+        clean = np.asarray(self.raw["clean"], dtype=bool).any(axis=1)[:, arms][:, :, workloads].all(axis=(1, 2))
+        calm = np.flatnonzero(clean)
+        return calm if len(calm) >= LEAST_CALM else np.arange(self.rounds)
+
+    def totals(self, direction: str, weights: Sequence[float]) -> np.ndarray:
+        """Seconds per optimizer step, (round, arm): every workload as often as a step calls it."""
+        return self.seconds(direction) @ np.asarray(weights, dtype=np.float64)
+
+    def visits(self) -> Iterator[tuple[int, int, int, float]]:
+        """(arm, arm that ran just before, workload, seconds) of every sample that had a neighbour before it."""
+        both = _directed(self.times, BOTH)
+        for number, visited in enumerate(self.raw["orders"]):
+            for workload, order in visited:
+                sequence = [*order, *reversed(order)]
+                for place in range(1, len(sequence)):
+                    arm, visit = sequence[place], place // len(order)
+                    yield arm, sequence[place - 1], workload, float(both[number, visit, arm, workload])
+
+
+def _directed(times: np.ndarray, direction: str) -> np.ndarray:
+    if direction == BOTH:
+        return times.sum(axis=-1)
+    return times[..., 0 if direction == FORWARD else 1]
+
+
+def total_ratios(
+    processes: Sequence[Process], top: int, bottom: int, direction: str, weights: Sequence[float]
+) -> list[np.ndarray]:
+    """Per process, log(time of arm `top` / time of arm `bottom`) of every round, over all workloads together."""
+    found = []
+    for process in processes:
+        rounds = process.calm_rounds([top, bottom], list(range(len(weights))))
+        totals = process.totals(direction, weights)[rounds]
+        found.append(paired_log_ratio(totals[:, top], totals[:, bottom]))
+    return found
+
+
+def workload_ratios(
+    processes: Sequence[Process], top: int, bottom: int, direction: str, workload: int
+) -> list[np.ndarray]:
+    """The same for one workload."""
+    found = []
+    for process in processes:
+        seconds = process.seconds(direction)[process.calm_rounds([top, bottom], [workload])][:, :, workload]
+        found.append(paired_log_ratio(seconds[:, top], seconds[:, bottom]))
+    return found
+
+
+def save(path: Path, arms: list[dict[str, str]], workloads: list[dict[str, Any]], processes: Sequence[Process]) -> None:
+    """Write everything that was measured; reads back with `gzip` and `json` alone. Times are in ns per call."""
+    content = {"schema": 1, "arms": arms, "workloads": workloads, "processes": [process.raw for process in processes]}
+    # Neither file name nor time inside, so that equal samples give equal bytes.
+    data = gzip.compress(json.dumps(content, separators=(",", ":")).encode(), compresslevel=6, mtime=0)
+    path.write_bytes(data)
+
+
+def load(path: Path) -> tuple[list[dict[str, str]], list[dict[str, Any]], list[Process]]:
+    """(arms, workloads, processes) of a file that `save` wrote."""
+    content = json.loads(gzip.decompress(path.read_bytes()))
+    return content["arms"], content["workloads"], [Process(raw) for raw in content["processes"]]

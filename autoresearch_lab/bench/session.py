@@ -1,0 +1,204 @@
+"""The sequence of processes of one bench: measure, look, and go on until the rule decides or the budget is used up."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autoresearch_lab.bench.analysis import DISAGREE, Analysis, objections
+from autoresearch_lab.bench.measure import Arm, measure
+from autoresearch_lab.bench.rule import AMBIGUOUS, Finding, Rule, decide, find
+from autoresearch_lab.bench.samples import Process, total_ratios
+from autoresearch_lab.catalog import Target
+from autoresearch_lab.engine import Engine
+from autoresearch_lab.statistics import Interval
+
+# Share of the budget that one process measures for; with start-up and checks it takes about twice that.
+SHARE, LEAST_SECONDS, MOST_SECONDS = 0.08, 0.5, 4.0
+# From this share of the machine used by other processes on, the reader should know (see also Rule.crowded).
+BUSY = 0.2
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a bench found. ratio: baseline time / candidate time with its interval."""
+
+    verdict: str
+    ratio: Interval
+    results: dict[str, Any]
+
+
+class Session:
+    """Arms (baseline, control, libraries, candidate: in this order) on workloads; `weights`: calls per step of each."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        target: Target,
+        arms: Sequence[Arm],
+        workloads: list[dict[str, Any]],
+        weights: Sequence[float],
+        inputs: Path,
+        run_dir: Path,
+        on_progress: Callable[[dict[str, Any]], None] | None = None,
+    ) -> None:
+        self.engine, self.target, self.arms, self.workloads = engine, target, list(arms), workloads
+        self.weights, self.inputs, self.run_dir, self.on_progress = list(weights), inputs, run_dir, on_progress
+        self.candidate = len(self.arms) - 1
+        self.libraries = [place for place, arm in enumerate(self.arms) if arm.role == "library"]
+        self.processes: list[Process] = []
+
+    def run(self, rule: Rule, budget: float, rng: np.random.Generator) -> Outcome:
+        """Measure in processes of `budget` x SHARE seconds; `rule.looks` says after how many the data are looked at.
+
+        A look that the budget no longer allows in full is taken with the processes that there are, once: so there are
+        never more looks than the rule has, and each is taken at its own level.
+
+        Raises:
+            LabError, LabFailure: see `measure`.
+        """
+        began = time.monotonic()
+        seconds = min(MOST_SECONDS, max(LEAST_SECONDS, budget * SHARE))
+        longest = 0.0
+        for look, wanted in enumerate(rule.looks):
+            while len(self.processes) < wanted:
+                used = time.monotonic() - began
+                if look > 0 and used + longest > budget:
+                    break
+                self._measure(seconds, int(rng.integers(1 << 31)))
+                longest = max(longest, time.monotonic() - began - used)
+            last = look == len(rule.looks) - 1 or time.monotonic() - began + longest > budget
+            alpha = rule.alpha(look)
+            analysis = self._analysis(alpha, rule, rng)
+            finding = self._find(analysis, rng)
+            against = objections(
+                analysis, self.candidate, self.workloads, self.foreign_load, finding.interval.low
+            )
+            verdict, reason = decide(finding, rule, against)
+            if verdict != AMBIGUOUS or last:
+                break
+        elapsed = time.monotonic() - began
+        results = {"reason": reason, "seconds": round(elapsed, 2), "level": 1 - alpha, "looks": look + 1}
+        results |= self._report(analysis, finding)
+        results["remarks"] = [*against, *self._remarks(analysis, finding)]
+        return Outcome(verdict, finding.interval.ratio(), results)
+
+    @property
+    def foreign_load(self) -> float | None:
+        """Median share of the machine's cores that other processes used meanwhile; None if unknown."""
+        shares = [share for process in self.processes for share in process.raw["foreign_load"] if share is not None]
+        return float(np.median(shares)) if shares else None
+
+    @property
+    def busy(self) -> bool:
+        """Whether other processes used so much of the machine that the reader should know."""
+        return (self.foreign_load or 0.0) > BUSY
+
+    def _measure(self, seconds: float, seed: int) -> None:
+        number = len(self.processes)
+
+        def listen(message: dict[str, Any]) -> None:
+            if self.on_progress is not None:
+                self.on_progress({"process": number, **message})
+
+        process = measure(
+            self.engine,
+            self.target,
+            self.arms,
+            self.workloads,
+            self.inputs,
+            run_dir=self.run_dir / "process",
+            seconds=seconds,
+            seed=seed,
+            calls=self._calls(),
+            memory=number == 0,
+            on_progress=listen,
+        )
+        self.processes.append(process)
+
+    def _calls(self) -> list[int] | None:
+        """How many calls made a sample so far, per workload; the most, since a process that the system disturbed all
+        through its warm-up takes short calls for long ones."""
+        counts = [process.raw["calls"] for process in self.processes]
+        return [max(column) for column in zip(*counts, strict=True)] if counts else None
+
+    def _analysis(self, alpha: float, rule: Rule, rng: np.random.Generator) -> Analysis:
+        gradients = [workload["gradient"] for workload in self.workloads]
+        return Analysis(self.processes, self.weights, gradients, alpha, rule, rng)
+
+    def _find(self, analysis: Analysis, rng: np.random.Generator) -> Finding:
+        direction = analysis.decisive
+        groups = total_ratios(self.processes, 0, self.candidate, direction, self.weights)
+        control = total_ratios(self.processes, 0, 1, direction, self.weights)
+        return find(groups, control, analysis.alpha, analysis.rule, rng)
+
+    def _report(self, analysis: Analysis, finding: Finding) -> dict[str, Any]:
+        """The `results` of the record; all ratios are times of another arm / times of the candidate, > 1 = faster."""
+        ratio, control = finding.interval.ratio(), finding.control.ratio()
+        groups = total_ratios(self.processes, 0, self.candidate, analysis.decisive, self.weights)
+        shift = analysis.disturbance(self.candidate)
+        first, memory = self.processes[0].raw["first_call_ms"], self.processes[0].raw["peak_bytes"]
+        names = [f"{arm.role}:{arm.kernel.name}" for arm in self.arms]
+        return {
+            "ratio": ratio.point,
+            "interval": [ratio.low, ratio.high],
+            "direction": analysis.decisive,
+            "threshold": math.exp(finding.threshold),
+            "floor": math.exp(finding.floor),
+            "control": {"ratio": control.point, "interval": [control.low, control.high]},
+            "process_ratios": [float(math.exp(np.median(group))) for group in groups],
+            "rounds": [process.rounds for process in self.processes],
+            "minimum_ratio": analysis.minimum_ratio(self.candidate),
+            "directions": analysis.directions(self.candidate),
+            "workloads": [self._workload(analysis, place) for place in range(len(self.workloads))],
+            **self._libraries(analysis),
+            "disturbance": None if shift is None else shift.ratio().plain(),
+            "first_call_ms": dict(zip(names, first, strict=True)),
+            "peak_bytes": None if memory is None else dict(zip(names, memory, strict=True)),
+            "foreign_load": self.foreign_load,
+            "disturbed": {name: analysis.disturbed(place) for place, name in enumerate(names)},
+            "load_average": self.processes[-1].raw["load_average"],
+            "process": self.processes[0].raw["process"],
+        }
+
+    def _workload(self, analysis: Analysis, place: int) -> dict[str, Any]:
+        found = analysis.workload(place, self.candidate, self.libraries)
+        return {"id": self.workloads[place]["id"], "calls_per_step": self.weights[place], **found}
+
+    def _libraries(self, analysis: Analysis) -> dict[str, Any]:
+        """Every library kernel against the candidate, and whether the candidate surely beats the best of them."""
+        found = []
+        for place in self.libraries:
+            ratio = analysis.against(place, self.candidate).ratio()
+            baseline = analysis.against(0, place).ratio()
+            found.append(
+                {
+                    "name": self.arms[place].kernel.name,
+                    "ratio": ratio.point,
+                    "interval": [ratio.low, ratio.high],
+                    "baseline_ratio": baseline.point,
+                    "baseline_interval": [baseline.low, baseline.high],
+                }
+            )
+        best = min(found, key=lambda entry: entry["ratio"], default=None)
+        return {
+            "libraries": found,
+            "library": best,
+            "beats_library": None if best is None else best["interval"][0] > analysis.rule.margin,
+        }
+
+    def _remarks(self, analysis: Analysis, finding: Finding) -> list[str]:
+        found = []
+        if self.busy:
+            found.append(f"other processes used {self.foreign_load:.0%} of the machine meanwhile")
+        if finding.control.low > 0 or finding.control.high < 0:
+            found.append(f"the baseline differs from itself by x{finding.control.ratio().point:.3f}")
+        if abs(math.log(analysis.minimum_ratio(self.candidate)) - finding.interval.point) > DISAGREE:
+            found.append("the ratio of the shortest times differs from that of the medians by more than 5 %")
+        return found

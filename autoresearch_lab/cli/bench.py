@@ -1,0 +1,111 @@
+"""Verb `bench`."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from autoresearch_lab.bench.rule import FASTER
+from autoresearch_lab.bench.run import BUDGET_SECONDS, bench
+from autoresearch_lab.bench.table import render
+from autoresearch_lab.catalog import Kernel, Target, find_target, load_catalog
+from autoresearch_lab.cli.app import Outcome, Session, verb
+from autoresearch_lab.cli.progress import progress
+from autoresearch_lab.errors import LabError
+from autoresearch_lab.workloads import WorkloadSet
+
+
+def run(
+    session: Session, *, workspace: Path | None, target: str | None, kernel: str | None, budget: float, seed: int | None
+) -> Outcome:
+    subject, candidate, workload_set = _subject(session, workspace, target, kernel)
+    folder = session.root.runs / f"bench-{subject.name}-{secrets.token_hex(4)}"
+    with progress(session.log) as show:
+        record = bench(
+            candidate,
+            subject,
+            workload_set,
+            session.context,
+            session.root,
+            session.ledger,
+            budget_seconds=budget,
+            seed=seed,
+            run_dir=folder,
+            on_progress=_staged(show),
+        )
+    data: dict[str, Any] = {"verdict": record.verdict, "record": record.id, **record.plain()}
+    return Outcome(data, lambda console: render(record, console), positive=record.verdict == FASTER)
+
+
+def _subject(
+    session: Session, workspace: Path | None, target: str | None, kernel: str | None
+) -> tuple[Target, Kernel, WorkloadSet]:
+    """What is to be timed, from a workspace or from the catalogue.
+
+    Raises:
+        LabError: neither or both were named, or one of them does not exist.
+    """
+    if workspace is not None and (target or kernel):
+        raise LabError("bench: give --workspace, or --target and --kernel, not both")
+    if workspace is not None:
+        from autoresearch_lab.workspace import open_workspace
+
+        opened = open_workspace(workspace, session.root, session.ledger)
+        if opened.engine_name != session.engine.name:
+            raise LabError(
+                f"bench: {opened.folder} is for engine {opened.engine_name}; "
+                f"use: kernel-lab --engine {opened.engine_name} bench"
+            )
+        return opened.target, opened.kernel, opened.workloads
+    if not (target and kernel):
+        raise LabError("bench: give --workspace DIR, or --target T and --kernel NAME")
+    from autoresearch_lab.profile import ensure_workloads
+
+    found = find_target(load_catalog(session.root), target)
+    chosen = found.kernel(kernel, session.engine.framework)
+    if not chosen.runs_on(session.engine.framework, session.engine.device):
+        raise LabError(f"bench: {target}/{kernel} does not run on {session.engine.device}")
+    return found, chosen, ensure_workloads(found, session.context, session.root, session.ledger)
+
+
+def _staged(show: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
+    """The job's messages as progress: one stage per process."""
+
+    def listen(message: dict[str, Any]) -> None:
+        stage = f"process {message['process'] + 1}"
+        if message.get("stage") == "round":
+            show({"stage": stage, "done": message["done"]})
+        else:
+            show({"stage": stage})
+
+    return listen
+
+
+_OPTIONS = (
+    click.option("--workspace", type=click.Path(path_type=Path), help="Workspace whose kernel.py is timed."),
+    click.option("--target", help="Target of a kernel in the catalogue."),
+    click.option("--kernel", help="Name of that kernel."),
+    click.option(
+        "--budget",
+        type=click.FloatRange(min=1.0, max=3600.0),
+        default=BUDGET_SECONDS,
+        show_default=True,
+        help="Seconds after which no further process is started.",
+    ),
+    click.option("--seed", type=click.IntRange(min=0), help="Of inputs and orders [default: drawn]."),
+)
+
+_command = verb(run)
+for _option in reversed(_OPTIONS):
+    _command = _option(_command)
+
+COMMANDS = {
+    "bench": click.command(
+        "bench",
+        help="Time a verified kernel against the baseline and the library, and say whether it is faster for sure.",
+    )(_command)
+}

@@ -1,0 +1,107 @@
+"""Verbs `init` and `extract`: open a workspace for a target."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from autoresearch_lab import workloads
+from autoresearch_lab.catalog import Kernel, Target, find_target, load_catalog
+from autoresearch_lab.cli.app import Outcome, Session, verb
+from autoresearch_lab.cli.progress import progress
+from autoresearch_lab.errors import LabError
+from autoresearch_lab.profile import ensure_workloads, load
+from autoresearch_lab.workspace import Workspace, create
+
+
+def init(session: Session, *, target: str, workspace: Path, start: str | None, preset: str | None) -> Outcome:
+    found = find_target(load_catalog(session.root), target)
+    kernel = _start(found, start, session)
+    _empty(workspace)
+    with progress(session.log) as show:
+        captured = ensure_workloads(
+            found, session.context, session.root, session.ledger, preset=preset, on_progress=show
+        )
+    return _outcome(create(found, workspace, session.context, session.root, session.ledger, captured, kernel))
+
+
+def extract(session: Session, *, profile: Path, rank: int, workspace: Path, start: str | None) -> Outcome:
+    measured = load(profile.expanduser())
+    row = measured.row(rank)
+    found = find_target(load_catalog(session.root), row.target)
+    kernel = _start(found, start, session)
+    _empty(workspace)
+    reference = measured.workloads.get(row.target)
+    if reference is None:
+        raise LabError(f"extract: the profile {profile} names no workloads for {row.target}; run profile again")
+    if measured.engine != session.engine.name:
+        raise LabError(
+            f"extract: {profile} was taken with engine {measured.engine}, not {session.engine.name}; "
+            f"use: kernel-lab --engine {measured.engine} extract"
+        )
+    captured = workloads.load(session.root.path / reference.path, expected=reference.sha256)
+    made = create(
+        found, workspace, session.context, session.root, session.ledger, captured, kernel, profile=measured
+    )  # fmt: skip
+    return _outcome(made)
+
+
+def _start(target: Target, name: str | None, session: Session) -> Kernel | None:
+    """The kernel to start from; None = the baseline.
+
+    Raises:
+        LabError: there is none of that name for this engine.
+    """
+    engine = session.engine
+    target.baseline(engine.framework, engine.device)
+    if name is None:
+        return None
+    kernel = target.kernel(name, engine.framework)
+    if not kernel.runs_on(engine.framework, engine.device):
+        raise LabError(f"kernel {target.name}={name} is for {', '.join(kernel.devices)}, not for engine {engine.name}")
+    return kernel
+
+
+def _empty(folder: Path) -> None:
+    """Said before any long work: the folder must be new or empty."""
+    folder = folder.expanduser()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise LabError(f"workspace: {folder} exists and is not empty; name a new folder")
+
+
+def _outcome(workspace: Workspace) -> Outcome:
+    def render(console: Console) -> None:
+        console.print(f"[bold]{workspace.target.name}[/bold] on {workspace.engine_name}: {workspace.folder}")
+        console.print("  change  kernel.py")
+        console.print("  read    README.md")
+        command = f"kernel-lab --engine {workspace.engine_name}"
+        for name in ("verify", "bench", "ab"):
+            console.print(f"  {name:7} {command} {name} --workspace {workspace.folder}")
+
+    return Outcome(workspace.plain(), render)
+
+
+_WORKSPACE = click.option(
+    "--workspace", type=click.Path(path_type=Path), required=True, help="Folder to make; new or empty."
+)
+_FROM = click.option("--from", "start", help="Kernel of the catalogue to start from [default: the baseline].")
+
+_init = click.option("--preset", help="Capture the calls of this preset [default: what is captured already].")(
+    _FROM(_WORKSPACE(click.option("--target", required=True, help="See list-targets.")(verb(init))))
+)
+_extract = _FROM(
+    _WORKSPACE(
+        click.option("--rank", type=click.IntRange(min=1), default=1, show_default=True, help="Rank in the profile.")(
+            click.option("--profile", type=click.Path(path_type=Path), required=True, help="File of `profile`.")(
+                verb(extract)
+            )
+        )
+    )
+)
+
+COMMANDS = {
+    "init": click.command("init", help="Open a workspace for a target, with calls captured from the trainer.")(_init),
+    "extract": click.command("extract", help="Open a workspace for the target of that rank in a profile.")(_extract),
+}

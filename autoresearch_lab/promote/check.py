@@ -1,0 +1,111 @@
+"""Is a kernel ready to be promoted, and if not: what is missing, and which command comes next?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from autoresearch_lab.ab.require import Standing, command, standing
+from autoresearch_lab.catalog import Kernel, Target, find_target
+from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.machine import Context
+from autoresearch_lab.records import Record
+
+WANTED = {"verify": "PASS", "bench": "FASTER", "ab": "PROMOTE"}
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """Where one kernel stands on its way into the trainer of this machine."""
+
+    standing: Standing
+    ab: Record | None
+
+    @property
+    def records(self) -> dict[str, Record | None]:
+        return {"verify": self.standing.verify, "bench": self.standing.bench, "ab": self.ab}
+
+    @property
+    def ready(self) -> bool:
+        return all(record is not None and record.verdict == WANTED[kind] for kind, record in self.records.items())
+
+    @property
+    def obstacle(self) -> str | None:
+        """What stands in the way, in one line; None where nothing does."""
+        if self.standing.missing:
+            return self.standing.missing
+        name = f"{self.standing.target.name}={self.standing.kernel.name}"
+        if self.ab is None:
+            return f"{name} has no A/B that counts here; run: {self.next_command}"
+        if self.ab.verdict != "PROMOTE":
+            reason = (self.ab.results or {}).get("reason", "no reason given")
+            return f"{name}: the A/B says {self.ab.verdict} ({reason})"
+        return None
+
+    @property
+    def next_command(self) -> str | None:
+        """The command that takes this kernel one step further; None where a negative verdict stands in the way."""
+        target, kernel = self.standing.target, self.standing.kernel
+        for kind, record in self.records.items():
+            if record is None:
+                return ab_command(target, kernel) if kind == "ab" else command(kind, target, kernel)
+            if record.verdict != WANTED[kind]:
+                again = kind == "ab" and record.verdict == "UNDECIDED" or record.verdict == "AMBIGUOUS"
+                if not again:
+                    return None
+                return f"{ab_command(target, kernel)} --again" if kind == "ab" else command(kind, target, kernel)
+        return promote_command(target, kernel)
+
+    def plain(self) -> dict[str, Any]:
+        target, kernel = self.standing.target, self.standing.kernel
+        return {
+            "target": target.name,
+            "kernel": {"name": kernel.name, "sha256": kernel.sha256},
+            "evidence": {
+                kind: {"id": record.id, "verdict": record.verdict, "time": record.time} if record else None
+                for kind, record in self.records.items()
+            },
+            "ready": self.ready,
+            "obstacle": self.obstacle,
+            "next": self.next_command,
+        }
+
+
+def readiness(target: Target, kernel: Kernel, context: Context, ledger: Ledger) -> Readiness:
+    """The evidence that counts for this kernel alone."""
+    found = standing(target, kernel, context, ledger)
+    return Readiness(found, ab_of({target.name: kernel}, {target.name: target}, context, ledger))
+
+
+def ab_of(
+    kernels: Mapping[str, Kernel], catalog: Mapping[str, Target], context: Context, ledger: Ledger, **settings: Any
+) -> Record | None:
+    """The newest A/B here whose candidate was exactly these kernels, under today's contracts; `settings` has to hold
+    in the record's. A joint A/B speaks for its set alone, not for the members.
+    """
+    contracts = {name: find_target(dict(catalog), name).contract_sha256 for name in kernels}
+    wanted = {name: (kernel.sha256, contracts[name]) for name, kernel in kernels.items()}
+    for record in reversed(ledger.find(kind="ab", **context.keys())):
+        given = record.settings or {}
+        try:
+            tried = {name: (one["sha256"], one["contract_sha256"]) for name, one in given["candidate"].items()}
+        except (KeyError, TypeError, AttributeError):
+            continue  # of another layout
+        if tried == wanted and all(given.get(key) == value for key, value in settings.items()):
+            return record
+    return None
+
+
+def ab_command(target: Target, kernel: Kernel) -> str:
+    return "kernel-lab ab " + _which(target, kernel)
+
+
+def promote_command(target: Target, kernel: Kernel) -> str:
+    return "kernel-lab promote " + _which(target, kernel)
+
+
+def _which(target: Target, kernel: Kernel) -> str:
+    if kernel.path.parent != target.folder:
+        return f"--workspace {kernel.path.parent}"
+    return f"--kernel {target.name}={kernel.name}"

@@ -1,0 +1,131 @@
+"""The lists of promoted kernels: kernels/promoted.toml (committed) and kernels/promoted.local.toml (the machine's own).
+
+An entry names a kernel by content hash for one engine on one kind of device. For the same engine, device and target the
+local file wins, so that a machine can overrule what the project ships, also with the baseline.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import tomli_w
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from autoresearch_data.hashing import json_sha256
+from autoresearch_lab.errors import LabError
+from autoresearch_lab.paths import Root, write_atomic
+
+SCHEMA = 1
+LOCK_SECONDS = 30.0
+HEADER = "# Kernels that won their A/B. Written by `promote` and `demote`; used only while device and hash match.\n"
+
+
+class Promotion(BaseModel):
+    """One promoted kernel. `evidence` is the ledger id of the A/B that it won; null where a baseline is put back."""
+
+    model_config = ConfigDict(extra="forbid")
+    engine: str
+    device: str
+    target: str
+    kernel: str
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    evidence: str | None = None
+    time: str = ""
+
+    def key(self) -> tuple[str, str, str]:
+        return (self.engine, self.device, self.target)
+
+
+class _File(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+    schema_: int = Field(SCHEMA, alias="schema")
+    promoted: list[Promotion] = []
+
+
+def read(path: Path) -> list[Promotion]:
+    """The entries of one file; none where the file does not exist.
+
+    Raises:
+        LabError: the file cannot be read, is not TOML, or is not such a list.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return []
+    except (OSError, UnicodeDecodeError) as error:
+        raise LabError(f"{path}: cannot be read: {error}") from None
+    try:
+        file = _File.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise LabError(f"{path}: not valid TOML ({error}); mend it, or remove it to go back to the baseline") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise LabError(f"{path}: {where}: {first['msg']}; mend it, or remove it to go back to the baseline") from None
+    if file.schema_ != SCHEMA:
+        raise LabError(f"{path}: schema {file.schema_} is not {SCHEMA}, the one this version reads")
+    return file.promoted
+
+
+def write(path: Path, entries: list[Promotion]) -> None:
+    """Replace the file by these entries in one step; without entries the file goes.
+
+    Raises:
+        LabError: the folder cannot be written.
+    """
+    try:
+        if not entries:
+            path.unlink(missing_ok=True)
+            return
+        rows = [entry.model_dump(exclude_none=True) for entry in sorted(entries, key=Promotion.key)]
+        write_atomic(path, HEADER + tomli_w.dumps({"schema": SCHEMA, "promoted": rows}))
+    except OSError as error:
+        raise LabError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def put(path: Path, entry: Promotion) -> None:
+    """Add the entry, in place of one for the same engine, device and target."""
+    with _locked(path):
+        write(path, [old for old in read(path) if old.key() != entry.key()] + [entry])
+
+
+def take_out(path: Path, key: tuple[str, str, str]) -> Promotion | None:
+    """Remove the entry for (engine, device, target) and return it; None where there was none."""
+    with _locked(path):
+        entries = read(path)
+        found = next((entry for entry in entries if entry.key() == key), None)
+        if found is not None:
+            write(path, [entry for entry in entries if entry.key() != key])
+    return found
+
+
+def in_force(root: Root, engine: str, device_key: str) -> dict[str, Promotion]:
+    """{target: entry} for this engine and device, the local file over the committed one."""
+    entries = [*read(root.promoted_shared), *read(root.promoted_local)]
+    return {entry.target: entry for entry in entries if (entry.engine, entry.device) == (engine, device_key)}
+
+
+def any_entries(root: Root, engine: str) -> bool:
+    """Whether anything is promoted for this engine on any device (so that the device need not be asked for nothing)."""
+    return any(entry.engine == engine for path in (root.promoted_shared, root.promoted_local) for entry in read(path))
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold a lock for the file; it lies in the system's temporary folder, so that kernels/ stays clean.
+
+    Raises:
+        LabError: another process holds it too long.
+    """
+    name = f"autoresearch-{os.getuid()}-{json_sha256(str(path.resolve()))[:16]}.lock"
+    try:
+        with FileLock(Path(tempfile.gettempdir()) / name, timeout=LOCK_SECONDS):
+            yield
+    except Timeout:
+        raise LabError(f"{path}: locked by another process for {LOCK_SECONDS:.0f} s") from None

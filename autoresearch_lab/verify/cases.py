@@ -1,0 +1,157 @@
+"""The calls that a verification makes, as data: which arguments, with which contents, in which order.
+
+A case is one set of arguments at fixed addresses; its steps put contents into them and call the kernel. Values are held
+in their storage dtype, so that oracle, baseline and candidate see the very same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from autoresearch_lab.catalog import Contract
+from autoresearch_lab.sandbox.arrays import is_float, storage
+
+Spec = dict[str, Any]
+
+# Distance of 1 from the next larger number.
+EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+# Kinds of values on which the error of one call is a matter of luck.
+ROUGH = ("edge", "adversarial")
+# What fresh memory holds while a step runs (see the engine's `probe.poison`), and another filling to compare with.
+PATTERN, SECOND_PATTERN = 0xFE, 0x7F
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Values of all arguments, and cotangents for the outputs where gradients are asked for.
+
+    arrays: {argument: storage dtype, the argument's shape}; scalars: {argument: value}. kind: how they were made.
+    """
+
+    arrays: Mapping[str, np.ndarray]
+    scalars: Mapping[str, Any]
+    cotangents: tuple[np.ndarray, ...] | None = None
+    kind: str = "typical"
+
+    def widened(self) -> dict[str, Any]:
+        """As an oracle takes them: floating values as float64, the rest as it is."""
+        return {name: widen(array) for name, array in self.arrays.items()} | dict(self.scalars)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One call. `layout` of the cotangents; `again` = run backward twice; `judged` = compared with the oracle.
+
+    `shadows`: the same contents moved by about one unit in the last place. Only the baseline computes them: its error
+    on one call may be small by luck, and a candidate is not held to luck.
+    """
+
+    contents: Contents
+    shadows: tuple[Contents, ...] = ()
+    layout: str = "contiguous"
+    again: bool = False
+    pattern: int = PATTERN
+    judged: bool = True
+
+
+@dataclass(frozen=True)
+class Case:
+    """Some calls on one set of arguments.
+
+    group: the check that judges it first ("accuracy", "gradients", "odd", "held_out"). dtypes: of the outputs. grad:
+    arguments that get gradients. spied: the operators that the framework runs are counted.
+    """
+
+    id: str
+    group: str
+    workload: dict[str, Any]
+    steps: tuple[Step, ...]
+    dtypes: tuple[str, ...]
+    grad: tuple[str, ...] = ()
+    grad_mode: bool = True
+    spied: bool = False
+
+    @property
+    def specs(self) -> list[Spec]:
+        return self.workload["args"]
+
+    def shapes(self) -> str:
+        """For people: the array arguments in one line, such as "x bfloat16 (8, 256)"."""
+        arrays = [spec for spec in self.specs if spec["kind"] == "array"]
+        return ", ".join(f"{s['name']} {s['dtype']} {tuple(s['shape'])}" for s in arrays)
+
+
+def shadow(contents: Contents, rng: np.random.Generator) -> Contents:
+    """Every floating value moved to one of its neighbours, or left as it is."""
+    arrays = {name: _jittered(array, rng) for name, array in contents.arrays.items()}
+    cotangents = contents.cotangents
+    if cotangents is not None:
+        cotangents = tuple(_jittered(cotangent, rng) for cotangent in cotangents)
+    return Contents(arrays, contents.scalars, cotangents, contents.kind)
+
+
+def _jittered(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    if not is_float(array):
+        return array
+    epsilon = EPSILON[array.dtype.name]
+    with np.errstate(all="ignore"):
+        moved = array.astype(np.float64) * (1.0 + epsilon * rng.uniform(-1.0, 1.0, size=array.shape))
+        return moved.astype(array.dtype)
+
+
+def widen(array: np.ndarray) -> np.ndarray:
+    """Floating values as float64, whole numbers and booleans unchanged."""
+    return array.astype(np.float64) if is_float(array) else array
+
+
+def rounded(values: Mapping[str, Any], specs: list[Spec]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """(arrays in their storage dtype and shape, scalars) from an oracle's float64 inputs.
+
+    An axis of stride 0 was expanded from one element: every place gets the values of the first.
+    """
+    arrays, scalars = {}, {}
+    for spec in specs:
+        name = spec["name"]
+        if spec["kind"] == "scalar":
+            scalars[name] = values.get(name, spec["value"])
+            continue
+        with np.errstate(all="ignore"):
+            array = np.asarray(values[name]).astype(storage(spec["dtype"])).reshape(spec["shape"])
+        for axis, (size, stride) in enumerate(zip(spec["shape"], spec["strides"], strict=True)):
+            if stride == 0 and size > 1:
+                array = np.broadcast_to(np.take(array, [0], axis=axis), array.shape)
+        arrays[name] = np.ascontiguousarray(array).reshape(spec["shape"])
+    return arrays, {name: _plain(value) for name, value in scalars.items()}
+
+
+def output_dtypes(contract: Contract, specs: list[Spec]) -> tuple[str, ...]:
+    """The dtype of each output for arguments of these dtypes."""
+    by_name = {spec["name"]: spec.get("dtype") for spec in specs}
+    names = (output.dtype for output in contract.outputs)
+    return tuple(by_name[name.removeprefix("like:")] if name.startswith("like:") else name for name in names)
+
+
+def with_dtype(workload: dict[str, Any], dtype: str) -> dict[str, Any]:
+    """The workload with its main dtype (that of the first floating argument) replaced wherever it occurs."""
+    main = main_dtype(workload)
+    specs = [{**spec, "dtype": dtype} if spec.get("dtype") == main else dict(spec) for spec in workload["args"]]
+    return {**workload, "args": specs}
+
+
+def main_dtype(workload: dict[str, Any]) -> str | None:
+    """Dtype of the first floating-point array argument; None where there is none."""
+    found = (spec["dtype"] for spec in workload["args"] if spec["kind"] == "array" and "float" in spec["dtype"])
+    return next(found, None)
+
+
+def elements(workload: dict[str, Any]) -> int:
+    """Number of elements of all array arguments together."""
+    return sum(int(np.prod(spec["shape"])) for spec in workload["args"] if spec["kind"] == "array")
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, (np.generic, np.ndarray)) else value

@@ -1,0 +1,42 @@
+"""Catches results that differ from call to call: the same contents at the same addresses must give the same bits."""
+
+import numpy as np
+
+from autoresearch_lab.verify.cases import Case, widen
+from autoresearch_lab.verify.checks.poison import FIRST, THIRD
+from autoresearch_lab.verify.checks.result import MOST_EXAMPLES, Result, failed, passed
+from autoresearch_lab.verify.evidence import Evidence
+
+NAME = "determinism"
+
+
+def check(evidence: Evidence) -> Result:
+    problems, seen, spread = [], 0, 0.0
+    for case in evidence.group("accuracy"):
+        if len(case.steps) <= THIRD or case.steps[FIRST].contents is not case.steps[THIRD].contents:
+            continue
+        for name in evidence.results(case, FIRST):
+            same = evidence.same(case, FIRST, THIRD, name)
+            if same is None:
+                continue
+            seen += 1
+            if not same:
+                difference = _spread(evidence, case, name)
+                spread = max(spread, difference)
+                problems.append(
+                    f"{name} in {case.id} ({case.shapes()}) differs between two calls with the same contents, "
+                    f"by up to {difference:.2g} of its largest magnitude"
+                )
+    if problems:
+        return failed(problems[0], compared=seen, wrong=len(problems), spread=spread, examples=problems[:MOST_EXAMPLES])
+    return passed(compared=seen, spread=0.0)
+
+
+def _spread(evidence: Evidence, case: Case, name: str) -> float:
+    one, two = (widen(evidence.candidate.array(case, step, name)).astype(np.float64) for step in (FIRST, THIRD))
+    if one.shape != two.shape:
+        return 1e308
+    largest = float(np.max(np.abs(np.nan_to_num(one, posinf=0.0, neginf=0.0)), initial=0.0))
+    with np.errstate(all="ignore"):
+        difference = float(np.max(np.nan_to_num(np.abs(one - two), nan=largest, posinf=largest), initial=0.0))
+    return difference / largest if largest else difference

@@ -1,0 +1,86 @@
+"""Catches results that are not what they look like: subclasses and proxies that compute later, another dtype or shape,
+overlapping or scattered elements, a small view of a large stock, memory shared with an argument or another output."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from autoresearch_data.workload import ITEMSIZE
+from autoresearch_lab.verify.cases import Case
+from autoresearch_lab.verify.checks.result import MOST_EXAMPLES, Result, failed, passed
+from autoresearch_lab.verify.evidence import Evidence
+from autoresearch_lab.verify.reference import Expected
+
+NAME = "form"
+# Several outputs may be cut from one block, and blocks may be rounded up; a stock of results is larger.
+STORAGE_FACTOR, STORAGE_SLACK = 4, 1 << 16
+
+
+def check(evidence: Evidence) -> Result:
+    problems, seen = [], 0
+    for case in evidence.group("accuracy", "gradients", "odd", "held_out"):
+        for number, step in enumerate(case.steps):
+            if step.judged:
+                seen += 1
+                problems += [f"{case.id} step {number}: {words}" for words in _step(evidence, case, number)]
+    if problems:
+        return failed(problems[0], calls=seen, wrong=len(problems), examples=problems[:MOST_EXAMPLES])
+    return passed(calls=seen)
+
+
+def _step(evidence: Evidence, case: Case, number: int) -> Iterator[str]:
+    answer = evidence.form(case, number)
+    outputs = evidence.target.contract.outputs
+    right = evidence.results(case, number)
+    forms = answer.get("outputs", [])
+    if len(forms) != len(outputs) or bool(answer.get("sequence")) != (len(outputs) > 1):
+        wanted = "one tensor" if len(outputs) == 1 else f"a tuple of {len(outputs)} tensors"
+        yield f"returned {'a sequence of ' if answer.get('sequence') else ''}{len(forms)} value(s), not {wanted}"
+        return
+    inplace = {argument.name for argument in evidence.target.contract.args if argument.inplace}
+    for place, (form, output) in enumerate(zip(forms, outputs, strict=True)):
+        allowed = {f"argument {output.name}"} if output.name in inplace else set()
+        for words in _problems(form, right[f"out{place}"], allowed, storage=not allowed):
+            yield f"output {output.name} {words}"
+    for name, form in answer.get("grads", {}).items():
+        if form is not None:
+            for words in _problems(form, right[f"grad.{name}"], None, storage=False):
+                yield f"gradient of {name} {words}"
+
+
+def _problems(form: dict[str, Any], right: Expected, shares: set[str] | None, *, storage: bool) -> Iterator[str]:
+    """What is wrong with one returned value. shares: memory that it may share (None: not looked at)."""
+    if form["type"] != "torch.Tensor":
+        yield f"is a {form['type']}, not exactly a torch.Tensor"
+        return
+    if not form["plain"]:
+        kind = f"layout {form.get('layout')}, on {form.get('device')}, dtype {form.get('dtype')}"
+        yield f"is not a plain dense tensor ({kind})"
+        return
+    shape = list(right.value.shape)
+    if form["shape"] != shape:
+        yield f"has shape {form['shape']}, not {shape}"
+        return
+    if form["dtype"] != right.dtype:
+        yield f"has dtype {form['dtype']}, not {right.dtype}"
+        return
+    if shares is not None and (extra := set(form["shares"]) - shares):
+        yield f"shares its memory with {', '.join(sorted(extra))}"
+    if storage:
+        if not dense(shape, form["strides"]):
+            yield f"has strides {form['strides']} for shape {shape}: its elements overlap or leave gaps"
+        needed = math.prod(shape) * ITEMSIZE[right.dtype]
+        if not needed <= form["storage_bytes"] <= STORAGE_FACTOR * needed + STORAGE_SLACK:
+            yield f"lies in a storage of {form['storage_bytes']} bytes, where {needed} are needed"
+
+
+def dense(shape: list[int], strides: list[int]) -> bool:
+    """Whether the elements fill a block of memory in some order of the axes, each once."""
+    expected = 1
+    for stride, size in sorted((stride, size) for size, stride in zip(shape, strides, strict=True) if size > 1):
+        if stride != expected:
+            return False
+        expected *= size
+    return True

@@ -1,0 +1,41 @@
+"""Catches a result that belongs to other contents: a cache keyed by address, shape or a fingerprint of the values, or
+one output buffer that every call overwrites."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+from autoresearch_lab.verify.checks.result import MOST_EXAMPLES, Result, failed, passed
+from autoresearch_lab.verify.evidence import Evidence
+
+NAME = "stale"
+
+
+def check(evidence: Evidence) -> Result:
+    found = stale_results(evidence)
+    cases = evidence.group("accuracy", "gradients", "odd", "held_out")
+    pairs = sum(1 for case in cases for _ in combinations([s for s in case.steps if s.judged], 2))
+    if found:
+        words = [
+            f"{name} in {case} step {step}: the very bits of step {other}, which had other contents"
+            for (case, step, name), other in found.items()
+        ]
+        return failed(words[0], pairs=pairs, wrong=len(words), examples=words[:MOST_EXAMPLES])
+    return passed(pairs=pairs)
+
+
+def stale_results(evidence: Evidence) -> dict[tuple[str, int, str], int]:
+    """Wrong results that equal, bit for bit, the result of another step where it is right.
+
+    {(case, step, result): the other step}; the checks of accuracy leave these to the check `stale`.
+    """
+    found: dict[tuple[str, int, str], int] = {}
+    for case in evidence.group("accuracy", "gradients", "odd", "held_out"):
+        verdicts = {(c.step, c.name): c.passed for c in evidence.comparisons(case) if not c.name.startswith("again.")}
+        for (step, name), is_right in verdicts.items():
+            if not is_right:
+                for other in range(len(case.steps)):
+                    if verdicts.get((other, name)) and evidence.same(case, step, other, name):
+                        found[case.id, step, name] = other
+                        break
+    return found

@@ -1,0 +1,115 @@
+"""How wrong a result is, measured against float64 in four ways, each relative to the scale of the reference.
+
+An absolute tolerance lets zeros pass where outputs are tiny, and one for a sum alone lets a dropped row pass. So:
+    element  the worst element,            |d| / (|ref| + scale of its row)
+    row      the worst row (last axis),    rms(d) / scale of the row
+    whole    everything together,          |d|_2 / |ref|_2
+    bias     a common factor in the error, |<d, ref>| / <ref, ref>   (rounding averages out, a wrong factor does not)
+
+The scale of a row is its own rms, plus a share of the typical row's so that a row of few elements that happens to
+cancel is not the measure of everything. Where the problem itself is ill-conditioned, `condition` widens it: the change
+of the reference, per unit of relative change of the inputs, that no algorithm in finite precision can avoid.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+import ml_dtypes
+import numpy as np
+
+NAMES = ("element", "row", "whole", "bias")
+# An error that is far below any tolerance of a float32 kernel is not told apart from one of this size.
+_FLOAT32_BIAS = 8 * 2.0**-24
+
+
+@dataclass(frozen=True)
+class Errors:
+    """The four measures of one result."""
+
+    element: float
+    row: float
+    whole: float
+    bias: float
+
+    def plain(self) -> dict[str, float]:
+        return {name: round_up(value) for name, value in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What the errors of one output are relative to. Shapes: elements (R, W), rows (R, 1); `power` = sum of squares."""
+
+    elements: np.ndarray
+    rows: np.ndarray
+    power: float
+
+
+def scale_of(reference: np.ndarray, condition: np.ndarray | None, dtype: str, least: float = 0.0) -> Scale:
+    """Scale of a finite float64 reference. `condition`: same shape, its change per relative change of the inputs.
+    `least`: what is smaller counts as this large."""
+    ref = as_rows(reference)
+    width = ref.shape[1]
+    rms = np.sqrt(np.mean(np.square(ref), axis=1, keepdims=True)) if width else np.zeros((len(ref), 1))
+    present = rms[rms > 0]
+    typical = float(np.median(present)) if present.size else 0.0
+    size, power = rms, float(np.sum(np.square(ref)))
+    if condition is not None:
+        cond = as_rows(condition)
+        size = np.maximum(size, np.sqrt(np.mean(np.square(cond), axis=1, keepdims=True)))
+        power = max(power, float(np.sum(np.square(cond))))
+    smallest = max(least, float(ml_dtypes.finfo(dtype).tiny))
+    share = min(1.0, max(0.02, 1.0 / math.sqrt(max(1, width))))
+    rows = size + share * typical + smallest
+    return Scale(np.abs(ref) + rows, rows, max(power, ref.size * smallest**2))
+
+
+def worst(many: list[Errors]) -> Errors:
+    """The largest of each measure."""
+    return Errors(**{name: max(getattr(one, name) for one in many) for name in NAMES})
+
+
+def errors(result: np.ndarray, reference: np.ndarray, scale: Scale) -> Errors:
+    """The measures of `result` (same shape; finite wherever they are compared)."""
+    ref = as_rows(reference)
+    difference = as_rows(result) - ref
+    if difference.size == 0:
+        return Errors(0.0, 0.0, 0.0, 0.0)
+    row = np.sqrt(np.mean(np.square(difference), axis=1, keepdims=True)) / scale.rows
+    return Errors(
+        element=float(np.max(np.abs(difference) / scale.elements)),
+        row=float(np.max(row)),
+        whole=math.sqrt(float(np.sum(np.square(difference))) / scale.power),
+        bias=abs(float(np.sum(difference * ref))) / scale.power,
+    )
+
+
+def allowed(baseline: Errors, factor: float, floor: float, shape: tuple[int, ...]) -> Errors:
+    """The most that a kernel may be wrong: factor times the baseline's own error, or the floor.
+
+    Within a row errors may have one cause, such as its sum; over many rows they average out. So the floors of `whole`
+    and `bias` shrink with the number of rows, and over few rows, where the baseline's own error says little about what
+    is usual, the factor grows. A bias of half the baseline's whole error is what another order of operations may
+    bring.
+    """
+    root = math.sqrt(max(1, math.prod(shape[:-1])))
+    factor *= 1.0 + 4.0 / root
+    floors = {
+        "element": floor,
+        "row": floor,
+        "whole": floor * (0.5 + 0.5 * min(1.0, 4.0 / root)),
+        "bias": max(min(floor, max(0.1 * floor, _FLOAT32_BIAS) * max(1.0, 40.0 / root)), 0.5 * baseline.whole),
+    }
+    return Errors(**{name: max(factor * getattr(baseline, name), floors[name]) for name in NAMES})
+
+
+def as_rows(array: np.ndarray) -> np.ndarray:
+    """All leading axes flattened into one: (rows, last axis). A single number is one row of one."""
+    array = np.asarray(array)
+    return array.reshape(-1, array.shape[-1]) if array.ndim else array.reshape(1, 1)
+
+
+def round_up(value: float) -> float:
+    """Four digits are plenty in a record; JSON knows no infinity."""
+    return float(f"{value:.4g}") if math.isfinite(value) else 1e308

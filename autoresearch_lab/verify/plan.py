@@ -1,0 +1,254 @@
+"""Draws the cases of one verification from a random generator that the kernel never sees.
+
+Captured calls with their real values come first; then small neighbours of them for gradients and oddities; then shapes
+that nobody could have seen before.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from autoresearch_lab.catalog import Target
+from autoresearch_lab.sandbox.arrays import is_float, storage
+from autoresearch_lab.verify.cases import (
+    SECOND_PATTERN,
+    Case,
+    Contents,
+    Step,
+    elements,
+    main_dtype,
+    output_dtypes,
+    rounded,
+    shadow,
+    with_dtype,
+)
+from autoresearch_lab.workloads import WorkloadSet
+
+# Above this many elements a call is made with fewer contents: each costs the oracle seconds.
+LARGE = 1 << 20
+# Up to this many elements a step has shadows.
+SMALL, SHADOWS = 1 << 17, 2
+# Most elements of a neighbour that stands in for a large captured call.
+COMFORTABLE = 1 << 18
+HELD_OUT = 4
+KINDS = ("adversarial", "edge", "nonfinite", "typical")
+
+
+class Planner:
+    """Makes the cases of one target. `rng` decides every value and every shape that is not captured."""
+
+    def __init__(self, target: Target, workloads: WorkloadSet, rng: np.random.Generator) -> None:
+        self.target = target
+        self.contract = target.contract
+        self.oracle = target.oracle
+        self.workloads = workloads
+        self.rng = rng
+        order = [argument.name for argument in self.contract.args]
+        self.captured = [_in_order(workload, order) for workload in workloads.workloads]
+        self.grads = tuple(argument.name for argument in self.contract.args if argument.grad)
+
+    def cases(self) -> list[Case]:
+        """All cases, in the order in which they are run."""
+        bases = self._distinct(self.captured)
+        neighbours = [other for base in bases for other in self._neighbours(base)]
+        return [
+            *(self._captured(number, workload) for number, workload in enumerate(self.captured)),
+            *self._gradients(self._base(neighbours)),
+            *self._odd(neighbours),
+            *self._held_out(neighbours),
+        ]
+
+    # One kind of case each.
+
+    def _captured(self, number: int, workload: dict[str, Any]) -> Case:
+        """Real values three times (the memory around them filled differently the second time), then others in the same
+        place, then the real ones with a few elements exchanged, which leaves sums and ends as they were."""
+        grad = tuple(spec["name"] for spec in workload["args"] if spec.get("grad") and spec["name"] in self.grads)
+        if workload.get("sample"):
+            arrays = self.workloads.inputs(workload, self.rng)
+            values = {**arrays, **_scalars(workload)}
+            first = self._contents(workload, values, bool(grad), style="trainer", kind="sampled")
+        else:
+            first = self._draw(workload, "typical", bool(grad), style="trainer")
+        repeats = [Step(first), Step(first, pattern=SECOND_PATTERN, judged=False), Step(first, judged=False)]
+        others = [Step(self._draw(workload, "typical", bool(grad)))]
+        if elements(workload) <= LARGE:
+            others.append(Step(self._exchanged(first)))
+        return self._case(f"captured/{number}", "accuracy", workload, [*repeats, *others], grad)
+
+    def _gradients(self, base: dict[str, Any]) -> list[Case]:
+        """Backward twice, every argument alone, cotangents as a sum or a transposition hands them on; and forward with
+        gradients switched off. The first case is the one whose operators are counted."""
+        cases = [
+            self._case(
+                "gradients/all" if self.grads else "small/0",
+                "gradients" if self.grads else "odd",
+                base,
+                [Step(self._draw(base, "typical", bool(self.grads)))],
+                self.grads,
+                spied=True,
+            )
+        ]
+        if not self.grads:
+            return cases
+        twice = Step(self._draw(base, "typical", True, style="power"), again=True)
+        cases.append(self._case("gradients/twice", "gradients", base, [twice], self.grads))
+        if len(self.grads) > 1:
+            for name in self.grads:
+                step = Step(self._draw(base, "typical", True))
+                cases.append(self._case(f"gradients/only {name}", "gradients", base, [step], (name,)))
+        transposed = Step(self._draw(base, "typical", True), layout="transposed")
+        expanded = Step(self._draw(base, "typical", True, style="equal"), layout="expanded")
+        cases.append(self._case("gradients/cotangents", "gradients", base, [transposed, expanded], self.grads))
+        plain = [Step(self._draw(base, "typical", False))]
+        cases.append(self._case("gradients/switched off", "gradients", base, plain, (), grad_mode=False))
+        return cases
+
+    def _odd(self, neighbours: list[dict[str, Any]]) -> list[Case]:
+        """Every odd neighbour with each kind of values; a few of them in the other dtypes."""
+        cases = []
+        for number, workload in enumerate(neighbours):
+            steps = [Step(self._draw(workload, kind, bool(self.grads))) for kind in KINDS]
+            cases.append(self._case(f"odd/{number}", "odd", workload, steps, self.grads))
+        for dtype in self._other_dtypes():
+            chosen = self.rng.permutation(len(neighbours))[:3]
+            for number in chosen:
+                workload = with_dtype(neighbours[number], dtype)
+                steps = [Step(self._draw(workload, kind, bool(self.grads))) for kind in ("typical", *KINDS[:3])]
+                cases.append(self._case(f"odd/{number} {dtype}", "odd", workload, steps, self.grads))
+        return cases
+
+    def _held_out(self, neighbours: list[dict[str, Any]]) -> list[Case]:
+        """Neighbours of neighbours: their shapes depend on draws made just now."""
+        cases = []
+        others: list[str | None] = [*self._other_dtypes()] or [None]
+        for number in range(HELD_OUT):
+            step_off = neighbours[self.rng.integers(len(neighbours))]
+            found = self._neighbours(step_off)
+            workload = found[self.rng.integers(len(found))]
+            # Three in the trainer's own dtype, one in another.
+            dtype = others[self.rng.integers(len(others))] if number == HELD_OUT - 1 else None
+            workload = with_dtype(workload, dtype) if dtype else workload
+            steps = [Step(self._draw(workload, kind, bool(self.grads))) for kind in ("typical", "adversarial")]
+            cases.append(self._case(f"held_out/{number}", "held_out", workload, steps, self.grads))
+        return cases
+
+    # Workloads.
+
+    def _neighbours(self, workload: dict[str, Any]) -> list[dict[str, Any]]:
+        order = [argument.name for argument in self.contract.args]
+        return [_in_order(other, order) for other in self.oracle.neighbours(workload, self.rng)]
+
+    def _distinct(self, workloads: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """One or two captured calls to take neighbours of: the first, and one that differs from it in dtype or rank."""
+        first = workloads[0]
+
+        def kind(workload: dict[str, Any]) -> list[Any]:
+            return [(s["dtype"], len(s["shape"])) for s in workload["args"] if s["kind"] == "array"]
+
+        others = [workload for workload in workloads if kind(workload) != kind(first)]
+        return [first, others[0]] if others else [first]
+
+    def _base(self, neighbours: list[dict[str, Any]]) -> dict[str, Any]:
+        """The captured call, for cases that need no particular shape; where it is too large, the largest contiguous
+        neighbour of middling size."""
+        if elements(self.captured[0]) <= LARGE:
+            return self.captured[0]
+        plain = [workload for workload in neighbours if _is_contiguous(workload)] or neighbours
+        return max((other for other in plain if elements(other) <= COMFORTABLE), key=elements, default=plain[0])
+
+    def _other_dtypes(self) -> list[str]:
+        seen = {main_dtype(workload) for workload in self.captured}
+        if seen == {None}:
+            return []
+        return [dtype for dtype in self.contract.tolerance.floor if dtype not in seen]
+
+    # Values.
+
+    def _case(
+        self,
+        name: str,
+        group: str,
+        workload: dict[str, Any],
+        steps: list[Step],
+        grad: tuple[str, ...],
+        **more: Any,
+    ) -> Case:
+        dtypes = output_dtypes(self.contract, workload["args"])
+        if elements(workload) <= SMALL:
+            steps = [self._with_shadows(step) for step in steps]
+        return Case(name, group, workload, tuple(steps), dtypes, grad, **more)
+
+    def _with_shadows(self, step: Step) -> Step:
+        if not step.judged or step.contents.kind == "nonfinite":
+            return step
+        shadows = tuple(shadow(step.contents, self.rng) for _ in range(SHADOWS))
+        return replace(step, shadows=shadows)
+
+    def _draw(self, workload: dict[str, Any], kind: str, cotangents: bool, style: str = "random") -> Contents:
+        values = self.oracle.inputs(workload, self.rng, kind)
+        return self._contents(workload, values, cotangents, style=style, kind=kind)
+
+    def _contents(
+        self, workload: dict[str, Any], values: dict[str, Any], cotangents: bool, *, kind: str, style: str
+    ) -> Contents:
+        arrays, scalars = rounded(values, workload["args"])
+        contents = Contents(arrays, scalars, kind=kind)
+        return self._with_cotangents(workload, contents, style) if cotangents else contents
+
+    def _with_cotangents(self, workload: dict[str, Any], contents: Contents, style: str) -> Contents:
+        """Cotangents of the outputs' shapes and dtypes.
+
+        style: "random"; "equal" = all elements the same; "trainer" = as the trainer's own backward starts, 1 for a
+        loss, and random elsewhere; "power" = all the same power of two, which a kernel may treat specially, as 1.
+        """
+        dtypes = output_dtypes(self.contract, workload["args"])
+        cotangents = []
+        for value, dtype in zip(self.oracle.forward(contents.widened()), dtypes, strict=True):
+            shape = np.shape(value)
+            if style == "power":
+                draw = np.full(shape, self.rng.choice([-4.0, -0.5, 0.25, 2.0]))
+            elif style == "trainer" and not shape:
+                draw = np.ones(shape)
+            elif style == "equal" or not shape:
+                draw = np.full(shape, self.rng.uniform(0.4, 2.5) * self.rng.choice([-1.0, 1.0]))
+            else:
+                draw = self.rng.standard_normal(shape)
+            cotangents.append(np.asarray(draw).astype(storage(dtype)))
+        return Contents(contents.arrays, contents.scalars, tuple(cotangents), contents.kind)
+
+    def _exchanged(self, contents: Contents) -> Contents:
+        """The same values and cotangents, with a few interior elements of each array in each other's place."""
+        arrays = {}
+        for name, array in contents.arrays.items():
+            flat = array.reshape(-1).copy()
+            if is_float(array) and flat.size >= 8:
+                count = max(2, min(32, flat.size // 4)) // 2 * 2
+                places = 1 + self.rng.choice(flat.size - 2, size=count, replace=False)
+                flat[places] = flat[places[::-1]]
+            arrays[name] = flat.reshape(array.shape)
+        return Contents(arrays, contents.scalars, contents.cotangents, "exchanged")
+
+
+def _in_order(workload: dict[str, Any], order: list[str]) -> dict[str, Any]:
+    """The workload with its arguments in the order of the signature."""
+    by_name = {spec["name"]: spec for spec in workload["args"]}
+    return {**workload, "args": [by_name[name] for name in order]}
+
+
+def _scalars(workload: dict[str, Any]) -> dict[str, Any]:
+    return {spec["name"]: spec["value"] for spec in workload["args"] if spec["kind"] == "scalar"}
+
+
+def _is_contiguous(workload: dict[str, Any]) -> bool:
+    for spec in workload["args"]:
+        if spec["kind"] == "array":
+            expected = 1
+            for size, stride in zip(reversed(spec["shape"]), reversed(spec["strides"]), strict=True):
+                if size > 1 and stride != expected:
+                    return False
+                expected *= size
+    return True

@@ -1,0 +1,122 @@
+"""What is right: the float64 oracle's outputs and gradients for a step, and the scale that errors are relative to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import ModuleType
+
+import numpy as np
+
+from autoresearch_lab.sandbox.arrays import storage
+from autoresearch_lab.verify.cases import EPSILON, ROUGH, Case, Contents, Step
+from autoresearch_lab.verify.metrics import Scale, scale_of
+
+Values = dict[str, np.ndarray]
+SMALL_PART = 2.0**-10
+
+
+@dataclass(frozen=True)
+class Expected:
+    """One right result: `value` as the oracle gives it; `finite`, `nan`, `positive`: masks of what the storage dtype
+    makes of it; `scale` of the finite part (None for booleans)."""
+
+    value: np.ndarray
+    dtype: str
+    finite: np.ndarray
+    nan: np.ndarray
+    positive: np.ndarray
+    scale: Scale | None
+
+    @property
+    def all_finite(self) -> bool:
+        return bool(self.finite.all())
+
+
+class References:
+    """Oracle results by step, computed once each. A key "out<i>" or "grad.<argument>" names a result."""
+
+    def __init__(self, oracle: ModuleType) -> None:
+        self._oracle = oracle
+        self._known: dict[int, tuple[Contents, dict[str, Expected]]] = {}
+
+    def of(self, case: Case, step: Step) -> dict[str, Expected]:
+        """All results of a step by name."""
+        return _asked_for(case, self._remembered(case, step.contents, step.shadows))
+
+    def shadow(self, case: Case, contents: Contents) -> dict[str, Expected]:
+        """All results for one of a step's shadows."""
+        return _asked_for(case, self._remembered(case, contents, ()))
+
+    def _remembered(self, case: Case, contents: Contents, shadows: tuple[Contents, ...]) -> dict[str, Expected]:
+        # The contents are kept with the results, so that no other object gets their id.
+        if id(contents) not in self._known:
+            self._known[id(contents)] = (contents, self._compute(case, contents, shadows))
+        return self._known[id(contents)][1]
+
+    def _compute(self, case: Case, contents: Contents, shadows: tuple[Contents, ...]) -> dict[str, Expected]:
+        values = self._evaluate(contents)
+        others = [{name: e.value for name, e in self._remembered(case, shadow, ()).items()} for shadow in shadows]
+        dtypes = {f"out{place}": dtype for place, dtype in enumerate(case.dtypes)}
+        dtypes |= {f"grad.{spec['name']}": spec["dtype"] for spec in case.specs if spec["kind"] == "array"}
+        epsilon = max((EPSILON.get(spec.get("dtype", ""), 0.0) for spec in case.specs), default=0.0)
+        least = self._least(case) if contents.kind in ROUGH else {}
+        return {
+            name: expected(
+                value, dtypes[name], _condition(value, [other[name] for other in others], epsilon), least.get(name, 0.0)
+            )
+            for name, value in values.items()
+        }
+
+    def _least(self, case: Case) -> dict[str, float]:
+        """The least size that counts on edge and adversarial values: a small part of the usual size of each result.
+
+        A saturated function has gradients near zero that one honest implementation gets right and another does not;
+        neither matters beside those of usual values.
+        """
+        usual = next((step for step in case.steps if step.contents.kind == "typical"), None)
+        if usual is None:
+            return {}
+        results = self._remembered(case, usual.contents, usual.shadows)
+        return {name: SMALL_PART * _rms(result) for name, result in results.items() if result.scale is not None}
+
+    def _evaluate(self, contents: Contents) -> Values:
+        args = contents.widened()
+        values = {f"out{place}": np.asarray(value) for place, value in enumerate(self._oracle.forward(args))}
+        if contents.cotangents is None:
+            return values
+        gradients = self._oracle.backward(args, tuple(c.astype(np.float64) for c in contents.cotangents))
+        return values | {f"grad.{name}": np.asarray(value) for name, value in gradients.items()}
+
+
+def expected(value: np.ndarray, dtype: str, condition: np.ndarray | None = None, least: float = 0.0) -> Expected:
+    """An oracle's value with its masks; what overflows in `dtype` counts as infinite."""
+    value = np.asarray(value)
+    if value.dtype == np.bool_:
+        yes = np.ones(value.shape, dtype=bool)
+        return Expected(value, dtype, yes, ~yes, ~yes, None)
+    with np.errstate(all="ignore"):
+        stored = value.astype(storage(dtype)).astype(np.float64)
+    finite = np.isfinite(stored)
+    scale = scale_of(np.where(finite, value, 0.0), condition, dtype, least)
+    return Expected(value, dtype, finite, np.isnan(stored), stored == np.inf, scale)
+
+
+def _condition(value: np.ndarray, others: list[np.ndarray], epsilon: float) -> np.ndarray | None:
+    """Change of the value per relative change of the inputs: root mean square over inputs `epsilon` away."""
+    if not others or value.dtype == np.bool_:
+        return None
+    total = np.zeros(value.shape)
+    for other in others:
+        with np.errstate(all="ignore"):
+            change = np.square((other - value) / epsilon)
+        total += np.where(np.isfinite(change), change, 0.0) / len(others)
+    return np.sqrt(total)
+
+
+def _rms(result: Expected) -> float:
+    values = result.value[result.finite]
+    return float(np.sqrt(np.mean(np.square(values)))) if values.size else 0.0
+
+
+def _asked_for(case: Case, results: dict[str, Expected]) -> dict[str, Expected]:
+    return {name: value for name, value in results.items() if name.startswith("out") or name[5:] in case.grad}

@@ -1,0 +1,119 @@
+"""Makes a workspace: copies what is fixed, locks it, and notes the lock in the ledger."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+from pathlib import Path
+
+from autoresearch_data.hashing import NATIVE_SUFFIXES, file_sha256
+from autoresearch_lab.catalog import Kernel, Target
+from autoresearch_lab.errors import LabError
+from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.machine import Context
+from autoresearch_lab.paths import Root, writable_folder
+from autoresearch_lab.profile.schema import Profile
+from autoresearch_lab.workloads import WorkloadSet
+from autoresearch_lab.workspace import folder as layout
+from autoresearch_lab.workspace.folder import Lock, Workspace, workspace_kernel
+from autoresearch_lab.workspace.readme import readme
+
+
+def create(
+    target: Target,
+    folder: Path,
+    context: Context,
+    root: Root,
+    ledger: Ledger,
+    workload_set: WorkloadSet,
+    from_kernel: Kernel | None = None,
+    profile: Profile | None = None,
+) -> Workspace:
+    """Fill `folder` (new or empty) with a workspace for `target` and note it in the ledger.
+
+    from_kernel: what kernel.py starts from; the baseline where None. profile: the one that the workloads come from.
+
+    Raises:
+        LabError: the folder is not empty or cannot be written, or there is no baseline in this engine.
+    """
+    folder = Path(folder).expanduser().resolve()
+    engine = context.engine
+    baseline = target.baseline(engine.framework, engine.device)
+    start = from_kernel or baseline
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise LabError(f"workspace: {folder} exists and is not empty; name a new folder")
+    writable_folder(folder, "workspace")
+    try:
+        lock = _fill(target, folder, engine.name, workload_set, baseline, start, profile.id if profile else None)
+    except OSError as error:
+        raise LabError(f"workspace: cannot write {error.filename or folder}: {error.strerror}") from None
+    kernel = workspace_kernel(target, folder, engine.framework, engine.device)
+    ledger.append(
+        "note",
+        **context.fields(),
+        target=target.name,
+        kernel={"name": kernel.name, "sha256": kernel.sha256},
+        workloads=workload_set.record_field(lock.profile),
+        settings={
+            "event": layout.EVENT,
+            "id": lock.id,
+            "workspace": root.relative(folder),
+            "lock_sha256": file_sha256(folder / layout.LOCK),
+            "contract_sha256": lock.contract_sha256,
+            "started_from": {"name": start.name, "sha256": start.sha256},
+        },
+    )
+    return Workspace(folder, lock.id, target, kernel, workload_set, engine.name, lock.profile)
+
+
+def _fill(
+    target: Target,
+    folder: Path,
+    engine: str,
+    workload_set: WorkloadSet,
+    baseline: Kernel,
+    start: Kernel,
+    profile_id: str | None,
+) -> Lock:
+    """Write every file; the lock last, so that a half-made folder is never taken for a workspace."""
+    contract = {
+        "sha256": target.contract_sha256,
+        **target.contract.model_dump(mode="json", exclude={"kernels"}),
+    }
+    _write(folder / layout.CONTRACT, json.dumps(contract, indent=1, sort_keys=True) + "\n")
+    shutil.copyfile(workload_set.path, folder / layout.WORKLOADS)
+    shutil.copyfile(workload_set.sample_path, folder / layout.SAMPLES)
+    shutil.copyfile(baseline.path, folder / layout.BASELINE)
+    shutil.copyfile(target.folder / "oracle.py", folder / layout.ORACLE)
+    _write(folder / layout.README, readme(target, folder, engine, workload_set))
+    _copy_kernel(start, folder)
+    fixed = [
+        layout.CONTRACT, layout.WORKLOADS, layout.SAMPLES, layout.BASELINE, layout.ORACLE, layout.README
+    ]  # fmt: skip
+    lock = Lock(
+        schema=1,
+        id=secrets.token_hex(6),
+        target=target.name,
+        engine=engine,
+        started_from=start.name,
+        profile=profile_id,
+        contract_sha256=target.contract_sha256,
+        workloads_sha256=workload_set.sha256,
+        files={name: file_sha256(folder / name) for name in fixed},
+    )
+    _write(folder / layout.LOCK, lock.text())
+    return lock
+
+
+def _copy_kernel(kernel: Kernel, folder: Path) -> None:
+    """The kernel and its native sources under the stem `kernel`, as its own file locates them."""
+    shutil.copyfile(kernel.path, folder / layout.KERNEL)
+    for suffix in NATIVE_SUFFIXES:
+        source = kernel.path.with_suffix(suffix)
+        if source.is_file():
+            shutil.copyfile(source, (folder / layout.KERNEL).with_suffix(suffix))
+
+
+def _write(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

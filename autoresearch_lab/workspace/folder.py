@@ -1,0 +1,112 @@
+"""What lies in a workspace's folder, and the lock that holds the hashes of its fixed files.
+
+kernel.py (kernel.cpp, ...)                    to be changed
+contract.json  workloads.json  workloads.safetensors  baseline.py  oracle.py  README.md      fixed
+lock.json                                      hashes of the fixed files; its own hash is in the ledger
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from autoresearch_data.hashing import NATIVE_SUFFIXES, file_sha256
+from autoresearch_lab.catalog import Kernel, Target
+from autoresearch_lab.errors import LabError
+from autoresearch_lab.workloads import WorkloadSet
+
+KERNEL, LOCK, README = "kernel.py", "lock.json", "README.md"
+CONTRACT, WORKLOADS, SAMPLES = "contract.json", "workloads.json", "workloads.safetensors"
+BASELINE, ORACLE = "baseline.py", "oracle.py"
+EVENT = "workspace"
+PREFIX = "workspace:"
+
+
+class Lock(BaseModel):
+    """The content of lock.json."""
+
+    model_config = ConfigDict(extra="forbid")
+    schema_: int = Field(1, alias="schema")
+    id: str
+    target: str
+    engine: str
+    started_from: str
+    profile: str | None
+    contract_sha256: str
+    workloads_sha256: str
+    files: dict[str, str]
+
+    def text(self) -> str:
+        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=1, sort_keys=True) + "\n"
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """An opened workspace whose fixed files are as they were made."""
+
+    folder: Path
+    id: str
+    target: Target
+    kernel: Kernel
+    workloads: WorkloadSet
+    engine_name: str
+    profile_id: str | None
+
+    def plain(self) -> dict[str, Any]:
+        return {
+            "workspace": str(self.folder),
+            "id": self.id,
+            "target": self.target.name,
+            "engine": self.engine_name,
+            "kernel": self.kernel.plain(),
+            "workloads": self.workloads.record_field(self.profile_id),
+        }
+
+
+def read_lock(folder: Path) -> Lock:
+    """The workspace's lock.
+
+    Raises:
+        LabError: the folder is no workspace, or the lock cannot be read.
+    """
+    if not folder.is_dir():
+        raise LabError(f"workspace: no folder {folder}; open one with: kernel-lab init --target T --workspace {folder}")
+    path = folder / LOCK
+    if not path.is_file():
+        raise LabError(f"workspace: {folder} is not a workspace ({LOCK} is missing)")
+    try:
+        return Lock.model_validate(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, ValidationError) as error:
+        raise LabError(f"workspace: {path} is damaged ({str(error).splitlines()[0]}); open a new workspace") from None
+
+
+def check_fixed(folder: Path, lock: Lock) -> None:
+    """Refuse a workspace in which a fixed file differs from the lock.
+
+    Raises:
+        LabError: naming the first such file.
+    """
+    for name, wanted in sorted(lock.files.items()):
+        path = folder / name
+        if not path.is_file():
+            raise LabError(f"workspace: {path} is missing; it is fixed: restore it, or open a new workspace")
+        if file_sha256(path) != wanted:
+            raise LabError(f"workspace: {path} was changed; only {KERNEL} may be: restore it, or open a new workspace")
+
+
+def workspace_kernel(target: Target, folder: Path, framework: str, device: str) -> Kernel:
+    """The workspace's own kernel, as a candidate.
+
+    Raises:
+        LabError: there is no kernel.py.
+    """
+    path = folder / KERNEL
+    if not path.is_file():
+        raise LabError(f"workspace: {folder} has no {KERNEL}; it has to define the function {target.name}")
+    native = [suffix for suffix in NATIVE_SUFFIXES if path.with_suffix(suffix).is_file()]
+    language = native[0].removeprefix(".") if native else "python"
+    return Kernel(target.name, f"{PREFIX}{folder.name}", framework, (device,), "candidate", language, path)

@@ -1,0 +1,79 @@
+"""The verbs of A/B and promotion: bad input is one line and exit code 2, before anything is measured."""
+
+import json
+
+import pytest
+
+from autoresearch_lab.cli.app import main
+
+
+@pytest.fixture
+def call(lab, monkeypatch, capsys):
+    """`call(*arguments)` -> (exit code, stdout, stderr) in the planted lab."""
+    monkeypatch.setattr("autoresearch_lab.cli.app.context", lambda engine, root: lab.context)
+
+    def run(*arguments):
+        code = main(["--engine", "cpu", "--root", str(lab.root.path), *arguments])
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    lab.engine.plan.clear()
+    lab.engine.plan["candidate"] = lab.kernel.sha256
+    return run
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("ab",), "give --workspace DIR, or --kernel TARGET=NAME"),
+        (("ab", "--kernel", "no_such=cpp_fused"), "unknown target 'no_such'; known: adamw_update"),
+        (("ab", "--kernel", "rms_norm=no_such"), "no torch kernel 'no_such'; known: torch_eager"),
+        (("ab", "--kernel", "rms_norm"), "use target=kernel"),
+        (("ab", "--workspace", "/no/such/folder"), "/no/such/folder"),
+        (("ab", "--kernel", "rms_norm=torch_eager"), "uses already"),
+        (("ab", "--kernel", "rms_norm=torch_library", "--against", "best"), "cannot read selection 'best'"),
+        (("ab", "--kernel", "rms_norm=torch_library", "--steps", "0"), "--steps"),
+        (("ab", "--kernel", "rms_norm=torch_library"), "no verify that counts here; run: kernel-lab verify"),
+        (("promotion-check", "--target", "no_such"), "unknown target 'no_such'"),
+        (("promotion-check", "--target", "rms_norm", "--kernel", "no_such"), "no torch kernel 'no_such'"),
+        (("promote", "--kernel", "rms_norm=torch_library"), "no verify that counts here"),
+        (("promote",), "give --workspace DIR, or --kernel TARGET=NAME"),
+        (("demote", "--target", "no_such"), "unknown target 'no_such'"),
+        (("demote", "--target", "rms_norm"), "no kernel is promoted for target rms_norm"),
+    ],
+)
+def test_bad_input(call, lab, arguments, message):
+    code, out, err = call(*arguments)
+    assert code == 2 and out == "" and err.startswith("error: ") and message in err
+    assert err.count("\n") == 1 and "Traceback" not in err
+    assert lab.engine.asked == [] and lab.ledger.records() == []
+
+
+def test_from_ab_to_promote_and_back(call, lab):
+    lab.evidence()
+    name = f"{lab.target.name}={lab.kernel.name}"
+    check = ("promotion-check", "--target", lab.target.name, "--kernel", lab.kernel.name)
+    code, out, _ = call(*check)
+    assert code == 1 and f"next: kernel-lab ab --kernel {name}" in " ".join(out.split())
+    code, out, err = call("ab", "--kernel", name)
+    assert code == 0 and out.startswith("PROMOTE") and "tokens/s" in out and "race 1 of 4" in err
+    count = len(lab.ledger.records())
+    code, out, err = call("integration-ab", "--kernel", name, "--json")
+    assert code == 0 and json.loads(out)["verdict"] == "PROMOTE" and "already decided" in err
+    assert len(lab.ledger.records()) == count
+    code, out, _ = call(*check, "--json")
+    assert code == 0 and json.loads(out)["kernels"][0]["next"] == f"kernel-lab promote --kernel {name}"
+    code, out, _ = call("promote", "--kernel", name)
+    assert code == 0 and f"promoted {name}" in out
+    code, out, err = call("ab", "--kernel", name)
+    assert code == 2 and "uses already; compare --against baseline" in err
+    code, out, _ = call("demote", "--target", lab.target.name)
+    assert code == 0 and "uses torch_eager again" in out
+    assert not lab.root.promoted_local.exists()
+
+
+def test_a_rejected_kernel_ends_with_code_one(call, lab):
+    lab.evidence()
+    lab.engine.plan["gain"] = 0.0
+    code, out, _ = call("ab", "--kernel", f"{lab.target.name}={lab.kernel.name}")
+    assert code == 1 and out.startswith("REJECT") and "no gain in the trainer" in " ".join(out.split())

@@ -1,0 +1,226 @@
+"""The course of an A/B with an engine that plays it: verdicts, early ends, what is repeated and what is not."""
+
+import shutil
+from collections import Counter
+
+import pytest
+from filelock import FileLock
+
+from autoresearch_lab.ab.run import check_new
+from autoresearch_lab.ab.settings import Settings
+from autoresearch_lab.ab.suite import suite_verdict
+from autoresearch_lab.errors import LabError, LabFailure
+from autoresearch_lab.sandbox.parent import JobFailed
+
+CRASH = JobFailed("crash", "train: ended by SIGSEGV")
+
+
+def jobs(lab):
+    return Counter(job for job, _ in lab.engine.asked)
+
+
+def trained(lab):
+    """Ids of all trainings that were executed."""
+    return [run["id"] for job, args in lab.engine.asked if job == "train" for run in args["runs"]]
+
+
+def test_a_clear_winner_is_promoted_with_all_gates(lab):
+    lab.evidence()
+    record = lab.ab(gain=0.5)
+    assert record.verdict == "PROMOTE" and record.target == lab.target.name
+    assert record.kernel.sha256 == lab.kernel.sha256 and record.workloads["sha256"] == "a" * 64
+    found = record.results
+    assert set(found["gates"]) == {"environment", "speed", "gain", "divergence", "neutral", "benefit"}
+    assert all(gate["passed"] is True for gate in found["gates"].values())
+    assert found["look"] == 1 and len(found["process_ratios"]) == 4
+    assert found["ratio_lower"] < 1.5 < found["ratio_upper"] and found["ratio"] == pytest.approx(1.5, rel=0.01)
+    assert found["equal_time_steps"] == int(100 * found["ratio_lower"])
+    assert found["val_bpb"]["candidate_equal_time"] < found["val_bpb"]["baseline"]
+    assert len(found["neutral"]) == 4 and len(found["benefit"]) == 2  # a clear winner: two seeds at equal time
+    assert len(found["losses"]["baseline"]) == 100 and len(found["losses"]["control"]) == 20
+    assert jobs(lab) == {"race": 4, "train": 2, "evaluate": 1}
+    assert lab.ledger.problems() == [] and not list(lab.root.results.glob("cache/ab/*.safetensors"))
+
+
+def test_a_null_is_rejected_without_any_training(lab):
+    lab.evidence()
+    record = lab.ab(gain=0.0)
+    assert record.verdict == "REJECT" and "no gain in the trainer" in record.results["reason"]
+    assert set(jobs(lab)) == {"race"} and jobs(lab)["race"] <= 4
+
+
+def test_a_slow_candidate_ends_after_two_races(lab):
+    lab.evidence()
+    assert lab.ab(gain=-0.2).verdict == "REJECT"
+    assert jobs(lab) == {"race": 2}
+
+
+def test_noise_gets_a_second_look_and_stays_undecided(lab):
+    lab.evidence()
+    record = lab.ab(gain=0.08, noise=0.3)
+    assert record.verdict == "UNDECIDED" and record.results["look"] == 2 and jobs(lab)["race"] == 6
+
+
+def test_harm_is_rejected(lab):
+    lab.evidence()
+    record = lab.ab(gain=0.5, harm=0.05)
+    assert record.verdict == "REJECT" and record.results["gates"]["neutral"]["passed"] is False
+
+
+def test_harm_near_the_margin_gets_a_second_look(lab):
+    lab.evidence()
+    record = lab.ab(gain=0.5, harm=0.0025)
+    assert record.verdict == "UNDECIDED" and record.results["look"] == 2
+    assert len(record.results["neutral"]) == 6 and len(record.results["benefit"]) == 6
+
+
+def test_early_divergence_is_rejected(lab):
+    lab.evidence()
+    record = lab.ab(gain=0.5, early=30.0)
+    assert record.verdict == "REJECT" and record.results["reason"].startswith("divergence")
+
+
+def test_less_than_half_of_the_predicted_gain_is_refused(lab):
+    lab.evidence(predicted={"saved_ms": 5.0, "step_ms": 10.0})
+    record = lab.ab(gain=0.1)
+    assert record.verdict == "REJECT" and "under half of the predicted" in record.results["reason"]
+    gain = record.results["gates"]["gain"]
+    assert gain["predicted"] == pytest.approx(1.0) and gain["realised"] == pytest.approx(0.1, abs=0.01)
+    assert "train" not in jobs(lab)
+
+
+@pytest.mark.parametrize("where", ["changes", "training_changes"])
+def test_a_changed_environment_is_rejected(lab, where):
+    lab.evidence()
+    record = lab.ab(gain=0.5, **{where: ["threads: 2 -> 1"]})
+    assert record.verdict == "REJECT" and "threads: 2 -> 1" in record.results["reason"]
+
+
+def test_foreign_load_leaves_it_undecided_and_does_not_count_as_an_attempt(lab):
+    lab.evidence()
+    record = lab.ab(gain=-0.3, foreign=0.7)
+    assert record.verdict == "UNDECIDED" and "70%" in record.results["reason"] and record.results["disturbed"]
+    again = lab.ab(gain=0.5)
+    assert again.verdict == "PROMOTE" and again.results["attempt"] == 1
+
+
+def test_a_candidate_that_fails_in_the_trainer_is_rejected(lab):
+    lab.evidence()
+    assert "no such shape" in lab.ab(gain=0.5, failed="RuntimeError: no such shape").results["reason"]
+    lab.engine.asked.clear()
+    record = lab.ab(gain=0.5, raises={"race": CRASH})
+    assert record.verdict == "REJECT" and "SIGSEGV" in record.results["reason"]
+    assert lab.ab(gain=0.5, nan=True).results["reason"].startswith("neutral: training failed: loss is nan")
+
+
+def test_a_failing_lab_is_a_failure_and_leaves_no_record(lab):
+    lab.evidence()
+    before = len(lab.ledger.records())
+    lab.engine._train = lambda *args: (_ for _ in ()).throw(CRASH)  # type: ignore[method-assign]
+    with pytest.raises(LabFailure, match="SIGSEGV"):
+        lab.ab(gain=0.5)
+    assert len(lab.ledger.records()) == before
+
+
+def test_the_baselines_trainings_serve_the_next_candidate(lab):
+    lab.evidence()
+    lab.ab(gain=0.5)
+    first = len(trained(lab))
+    lab.engine.asked.clear()
+    record = lab.ab(gain=0.5)
+    assert record.verdict == "PROMOTE" and first == 4 + 2 + 8
+    assert trained(lab) == [] or all(name.startswith("seed") for name in trained(lab))
+    assert not any(args["selection"] == lab.baseline.plain() for job, args in lab.engine.asked if job == "train")
+    assert jobs(lab)["race"] == 4  # races are measured anew
+
+
+def test_a_killed_run_goes_on_where_it_was(lab):
+    lab.evidence()
+    before = len(lab.ledger.records())
+    with pytest.raises(KeyboardInterrupt):
+        lab.ab(gain=0.5, dies_after=3)
+    assert len(lab.ledger.records()) == before and jobs(lab) == {"race": 3}
+    with pytest.raises(KeyboardInterrupt):
+        lab.ab(gain=0.5, dies_after=6)  # one more race, both trainings; killed before the evaluation
+    assert jobs(lab) == {"race": 4, "train": 2}
+    record = lab.ab(gain=0.5)
+    assert record.verdict == "PROMOTE" and jobs(lab) == {"race": 4, "train": 2, "evaluate": 1}
+    assert record.results["reused"] > 0 and record.results["attempt"] == 1
+
+
+def test_lost_weights_are_trained_again(lab):
+    lab.evidence()
+    with pytest.raises(KeyboardInterrupt):
+        lab.ab(gain=0.5, dies_after=6)
+    for path in lab.root.results.glob("cache/ab/*.safetensors"):
+        path.unlink()
+    assert lab.ab(gain=0.5).verdict == "PROMOTE" and jobs(lab)["train"] == 4
+
+
+def test_a_damaged_cache_is_measured_again(lab):
+    lab.evidence()
+    lab.ab(gain=0.5)
+    for path in lab.root.results.glob("cache/ab/*.json"):
+        path.write_text(path.read_text()[:-20])
+    lab.engine.asked.clear()
+    assert lab.ab(gain=0.5).verdict == "PROMOTE" and jobs(lab) == {"race": 4, "train": 2, "evaluate": 1}
+
+
+def test_a_further_attempt_is_held_to_half_the_error(lab):
+    lab.evidence()
+    first, second = lab.ab(gain=0.0), lab.ab(gain=0.0)
+    assert second.results["attempt"] == 2 and second.results["alpha"] == first.results["alpha"] / 2
+    assert second.seeds["race"] != first.seeds["race"]
+
+
+def test_several_kernels_together(lab):
+    other = next(k for k in lab.catalog["rms_norm"].kernels if k.role != "baseline")
+    lab.evidence(predicted={"saved_ms": 2.0, "step_ms": 10.0})
+    lab.evidence(other, predicted={"saved_ms": 1.0, "step_ms": 10.0})
+    record = lab.ab(kernels={lab.target.name: lab.kernel, "rms_norm": other}, gain=0.5)
+    assert record.verdict == "PROMOTE" and record.target is None and record.kernel is None
+    assert set(record.settings["candidate"]) == {lab.target.name, "rms_norm"}
+    assert record.results["gates"]["gain"]["predicted_saved"] == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"verify": None, "bench": None}, "no verify that counts here; run: kernel-lab verify --target softcap"),
+        ({"bench": None}, "no bench that counts here; run: kernel-lab bench --target softcap"),
+        ({"bench": "SAME"}, "bench says SAME, not FASTER"),
+        ({"verify": "FAIL", "bench": "FASTER"}, "verify says FAIL, not PASS"),
+    ],
+)
+def test_missing_evidence_is_refused_with_the_next_command(lab, given, message):
+    lab.evidence(**given)
+    with pytest.raises(LabError, match=message):
+        lab.ab()
+    assert lab.engine.asked == []
+
+
+def test_an_arm_against_itself_is_refused(lab):
+    with pytest.raises(LabError, match="uses already"):
+        lab.ab(kernels={"rms_norm": lab.baseline.kernels["rms_norm"]})
+    with pytest.raises(LabError, match="at least one"):
+        check_new({}, lab.baseline)
+
+
+def test_two_at_once_are_refused(lab):
+    lab.evidence()
+    lab.root.results.mkdir(parents=True, exist_ok=True)
+    with FileLock(str(lab.root.results / "ab.lock")), pytest.raises(LabError, match="another A/B"):
+        lab.ab()
+
+
+def test_suite_promotes_only_if_no_preset_is_worse(lab):
+    lab.evidence()
+    good, null, slower = lab.ab(gain=0.5), lab.ab(gain=0.0), lab.ab(gain=-0.1)
+    open_ = lab.ab(gain=0.08, noise=0.3, settings=Settings(futility_alpha=0.001))
+    shutil.rmtree(lab.root.results / "cache")  # or the next candidate would be known to do no harm
+    worse = lab.ab(gain=0.5, harm=0.05)
+    assert suite_verdict({"a": good, "b": null})[0] == "PROMOTE"
+    assert suite_verdict({"a": null, "b": null})[0] == "REJECT"
+    assert suite_verdict({"a": good, "b": worse})[0] == "REJECT"
+    assert suite_verdict({"a": good, "b": slower})[0] == "REJECT"
+    assert open_.verdict == "UNDECIDED" and suite_verdict({"a": good, "b": open_})[0] == "UNDECIDED"

@@ -1,0 +1,308 @@
+"""The sequence of looks, the sums, and everything that forbids a FASTER, on an engine that "measures" planted times."""
+
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from autoresearch_lab.bench import samples
+from autoresearch_lab.bench.analysis import prediction
+from autoresearch_lab.bench.checks import check_possible, highest
+from autoresearch_lab.bench.measure import Arm
+from autoresearch_lab.bench.rule import Rule
+from autoresearch_lab.bench.session import Session
+from autoresearch_lab.catalog import find_target, load_catalog
+from autoresearch_lab.errors import LabFailure
+from autoresearch_lab.paths import Root
+from autoresearch_lab.sandbox.arrays import write_arrays
+from autoresearch_lab.statistics import Interval
+
+RULE = Rule(resamples=300)
+SLOW_MACHINE = {"copy_gb_s": [[64, 1e-6]], "matmul_gflop_s": {"float32": 1.0}}
+FAST_MACHINE = {"copy_gb_s": [[64, 50.0], [4096, 20.0]], "matmul_gflop_s": {"float32": 100.0}}
+SHAPE = [4, 8]
+SPEC = {"name": "x", "kind": "array", "dtype": "float32", "shape": SHAPE, "strides": [8, 1], "grad": True}
+WORKLOADS = [
+    {"id": "relu_squared-0000000a", "args": [SPEC], "gradient": True, "shifts": [1, 2, 3]},
+    {"id": "relu_squared-0000000b", "args": [SPEC], "gradient": False, "shifts": [1, 2, 3]},
+]
+
+
+@dataclass
+class PlantedEngine:
+    """Answers the job `time` with times of 1 ms forward and 2 ms backward over `speed` (per arm, or per workload and
+    arm), plus noise. `changes` overwrites parts of the answer; `outputs` changes what timed calls are said to give."""
+
+    speed: dict[int, float] = field(default_factory=dict)
+    workload_speed: dict[tuple[int, int], float] = field(default_factory=dict)
+    noise: float = 0.005
+    changes: dict[str, Any] = field(default_factory=dict)
+    spoil: Any = None
+    device: str = "cpu"
+    framework: str = "torch"
+    calls: int = 0
+
+    def run(self, job, args, *, run_dir: Path, limits=None, on_progress=None):
+        assert job == "time" and limits.confined
+        self.calls += 1
+        rng = np.random.default_rng(args["seed"])
+        rounds, arms, places = 10, len(args["arms"]), len(args["workloads"])
+        times = np.exp(rng.normal(0, self.noise, (rounds, 2, arms, places, 2))) * [1e6, 2e6]
+        for arm in range(arms):
+            times[:, :, arm] /= self.speed.get(arm, 1.0)
+            for place in range(places):
+                times[:, :, arm, place] /= self.workload_speed.get((place, arm), 1.0)
+        for place, workload in enumerate(args["workloads"]):
+            if not workload["gradient"]:
+                times[:, :, :, place, 1] = 0.0
+        on_progress({"stage": "measure"})
+        time.sleep(0.01)
+        on_progress({"stage": "measured"})
+        run_dir.mkdir(parents=True, exist_ok=True)
+        write_arrays(run_dir / "outputs.safetensors", self._outputs(rng, arms, args["workloads"]))
+        clean = {"calls": 40, "aside": 0, "samples": 20, "unclean": 0}
+        orders = [
+            [[place, [int(arm) for arm in rng.permutation(arms)]] for place in rng.permutation(places).tolist()]
+            for _ in range(rounds)
+        ]
+        return {
+            "samples": times.tolist(), "clean": np.ones(times.shape[:-1], bool).tolist(), "orders": orders,
+            "foreign_load": [0.0] * rounds, "calls": [1] * places,
+            "disturbed": [clean] * arms, "span_seconds": 0.01, "timed_seconds": 0.005, "window_ns": 50.0,
+            "first_call_ms": [[1.0] * places] * arms, "peak_bytes": [[1024] * places] * arms,
+            "load_average": [0.0, 0.0, 0.0], "process": {"threads": 2}, **self.changes,
+        }  # fmt: skip
+
+    def _outputs(self, rng, arms, workloads):
+        found = {}
+        for arm in range(arms):
+            for place, workload in enumerate(workloads):
+                for number in range(2 if workload["gradient"] else 1):
+                    value = rng.normal(size=8).astype(np.float32)
+                    for kind in ("timed", "again", "reference"):
+                        found[f"{kind}/{arm}/{place}/0/{number}"] = value
+        if self.spoil:
+            self.spoil(found)
+        return found
+
+
+@pytest.fixture(scope="session")
+def target():
+    return find_target(load_catalog(Root()), "relu_squared")
+
+
+@pytest.fixture
+def session(target, tmp_path):
+    """A function (engine, role of a middle arm or None) -> Session with weights 2 and 1."""
+
+    def make(engine: PlantedEngine, library: bool = False) -> Session:
+        kernel = target.kernel("torch_eager", "torch")
+        roles = ["baseline", "control", *(["library"] if library else []), "candidate"]
+        arms = [Arm(role, kernel) for role in roles]
+        return Session(engine, target, arms, WORKLOADS, [2.0, 1.0], tmp_path / "inputs", tmp_path)
+
+    return make
+
+
+def run(session, budget=60.0):
+    return session.run(RULE, budget, np.random.default_rng(0))
+
+
+def test_a_clear_winner_stops_at_the_first_look(session):
+    engine = PlantedEngine(speed={2: 1.5})
+    outcome = run(session(engine))
+    assert outcome.verdict == "FASTER" and engine.calls == 4
+    assert outcome.ratio.point == pytest.approx(1.5, rel=0.02)
+    assert outcome.results["directions"]["backward"]["ratio"] == pytest.approx(1.5, rel=0.02)
+    assert outcome.results["direction"] == "both"
+    json.dumps(outcome.results, allow_nan=False)
+
+
+def test_a_null_goes_through_all_looks_and_is_never_faster(session):
+    engine = PlantedEngine(noise=0.05)
+    outcome = run(session(engine))
+    assert outcome.verdict in ("AMBIGUOUS", "SAME") and engine.calls in (4, 6, 8)
+
+
+def test_a_loser_is_slower(session):
+    assert run(session(PlantedEngine(speed={2: 0.8}))).verdict == "SLOWER"
+
+
+def test_the_budget_ends_the_looks_but_never_before_the_first(session):
+    engine = PlantedEngine(noise=0.3)
+    outcome = run(session(engine), budget=0.001)
+    assert engine.calls == 4 and outcome.results["looks"] == 1
+
+
+def test_workloads_count_as_often_as_a_step_calls_them(session):
+    # 2 x (1 + 2) ms + 1 x 1 ms = 7 ms; the first workload three times as fast: 2 + 1 = 3 ms.
+    outcome = run(session(PlantedEngine(workload_speed={(0, 2): 3.0})))
+    assert outcome.ratio.point == pytest.approx(7 / 3, rel=0.02)
+    assert outcome.results["directions"]["forward"]["ratio"] == pytest.approx(3 / (2 / 3 + 1), rel=0.02)
+
+
+def test_a_workload_that_is_surely_slower_forbids_faster(session):
+    outcome = run(session(PlantedEngine(workload_speed={(0, 2): 3.0, (1, 2): 0.8})))
+    assert outcome.verdict == "AMBIGUOUS" and "relu_squared-0000000b is slower" in outcome.results["reason"]
+
+
+def test_the_library_is_compared_too(session):
+    outcome = run(session(PlantedEngine(speed={2: 2.0, 3: 1.5}), library=True))
+    assert outcome.verdict == "FASTER"
+    assert outcome.results["library"]["ratio"] == pytest.approx(0.75, rel=0.02)
+    assert outcome.results["library"]["baseline_ratio"] == pytest.approx(2.0, rel=0.02)
+    assert outcome.results["beats_library"] is False
+
+
+def test_a_baseline_that_differs_from_itself_raises_the_bar(session):
+    outcome = run(session(PlantedEngine(speed={1: 1.2, 2: 1.1})))
+    assert outcome.verdict == "AMBIGUOUS" and outcome.results["floor"] > 1.15
+    assert any("differs from itself" in remark for remark in outcome.results["remarks"])
+
+
+@pytest.mark.parametrize(
+    "changes,reason",
+    [
+        (
+            {
+                "foreign_load": [0.9] * 10,
+                "disturbed": [{"calls": 40, "aside": 10, "samples": 20, "unclean": 15}] * 3,
+            },
+            "90% of the machine",
+        ),
+        (
+            {
+                "disturbed": [{"calls": 40, "aside": 0, "samples": 20, "unclean": 0}] * 2
+                + [{"calls": 40, "aside": 36, "samples": 20, "unclean": 0}]
+            },
+            "interrupted",
+        ),
+    ],
+)
+def test_disturbed_measurements_are_not_believed(session, changes, reason):
+    outcome = run(session(PlantedEngine(speed={2: 1.4}, changes=changes)))
+    assert outcome.verdict == "AMBIGUOUS" and reason in outcome.results["reason"]
+
+
+def test_stray_interruptions_are_no_objection(session):
+    calm = {"calls": 40, "aside": 0, "samples": 20, "unclean": 0}
+    outcome = run(session(PlantedEngine(speed={2: 1.4}, changes={"disturbed": [calm, calm, {**calm, "aside": 9}]})))
+    assert outcome.verdict == "FASTER"
+
+
+def test_a_clear_win_holds_on_a_busy_machine(session):
+    crowd = {"foreign_load": [0.9] * 10, "disturbed": [{"calls": 40, "aside": 10, "samples": 20, "unclean": 15}] * 3}
+    outcome = run(session(PlantedEngine(speed={2: 2.0}, changes=crowd)))
+    assert outcome.verdict == "FASTER"
+    assert any("90% of the machine" in remark for remark in outcome.results["remarks"])
+
+
+def test_a_candidate_that_slows_its_neighbours_is_not_faster(session):
+    class Spinning(PlantedEngine):
+        def run(self, *args, **kwargs):
+            raw = super().run(*args, **kwargs)
+            times = np.array(raw["samples"])
+            for number, visited in enumerate(raw["orders"]):
+                for place, order in visited:
+                    sequence = [*order, *reversed(order)]
+                    for after in range(1, len(sequence)):
+                        if sequence[after - 1] == 2 and sequence[after] != 2:
+                            times[number, after // 3, sequence[after], place] *= 1.3
+            return {**raw, "samples": times.tolist()}
+
+    outcome = run(session(Spinning(speed={2: 1.3})))
+    assert outcome.verdict == "AMBIGUOUS" and "right after it" in outcome.results["reason"]
+    assert outcome.results["disturbance"][1] == pytest.approx(1.3, rel=0.05)
+
+
+def test_impossible_times_are_refused_and_unknown_ceilings_said(session):
+    measured = session(PlantedEngine(speed={2: 1.5}))
+    run(measured)
+    with pytest.raises(LabFailure, match="impossible"):
+        check_possible(measured, SLOW_MACHINE)
+    assert check_possible(measured, FAST_MACHINE) == []
+    fair = {**FAST_MACHINE, "copy_gb_s": [[64, 4e-4]]}  # at least 640 us forward, 667 taken; 960 and 2000 in both
+    assert check_possible(measured, fair) == []
+    half = {**FAST_MACHINE, "copy_gb_s": [[64, 2e-4]]}
+    with pytest.raises(LabFailure, match="impossible"):
+        check_possible(measured, half)
+    busy = session(PlantedEngine(speed={2: 1.5}, changes={"foreign_load": [0.4] * 10}))
+    run(busy)
+    assert check_possible(busy, half) == []
+    assert "unknown" in check_possible(measured, {})[0]
+
+
+def test_of_ceilings_measured_twice_the_higher_ones_count():
+    both = highest([{**FAST_MACHINE, "record": "a"}, {**SLOW_MACHINE, "record": "b"}])
+    assert both == {**FAST_MACHINE, "record": "b"}
+
+
+@pytest.mark.parametrize("span,timed", [(1.0, 0.005), (0.01, 0.9)])
+def test_a_clock_that_disagrees_is_refused(session, span, timed):
+    with pytest.raises(LabFailure, match="clocks disagree|of samples in"):
+        run(session(PlantedEngine(changes={"span_seconds": span, "timed_seconds": timed})))
+
+
+def stale(found):
+    found["timed/2/0/0/0"] = np.roll(found["timed/2/0/0/0"], 1)
+
+
+def differs_later(found):
+    found["again/2/0/0/1"] = found["again/2/0/0/1"] * 1.01
+
+
+def not_finite(found):
+    found["timed/2/1/0/0"] = np.full_like(found["timed/2/1/0/0"], np.nan)
+
+
+def missing(found):
+    for name in [name for name in found if name.startswith("timed/2/1/")]:
+        del found[name]
+
+
+@pytest.mark.parametrize(
+    "spoil,reason",
+    [
+        (stale, "output y of a timed call differs from the baseline's"),
+        (differs_later, "gradient of x of a timed call differs from its own"),
+        (not_finite, "differs from the baseline's"),
+        (missing, "missing"),
+    ],
+)
+def test_wrong_outputs_of_timed_calls_are_refused(session, spoil, reason):
+    with pytest.raises(LabFailure, match=reason):
+        run(session(PlantedEngine(speed={2: 1.5}, spoil=spoil)))
+
+
+def test_an_interrupted_visit_counts_only_where_both_were():
+    times = [[[[[1.0, 2.0]], [[1.0, 2.0]]], [[[9.0, 9.0]], [[9.0, 9.0]]]]]  # one round, two visits, two arms
+    clean = [[[[True], [False]], [[False], [False]]]]
+    process = samples.Process({"samples": times, "clean": clean})
+    assert process.seconds("forward").ravel() * 1e9 == pytest.approx([1.0, 5.0])
+    assert process.seconds("both").ravel() * 1e9 == pytest.approx([3.0, 10.5])
+
+
+def test_samples_are_kept_whole(session, tmp_path):
+    one = session(PlantedEngine(speed={2: 1.5}))
+    run(one)
+    path = tmp_path / "samples.json.gz"
+    samples.save(path, [arm.plain() for arm in one.arms], WORKLOADS, one.processes)
+    first = path.read_bytes()
+    arms, workloads, processes = samples.load(path)
+    assert [arm["role"] for arm in arms] == ["baseline", "control", "candidate"] and workloads == WORKLOADS
+    assert np.array_equal(processes[0].times, one.processes[0].times)
+    samples.save(path, arms, workloads, processes)
+    assert path.read_bytes() == first
+
+
+def test_the_prediction_is_amdahls_law():
+    profile = {"step_ms": 100.0, "targets": [{"target": "rope", "total_ms": 40.0}]}
+    found = prediction(profile, "rope", Interval(1.6, 2.0, 2.5))
+    assert found["saved_ms"] == pytest.approx(20.0) and found["step_speedup"] == pytest.approx(1.25)
+    assert found["saved_ms_interval"] == pytest.approx([15.0, 24.0])
+    assert prediction(profile, "mlp", Interval(1.6, 2.0, 2.5)) is None
+    assert prediction(None, "rope", Interval(1.6, 2.0, 2.5)) is None

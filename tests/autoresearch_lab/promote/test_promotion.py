@@ -1,0 +1,218 @@
+"""Promote, demote, promotion-check: what they ask for, what they write, and that they can be undone."""
+
+import json
+import tomllib
+from dataclasses import replace
+
+import pytest
+
+from autoresearch_lab.catalog import Kernel
+from autoresearch_lab.errors import LabError
+from autoresearch_lab.promote import registry
+from autoresearch_lab.promote.apply import demote, promote, promote_all
+from autoresearch_lab.promote.check import readiness
+from autoresearch_lab.promote.selection import resolve
+from autoresearch_lab.records import Record
+
+
+def in_use(lab, target="double"):
+    return resolve("promoted", lab.catalog(), lab.context, lab.root).kernels[target].name
+
+
+def run(lab, kernel=None, **options):
+    kernel = kernel or lab.kernel()
+    return promote(lab.catalog()[kernel.target], kernel, lab.context, lab.root, lab.ledger, **options)
+
+
+def back(lab, **options):
+    return demote("double", lab.context, lab.root, lab.ledger, **options)
+
+
+def files(folder):
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def workspace_kernel(lab, name="my-idea"):
+    folder = lab.root.workspaces / name
+    folder.mkdir(parents=True)
+    (folder / "kernel.py").write_text("# new idea\n")
+    (folder / "kernel.cpp").write_text("// new idea\n")
+    return Kernel("double", f"workspace:{name}", "torch", ("cpu",), "candidate", "cpp", folder / "kernel.py")
+
+
+def test_promote_and_demote_restore_exactly(lab):
+    before = files(lab.root.kernels)
+    ab = lab.evidence(lab.kernel())
+    record = run(lab)
+    assert in_use(lab) == "fused" and in_use(lab, "triple") == "torch_eager"
+    assert record.kind == "promote" and record.settings["evidence"] == ab.id
+    assert record.results == {"file": "kernels/promoted.local.toml", "previous": None}
+    entry = tomllib.loads(lab.root.promoted_local.read_text())["promoted"][0]
+    assert entry["device"] == "cpu-1" and entry["sha256"] == lab.kernel().sha256 and entry["evidence"] == ab.id
+    undone = back(lab)
+    assert undone.kind == "demote" and undone.kernel.name == "fused"
+    assert undone.results["now"]["name"] == "torch_eager"
+    assert in_use(lab) == "torch_eager" and files(lab.root.kernels) == before
+    assert lab.ledger.problems() == []
+
+
+def test_without_evidence_nothing_is_promoted(lab):
+    kernel = lab.kernel()
+    with pytest.raises(LabError, match="no verify that counts here; run: kernel-lab verify --target double"):
+        run(lab)
+    lab.evidence(kernel, ab=None)
+    with pytest.raises(LabError, match="no A/B that counts here; run: kernel-lab ab --kernel double=fused"):
+        run(lab)
+    lab.evidence(kernel, ab="REJECT")
+    with pytest.raises(LabError, match=r"the A/B says REJECT \(as planted\)"):
+        run(lab)
+    assert not lab.root.promoted_local.exists() and in_use(lab) == "torch_eager"
+
+
+def test_evidence_of_another_machine_software_or_content_does_not_count(lab):
+    lab.evidence(lab.kernel(), context=replace(lab.context, device={"kind": "cpu", "key": "cpu-2"}))
+    lab.evidence(lab.kernel(), context=replace(lab.context, software={"key": "s2"}))
+    with pytest.raises(LabError, match="no verify"):
+        run(lab)
+    lab.evidence(lab.kernel())
+    (lab.root.kernels / "double" / "fused.py").write_text("# edited\n")
+    with pytest.raises(LabError, match="no verify"):
+        run(lab)
+
+
+def test_a_contract_that_changed_since_asks_for_new_evidence(lab):
+    lab.evidence(lab.kernel())
+    (lab.root.kernels / "double" / "oracle.py").write_text("# stricter\n")
+    with pytest.raises(LabError, match="no verify"):
+        run(lab)
+
+
+def test_the_newest_ab_counts(lab):
+    lab.evidence(lab.kernel())
+    lab.evidence(lab.kernel(), ab="REJECT")
+    with pytest.raises(LabError, match="REJECT"):
+        run(lab)
+
+
+def test_readiness_names_the_next_command(lab):
+    def next_command():
+        return readiness(lab.catalog()["double"], lab.kernel(), lab.context, lab.ledger).next_command
+
+    assert next_command() == "kernel-lab verify --target double --kernel fused"
+    lab.evidence(lab.kernel(), bench=None, ab=None)
+    assert next_command() == "kernel-lab bench --target double --kernel fused"
+    lab.evidence(lab.kernel(), verify=None, ab=None)
+    assert next_command() == "kernel-lab ab --kernel double=fused"
+    lab.evidence(lab.kernel(), verify=None, bench=None, ab="UNDECIDED")
+    assert next_command() == "kernel-lab ab --kernel double=fused --again"
+    lab.evidence(lab.kernel(), verify=None, bench=None, ab="REJECT")
+    assert next_command() is None
+    lab.evidence(lab.kernel())
+    found = readiness(lab.catalog()["double"], lab.kernel(), lab.context, lab.ledger)
+    assert found.ready and found.next_command == "kernel-lab promote --kernel double=fused"
+    assert json.loads(json.dumps(found.plain()))["evidence"]["ab"]["verdict"] == "PROMOTE"
+
+
+def test_a_joint_ab_speaks_for_the_set_alone(lab):
+    both = {"double": lab.kernel(), "triple": lab.kernel("triple")}
+    lab.evidence(*both.values())
+    with pytest.raises(LabError, match="no A/B"):
+        run(lab)
+    records = promote_all(both, lab.context, lab.root, lab.ledger)
+    assert [record.target for record in records] == ["double", "triple"]
+    assert in_use(lab) == "fused" and in_use(lab, "triple") == "fused"
+
+
+def test_a_workspaces_kernel_becomes_one_of_the_catalogue(lab):
+    listing = lab.root.kernels / "double" / "target.toml"
+    before = listing.read_text()
+    kernel = workspace_kernel(lab)
+    lab.evidence(kernel)
+    record = run(lab, kernel)
+    assert listing.read_text().startswith(before)  # appended to, nothing reformatted
+    installed = lab.kernel(name="my_idea")
+    assert installed.sha256 == kernel.sha256 and installed.language == "cpp" and installed.devices == ("cpu",)
+    assert record.kernel.name == "my_idea" and record.settings["from_workspace"] is True
+    assert in_use(lab) == "my_idea"
+    run(lab, kernel)  # it is there already: no second copy
+    assert listing.read_text().count("my_idea.py") == 1
+
+
+def test_a_workspaces_kernel_needs_a_free_name(lab):
+    kernel = workspace_kernel(lab)
+    lab.evidence(kernel)
+    before = files(lab.root.kernels)
+    taken, malformed = ("fused", "oracle"), ("My Idea", "../x")
+    for name, message in [*((name, "already") for name in taken), *((name, "lower-case") for name in malformed)]:
+        with pytest.raises(LabError, match=message):
+            run(lab, kernel, name=name)
+    assert files(lab.root.kernels) == before
+    assert run(lab, kernel, name="better").kernel.name == "better"
+
+
+def test_an_unchanged_copy_of_a_catalogue_kernel_is_promoted_under_its_name(lab):
+    folder = lab.root.workspaces / "copy"
+    folder.mkdir(parents=True)
+    for suffix in (".py", ".cpp"):
+        (folder / f"kernel{suffix}").write_bytes((lab.root.kernels / "double" / f"fused{suffix}").read_bytes())
+    kernel = Kernel("double", "workspace:copy", "torch", ("cpu",), "candidate", "cpp", folder / "kernel.py")
+    lab.evidence(kernel)
+    assert run(lab, kernel).kernel.name == "fused"
+
+
+def test_shipping_writes_the_committed_list_and_its_evidence(lab):
+    ab = lab.evidence(lab.kernel())
+    run(lab)
+    record = run(lab, ship=True)
+    assert registry.read(lab.root.promoted_local) == []  # it would overrule what is shipped
+    assert registry.read(lab.root.promoted_shared)[0].evidence == ab.id
+    (path,) = lab.root.shipped.glob("*.jsonl")
+    shipped = [Record.model_validate(json.loads(line)) for line in path.read_text().splitlines()]
+    assert [one.kind for one in shipped] == ["verify", "bench", "ab", "promote"] and shipped[-1].id == record.id
+    run(lab, ship=True)
+    assert len(path.read_text().splitlines()) == 5  # the new promotion; evidence is not repeated
+
+
+def test_demoting_what_is_shipped_is_local_unless_asked(lab):
+    lab.evidence(lab.kernel())
+    run(lab, ship=True)
+    shared = lab.root.promoted_shared.read_bytes()
+    back(lab)
+    assert in_use(lab) == "torch_eager" and lab.root.promoted_shared.read_bytes() == shared
+    with pytest.raises(LabError, match="no kernel is promoted"):
+        back(lab)
+    back(lab, ship=True)
+    assert not lab.root.promoted_shared.exists() and not lab.root.promoted_local.exists()
+    assert in_use(lab) == "torch_eager"
+
+
+def test_demoting_nothing_is_bad_input(lab):
+    with pytest.raises(LabError, match="no kernel is promoted for target double"):
+        back(lab)
+    with pytest.raises(LabError, match="unknown target"):
+        demote("halve", lab.context, lab.root, lab.ledger)
+
+
+def test_a_corrupt_list_is_refused_and_kept(lab):
+    lab.evidence(lab.kernel())
+    lab.root.promoted_local.write_text("broken [")
+    with pytest.raises(LabError, match="not valid TOML"):
+        run(lab)
+    assert lab.root.promoted_local.read_text() == "broken ["
+
+
+def test_other_entries_survive(lab):
+    other = registry.Promotion(engine="cuda", device="cuda-9", target="double", kernel="gpu_only", sha256="b" * 64)
+    registry.put(lab.root.promoted_local, other)
+    lab.evidence(lab.kernel())
+    run(lab)
+    back(lab)
+    assert registry.read(lab.root.promoted_local) == [other]
+
+
+def test_without_a_record_the_entry_does_not_stay(lab, monkeypatch):
+    lab.evidence(lab.kernel())
+    monkeypatch.setattr(lab.ledger, "append", lambda *args, **kwargs: (_ for _ in ()).throw(LabError("disk full")))
+    with pytest.raises(LabError, match="disk full"):
+        run(lab)
+    assert not lab.root.promoted_local.exists()

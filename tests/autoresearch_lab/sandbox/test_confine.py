@@ -1,0 +1,137 @@
+"""A confined job is cut off from files, network and other processes, as far as this system can do it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from autoresearch_lab.paths import CHECKOUT
+from autoresearch_lab.sandbox import landlock
+from autoresearch_lab.sandbox.confine import environment
+from autoresearch_lab.sandbox.parent import JobFailed, Limits, run_job
+
+JOBS = """
+import os, pathlib, socket, subprocess
+
+def attempt(action):
+    try:
+        action()
+    except OSError as error:
+        return type(error).__name__
+    return "done"
+
+def look(args, run_dir, report):
+    return {
+        "write here": attempt(lambda: pathlib.Path(run_dir, "x").write_text("1")),
+        "write there": attempt(lambda: pathlib.Path(args["outside"], "x").write_text("1")),
+        "read there": attempt(lambda: pathlib.Path(args["outside"], "secret").read_text()),
+        "socket": attempt(lambda: socket.socket()),
+        "signal": attempt(lambda: os.kill(os.getppid(), 0)),
+        "environment of the parent": attempt(lambda: open(f"/proc/{os.getppid()}/environ").read()),
+        "subprocess": attempt(lambda: subprocess.run(["true"], check=True, start_new_session=True)),
+        "group": os.getpgid(0) == os.getpid(),
+        "variables": sorted(os.environ),
+    }
+
+def leave_a_child(args, run_dir, report):
+    child = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    return {"pid": child.pid}
+
+def be_quiet(args, run_dir, report):
+    import time
+    report({"stage": "one"})
+    time.sleep(30)
+
+JOBS = {"look": look, "leave_a_child": leave_a_child, "be_quiet": be_quiet}
+"""
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "lib" / "untrusted_jobs"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text("")
+    (folder / "probe.py").write_text(JOBS)
+    monkeypatch.setenv("PYTHONPATH", str(folder.parent))
+    return folder
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="confinement is Linux's")
+
+
+@linux
+@pytest.mark.skipif(landlock.version() < 1, reason="this kernel has no Landlock")
+def test_only_the_run_folder_can_be_written(package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECRET_TOKEN", "very secret")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_text("secret")
+    found = run_job(
+        "untrusted_jobs",
+        "look",
+        {"outside": str(outside)},
+        run_dir=tmp_path / "run",
+        limits=Limits(seconds=60, confined=True),
+    )
+    assert found["write here"] == "done"
+    assert found["write there"] == "PermissionError"
+    assert found["read there"] == "PermissionError"
+    assert found["socket"] == "PermissionError"
+    assert found["environment of the parent"] == "PermissionError"
+    assert found["subprocess"] == "done"
+    assert found["group"]
+    assert "SECRET_TOKEN" not in found["variables"]
+    assert list(outside.iterdir()) == [outside / "secret"]
+    if landlock.version() >= 6:
+        assert found["signal"] == "PermissionError"
+
+
+@linux
+def test_a_child_cannot_leave_the_group_that_is_killed(package: Path, tmp_path: Path) -> None:
+    found = run_job(
+        "untrusted_jobs", "leave_a_child", {}, run_dir=tmp_path / "run", limits=Limits(seconds=60, confined=True)
+    )
+    deadline = time.monotonic() + 10
+    while _runs(found["pid"]) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not _runs(found["pid"])
+
+
+def _runs(process: int) -> bool:
+    try:
+        return "State:\tZ" not in Path(f"/proc/{process}/status").read_text()
+    except OSError:
+        return False
+
+
+def test_what_cannot_be_enforced_is_told(package: Path, tmp_path: Path) -> None:
+    told = []
+    limits = Limits(seconds=60, confined=True, processes=64)
+    args = {"outside": str(tmp_path)}
+    run_job("untrusted_jobs", "look", args, run_dir=tmp_path / "run", limits=limits, on_progress=told.append)
+    assert "unenforced" in told[0]
+    if os.getuid() == 0:
+        assert "processes" in told[0]["unenforced"]
+
+
+def test_silence_ends_a_job(package: Path, tmp_path: Path) -> None:
+    with pytest.raises(JobFailed, match="nothing heard for 2 s") as failed:
+        run_job(
+            "untrusted_jobs", "be_quiet", {}, run_dir=tmp_path / "run", limits=Limits(seconds=60, quiet_seconds=2.0)
+        )
+    assert failed.value.kind == "timeout"
+
+
+def test_the_environment_is_reduced_to_what_computing_needs(tmp_path: Path) -> None:
+    full = {"PATH": "/bin", "OMP_NUM_THREADS": "2", "AWS_SECRET_ACCESS_KEY": "x", "SSH_AUTH_SOCK": "y", "HOME": "/root"}
+    found = environment(full, tmp_path)
+    assert found["PATH"] == "/bin"
+    assert found["OMP_NUM_THREADS"] == "2"
+    assert found["HOME"] == str(tmp_path)
+    assert not {"AWS_SECRET_ACCESS_KEY", "SSH_AUTH_SOCK"} & set(found)
+    assert Path(found["TMPDIR"]).is_dir()
+    assert CHECKOUT.is_dir()

@@ -1,0 +1,113 @@
+"""The cases that are drawn: right dtypes and shapes, every kind, nothing the same twice unless asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autoresearch_data import workload as w
+from autoresearch_lab.catalog import load_catalog
+from autoresearch_lab.paths import Root
+from autoresearch_lab.sandbox.arrays import storage
+from autoresearch_lab.verify.cases import SECOND_PATTERN, elements, rounded, shadow, with_dtype
+from autoresearch_lab.verify.plan import KINDS, Planner
+from autoresearch_lab.workloads import WorkloadSet
+
+CATALOG = load_catalog(Root())
+
+
+def _workloads() -> WorkloadSet:
+    shape = (2, 16, 2, 32)
+    specs = [
+        {"name": name, "kind": "array", "dtype": "bfloat16", "shape": list(s), "strides": w.contiguous(s), "grad": True}
+        for name, s in (("v", shape), ("ve", shape), ("gate", shape[:3]))
+    ]
+    workload = {
+        "id": "value_gate-0", "target": "value_gate", "args": specs, "phase": "forward", "calls_per_step": 1.0,
+        "sample": None,
+    }  # fmt: skip
+    return WorkloadSet("value_gate", "cpu", "test", {}, [workload], "0" * 64, Path("/nowhere/value_gate.json"))
+
+
+def _cases(seed: int) -> list:
+    return Planner(CATALOG["value_gate"], _workloads(), np.random.default_rng(seed)).cases()
+
+
+def test_one_seed_gives_one_plan() -> None:
+    first, second = _cases(1), _cases(1)
+    assert [case.id for case in first] == [case.id for case in second]
+    for one, two in zip(first, second, strict=True):
+        for a, b in zip(one.steps, two.steps, strict=True):
+            assert all(a.contents.arrays[n].tobytes() == b.contents.arrays[n].tobytes() for n in a.contents.arrays)
+
+
+def test_another_seed_gives_other_values_and_other_held_out_shapes() -> None:
+    shapes = {tuple(case.shapes() for case in _cases(seed) if case.group == "held_out") for seed in range(3)}
+    assert len(shapes) == 3
+
+
+def test_every_group_and_kind_is_there() -> None:
+    cases = _cases(1)
+    assert {case.group for case in cases} == {"accuracy", "gradients", "odd", "held_out"}
+    odd = [case for case in cases if case.group == "odd"]
+    assert {step.contents.kind for case in odd for step in case.steps} == set(KINDS)
+    dtypes = {spec["dtype"] for case in odd for spec in case.specs}
+    assert dtypes == {"bfloat16", "float16", "float32"}
+    alone = [case.grad for case in cases if case.id.startswith("gradients/only")]
+    assert alone == [("v",), ("ve",), ("gate",)]
+    assert sum(case.spied for case in cases) == 1
+
+
+def test_captured_contents_come_three_times_at_one_address_then_others() -> None:
+    case = _cases(1)[0]
+    first, second, third, typical, exchanged = case.steps
+    assert first.contents is second.contents is third.contents
+    assert (first.pattern, second.pattern) == (third.pattern, SECOND_PATTERN)
+    assert [step.judged for step in case.steps] == [True, False, False, True, True]
+    assert typical.contents.arrays["v"].tobytes() != first.contents.arrays["v"].tobytes()
+    before, after = first.contents.arrays["v"].reshape(-1), exchanged.contents.arrays["v"].reshape(-1)
+    assert 0 < np.count_nonzero(before != after) <= 32
+    assert np.array_equal(np.sort(before), np.sort(after))
+    assert (before[0], before[-1]) == (after[0], after[-1])
+
+
+def test_arrays_have_the_dtype_and_shape_of_their_specs() -> None:
+    for case in _cases(2):
+        for step in case.steps:
+            for spec in case.specs:
+                array = step.contents.arrays[spec["name"]]
+                assert array.dtype == storage(spec["dtype"])
+                assert list(array.shape) == spec["shape"]
+            if step.contents.cotangents is not None:
+                assert step.contents.cotangents[0].shape == tuple(case.specs[0]["shape"])
+
+
+def test_an_expanded_axis_holds_one_value() -> None:
+    spec = {"name": "x", "kind": "array", "dtype": "float32", "shape": [3, 4], "strides": [0, 1], "grad": False}
+    arrays, _ = rounded({"x": np.arange(12.0).reshape(3, 4)}, [spec])
+    assert (arrays["x"] == np.arange(4.0)).all()
+
+
+def test_the_dtype_changes_wherever_the_main_one_is_used() -> None:
+    workload = _workloads().workloads[0]
+    workload["args"][2]["dtype"] = "float32"
+    assert [spec["dtype"] for spec in with_dtype(workload, "float16")["args"]] == ["float16", "float16", "float32"]
+    assert elements(workload) == 2 * 2 * 16 * 2 * 32 + 2 * 16 * 2
+
+
+def test_a_shadow_is_one_unit_in_the_last_place_away() -> None:
+    contents = _cases(1)[0].steps[0].contents
+    moved = shadow(contents, np.random.default_rng(0))
+    before, after = (c.arrays["v"].astype(np.float64) for c in (contents, moved))
+    assert (before != after).any()
+    assert np.max(np.abs(after / before - 1.0)) <= 2.0**-6
+
+
+@pytest.mark.parametrize("name", sorted(CATALOG))
+def test_every_target_has_reference_operators_or_none_worth_naming(name: str) -> None:
+    from autoresearch_lab.verify.reference_ops import REFERENCE_OPS
+
+    assert all(operator.startswith("aten::") for operator in REFERENCE_OPS.get(name, ()))
+    assert set(REFERENCE_OPS) <= set(CATALOG)

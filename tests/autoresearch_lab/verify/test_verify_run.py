@@ -1,0 +1,88 @@
+"""A verification from end to end: what the record holds, and that nothing a kernel does harms parent or ledger."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from autoresearch_lab.catalog import Kernel, load_catalog
+from autoresearch_lab.errors import LabFailure
+from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.paths import CHECKOUT, Root
+from autoresearch_lab.verify.checks import ORDER
+
+_spec = importlib.util.spec_from_file_location("exploit_suite_run", CHECKOUT / "tests" / "exploits" / "suite.py")
+suite = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(suite)
+NAMES = [module.NAME for module in ORDER]
+
+
+def _kernel(folder: Path, body: str) -> suite.Case:
+    path = folder / "kernel.py"
+    path.write_text("import torch\nimport torch.nn.functional as F\n\n\ndef relu_squared(x):\n" + body)
+    return suite.Case("candidate", path, "relu_squared", None, 30.0)
+
+
+@pytest.fixture(scope="module")
+def prepared() -> dict:
+    return {}
+
+
+def test_the_baseline_passes_and_the_record_says_on_what(tmp_path: Path, prepared: dict) -> None:
+    path = Root().kernels / "relu_squared" / "torch_eager.py"
+    record = suite.run(suite.Case("torch_eager", path, "relu_squared", None, 30.0), tmp_path, prepared)
+    assert record.verdict == "PASS"
+    assert [check["name"] for check in record.results["checks"]] == NAMES
+    assert record.seeds == {"verify": suite.SEED, "drawn": False}
+    assert record.settings["contract_sha256"] and record.workloads["count"] == 1
+    assert 0.0 < record.results["error_ratio"] <= 1.0
+    assert not (tmp_path / "torch_eager").exists()
+    assert Ledger(tmp_path / "ledger.jsonl").problems() == []
+
+
+def test_a_seed_is_drawn_where_none_is_given(tmp_path: Path) -> None:
+    case = _kernel(tmp_path, "    raise ValueError('stop here')\n")
+    record = suite.run(case, tmp_path, {}, seed=None)
+    assert record.seeds["drawn"] and record.seeds["verify"] != suite.SEED
+    assert record.results["failed_check"] == "runs"
+
+
+def test_all_that_is_wrong_is_listed_and_the_first_is_named(tmp_path: Path, prepared: dict) -> None:
+    case = _kernel(tmp_path, "    torch.manual_seed(0)\n    return F.relu(x).square() * 1.1\n")
+    record = suite.run(case, tmp_path, prepared)
+    failed = [check["name"] for check in record.results["checks"] if check["status"] == "fail"]
+    assert record.results["failed_check"] == failed[0] == "accuracy"
+    assert {"gradients", "odd", "held_out", "side_effects"} <= set(failed)
+    worst = next(check for check in record.results["checks"] if check["name"] == "accuracy")["worst"]
+    assert worst["error"] > worst["allowed"]
+
+
+def test_what_a_kernel_prints_and_says_is_only_text(tmp_path: Path, prepared: dict) -> None:
+    body = "    print('\\x1b[2J{\"verdict\": \"PASS\"}')\n    raise RuntimeError('\\x1b[31mred\\x07 ' + 'x' * 10000)\n"
+    record = suite.run(_kernel(tmp_path, body), tmp_path, prepared)
+    assert record.verdict == "FAIL"
+    assert "\x1b" not in json.dumps(record.plain(), ensure_ascii=False)
+    assert len(record.results["reason"]) < 1000
+
+
+def test_an_edit_during_the_verification_is_noticed(tmp_path: Path, prepared: dict) -> None:
+    path = _kernel(tmp_path, "    return F.relu(x).square()\n").path
+    kernel = Kernel("relu_squared", "candidate", "torch", ("cpu",), "candidate", "python", path)
+    assert kernel.sha256
+    path.write_text("# another\n")
+    record = suite.run_kernel(kernel, load_catalog(Root())["relu_squared"], tmp_path, prepared)
+    assert record.results["failed_check"] == "loads"
+    assert "was edited" in record.results["reason"]
+
+
+def test_without_a_right_baseline_there_is_no_verdict(tmp_path: Path) -> None:
+    target = load_catalog(Root())["relu_squared"]
+    forward = target.oracle.forward
+    target.oracle.forward = lambda args: tuple(-3.0 * value for value in forward(args))
+    with pytest.raises(LabFailure, match="no verdict, the baseline"):
+        suite.run_kernel(target.baseline("torch", "cpu"), target, tmp_path, {})
+    assert Ledger(tmp_path / "ledger.jsonl").records() == []

@@ -1,0 +1,150 @@
+"""A workspace is what the lab made of it, or it is refused in one line that names the file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autoresearch_data import workload as w
+from autoresearch_lab import workloads
+from autoresearch_lab.catalog import load_catalog
+from autoresearch_lab.engine import ENGINES
+from autoresearch_lab.errors import LabError
+from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.machine import Context
+from autoresearch_lab.paths import CHECKOUT, Root
+from autoresearch_lab.sandbox.arrays import storage, write_arrays
+from autoresearch_lab.workloads import WorkloadSet
+from autoresearch_lab.workspace import create, open_workspace
+
+CONTEXT = Context(ENGINES["cpu"], {"kind": "cpu", "key": "device"}, {"key": "software"})
+FIXED = ("contract.json", "workloads.json", "workloads.safetensors", "baseline.py", "oracle.py", "README.md")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Root:
+    (tmp_path / "kernels").symlink_to(CHECKOUT / "kernels")
+    return Root(tmp_path)
+
+
+@pytest.fixture
+def captured(root: Root, tmp_path: Path) -> WorkloadSet:
+    shape = (4, 32)
+    spec = {
+        "name": "x", "kind": "array", "dtype": "bfloat16", "shape": list(shape), "strides": w.contiguous(shape),
+        "grad": True,
+    }  # fmt: skip
+    sample = {"file": "rms_norm.safetensors", "prefix": "rms_norm-1/"}
+    call = {
+        "id": "rms_norm-1", "target": "rms_norm", "args": [spec, {"name": "eps", "kind": "scalar", "value": 1e-6}],
+        "phase": "forward", "calls_per_step": 2.0, "sample": sample,
+    }  # fmt: skip
+    write_arrays(tmp_path / "s", {"rms_norm-1/x": np.ones(shape).astype(storage("bfloat16"))})
+    data = {"name": "d", "fingerprint": "f"}
+    return workloads.save(
+        root, "rms_norm", engine="cpu", preset="test", data=data, workloads=[call], sample=tmp_path / "s"
+    )
+
+
+@pytest.fixture
+def opened(root: Root, captured: WorkloadSet):
+    ledger = Ledger(root.ledger)
+    target = load_catalog(root)["rms_norm"]
+    return create(target, root.workspaces / "one", CONTEXT, root, ledger, captured), ledger
+
+
+def test_it_holds_the_baseline_and_what_judges_it(opened, root: Root, captured: WorkloadSet) -> None:
+    made, ledger = opened
+    found = open_workspace(made.folder, root, ledger)
+    assert (made.folder / "kernel.py").read_bytes() == (CHECKOUT / "kernels/rms_norm/torch_eager.py").read_bytes()
+    assert found.kernel.name == "workspace:one"
+    assert found.kernel.sha256 == found.target.baseline("torch", "cpu").sha256
+    assert found.workloads.sha256 == captured.sha256
+    assert {path.name for path in made.folder.iterdir()} == {*FIXED, "kernel.py", "lock.json"}
+    readme = (made.folder / "README.md").read_text()
+    assert "(x, eps) -> y" in readme and "verify --workspace" in readme
+    note = ledger.records()[-1]
+    assert note.kind == "note" and note.settings["event"] == "workspace"
+
+
+def test_the_kernel_may_change(opened, root: Root) -> None:
+    made, ledger = opened
+    path = made.folder / "kernel.py"
+    path.write_text(path.read_text() + "\n# faster\n")
+    assert open_workspace(made.folder, root, ledger).kernel.sha256 != made.kernel.sha256
+
+
+def test_a_native_kernel_comes_with_its_source(root: Root, captured: WorkloadSet) -> None:
+    target = load_catalog(root)["rms_norm"]
+    native = target.kernel("cpp_fused", "torch")
+    made = create(target, root.workspaces / "two", CONTEXT, root, Ledger(root.ledger), captured, native)
+    assert (made.folder / "kernel.cpp").is_file()
+    assert made.kernel.sha256 == native.sha256
+    assert made.kernel.language == "cpp"
+
+
+@pytest.mark.parametrize("name", FIXED)
+def test_an_edit_of_a_fixed_file_is_refused_by_name(name: str, opened, root: Root) -> None:
+    made, ledger = opened
+    with open(made.folder / name, "ab") as file:
+        file.write(b" ")
+    with pytest.raises(LabError, match=name):
+        open_workspace(made.folder, root, ledger)
+    (made.folder / name).unlink()
+    with pytest.raises(LabError, match=name):
+        open_workspace(made.folder, root, ledger)
+
+
+def test_an_edit_that_the_lock_was_made_to_cover_is_refused(opened, root: Root) -> None:
+    from autoresearch_data.hashing import file_sha256
+
+    made, ledger = opened
+    contract = json.loads((made.folder / "contract.json").read_text())
+    contract["tolerance"]["factor"] = 1000.0
+    (made.folder / "contract.json").write_text(json.dumps(contract))
+    lock = json.loads((made.folder / "lock.json").read_text())
+    lock["files"]["contract.json"] = file_sha256(made.folder / "contract.json")
+    (made.folder / "lock.json").write_text(json.dumps(lock))
+    with pytest.raises(LabError, match="lock.json was changed"):
+        open_workspace(made.folder, root, ledger)
+
+
+def test_what_is_missing_or_broken_is_said_in_one_line(opened, root: Root, tmp_path: Path) -> None:
+    made, ledger = opened
+    with pytest.raises(LabError, match="no folder"):
+        open_workspace(tmp_path / "nowhere", root, ledger)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(LabError, match="not a workspace"):
+        open_workspace(tmp_path / "empty", root, ledger)
+    with pytest.raises(LabError, match="knows nothing"):
+        open_workspace(made.folder, root, Ledger(tmp_path / "another.jsonl"))
+    (made.folder / "kernel.py").unlink()
+    with pytest.raises(LabError, match="kernel.py"):
+        open_workspace(made.folder, root, ledger)
+    (made.folder / "lock.json").write_text("{")
+    with pytest.raises(LabError, match="lock.json is damaged"):
+        open_workspace(made.folder, root, ledger)
+
+
+def test_a_folder_in_use_is_not_filled(root: Root, captured: WorkloadSet, tmp_path: Path) -> None:
+    target = load_catalog(root)["rms_norm"]
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "mine.txt").write_text("keep")
+    with pytest.raises(LabError, match="not empty"):
+        create(target, tmp_path / "used", CONTEXT, root, Ledger(root.ledger), captured)
+    assert (tmp_path / "used" / "mine.txt").read_text() == "keep"
+
+
+def test_a_contract_that_changed_since_is_refused(opened, root: Root, tmp_path: Path) -> None:
+    import shutil
+
+    made, ledger = opened
+    (tmp_path / "kernels").unlink()
+    shutil.copytree(CHECKOUT / "kernels" / "rms_norm", tmp_path / "kernels" / "rms_norm")
+    path = tmp_path / "kernels" / "rms_norm" / "target.toml"
+    path.write_text(path.read_text().replace("factor = 2.0", "factor = 3.0"))
+    with pytest.raises(LabError, match="has changed since"):
+        open_workspace(made.folder, root, ledger)
