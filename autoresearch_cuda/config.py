@@ -56,7 +56,7 @@ class GPTConfig:
 class Preset:
     """A model and its batch. Batch: sequences per forward pass; tokens: per optimizer step, after accumulation.
 
-    eval_tokens: of the evaluation at the end. reference_tokens: of the rung that runs are compared on.
+    eval_tokens: of the evaluation at the end. reference_tokens: of the rung that runs are compared on (None: the same).
     data_centre: (batch, tokens per step) instead, on a GPU whose memory holds that batch.
     """
 
@@ -64,16 +64,15 @@ class Preset:
     batch_size: int
     total_batch_tokens: int
     eval_tokens: int
-    reference_tokens: int
+    reference_tokens: int | None = None
     data_centre: tuple[int, int] | None = None
 
 
 def _preset(
-    seq: int, depth: int, width: int, batch: int, tokens: int, window: str, reference: int, **others: Any
+    seq: int, depth: int, width: int, batch: int, tokens: int, window: str, eval_tokens: int, **others: Any
 ) -> Preset:
     heads = width // 128
-    model = GPTConfig(seq, 8192, depth, heads, heads, width, window)
-    return Preset(model, batch, tokens, **{"eval_tokens": reference, "reference_tokens": reference, **others})
+    return Preset(GPTConfig(seq, 8192, depth, heads, heads, width, window), batch, tokens, eval_tokens, **others)
 
 
 _CPU_EVAL, _SMALL_EVAL, _FULL_EVAL = 204_800, 3 * 524_288, 40 * 524_288
@@ -87,7 +86,9 @@ PRESETS: dict[str, Preset] = {
     "m5-balanced": _preset(1024, 6, 384, 4, 12288, "SSSSL", _SMALL_EVAL),
     "m5-large": _preset(512, 8, 512, 4, 16384, "SSSSL", _SMALL_EVAL),
     "m5-xlarge": _preset(2048, 8, 512, 4, 16384, "L", _SMALL_EVAL),
-    "upstream": _preset(2048, 8, 512, 8, 65536, "SSSL", _SMALL_EVAL, eval_tokens=_FULL_EVAL, data_centre=(128, 2**19)),
+    "upstream": _preset(
+        2048, 8, 512, 8, 65536, "SSSL", _FULL_EVAL, reference_tokens=_SMALL_EVAL, data_centre=(128, 2**19)
+    ),
 }
 
 

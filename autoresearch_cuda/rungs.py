@@ -19,7 +19,8 @@ def rung_tokens(preset: Preset, rung: str) -> int:
     """Tokens of a rung, before the split's size limits it. Raises ConfigError for an unknown rung."""
     if rung not in RUNGS:
         raise ConfigError(f"unknown evaluation {rung!r}; known: {', '.join(RUNGS)}")
-    sizes = (preset.reference_tokens // CHEAP_FRACTION, preset.reference_tokens, FULL_TOKENS)
+    reference = preset.reference_tokens or preset.eval_tokens
+    sizes = (reference // CHEAP_FRACTION, reference, FULL_TOKENS)
     return dict(zip(RUNGS, sizes, strict=True))[rung]
 
 
