@@ -4,7 +4,8 @@ A checkpoint is a folder; it appears under its name complete or not at all.
 """
 
 import json
-from dataclasses import asdict
+import os
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -58,13 +59,35 @@ def load_model(path: Path, ops: Ops, device: torch.device | str = "cpu") -> GPT:
     return model
 
 
-def save_checkpoint(trainer: Trainer, folder: Path, extra: dict[str, Any] | None = None) -> None:
-    """Write everything that the next steps depend on. `extra`: JSON that load_checkpoint gives back."""
+@dataclass(frozen=True)
+class Snapshot:
+    """Everything that the next steps depend on, at one moment. state: JSON."""
+
+    tensors: dict[str, Tensor]
+    state: dict[str, Any]
+
+
+def take_snapshot(
+    trainer: Trainer, extra: dict[str, Any] | None = None, into: dict[str, Tensor] | None = None
+) -> Snapshot:
+    """The trainer's state, with JSON in `extra` that load_checkpoint gives back.
+
+    Its tensors are the trainer's own, or, with `into`, copies in the buffers held there (made on first use), so that
+    training can go on.
+    """
     tensors = {_MODEL + name: p.detach() for name, p in trainer.model.named_parameters()}
     tensors |= {_OPTIMIZER + name: t for name, t in trainer.optimizer.state().items()}
     # The batch that is held ready has left the loader already.
     tensors |= {_BATCH + name: t for name, t in zip(("inputs", "targets"), trainer.batch, strict=True)}
     tensors |= {_RNG + name: t for name, t in _rng_states(trainer.device).items()}
+    if into is not None:
+        for name, t in tensors.items():
+            if name not in into:
+                into[name] = torch.empty(t.shape, dtype=t.dtype, pin_memory=t.is_cuda)
+            into[name].copy_(t, non_blocking=True)
+        if trainer.device.type == "cuda":
+            torch.cuda.synchronize(trainer.device)
+        tensors = dict(into)
     state = {
         "schema": SCHEMA,
         "config": trainer.config.to_json(),
@@ -77,10 +100,34 @@ def save_checkpoint(trainer: Trainer, folder: Path, extra: dict[str, Any] | None
         "loader": trainer.loader.state(),
         "extra": extra or {},
     }
+    return Snapshot(tensors, state)
+
+
+def write_snapshot(snapshot: Snapshot, folder: Path) -> None:
+    """Write a checkpoint folder; it takes the place of an older one only when it is complete and on the disk."""
     with replacing_folder(Path(folder)) as temporary:
-        save_file({name: t.contiguous() for name, t in tensors.items()}, temporary / _TENSORS)
-        text = json.dumps({**state, "sha256": json_sha256(state)})
+        save_file({name: t.contiguous() for name, t in snapshot.tensors.items()}, temporary / _TENSORS)
+        text = json.dumps({**snapshot.state, "sha256": json_sha256(snapshot.state)})
         (temporary / _STATE).write_text(text, encoding="utf-8")
+        for path in temporary.iterdir():
+            with open(path, "rb+") as stream:
+                os.fsync(stream.fileno())
+
+
+def save_checkpoint(trainer: Trainer, folder: Path, extra: dict[str, Any] | None = None) -> None:
+    """Write everything that the next steps depend on. `extra`: JSON that load_checkpoint gives back."""
+    write_snapshot(take_snapshot(trainer, extra), folder)
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """The JSON part of a checkpoint. Raises ConfigError if it is missing, damaged or of another version."""
+    try:
+        state = json.loads((Path(folder) / _STATE).read_text(encoding="utf-8"))
+        if state.pop("sha256") != json_sha256(state) or state["schema"] != SCHEMA:
+            raise ValueError(f"{_STATE} was altered or is of another version")
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise ConfigError(f"no usable checkpoint in {folder}: {error}") from error
+    return state
 
 
 def load_checkpoint(trainer: Trainer, folder: Path) -> dict[str, Any]:
@@ -90,12 +137,10 @@ def load_checkpoint(trainer: Trainer, folder: Path) -> dict[str, Any]:
     dataset. Length of the run and kernels may differ.
     """
     folder = Path(folder)
+    state = read_state(folder)
     try:
-        state = json.loads((folder / _STATE).read_text(encoding="utf-8"))
-        if state.pop("sha256") != json_sha256(state) or state["schema"] != SCHEMA:
-            raise ValueError(f"{_STATE} was altered or is of another version")
         tensors = load_file(folder / _TENSORS)
-    except (OSError, ValueError, KeyError, AttributeError, SafetensorError) as error:
+    except (OSError, SafetensorError) as error:
         raise ConfigError(f"no usable checkpoint in {folder}: {error}") from error
     _check_same_run(trainer, state)
     targets = {_MODEL + name: p for name, p in trainer.model.named_parameters()}
@@ -126,7 +171,8 @@ def _rng_states(device: torch.device) -> dict[str, Tensor]:
 
 def _check_same_run(trainer: Trainer, state: dict[str, Any]) -> None:
     """Only the end of the run and how it is executed may differ."""
-    free = {"time_budget", "steps", "eval_tokens", "compile", "peak_flops", "preset"}
+    free = {"time_budget", "steps", "compile", "peak_flops", "preset"}
+    free |= {"eval_tokens", "eval_batch_size", "eval_spread_over"}
     mine = json.loads(json.dumps(trainer.config.to_json()))
     differing = [key for key in mine if key not in free and mine[key] != state["config"].get(key)]
     if differing:

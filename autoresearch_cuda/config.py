@@ -7,6 +7,7 @@ from typing import Any
 from autoresearch_cuda.errors import ConfigError
 
 COMPUTE_DTYPES = ("bfloat16", "float32")
+SMOKE_TOKENS = 4096
 VALUE_GATE_CHANNELS = 32  # the value gate reads this many channels of its layer's input
 
 
@@ -53,17 +54,25 @@ class GPTConfig:
 
 @dataclass(frozen=True)
 class Preset:
-    """A model and its batch. Batch: sequences per forward pass; tokens: per optimizer step, after accumulation."""
+    """A model and its batch. Batch: sequences per forward pass; tokens: per optimizer step, after accumulation.
+
+    eval_tokens: of the evaluation at the end. reference_tokens: of the rung that runs are compared on (None: the same).
+    data_centre: (batch, tokens per step) instead, on a GPU whose memory holds that batch.
+    """
 
     model: GPTConfig
     batch_size: int
     total_batch_tokens: int
     eval_tokens: int
+    reference_tokens: int | None = None
+    data_centre: tuple[int, int] | None = None
 
 
-def _preset(seq: int, depth: int, width: int, batch: int, tokens: int, window: str, eval_tokens: int) -> Preset:
+def _preset(
+    seq: int, depth: int, width: int, batch: int, tokens: int, window: str, eval_tokens: int, **others: Any
+) -> Preset:
     heads = width // 128
-    return Preset(GPTConfig(seq, 8192, depth, heads, heads, width, window), batch, tokens, eval_tokens)
+    return Preset(GPTConfig(seq, 8192, depth, heads, heads, width, window), batch, tokens, eval_tokens, **others)
 
 
 _CPU_EVAL, _SMALL_EVAL, _FULL_EVAL = 204_800, 3 * 524_288, 40 * 524_288
@@ -77,7 +86,9 @@ PRESETS: dict[str, Preset] = {
     "m5-balanced": _preset(1024, 6, 384, 4, 12288, "SSSSL", _SMALL_EVAL),
     "m5-large": _preset(512, 8, 512, 4, 16384, "SSSSL", _SMALL_EVAL),
     "m5-xlarge": _preset(2048, 8, 512, 4, 16384, "L", _SMALL_EVAL),
-    "upstream": _preset(2048, 8, 512, 8, 65536, "SSSL", _FULL_EVAL),
+    "upstream": _preset(
+        2048, 8, 512, 8, 65536, "SSSL", _FULL_EVAL, reference_tokens=_SMALL_EVAL, data_centre=(128, 2**19)
+    ),
 }
 
 
@@ -93,6 +104,9 @@ class TrainConfig:
     """One training run. Exactly one of `time_budget` (seconds of counted steps) and `steps` ends it.
 
     Learning rates are those at width 768; all but the scalars' are scaled by (width / 768)^-0.5.
+    `eval_batch_size`: eval_tokens are rounded down to whole batches of so many sequences (None: of batch_size), so that
+    a batch that was fitted to the memory does not change what is evaluated. `eval_spread_over`: they are taken at equal
+    distances from the first so many tokens of the validation split (None: they are the first ones).
     `peak_flops`: FLOP/s that this machine can reach, for MFU; None = unknown.
     """
 
@@ -101,6 +115,8 @@ class TrainConfig:
     batch_size: int = 8
     total_batch_tokens: int = 2048
     eval_tokens: int = _CPU_EVAL
+    eval_batch_size: int | None = None
+    eval_spread_over: int | None = None
     time_budget: float | None = 300.0
     steps: int | None = None
     seed: int = 42
@@ -132,12 +148,18 @@ class TrainConfig:
                 f"total_batch_tokens {self.total_batch_tokens} is not a multiple of the {self.micro_batch_tokens} "
                 f"tokens of a batch of {self.batch_size} sequences"
             )
-        if self.eval_tokens < self.micro_batch_tokens:
-            raise ConfigError(f"eval_tokens {self.eval_tokens} is less than one batch ({self.micro_batch_tokens})")
+        if self.eval_batch_size is not None and self.eval_batch_size < 1:
+            raise ConfigError(f"eval_batch_size must be at least 1, not {self.eval_batch_size}")
+        if self.eval_tokens < self.eval_batch_tokens:
+            raise ConfigError(f"eval_tokens {self.eval_tokens} is less than one batch ({self.eval_batch_tokens})")
 
     @property
     def micro_batch_tokens(self) -> int:
         return self.batch_size * self.model.sequence_len
+
+    @property
+    def eval_batch_tokens(self) -> int:
+        return (self.eval_batch_size or self.batch_size) * self.model.sequence_len
 
     @property
     def accumulation(self) -> int:
@@ -160,8 +182,21 @@ class TrainConfig:
         return cls(**{"preset": name, **values, **changes})
 
     def smoke(self) -> "TrainConfig":
-        """The same run cut down to two steps and one batch of evaluation: does everything work here?"""
-        return replace(self, time_budget=None, steps=2, eval_tokens=self.micro_batch_tokens)
+        """The same model for two steps of at most two small batches, and one of evaluation: does everything work here?
+
+        Batches are cut to 4096 tokens, so that the largest preset takes seconds on a CPU too.
+        """
+        batch = self.batch_size
+        while batch % 2 == 0 and batch * self.model.sequence_len > SMOKE_TOKENS:
+            batch //= 2
+        micro = batch * self.model.sequence_len
+        total = micro * min(self.total_batch_tokens // micro, 2)
+        small = {"batch_size": batch, "total_batch_tokens": total, "eval_tokens": micro, "eval_batch_size": None}
+        return replace(self, time_budget=None, steps=2, **small)
+
+    def with_peak(self, flops: float) -> "TrainConfig":
+        """The same run, with the machine's ceiling in FLOP/s."""
+        return replace(self, peak_flops=flops)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -1,8 +1,8 @@
-"""Shows a run's events: a progress bar on a terminal, plain lines into a pipe. The summary goes to stdout anyway."""
+"""Shows a run's events: a progress bar on a terminal, plain lines into a pipe."""
 
 import sys
 import time
-from typing import Any
+from typing import Any, TextIO
 
 LINE_SECONDS = 5.0
 
@@ -10,14 +10,16 @@ LINE_SECONDS = 5.0
 class Console:
     """A `report` for loop.run. Use as a context manager, so that the progress bar is taken down on errors too."""
 
-    def __init__(self) -> None:
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stdout
         self._bar: Any = None
         self._printed = 0.0
-        if sys.stdout.isatty():
+        if self._stream.isatty():
+            from rich.console import Console as Terminal
             from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
             stage, text = TextColumn("{task.description:<10}"), TextColumn("{task.fields[text]}")
-            self._bar = Progress(stage, BarColumn(), text, TimeElapsedColumn())
+            self._bar = Progress(stage, BarColumn(), text, TimeElapsedColumn(), console=Terminal(file=self._stream))
 
     def __enter__(self) -> "Console":
         if self._bar:
@@ -34,11 +36,15 @@ class Console:
     def _on_start(self, event: dict[str, Any]) -> None:
         record = event["record"]
         config, dataset = record["config"], record["dataset"]
+        for choice in record["choices"]:
+            self._line(f"{choice['name'] + ':':<12}{choice['value']}  ({choice['why']})")
         self._line(
             f"{config['preset']}: {event['parameters'] / 1e6:.1f}M parameters, "
             f"{config['total_batch_tokens']} tokens per step, "
             f"data {dataset['name']} {dataset['fingerprint'][:12]}, ready in {record['startup_seconds']:.1f} s"
         )
+        if config["compile"]:
+            self._line("compiling: the first step takes 15 to 90 s on a CPU, and does not count")
 
     def _on_step(self, event: dict[str, Any]) -> None:
         text = (
@@ -55,7 +61,7 @@ class Console:
         if self._bar:
             self._bar.stop()
             self._bar = None
-        print("\n".join(event["lines"]), flush=True)
+        print("\n".join(event["lines"]), file=self._stream, flush=True)
 
     def _progress(self, stage: str, fraction: float, text: str, first_or_last: bool) -> None:
         if self._bar:
@@ -67,4 +73,7 @@ class Console:
 
     def _line(self, text: str) -> None:
         self._printed = time.monotonic()
-        print(text, flush=True) if self._bar is None else self._bar.console.print(text, highlight=False)
+        if self._bar is None:
+            print(text, file=self._stream, flush=True)
+        else:
+            self._bar.console.print(text, highlight=False)

@@ -29,11 +29,15 @@ class TrainingFailed(EngineError):
     """The loss became NaN or left the sane range."""
 
 
-class Interrupted(EngineError):
-    """SIGINT or SIGTERM arrived; the run stopped between two steps."""
+class OutOfMemory(EngineError):
+    """Memory ran out; the message says which batch would fit."""
 
-    def __init__(self, signum: int, step: int) -> None:
+
+class Interrupted(EngineError):
+    """SIGINT or SIGTERM arrived; the run stopped between two steps. `remark` says where it can be continued."""
+
+    def __init__(self, signum: int, step: int, remark: str = "") -> None:
         self.signum = signum
         self.step = step
         self.exit_code = 128 + signum
-        super().__init__(f"interrupted by {signal.Signals(signum).name} after {step} steps")
+        super().__init__(f"interrupted by {signal.Signals(signum).name} after {step} steps{remark}")

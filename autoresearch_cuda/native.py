@@ -167,6 +167,11 @@ def cache_root() -> Path:
     return Path(configured) if configured else Path.home() / ".cache" / "autoresearch"
 
 
+def compiler() -> str:
+    """Path of the C++ compiler. Raises CompilerMissing where there is none."""
+    return _compiler()[0][0]
+
+
 def dtype_code(tensor: torch.Tensor) -> int:
     """The code of native.h for the tensor's dtype. Raises TypeError for one that kernels do not take."""
     try:

@@ -9,6 +9,7 @@ import os
 import platform
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -79,6 +80,11 @@ def peak_memory_mb(device: torch.device) -> float:
 
     unit = 1 if platform.system() == "Darwin" else 1024  # ru_maxrss: bytes there, KiB elsewhere
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def process_seconds() -> float:
+    """Wall time since this process was started, imports included."""
+    return time.time() - psutil.Process().create_time()
 
 
 def describe_software() -> dict[str, str]:

@@ -2,7 +2,9 @@
 
 from typing import Any
 
+from autoresearch_cuda.datasheet import datasheet_flops
 from autoresearch_cuda.ops import CallCounter, Ops
+from autoresearch_cuda.process import describe_device
 from autoresearch_cuda.train import UNTIMED_STEPS, Trainer
 
 
@@ -30,17 +32,28 @@ def throughput(step_seconds: list[float], tokens_per_step: int) -> tuple[float |
 def summarise(
     trainer: Trainer, step_seconds: list[float], val_bpb: float | None, total_seconds: float, peak_memory_mb: float
 ) -> dict[str, Any]:
-    """The summary's numbers. mfu_percent is None where the machine's ceiling is unknown."""
+    """The summary's numbers.
+
+    MFU (share of the peak rate that the model's FLOP make up): "measured" against config.peak_flops, the ceiling
+    measured on this machine, "datasheet" against the chip's stated rate; None = that is unknown. mfu_percent is what
+    upstream prints, against the datasheet, and the other one where there is none.
+    """
     config, counts = trainer.config, trainer.model.parameter_counts()
     tokens_per_second, timed_steps = throughput(step_seconds, config.total_batch_tokens)
-    flops = trainer.model.flops_per_token()
-    known = config.peak_flops and tokens_per_second
+    rate = trainer.model.flops_per_token() * tokens_per_second if tokens_per_second else None
+    name = describe_device(trainer.device)["name"]
+    stated = datasheet_flops(name, config.compute_dtype)
+    measured = _percent(rate, config.peak_flops)
+    datasheet = _percent(rate, stated)
     return {
         "val_bpb": val_bpb,
         "training_seconds": trainer.training_seconds,
         "total_seconds": total_seconds,
         "peak_vram_mb": peak_memory_mb,
-        "mfu_percent": 100 * flops * tokens_per_second / config.peak_flops if known else None,
+        "mfu_percent": datasheet if datasheet is not None else measured,
+        "mfu_measured_percent": measured,
+        "mfu_datasheet_percent": datasheet,
+        "datasheet_flops": stated,
         "total_tokens_M": trainer.steps_done * config.total_batch_tokens / 1e6,
         "num_steps": trainer.steps_done,
         "num_params_M": counts["total"] / 1e6,
@@ -48,6 +61,28 @@ def summarise(
         "tokens_per_second": tokens_per_second,
         "timed_steps": timed_steps,
         "epoch": trainer.epoch,
+    }
+
+
+def _percent(rate: float | None, peak: float | None) -> float | None:
+    return 100 * rate / peak if rate and peak else None
+
+
+def mfu_lines(record: dict[str, Any]) -> dict[str, str]:
+    """Both MFUs in words: a zero in mfu_percent can mean unknown."""
+    summary, config = record["summary"], record["config"]
+
+    def line(percent: float | None, peak: float | None, what: str, unknown: str) -> str:
+        if not peak:
+            return f"unknown ({unknown})"
+        return f"{percent or 0.0:.2f} % of {peak / 1e12:.3f} TFLOP/s {what}"
+
+    measure = f"kernel-lab.py --engine {record['device']['kind']} profile measures the ceiling"
+    return {
+        "mfu_measured": line(summary["mfu_measured_percent"], config["peak_flops"], "measured here", measure),
+        "mfu_datasheet": line(
+            summary["mfu_datasheet_percent"], summary["datasheet_flops"], "stated", "no figure for this chip"
+        ),
     }
 
 
@@ -69,15 +104,22 @@ def summary_lines(record: dict[str, Any]) -> list[str]:
         "num_params_M": number("num_params_M", 1),
         "depth": str(summary["depth"]),
         "tokens_per_second": number("tokens_per_second", 0),
+        **mfu_lines(record),
         "preset": record["config"]["preset"],
+        "batch": _batch(record["config"]),
+        "evaluation": _evaluation(record),
         "seed": str(record["config"]["seed"]),
         "memory": "allocated on the GPU" if record["device"]["kind"] == "cuda" else "resident (no GPU)",
         "device": f"{record['device']['kind']} ({record['device']['name']})",
         "dataset": f"{record['dataset']['name']} {record['dataset']['fingerprint'][:12]}",
         "compiled": "yes" if record["config"]["compile"] else "no",
+        "attention": record["attention"],
+        "first_step": f"{record['seconds_to_first_step'] or 0.0:.1f} s after the process began",
         "threads": str(record["process"]["threads"]),
         "allocator": record["process"]["allocator"],
     }
+    if record.get("checkpoints"):
+        lines["checkpoints"] = _checkpoints(record)
     block = ["---", *(f"{key + ':':<18}{value}" for key, value in lines.items())]
     for target, kernel in record["kernels"].items():
         calls = f"{kernel['calls']} calls"
@@ -85,3 +127,27 @@ def summary_lines(record: dict[str, Any]) -> list[str]:
             calls += f", {kernel['traced_calls']} in compiled code (counted while tracing)"
         block.append(f"{'kernel:':<18}{target}={kernel['name']} {kernel['sha256'][:12]} {calls}")
     return block
+
+
+def _batch(config: dict[str, Any]) -> str:
+    length = config["model"]["sequence_len"]
+    passes = config["total_batch_tokens"] // (config["batch_size"] * length)
+    times = f" x {passes} passes" if passes > 1 else ""
+    return f"{config['batch_size']} x {length} tokens{times} per step"
+
+
+def _evaluation(record: dict[str, Any]) -> str:
+    """How sure val_bpb is; in comparisons of runs on the same tokens nearly all of that error cancels."""
+    result = record["evaluation"]
+    if not result:
+        return "none"
+    error, over = result["standard_error"], record["config"]["eval_spread_over"]
+    where = f" spread over {over}" if over else ""
+    return f"{result['tokens']} tokens{where}" + (f", standard error {error:.4f} bpb" if error is not None else "")
+
+
+def _checkpoints(record: dict[str, Any]) -> str:
+    costs, seconds = record["checkpoints"], sum(record["step_seconds"])
+    share = 100 * costs["copy_seconds"] / seconds if seconds else 0.0
+    skipped = f", {costs['skipped']} left out" if costs["skipped"] else ""
+    return f"{costs['written']} written{skipped}; copying took {share:.2f} % of the steps' time"

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from autoresearch_cuda.attention import may_break_graphs
 from autoresearch_cuda.config import TrainConfig
 from autoresearch_cuda.errors import ConfigError, TrainingFailed
 from autoresearch_cuda.model import GPT
@@ -50,12 +51,17 @@ class Trainer:
         self.model = GPT(config.model, ops, getattr(torch, config.compute_dtype), self.device)
         self.model.init_weights(config.seed)
         self.optimizer = MuonAdamW(self.model, config, ops)
-        self.forward = torch.compile(self.model, dynamic=False, fullgraph=True) if config.compile else self.model
+        self.forward = self._compiled() if config.compile else self.model
         self.steps_done = 0
         self.timed_steps = 0
         self.training_seconds = 0.0
         self.loader = self.new_loader()
         self.batch = self._next_batch()
+
+    def _compiled(self) -> torch.nn.Module:
+        """The model as one graph; a kernel that would break it fails the run instead."""
+        breaks = may_break_graphs(self.device.type, self.model.compute_dtype)
+        return torch.compile(self.model, dynamic=False, fullgraph=not breaks)
 
     def new_loader(self, state: dict[str, Any] | None = None) -> BestFitLoader:
         """The training data from its start, or from where `state` says."""

@@ -16,6 +16,7 @@ import psutil
 
 from autoresearch_lab.engine import ENGINES, automatic
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.hardware import detect, suggest_preset
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import Root, writable_folder
 
@@ -56,7 +57,8 @@ def engines() -> list[Finding]:
     for name, engine in ENGINES.items():
         reason = engine.unavailable()
         if reason is None:
-            about = f"default preset {engine.default_preset}" + (", chosen by --engine auto" if name == chosen else "")
+            preset, why = suggest_preset(detect(name))
+            about = f"default preset {preset} for {why}" + (", chosen by --engine auto" if name == chosen else "")
             found.append(Finding("engine", name, "ok", about))
         else:
             why, _, remedy = reason.partition("; install it with: ")

@@ -12,11 +12,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.hardware import detect, suggest_preset
 from autoresearch_lab.sandbox.parent import Limits, run_job
 
 
@@ -25,7 +26,8 @@ class Engine:
     """One of the engines that the lab can drive.
 
     name: what the user types. framework: the kernels' `framework`. device: the kernels' device kind.
-    package: the Python package with the engine's rooms. default_preset: what is trained where none is named.
+    package: the Python package with the engine's rooms. default_preset: what is trained where none is named; in an
+    engine that was chosen, the one that suits this hardware.
     """
 
     name: str
@@ -73,13 +75,12 @@ def choose(name: str) -> Engine:
         LabError: the name is unknown, or that engine cannot run on this machine.
     """
     if name == "auto":
-        return ENGINES[automatic()]
-    if name not in ENGINES:
+        name = automatic()
+    elif name not in ENGINES:
         raise LabError(f"unknown engine '{name}'; known: auto, {', '.join(ENGINES)}")
-    reason = ENGINES[name].unavailable()
-    if reason:
+    elif reason := ENGINES[name].unavailable():
         raise LabError(f"engine {name} cannot run here: {reason}")
-    return ENGINES[name]
+    return replace(ENGINES[name], default_preset=suggest_preset(detect(name))[0])
 
 
 def automatic() -> str:

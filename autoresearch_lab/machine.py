@@ -51,9 +51,28 @@ def context(engine: Engine, root: Root) -> Context:
     answer = _run_short_job(engine, "describe", root)
     device, software = dict(answer["device"]), dict(answer["software"])
     software["lab"] = code_digest(engine.package)
-    device["key"] = f"{device['kind']}-{json_sha256(device)[:12]}"
+    device["key"] = device_key(device)
     software["key"] = json_sha256(software)[:12]
     return Context(engine, device, software)
+
+
+def device_key(device: dict[str, Any]) -> str:
+    """The short key of a device that an engine described."""
+    return f"{device['kind']}-{json_sha256(device)[:12]}"
+
+
+def known_peak(ledger: Ledger, engine: str, device: str, dtype: str) -> dict[str, Any] | None:
+    """The highest matrix-product rate that was ever measured on the device with that key, with any software: {"flops"
+    in FLOP/s, "dtype", "record": ledger id}; None where nothing was. Measures nothing.
+    """
+    best = None
+    for record in ledger.find(kind="note", engine=engine, device_key=device):
+        if (record.settings or {}).get("event") != "ceilings":
+            continue
+        rate = (record.results or {}).get("matmul_gflop_s", {}).get(dtype)
+        if rate and (best is None or rate * 1e9 > best["flops"]):
+            best = {"flops": rate * 1e9, "dtype": dtype, "record": record.id}
+    return best
 
 
 def _run_short_job(engine: Engine, job: str, root: Root) -> dict[str, Any]:

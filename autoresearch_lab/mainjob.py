@@ -160,6 +160,8 @@ class MainJob:
         command = [sys.executable, str(CHECKOUT / "train.py"), "--engine", self.context.engine.name]
         command += ["--preset", self.preset, "--time-budget", str(self.train_seconds), "--kernels", "promoted"]
         command += ["--data-dir", str(dataset.folder), "--out", str(folder), "--root", str(self.root.path)]
+        # Eager, as the A/B measured it.
+        command += ["--compile", "off"]
         # The run's lines go where this job's own remarks go: stdout is kept for the result.
         if subprocess.run(command, stdin=subprocess.DEVNULL, stdout=sys.stderr).returncode != 0:
             raise LabFailure("the closing training run failed; see its message above")

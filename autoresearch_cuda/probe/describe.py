@@ -32,13 +32,16 @@ ISA_FLAGS = (
 def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
     """{"device", "software"} of args["device"] ("cpu" or "cuda")."""
     kind = args.get("device", "cpu")
+    return {"device": describe(kind), "software": describe_software(kind)}
+
+
+def describe(kind: str) -> dict[str, Any]:
+    """Identity of the device of that kind. Raises ConfigError for an unknown kind, or where there is none."""
     if kind == "cpu":
-        device = describe_cpu()
-    elif kind == "cuda":
-        device = describe_gpu()
-    else:
-        raise ConfigError(f"unknown device {kind!r}; known: cpu, cuda")
-    return {"device": device, "software": describe_software(kind)}
+        return describe_cpu()
+    if kind == "cuda":
+        return describe_gpu()
+    raise ConfigError(f"unknown device {kind!r}; known: cpu, cuda")
 
 
 def describe_cpu() -> dict[str, Any]:

@@ -2,83 +2,149 @@
 
 from __future__ import annotations
 
-import importlib
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import click
 
-from autoresearch_data.dataset import open_dataset
 from autoresearch_data.errors import DataError, DataFailure
-from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.cli.app import complain, run_guarded
-from autoresearch_lab.engine import choose
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.paths import CHECKOUT, Root
-from autoresearch_lab.promote.selection import resolve
+from autoresearch_lab.runs_table import append_run, check_table
+from autoresearch_lab.training import Training, plan_training, room
 
-DEFAULT_SECONDS = 300.0
+_PATH = click.Path(path_type=Path)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--engine", default="auto", show_default=True, help="auto, cpu, cuda or mlx.")
-@click.option("--preset", default=None, help="Model and batch [default: the engine's own, cpu-nano on a CPU].")
+@click.option("--preset", default=None, help="Model and batch [default: what suits this hardware].")
 @click.option("--time-budget", type=float, default=None, help="Seconds of training (300 where no --steps is given).")
 @click.option("--steps", type=int, default=None, help="Train that many optimizer steps instead.")
-@click.option("--seed", type=int, default=42, show_default=True)
+@click.option("--seed", type=int, default=None, help="[default: 42]")
 @click.option("--kernels", default="promoted", show_default=True, help="baseline, promoted, or target=kernel,...")
-@click.option("--dataset", default="stdlib", show_default=True, help="Name of a dataset that prepare.py has made.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of that dataset [default: data/NAME].")
-@click.option("--eval-tokens", type=int, default=None, help="Validation tokens [default: the preset's].")
-@click.option("--compile", "compiled", type=click.Choice(["on", "off"]), default="off", show_default=True)
-@click.option("--smoke", is_flag=True, help="Two steps and a small evaluation: does everything work here?")
-@click.option("--out", type=click.Path(path_type=Path), default=None, help="Folder of run.json [default: runs/last].")
+@click.option("--dataset", default=None, help="A dataset that prepare.py has made [default: the one there is].")
+@click.option("--data-dir", type=_PATH, help="Folder of that dataset [default: data/NAME].")
+@click.option("--batch-size", type=int, default=None, help="Sequences per pass [default: fitted to the memory].")
+@click.option("--eval", "evaluation", default=None, help="cheap, reference or full [default: the preset's].")
+@click.option("--eval-tokens", type=int, default=None, help="Exactly that many validation tokens instead.")
+@click.option("--compile", "compile_mode", default="auto", show_default=True, help="auto, on or off.")
+@click.option("--smoke", is_flag=True, help="Two small steps and a small evaluation: does everything work here?")
+@click.option("--out", type=_PATH, default=None, help="Folder of run.json [default: runs/last].")
 @click.option("--save-weights", is_flag=True, help="Also write weights.safetensors there.")
-@click.option("--checkpoint", is_flag=True, help="Write a checkpoint at the end, or when interrupted.")
-@click.option("--resume", type=click.Path(path_type=Path), default=None, help="Continue from a checkpoint folder.")
-@click.option("--root", type=click.Path(path_type=Path), default=CHECKOUT, hidden=True)
+@click.option(
+    "--checkpoint/--no-checkpoint", default=None, help="Save at the end too, or never [default: when interrupted]."
+)
+@click.option("--checkpoint-every", metavar="N", help="Also save every N seconds, or every Nsteps, in the background.")
+@click.option("--resume", type=_PATH, default=None, help="Continue from a checkpoint folder.")
+@click.option("--results", type=_PATH, default=None, help="Table of runs to append to [default: runs/results.tsv].")
+@click.option("--description", default="", help="What this run tries, for that table.")
+@click.option("--print-config", is_flag=True, help="Show what would be trained, and why; train nothing.")
+@click.option("--eval-rungs", "rungs", type=_PATH, default=None, help="Evaluate these weights on every rung instead.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout, all else on stderr.")
+@click.option("--root", type=_PATH, default=CHECKOUT, hidden=True)
 def train(**options: Any) -> None:
     """Train the model once and print the summary. Exit code: 0 trained, 1 training failed, 2 bad input."""
     root = Root(options["root"].expanduser().resolve())
-    engine = choose(options["engine"])
-    selection = resolve(options["kernels"], load_catalog(root), engine, root)
-    for remark in selection.remarks:
+    training = _plan(root, options)
+    for remark in training.selection.remarks:
         print(f"note: {remark}", file=sys.stderr)
-    if options["time_budget"] is not None and options["steps"] is not None:
-        raise LabError("give --time-budget or --steps, not both")
-    folder = options["data_dir"] or root.data(options["dataset"])
-    config_module = _room(engine.package, "config")
-    changes = {
-        "seed": options["seed"],
-        "compile": options["compiled"] == "on",
-        **({"eval_tokens": options["eval_tokens"]} if options["eval_tokens"] is not None else {}),
-        **({"steps": options["steps"]} if options["steps"] is not None else {}),
-        **({"time_budget": options["time_budget"] or DEFAULT_SECONDS} if options["steps"] is None else {}),
+    if options["print_config"]:
+        _print(training.plain(), training.lines(), options["as_json"])
+    elif options["rungs"] is not None:
+        _evaluate_rungs(training, options)
+    else:
+        _run(training, root, options)
+
+
+def _plan(root: Root, options: dict[str, Any]) -> Training:
+    request = {
+        "preset": options["preset"],
+        "time_budget": options["time_budget"],
+        "steps": options["steps"],
+        "batch_size": options["batch_size"],
+        "evaluation": options["evaluation"],
+        "eval_tokens": options["eval_tokens"],
+        "compile": options["compile_mode"],
+        "smoke": options["smoke"],
+        "resume": options["resume"],
+        "changes": {} if options["seed"] is None else {"seed": options["seed"]},
     }
-    if options["time_budget"] is not None and not options["time_budget"] > 0:
-        raise LabError(f"--time-budget must be positive, not {options['time_budget']}")
-    config = config_module.TrainConfig.for_preset(options["preset"] or engine.default_preset, **changes)
-    if options["smoke"]:
-        config = config.smoke()
-    dataset = open_dataset(Path(folder))
-    with _room(engine.package, "console").Console() as console:
-        _room(engine.package, "loop").run(
-            config,
-            selection.plain(),
-            dataset,
-            options["out"] or root.path / "runs" / "last",
-            console,
-            device=engine.device,
-            weights=options["save_weights"],
-            checkpoint=options["checkpoint"],
-            resume=options["resume"],
-        )
+    return plan_training(
+        root,
+        engine_name=options["engine"],
+        kernels=options["kernels"],
+        dataset=options["dataset"],
+        data_dir=options["data_dir"],
+        request=request,
+    )
 
 
-def _room(package: str, name: str) -> Any:
-    """A module of the engine; imported late, so that --help and bad input need no framework."""
-    return importlib.import_module(f"{package}.{name}")
+def _run(training: Training, root: Root, options: dict[str, Any]) -> None:
+    package = training.engine.package
+    every = options["checkpoint_every"]
+    interval = room(package, "saver").Interval.parse(every) if every else None
+    out = options["out"] or root.path / "runs" / "last"
+    if every and options["checkpoint"] is False:
+        raise LabError("give --checkpoint-every or --no-checkpoint, not both")
+    table = options["results"] or root.path / "runs" / "results.tsv"
+    check_table(table)
+    last: dict[str, Any] = {}
+    with room(package, "console").Console(sys.stderr if options["as_json"] else sys.stdout) as console:
+
+        def report(event: dict[str, Any]) -> None:
+            last.update(event.get("record") or {})
+            console(event)
+
+        loop = room(package, "loop")
+        try:
+            record = loop.run(
+                training.config,
+                training.selection.plain(),
+                training.dataset,
+                out,
+                report,
+                device=training.engine.device,
+                weights=options["save_weights"],
+                checkpoint=bool(options["checkpoint"]),
+                save_interrupted=options["checkpoint"] is None,
+                checkpoint_every=interval,
+                resume=options["resume"],
+                choices=training.choices,
+                ceiling=training.ceiling,
+            )
+        except BaseException:
+            if last:  # it had begun
+                append_run(table, {**last, **_written(out, loop.RUN_FILE)}, options["description"], root.path)
+            raise
+    append_run(table, record, options["description"], root.path)
+    if options["as_json"]:
+        print(json.dumps(record, indent=1))
+
+
+def _written(out: Path, name: str) -> dict[str, Any]:
+    """What the run left about its end."""
+    try:
+        record = json.loads((out / name).read_text(encoding="utf-8"))
+        return {"status": record["status"], "summary": record["summary"]}
+    except (OSError, ValueError, KeyError):
+        return {}
+
+
+def _evaluate_rungs(training: Training, options: dict[str, Any]) -> None:
+    package = training.engine.package
+    preset = room(package, "config").preset(training.config.preset)
+    report = room(package, "rung_report")
+    kernels = training.selection.plain()
+    result = report.rung_report(options["rungs"], preset, kernels, training.dataset, training.engine.device)
+    _print(result, report.rung_lines(result), options["as_json"])
+
+
+def _print(data: dict[str, Any], lines: list[str], as_json: bool) -> None:
+    print(json.dumps(data, indent=1) if as_json else "\n".join(lines))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -9,10 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from autoresearch_cuda import summary as summary_module
 from autoresearch_cuda.console import Console
-from autoresearch_cuda.errors import ConfigError, Interrupted, TrainingFailed
+from autoresearch_cuda.datasheet import datasheet_flops
+from autoresearch_cuda.errors import ConfigError, Interrupted, OutOfMemory, TrainingFailed
 from autoresearch_cuda.loop import run
+from autoresearch_cuda.process import process_seconds
 from autoresearch_cuda.seam import KernelFile
+from autoresearch_cuda.summary import summary_lines
 
 UPSTREAM_BLOCK = r"""---
 val_bpb:          \d+\.\d{6}
@@ -72,6 +76,66 @@ def test_a_signal_ends_the_run_between_steps_and_it_can_go_on(config, dataset, t
     resumed = run(config, None, dataset, tmp_path / "b", resume=tmp_path / "a" / "checkpoint")
     straight = run(config, None, dataset, tmp_path / "c")
     assert resumed["losses"] == straight["losses"] and resumed["evaluation"] == straight["evaluation"]
+
+
+def test_an_interrupted_run_saves_itself_and_says_where(config, dataset, tmp_path: Path):
+    def interrupt(event: dict) -> None:
+        if event["event"] == "step" and event["step"] == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(Interrupted, match=f"after 3 steps; continue with --resume {tmp_path}/checkpoint"):
+        run(config, None, dataset, tmp_path, interrupt, save_interrupted=True)
+    assert "--resume" in json.loads((tmp_path / "run.json").read_text())["error"]
+    resumed = run(config, None, dataset, tmp_path / "b", resume=tmp_path / "checkpoint", save_interrupted=True)
+    assert resumed["resumed_at"] == 3 and not (tmp_path / "b" / "checkpoint").exists()
+    with pytest.raises(Interrupted, match="after 3 steps$"):
+        run(config, None, dataset, tmp_path / "c", interrupt)
+    assert not (tmp_path / "c" / "checkpoint").exists()
+
+
+def test_a_signal_during_the_start_is_not_lost(config, dataset, tmp_path: Path):
+    def interrupt(event: dict) -> None:
+        if event["event"] == "start":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted, match="interrupted by SIGTERM after 0 steps$") as caught:
+        run(config, None, dataset, tmp_path, interrupt, save_interrupted=True)
+    assert caught.value.exit_code == 143
+
+
+def test_running_out_of_memory_is_one_line_with_the_batch_that_fits(config, dataset, tmp_path: Path):
+    text = "import torch\ndef relu_squared(x):\n    raise torch.OutOfMemoryError('CUDA out of memory. Tried to')\n"
+    (tmp_path / "kernel.py").write_text(text)
+    kernel = {"relu_squared": KernelFile.at("relu_squared", tmp_path / "kernel.py")}
+    with pytest.raises(OutOfMemory, match="out of memory with a batch of 2 .*--batch-size 1 should fit") as caught:
+        run(config, kernel, dataset, tmp_path / "out")
+    assert caught.value.exit_code == 1
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["error"] == str(caught.value)
+
+
+def test_both_utilisations_are_stated_and_an_unknown_one_is_called_so(config, dataset, tmp_path, monkeypatch):
+    record = run(config, None, dataset, tmp_path / "a")
+    summary, lines = record["summary"], "\n".join(summary_lines(record))
+    assert summary["mfu_percent"] is summary["mfu_measured_percent"] is summary["mfu_datasheet_percent"] is None
+    assert "mfu_percent:      0.00" in lines and "mfu_measured:     unknown" in lines
+    monkeypatch.setattr(summary_module, "datasheet_flops", lambda name, dtype: 4e12)
+    record = run(replace(config, peak_flops=1e12), None, dataset, tmp_path / "b")
+    summary, lines = record["summary"], "\n".join(summary_lines(record))
+    assert summary["mfu_measured_percent"] == pytest.approx(4 * summary["mfu_datasheet_percent"])
+    assert summary["mfu_percent"] == summary["mfu_datasheet_percent"]
+    assert "% of 1.000 TFLOP/s measured here" in lines and "% of 4.000 TFLOP/s stated" in lines
+
+
+def test_datasheet_rates_are_of_exactly_named_chips():
+    assert datasheet_flops("NVIDIA H200") == datasheet_flops("NVIDIA H100 80GB HBM3") == 989.5e12
+    assert datasheet_flops("NVIDIA H200 NVL") is datasheet_flops("AMD EPYC") is None
+    assert datasheet_flops("NVIDIA H200", "float32") is None
+
+
+def test_the_record_says_when_the_first_step_was_done_and_where_attention_ran(config, dataset, tmp_path: Path):
+    record = run(config.smoke(), None, dataset, tmp_path, choices=[{"name": "x", "value": "y", "why": "z"}])
+    assert 0 < record["startup_seconds"] < record["seconds_to_first_step"] <= process_seconds()
+    assert "softmax" in record["attention"] and record["choices"][0]["why"] == "z"
 
 
 def test_a_failed_run_leaves_its_record(config, dataset, tmp_path: Path):

@@ -1,0 +1,35 @@
+"""Which prepared dataset is meant where none is named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from autoresearch_lab.errors import LabError
+
+MANIFEST = "dataset.json"
+PREFERRED = ("climbmix", "stdlib")
+
+
+def choose_dataset(data: Path, name: str | None, folder: Path | None) -> tuple[Path, str]:
+    """(folder, why): `folder` itself, or dataset `name` below `data`, or the one that is prepared there.
+
+    Of several, climbmix and then stdlib. Where nothing is prepared: where stdlib would lie, so that opening it says
+    which command prepares it.
+
+    Raises:
+        LabError: several are prepared, and none of them is preferred.
+    """
+    if folder is not None:
+        return folder, "asked for"
+    if name is not None:
+        return data / name, "asked for"
+    prepared = sorted(path.parent.name for path in data.glob(f"*/{MANIFEST}"))
+    for preferred in PREFERRED:
+        if preferred in prepared:
+            others = f", of {', '.join(prepared)}" if len(prepared) > 1 else ", the only one prepared"
+            return data / preferred, f"the default{others}"
+    if len(prepared) > 1:
+        raise LabError(f"several datasets are prepared in {data}: name one of {', '.join(prepared)} with --dataset")
+    if prepared:
+        return data / prepared[0], "the only one prepared"
+    return data / PREFERRED[-1], "nothing is prepared yet"

@@ -1,0 +1,120 @@
+"""What `train.py` is about to do: engine, kernels, data, configuration, and the reason for each choice."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autoresearch_data.dataset import Dataset, open_dataset
+from autoresearch_lab.catalog import load_catalog
+from autoresearch_lab.datasets import choose_dataset
+from autoresearch_lab.engine import Engine, choose
+from autoresearch_lab.errors import LabError
+from autoresearch_lab.hardware import Hardware, detect, suggest_preset
+from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.machine import device_key, known_peak
+from autoresearch_lab.paths import Root
+from autoresearch_lab.promote.selection import Selection, resolve
+
+
+@dataclass(frozen=True)
+class Training:
+    """Everything that is decided before a run. config: the engine's own TrainConfig. choices: {"name", "value", "why"}.
+
+    ceiling: the measured peak rate of this machine, {"flops", "dtype", "record"}; None where none was measured.
+    """
+
+    engine: Engine
+    hardware: Hardware
+    selection: Selection
+    dataset: Dataset
+    config: Any
+    choices: list[dict[str, str]]
+    ceiling: dict[str, Any] | None
+
+    def plain(self) -> dict[str, Any]:
+        return {
+            "engine": self.engine.name,
+            "hardware": self.hardware.plain(),
+            "choices": self.choices,
+            "config": self.config.to_json(),
+            "dataset": {"name": self.dataset.name, "fingerprint": self.dataset.fingerprint},
+            "kernels": self.selection.hashes(),
+            "ceiling": self.ceiling,
+        }
+
+    def lines(self) -> list[str]:
+        return [f"{c['name'] + ':':<12}{c['value']}  ({c['why']})" for c in self.choices]
+
+
+def room(package: str, name: str) -> Any:
+    """A module of an engine; imported late, so that --help and bad input need no framework."""
+    return importlib.import_module(f"{package}.{name}")
+
+
+def plan_training(
+    root: Root,
+    *,
+    engine_name: str,
+    kernels: str,
+    dataset: str | None,
+    data_dir: Path | None,
+    request: Mapping[str, Any],
+) -> Training:
+    """Decide everything that `train.py` was not told. `request`: fields of the engine's plan.Request.
+
+    Raises:
+        LabError, and the engine's and the data package's own errors, for bad input.
+    """
+    engine = choose(engine_name)
+    hardware = detect(engine.name)
+    selection = resolve(kernels, load_catalog(root), engine, root)
+    folder, dataset_why = choose_dataset(root.data("any").parent, dataset, data_dir)
+    opened = open_dataset(folder)
+    suggested, preset_why = suggest_preset(hardware)
+    plan = room(engine.package, "plan")
+    attention = selection.kernels.get("windowed_attention")
+    fields = {**request, "device": engine.device, "attention_kernel": attention.name if attention else "none"}
+    config, chosen = plan.complete(plan.Request(**fields), suggested, opened)
+    ceiling = _ceiling(engine, root, config.compute_dtype)
+    if ceiling:
+        config = config.with_peak(ceiling["flops"])
+    engine_why = "asked for" if engine_name != "auto" else hardware.describe()
+    asked = request.get("preset") or request.get("resume")
+    choices = [
+        {"name": "engine", "value": engine.name, "why": engine_why},
+        {"name": "preset", "value": config.preset, "why": "asked for" if asked else preset_why},
+        {"name": "dataset", "value": f"{opened.name} {opened.fingerprint[:12]}", "why": dataset_why},
+        *({"name": c.name, "value": c.value, "why": c.why} for c in chosen),
+        _kernel_choice(selection, kernels),
+        _ceiling_choice(ceiling, engine),
+    ]
+    return Training(engine, hardware, selection, opened, config, choices, ceiling)
+
+
+def _kernel_choice(selection: Selection, text: str) -> dict[str, str]:
+    chosen = ", ".join(f"{target}={kernel.name}" for target, kernel in selection.chosen().items())
+    return {"name": "kernels", "value": chosen or "baseline", "why": f"--kernels {text}"}
+
+
+def _ceiling(engine: Engine, root: Root, dtype: str) -> dict[str, Any] | None:
+    """The measured ceiling of this device, if the ledger has one. A broken ledger is no reason not to train."""
+    if not root.ledger.exists():
+        return None
+    describe = room(f"{engine.package}.probe", "describe")
+    device = describe.describe(engine.device)
+    try:
+        return known_peak(Ledger(root.ledger), engine.name, device_key(device), dtype)
+    except LabError:
+        return None
+
+
+def _ceiling_choice(ceiling: dict[str, Any] | None, engine: Engine) -> dict[str, str]:
+    if ceiling is None:
+        why = f"nothing measured on this device yet; kernel-lab.py --engine {engine.name} profile does"
+        return {"name": "ceiling", "value": "unknown", "why": why}
+    value = f"{ceiling['flops'] / 1e12:.3f} TFLOP/s in {ceiling['dtype']}"
+    return {"name": "ceiling", "value": value, "why": f"measured here, record {ceiling['record'][:12]}"}

@@ -1,0 +1,186 @@
+"""Tokens per second of this trainer beside a straightforward restatement of the same model, both eager and compiled.
+
+    python benchmarks/trainer_speed.py --presets cpu-nano,cpu-tiny --processes 3 --seconds 40 --json speed.json
+
+All four arms train in one process on the same data, with the same allocator settings and threads, in blocks of steps
+that take turns in random order; a ratio is taken between blocks of one round. Levels differ between fresh processes, so
+the process is the unit: the table gives the mean over processes of the median ratio, and its 95 % t interval.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from restated_model import RestatedGPT, RestatedOptimizer
+from scipy import stats
+
+from autoresearch_cuda.config import TrainConfig
+from autoresearch_cuda.ops import Ops
+from autoresearch_cuda.process import QuietCollector, cpu_name, prepare_process
+from autoresearch_cuda.train import Trainer
+from autoresearch_data.dataset import open_dataset
+from autoresearch_data.folders import dataset_folder
+from autoresearch_data.packing import BestFitLoader
+
+ARMS = ("trainer eager", "trainer compiled", "restated eager", "restated compiled")
+RATIOS = (
+    ("trainer compiled", "restated compiled"),
+    ("trainer compiled", "restated eager"),
+    ("trainer eager", "restated eager"),
+    ("trainer eager", "restated compiled"),
+    ("trainer compiled", "trainer eager"),
+)
+WARM_UP = 12
+
+
+def trainer_step(config: TrainConfig, dataset: Any) -> Callable[[], float]:
+    trainer = Trainer(config, Ops.baseline(), dataset)
+    return lambda: trainer.step().loss
+
+
+def restated_step(config: TrainConfig, dataset: Any) -> Callable[[], float]:
+    """A step of the restatement, packing included. The presets compared here need no accumulation."""
+    shape = config.model
+    torch.manual_seed(config.seed)
+    model = RestatedGPT(shape.vocab_size, shape.sequence_len, shape.n_embd, shape.n_head, shape.windows())
+    optimizer = RestatedOptimizer(model, shape.n_embd)
+    forward = torch.compile(model, dynamic=False) if config.compile else model
+    bos = dataset.tokenizer.bos_id
+    loader = BestFitLoader(dataset.split("train"), config.batch_size, shape.sequence_len, bos)
+
+    def step() -> float:
+        inputs, targets, _ = next(loader)
+        model.zero_grad(set_to_none=True)
+        loss = forward(torch.from_numpy(inputs).long(), torch.from_numpy(targets).long())
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    return step
+
+
+def measure(preset: str, arms: list[str], seconds: float, block: int, seed: int, dataset: Any) -> dict[str, Any]:
+    """One process: {"blocks": {arm: [seconds per block]}, "losses": {arm: last}, "tokens_per_block", "setup"}."""
+    process = prepare_process()
+    steps, setup, losses = {}, {}, {}
+    for arm in arms:
+        started = time.perf_counter()
+        config = TrainConfig.for_preset(preset, steps=10**6, seed=42, compile=arm.endswith("compiled"))
+        if config.accumulation != 1:
+            raise SystemExit(f"error: preset {preset} accumulates; compare cpu-nano and cpu-tiny")
+        steps[arm] = (trainer_step if arm.startswith("trainer") else restated_step)(config, dataset)
+        for _ in range(WARM_UP):
+            losses[arm] = steps[arm]()
+        setup[arm] = time.perf_counter() - started
+        print(f"{preset} {arm}: ready after {setup[arm]:.1f} s", file=sys.stderr, flush=True)
+    blocks: dict[str, list[float]] = {arm: [] for arm in arms}
+    order, end = random.Random(seed), time.perf_counter() + seconds
+    with QuietCollector() as collector:
+        collector.after_step(0)
+        while time.perf_counter() < end:
+            for arm in order.sample(arms, len(arms)):
+                started = time.perf_counter()
+                for _ in range(block):
+                    losses[arm] = steps[arm]()
+                blocks[arm].append(time.perf_counter() - started)
+    if bad := [arm for arm, loss in losses.items() if not 0 < loss < 9.5]:
+        raise SystemExit(f"error: {', '.join(bad)} did not learn; the comparison would be of nothing")
+    tokens = block * config.total_batch_tokens
+    return {"blocks": blocks, "losses": losses, "tokens_per_block": tokens, "setup": setup, "process": process}
+
+
+def in_fresh_processes(args: argparse.Namespace, preset: str) -> list[dict[str, Any]]:
+    """The measurements of `processes` children, one after the other."""
+    results = []
+    for number in range(args.processes):
+        command = [sys.executable, __file__, "--child", preset, "--seed", str(args.seed + number)]
+        command += ["--seconds", str(args.seconds), "--block", str(args.block), "--arms", args.arms]
+        command += ["--data", str(args.data)]
+        done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
+        if done.returncode:
+            raise SystemExit(f"error: a measuring process ended with exit code {done.returncode}")
+        results.append(json.loads(done.stdout))
+    return results
+
+
+def median(values: list[float]) -> float:
+    ordered = sorted(values)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
+
+
+def interval(values: list[float]) -> tuple[float, float] | None:
+    """95 % t interval of the mean of logarithms, as ratios; None for a single one."""
+    if len(values) < 2:
+        return None
+    logs = [math.log(value) for value in values]
+    mean, error = sum(logs) / len(logs), stats.sem(logs)
+    half = float(stats.t.ppf(0.975, len(logs) - 1)) * float(error)
+    return math.exp(mean - half), math.exp(mean + half)
+
+
+def summarise(results: list[dict[str, Any]], arms: list[str]) -> dict[str, Any]:
+    speed = {arm: median([r["tokens_per_block"] / median(r["blocks"][arm]) for r in results]) for arm in arms}
+    ratios = {}
+    for ours, theirs in RATIOS:
+        if ours in arms and theirs in arms:
+            pairs = [zip(r["blocks"][theirs], r["blocks"][ours], strict=True) for r in results]
+            each = [median([slow / fast for slow, fast in pair]) for pair in pairs]
+            mean = math.exp(sum(map(math.log, each)) / len(each))
+            ratios[f"{ours} / {theirs}"] = {"ratio": mean, "interval": interval(each), "processes": each}
+    return {"tokens_per_second": speed, "ratios": ratios}
+
+
+def lines(preset: str, summary: dict[str, Any]) -> list[str]:
+    text = [f"{preset}", ""] + [f"{'arm':<40}tokens/s"]
+    text += [f"{arm:<40}{speed:8,.0f}" for arm, speed in summary["tokens_per_second"].items()]
+    text += ["", f"{'paired ratio of speeds':<40}{'mean':>8}  95 % interval over processes"]
+    for name, found in summary["ratios"].items():
+        low_high = found["interval"]
+        shown = f"{low_high[0]:.3f} to {low_high[1]:.3f}" if low_high else "- (one process)"
+        text.append(f"{name:<40}{found['ratio']:8.3f}  {shown}")
+    return [*text, ""]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--presets", default="cpu-nano,cpu-tiny")
+    parser.add_argument("--arms", default=",".join(ARMS))
+    parser.add_argument("--processes", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=40.0, help="of measuring, per process and preset")
+    parser.add_argument("--block", type=int, default=5, help="steps per block")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--data", type=Path, default=dataset_folder("stdlib"))
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--child", metavar="PRESET", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    arms = args.arms.split(",")
+    if unknown := set(arms) - set(ARMS):
+        raise SystemExit(f"error: unknown arm {', '.join(unknown)}; known: {', '.join(ARMS)}")
+    if args.child:
+        dataset = open_dataset(args.data)
+        print(json.dumps(measure(args.child, arms, args.seconds, args.block, args.seed, dataset)))
+        return
+    report: dict[str, Any] = {"machine": cpu_name(), "torch": torch.__version__, "presets": {}}
+    for preset in args.presets.split(","):
+        results = in_fresh_processes(args, preset)
+        summary = summarise(results, arms)
+        report["presets"][preset] = {**summary, "raw": results}
+        print("\n".join(lines(preset, summary)), flush=True)
+    print(f"{report['machine']}, torch {torch.__version__}, {results[0]['process']['threads']} threads")
+    if args.json:
+        args.json.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,93 @@
+"""When the model is compiled, and that every kernel that can be selected leaves it one graph."""
+
+import shutil
+import tomllib
+from dataclasses import replace
+from itertools import zip_longest
+
+import pytest
+import torch
+
+from autoresearch_cuda import compiling
+from autoresearch_cuda.compiling import resolve_compile
+from autoresearch_cuda.errors import ConfigError
+from autoresearch_cuda.model import GPT
+from autoresearch_cuda.native import CompilerMissing
+from autoresearch_cuda.ops import CallCounter, Ops
+from autoresearch_cuda.seam import KERNELS_ROOT, TARGETS, installed_kernel
+from autoresearch_cuda.train import Trainer
+
+FORWARD = [target for target in TARGETS if not target.endswith("update") and target != "newton_schulz"]
+
+
+def cpu_kernels(target: str) -> list[str]:
+    """The names that `--kernels target=...` takes on a CPU."""
+    content = tomllib.loads((KERNELS_ROOT / target / "target.toml").read_text())
+    return [k["name"] for k in content["kernels"] if k["framework"] == "torch" and "cpu" in k["devices"]]
+
+
+# The first kernel of every target, the second of every target, ...: each kernel is in one of them.
+ROUNDS = [
+    {target: name for target, name in zip(FORWARD, names, strict=True) if name}
+    for names in zip_longest(*(cpu_kernels(target) for target in FORWARD))
+]
+
+
+@pytest.fixture(autouse=True)
+def fresh_compiler():
+    torch.compiler.reset()
+    yield
+    torch.compiler.reset()
+
+
+def test_the_rounds_hold_every_kernel():
+    assert sum(map(len, ROUNDS)) == sum(len(cpu_kernels(target)) for target in FORWARD) >= 2 * len(FORWARD)
+
+
+@pytest.mark.skipif(not shutil.which("g++") and not shutil.which("c++"), reason="native kernels need a C++ compiler")
+@pytest.mark.parametrize("names", ROUNDS, ids=lambda names: "+".join(sorted(set(names.values()))))
+def test_the_model_is_one_graph_without_breaks(config, names: dict[str, str]):
+    counter = CallCounter()
+    ops = Ops.load({target: installed_kernel(target, name) for target, name in names.items()}, wrap=counter)
+    model = GPT(config.model, ops)
+    model.init_weights(0)
+    idx = torch.zeros(2, config.model.sequence_len, dtype=torch.int64)
+    explained = torch._dynamo.explain(model)(idx, idx)
+    assert explained.graph_break_count == 0 and explained.graph_count == 1
+    # The mask is a constant of the graph, built while it is traced.
+    assert all(counter.traced[target] or target == "attention_mask" for target in names)
+    assert counter.traced["attention_mask"] or counter.eager["attention_mask"]
+
+
+def test_a_compiled_trainer_computes_what_the_eager_one_does(config, dataset):
+    """Forward and backward traced as Inductor would get them, the graphs then run as they are."""
+    losses = []
+    for compiled in (False, True):
+        trainer = Trainer(replace(config, compute_dtype="float32"), Ops.baseline(), dataset)
+        if compiled:
+            trainer.forward = torch.compile(trainer.model, backend="aot_eager", fullgraph=True, dynamic=False)
+        losses.append([trainer.step().loss for _ in range(3)])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_auto_compiles_on_gpus_and_where_there_is_a_compiler(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(compiling, "compiler", lambda: "/usr/bin/g++")
+    assert resolve_compile("auto", "cuda", 5.0, None) == (True, "a GPU")
+    assert resolve_compile("auto", "cpu", 300.0, None) == (True, "C++ compiler found: /usr/bin/g++")
+    assert resolve_compile("auto", "cpu", None, 300)[0]
+    for seconds, steps in ((20.0, None), (None, 100)):
+        assert resolve_compile("auto", "cpu", seconds, steps)[0] is False
+        assert resolve_compile("on", "cpu", seconds, steps) == (True, "asked for")
+    assert resolve_compile("off", "cuda", 300.0, None) == (False, "asked for")
+
+
+def test_without_a_compiler_the_cpu_stays_eager(monkeypatch: pytest.MonkeyPatch):
+    def missing() -> str:
+        raise CompilerMissing("no C++ compiler (g++ or c++)")
+
+    monkeypatch.setattr(compiling, "compiler", missing)
+    assert resolve_compile("auto", "cpu", 300.0, None) == (False, "no C++ compiler")
+    with pytest.raises(ConfigError, match="--compile on: no C\\+\\+ compiler"):
+        resolve_compile("on", "cpu", 300.0, None)
+    with pytest.raises(ConfigError, match="unknown compile mode 'yes'; known: auto, on, off"):
+        resolve_compile("yes", "cpu", 300.0, None)

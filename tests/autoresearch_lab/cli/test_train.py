@@ -1,0 +1,187 @@
+"""`train.py` from its command line: what it decides, what it leaves behind, and how it refuses."""
+
+import json
+import os
+import signal
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from autoresearch_data.tokens import Tokens
+from autoresearch_lab import hardware, training
+from autoresearch_lab.cli.train import main
+from autoresearch_lab.engine import ENGINES
+from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.machine import device_key
+from autoresearch_lab.paths import CHECKOUT, Root
+from autoresearch_lab.training import room
+
+VOCAB = 8192
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A root with the real kernels, and a small prepared dataset of numbers."""
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.delenv("AUTORESEARCH_DATA", raising=False)
+    (tmp_path / "kernels").symlink_to(CHECKOUT / "kernels")
+    (tmp_path / "data" / "stdlib").mkdir(parents=True)
+    (tmp_path / "data" / "stdlib" / "dataset.json").write_text("{}")
+    rng = np.random.default_rng(0)
+    splits = {
+        name: Tokens.from_documents(rng.integers(4, VOCAB, size).tolist() for size in rng.integers(50, 300, count))
+        for name, count in (("train", 300), ("val", 60))
+    }
+    tokenizer = SimpleNamespace(vocab_size=VOCAB, bos_id=0, token_bytes=np.ones(VOCAB, dtype=np.int32))
+    dataset = SimpleNamespace(name="numbers", fingerprint="f" * 64, tokenizer=tokenizer, split=splits.__getitem__)
+    monkeypatch.setattr(training, "open_dataset", lambda folder: dataset)
+    yield tmp_path
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def call(lab: Path, *arguments: str) -> int:
+    return main(["--root", str(lab), "--engine", "cpu", *arguments])
+
+
+SMALL = ("--preset", "cpu-nano", "--eval-tokens", "2048", "--compile", "off", "--kernels", "baseline")
+
+
+def test_print_config_says_what_and_why_and_trains_nothing(lab: Path, capsys):
+    assert call(lab, "--print-config") == 0
+    lines = capsys.readouterr().out.splitlines()
+    names = "engine preset dataset batch memory compile evaluation attention kernels ceiling".split()
+    assert [line.partition(":")[0] for line in lines] == names
+    assert all(line.endswith(")") for line in lines) and "numbers ffffffffffff" in lines[2]
+    assert not (lab / "runs").exists()
+
+
+def test_print_config_as_json_is_complete(lab: Path, capsys):
+    assert call(lab, "--print-config", "--json", "--preset", "upstream", "--smoke", "--seed", "7") == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["config"]["preset"] == "upstream" and data["config"]["seed"] == 7 and data["config"]["steps"] == 2
+    assert {"engine", "hardware", "choices", "dataset", "kernels", "ceiling"} <= set(data)
+    assert all(choice["why"] for choice in data["choices"]) and data["hardware"]["kind"] == "cpu"
+
+
+def test_the_hardware_chooses_the_preset(lab: Path, capsys, monkeypatch: pytest.MonkeyPatch):
+    big = hardware.Hardware("cpu", "Big", 256, 64, ("amx_bf16",))
+    monkeypatch.setattr(training, "detect", lambda engine: big)
+    assert call(lab, "--print-config") == 0
+    assert "cpu-tiny  (64 cores with amx_bf16)" in capsys.readouterr().out
+
+
+def test_a_run_prints_its_summary_and_appends_its_line(lab: Path, capsys):
+    assert call(lab, *SMALL, "--steps", "2", "--description", "first try") == 0
+    out = capsys.readouterr().out
+    assert sum(line.startswith("val_bpb:") for line in out.splitlines()) == 1 and "\x1b" not in out
+    record = json.loads((lab / "runs" / "last" / "run.json").read_text())
+    assert record["choices"][0]["name"] == "engine" and record["ceiling"] is None
+    header, row = (line.split("\t") for line in (lab / "runs" / "results.tsv").read_text().splitlines())
+    assert header == ["commit", "val_bpb", "memory_gb", "status", "description"]
+    assert row[1] == f"{record['summary']['val_bpb']:.6f}" and row[3:] == ["done", "first try"]
+    assert not (lab / "runs" / "last" / "checkpoint").exists()
+
+
+def test_json_leaves_stdout_to_the_record(lab: Path, capsys):
+    assert call(lab, *SMALL, "--steps", "1", "--json", "--save-weights") == 0
+    captured = capsys.readouterr()
+    assert json.loads(captured.out)["status"] == "complete" and "val_bpb:" in captured.err
+    weights = lab / "runs" / "last" / "weights.safetensors"
+    assert call(lab, "--preset", "cpu-nano", "--kernels", "baseline", "--eval-rungs", str(weights)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines] == ["rung", "cheap", "reference", "full", "val_bpb:"]
+    assert lines[3].split()[3] == "+0.000000"
+
+
+def test_a_run_that_was_interrupted_can_go_on(lab: Path, capsys, monkeypatch: pytest.MonkeyPatch):
+    console = room("autoresearch_cuda", "console").Console
+    stop = True
+
+    def on_step(self, event: dict) -> None:
+        if stop and event["step"] == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(console, "_on_step", on_step)
+    assert call(lab, *SMALL, "--steps", "3") == 143
+    folder = lab / "runs" / "last" / "checkpoint"
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error == f"error: interrupted by SIGTERM after 2 steps; continue with --resume {folder}"
+    stop = False
+    assert call(lab, "--resume", str(folder), "--kernels", "baseline", "--out", str(lab / "b")) == 0
+    record = json.loads((lab / "b" / "run.json").read_text())
+    assert record["resumed_at"] == 2 and len(record["losses"]) == 3
+    statuses = [line.split("\t")[3] for line in (lab / "runs" / "results.tsv").read_text().splitlines()[1:]]
+    assert statuses == ["interrupted", "done"]
+
+
+def test_the_measured_ceiling_of_this_device_is_used(lab: Path, capsys):
+    describe = room("autoresearch_cuda.probe", "describe")
+    device = describe.describe("cpu")
+    ledger = Ledger(Root(lab).ledger)
+    for rate, key in ((100.0, device_key(device)), (300.0, device_key(device)), (900.0, "cpu-another")):
+        results = {"matmul_gflop_s": {"bfloat16": rate}}
+        shown = {"kind": "cpu", "key": key}
+        ledger.append("note", engine="cpu", device=shown, settings={"event": "ceilings"}, results=results)
+    assert call(lab, "--print-config", "--json") == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["ceiling"]["flops"] == data["config"]["peak_flops"] == 300e9
+    assert data["ceiling"]["record"] == ledger.records()[1].id
+    Root(lab).ledger.write_text("{}\n{}\n")
+    assert call(lab, "--print-config") == 0  # a broken ledger is no reason not to train
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--preset", "huge"], "unknown preset 'huge'; known: cpu-nano"),
+        (["--engine", "tpu"], "unknown engine 'tpu'; known: auto, cpu, cuda, mlx"),
+        (["--compile", "maybe"], "unknown compile mode 'maybe'; known: auto, on, off"),
+        (["--eval", "huge"], "unknown evaluation 'huge'; known: cheap, reference, full"),
+        (["--eval", "cheap", "--eval-tokens", "5000"], "give --eval or --eval-tokens, not both"),
+        (["--steps", "3", "--time-budget", "3"], "give --time-budget or --steps, not both"),
+        (["--steps", "0"], "steps must be at least 1"),
+        (["--steps", "x"], "not a valid integer"),
+        (["--time-budget", "-1"], "time_budget must be positive"),
+        (["--time-budget", "0"], "time_budget must be positive"),
+        (["--batch-size", "3"], "not a multiple of the 768 tokens"),
+        (["--batch-size", "0"], "not a multiple"),
+        (["--checkpoint-every", "often", "--steps", "1"], "cannot read the interval 'often'"),
+        (["--resume", "/nowhere"], "no usable checkpoint in /nowhere"),
+        (["--eval-rungs", "/nowhere"], "cannot read weights from /nowhere"),
+        (["--kernels", "rope=none"], "rope"),
+        (["--out", "/proc/nowhere", "--steps", "1"], "cannot write in /proc/nowhere"),
+        (["--results", str(CHECKOUT / "train.py"), "--steps", "1"], "is not a table of runs"),
+        (["--no-checkpoint", "--checkpoint-every", "3"], "not both"),
+        (["--no-such-option"], "No such option"),
+        (["argument"], "unexpected extra argument"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(lab: Path, arguments: list[str], message: str, capsys):
+    assert call(lab, *arguments) == 2
+    captured = capsys.readouterr()
+    assert len(captured.err.splitlines()) == 1 and captured.err.startswith("error: ") and message in captured.err
+    assert captured.out == ""
+
+
+def test_without_data_the_message_names_the_command(lab: Path, capsys, monkeypatch: pytest.MonkeyPatch):
+    from autoresearch_data.dataset import open_dataset
+
+    monkeypatch.setattr(training, "open_dataset", open_dataset)
+    (lab / "data" / "stdlib" / "dataset.json").unlink()
+    assert call(lab) == 2
+    error = capsys.readouterr().err
+    assert "no dataset in" in error and "python prepare.py --corpus stdlib" in error
+    for name in ("a", "b"):
+        (lab / "data" / name).mkdir()
+        (lab / "data" / name / "dataset.json").write_text("{}")
+    assert call(lab) == 2
+    assert "name one of a, b with --dataset" in capsys.readouterr().err
+
+
+def test_engines_carry_the_preset_of_their_hardware():
+    from autoresearch_lab.engine import choose
+
+    assert choose("cpu").default_preset == hardware.suggest_preset(hardware.detect("cpu"))[0]
+    assert choose("cpu").package == ENGINES["cpu"].package
