@@ -70,7 +70,11 @@ def workload(target: str, dtype: str = "float32") -> dict[str, Any]:
         "residual_mix": [("x", (2, 9, 64), True), ("x0", (2, 9, 64), True)],
         "adamw_update": [(name, (33, 40), False) for name in ("p", "grad", "exp_avg", "exp_avg_sq")],
         "muon_update": [(name, (9, 24, 40), False) for name in ("p", "grad", "momentum")],
-        "qk_prelude": [("q", heads, True), ("k", heads, True), *((name, (1, 33, 1, 8), False) for name in ("cos", "sin"))],
+        "qk_prelude": [
+            ("q", heads, True),
+            ("k", heads, True),
+            *((name, (1, 33, 1, 8), False) for name in ("cos", "sin")),
+        ],
         "residual_norm": [("x", (2, 9, 64), True), ("x0", (2, 9, 64), True)],
         "mlp": [("x", (2, 9, 64), True)],
         "loss_head": [("x", (40, 32), True)],
