@@ -36,6 +36,7 @@ VERBS = {
     "ab": "integration",
     "integration-ab": "integration",
     "integration-suite": "integration",
+    "calibrate": "calibrate",
     "promotion-check": "promotion",
     "promote": "promotion",
     "demote": "promotion",
