@@ -23,6 +23,7 @@ from autoresearch_lab.orchestrate import Candidate, State, Steps, drive, state_o
 from autoresearch_lab.paths import Root
 from autoresearch_lab.profile.schema import Profile
 from autoresearch_lab.promote.apply import promote, promote_all
+from autoresearch_lab.promote.check import readiness
 from autoresearch_lab.promote.selection import resolve
 from autoresearch_lab.records import Record
 from autoresearch_lab.verify.run import verify
@@ -108,7 +109,12 @@ class Pipeline:
         """Where the candidate stands now."""
         selection = resolve("promoted", self.catalog, self.context, self.root)
         in_use = {target: kernel.sha256 for target, kernel in selection.kernels.items()}
-        return state_of(candidate, self.ledger, in_use, self.ab_key, (candidate.workspace / LOCK).is_file())
+        state = state_of(candidate, self.ledger, in_use, self.ab_key, (candidate.workspace / LOCK).is_file())
+        if state.step == "promote":
+            # An A/B with another preset may forbid what this profile's A/B would allow.
+            obstacle = readiness(candidate.target, candidate.kernel, self.context, self.ledger).obstacle
+            return State(None, obstacle) if obstacle else state
+        return state
 
     def run(self, on_step: Callable[[Candidate, str], None]) -> tuple[list[Candidate], dict[str, State]]:
         """Execute every step that is due; returns the candidates and where each of them ended.

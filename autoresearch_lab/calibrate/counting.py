@@ -44,7 +44,7 @@ class Share:
 @dataclass(frozen=True)
 class Row:
     """All trials of one kind. verdicts: how often each was given (FAILED = the stage gave up); seconds: of each trial;
-    found: how often FASTER came within the promised time."""
+    in_time: how often FASTER came within the promised time."""
 
     group: Group
     planned: int
@@ -127,6 +127,28 @@ def count(planned: Mapping[Group, int], outcomes: Sequence[tuple[Trial, Mapping[
         seconds = tuple(float(results["seconds"]) for results in found)
         rows.append(Row(group, wanted, dict(sorted(verdicts.items())), seconds, in_time))
     return rows
+
+
+# Verdicts that no trial of that kind should get, by (stage, plant).
+WRONG = {
+    (BENCH, NULL): ("FASTER", "SLOWER"),
+    (BENCH, SLOWER): ("FASTER",),
+    (BENCH, FASTER): ("SLOWER",),
+    (VERIFY, NULL): ("FAIL",),
+    (AB, NULL): ("PROMOTE",),
+    **{(VERIFY, harm): ("PASS",) for harm in HARMS},
+    **{(AB, harm): ("PROMOTE",) for harm in HARMS},
+}
+
+
+def wrong(outcomes: Sequence[tuple[Trial, Mapping[str, Any]]]) -> list[str]:
+    """Every trial that went wrong, in words: a verdict it should not have got, or none at all."""
+    found = []
+    for trial, results in outcomes:
+        verdict = results["verdict"]
+        if verdict == "FAILED" or verdict in WRONG.get((trial.group.stage, trial.group.plant), ()):
+            found.append(f"{trial.label}: {verdict}: {results.get('reason', 'no reason given')}")
+    return found
 
 
 def promises(rows: Sequence[Row]) -> list[Promise]:

@@ -1,4 +1,4 @@
-"""What is to be tried, how often, under which conditions, and in which order: a part of it shall already say something."""
+"""What is to be tried, how often, under which conditions, and in which order: a part of it already says something."""
 
 from __future__ import annotations
 

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import secrets
 import shutil
-import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,8 +18,8 @@ from filelock import FileLock, Timeout
 from autoresearch_lab.ab.run import describe_dataset
 from autoresearch_lab.calibrate import plants
 from autoresearch_lab.calibrate.annex import Annex
-from autoresearch_lab.calibrate.counting import Promise, Row, count, promises
 from autoresearch_lab.calibrate.plan import AB, BENCH, HARMS, NULL, Plan, Trial
+from autoresearch_lab.calibrate.report import Report, summarise
 from autoresearch_lab.calibrate.trials import Subject, Trials
 from autoresearch_lab.calibrate.work import PROCESSES, SECONDS, Work, find_work
 from autoresearch_lab.catalog import Target, find_target, load_catalog
@@ -38,36 +37,6 @@ TRIAL_EVENT, WORK_EVENT, TABLE_EVENT = "calibration-trial", "calibration-work", 
 EXPECTED = {"bench": 75.0, "verify": 60.0, "ab": 300.0}
 
 Progress = Callable[[dict[str, Any]], None]
-
-
-@dataclass(frozen=True)
-class Report:
-    """What the trials say so far. `work`: the extra work of each target as measured; `missing`: trials not made yet."""
-
-    plan: Plan
-    context: Context
-    rows: list[Row]
-    promises: list[Promise]
-    missing: int
-    work: dict[str, Work]
-    load: dict[str, Any]
-    commits: list[str]
-    failures: list[str]
-    made: int = 0
-    seconds: float = 0.0
-
-    def plain(self) -> dict[str, Any]:
-        return {
-            "rows": [row.plain() for row in self.rows],
-            "promises": [promise.plain() for promise in self.promises],
-            "missing": self.missing,
-            "work": {target: work.plain() for target, work in self.work.items()},
-            "load": self.load,
-            "commits": self.commits,
-            "failures": self.failures,
-            "made": self.made,
-            "seconds": round(self.seconds, 1),
-        }
 
 
 @dataclass
@@ -275,30 +244,6 @@ class Calibration:
 
     def report(self, made: int = 0, seconds: float = 0.0) -> Report:
         """The table and the promises from what the ledger holds."""
-        done = self.done()
-        outcomes = [(trial, record.results or {}) for trial, record in done.items()]
-        rows = count(self.plan.groups(), outcomes)
         works = {name: self._known_work(name, None) for name in dict.fromkeys(self.plan.targets)}
-        return Report(
-            self.plan,
-            self.context,
-            rows,
-            promises(rows),
-            len(self.schedule) - len(done),
-            {name: work for name, work in works.items() if work is not None},
-            _load([results for _, results in outcomes]),
-            sorted({record.commit for record in done.values() if record.commit}),
-            [f"{trial.label}: {results['reason']}" for trial, results in outcomes if results["verdict"] == "FAILED"],
-            made,
-            seconds,
-        )
-
-
-def _load(outcomes: list[Mapping[str, Any]]) -> dict[str, Any]:
-    """Share of the cores that other processes used, and the load average, over the trials that measured them."""
-    shares = [results["foreign_load"] for results in outcomes if results.get("foreign_load") is not None]
-    averages = [results["load_average"][0] for results in outcomes if results.get("load_average")]
-    return {
-        "foreign": {"median": statistics.median(shares), "worst": max(shares)} if shares else None,
-        "average": {"median": statistics.median(averages), "worst": max(averages)} if averages else None,
-    }
+        known = {name: work for name, work in works.items() if work is not None}
+        return summarise(self.plan, self.context, self.done(), known, made, seconds)

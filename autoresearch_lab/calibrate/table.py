@@ -12,7 +12,7 @@ from rich.table import Table
 
 from autoresearch_lab.calibrate.counting import BROKEN, CONFIDENCE, HELD, Row, Share
 from autoresearch_lab.calibrate.plan import AB, BENCH
-from autoresearch_lab.calibrate.run import Report
+from autoresearch_lab.calibrate.report import Report
 
 COLUMNS = {
     "bench": ("FASTER", "SLOWER", "SAME", "AMBIGUOUS", "FAILED"),
@@ -40,8 +40,8 @@ def render(report: Report, console: Console) -> None:
     for promise in report.promises:
         colour = COLOURS.get(promise.state, "yellow")
         console.print(f"[{colour}]{promise.state:6}[/{colour}] {escape(promise.text)}: {shown(promise.share)}")
-    for text in report.failures:
-        console.print(f"no verdict: {escape(text)}", style="dim")
+    for text in report.wrong:
+        console.print(escape(text), style="dim")
     console.print(f"{report.made} trials made in {report.seconds:.0f} s; {report.missing} of the plan are missing.")
 
 
@@ -68,7 +68,7 @@ def _page(report: Report) -> Iterator[str]:
     yield ""
     yield (
         "How often the verdicts are wrong, and how often they find what is there: measured with planted kernels of "
-        "known effect on one machine. Written by `kernel-lab calibrate --write`; `docs/statistics.md` says how it is done."
+        "known effect on one machine. Written by `kernel-lab calibrate --write`; `docs/statistics.md` says how."
     )
     yield ""
     yield f"- Machine: {_described(device)} (`{device.get('key')}`)."
@@ -94,11 +94,11 @@ def _page(report: Report) -> Iterator[str]:
     if report.work:
         yield ""
         yield from _effects(report)
-    if report.failures:
+    if report.wrong:
         yield ""
-        yield "## Trials without a verdict"
+        yield "## Trials that went wrong"
         yield ""
-        yield from (f"- {text}" for text in report.failures)
+        yield from (f"- {text}" for text in report.wrong)
 
 
 def _section(stage: str, columns: tuple[str, ...], rows: list[Row]) -> Iterator[str]:
@@ -117,7 +117,7 @@ def _cell(share: Share) -> str:
     if share.rate is None:
         return "-"
     low, high = share.interval
-    return f"{share.count} ({100 * low:.0f}-{math.ceil(100 * high)} %)"
+    return f"{share.count} ({math.floor(100 * low)}-{math.ceil(100 * high)} %)"
 
 
 def _effects(report: Report) -> Iterator[str]:

@@ -28,7 +28,7 @@ from autoresearch_lab.workloads import WorkloadSet
 
 # Share of a call that the trial amount of work is meant to take, and how far off the cost of a turn may be.
 TRIAL, LEAST_SLOPE, MOST_SLOPE = 0.2, 0.3, 3.0
-# Fresh processes that measure the true effect, and for how long each measures (seconds).
+# Fresh processes of each of the last two steps, and for how long each measures (seconds).
 PROCESSES, SECONDS = 4, 5.0
 ALPHA = 0.025
 
@@ -102,8 +102,9 @@ def find_work(
         text = slowed_source(source, target.name, turns, f"work {share:g}")
         return plant(folder / "kernels", baseline, f"work_{share:g}", text)
 
-    fit = bed.run([baseline, slowed(0.0, guess), slowed(TRIAL, guess)], seconds)
-    fixed, added = (math.exp(bed.middle(fit, arm)) - 1.0 for arm in (1, 2))
+    arms = [baseline, slowed(0.0, guess), slowed(TRIAL, guess)]
+    fits = [bed.run(arms, seconds) for _ in range(processes)]
+    fixed, added = (math.exp(np.mean([bed.middle(fit, arm) for fit in fits])) - 1.0 for arm in (1, 2))
     slope = (added - fixed) / TRIAL
     if not LEAST_SLOPE < slope < MOST_SLOPE:
         raise LabFailure(

@@ -37,6 +37,8 @@ VERBS = {
     "integration-ab": "integration",
     "integration-suite": "integration",
     "calibrate": "calibrate",
+    "exploits": "selftest",
+    "controls": "selftest",
     "promotion-check": "promotion",
     "promote": "promotion",
     "demote": "promotion",

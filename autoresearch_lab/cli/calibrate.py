@@ -17,7 +17,7 @@ from autoresearch_lab.errors import LabError
 from autoresearch_lab.paths import write_atomic
 
 TARGETS = "relu_squared,rms_norm,rope,residual_mix,adamw_update"
-AB_TARGETS = "relu_squared"
+AB_TARGETS = "relu_squared,softcap_cross_entropy"
 _DEFAULT = Plan(("relu_squared",), ("relu_squared",), "cpu-nano")
 
 

@@ -37,6 +37,12 @@ def suite(session: Session, *, presets: str, **options: Any) -> Outcome:
     trial = _Request(session, **options)
     records = {name: trial.on(name) for name in names}
     verdict, reason = suite_verdict(records)
+    session.ledger.append(
+        "note",
+        **session.context.fields(),
+        settings={"event": "suite", "presets": {name: record.id for name, record in records.items()}},
+        results={"verdict": verdict, "reason": reason},
+    )
     data = {"verdict": verdict, "reason": reason, "presets": {name: record.plain() for name, record in records.items()}}
 
     def show(console: Console) -> None:
