@@ -15,6 +15,8 @@ CONFIDENCE = 0.95
 # time within so many seconds.
 FALSE_FASTER, GAIN, POWER, SECONDS = 0.01, 0.05, 0.90, 60.0
 HELD, BROKEN, OPEN = "held", "broken", "open"
+# An A/B that foreign load ended: it concluded nothing, so no promise rests on it.
+DISTURBED = "DISTURBED"
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,8 @@ def count(planned: Mapping[Group, int], outcomes: Sequence[tuple[Trial, Mapping[
         found = [results for trial, results in outcomes if trial.group == group]
         verdicts: dict[str, int] = {}
         for results in found:
-            verdicts[results["verdict"]] = verdicts.get(results["verdict"], 0) + 1
+            verdict = DISTURBED if results.get("disturbed") else results["verdict"]
+            verdicts[verdict] = verdicts.get(verdict, 0) + 1
         in_time = sum(results["verdict"] == "FASTER" and results["seconds"] <= SECONDS for results in found)
         seconds = tuple(float(results["seconds"]) for results in found)
         rows.append(Row(group, wanted, dict(sorted(verdicts.items())), seconds, in_time))
@@ -158,8 +161,9 @@ def promises(rows: Sequence[Row]) -> list[Promise]:
         chosen = [row for row in rows if row.group.stage == stage and row.group.plant in plants]
         if not chosen:
             return []
-        total = Share(sum(row.verdicts.get(verdict, 0) for row in chosen), sum(row.done for row in chosen))
-        return [Promise(text, total, wanted, all(row.complete for row in chosen))]
+        tried = sum(row.done - row.verdicts.get(DISTURBED, 0) for row in chosen)
+        share = Share(sum(row.verdicts.get(verdict, 0) for row in chosen), tried)
+        return [Promise(text, share, wanted, all(row.complete for row in chosen))]
 
     found = [
         *over(f"bench: a null is FASTER at most {FALSE_FASTER:.0%} of the time", BENCH, [NULL], "FASTER", FALSE_FASTER),

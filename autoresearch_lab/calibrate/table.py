@@ -17,7 +17,7 @@ from autoresearch_lab.calibrate.report import Report
 COLUMNS = {
     "bench": ("FASTER", "SLOWER", "SAME", "AMBIGUOUS", "FAILED"),
     "verify": ("PASS", "FAIL", "FAILED"),
-    "ab": ("PROMOTE", "REJECT", "UNDECIDED", "FAILED"),
+    "ab": ("PROMOTE", "REJECT", "UNDECIDED", "DISTURBED", "FAILED"),
 }
 COLOURS = {HELD: "green", BROKEN: "red"}
 

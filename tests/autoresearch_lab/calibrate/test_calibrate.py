@@ -101,6 +101,9 @@ def test_counts_and_promises():
     late = [(trial, {**results, "seconds": 61}) if trial.group == gains else (trial, results)
             for trial, results in outcomes]  # fmt: skip
     assert [p.state for p in promises(count(planned, late)) if p.least] == [BROKEN]
+    spoilt = [(Trial(harm, "t", n), {"verdict": "UNDECIDED", "seconds": 9, "disturbed": True}) for n in range(4)]
+    found = count({harm: 4}, spoilt)
+    assert found[0].verdicts == {"DISTURBED": 4} and promises(found)[0].state == OPEN  # nothing was concluded
     promoted = [(Trial(harm, "t", 0), {"verdict": "PROMOTE", "seconds": 1})]
     assert promises(count({harm: 4}, promoted))[0].state == BROKEN  # one is too many, the rest need not be awaited
     assert promises(count({nulls: 200}, []))[0].state == OPEN
