@@ -6,7 +6,7 @@ from __future__ import annotations
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ class Pipeline:
     ledger: Ledger
     top_k: int
     bench_seconds: float = BUDGET_SECONDS
-    ab_settings: Settings = field(default_factory=Settings)
+    ab_settings: Settings | None = None
     most_finalists: int | None = None
     winners_together: bool = False
     on_progress: Progress | None = None
@@ -63,12 +63,17 @@ class Pipeline:
         if dataset["fingerprint"] != self.profile.dataset.fingerprint:
             raise LabError("the profile was taken on other data than is prepared now; run profile again")
         self.catalog = load_catalog(self.root)
+        self.ab_settings = self.ab_settings or Settings.for_device(self.context.engine.device)
         self._sets: dict[str, WorkloadSet] = {}
 
     @property
     def ab_key(self) -> dict[str, Any]:
         """The settings that an A/B must share to count for this orchestration."""
-        return {"preset": self.profile.preset, "dataset": self.profile.dataset.model_dump(mode="json")}
+        return {
+            "preset": self.profile.preset,
+            "dataset": self.profile.dataset.model_dump(mode="json"),
+            "compile": self.ab_settings.compile,
+        }
 
     def candidates(self) -> list[Candidate]:
         """The kernels of the profile's top targets that run on this engine, in the profile's order: those of the
