@@ -84,17 +84,22 @@ def decisive_ab(
 ) -> Record | None:
     """The A/B of exactly these kernels that decides about their promotion here; None where there is none.
 
-    Of every preset the newest speaks, and all together as `integration-suite` judges them: a gain with one preset does
-    not promote what is worse with another. A/Bs that foreign load spoilt say nothing. The record returned is the newest
-    of those with the common verdict.
+    Of every preset, compiled or not, the newest speaks, and all together as `integration-suite` judges them: a gain
+    with one does not promote what is worse with another. A/Bs that foreign load spoilt say nothing. The record returned
+    is the newest of those with the common verdict.
     """
     found = abs_of(kernels, catalog, context, ledger)
     calm = [record for record in found if not (record.results or {}).get("disturbed")]
     if not calm:
         return found[-1] if found else None
-    newest = {(record.settings or {}).get("preset", ""): record for record in calm}
+    newest = {_conditions(record): record for record in calm}
     verdict, _ = suite_verdict(newest)
     return [record for record in calm if record in newest.values() and record.verdict == verdict][-1]
+
+
+def _conditions(record: Record) -> str:
+    settings = record.settings or {}
+    return f"{settings.get('preset', '')}{', compiled' if settings.get('compile') else ''}"
 
 
 def ab_of(
