@@ -33,7 +33,8 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
         cores that other processes may use during a pair.
     Returns {"pairs": [{"baseline": s, "candidate": s, "first": arm, "foreign": share, "quiet": bool}, ...],
         "block_tokens", "environment": what a kernel changed, in words, "calls" {arm: {target: count}},
-        "process": settings, "setup_seconds"}. A candidate that raises ends the race: "failed" says how; it is null otherwise.
+        "process": settings, "setup_seconds"}. A candidate that raises ends the race: "failed" says how; it is null
+        otherwise.
     """
     started = time.perf_counter()
     process = prepare_process()
