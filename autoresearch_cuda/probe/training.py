@@ -27,7 +27,7 @@ PROGRESS_STEPS = 10
 def train(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
     """Train each of `runs` from scratch with one selection of kernels, one after the other.
 
-    args: "device", "selection" {target: kernel}, "preset", "dataset" {"folder", "fingerprint"},
+    args: "device", "selection" {target: kernel}, "preset", "dataset" {"folder", "fingerprint"}, "compile" (default no),
         "runs": [{"id", "seed", "steps", "stop": how many of them to execute (default all), "one_ulp": bool,
         "save": bool}].
     Reports {"run": result} after each, so that a killed job loses only the one it was in. A result is {"id", "losses":
@@ -53,7 +53,8 @@ def _train_once(
     run: dict[str, Any], args: dict[str, Any], ops: Ops, dataset: Dataset, run_dir: Path, report: Report,
     collector: QuietCollector,
 ) -> dict[str, Any]:  # fmt: skip
-    config = TrainConfig.for_preset(args["preset"], steps=run["steps"], seed=run["seed"])
+    compiled = bool(args.get("compile"))
+    config = TrainConfig.for_preset(args["preset"], steps=run["steps"], seed=run["seed"], compile=compiled)
     trainer = Trainer(config, ops, dataset, args.get("device", "cpu"))
     if run.get("one_ulp"):
         move_one_ulp(trainer.model, run["seed"])
