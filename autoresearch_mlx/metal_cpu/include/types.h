@@ -1,0 +1,298 @@
+// Scalar and vector types. Member functions `get` and `put` stand for swizzles: the source is rewritten to call them.
+#pragma once
+#include <stddef.h>
+#include <stdint.h>
+
+#include <type_traits>
+
+namespace msl {
+namespace metal {
+
+typedef unsigned char uchar;
+typedef unsigned short ushort;
+typedef unsigned int uint;
+typedef unsigned long ulong;
+typedef signed char int8_t;
+typedef short int16_t;
+typedef int int32_t;
+typedef long int64_t;
+typedef unsigned char uint8_t;
+typedef unsigned short uint16_t;
+typedef unsigned int uint32_t;
+typedef unsigned long uint64_t;
+typedef _Float16 half;  // IEEE binary16; every operation rounds to it
+
+using std::conditional_t;
+using std::enable_if_t;
+using std::is_same_v;
+using std::make_signed_t;
+using std::make_unsigned_t;
+using std::remove_cv_t;
+using std::remove_reference_t;
+
+template <typename To, typename From>
+inline To as_type(const From& value) {
+    static_assert(sizeof(To) == sizeof(From), "as_type: the two types differ in size");
+    To result;
+    __builtin_memcpy(&result, &value, sizeof result);
+    return result;
+}
+
+// The upper half of a binary32; arithmetic is binary32 followed by one rounding to nearest even. As in Metal it becomes
+// a float by itself, but a float becomes a bfloat only when asked to.
+struct bfloat {
+    uint16_t bits;
+
+    bfloat() = default;
+    template <typename I, enable_if_t<std::is_integral_v<I>, int> = 0>
+    bfloat(I value) : bits(rounded(static_cast<float>(value))) {}
+    explicit bfloat(float value) : bits(rounded(value)) {}
+    explicit bfloat(half value) : bits(rounded(static_cast<float>(value))) {}
+    operator float() const { return as_type<float>(static_cast<uint32_t>(bits) << 16); }
+
+    static uint16_t rounded(float value) {
+        uint32_t wide = as_type<uint32_t>(value);
+        if (value != value) return static_cast<uint16_t>(wide >> 16 | 0x40);
+        return static_cast<uint16_t>((wide + 0x7fff + (wide >> 16 & 1)) >> 16);
+    }
+};
+
+#define MSL_BFLOAT(op)                                                                                   \
+    inline bfloat operator op(bfloat a, bfloat b) { return bfloat(float(a) op float(b)); }               \
+    template <typename I, enable_if_t<std::is_integral_v<I>, int> = 0>                                   \
+    inline bfloat operator op(bfloat a, I b) { return a op bfloat(b); }                                  \
+    template <typename I, enable_if_t<std::is_integral_v<I>, int> = 0>                                   \
+    inline bfloat operator op(I a, bfloat b) { return bfloat(a) op b; }                                  \
+    inline bfloat& operator op##=(bfloat& a, float b) { return a = bfloat(float(a) op b); }
+MSL_BFLOAT(+)
+MSL_BFLOAT(-)
+MSL_BFLOAT(*)
+MSL_BFLOAT(/)
+#undef MSL_BFLOAT
+inline bfloat operator-(bfloat a) { return as_type<bfloat>(static_cast<uint16_t>(a.bits ^ 0x8000)); }
+inline bfloat operator+(bfloat a) { return a; }
+inline bfloat& operator++(bfloat& a) { return a = a + bfloat(1); }
+inline bfloat& operator--(bfloat& a) { return a = a - bfloat(1); }
+
+template <typename T> constexpr bool is_floating_point_v = std::is_floating_point_v<T>;
+template <> inline constexpr bool is_floating_point_v<half> = true;
+template <> inline constexpr bool is_floating_point_v<bfloat> = true;
+template <typename T> constexpr bool is_integral_v = std::is_integral_v<T>;
+template <typename T> constexpr bool is_arithmetic_v = is_integral_v<T> || is_floating_point_v<T>;
+
+template <typename T, int N> struct vec;
+template <typename T> constexpr int msl_width_of = 1;
+template <typename T, int N> constexpr int msl_width_of<vec<T, N>> = N;
+template <typename T> struct msl_element_of { using type = T; };
+template <typename T, int N> struct msl_element_of<vec<T, N>> { using type = T; };
+
+template <typename T, int N> struct msl_vec_data;
+template <typename T> struct alignas(2 * sizeof(T)) msl_vec_data<T, 2> {
+    union {
+        T data[2];
+        struct { T x, y; };
+        struct { T r, g; };
+    };
+};
+template <typename T> struct alignas(4 * sizeof(T)) msl_vec_data<T, 3> {
+    union {
+        T data[3];
+        struct { T x, y, z; };
+        struct { T r, g, b; };
+    };
+};
+template <typename T> struct alignas(4 * sizeof(T)) msl_vec_data<T, 4> {
+    union {
+        T data[4];
+        struct { T x, y, z, w; };
+        struct { T r, g, b, a; };
+    };
+};
+
+// What an assignment to a swizzle writes through.
+template <typename T, int... I> struct msl_lanes {
+    T* data;
+    using value = vec<T, sizeof...(I)>;
+    value read() const { return value(data[I]...); }
+    const msl_lanes& operator=(value v) const {
+        int at = 0;
+        ((data[I] = v.data[at++]), ...);
+        return *this;
+    }
+    const msl_lanes& operator+=(value v) const { return *this = read() + v; }
+    const msl_lanes& operator-=(value v) const { return *this = read() - v; }
+    const msl_lanes& operator*=(value v) const { return *this = read() * v; }
+    const msl_lanes& operator/=(value v) const { return *this = read() / v; }
+};
+
+template <typename T, int N> struct vec : msl_vec_data<T, N> {
+    using msl_vec_data<T, N>::data;
+
+    vec() = default;
+    vec(T value) {
+        for (int i = 0; i < N; ++i) data[i] = value;
+    }
+    // From scalars and shorter vectors that have N elements together.
+    template <typename A, typename B, typename... More>
+    vec(const A& a, const B& b, const More&... more) {
+        static_assert(msl_width_of<A> + msl_width_of<B> + (msl_width_of<More> + ... + 0) == N, "wrong number of elements");
+        T* at = data;
+        append(at, a), append(at, b), (append(at, more), ...);
+    }
+    template <typename U> explicit vec(const vec<U, N>& other) {
+        for (int i = 0; i < N; ++i) data[i] = T(other.data[i]);
+    }
+    T& operator[](size_t i) { return data[i]; }
+    const T& operator[](size_t i) const { return data[i]; }
+    template <int... I> vec<T, sizeof...(I)> get() const { return vec<T, sizeof...(I)>(data[I]...); }
+    template <int... I> msl_lanes<T, I...> put() { return {data}; }
+
+ private:
+    template <typename A> static void append(T*& at, const A& value) { *at++ = T(value); }
+    template <typename A, int M> static void append(T*& at, const vec<A, M>& value) {
+        for (int i = 0; i < M; ++i) *at++ = T(value.data[i]);
+    }
+
+ public:
+#define MSL_BINARY(op)                                                                      \
+    friend vec operator op(const vec& a, const vec& b) {                                    \
+        vec result;                                                                         \
+        for (int i = 0; i < N; ++i) result.data[i] = T(a.data[i] op b.data[i]);             \
+        return result;                                                                      \
+    }                                                                                       \
+    friend vec& operator op##=(vec& a, const vec& b) { return a = a op b; }
+    MSL_BINARY(+)
+    MSL_BINARY(-)
+    MSL_BINARY(*)
+    MSL_BINARY(/)
+    MSL_BINARY(%)
+    MSL_BINARY(&)
+    MSL_BINARY(|)
+    MSL_BINARY(^)
+    MSL_BINARY(<<)
+    MSL_BINARY(>>)
+#undef MSL_BINARY
+#define MSL_COMPARE(op)                                                                     \
+    friend vec<bool, N> operator op(const vec& a, const vec& b) {                           \
+        vec<bool, N> result;                                                                \
+        for (int i = 0; i < N; ++i) result.data[i] = a.data[i] op b.data[i];                \
+        return result;                                                                      \
+    }
+    MSL_COMPARE(==)
+    MSL_COMPARE(!=)
+    MSL_COMPARE(<)
+    MSL_COMPARE(<=)
+    MSL_COMPARE(>)
+    MSL_COMPARE(>=)
+    MSL_COMPARE(&&)
+    MSL_COMPARE(||)
+#undef MSL_COMPARE
+    friend vec operator-(const vec& a) {
+        vec result;
+        for (int i = 0; i < N; ++i) result.data[i] = T(-a.data[i]);
+        return result;
+    }
+    friend vec operator+(const vec& a) { return a; }
+    friend vec operator~(const vec& a) {
+        vec result;
+        for (int i = 0; i < N; ++i) result.data[i] = T(~a.data[i]);
+        return result;
+    }
+    friend vec<bool, N> operator!(const vec& a) {
+        vec<bool, N> result;
+        for (int i = 0; i < N; ++i) result.data[i] = !a.data[i];
+        return result;
+    }
+};
+
+// Vectors without padding, for memory only.
+template <typename T, int N> struct packed_vec {
+    T data[N];
+    packed_vec() = default;
+    packed_vec(const vec<T, N>& v) { *this = v; }
+    packed_vec& operator=(const vec<T, N>& v) {
+        for (int i = 0; i < N; ++i) data[i] = v.data[i];
+        return *this;
+    }
+    operator vec<T, N>() const {
+        vec<T, N> v;
+        for (int i = 0; i < N; ++i) v.data[i] = data[i];
+        return v;
+    }
+    T& operator[](size_t i) { return data[i]; }
+    const T& operator[](size_t i) const { return data[i]; }
+};
+
+#define MSL_VECTORS(T)                                                             \
+    typedef vec<T, 2> T##2;                                                        \
+    typedef vec<T, 3> T##3;                                                        \
+    typedef vec<T, 4> T##4;
+MSL_VECTORS(bool)
+MSL_VECTORS(char)
+MSL_VECTORS(uchar)
+MSL_VECTORS(short)
+MSL_VECTORS(ushort)
+MSL_VECTORS(int)
+MSL_VECTORS(uint)
+MSL_VECTORS(long)
+MSL_VECTORS(ulong)
+MSL_VECTORS(half)
+MSL_VECTORS(bfloat)
+MSL_VECTORS(float)
+#undef MSL_VECTORS
+#define MSL_PACKED(T)                                                              \
+    typedef packed_vec<T, 2> packed_##T##2;                                        \
+    typedef packed_vec<T, 3> packed_##T##3;                                        \
+    typedef packed_vec<T, 4> packed_##T##4;
+MSL_PACKED(char)
+MSL_PACKED(uchar)
+MSL_PACKED(short)
+MSL_PACKED(ushort)
+MSL_PACKED(int)
+MSL_PACKED(uint)
+MSL_PACKED(half)
+MSL_PACKED(bfloat)
+MSL_PACKED(float)
+#undef MSL_PACKED
+
+template <typename T> struct numeric_limits;
+#define MSL_LIMITS(T, low, high, least)                                            \
+    template <> struct numeric_limits<T> {                                         \
+        static constexpr T min() { return least; }                                 \
+        static constexpr T max() { return high; }                                  \
+        static constexpr T lowest() { return low; }                                \
+    };
+MSL_LIMITS(bool, false, true, false)
+MSL_LIMITS(char, -128, 127, -128)
+MSL_LIMITS(signed char, -128, 127, -128)
+MSL_LIMITS(uchar, 0, 255, 0)
+MSL_LIMITS(short, -32768, 32767, -32768)
+MSL_LIMITS(ushort, 0, 65535, 0)
+MSL_LIMITS(int, INT32_MIN, INT32_MAX, INT32_MIN)
+MSL_LIMITS(uint, 0, UINT32_MAX, 0)
+MSL_LIMITS(long, INT64_MIN, INT64_MAX, INT64_MIN)
+MSL_LIMITS(ulong, 0, UINT64_MAX, 0)
+#undef MSL_LIMITS
+template <typename T, uint32_t LEAST, uint32_t MOST, uint32_t STEP, uint32_t INF, uint32_t NOT> struct msl_float_limits {
+    using U = conditional_t<sizeof(T) == 4, uint32_t, uint16_t>;
+    static T min() { return as_type<T>(U(LEAST)); }
+    static T max() { return as_type<T>(U(MOST)); }
+    static T lowest() { return -max(); }
+    static T epsilon() { return as_type<T>(U(STEP)); }
+    static T infinity() { return as_type<T>(U(INF)); }
+    static T quiet_NaN() { return as_type<T>(U(NOT)); }
+};
+template <> struct numeric_limits<half> : msl_float_limits<half, 0x0400, 0x7bff, 0x1400, 0x7c00, 0x7e00> {};
+template <> struct numeric_limits<bfloat> : msl_float_limits<bfloat, 0x0080, 0x7f7f, 0x3c00, 0x7f80, 0x7fc0> {};
+// Of float also as constant expressions: kernels initialise constants with them.
+template <> struct numeric_limits<float> {
+    static constexpr float min() { return 0x1p-126f; }
+    static constexpr float max() { return 0x1.fffffep127f; }
+    static constexpr float lowest() { return -max(); }
+    static constexpr float epsilon() { return 0x1p-23f; }
+    static constexpr float infinity() { return __builtin_inff(); }
+    static constexpr float quiet_NaN() { return __builtin_nanf(""); }
+};
+
+}  // namespace metal
+}  // namespace msl
