@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from autoresearch_mlx.metal_cpu.errors import MetalRejects, Unsupported
 from autoresearch_mlx.metal_cpu.tokens import Tokens, directives, is_floating
 
+MOST_VARIABLES = 255  # state.h
 _QUALIFIERS = {"const", "volatile"}
 _ELABORATED = {"struct", "class", "typename", "enum", "union"}
 _SEVERAL_WORDS = {"unsigned", "signed", "short", "long", "int", "char"}
@@ -99,6 +100,8 @@ class Rewriter:
                 raise MetalRejects("a threadgroup variable cannot be initialised", tokens.where, line)
             shape = "".join(token.text for token in tokens.list[at + 1 : end]).strip()
             number = len(self.variables)
+            if number == MOST_VARIABLES:
+                raise Unsupported(f"more than {MOST_VARIABLES} threadgroup variables", tokens.where, line)
             self.variables.append(name)
             alias = f"msl_variable_{number}"
             result += f'typedef {kind} {alias}{shape}; {alias}& {name} = msl_threadgroup<{alias}>({number}, "{name}"); '

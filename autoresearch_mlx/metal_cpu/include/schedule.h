@@ -282,6 +282,7 @@ void* msl_threadgroup_variable(unsigned id, size_t bytes, size_t align, unsigned
         }
         variable = {start, bytes, element, name, true};
         arena_used = start + bytes;
+        memset(arena + start, 0xff, bytes);
         arena_declared = (arena_declared + align - 1) / align * align + bytes;
         if (arena_declared > launch->threadgroup_bytes) launch->threadgroup_bytes = arena_declared;
 #if defined(MSL_CHECKED)

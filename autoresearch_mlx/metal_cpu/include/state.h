@@ -66,7 +66,7 @@ struct Variable {
 constexpr size_t RED_ZONE = size_t(1) << 20;  // bytes around every buffer that belong to none
 constexpr size_t ARENA_BYTES = size_t(1) << 18;  // room for threadgroup memory: beyond the limit it still has to run
 constexpr size_t ARENA_RED_ZONE = 128;
-constexpr unsigned MOST_VARIABLES = 256;
+constexpr unsigned MOST_VARIABLES = 255;
 
 struct Region {
     unsigned char* base;

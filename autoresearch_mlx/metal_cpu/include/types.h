@@ -31,11 +31,9 @@ using std::remove_cv_t;
 using std::remove_reference_t;
 
 template <typename To, typename From>
-inline To as_type(const From& value) {
+inline constexpr To as_type(const From& value) {
     static_assert(sizeof(To) == sizeof(From), "as_type: the two types differ in size");
-    To result;
-    __builtin_memcpy(&result, &value, sizeof result);
-    return result;
+    return __builtin_bit_cast(To, value);
 }
 
 // The upper half of a binary32; arithmetic is binary32 followed by one rounding to nearest even. As in Metal it becomes
@@ -45,12 +43,12 @@ struct bfloat {
 
     bfloat() = default;
     template <typename I, enable_if_t<std::is_integral_v<I>, int> = 0>
-    bfloat(I value) : bits(rounded(static_cast<float>(value))) {}
-    explicit bfloat(float value) : bits(rounded(value)) {}
-    explicit bfloat(half value) : bits(rounded(static_cast<float>(value))) {}
-    operator float() const { return as_type<float>(static_cast<uint32_t>(bits) << 16); }
+    constexpr bfloat(I value) : bits(rounded(static_cast<float>(value))) {}
+    explicit constexpr bfloat(float value) : bits(rounded(value)) {}
+    explicit constexpr bfloat(half value) : bits(rounded(static_cast<float>(value))) {}
+    constexpr operator float() const { return as_type<float>(static_cast<uint32_t>(bits) << 16); }
 
-    static uint16_t rounded(float value) {
+    static constexpr uint16_t rounded(float value) {
         uint32_t wide = as_type<uint32_t>(value);
         if (value != value) return static_cast<uint16_t>(wide >> 16 | 0x40);
         return static_cast<uint16_t>((wide + 0x7fff + (wide >> 16 & 1)) >> 16);
@@ -58,19 +56,19 @@ struct bfloat {
 };
 
 #define MSL_BFLOAT(op)                                                                                   \
-    inline bfloat operator op(bfloat a, bfloat b) { return bfloat(float(a) op float(b)); }               \
+    inline constexpr bfloat operator op(bfloat a, bfloat b) { return bfloat(float(a) op float(b)); }               \
     template <typename I, enable_if_t<std::is_integral_v<I>, int> = 0>                                   \
-    inline bfloat operator op(bfloat a, I b) { return a op bfloat(b); }                                  \
+    inline constexpr bfloat operator op(bfloat a, I b) { return a op bfloat(b); }                                  \
     template <typename I, enable_if_t<std::is_integral_v<I>, int> = 0>                                   \
-    inline bfloat operator op(I a, bfloat b) { return bfloat(a) op b; }                                  \
+    inline constexpr bfloat operator op(I a, bfloat b) { return bfloat(a) op b; }                                  \
     inline bfloat& operator op##=(bfloat& a, float b) { return a = bfloat(float(a) op b); }
 MSL_BFLOAT(+)
 MSL_BFLOAT(-)
 MSL_BFLOAT(*)
 MSL_BFLOAT(/)
 #undef MSL_BFLOAT
-inline bfloat operator-(bfloat a) { return as_type<bfloat>(static_cast<uint16_t>(a.bits ^ 0x8000)); }
-inline bfloat operator+(bfloat a) { return a; }
+inline constexpr bfloat operator-(bfloat a) { return as_type<bfloat>(static_cast<uint16_t>(a.bits ^ 0x8000)); }
+inline constexpr bfloat operator+(bfloat a) { return a; }
 inline bfloat& operator++(bfloat& a) { return a = a + bfloat(1); }
 inline bfloat& operator--(bfloat& a) { return a = a - bfloat(1); }
 
@@ -275,12 +273,12 @@ MSL_LIMITS(ulong, 0, UINT64_MAX, 0)
 #undef MSL_LIMITS
 template <typename T, uint32_t LEAST, uint32_t MOST, uint32_t STEP, uint32_t INF, uint32_t NOT> struct msl_float_limits {
     using U = conditional_t<sizeof(T) == 4, uint32_t, uint16_t>;
-    static T min() { return as_type<T>(U(LEAST)); }
-    static T max() { return as_type<T>(U(MOST)); }
-    static T lowest() { return -max(); }
-    static T epsilon() { return as_type<T>(U(STEP)); }
-    static T infinity() { return as_type<T>(U(INF)); }
-    static T quiet_NaN() { return as_type<T>(U(NOT)); }
+    static constexpr T min() { return as_type<T>(U(LEAST)); }
+    static constexpr T max() { return as_type<T>(U(MOST)); }
+    static constexpr T lowest() { return -max(); }
+    static constexpr T epsilon() { return as_type<T>(U(STEP)); }
+    static constexpr T infinity() { return as_type<T>(U(INF)); }
+    static constexpr T quiet_NaN() { return as_type<T>(U(NOT)); }
 };
 template <> struct numeric_limits<half> : msl_float_limits<half, 0x0400, 0x7bff, 0x1400, 0x7c00, 0x7e00> {};
 template <> struct numeric_limits<bfloat> : msl_float_limits<bfloat, 0x0080, 0x7f7f, 0x3c00, 0x7f80, 0x7fc0> {};
