@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import ctypes
 import platform
+import sys
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -17,12 +19,15 @@ from autoresearch_mlx.metal_cpu.errors import CompileFailed, CompilerMissing, Co
 from autoresearch_mlx.metal_cpu.signature import HEADER_LINES
 
 INCLUDE = Path(__file__).with_name("include")
+_INCLUDES = ("-iquote", str(INCLUDE))
 _COMMON = (
     "-std=gnu++17", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno", "-fno-exceptions",
     "-fno-rtti", "-fno-strict-aliasing", "-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-w",
     "-U_FORTIFY_SOURCE",
 )  # fmt: skip
 _PROBE = "_Float16 twice(_Float16 x) { return x + x; }\n"
+# Binary16 is rounded after every operation, not where an expression ends: what compilers call it, where they know it.
+_ROUNDING = ("-fexcess-precision=16", "-ffloat16-excess-precision=none")
 
 
 def shared_object(code: str, checked: bool, *, defines: tuple[str, ...] = ()) -> Path:
@@ -99,6 +104,8 @@ def _kind_flags(checked: bool, clang: bool) -> list[str]:
             flags += ["-mllvm", "-tsan-instrument-read-before-write=1"]
     else:
         flags += ["-O2"]
+    if sys.platform == "linux":
+        flags += ["-fstack-clash-protection"]  # a frame larger than the guard page must not step over it
     if platform.machine() in ("x86_64", "AMD64"):
         flags += ["-fcf-protection=none"]
         if " f16c" in system_compiler.processor():
@@ -108,21 +115,32 @@ def _kind_flags(checked: bool, clang: bool) -> list[str]:
 
 @cache
 def _compiler() -> tuple[tuple[str, ...], str]:
+    """The compiler's command, with the flags that only some know, and its version."""
     try:
         command, version = system_compiler.find()
     except system_compiler.CompilerMissing as error:
         raise CompilerMissing(f"{error}; without it Metal kernels cannot be run on the CPU") from None
+    try:
+        _try_flags(command, version)
+    except system_compiler.CompileFailed as error:
+        raise CompilerUnsuitable(f"{command[0]} has no _Float16 (g++ 12 or clang 15 have it): {error}") from None
+    known = []
+    for flag in _ROUNDING:
+        with suppress(system_compiler.CompileFailed):
+            _try_flags((*command, "-Werror", flag), version)
+            known.append(flag)
+    return (*command, *known), version
+
+
+def _try_flags(command: tuple[str, ...], version: str) -> None:
+    """Compile a line of binary16 arithmetic; remembered when it worked. Raises CompileFailed."""
 
     def make(target: Path) -> None:
         source = target.with_suffix(".cpp")
         source.write_text(_PROBE)
         system_compiler.run([*command, "-std=gnu++17", "-c", str(source), "-o", str(target)], "_Float16")
 
-    try:
-        system_compiler.cached("metal_cpu", system_compiler.digest([repr((command, version)).encode()]) + ".o", make)
-    except system_compiler.CompileFailed as error:
-        raise CompilerUnsuitable(f"{command[0]} has no _Float16 (g++ 12 or clang 15 have it): {error}") from None
-    return command, version
+    system_compiler.cached("metal_cpu", system_compiler.digest([repr((command, version)).encode()]) + ".o", make)
 
 
 def _in_kernel_terms(message: str) -> str:

@@ -189,8 +189,9 @@ def _swizzles(tokens: Tokens) -> None:
         if not _SWIZZLE.fullmatch(token.text):
             continue
         after = tokens.text(tokens.next(i))
-        if tokens.text(tokens.previous(i)) in (".", "->") and after != "(":
-            found.append(i)
+        if tokens.text(tokens.previous(i)) in (".", "->"):
+            if after != "(":
+                found.append(i)
         else:
             names.add(token.text)  # declared somewhere: a member of the kernel's own, not a swizzle
     for i in found:

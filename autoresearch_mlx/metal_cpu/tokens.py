@@ -93,6 +93,8 @@ def is_floating(number: str) -> bool:
     """Whether a number token is a floating literal."""
     if number[:2] in ("0x", "0X"):
         return "p" in number.lower() or "." in number
+    if number[:2] in ("0b", "0B"):
+        return False
     return "." in number or "e" in number.lower() or bool(re.fullmatch(r"[0-9]+[fFhH]", number))
 
 

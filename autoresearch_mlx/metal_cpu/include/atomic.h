@@ -59,8 +59,8 @@ MSL_FETCH(fetch_or, static_cast<ulong>(old) | static_cast<ulong>(operand))
 MSL_FETCH(fetch_xor, static_cast<ulong>(old) ^ static_cast<ulong>(operand))
 #undef MSL_FETCH
 template <typename T>
-MSL_UNCHECKED bool atomic_compare_exchange_weak_explicit(volatile atomic<T>* object, T* expected, msl_argument<T> desired,
-                                                         memory_order, memory_order) {
+MSL_UNCHECKED bool atomic_compare_exchange_weak_explicit(volatile atomic<T>* object, T* expected,
+                                                         msl_argument<T> desired, memory_order, memory_order) {
     MSL_ATOMIC(object, 2);
     if (object->value == *expected) {
         object->value = desired;

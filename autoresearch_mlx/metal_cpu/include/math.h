@@ -1,7 +1,7 @@
 // Math as explicit overload sets, not templates: a call that Metal finds ambiguous is ambiguous here too.
 // Functions of half and bfloat compute in float and round once. The precise and fast variants are the same.
 #pragma once
-#include "types.h"
+#include "vectors.h"
 
 namespace msl {
 namespace metal {

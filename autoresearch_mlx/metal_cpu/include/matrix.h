@@ -6,7 +6,7 @@
 namespace msl {
 namespace metal {
 
-template <typename T, int Cols, int Rows> struct simdgroup_matrix {
+template <typename T, int Cols, int Rows = Cols> struct simdgroup_matrix {
     static_assert(Cols == 8 && Rows == 8, "simdgroup matrices are 8x8");
 
     simdgroup_matrix() = default;
@@ -28,7 +28,8 @@ typedef simdgroup_matrix<float, 8, 8> simdgroup_float8x8;
 typedef simdgroup_matrix<half, 8, 8> simdgroup_half8x8;
 typedef simdgroup_matrix<bfloat, 8, 8> simdgroup_bfloat8x8;
 
-template <typename T, int Cols, int Rows> inline simdgroup_matrix<T, Cols, Rows> make_filled_simdgroup_matrix(T value) {
+template <typename T, int Cols, int Rows = Cols>
+inline simdgroup_matrix<T, Cols, Rows> make_filled_simdgroup_matrix(T value) {
     simdgroup_matrix<T, Cols, Rows> result;
     result.thread_elements() = vec<T, 2>(value);
     return result;

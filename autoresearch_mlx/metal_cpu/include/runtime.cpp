@@ -1,5 +1,8 @@
 // The run time of Metal kernels on the CPU: one launch over the whole grid.
-#include "schedule.h"
+#include "waiting.h"
+#if defined(MSL_CHECKED)
+#include "hooks.h"
+#endif
 
 #include <stdlib.h>
 

@@ -55,7 +55,8 @@ inline T msl_reduce_lanes(const msl_rt::Round* round, unsigned first, unsigned w
     return T(values[0]);
 }
 
-template <typename T, typename Combine> MSL_UNCHECKED T msl_simd_reduce(T value, int operation, int line, Combine combine) {
+template <typename T, typename Combine>
+MSL_UNCHECKED T msl_simd_reduce(T value, int operation, int line, Combine combine) {
     msl_rt::Round* round = msl_gather(value, operation, line);
     T result;
     if (!round->computed) {  // the first lane to come here does it for all
@@ -67,7 +68,8 @@ template <typename T, typename Combine> MSL_UNCHECKED T msl_simd_reduce(T value,
     return result;
 }
 
-template <typename T, typename Combine> MSL_UNCHECKED T msl_quad_reduce(T value, int operation, int line, Combine combine) {
+template <typename T, typename Combine>
+MSL_UNCHECKED T msl_quad_reduce(T value, int operation, int line, Combine combine) {
     msl_rt::Round* round = msl_gather(value, operation, line);
     return msl_reduce_lanes<T>(round, msl_lane() / msl_rt::QUAD * msl_rt::QUAD, msl_rt::QUAD, combine);
 }

@@ -1,4 +1,4 @@
-"""Planted faults: each is caught by the build that is meant to catch it, in the right line, and the sound kernel is not.
+"""Planted faults: each is caught by the build that is meant to catch it, in the right line; the sound kernel is clean.
 
 The kernel is a softcapped RMS normalisation of rows, one threadgroup of 128 threads per row, with a row length that is
 no multiple of it.

@@ -66,13 +66,16 @@ def test_inputs_small_and_without_axes():
     """
     kernel = metal_cpu.metal_kernel("mixed", ["a", "b", "flag", "n", "c"], ["y"], source)
     inputs = [7.5, np.array([1, 2, 3]), True, 3, np.arange(9, dtype=np.float32)]
-    (y,) = kernel(inputs=inputs, output_shapes=[(3,)], output_dtypes=[np.float32], grid=(1, 1, 1), threadgroup=(1, 1, 1))
+    (y,) = kernel(
+        inputs=inputs, output_shapes=[(3,)], output_dtypes=[np.float32], grid=(1, 1, 1), threadgroup=(1, 1, 1)
+    )
     assert y.tolist() == [22.5, 3, 1]
     metal = kernel.generated(inputs, [np.float32]).metal
     for expected in (
         "const constant float& a [[buffer(0)]]", "const constant int64_t* b [[buffer(1)]]",
         "const constant int* b_shape [[buffer(2)]]", "const constant int& b_ndim [[buffer(3)]]",
-        "const constant bool& flag", "const constant int32_t& n", "const device float* c", "device float* y [[buffer(7)]]",
+        "const constant bool& flag", "const constant int32_t& n", "const device float* c",
+        "device float* y [[buffer(7)]]",
     ):  # fmt: skip
         assert expected in metal
     assert "c_shape" not in metal and "b_strides" not in metal
@@ -145,7 +148,9 @@ def test_arguments_that_mlx_refuses():
 @needs_compiler
 def test_a_fault_is_raised_with_its_findings():
     kernel = metal_cpu.metal_kernel("over", ["x"], ["y"], DOUBLE.replace("x[i];", "x[i + 1];"))
-    with pytest.raises(metal_cpu.KernelFault, match=r"kernel over: out-of-bounds-read in source line 1: .*x\[64\]") as fault:
+    with pytest.raises(
+        metal_cpu.KernelFault, match=r"kernel over: out-of-bounds-read in source line 1: .*x\[64\]"
+    ) as fault:
         call(kernel, np.ones(64, np.float32))
     assert fault.value.findings == kernel.report.failures and "FAILED" in str(kernel.report)
 
@@ -161,7 +166,10 @@ def test_compile_errors_name_the_line():
     with pytest.raises(metal_cpu.CompileFailed, match="ambiguous"):
         call(metal_cpu.metal_kernel("bad", ["x"], ["y"], "y[0] = max(x[0], 1);"), np.ones(9, np.float32))
     with pytest.raises(metal_cpu.CompileFailed, match="Metal has atomic int, uint, bool, float and ulong only"):
-        call(metal_cpu.metal_kernel("bad", ["x"], ["y"], "(void)y[0].value;", atomic_outputs=True), np.ones(9, np.float16))
+        call(
+            metal_cpu.metal_kernel("bad", ["x"], ["y"], "(void)y[0].value;", atomic_outputs=True),
+            np.ones(9, np.float16),
+        )
 
 
 def test_without_a_compiler_it_says_so(monkeypatch):
@@ -212,7 +220,8 @@ from autoresearch_mlx import metal_cpu
 x = np.arange(64, dtype=np.float16)
 for check in (False, True):
     for barrier in ("threadgroup_barrier(mem_flags::mem_threadgroup);", ""):
-        source = "threadgroup half s[64]; uint i = thread_position_in_grid.x; s[i] = x[i];" + barrier + "y[i] = s[63 - i];"
+        source = "threadgroup half s[64]; uint i = thread_position_in_grid.x; s[i] = x[i];"
+        source += barrier + "y[i] = s[63 - i];"
         k = metal_cpu.metal_kernel("flip", ["x"], ["y"], source, check=check, strict=False)
         y, = k(inputs=[x], output_shapes=[(64,)], output_dtypes=[x.dtype], grid=(64, 1, 1), threadgroup=(64, 1, 1))
         print(int(check), bool(barrier), k.report.ok, np.array_equal(y, x[::-1]))

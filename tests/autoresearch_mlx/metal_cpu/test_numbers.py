@@ -46,7 +46,9 @@ def test_rounding_from_float(run, rng, dtype):
     values = np.concatenate([x, middle, *beside, special, anything])
     source = "uint i = thread_position_in_grid.x; y[i] = T(x[i]);"
     shape = values.shape
-    (y,), _ = run(source, {"x": values}, {"y": (shape, dtype)}, (values.size, 1, 1), (512, 1, 1), template=[("T", dtype)])
+    (y,), _ = run(
+        source, {"x": values}, {"y": (shape, dtype)}, (values.size, 1, 1), (512, 1, 1), template=[("T", dtype)]
+    )
     with np.errstate(over="ignore", invalid="ignore"):
         assert same(y, values.astype(dtype))
 
@@ -59,7 +61,7 @@ def test_every_operation_rounds(run, rng, dtype):
         uint i = thread_position_in_grid.x;
         T p = a[i], q = b[i];
         sum[i] = p + q; difference[i] = p - q; product[i] = p * q; quotient[i] = p / q;
-        T chain = p; chain += q; chain *= q; chained[i] = chain;
+        chained[i] = (p + q) * q;
     """
     names = ["sum", "difference", "product", "quotient", "chained"]
     outputs = {name: (a.shape, dtype) for name in names}
@@ -149,7 +151,9 @@ def test_edges_of_safe_math(run):
 def test_bfloat_is_strict_about_conversions(run):
     from autoresearch_mlx.metal_cpu import CompileFailed
 
-    (y,), _ = run("bfloat a = x[0]; y[0] = a + a * 2;", {"x": np.ones(9, BF16)}, {"y": ((1,), BF16)}, (1,) * 3, (1,) * 3)
+    (y,), _ = run(
+        "bfloat a = x[0]; y[0] = a + a * 2;", {"x": np.ones(9, BF16)}, {"y": ((1,), BF16)}, (1,) * 3, (1,) * 3
+    )
     assert y[0] == 3
     with pytest.raises(CompileFailed, match="source, line 2"):
         run("float f = x[0];\ny[0] = f;", {"x": np.ones(9, BF16)}, {"y": ((1,), BF16)}, (1,) * 3, (1,) * 3)

@@ -19,7 +19,10 @@ def test_threadgroup_declarations_become_references():
     rewriter = Rewriter()
     result = rewriter.source(text)
     assert rewriter.variables == ["a", "b", "c"]
-    assert 'typedef float msl_variable_0[32][8 + 1]; msl_variable_0& a = msl_threadgroup<msl_variable_0>(0, "a");' in result
+    assert (
+        'typedef float msl_variable_0[32][8 + 1]; msl_variable_0& a = msl_threadgroup<msl_variable_0>(0, "a");'
+        in result
+    )
     assert "typedef float msl_variable_1; msl_variable_1& b" in result
     assert "typedef metal::vec<T, 4> msl_variable_2[N > 4 ? N : 4];" in result
     assert result.count("\n") == text.count("\n") and result.split("\n")[3] == "int d;"
@@ -75,14 +78,19 @@ def test_threadgroup_variables_belong_into_the_kernel():
 
 
 def test_literals():
-    assert body("1.0 .5 2. 1e3 1E-3 0x1p4 0x1Fu 7 7u 1.5f 0b1e") == "1.0f .5f 2.f 1e3f 1E-3f 0x1p4f 0x1Fu 7 7u 1.5f 0b1e"
+    assert (
+        body("1.0 .5 2. 1e3 1E-3 0x1p4 0x1Fu 7 7u 1.5f 0b1e") == "1.0f .5f 2.f 1e3f 1E-3f 0x1p4f 0x1Fu 7 7u 1.5f 0b1e"
+    )
     assert body("1.5h + 2.0bf") == "::msl::metal::half(1.5f) + ::msl::metal::bfloat(2.0f)"
     assert body('x[1].y // 1.0 "') == 'x[1].y // 1.0 "'
 
 
 def test_swizzles():
     assert body("a.xy = b.yx;") == "a.template put<0, 1>() = b.template get<1, 0>();"
-    assert body("c.rgb *= p->xyzw.ww;") == "c.template put<0, 1, 2>() *= p->template get<0, 1, 2, 3>().template get<3, 3>();"
+    assert (
+        body("c.rgb *= p->xyzw.ww;")
+        == "c.template put<0, 1, 2>() *= p->template get<0, 1, 2, 3>().template get<3, 3>();"
+    )
     assert body("a.xy == b.xy; a.x; f.xy();") == "a.template get<0, 1>() == b.template get<0, 1>(); a.x; f.xy();"
     # A member of the kernel's own that is spelt like one.
     assert body("struct S { int bar; }; s.bar = 1;") == "struct S { int bar; }; s.bar = 1;"

@@ -28,9 +28,7 @@ def test_reductions(run, rng, threads):
         votes[i] = popcount(uint(ulong(simd_ballot(v > 0))));
     """
     names = "sum low high both one before upto quad some every votes".split()
-    results, report = run(
-        source, {"x": x}, {name: (x.shape, np.int32) for name in names}, (threads, 1, 1), (128, 1, 1)
-    )
+    results, report = run(source, {"x": x}, {name: (x.shape, np.int32) for name in names}, (threads, 1, 1), (128, 1, 1))
     got = dict(zip(names, results, strict=True))
     expected = {
         "sum": spread(x, np.sum), "low": spread(x, np.min), "high": spread(x, np.max),
@@ -137,7 +135,9 @@ def test_matrix_product(run, rng, dtype, transposed):
     source = MATMUL.replace("threadgroup T tile[64];", "")
     outputs = {"C": ((m, n), np.float32)}
     for check in (False, True):
-        (c,), report = run(source, inputs, outputs, (n // 8 * 32, m // 8, 1), (32, 1, 1), template=template, check=check)
+        (c,), report = run(
+            source, inputs, outputs, (n // 8 * 32, m // 8, 1), (32, 1, 1), template=template, check=check
+        )
         expected = a.astype(np.float64) @ b.astype(np.float64)
         assert np.allclose(c, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
         assert not report.findings
