@@ -159,7 +159,8 @@ class MainJob:
         self.say(f"train: {self.train_seconds:g} s with the promoted kernels")
         command = [sys.executable, str(CHECKOUT / "train.py"), "--engine", self.context.engine.name]
         command += ["--preset", self.preset, "--time-budget", str(self.train_seconds), "--kernels", "promoted"]
-        command += ["--data-dir", str(dataset.folder), "--out", str(folder), "--root", str(self.root.path)]
+        command += ["--dataset", dataset.folder.name, "--data-dir", str(dataset.folder.parent)]
+        command += ["--out", str(folder), "--root", str(self.root.path)]
         # Eager, as the A/B measured it.
         command += ["--compile", "off"]
         # The run's lines go where this job's own remarks go: stdout is kept for the result.

@@ -30,7 +30,7 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
 
     args: "device", "baseline" and "candidate" (selections), "preset", "dataset", "seed" (of the weights and of the
         order of the arms), "seconds", "limit_seconds", "block_steps", "least_pairs", "foreign_limit": share of the
-        cores that other processes may use during a pair.
+        cores that other processes may use during a pair, "compile": whether both are compiled (default no).
     Returns {"pairs": [{"baseline": s, "candidate": s, "first": arm, "foreign": share, "quiet": bool}, ...],
         "block_tokens", "environment": what a kernel changed, in words, "process": settings, "setup_seconds"}.
         A candidate that raises ends the race: "failed" says how; it is null otherwise.
@@ -42,7 +42,8 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
     before = environment.snapshot()
     ops = {arm: Ops.load(args[arm]) for arm in ARMS}
     changed = [f"on loading: {text}" for text in environment.changes(before, environment.snapshot())]
-    config = TrainConfig.for_preset(args["preset"], steps=ENDLESS_STEPS, seed=args["seed"])
+    compiled = bool(args.get("compile"))
+    config = TrainConfig.for_preset(args["preset"], steps=ENDLESS_STEPS, seed=args["seed"], compile=compiled)
     device = torch.device(args.get("device", "cpu"))
     # Which arm is built first is drawn too: the one that comes later gets other addresses.
     trainers = {arm: Trainer(config, ops[arm], dataset, device) for arm in order.sample(ARMS, 2)}
