@@ -42,9 +42,12 @@ inline bool place_buffers() {
         size_t pages = whole_pages(padded(buffer.bytes));
         unsigned char* base = at + pages - padded(buffer.bytes);
         if (pages) mprotect(at, pages, PROT_READ | PROT_WRITE);
-        memset(at, 0xff, pages);
+        memset(at, 0xff, static_cast<size_t>(base - at));
+        memset(base + buffer.bytes, 0xff, padded(buffer.bytes) - buffer.bytes);
         if (buffer.writable && !buffer.initialised) {
-            for (size_t k = 0; k < buffer.bytes; ++k) base[k] = static_cast<unsigned char>(buffer.poison >> k % 8 * 8);
+            for (size_t k = 0; k < buffer.bytes; k += 8) {
+                memcpy(base + k, &buffer.poison, buffer.bytes - k < 8 ? buffer.bytes - k : 8);
+            }
         } else if (buffer.bytes) {
             memcpy(base, buffer.data, buffer.bytes);
         }

@@ -66,8 +66,8 @@ def test_every_operation_rounds(run, rng, dtype):
     names = ["sum", "difference", "product", "quotient", "chained"]
     outputs = {name: (a.shape, dtype) for name in names}
     got, report = run(source, {"a": a, "b": b}, outputs, (a.size, 1, 1), (256, 1, 1), template=[("T", dtype)])
-    x, y = a.astype(np.float64), b.astype(np.float64)
     with np.errstate(all="ignore"):
+        x, y = a.astype(np.float64), b.astype(np.float64)
         # float64 holds sums and products of two such values exactly enough that one rounding follows.
         expected = [x + y, x - y, x * y, x / y]
         expected = [value.astype(np.float32).astype(dtype) for value in expected]
