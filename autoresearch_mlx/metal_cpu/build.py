@@ -100,8 +100,10 @@ def _kind_flags(checked: bool, clang: bool) -> list[str]:
     flags = ["-gline-tables-only" if clang else "-g1"]
     if checked:
         flags += ["-O1", "-fsanitize=thread", "-DMSL_CHECKED"]
-        if clang:  # by default clang leaves out reads that a write to the same place follows
-            flags += ["-mllvm", "-tsan-instrument-read-before-write=1"]
+        if clang:
+            # By default clang leaves out reads that a write to the same place follows, and accesses of more than 16
+            # bytes at once, which its vectorisers make.
+            flags += ["-mllvm", "-tsan-instrument-read-before-write=1", "-fno-vectorize", "-fno-slp-vectorize"]
     else:
         flags += ["-O2"]
     if sys.platform == "linux":
