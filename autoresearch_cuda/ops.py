@@ -30,6 +30,10 @@ class Ops:
     residual_mix: Kernel
     adamw_update: Kernel
     muon_update: Kernel
+    qk_prelude: Kernel
+    residual_norm: Kernel
+    mlp: Kernel
+    loss_head: Kernel
 
     def __init__(self, functions: Mapping[str, Kernel], kernels: Mapping[str, KernelFile]) -> None:
         self.kernels: dict[str, KernelFile] = dict(kernels)
@@ -84,6 +88,10 @@ class CallCounter:
     def __init__(self) -> None:
         self.eager: dict[str, int] = dict.fromkeys(TARGETS, 0)
         self.traced: dict[str, int] = dict.fromkeys(TARGETS, 0)
+
+    def totals(self) -> dict[str, int]:
+        """Calls of both kinds by target; 0 for a target that nothing called."""
+        return {target: self.eager[target] + self.traced[target] for target in TARGETS}
 
     def __call__(self, target: str, function: Kernel) -> Kernel:
         eager = self.eager
