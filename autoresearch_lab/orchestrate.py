@@ -57,7 +57,6 @@ class Candidate:
             return 0.0
         return 1.0 / (1.0 - self.share + self.share / self.speedup) - 1.0
 
-
     @property
     def best_gain(self) -> float:
         """Relative gain in tokens per second if all that could be saved were."""
@@ -81,9 +80,7 @@ def state_of(
     (preset, dataset fingerprint). opened: whether its workspace exists.
     """
     candidate.records = {
-        kind: record
-        for kind in ("verify", "bench")
-        if (record := candidate.subject.latest(ledger, kind)) is not None
+        kind: record for kind in ("verify", "bench") if (record := candidate.subject.latest(ledger, kind)) is not None
     }
     decided = candidate.subject.latest(ledger, "ab", **ab_settings)
     # An A/B that foreign load spoilt concluded nothing; it does not stand in the way of another one.
@@ -170,9 +167,7 @@ def drive(
     return final
 
 
-def _advance(
-    candidate: Candidate, steps: Steps, on_step: Callable[[Candidate, str], None], until: str | None
-) -> None:
+def _advance(candidate: Candidate, steps: Steps, on_step: Callable[[Candidate, str], None], until: str | None) -> None:
     """Execute due steps until there is none, or the next one is at or behind `until`."""
     done: set[str] = set()
     while True:

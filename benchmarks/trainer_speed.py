@@ -24,13 +24,13 @@ import torch
 from restated_model import RestatedGPT, RestatedOptimizer
 from scipy import stats
 
-from autoresearch_cuda.config import TrainConfig
 from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.process import QuietCollector, cpu_name, prepare_process
 from autoresearch_cuda.train import Trainer
 from autoresearch_data.dataset import open_dataset
 from autoresearch_data.folders import dataset_folder
 from autoresearch_data.packing import BestFitLoader
+from autoresearch_trainer.config import TrainConfig
 
 ARMS = ("trainer eager", "trainer compiled", "restated eager", "restated compiled")
 RATIOS = (

@@ -153,9 +153,7 @@ def demote(target: str, context: Context, root: Root, ledger: Ledger, *, ship: b
     elif shared is not None:
         overrule: dict[str, Any] = {"kernel": baseline.name, "sha256": baseline.sha256}
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        registry.put(
-            root.promoted_local, Promotion(engine=key[0], device=key[1], target=target, time=now, **overrule)
-        )
+        registry.put(root.promoted_local, Promotion(engine=key[0], device=key[1], target=target, time=now, **overrule))
     return ledger.append(
         "demote",
         **context.fields(),

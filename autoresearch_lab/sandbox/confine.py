@@ -23,7 +23,10 @@ _PROC = (
 )  # fmt: skip
 _DEVICES = ("/dev",)
 # Of the checkout the code is readable, the results are not.
-_CODE = ("autoresearch_data", "autoresearch_cuda", "autoresearch_mlx", "autoresearch_lab", "kernels")
+_CODE = (
+    *("autoresearch_data", "autoresearch_trainer", "autoresearch_cuda", "autoresearch_mlx", "autoresearch_lab"),
+    "kernels",
+)
 # Variables that a job may see; everything else (tokens, sockets, sessions) stays with the parent.
 _ENVIRONMENT = {
     "PATH", "LANG", "TZ", "USER", "LOGNAME", "VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHASHSEED",

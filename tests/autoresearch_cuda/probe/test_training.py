@@ -6,12 +6,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from autoresearch_cuda.config import PRESETS, Preset
-from autoresearch_cuda.errors import ConfigError
 from autoresearch_cuda.model import GPT
 from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.probe import environment, training
 from autoresearch_cuda.seam import KernelFile
+from autoresearch_trainer.config import PRESETS, Preset
+from autoresearch_trainer.errors import ConfigError
+from autoresearch_trainer.probe import training as shared
 
 DATASET = {"folder": "nowhere", "fingerprint": "f" * 64}
 
@@ -20,7 +21,7 @@ DATASET = {"folder": "nowhere", "fingerprint": "f" * 64}
 def small_preset(monkeypatch, config, dataset):
     preset = Preset(config.model, config.batch_size, config.total_batch_tokens, config.eval_tokens)
     monkeypatch.setitem(PRESETS, "test", preset)
-    monkeypatch.setattr(training, "open_checked", lambda described: dataset)
+    monkeypatch.setattr(shared, "open_checked", lambda described: dataset)
 
 
 def train(tmp_path, *runs, selection=None):
@@ -128,6 +129,6 @@ def test_one_ulp_moves_float32_to_a_neighbour_and_nothing_else(config):
 
 def test_a_changed_dataset_is_refused(monkeypatch):
     monkeypatch.undo()
-    monkeypatch.setattr(training, "open_dataset", lambda folder: SimpleNamespace(fingerprint="e" * 64))
+    monkeypatch.setattr(shared, "open_dataset", lambda folder: SimpleNamespace(fingerprint="e" * 64))
     with pytest.raises(ConfigError, match="changed"):
-        training.open_checked(DATASET)
+        shared.open_checked(DATASET)
