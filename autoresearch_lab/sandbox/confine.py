@@ -32,7 +32,9 @@ _ENVIRONMENT = {
     "PATH", "LANG", "TZ", "USER", "LOGNAME", "VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHASHSEED",
     "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "CC", "CXX", "CPATH", "LIBRARY_PATH", "SDKROOT",
 }  # fmt: skip
-_ENVIRONMENT_PREFIXES = ("LC_", "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "CUDA_", "NVIDIA_", "TORCH_", "TRITON_")
+_ENVIRONMENT_PREFIXES = (
+    *("LC_", "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "CUDA_", "NVIDIA_", "TORCH_", "TRITON_", "MLX_"),
+)
 
 
 def confine(run_dir: Path, readable: Iterable[str] = ()) -> list[str]:
