@@ -17,7 +17,7 @@ __all__ = [
 
 BASELINE = "torch_eager"
 
-# The targets that the model and the optimizer of this engine call.
+# The targets of this engine: what the model and the optimizer call, and the parts that those are composed of.
 TARGETS = (
     "rms_norm",
     "rope",
@@ -30,6 +30,10 @@ TARGETS = (
     "residual_mix",
     "adamw_update",
     "muon_update",
+    "qk_prelude",
+    "residual_norm",
+    "mlp",
+    "loss_head",
 )
 
 SEAM = Seam(TARGETS, BASELINE)

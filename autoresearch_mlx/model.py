@@ -104,16 +104,17 @@ class GPT:
         cos, sin = self.cos[:, :length], self.sin[:, :length]
         x0 = x = ops.rms_norm(embedding(params["transformer.wte.weight"], idx), NORM_EPS)
         for i in range(self.config.n_layer):
-            x = ops.residual_mix(x, x0, params["resid_lambdas"][i], params["x0_lambdas"][i])
+            lambdas = params["resid_lambdas"][i], params["x0_lambdas"][i]
+            x, normed = ops.residual_norm(x, x0, *lambdas, NORM_EPS)
             embed = embedding(params[f"value_embeds.{i}.weight"], idx) if i in self.gated else None
             block = f"transformer.h.{i}."
-            x = x + self._attention(params, block + "attn.", ops.rms_norm(x, NORM_EPS), embed, cos, sin, i)
-            x = x + self._mlp(params, block + "mlp.", ops.rms_norm(x, NORM_EPS))
-        logits = linear(ops.rms_norm(x, NORM_EPS), params["lm_head.weight"])
+            x = x + self._attention(params, block + "attn.", normed, embed, cos, sin, i)
+            weights = params[block + "mlp.c_fc.weight"], params[block + "mlp.c_proj.weight"]
+            x = x + ops.mlp(ops.rms_norm(x, NORM_EPS), *weights)
+        x, head = ops.rms_norm(x, NORM_EPS), params["lm_head.weight"]
         if targets is None:
-            return SOFTCAP * mx.tanh(logits.astype(mx.float32) / SOFTCAP)
-        flat = logits.reshape(-1, logits.shape[-1])
-        loss = ops.softcap_cross_entropy(flat, targets.reshape(-1), SOFTCAP, reduction)
+            return SOFTCAP * mx.tanh(linear(x, head).astype(mx.float32) / SOFTCAP)
+        loss = ops.loss_head(x.reshape(-1, x.shape[-1]), head, targets.reshape(-1), SOFTCAP, reduction)
         return loss if reduction == "mean" else loss.reshape(targets.shape)
 
     def _attention(
@@ -126,14 +127,9 @@ class GPT:
         if embed is not None:
             gate = linear(x[..., :VALUE_GATE_CHANNELS], params[prefix + "ve_gate.weight"])
             v = ops.value_gate(v, embed.reshape(heads), gate)
-        q = ops.rms_norm(ops.rope(q, cos, sin), NORM_EPS)
-        k = ops.rms_norm(ops.rope(k, cos, sin), NORM_EPS)
+        q, k = ops.qk_prelude(q, k, cos, sin, NORM_EPS)
         y = ops.windowed_attention(q, k, v, self.windows[layer])
         return linear(y.reshape(batch, length, -1), params[prefix + "c_proj.weight"])
-
-    def _mlp(self, params: Params, prefix: str, x: mx.array) -> mx.array:
-        hidden = self.ops.relu_squared(linear(x, params[prefix + "c_fc.weight"]))
-        return linear(hidden, params[prefix + "c_proj.weight"])
 
     def parameter_counts(self) -> dict[str, int]:
         """Numbers of parameters by kind, and their total."""

@@ -159,6 +159,10 @@ SIGNATURES = {
     "relu_squared": ("x", "x", ""),
     "value_gate": ("v ve gate", "v ve gate", ""),
     "residual_mix": ("x x0 resid_lambda x0_lambda", "x x0 resid_lambda x0_lambda", ""),
+    "qk_prelude": ("q k cos sin eps", "q k", "eps"),
+    "residual_norm": ("x x0 resid_lambda x0_lambda eps", "x x0 resid_lambda x0_lambda", "eps"),
+    "mlp": ("x w_fc w_proj", "x w_fc w_proj", ""),
+    "loss_head": ("x w_head targets softcap reduction", "x w_head", "softcap reduction"),
     "adamw_update": (
         "p grad exp_avg exp_avg_sq step lr beta1 beta2 eps weight_decay", "", "step lr beta1 beta2 eps weight_decay",
     ),
