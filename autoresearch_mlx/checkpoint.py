@@ -104,7 +104,8 @@ def load_checkpoint(trainer: Trainer, folder: Path) -> dict[str, Any]:
     trainer.optimizer.state = _restored(tensors, OPTIMIZER, trainer.optimizer.state, folder)
     restore_progress(trainer, state)
     trainer.batch = tuple(mx.array(tensors[BATCH + name]) for name in ("inputs", "targets"))
-    mx.random.state[0] = mx.array(tensors[RNG + "mlx"])
+    high, low = (int(word) for word in tensors[RNG + "mlx"])
+    mx.random.seed(high << 32 | low)  # MLX's state is the two halves of a seed
     return state["extra"]
 
 

@@ -17,7 +17,7 @@ def resolve_compile(mode: str, device: str, time_budget: float | None, steps: in
     if on_gpu():
         return True, "asked for" if mode == "on" else "a GPU"
     if mode == "auto":
-        return False, "the CPU build of MLX gains nothing from it"
+        return False, "the CPU build of MLX: compiling takes 20 s and saves a sixth of a step"
     if shutil.which("g++") is None:  # without it mx.compile silently does nothing
         raise ConfigError("--compile on: the CPU build of MLX compiles with g++, which is not installed")
     return True, "asked for"
