@@ -6,7 +6,7 @@ from __future__ import annotations
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from autoresearch_lab.orchestrate import Candidate, State, Steps, drive, state_o
 from autoresearch_lab.paths import Root
 from autoresearch_lab.profile.schema import Profile
 from autoresearch_lab.promote.apply import promote, promote_all
+from autoresearch_lab.promote.check import readiness
 from autoresearch_lab.promote.selection import resolve
 from autoresearch_lab.records import Record
 from autoresearch_lab.verify.run import verify
@@ -44,7 +45,7 @@ class Pipeline:
     ledger: Ledger
     top_k: int
     bench_seconds: float = BUDGET_SECONDS
-    ab_settings: Settings = field(default_factory=Settings)
+    ab_settings: Settings | None = None
     most_finalists: int | None = None
     winners_together: bool = False
     on_progress: Progress | None = None
@@ -62,12 +63,17 @@ class Pipeline:
         if dataset["fingerprint"] != self.profile.dataset.fingerprint:
             raise LabError("the profile was taken on other data than is prepared now; run profile again")
         self.catalog = load_catalog(self.root)
+        self.ab_settings = self.ab_settings or Settings.for_device(self.context.engine.device)
         self._sets: dict[str, WorkloadSet] = {}
 
     @property
     def ab_key(self) -> dict[str, Any]:
         """The settings that an A/B must share to count for this orchestration."""
-        return {"preset": self.profile.preset, "dataset": self.profile.dataset.model_dump(mode="json")}
+        return {
+            "preset": self.profile.preset,
+            "dataset": self.profile.dataset.model_dump(mode="json"),
+            "compile": self.ab_settings.compile,
+        }
 
     def candidates(self) -> list[Candidate]:
         """The kernels of the profile's top targets that run on this engine, in the profile's order: those of the
@@ -108,7 +114,12 @@ class Pipeline:
         """Where the candidate stands now."""
         selection = resolve("promoted", self.catalog, self.context, self.root)
         in_use = {target: kernel.sha256 for target, kernel in selection.kernels.items()}
-        return state_of(candidate, self.ledger, in_use, self.ab_key, (candidate.workspace / LOCK).is_file())
+        state = state_of(candidate, self.ledger, in_use, self.ab_key, (candidate.workspace / LOCK).is_file())
+        if state.step == "promote":
+            # An A/B with another preset may forbid what this profile's A/B would allow.
+            obstacle = readiness(candidate.target, candidate.kernel, self.context, self.ledger).obstacle
+            return State(None, obstacle) if obstacle else state
+        return state
 
     def run(self, on_step: Callable[[Candidate, str], None]) -> tuple[list[Candidate], dict[str, State]]:
         """Execute every step that is due; returns the candidates and where each of them ended.

@@ -7,7 +7,7 @@ from typing import Any
 from autoresearch_trainer.config import Preset
 from autoresearch_trainer.ops import Selection
 from autoresearch_trainer.rooms import Rooms
-from autoresearch_trainer.rungs import RUNGS, limited, one_pass, rung_tokens
+from autoresearch_trainer.rungs import RUNGS, full_tokens, limited, rung_tokens
 
 
 def rung_report(
@@ -26,10 +26,9 @@ def rung_report(
     rooms.prepare_process()
     model = rooms.load_model(weights, rooms.ops.load(selection), device)
     length = model.config.sequence_len
-    wanted = {rung: rung_tokens(preset, rung) for rung in RUNGS}
-    available = one_pass(dataset, length, max(wanted.values()))
     batch = preset.batch_size
-    tokens = {rung: limited(count, available, batch * length) for rung, count in wanted.items()}
+    whole = full_tokens(dataset, length, batch * length)
+    tokens = {rung: limited(rung_tokens(preset, rung), whole, batch * length) for rung in RUNGS}
     results = rooms.evaluate_rungs(model, dataset, batch, length, tokens, on_batch)
     full = results["full"].val_bpb
     rungs = {name: {**result.to_json(), "error": result.val_bpb - full} for name, result in results.items()}

@@ -25,7 +25,7 @@ from autoresearch_cuda.train import Trainer
 from autoresearch_data.dataset import open_dataset
 from autoresearch_data.folders import dataset_folder
 from autoresearch_trainer.config import TrainConfig, preset
-from autoresearch_trainer.rungs import FULL_TOKENS, RUNGS, limited, one_pass, rung_tokens
+from autoresearch_trainer.rungs import RUNGS, full_tokens, limited, rung_tokens
 
 
 def root_mean_square(values: list[float]) -> float:
@@ -36,7 +36,7 @@ def collect(name: str, seeds: int, marks: list[int], dataset: Any) -> tuple[list
     """Rows of the full evaluation of every model, the seconds each took, and the tokens of the rungs."""
     base = preset(name)
     length, batch = base.model.sequence_len, base.batch_size
-    whole = limited(FULL_TOKENS, one_pass(dataset, length, FULL_TOKENS), batch * length)
+    whole = full_tokens(dataset, length, batch * length)
     tokens = {rung: limited(rung_tokens(base, rung), whole, batch * length) for rung in RUNGS}
     models, seconds = [], []
     for seed in range(seeds):

@@ -52,7 +52,7 @@ def ab(
         LabError: a kernel lacks evidence or is in use already, unknown preset, no dataset, another A/B is running.
         LabFailure: the lab or the baseline failed; nothing is recorded then.
     """
-    settings = settings or Settings()
+    settings = settings or Settings.for_device(context.engine.device)
     preset = preset or context.engine.default_preset
     catalog = load_catalog(root)
     check_new(candidate, baseline)
@@ -79,7 +79,8 @@ def ab(
     started = time.monotonic()
     try:
         with FileLock(str(writable_folder(root.results, "A/B") / "ab.lock"), timeout=0):
-            outcome = decide.decide(trial, predicted_saving(standings))
+            # What bench promises is measured against the uncompiled baseline.
+            outcome = decide.decide(trial, None if settings.compile else predicted_saving(standings))
         trial.seconds["total"] = time.monotonic() - started
         record = _record(outcome, trial, asked, standings, root, ledger)
         trial.forget_races()
@@ -125,6 +126,7 @@ def request(
         "candidate": {standing.target.name: standing.plain() for standing in standings},
         "baseline": baseline.hashes(),
         "rule": settings.plain(),
+        "compile": settings.compile,
     }
     if len(standings) == 1:
         plain["contract_sha256"] = standings[0].target.contract_sha256
@@ -137,7 +139,7 @@ def earlier(asked: Mapping[str, Any], context: Context, ledger: Ledger) -> list[
     def arms(settings: Mapping[str, Any]) -> Any:
         candidate = {name: kernel["sha256"] for name, kernel in settings["candidate"].items()}
         baseline = {name: kernel["sha256"] for name, kernel in settings["baseline"].items()}
-        return candidate, baseline, settings["preset"], settings["dataset"]["fingerprint"]
+        return candidate, baseline, settings["preset"], settings["dataset"]["fingerprint"], settings.get("compile")
 
     found = []
     for record in ledger.find(kind="ab", **context.keys()):
@@ -204,6 +206,8 @@ def _remarks(outcome: Outcome, trial: Trial) -> list[str]:
     remarks = [f"the other arm: {remark}" for remark in trial.arms["baseline"].remarks]
     if trial.attempt > 1:
         remarks.append(f"attempt {trial.attempt} with these arms: alpha is {trial.settings.alpha:.2g} for every gate")
+    if trial.settings.compile:
+        remarks.append("both arms compiled; bench predicts nothing for that, so the gain is held to no prediction")
     return remarks
 
 

@@ -225,7 +225,7 @@ class Trial:
 
         if self.on_progress is not None:
             self.on_progress({"stage": f"A/B: {stage}"})
-        args = {"preset": self.preset, "dataset": self.dataset, **args}
+        args = {**self._common(), **args}
         started = time.monotonic()
         try:
             result = jobs.call(
@@ -247,17 +247,21 @@ class Trial:
     def _baseline_runs(self) -> bool:
         """Whether the other arm can train here at all; if not, the candidate is not to blame."""
         run = {"id": "check", "seed": self.settings.seed, "steps": 2}
-        args = {"preset": self.preset, "dataset": self.dataset, "selection": self.arms["baseline"].plain()}
+        args = {**self._common(), "selection": self.arms["baseline"].plain()}
         try:
             jobs.call(self.context.engine, "train", {**args, "runs": [run]}, run_dir=self.folder / "check")
         except JobFailed:
             return False
         return True
 
+    def _common(self) -> dict[str, Any]:
+        return {"preset": self.preset, "dataset": self.dataset, "compile": self.settings.compile}
+
     def _base_key(self) -> dict[str, Any]:
         # Sums split over another number of threads round differently.
         threads = os.environ.get("OMP_NUM_THREADS")
         keys = {"preset": self.preset, "dataset": self.dataset["fingerprint"], "threads": threads}
+        keys["compile"] = self.settings.compile
         return {**keys, **self.context.keys()}
 
     def _race_key(self, args: dict[str, Any]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def race(rooms: Rooms, snapshot: Snapshot, args: dict[str, Any], run_dir: Path, 
 
     args: "device", "baseline" and "candidate" (selections), "preset", "dataset", "seed" (of the weights and of the
         order of the arms), "seconds", "limit_seconds", "block_steps", "least_pairs", "foreign_limit": share of the
-        cores that other processes may use during a pair.
+        cores that other processes may use during a pair, "compile": whether both are compiled (default no).
     Returns {"pairs": [{"baseline": s, "candidate": s, "first": arm, "foreign": share, "quiet": bool}, ...],
         "block_tokens", "environment": what a kernel changed, in words, "calls" {arm: {target: count}}, "process":
         settings, "setup_seconds"}. A candidate that raises ends the race: "failed" says how; it is null otherwise.
@@ -43,7 +43,8 @@ def race(rooms: Rooms, snapshot: Snapshot, args: dict[str, Any], run_dir: Path, 
     counters = {arm: rooms.counter() for arm in ARMS}
     ops = {arm: rooms.ops.load(args[arm], counters[arm]) for arm in ARMS}
     changed = [f"on loading: {text}" for text in changes(before, snapshot())]
-    config = TrainConfig.for_preset(args["preset"], steps=ENDLESS_STEPS, seed=args["seed"])
+    compiled = bool(args.get("compile"))
+    config = TrainConfig.for_preset(args["preset"], steps=ENDLESS_STEPS, seed=args["seed"], compile=compiled)
     # Which arm is built first is drawn too: the one that comes later gets other addresses.
     trainers = {
         arm: rooms.trainer(config, ops[arm], dataset, args.get("device", "cpu")) for arm in order.sample(ARMS, 2)

@@ -17,6 +17,7 @@ from autoresearch_trainer.probe import Report
 from autoresearch_trainer.probe.state import Snapshot, changes
 from autoresearch_trainer.process import QuietCollector
 from autoresearch_trainer.rooms import Rooms
+from autoresearch_trainer.rungs import full_tokens, limited
 
 PROGRESS_STEPS = 10
 
@@ -33,7 +34,7 @@ class Probe:
 def train(rooms: Rooms, probe: Probe, args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
     """Train each of `runs` from scratch with one selection of kernels, one after the other.
 
-    args: "device", "selection" {target: kernel}, "preset", "dataset" {"folder", "fingerprint"},
+    args: "device", "selection" {target: kernel}, "preset", "dataset" {"folder", "fingerprint"}, "compile" (default no),
         "runs": [{"id", "seed", "steps", "stop": how many of them to execute (default all), "one_ulp": bool,
         "save": bool}].
     Reports {"run": result} after each, so that a killed job loses only the one it was in. A result is {"id", "losses":
@@ -66,7 +67,8 @@ def _train_once(
     report: Report,
     collector: QuietCollector,
 ) -> dict[str, Any]:
-    config = TrainConfig.for_preset(args["preset"], steps=run["steps"], seed=run["seed"])
+    compiled = bool(args.get("compile"))
+    config = TrainConfig.for_preset(args["preset"], steps=run["steps"], seed=run["seed"], compile=compiled)
     trainer = rooms.trainer(config, ops, dataset, args.get("device", "cpu"))
     if run.get("one_ulp"):
         probe.move_one_ulp(trainer.model, run["seed"])
@@ -100,6 +102,8 @@ def _train_once(
 def evaluate(rooms: Rooms, args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
     """Bits per byte of saved weights with the kernels of `selection` (the caller passes the baseline's).
 
+    The rows are spread over the validation split, as in a training run's own evaluation.
+
     args: "device", "selection", "preset", "dataset", "eval_tokens" (null = the preset's),
         "weights": [{"id", "path", "sha256"}]. Reports {"evaluation": {"id", "val_bpb", "nats", "bytes", "tokens"}}
     after each; a loss that is not finite gives nulls.
@@ -110,7 +114,9 @@ def evaluate(rooms: Rooms, args: dict[str, Any], run_dir: Path, report: Report) 
     dataset = open_checked(args["dataset"])
     ops = rooms.ops.load(args["selection"])
     config = TrainConfig.for_preset(args["preset"])
-    tokens = args.get("eval_tokens") or config.eval_tokens
+    length, batch = config.model.sequence_len, config.batch_size
+    spread_over = full_tokens(dataset, length, batch * length)
+    tokens = limited(args.get("eval_tokens") or config.eval_tokens, spread_over, batch * length)
     results = []
     for number, weights in enumerate(args["weights"]):
         report({"stage": "evaluating", "done": number, "total": len(args["weights"])})
@@ -119,7 +125,7 @@ def evaluate(rooms: Rooms, args: dict[str, Any], run_dir: Path, report: Report) 
         model = rooms.load_model(Path(weights["path"]), ops, args.get("device", "cpu"))
         if model.config != config.model:
             raise ConfigError(f"{weights['path']} holds another model than preset {args['preset']}")
-        result = rooms.evaluate_bpb(model, dataset, config.batch_size, config.model.sequence_len, tokens).to_json()
+        result = rooms.evaluate_bpb(model, dataset, batch, length, tokens, spread_over=spread_over).to_json()
         finite = result["nats"] < float("inf")
         results.append({"id": weights["id"], **(result if finite else dict.fromkeys(result))})
         report({"evaluation": results[-1]})

@@ -6,6 +6,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from autoresearch_cuda.checkpoint import load_model
+from autoresearch_cuda.evaluate import evaluate_bpb
 from autoresearch_cuda.model import GPT
 from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.probe import environment, training
@@ -13,6 +15,7 @@ from autoresearch_cuda.seam import KernelFile
 from autoresearch_trainer.config import PRESETS, Preset
 from autoresearch_trainer.errors import ConfigError
 from autoresearch_trainer.probe import training as shared
+from autoresearch_trainer.rungs import full_tokens
 
 DATASET = {"folder": "nowhere", "fingerprint": "f" * 64}
 
@@ -65,6 +68,17 @@ def test_weights_are_evaluated_by_themselves(tmp_path):
     found = evaluate(tmp_path, runs["a"])
     assert found["id"] == "a" and 0 < found["val_bpb"] < 10 and found["tokens"] == 256
     assert evaluate(tmp_path, runs["a"]) == found
+
+
+def test_an_evaluation_is_spread_over_the_split_as_in_a_run(tmp_path, config, dataset):
+    runs, _ = train(tmp_path, {"id": "a", "seed": 1, "steps": 6, "save": True})
+    model = load_model(tmp_path / runs["a"]["weights"], Ops.baseline())
+    length, batch = config.model.sequence_len, config.batch_size
+    whole = full_tokens(dataset, length, batch * length)
+    assert whole > 256
+    over = evaluate_bpb(model, dataset, batch, length, 256, spread_over=whole)
+    assert evaluate(tmp_path, runs["a"])["val_bpb"] == over.val_bpb
+    assert evaluate_bpb(model, dataset, batch, length, 256).val_bpb != over.val_bpb
 
 
 def test_other_weights_are_refused(tmp_path):

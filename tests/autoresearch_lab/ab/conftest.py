@@ -25,13 +25,14 @@ BPB_PER_LOG_STEPS = 0.25
 class PlantedEngine(Engine):
     """Plays the jobs. `plan` says how: gain (relative speed), harm (bits per byte), noise (s.d. of log-ratios), early
     (factor on the candidate's early divergence), foreign (share), changes, raises (a JobFailed for a job's name),
-    dies_after (number of jobs before the parent is "killed")."""
+    dies_after (number of jobs before the parent is "killed"), presets ({preset: what holds there instead})."""
 
     plan: dict = {}
     asked: list = []
 
     def run(self, job, args, *, run_dir, limits=None, on_progress=None):
         plan = self.plan
+        plan.update(plan.get("presets", {}).get(args.get("preset"), {}))
         if plan.get("dies_after") is not None and len(self.asked) >= plan["dies_after"]:
             raise KeyboardInterrupt
         self.asked.append((job, args))

@@ -224,3 +224,14 @@ def test_suite_promotes_only_if_no_preset_is_worse(lab):
     assert suite_verdict({"a": good, "b": worse})[0] == "REJECT"
     assert suite_verdict({"a": good, "b": slower})[0] == "REJECT"
     assert open_.verdict == "UNDECIDED" and suite_verdict({"a": good, "b": open_})[0] == "UNDECIDED"
+
+
+def test_a_compiled_ab_is_another_ab_and_is_held_to_no_prediction(lab):
+    promised = {"saved_ms": 50.0, "step_ms": 60.0}
+    lab.evidence(predicted=promised)
+    assert lab.ab(gain=0.5).results["reason"].startswith("gain")
+    compiled = lab.ab(gain=0.5, settings=Settings(compile=True))
+    assert compiled.verdict == "PROMOTE" and compiled.settings["compile"] is True
+    assert all(args["compile"] for job, args in lab.engine.asked[-3:]) and not lab.engine.asked[0][1]["compile"]
+    assert not any(remark.startswith("attempt") for remark in compiled.results["remarks"])
+    assert Settings.for_device("cuda").compile and not Settings.for_device("cpu").compile
