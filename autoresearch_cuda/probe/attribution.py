@@ -7,7 +7,7 @@ next one starts. What neither a frame nor its nodes cover is left over.
 """
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -85,13 +85,17 @@ class Frame:
 
 @dataclass
 class Share:
-    """What one name took in one step, in seconds: `own` without the named calls inside it, `whole` with them."""
+    """What one name took in one step, in seconds: `own` without the named calls inside it, `whole` with them.
+
+    within: {name: how many of the calls were made by a call of that name}; the others were made by the trainer itself.
+    """
 
     calls: int = 0
     own_forward: float = 0.0
     own_backward: float = 0.0
     whole_forward: float = 0.0
     whole_backward: float = 0.0
+    within: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass
@@ -139,6 +143,7 @@ class Recorder:
             shares[frame.name].own_forward += seconds
             if frame.parent is not None:
                 shares[frame.parent.name].own_forward -= seconds
+                shares[frame.name].within[frame.parent.name] += 1
             if frame.name not in _names(frame.parent):
                 shares[frame.name].whole_forward += seconds
         for (frame, start), (_, stop) in pairwise([*self._node_starts, (None, end)]):
@@ -209,23 +214,30 @@ class Recorder:
         def starting(_: Any) -> None:
             starts.append((frame, mark()))
 
-        waiting = [out.grad_fn for out in outputs if isinstance(out, Tensor) and out.grad_fn is not None]
-        seen = set()
-        while waiting:
-            node = waiting.pop()
-            number = node._sequence_nr()
+        for node, number in nodes_behind(outputs, first):
             if number == LEAF_NUMBER:
-                if frame is None and node not in seen:
-                    seen.add(node)
+                if frame is None:
                     self._handles.append(node.register_prehook(starting))
-                continue
-            if number < first or number in seen:
-                continue
-            seen.add(number)
-            waiting.extend(next_node for next_node, _ in node.next_functions if next_node is not None)
-            if number not in self._hooked and node.name() not in METADATA_NODES:
+            elif number not in self._hooked and node.name() not in METADATA_NODES:
                 self._hooked.add(number)
                 node.register_prehook(starting)
+
+
+def nodes_behind(outputs: Sequence[Any], first: int) -> Iterator[tuple[Any, int]]:
+    """(autograd node, its sequence number) of every node behind `outputs` that was created from number `first` on, and
+    of the leaves that they lead to, each once."""
+    waiting = [out.grad_fn for out in outputs if isinstance(out, Tensor) and out.grad_fn is not None]
+    seen: set[Any] = set()
+    while waiting:
+        node = waiting.pop()
+        number = node._sequence_nr()
+        key = node if number == LEAF_NUMBER else number
+        if number < first or key in seen:
+            continue
+        seen.add(key)
+        if number != LEAF_NUMBER:
+            waiting.extend(next_node for next_node, _ in node.next_functions if next_node is not None)
+        yield node, number
 
 
 def _names(frame: Frame | None) -> set[str]:

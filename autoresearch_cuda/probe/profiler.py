@@ -7,6 +7,7 @@ is checked and stated.
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.probe import Report
 from autoresearch_cuda.probe.attribution import HostClock, Recorder, Share, StepRecord, StreamClock, watched
 from autoresearch_cuda.probe.capture import Capture, TargetInfo
+from autoresearch_cuda.probe.ranges import Ranges
 from autoresearch_cuda.process import QuietCollector, prepare_process
 from autoresearch_cuda.train import Trainer
 from autoresearch_data.dataset import open_dataset
@@ -88,6 +90,7 @@ class _Session:
         self.recorder = Recorder(StreamClock() if device.type == "cuda" else HostClock())
         # What the wrapped calls do at the moment: capture before the captured step, capture in it, or neither.
         self._capturing: str | None = "before"
+        self._ranges = Ranges.available() if device.type == "cuda" else None
         self.trainer = Trainer(config, Ops.load(selection, self._wrap), dataset, device)
         self.trainer._next_batch = self.recorder.timed("data", self.trainer._next_batch)
         self.trainer.optimizer.step = self.recorder.timed("optimizer", self.trainer.optimizer.step)
@@ -103,7 +106,7 @@ class _Session:
                 self.capture.record(target, args, kwargs, in_step=self._capturing == "step")
             return function(*args, **kwargs)
 
-        return called
+        return self._ranges(target, called) if self._ranges else called
 
     def warm_up(self, steps: int, collector: QuietCollector, report: Report) -> None:
         """Train `steps` steps, then capture one more. What is called only in the very first is captured as well."""
@@ -190,8 +193,9 @@ def summarise(plain: list[float], records: list[StepRecord], targets: Mapping[st
     }
 
 
-def _target_times(share: Share, phase: str) -> dict[str, float]:
-    """One target's times in ms per step; self_ms is without the targets inside it."""
+def _target_times(share: Share, phase: str) -> dict[str, Any]:
+    """One target's times in ms per step; self_ms is without the targets inside it. within: {target: how many of the
+    calls are made inside that one's}."""
     optimizer = phase == "optimizer"
     return {
         "forward_ms": 0.0 if optimizer else share.whole_forward,
@@ -200,6 +204,7 @@ def _target_times(share: Share, phase: str) -> dict[str, float]:
         "total_ms": share.whole_forward + share.whole_backward,
         "self_ms": share.own_forward + share.own_backward,
         "calls_per_step": share.calls,
+        "within": dict(share.within),
     }
 
 
@@ -207,7 +212,9 @@ def _mean_share(shares: list[Share]) -> Share:
     """Mean over steps, times in ms."""
     times = ("own_forward", "own_backward", "whole_forward", "whole_backward")
     means = {name: _mean_ms([getattr(share, name) for share in shares]) for name in times}
-    return Share(calls=sum(share.calls for share in shares) / len(shares), **means)
+    calls = sum(share.calls for share in shares) / len(shares)
+    within = sum((share.within for share in shares), Counter())
+    return Share(calls=calls, within=Counter({name: n / len(shares) for name, n in within.items()}), **means)
 
 
 def _mean_ms(seconds: list[float]) -> float:
