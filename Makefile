@@ -1,6 +1,6 @@
 # Everything runs in .venv, which this file makes by itself: with uv where there is one, else with venv and pip.
 PYTHON ?= python3
-EXTRAS ?= cpu,dev
+EXTRAS ?= cpu,mlx,dev
 VENV := .venv
 BIN := $(VENV)/bin
 comma := ,

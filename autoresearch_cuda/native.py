@@ -21,10 +21,10 @@ from typing import Any
 
 import torch
 
-from autoresearch_cuda.errors import KernelError
 from autoresearch_cuda.operators import Operators
 from autoresearch_data import compiler as system_compiler
 from autoresearch_data.hashing import kernel_hash
+from autoresearch_trainer.errors import KernelError
 
 # Argument types of C functions: a tensor's data_ptr(), int64_t, a dtype code or other int, float, int64_t* and double*.
 POINTER, INTEGER, CODE, REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_float
