@@ -13,7 +13,7 @@ _kernels = metal_kit.kernels(__file__)
 
 def _factors(step: int, lr: float, beta1: float, beta2: float, weight_decay: float) -> mx.array:
     """What the kernel takes of the scalars (6,) float32; plain numbers are combined in double precision."""
-    values = (
+    return metal_kit.numbers(
         1 - beta1,
         beta2,
         1 - beta2,
@@ -21,7 +21,6 @@ def _factors(step: int, lr: float, beta1: float, beta2: float, weight_decay: flo
         lr / (1 - beta1**step),
         1 / (1 - beta2**step),
     )
-    return mx.stack([mx.array(value, dtype=mx.float32) for value in values])
 
 
 def adamw_update(
