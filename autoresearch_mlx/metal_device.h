@@ -20,3 +20,13 @@ inline float group_sum(float value, threadgroup float* partials, uint lane, uint
 inline float reciprocal_rms(float squares, int width, float eps) {
     return precise::rsqrt(squares / float(width) + eps);
 }
+
+// Backward through y = x r, r being reciprocal_rms: dx = r (g - x share), share = sum(g x) / (sum(x^2) + width eps).
+// `products` is sum(g x). Rounding r does not disturb the difference, which nearly cancels where g and x are parallel.
+inline float norm_share(float products, float squares, int width, float eps) {
+    return products / fma(float(width), eps, squares);
+}
+
+inline float norm_gradient(float g, float x, float share, float reciprocal) {
+    return reciprocal * fma(-x, share, g);
+}

@@ -160,6 +160,12 @@ def row_launch(rows: int, width: int) -> dict[str, tuple[int, int, int]]:
     return {"grid": (threads, rows if width else 0, 1), "group": (threads, 1, 1)}
 
 
+def head_launch(rows: int, width: int) -> dict[str, tuple[int, int, int]]:
+    """Grid and group of one simdgroup per short row, such as a head, four to a threadgroup, thread_position_in_grid.y
+    being the row. The last threadgroup may have fewer, but whole ones."""
+    return {"grid": (SIMD, rows if width else 0, 1), "group": (SIMD, 4, 1)}
+
+
 def flat_launch(elements: int) -> dict[str, tuple[int, int, int]]:
     """Grid and group of one thread per element, 256 to a threadgroup; the last one may be ragged."""
     return {"grid": (elements, 1, 1), "group": (256, 1, 1)}

@@ -24,7 +24,7 @@ for (int column = first; column < width; column += threads) {
 }
 
 //! kernel differentiate(g, x, eps) -> (dx)
-// With r = 1 / rms: dx = r (g - x mean(g x) r^2). Computing r again costs nothing: the row is read anyway.
+// r is computed again: that costs nothing, for the row is read anyway.
 threadgroup float partials[32];
 const int width = x_shape[1];
 const int threads = int(threads_per_threadgroup.x);
@@ -41,9 +41,8 @@ squares = group_sum(
 products = group_sum(
     products, partials, thread_index_in_simdgroup, simdgroup_index_in_threadgroup, simdgroups_per_threadgroup);
 const float reciprocal = reciprocal_rms(squares, width, eps);
-// In this order nothing overflows before the result would.
-const float share = products * reciprocal / float(width) * reciprocal;
+const float share = norm_share(products, squares, width, eps);
 for (int column = first; column < width; column += threads) {
     const size_t place = row + column;
-    dx[place] = T(reciprocal * (float(g[place]) - float(x[place]) * share));
+    dx[place] = T(norm_gradient(float(g[place]), float(x[place]), share, reciprocal));
 }

@@ -3,7 +3,7 @@
 import mlx.core as mx
 
 from autoresearch_mlx import metal_kit
-from autoresearch_mlx.metal_kit import row_launch, rows_of
+from autoresearch_mlx.metal_kit import Arrays, row_launch, rows_of
 
 _kernels = metal_kit.kernels(__file__)
 
@@ -14,9 +14,7 @@ def _forward(x: mx.array, eps: float) -> mx.array:
     return y.reshape(x.shape)
 
 
-def _backward(
-    primals: metal_kit.Arrays, cotangents: metal_kit.Arrays, outputs: metal_kit.Arrays, eps: float
-) -> list[mx.array]:
+def _backward(primals: Arrays, cotangents: Arrays, outputs: Arrays, eps: float) -> list[mx.array]:
     (x,), (g,) = primals, cotangents
     rows = rows_of(x)
     (dx,) = _kernels.differentiate(
