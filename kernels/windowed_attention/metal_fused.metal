@@ -4,9 +4,9 @@
 // float32. Key j is visible to query i when 0 <= i - j <= window: blocks of keys without a visible pair are skipped.
 // WIDTH = D, at most 128; any other than a multiple of 8 is filled up with zeros.
 //
-// forward: y and lse, the logarithm of each query's sum of exponentials. One threadgroup per 32 queries of a head, 8 per
+// forward: y, what rounding took from it (rest), and lse, the logarithm of each query's sum of exponentials. One threadgroup per 32 queries of a head, 8 per
 //          simdgroup; 16 keys at a time. Grid (ceil(T / 32) 128, H, B).
-// dots:    delta, the dot product of g and y of each query and head. One simdgroup per row; grid (128, ceil(B T H / 4), 1).
+// dots:    delta, the dot product of g and y + rest of each query and head. One simdgroup per row; grid (128, ceil(B T H / 4), 1).
 // queries: dq. One threadgroup per 16 queries of a head, 16 keys at a time; grid (ceil(T / 16) 128, H, B).
 // keys:    dk, dv. One threadgroup per 16 keys of a key head, 16 queries at a time of each head that shares it; grid
 //          (ceil(T / 16) 128, K, B).
@@ -42,7 +42,8 @@ inline void stage(threadgroup T* tile, P source, int count, int first, int lengt
 }
 
 // An 8 x 8 block times a factor per row to rows first.. and columns column.. of a head; `factor` is that of row lane / 4.
-template <int WIDTH, typename T>
+// REST: what rounding it to T takes from it instead.
+template <int WIDTH, bool REST, typename T>
 inline void write_block(simdgroup_matrix<float, 8, 8> block, threadgroup float* scratch, device T* target, int first,
                         int column, int length, int row_stride, float factor, int lane) {
     simdgroup_store(block, scratch, 8);
@@ -50,13 +51,14 @@ inline void write_block(simdgroup_matrix<float, 8, 8> block, threadgroup float* 
     int row = first + lane / 4;
     for (int i = lane % 4 * 2; i < lane % 4 * 2 + 2; ++i) {
         if (row < length && column + i < WIDTH) {
-            target[size_t(row) * row_stride + column + i] = T(scratch[lane / 4 * 8 + i] * factor);
+            float value = scratch[lane / 4 * 8 + i] * factor;
+            target[size_t(row) * row_stride + column + i] = T(REST ? value - float(T(value)) : value);
         }
     }
     simdgroup_barrier(mem_flags::mem_threadgroup);
 }
 
-//! kernel forward(q, k, v, window, scale) -> (y, lse)
+//! kernel forward(q, k, v, window, scale) -> (y, rest, lse)
 constexpr int PARTS = padded(WIDTH) / 8;
 constexpr int STRIDE = stride_of(WIDTH);
 threadgroup T tiles[QUERIES * STRIDE];
@@ -153,14 +155,17 @@ for (int key = max(0, first_query - window) / BLOCK * BLOCK; key < end; key += B
 }
 simdgroup_barrier(mem_flags::mem_threadgroup);
 for (int part = 0; part < PARTS; ++part) {
-    write_block<WIDTH, T>(
+    write_block<WIDTH, false, T>(
         sums[part], scores, y + query_start, first_row, part * 8, length, heads * WIDTH, 1.0f / total, lane);
+    write_block<WIDTH, true, T>(
+        sums[part], scores, rest + query_start, first_row, part * 8, length, heads * WIDTH, 1.0f / total, lane);
 }
 if (lane % 4 == 0 && row < length) {
     lse[(size_t(batch) * heads + head) * length + row] = top + precise::log(total);
 }
 
-//! kernel dots(g, y) -> (delta)
+//! kernel dots(g, y, rest) -> (delta)
+// The slopes of the weights are differences from delta: where those cancel, the rounding of y alone would show.
 int length = g_shape[1], heads = g_shape[2];
 int number = int(threadgroup_position_in_grid.y * 4 + simdgroup_index_in_threadgroup);
 bool exists = number < g_shape[0] * length * heads;
@@ -168,7 +173,7 @@ float sum = 0.0f;
 if (exists) {
     for (int i = int(thread_index_in_simdgroup); i < WIDTH; i += 32) {
         size_t at = size_t(number) * WIDTH + i;
-        sum += float(g[at]) * float(y[at]);
+        sum += float(g[at]) * (float(y[at]) + float(rest[at]));
     }
 }
 sum = simd_sum(sum);
@@ -246,7 +251,7 @@ for (int key = max(0, first_query - window) / BLOCK * BLOCK; key < end; key += B
     }
 }
 for (int part = simdgroup % 2; part < PARTS; part += 2) {
-    write_block<WIDTH, T>(
+    write_block<WIDTH, false, T>(
         sums[part / 2], scores, dq + query_start, first_query + upper, part * 8, length, heads * WIDTH, 1.0f, lane);
 }
 
@@ -331,8 +336,8 @@ for (int head = key_head * shared_by; head < (key_head + 1) * shared_by; ++head)
 }
 for (int part = simdgroup % 2; part < PARTS; part += 2) {
     int first = first_key + upper;
-    write_block<WIDTH, T>(
+    write_block<WIDTH, false, T>(
         key_sums[part / 2], scores, dk + key_start, first, part * 8, length, key_heads * WIDTH, 1.0f, lane);
-    write_block<WIDTH, T>(
+    write_block<WIDTH, false, T>(
         value_sums[part / 2], scores, dv + key_start, first, part * 8, length, key_heads * WIDTH, 1.0f, lane);
 }

@@ -19,7 +19,8 @@ def _launch(length: int, heads: int, batch: int, block: int) -> dict[str, tuple[
 
 
 def _forward(q: mx.array, k: mx.array, v: mx.array, window: int) -> Arrays:
-    """y (B, T, H, D) and the logarithm (B, H, T) of each query's sum of exponentials, float32."""
+    """y (B, T, H, D), what rounding took from it, and the logarithm (B, H, T) float32 of each query's sum of
+    exponentials."""
     batch, length, heads, width = q.shape
     return tuple(
         _kernels.forward(
@@ -28,7 +29,7 @@ def _forward(q: mx.array, k: mx.array, v: mx.array, window: int) -> Arrays:
             v,
             window,
             width**-0.5,
-            outputs=[(q.shape, q.dtype), ((batch, heads, length), mx.float32)],
+            outputs=[(q.shape, q.dtype), (q.shape, q.dtype), ((batch, heads, length), mx.float32)],
             **_launch(length, heads, batch, QUERIES),
             T=q.dtype,
             WIDTH=width,
@@ -37,11 +38,12 @@ def _forward(q: mx.array, k: mx.array, v: mx.array, window: int) -> Arrays:
 
 
 def _backward(primals: Arrays, cotangents: Arrays, outputs: Arrays, window: int) -> list[mx.array]:
-    (q, k, v), (g, _), (y, lse) = primals, cotangents, outputs
+    (q, k, v), (g, _, _), (y, rest, lse) = primals, cotangents, outputs
     batch, length, heads, width = q.shape
     (delta,) = _kernels.dots(
         g,
         y,
+        rest,
         outputs=[(lse.shape, mx.float32)],
         grid=(THREADS, -(-batch * length * heads // 4), 1),
         group=GROUP,
@@ -79,5 +81,5 @@ def windowed_attention(q: mx.array, k: mx.array, v: mx.array, window: int) -> mx
         raise ValueError(f"windowed_attention takes heads of at most {MOST_WIDTH} elements, not {q.shape[-1]}")
     if not q.dtype == k.dtype == v.dtype:
         raise TypeError(f"windowed_attention takes one dtype, not {q.dtype}, {k.dtype} and {v.dtype}")
-    y, _ = _attention(q, k, v, window=int(window))
+    y, _, _ = _attention(q, k, v, window=int(window))
     return y
