@@ -1,7 +1,9 @@
 // One Muon step on stacks of matrices (N, R, C), around the polar factor x (N, R, C), which newton_schulz computes.
 //
-// blend:  the new momentum and the Nesterov gradient, float32. Each thread takes 4 neighbouring elements; grid
-//         (ceil(N R C / 4) rounded up to whole threadgroups, 1, 1). factors (2,) float32: mu, 1 - mu.
+// blend:  the new momentum and the Nesterov gradient, computed in the arrays' own type: the iteration magnifies how its
+//         start was rounded, and so starts from the same numbers as with the other kernels of this target. Each thread
+//         takes 4 neighbouring elements; grid (ceil(N R C / 4) rounded up to whole threadgroups, 1, 1). factors (2,)
+//         float32: mu, 1 - mu.
 // spread: mean square of each line of x and the running mean of it, second_momentum: lines are rows, (N, R, 1), where
 //         R >= C (ROWS), else columns, (N, 1, C). A simdgroup per row: grid (ceil(R / 4) THREADS, N, 1); or a thread per
 //         column: grid (ceil(C / THREADS) THREADS, N, 1). factors (2,) float32: beta2, 1 - beta2.
@@ -10,7 +12,7 @@
 // apply:  the new weights. Each thread takes 4 neighbouring elements; grid (ceil(R C / 4) rounded up, N, 1). rates (2,)
 //         float32: lr, weight_decay.
 //
-// THREADS = 128. Arithmetic is float32; each result is rounded once to its array's type.
+// THREADS = 128. All other arithmetic is float32; each result is rounded once to its array's type.
 
 constant constexpr float FLOOR = 1e-10f;
 
@@ -22,11 +24,11 @@ inline float line_scale(float second) {
 //! kernel blend(grad, momentum, factors, size) -> (new_momentum, nesterov)
 uint first = 4 * thread_position_in_grid.x;
 for (uint i = first; i < min(first + 4, uint(size)); ++i) {
-    float slope = float(grad[i]);
-    float kept = float(momentum[i]);
-    kept += factors[1] * (slope - kept);
-    new_momentum[i] = static_cast<T>(kept);
-    nesterov[i] = slope + factors[0] * (kept - slope);
+    T slope = grad[i];
+    T kept = momentum[i];
+    kept = kept + T(factors[1]) * (slope - kept);
+    new_momentum[i] = kept;
+    nesterov[i] = slope + T(factors[0]) * (kept - slope);
 }
 
 //! kernel spread(x, second, factors) -> (new_second, squares)

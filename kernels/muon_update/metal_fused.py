@@ -1,4 +1,4 @@
-"""One Muon step with everything around the polar factor in Metal: one pass before it, two after it, float32 inside."""
+"""One Muon step with everything around the polar factor in Metal: one pass before it, two after it."""
 
 import mlx.core as mx
 
@@ -28,7 +28,7 @@ def _blend(grad: mx.array, momentum: mx.array, mu: float) -> list[mx.array]:
         momentum,
         metal_kit.numbers(mu, 1 - mu),
         grad.size,
-        outputs=[(momentum.shape, momentum.dtype), (grad.shape, mx.float32)],
+        outputs=[(momentum.shape, momentum.dtype), (grad.shape, grad.dtype)],
         grid=(_spans(grad.size, PER_THREAD * THREADS), 1, 1),
         group=GROUP,
         T=momentum.dtype,
@@ -68,12 +68,15 @@ def muon_update(
 ) -> tuple[mx.array, mx.array, mx.array]:
     """p and both momenta after the step, each in its own dtype; arrays of MLX cannot be changed in place.
 
-    p, grad, momentum (N, R, C), each float32, float16 or bfloat16; second_momentum (N, R, 1) if R ≥ C, else (N, 1, C): a
+    p, grad, momentum (N, R, C), float32, float16 or bfloat16; second_momentum (N, R, 1) if R ≥ C, else (N, 1, C): a
     running mean of the mean square of the update along the last axis, or the one before it. Scalars are Python numbers
-    or () arrays. Raises ValueError for 2³¹ elements or more.
+    or () arrays. Raises ValueError for 2³¹ elements or more, TypeError for a gradient of another dtype than its
+    momentum.
     """
     if p.size >= MOST_ELEMENTS:
         raise ValueError(f"muon_update takes fewer than 2^31 elements, not {p.size}")
+    if grad.dtype != momentum.dtype:
+        raise TypeError(f"muon_update takes a gradient in its momentum's dtype {momentum.dtype}, not {grad.dtype}")
     count, rows, columns = p.shape
     rowwise = rows >= columns
     momentum, nesterov = _blend(grad, momentum, mu)

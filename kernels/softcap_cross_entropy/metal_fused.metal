@@ -88,7 +88,8 @@ for (int i = first; i < min(first + 4, classes); ++i) {
     if (target != -1) {
         float bent = precise::tanh(float(logits[start + i]) / softcap);
         float weight = exp(softcap * bent - total) - (i == target ? 1.0f : 0.0f);
-        slope = weight * (1.0f - bent * bent) * share;
+        // 1 - tanh^2 without its cancellation.
+        slope = weight * ((1.0f - bent) * (1.0f + bent)) * share;
     }
     gradient[start + i] = static_cast<T>(slope);
 }

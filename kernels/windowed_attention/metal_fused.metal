@@ -6,7 +6,8 @@
 //
 // forward: y, what rounding took from it (rest), and lse, the logarithm of each query's sum of exponentials. One threadgroup per 32 queries of a head, 8 per
 //          simdgroup; 16 keys at a time. Grid (ceil(T / 32) 128, H, B).
-// dots:    delta, the dot product of g and y + rest of each query and head. One simdgroup per row; grid (128, ceil(B T H / 4), 1).
+// dots:    delta, the dot product of g and y + rest of each query and head. Queries and grid as
+//          forward.
 // queries: dq. One threadgroup per 16 queries of a head, 16 keys at a time; grid (ceil(T / 16) 128, H, B).
 // keys:    dk, dv. One threadgroup per 16 keys of a key head, 16 queries at a time of each head that shares it; grid
 //          (ceil(T / 16) 128, K, B).
@@ -165,21 +166,44 @@ if (lane % 4 == 0 && row < length) {
 }
 
 //! kernel dots(g, y, rest) -> (delta)
-// The slopes of the weights are differences from delta: where those cancel, the rounding of y alone would show.
+// The slopes of the weights are differences from delta. Where those cancel, the rounding of y would show without the
+// rest; and as a product of matrices delta is added up in the order of the slopes, so that a query with a single key gets
+// exactly 0.
+constexpr int PARTS = padded(WIDTH) / 8;
+constexpr int STRIDE = stride_of(WIDTH);
+threadgroup T tile[QUERIES * STRIDE];
+threadgroup float product_tiles[4 * 64];
+int thread_index = int(thread_position_in_threadgroup.x);
+int simdgroup = int(simdgroup_index_in_threadgroup), lane = int(thread_index_in_simdgroup);
 int length = g_shape[1], heads = g_shape[2];
-int number = int(threadgroup_position_in_grid.y * 4 + simdgroup_index_in_threadgroup);
-bool exists = number < g_shape[0] * length * heads;
-float sum = 0.0f;
-if (exists) {
-    for (int i = int(thread_index_in_simdgroup); i < WIDTH; i += 32) {
-        size_t at = size_t(number) * WIDTH + i;
-        sum += float(g[at]) * (float(y[at]) + float(rest[at]));
+int head = int(threadgroup_position_in_grid.y), batch = int(threadgroup_position_in_grid.z);
+size_t start = (size_t(batch) * length * heads + head) * WIDTH;
+int first_query = int(threadgroup_position_in_grid.x) * QUERIES;
+threadgroup T* rows = tile + simdgroup * 8 * STRIDE;
+threadgroup float* scratch = product_tiles + simdgroup * 64;
+
+simdgroup_matrix<T, 8, 8> cotangents[PARTS];
+simdgroup_matrix<float, 8, 8> products = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);
+for (int source = 0; source < 3; ++source) {
+    stage<WIDTH, T>(tile, (source == 0 ? g : source == 1 ? y : rest) + start, QUERIES, first_query, length,
+                    heads * WIDTH, thread_index);
+    threadgroup_barrier(mem_flags::mem_threadgroup);
+    for (int part = 0; part < PARTS; ++part) {
+        if (source == 0) {
+            simdgroup_load(cotangents[part], rows + part * 8, STRIDE);
+        } else {
+            simdgroup_matrix<T, 8, 8> outputs;
+            simdgroup_load(outputs, rows + part * 8, STRIDE, ulong2(0, 0), true);
+            simdgroup_multiply_accumulate(products, cotangents[part], outputs, products);
+        }
     }
+    threadgroup_barrier(mem_flags::mem_threadgroup);
 }
-sum = simd_sum(sum);
-if (exists && thread_index_in_simdgroup == 0) {
-    int head = number % heads, position = number / heads % length, batch = number / heads / length;
-    delta[(size_t(batch) * heads + head) * length + position] = sum;
+simdgroup_store(products, scratch, 8);
+simdgroup_barrier(mem_flags::mem_threadgroup);
+int row = first_query + simdgroup * 8 + lane;
+if (lane < 8 && row < length) {
+    delta[(size_t(batch) * heads + head) * length + row] = scratch[lane * 9];
 }
 
 //! kernel queries(g, q, k, v, lse, delta, window, scale) -> (dq)

@@ -45,8 +45,8 @@ def _backward(primals: Arrays, cotangents: Arrays, outputs: Arrays, window: int)
         y,
         rest,
         outputs=[(lse.shape, mx.float32)],
-        grid=(THREADS, -(-batch * length * heads // 4), 1),
-        group=GROUP,
+        **_launch(length, heads, batch, QUERIES),
+        T=q.dtype,
         WIDTH=width,
     )
     inputs = (g, q, k, v, lse, delta, window, width**-0.5)
