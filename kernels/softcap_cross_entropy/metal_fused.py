@@ -12,14 +12,14 @@ _kernels = metal_kit.kernels(__file__)
 
 
 def _forward(logits: mx.array, targets: mx.array, softcap: float) -> Arrays:
-    """Loss (N,) and logsumexp (N,) of each row, float32."""
+    """Of each row the loss, the highest capped logit, and the sum of exponentials of all less that; (N,) float32."""
     rows = logits.shape[0]
     return tuple(
         _kernels.forward(
             logits,
             targets,
             softcap,
-            outputs=[((rows,), mx.float32)] * 2,
+            outputs=[((rows,), mx.float32)] * 3,
             grid=(THREADS, rows, 1),
             group=(THREADS, 1, 1),
             THREADS=THREADS,
@@ -28,13 +28,14 @@ def _forward(logits: mx.array, targets: mx.array, softcap: float) -> Arrays:
 
 
 def _backward(primals: Arrays, cotangents: Arrays, outputs: Arrays, softcap: float) -> list[mx.array | None]:
-    (logits, targets), (_, lse) = primals, outputs
+    (logits, targets), (_, tops, sums) = primals, outputs
     rows, classes = logits.shape
     (gradient,) = _kernels.backward(
         logits,
         targets,
         softcap,
-        lse,
+        tops,
+        sums,
         cotangents[0],
         outputs=[(logits.shape, logits.dtype)],
         grid=(-(-classes // SPAN) * THREADS, rows, 1),
@@ -56,5 +57,5 @@ def softcap_cross_entropy(logits: mx.array, targets: mx.array, softcap: float, r
     """
     if reduction not in ("mean", "none"):
         raise ValueError(f"unknown reduction {reduction!r}; known: mean, none")
-    losses, _ = _losses(logits, targets, softcap=float(softcap))
+    losses, _, _ = _losses(logits, targets, softcap=float(softcap))
     return losses.sum() / (targets != -1).sum() if reduction == "mean" else losses

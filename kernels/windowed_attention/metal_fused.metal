@@ -1,14 +1,16 @@
 // Causal sliding-window attention by blocks, forward and backward; scores never reach memory.
 //
-// q, g, y, dq (B, T, H, D), k, v, dk, dv (B, T, K, D) of one type, row-major, H a multiple of K; lse, delta (B, H, T)
-// float32. Key j is visible to query i when 0 <= i - j <= window: blocks of keys without a visible pair are skipped.
-// WIDTH = D, at most 128; any other than a multiple of 8 is filled up with zeros.
+// q, g, y, dq (B, T, H, D), k, v, dk, dv (B, T, K, D) of one type, row-major, H a multiple of K; tops, totals, delta
+// (B, H, T) float32. Key j is visible to query i when 0 <= i - j <= window: blocks of keys without a visible pair are
+// skipped. WIDTH = D, at most 128; any other than a multiple of 8 is filled up with zeros.
 //
-// forward: y, what rounding took from it (rest), and lse, the logarithm of each query's sum of exponentials. One threadgroup per 32 queries of a head, 8 per
-//          simdgroup; 16 keys at a time. Grid (ceil(T / 32) 128, H, B).
-// dots:    delta, the dot product of g and y + rest of each query and head. Queries and grid as
-//          forward.
-// queries: dq. One threadgroup per 16 queries of a head, 16 keys at a time; grid (ceil(T / 16) 128, H, B).
+// forward: y, and of each query the highest score (tops) and the sum of the exponentials of the scores less that
+//          (totals): as one number, the logarithm of the sum, they would lose digits that the slopes need. One
+//          threadgroup per 32 queries of a head, 8 per simdgroup; 16 keys at a time. Grid (ceil(T / 32) 128, H, B).
+// queries: dq and delta, each query's sum of weights times their slopes. One threadgroup per 16 queries of a head, 16 keys
+//          at a time, twice over: delta comes first. Grid (ceil(T / 16) 128, H, B). It could be had from y as well, with
+//          two products fewer, but the slopes are differences from it: they cancel only as far as delta is made of the
+//          very numbers that it is taken from.
 // keys:    dk, dv. One threadgroup per 16 keys of a key head, 16 queries at a time of each head that shares it; grid
 //          (ceil(T / 16) 128, K, B).
 //
@@ -43,8 +45,7 @@ inline void stage(threadgroup T* tile, P source, int count, int first, int lengt
 }
 
 // An 8 x 8 block times a factor per row to rows first.. and columns column.. of a head; `factor` is that of row lane / 4.
-// REST: what rounding it to T takes from it instead.
-template <int WIDTH, bool REST, typename T>
+template <int WIDTH, typename T>
 inline void write_block(simdgroup_matrix<float, 8, 8> block, threadgroup float* scratch, device T* target, int first,
                         int column, int length, int row_stride, float factor, int lane) {
     simdgroup_store(block, scratch, 8);
@@ -52,14 +53,13 @@ inline void write_block(simdgroup_matrix<float, 8, 8> block, threadgroup float* 
     int row = first + lane / 4;
     for (int i = lane % 4 * 2; i < lane % 4 * 2 + 2; ++i) {
         if (row < length && column + i < WIDTH) {
-            float value = scratch[lane / 4 * 8 + i] * factor;
-            target[size_t(row) * row_stride + column + i] = T(REST ? value - float(T(value)) : value);
+            target[size_t(row) * row_stride + column + i] = T(scratch[lane / 4 * 8 + i] * factor);
         }
     }
     simdgroup_barrier(mem_flags::mem_threadgroup);
 }
 
-//! kernel forward(q, k, v, window, scale) -> (y, rest, lse)
+//! kernel forward(q, k, v, window, scale) -> (y, tops, totals)
 constexpr int PARTS = padded(WIDTH) / 8;
 constexpr int STRIDE = stride_of(WIDTH);
 threadgroup T tiles[QUERIES * STRIDE];
@@ -126,13 +126,13 @@ for (int key = max(0, first_query - window) / BLOCK * BLOCK; key < end; key += B
     float sum = 0.0f;
     for (int i = 0; i < 4; ++i) {
         bool seen = visible(row, key + lane % 4 * 4 + i, length, window);
-        float weight = seen ? exp(mine[i] - highest) : 0.0f;
+        float weight = seen ? precise::exp(mine[i] - highest) : 0.0f;
         sum += weight;
         weights[place + i] = T(weight);
     }
     sum += simd_shuffle_xor(sum, ushort(1));
     sum += simd_shuffle_xor(sum, ushort(2));
-    float shrink = exp(top - highest);
+    float shrink = precise::exp(top - highest);
     total = total * shrink + sum;
     top = highest;
     shrinks[lane * 2] = shrink;
@@ -156,57 +156,16 @@ for (int key = max(0, first_query - window) / BLOCK * BLOCK; key < end; key += B
 }
 simdgroup_barrier(mem_flags::mem_threadgroup);
 for (int part = 0; part < PARTS; ++part) {
-    write_block<WIDTH, false, T>(
+    write_block<WIDTH, T>(
         sums[part], scores, y + query_start, first_row, part * 8, length, heads * WIDTH, 1.0f / total, lane);
-    write_block<WIDTH, true, T>(
-        sums[part], scores, rest + query_start, first_row, part * 8, length, heads * WIDTH, 1.0f / total, lane);
 }
 if (lane % 4 == 0 && row < length) {
-    lse[(size_t(batch) * heads + head) * length + row] = top + precise::log(total);
+    size_t at = (size_t(batch) * heads + head) * length + row;
+    tops[at] = top;
+    totals[at] = total;
 }
 
-//! kernel dots(g, y, rest) -> (delta)
-// The slopes of the weights are differences from delta. Where those cancel, the rounding of y would show without the
-// rest; and as a product of matrices delta is added up in the order of the slopes, so that a query with a single key gets
-// exactly 0.
-constexpr int PARTS = padded(WIDTH) / 8;
-constexpr int STRIDE = stride_of(WIDTH);
-threadgroup T tile[QUERIES * STRIDE];
-threadgroup float product_tiles[4 * 64];
-int thread_index = int(thread_position_in_threadgroup.x);
-int simdgroup = int(simdgroup_index_in_threadgroup), lane = int(thread_index_in_simdgroup);
-int length = g_shape[1], heads = g_shape[2];
-int head = int(threadgroup_position_in_grid.y), batch = int(threadgroup_position_in_grid.z);
-size_t start = (size_t(batch) * length * heads + head) * WIDTH;
-int first_query = int(threadgroup_position_in_grid.x) * QUERIES;
-threadgroup T* rows = tile + simdgroup * 8 * STRIDE;
-threadgroup float* scratch = product_tiles + simdgroup * 64;
-
-simdgroup_matrix<T, 8, 8> cotangents[PARTS];
-simdgroup_matrix<float, 8, 8> products = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);
-for (int source = 0; source < 3; ++source) {
-    stage<WIDTH, T>(tile, (source == 0 ? g : source == 1 ? y : rest) + start, QUERIES, first_query, length,
-                    heads * WIDTH, thread_index);
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-    for (int part = 0; part < PARTS; ++part) {
-        if (source == 0) {
-            simdgroup_load(cotangents[part], rows + part * 8, STRIDE);
-        } else {
-            simdgroup_matrix<T, 8, 8> outputs;
-            simdgroup_load(outputs, rows + part * 8, STRIDE, ulong2(0, 0), true);
-            simdgroup_multiply_accumulate(products, cotangents[part], outputs, products);
-        }
-    }
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-}
-simdgroup_store(products, scratch, 8);
-simdgroup_barrier(mem_flags::mem_threadgroup);
-int row = first_query + simdgroup * 8 + lane;
-if (lane < 8 && row < length) {
-    delta[(size_t(batch) * heads + head) * length + row] = scratch[lane * 9];
-}
-
-//! kernel queries(g, q, k, v, lse, delta, window, scale) -> (dq)
+//! kernel queries(g, q, k, v, tops, totals, window, scale) -> (dq, delta)
 constexpr int PARTS = padded(WIDTH) / 8;
 constexpr int STRIDE = stride_of(WIDTH);
 threadgroup T first_tile[BLOCK * STRIDE];
@@ -214,6 +173,7 @@ threadgroup T second_tile[BLOCK * STRIDE];
 threadgroup float score_tiles[4 * 64];
 threadgroup float slope_tiles[4 * 64];
 threadgroup T slopes[BLOCK * BLOCK];
+threadgroup float halves[2 * BLOCK];
 int thread_index = int(thread_position_in_threadgroup.x);
 int simdgroup = int(simdgroup_index_in_threadgroup), lane = int(thread_index_in_simdgroup);
 int length = q_shape[1], heads = q_shape[2], key_heads = k_shape[2];
@@ -225,7 +185,7 @@ int first_query = int(threadgroup_position_in_grid.x) * BLOCK;
 int upper = simdgroup / 2 * 8, left = simdgroup % 2 * 8;
 int row = first_query + upper + lane / 4;
 size_t row_at = (size_t(batch) * heads + head) * length + row;
-float row_lse = row < length ? lse[row_at] : 0.0f, row_delta = row < length ? delta[row_at] : 0.0f;
+float row_top = row < length ? tops[row_at] : 0.0f, row_total = row < length ? totals[row_at] : 1.0f, row_delta = 0.0f;
 threadgroup float* scores = score_tiles + simdgroup * 64;
 threadgroup float* weight_slopes = slope_tiles + simdgroup * 64;
 
@@ -240,46 +200,67 @@ for (int part = 0; part < PARTS; ++part) {
     sums[part / 2] = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);
 }
 int end = min(length, first_query + BLOCK);
-for (int key = max(0, first_query - window) / BLOCK * BLOCK; key < end; key += BLOCK) {
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-    stage<WIDTH, T>(first_tile, k + key_start, BLOCK, key, length, key_heads * WIDTH, thread_index);
-    stage<WIDTH, T>(second_tile, v + key_start, BLOCK, key, length, key_heads * WIDTH, thread_index);
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-    simdgroup_matrix<float, 8, 8> products = make_filled_simdgroup_matrix<float, 8, 8>(0.0f), others = products;
-    simdgroup_matrix<T, 8, 8> factor, values;
-    for (int part = 0; part < PARTS; ++part) {
-        simdgroup_load(factor, first_tile + left * STRIDE + part * 8, STRIDE, ulong2(0, 0), true);
-        simdgroup_load(values, second_tile + left * STRIDE + part * 8, STRIDE, ulong2(0, 0), true);
-        simdgroup_multiply_accumulate(products, queries[part], factor, products);
-        simdgroup_multiply_accumulate(others, cotangents[part], values, others);
-    }
-    simdgroup_store(products, scores, 8);
-    simdgroup_store(others, weight_slopes, 8);
-    simdgroup_barrier(mem_flags::mem_threadgroup);
-    for (int i = lane % 4 * 2; i < lane % 4 * 2 + 2; ++i) {
-        int at = lane / 4 * 8 + i;
-        float slope = 0.0f;
-        if (visible(row, key + left + i, length, window)) {
-            slope = exp(scores[at] * scale - row_lse) * (weight_slopes[at] - row_delta) * scale;
+for (int pass = 0; pass < 2; ++pass) {
+    float gathered = 0.0f;
+    for (int key = max(0, first_query - window) / BLOCK * BLOCK; key < end; key += BLOCK) {
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        stage<WIDTH, T>(first_tile, k + key_start, BLOCK, key, length, key_heads * WIDTH, thread_index);
+        stage<WIDTH, T>(second_tile, v + key_start, BLOCK, key, length, key_heads * WIDTH, thread_index);
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        simdgroup_matrix<float, 8, 8> products = make_filled_simdgroup_matrix<float, 8, 8>(0.0f), others = products;
+        simdgroup_matrix<T, 8, 8> factor, values;
+        for (int part = 0; part < PARTS; ++part) {
+            simdgroup_load(factor, first_tile + left * STRIDE + part * 8, STRIDE, ulong2(0, 0), true);
+            simdgroup_load(values, second_tile + left * STRIDE + part * 8, STRIDE, ulong2(0, 0), true);
+            simdgroup_multiply_accumulate(products, queries[part], factor, products);
+            simdgroup_multiply_accumulate(others, cotangents[part], values, others);
         }
-        slopes[(upper + lane / 4) * BLOCK + left + i] = T(slope);
+        simdgroup_store(products, scores, 8);
+        simdgroup_store(others, weight_slopes, 8);
+        simdgroup_barrier(mem_flags::mem_threadgroup);
+        for (int i = lane % 4 * 2; i < lane % 4 * 2 + 2; ++i) {
+            int at = lane / 4 * 8 + i;
+            float share = 0.0f;
+            if (visible(row, key + left + i, length, window)) {
+                float weight = precise::exp(scores[at] * scale - row_top) / row_total;
+                share = pass == 0 ? weight * weight_slopes[at] : weight * (weight_slopes[at] - row_delta) * scale;
+            }
+            gathered += share;
+            slopes[(upper + lane / 4) * BLOCK + left + i] = T(share);
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        if (pass == 0) {
+            continue;
+        }
+        // Of dq a simdgroup takes 8 queries and every second block of columns.
+        for (int half_block = 0; half_block < 2; ++half_block) {
+            simdgroup_load(factor, slopes + upper * BLOCK + half_block * 8, BLOCK);
+            for (int part = simdgroup % 2; part < PARTS; part += 2) {
+                simdgroup_load(values, first_tile + half_block * 8 * STRIDE + part * 8, STRIDE);
+                simdgroup_multiply_accumulate(sums[part / 2], factor, values, sums[part / 2]);
+            }
+        }
     }
-    threadgroup_barrier(mem_flags::mem_threadgroup);
-    // Of dq a simdgroup takes 8 queries and every second block of columns.
-    for (int half_block = 0; half_block < 2; ++half_block) {
-        simdgroup_load(factor, slopes + upper * BLOCK + half_block * 8, BLOCK);
-        for (int part = simdgroup % 2; part < PARTS; part += 2) {
-            simdgroup_load(values, first_tile + half_block * 8 * STRIDE + part * 8, STRIDE);
-            simdgroup_multiply_accumulate(sums[part / 2], factor, values, sums[part / 2]);
+    if (pass == 0) {
+        // A row's keys are with four lanes of two simdgroups.
+        gathered += simd_shuffle_xor(gathered, ushort(1));
+        gathered += simd_shuffle_xor(gathered, ushort(2));
+        if (lane % 4 == 0) {
+            halves[simdgroup % 2 * BLOCK + upper + lane / 4] = gathered;
+        }
+        threadgroup_barrier(mem_flags::mem_threadgroup);
+        row_delta = halves[upper + lane / 4] + halves[BLOCK + upper + lane / 4];
+        if (simdgroup % 2 == 0 && lane % 4 == 0 && row < length) {
+            delta[row_at] = row_delta;
         }
     }
 }
 for (int part = simdgroup % 2; part < PARTS; part += 2) {
-    write_block<WIDTH, false, T>(
+    write_block<WIDTH, T>(
         sums[part / 2], scores, dq + query_start, first_query + upper, part * 8, length, heads * WIDTH, 1.0f, lane);
 }
 
-//! kernel keys(g, q, k, v, lse, delta, window, scale) -> (dk, dv)
+//! kernel keys(g, q, k, v, tops, totals, delta, window, scale) -> (dk, dv)
 constexpr int PARTS = padded(WIDTH) / 8;
 constexpr int STRIDE = stride_of(WIDTH);
 threadgroup T first_tile[BLOCK * STRIDE];
@@ -332,12 +313,13 @@ for (int head = key_head * shared_by; head < (key_head + 1) * shared_by; ++head)
         simdgroup_store(others, weight_slopes, 8);
         simdgroup_barrier(mem_flags::mem_threadgroup);
         int row = query + upper + lane / 4;
-        float row_lse = row < length ? lse[rows_at + row] : 0.0f, row_delta = row < length ? delta[rows_at + row] : 0.0f;
+        float row_top = row < length ? tops[rows_at + row] : 0.0f, row_total = row < length ? totals[rows_at + row] : 1.0f;
+        float row_delta = row < length ? delta[rows_at + row] : 0.0f;
         for (int i = lane % 4 * 2; i < lane % 4 * 2 + 2; ++i) {
             int at = lane / 4 * 8 + i, to = (upper + lane / 4) * BLOCK + left + i;
             float weight = 0.0f, slope = 0.0f;
             if (visible(row, first_key + left + i, length, window)) {
-                weight = exp(scores[at] * scale - row_lse);
+                weight = precise::exp(scores[at] * scale - row_top) / row_total;
                 slope = weight * (weight_slopes[at] - row_delta) * scale;
             }
             weights[to] = T(weight);
@@ -360,8 +342,8 @@ for (int head = key_head * shared_by; head < (key_head + 1) * shared_by; ++head)
 }
 for (int part = simdgroup % 2; part < PARTS; part += 2) {
     int first = first_key + upper;
-    write_block<WIDTH, false, T>(
+    write_block<WIDTH, T>(
         key_sums[part / 2], scores, dk + key_start, first, part * 8, length, key_heads * WIDTH, 1.0f, lane);
-    write_block<WIDTH, false, T>(
+    write_block<WIDTH, T>(
         value_sums[part / 2], scores, dv + key_start, first, part * 8, length, key_heads * WIDTH, 1.0f, lane);
 }

@@ -19,8 +19,8 @@ def _launch(length: int, heads: int, batch: int, block: int) -> dict[str, tuple[
 
 
 def _forward(q: mx.array, k: mx.array, v: mx.array, window: int) -> Arrays:
-    """y (B, T, H, D), what rounding took from it, and the logarithm (B, H, T) float32 of each query's sum of
-    exponentials."""
+    """y (B, T, H, D), and of each query the highest score and the sum of the exponentials of the scores less that,
+    (B, H, T) float32."""
     batch, length, heads, width = q.shape
     return tuple(
         _kernels.forward(
@@ -29,7 +29,7 @@ def _forward(q: mx.array, k: mx.array, v: mx.array, window: int) -> Arrays:
             v,
             window,
             width**-0.5,
-            outputs=[(q.shape, q.dtype), (q.shape, q.dtype), ((batch, heads, length), mx.float32)],
+            outputs=[(q.shape, q.dtype), *[((batch, heads, length), mx.float32)] * 2],
             **_launch(length, heads, batch, QUERIES),
             T=q.dtype,
             WIDTH=width,
@@ -38,27 +38,31 @@ def _forward(q: mx.array, k: mx.array, v: mx.array, window: int) -> Arrays:
 
 
 def _backward(primals: Arrays, cotangents: Arrays, outputs: Arrays, window: int) -> list[mx.array]:
-    (q, k, v), (g, _, _), (y, rest, lse) = primals, cotangents, outputs
+    (q, k, v), (g, *_), (_, tops, totals) = primals, cotangents, outputs
     batch, length, heads, width = q.shape
-    (delta,) = _kernels.dots(
+    scalars = (window, width**-0.5)
+    dq, delta = _kernels.queries(
         g,
-        y,
-        rest,
-        outputs=[(lse.shape, mx.float32)],
-        **_launch(length, heads, batch, QUERIES),
-        T=q.dtype,
-        WIDTH=width,
-    )
-    inputs = (g, q, k, v, lse, delta, window, width**-0.5)
-    (dq,) = _kernels.queries(
-        *inputs,
-        outputs=[(q.shape, q.dtype)],
+        q,
+        k,
+        v,
+        tops,
+        totals,
+        *scalars,
+        outputs=[(q.shape, q.dtype), (tops.shape, mx.float32)],
         **_launch(length, heads, batch, BLOCK),
         T=q.dtype,
         WIDTH=width,
     )
     dk, dv = _kernels.keys(
-        *inputs,
+        g,
+        q,
+        k,
+        v,
+        tops,
+        totals,
+        delta,
+        *scalars,
         outputs=[(k.shape, k.dtype), (v.shape, v.dtype)],
         **_launch(length, k.shape[2], batch, BLOCK),
         T=q.dtype,
