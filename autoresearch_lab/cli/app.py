@@ -45,6 +45,7 @@ VERBS = {
     "demote": "promotion",
     "orchestrate": "orchestrate",
     "run": "orchestrate",
+    "mac": "mac",
     "evidence": "evidence",
     "report": "evidence",
     "ledger": "evidence",
