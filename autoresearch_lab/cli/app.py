@@ -46,6 +46,8 @@ VERBS = {
     "orchestrate": "orchestrate",
     "run": "orchestrate",
     "mac": "mac",
+    "capture": "gputrace",
+    "review-trace": "gputrace",
     "evidence": "evidence",
     "report": "evidence",
     "ledger": "evidence",
