@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,9 @@ class Engine:
         """Where the tensors of this engine's jobs lie."""
         return "cpu" if self.without_gpu else self.device
 
+    def _variables(self) -> dict[str, str]:
+        return {"TRITON_INTERPRET": "1"} if self.interpreted and self.name == "cuda" else {}
+
     def unavailable(self) -> str | None:
         """Why this engine cannot run here, in one line; None where it can."""
         for needed, extra in ((self.package, None), (self.module, self.name)):
@@ -63,16 +66,20 @@ class Engine:
         *,
         run_dir: Path,
         limits: Limits | None = None,
+        variables: Mapping[str, str] | None = None,
         on_progress: Callable[[dict[str, Any]], None] | None = None,
     ) -> dict[str, Any]:
-        """Execute a job of this engine in a process of its own and return its result (see `sandbox.parent`)."""
+        """Execute a job of this engine in a process of its own and return its result (see `sandbox.parent`).
+
+        variables: added to the environment of that process.
+        """
         return run_job(
             self.package,
             job,
             {"device": self.job_device, **({"interpreted": True} if self.interpreted else {}), **args},
             run_dir=run_dir,
             limits=limits or Limits(),
-            variables={"TRITON_INTERPRET": "1"} if self.interpreted and self.name == "cuda" else {},
+            variables={**(variables or {}), **self._variables()},
             on_progress=on_progress,
         )
 
