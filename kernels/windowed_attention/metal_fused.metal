@@ -1,16 +1,16 @@
 // Causal sliding-window attention by blocks, forward and backward; scores never reach memory.
 //
-// q, g, y, dq (B, T, H, D), k, v, dk, dv (B, T, K, D) of one type, row-major, H a multiple of K; tops, totals, delta
-// (B, H, T) float32. Key j is visible to query i when 0 <= i - j <= window: blocks of keys without a visible pair are
+// q, g, y, dq (B, T, H, D), k, v, dk, dv (B, T, K, D) of one type, row-major, H a multiple of K; tops, totals, centres,
+// offsets (B, H, T) float32. Key j is visible to query i when 0 <= i - j <= window: blocks of keys without a visible pair are
 // skipped. WIDTH = D, at most 128; any other than a multiple of 8 is filled up with zeros.
 //
 // forward: y, and of each query the highest score (tops) and the sum of the exponentials of the scores less that
 //          (totals): as one number, the logarithm of the sum, they would lose digits that the slopes need. One
 //          threadgroup per 32 queries of a head, 8 per simdgroup; 16 keys at a time. Grid (ceil(T / 32) 128, H, B).
-// queries: dq and delta, each query's sum of weights times their slopes. One threadgroup per 16 queries of a head, 16 keys
-//          at a time, twice over: delta comes first. Grid (ceil(T / 16) 128, H, B). It could be had from y as well, with
-//          two products fewer, but the slopes are differences from it: they cancel only as far as delta is made of the
-//          very numbers that it is taken from.
+// queries: dq, and the mean of each query's slopes (of its weights) by its weights, in two parts: centres, offsets. One
+//          threadgroup per 16 queries of a head, 16 keys at a time, twice over: the mean comes first. Grid
+//          (ceil(T / 16) 128, H, B). The mean could be had from y as well, with two products fewer, but it is taken from
+//          the slopes, and is exact enough for that only if it is made of the very same numbers.
 // keys:    dk, dv. One threadgroup per 16 keys of a key head, 16 queries at a time of each head that shares it; grid
 //          (ceil(T / 16) 128, K, B).
 //
@@ -42,6 +42,38 @@ inline void stage(threadgroup T* tile, P source, int count, int first, int lengt
         }
         tile[row * stride_of(WIDTH) + column] = value;
     }
+}
+
+// The mean of slopes by weights, as a centre, the slope of the heaviest weight, and what the mean is off it: where one
+// weight is nearly 1, slopes less their mean are small, and keep their digits only as differences from that centre.
+struct Mean {
+    float centre;
+    float heaviest;
+    float weights;
+    float offset;
+};
+
+inline Mean with_slope(Mean mean, float weight, float slope) {
+    if (weight > mean.heaviest) {
+        mean.offset += mean.weights * (mean.centre - slope);
+        mean.centre = slope;
+        mean.heaviest = weight;
+    }
+    mean.offset += weight * (slope - mean.centre);
+    mean.weights += weight;
+    return mean;
+}
+
+inline Mean joined(Mean a, Mean b) {
+    bool other = b.heaviest > a.heaviest;
+    float centre = other ? b.centre : a.centre;
+    float offset = a.offset + b.offset + (other ? a.weights * (a.centre - centre) : b.weights * (b.centre - centre));
+    return Mean{centre, max(a.heaviest, b.heaviest), a.weights + b.weights, offset};
+}
+
+inline Mean from_lane(Mean mean, ushort distance) {
+    return Mean{simd_shuffle_xor(mean.centre, distance), simd_shuffle_xor(mean.heaviest, distance),
+                simd_shuffle_xor(mean.weights, distance), simd_shuffle_xor(mean.offset, distance)};
 }
 
 // An 8 x 8 block times a factor per row to rows first.. and columns column.. of a head; `factor` is that of row lane / 4.
@@ -165,7 +197,7 @@ if (lane % 4 == 0 && row < length) {
     totals[at] = total;
 }
 
-//! kernel queries(g, q, k, v, tops, totals, window, scale) -> (dq, delta)
+//! kernel queries(g, q, k, v, tops, totals, window, scale) -> (dq, centres, offsets)
 constexpr int PARTS = padded(WIDTH) / 8;
 constexpr int STRIDE = stride_of(WIDTH);
 threadgroup T first_tile[BLOCK * STRIDE];
@@ -173,7 +205,7 @@ threadgroup T second_tile[BLOCK * STRIDE];
 threadgroup float score_tiles[4 * 64];
 threadgroup float slope_tiles[4 * 64];
 threadgroup T slopes[BLOCK * BLOCK];
-threadgroup float halves[2 * BLOCK];
+threadgroup float halves[2 * BLOCK * 4];
 int thread_index = int(thread_position_in_threadgroup.x);
 int simdgroup = int(simdgroup_index_in_threadgroup), lane = int(thread_index_in_simdgroup);
 int length = q_shape[1], heads = q_shape[2], key_heads = k_shape[2];
@@ -185,7 +217,7 @@ int first_query = int(threadgroup_position_in_grid.x) * BLOCK;
 int upper = simdgroup / 2 * 8, left = simdgroup % 2 * 8;
 int row = first_query + upper + lane / 4;
 size_t row_at = (size_t(batch) * heads + head) * length + row;
-float row_top = row < length ? tops[row_at] : 0.0f, row_total = row < length ? totals[row_at] : 1.0f, row_delta = 0.0f;
+float row_top = row < length ? tops[row_at] : 0.0f, row_total = row < length ? totals[row_at] : 1.0f;
 threadgroup float* scores = score_tiles + simdgroup * 64;
 threadgroup float* weight_slopes = slope_tiles + simdgroup * 64;
 
@@ -200,8 +232,8 @@ for (int part = 0; part < PARTS; ++part) {
     sums[part / 2] = make_filled_simdgroup_matrix<float, 8, 8>(0.0f);
 }
 int end = min(length, first_query + BLOCK);
+Mean mean = Mean{0.0f, 0.0f, 0.0f, 0.0f};
 for (int pass = 0; pass < 2; ++pass) {
-    float gathered = 0.0f;
     for (int key = max(0, first_query - window) / BLOCK * BLOCK; key < end; key += BLOCK) {
         threadgroup_barrier(mem_flags::mem_threadgroup);
         stage<WIDTH, T>(first_tile, k + key_start, BLOCK, key, length, key_heads * WIDTH, thread_index);
@@ -220,13 +252,16 @@ for (int pass = 0; pass < 2; ++pass) {
         simdgroup_barrier(mem_flags::mem_threadgroup);
         for (int i = lane % 4 * 2; i < lane % 4 * 2 + 2; ++i) {
             int at = lane / 4 * 8 + i;
-            float share = 0.0f;
+            float slope = 0.0f;
             if (visible(row, key + left + i, length, window)) {
                 float weight = precise::exp(scores[at] * scale - row_top) / row_total;
-                share = pass == 0 ? weight * weight_slopes[at] : weight * (weight_slopes[at] - row_delta) * scale;
+                if (pass == 0) {
+                    mean = with_slope(mean, weight, weight_slopes[at]);
+                } else {
+                    slope = weight * (weight_slopes[at] - mean.centre - mean.offset) * scale;
+                }
             }
-            gathered += share;
-            slopes[(upper + lane / 4) * BLOCK + left + i] = T(share);
+            slopes[(upper + lane / 4) * BLOCK + left + i] = T(slope);
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
         if (pass == 0) {
@@ -243,15 +278,20 @@ for (int pass = 0; pass < 2; ++pass) {
     }
     if (pass == 0) {
         // A row's keys are with four lanes of two simdgroups.
-        gathered += simd_shuffle_xor(gathered, ushort(1));
-        gathered += simd_shuffle_xor(gathered, ushort(2));
+        mean = joined(mean, from_lane(mean, 1));
+        mean = joined(mean, from_lane(mean, 2));
+        threadgroup float* mine = halves + (upper + lane / 4) * 8;
         if (lane % 4 == 0) {
-            halves[simdgroup % 2 * BLOCK + upper + lane / 4] = gathered;
+            mine[simdgroup % 2 * 4] = mean.centre;
+            mine[simdgroup % 2 * 4 + 1] = mean.heaviest;
+            mine[simdgroup % 2 * 4 + 2] = mean.weights;
+            mine[simdgroup % 2 * 4 + 3] = mean.offset;
         }
         threadgroup_barrier(mem_flags::mem_threadgroup);
-        row_delta = halves[upper + lane / 4] + halves[BLOCK + upper + lane / 4];
+        mean = joined(Mean{mine[0], mine[1], mine[2], mine[3]}, Mean{mine[4], mine[5], mine[6], mine[7]});
         if (simdgroup % 2 == 0 && lane % 4 == 0 && row < length) {
-            delta[row_at] = row_delta;
+            centres[row_at] = mean.centre;
+            offsets[row_at] = mean.offset;
         }
     }
 }
@@ -260,7 +300,7 @@ for (int part = simdgroup % 2; part < PARTS; part += 2) {
         sums[part / 2], scores, dq + query_start, first_query + upper, part * 8, length, heads * WIDTH, 1.0f, lane);
 }
 
-//! kernel keys(g, q, k, v, tops, totals, delta, window, scale) -> (dk, dv)
+//! kernel keys(g, q, k, v, tops, totals, centres, offsets, window, scale) -> (dk, dv)
 constexpr int PARTS = padded(WIDTH) / 8;
 constexpr int STRIDE = stride_of(WIDTH);
 threadgroup T first_tile[BLOCK * STRIDE];
@@ -314,13 +354,13 @@ for (int head = key_head * shared_by; head < (key_head + 1) * shared_by; ++head)
         simdgroup_barrier(mem_flags::mem_threadgroup);
         int row = query + upper + lane / 4;
         float row_top = row < length ? tops[rows_at + row] : 0.0f, row_total = row < length ? totals[rows_at + row] : 1.0f;
-        float row_delta = row < length ? delta[rows_at + row] : 0.0f;
+        float centre = row < length ? centres[rows_at + row] : 0.0f, offset = row < length ? offsets[rows_at + row] : 0.0f;
         for (int i = lane % 4 * 2; i < lane % 4 * 2 + 2; ++i) {
             int at = lane / 4 * 8 + i, to = (upper + lane / 4) * BLOCK + left + i;
             float weight = 0.0f, slope = 0.0f;
             if (visible(row, first_key + left + i, length, window)) {
                 weight = precise::exp(scores[at] * scale - row_top) / row_total;
-                slope = weight * (weight_slopes[at] - row_delta) * scale;
+                slope = weight * (weight_slopes[at] - centre - offset) * scale;
             }
             weights[to] = T(weight);
             slopes[to] = T(slope);

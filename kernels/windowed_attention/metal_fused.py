@@ -41,7 +41,7 @@ def _backward(primals: Arrays, cotangents: Arrays, outputs: Arrays, window: int)
     (q, k, v), (g, *_), (_, tops, totals) = primals, cotangents, outputs
     batch, length, heads, width = q.shape
     scalars = (window, width**-0.5)
-    dq, delta = _kernels.queries(
+    dq, centres, offsets = _kernels.queries(
         g,
         q,
         k,
@@ -49,7 +49,7 @@ def _backward(primals: Arrays, cotangents: Arrays, outputs: Arrays, window: int)
         tops,
         totals,
         *scalars,
-        outputs=[(q.shape, q.dtype), (tops.shape, mx.float32)],
+        outputs=[(q.shape, q.dtype), *[(tops.shape, mx.float32)] * 2],
         **_launch(length, heads, batch, BLOCK),
         T=q.dtype,
         WIDTH=width,
@@ -61,7 +61,8 @@ def _backward(primals: Arrays, cotangents: Arrays, outputs: Arrays, window: int)
         v,
         tops,
         totals,
-        delta,
+        centres,
+        offsets,
         *scalars,
         outputs=[(k.shape, k.dtype), (v.shape, v.dtype)],
         **_launch(length, k.shape[2], batch, BLOCK),
