@@ -55,14 +55,13 @@ class Attention(nn.Module):
         q, k, v = self.c_q(x).view(heads), self.c_k(x).view(heads), self.c_v(x).view(heads)
         if self.ve_gate is not None:
             v = ops.value_gate(v, value_embed.view(heads), self.ve_gate(x[..., :VALUE_GATE_CHANNELS]))
-        q = ops.rms_norm(ops.rope(q, cos, sin), NORM_EPS)
-        k = ops.rms_norm(ops.rope(k, cos, sin), NORM_EPS)
+        q, k = ops.qk_prelude(q, k, cos, sin, NORM_EPS)
         y = ops.windowed_attention(q, k, v, self.window)
         return self.c_proj(y.reshape(batch, length, -1))
 
 
 class MLP(nn.Module):
-    """Four times wider in between, squared ReLU."""
+    """Four times wider in between, squared ReLU. Its layers hold the weights; the target `mlp` computes."""
 
     def __init__(self, config: GPTConfig, ops: Ops) -> None:
         super().__init__()
@@ -71,11 +70,12 @@ class MLP(nn.Module):
         self.c_proj = Linear(4 * config.n_embd, config.n_embd)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.c_proj(self.ops.relu_squared(self.c_fc(x)))
+        return self.ops.mlp(x, self.c_fc.weight, self.c_proj.weight)
 
 
 class Block(nn.Module):
-    """Attention and MLP, each behind a norm and added to the residual stream."""
+    """Attention and MLP, each behind a norm and added to the residual stream. The first norm is part of the target that
+    mixes the stream at the layer's entry."""
 
     def __init__(self, config: GPTConfig, layer: int, ops: Ops) -> None:
         super().__init__()
@@ -83,8 +83,9 @@ class Block(nn.Module):
         self.attn = Attention(config, layer, ops)
         self.mlp = MLP(config, ops)
 
-    def forward(self, x: Tensor, value_embed: Tensor | None, cos: Tensor, sin: Tensor) -> Tensor:
-        x = x + self.attn(self.ops.rms_norm(x, NORM_EPS), value_embed, cos, sin)
+    def forward(self, x: Tensor, normed: Tensor, value_embed: Tensor | None, cos: Tensor, sin: Tensor) -> Tensor:
+        """x and its norm (B, T, C); the rest as for Attention."""
+        x = x + self.attn(normed, value_embed, cos, sin)
         return x + self.mlp(self.ops.rms_norm(x, NORM_EPS))
 
 
@@ -161,14 +162,14 @@ class GPT(nn.Module):
         cos, sin = self.cos[:, :length], self.sin[:, :length]
         x0 = x = ops.rms_norm(self.transformer.wte(idx), NORM_EPS)
         for i, block in enumerate(self.transformer.h):
-            x = ops.residual_mix(x, x0, self.resid_lambdas[i], self.x0_lambdas[i])
+            x, normed = ops.residual_norm(x, x0, self.resid_lambdas[i], self.x0_lambdas[i], NORM_EPS)
             name = str(i)
             value_embed = self.value_embeds[name](idx) if name in self.value_embeds else None
-            x = block(x, value_embed, cos, sin)
-        logits = self.lm_head(ops.rms_norm(x, NORM_EPS))
+            x = block(x, normed, value_embed, cos, sin)
+        x = ops.rms_norm(x, NORM_EPS)
         if targets is None:
-            return SOFTCAP * torch.tanh(logits.float() / SOFTCAP)
-        loss = ops.softcap_cross_entropy(logits.flatten(0, 1), targets.flatten(), SOFTCAP, reduction)
+            return SOFTCAP * torch.tanh(self.lm_head(x).float() / SOFTCAP)
+        loss = ops.loss_head(x.flatten(0, 1), self.lm_head.weight, targets.flatten(), SOFTCAP, reduction)
         return loss if reduction == "mean" else loss.view_as(targets)
 
     def parameter_counts(self) -> dict[str, int]:

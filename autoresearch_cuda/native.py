@@ -31,6 +31,7 @@ import torch
 from filelock import FileLock
 
 from autoresearch_cuda.errors import KernelError
+from autoresearch_cuda.operators import Operators
 from autoresearch_data.hashing import kernel_hash
 
 # Argument types of C functions: a tensor's data_ptr(), int64_t, a dtype code or other int, float, int64_t* and double*.
@@ -68,7 +69,7 @@ class Native:
         self.namespace = namespace
         self.path = shared_object
         self._library = ctypes.CDLL(str(shared_object))
-        self._operators = torch.library.Library(namespace, "DEF")
+        self._operators = Operators(namespace, ("CPU",))
 
     def function(self, name: str, *argument_types: Any) -> Callable[..., int]:
         """The C function `name`, which returns an int status. Tensors are passed as `tensor.data_ptr()`.
@@ -83,31 +84,10 @@ class Native:
         function.restype = ctypes.c_int
         return function
 
-    def operator(
-        self,
-        schema: str,
-        compute: Callable[..., Any],
-        fake: Callable[..., Any],
-        *,
-        save: Callable[..., None] | None = None,
-        backward: Callable[..., Any] | None = None,
-    ) -> Callable[..., Any]:
-        """Define a PyTorch operator and return it as a callable that torch.compile keeps as one node.
-
-        `schema` is torch.library's, such as "forward(Tensor x, float eps) -> Tensor"; `compute` runs on CPU tensors,
-        `fake` gives outputs of the right shape, dtype and strides. `save(ctx, inputs, output)` and
-        `backward(ctx, *gradients)` make it differentiable. An operator that exists already is returned as it is.
-        """
-        name = schema.partition("(")[0]
-        space = getattr(torch.ops, self.namespace)
-        if not hasattr(space, name):
-            qualified = f"{self.namespace}::{name}"
-            self._operators.define(schema)
-            self._operators.impl(name, compute, "CPU")
-            torch.library.register_fake(qualified, fake, lib=self._operators)
-            if backward is not None:
-                torch.library.register_autograd(qualified, backward, setup_context=save, lib=self._operators)
-        return getattr(space, name).default
+    @property
+    def operator(self) -> Callable[..., Callable[..., Any]]:
+        """Define a PyTorch operator of this kernel, see `Operators.define`."""
+        return self._operators.define
 
 
 def load(kernel_file: str | Path, flags: Sequence[str] = ()) -> Native:

@@ -30,6 +30,10 @@ class Ops:
     residual_mix: Kernel
     adamw_update: Kernel
     muon_update: Kernel
+    qk_prelude: Kernel
+    residual_norm: Kernel
+    mlp: Kernel
+    loss_head: Kernel
 
     def __init__(self, functions: Mapping[str, Kernel], kernels: Mapping[str, KernelFile]) -> None:
         self.kernels: dict[str, KernelFile] = dict(kernels)

@@ -24,7 +24,7 @@ Resolver = Callable[[str], Kernel]
 KERNELS_ROOT = Path(__file__).resolve().parents[1] / "kernels"
 BASELINE = "torch_eager"
 
-# The targets that the model and the optimizer of this engine call.
+# The targets of this engine: what the model and the optimizer call, and the parts that those are composed of.
 TARGETS = (
     "rms_norm",
     "rope",
@@ -37,6 +37,10 @@ TARGETS = (
     "residual_mix",
     "adamw_update",
     "muon_update",
+    "qk_prelude",
+    "residual_norm",
+    "mlp",
+    "loss_head",
 )
 
 _module_numbers = itertools.count()

@@ -27,7 +27,8 @@ class Engine:
 
     name: what the user types. framework: the kernels' `framework`. device: the kernels' device kind.
     package: the Python package with the engine's rooms. default_preset: what is trained where none is named; in an
-    engine that was chosen, the one that suits this hardware.
+    engine that was chosen, the one that suits this hardware. interpreted: Triton kernels run through Triton's
+    interpreter on CPU tensors, which says whether they are right and nothing about a GPU.
     """
 
     name: str
@@ -36,6 +37,12 @@ class Engine:
     package: str
     module: str
     default_preset: str
+    interpreted: bool = False
+
+    @property
+    def job_device(self) -> str:
+        """Where the tensors of this engine's jobs lie."""
+        return "cpu" if self.interpreted else self.device
 
     def unavailable(self) -> str | None:
         """Why this engine cannot run here, in one line; None where it can."""
@@ -43,7 +50,7 @@ class Engine:
             if importlib.util.find_spec(needed) is None:
                 hint = f"; install it with: pip install -e '.[{extra}]'" if extra else ""
                 return f"the Python package '{needed}' is not installed{hint}"
-        if self.name == "cuda" and not has_nvidia_gpu():
+        if self.name == "cuda" and not self.interpreted and not has_nvidia_gpu():
             return "no NVIDIA GPU answers (nvidia-smi finds none)"
         return None
 
@@ -57,8 +64,15 @@ class Engine:
         on_progress: Callable[[dict[str, Any]], None] | None = None,
     ) -> dict[str, Any]:
         """Execute a job of this engine in a process of its own and return its result (see `sandbox.parent`)."""
-        args = {"device": self.device, **args}
-        return run_job(self.package, job, args, run_dir=run_dir, limits=limits or Limits(), on_progress=on_progress)
+        return run_job(
+            self.package,
+            job,
+            {"device": self.job_device, **args},
+            run_dir=run_dir,
+            limits=limits or Limits(),
+            variables={"TRITON_INTERPRET": "1"} if self.interpreted else {},
+            on_progress=on_progress,
+        )
 
 
 ENGINES = {
@@ -81,6 +95,21 @@ def choose(name: str) -> Engine:
     elif reason := ENGINES[name].unavailable():
         raise LabError(f"engine {name} cannot run here: {reason}")
     return replace(ENGINES[name], default_preset=suggest_preset(detect(name))[0])
+
+
+def interpreter() -> Engine:
+    """The CUDA engine with Triton's interpreter in the GPU's place.
+
+    Raises:
+        LabError: PyTorch or Triton is not installed.
+    """
+    engine = replace(ENGINES["cuda"], interpreted=True)
+    reason = engine.unavailable()
+    if reason is None and importlib.util.find_spec("triton") is None:
+        reason = "the Python package 'triton' is not installed; install it with: pip install -e '.[interpreter]'"
+    if reason:
+        raise LabError(f"Triton's interpreter cannot run here: {reason}")
+    return engine
 
 
 def automatic() -> str:

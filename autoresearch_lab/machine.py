@@ -50,6 +50,9 @@ def context(engine: Engine, root: Root) -> Context:
     """Ask the engine (in a process of its own) who the device is and which versions it runs."""
     answer = _run_short_job(engine, "describe", root)
     device, software = dict(answer["device"]), dict(answer["software"])
+    if engine.interpreted:
+        # A device of its own, so that nothing that it gives is ever found when a GPU's evidence is looked for.
+        device |= {"kind": "interpreter", "name": f"Triton's interpreter on {device['name']}"}
     software["lab"] = code_digest(engine.package)
     device["key"] = device_key(device)
     software["key"] = json_sha256(software)[:12]

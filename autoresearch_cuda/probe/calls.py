@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.autograd import profiler_legacy
 
-from autoresearch_cuda.probe import Report, native_code, poison
+from autoresearch_cuda.probe import Report, interpreter, native_code, poison
 from autoresearch_cuda.probe.forms import describe, layout_of, storage_bytes, storage_content
 from autoresearch_cuda.probe.guard import Guard
 from autoresearch_cuda.probe.native_code import NoOps
@@ -40,7 +40,8 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
     "steps": [{"contents": prefix, "scalars": {...}, "cotangents": prefix | null, "layout", "again", "pattern"}]}; a
     step that is null is left out. With args["noop"] the kernel's native functions do nothing.
 
-    Returns {"signature", "loaded": state changed by loading, "changed": ... by calling, "native", "noop", "cases":
+    Returns {"signature", "loaded": state changed by loading, "changed": ... by calling, "native",
+    "configurations" of tuned kernels, "noop", "cases":
     [{"id", "error" | null, "steps": [{"outputs": [form], "grads": {name: form | null}, "changed": [argument names]}],
     "operators"}]}; arrays are in run_dir/outputs.safetensors as <case>/<step>/{out<i>, grad.<name>, again.<name>,
     in.<name>}.
@@ -60,6 +61,8 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
     native = native_code.loaded_libraries(places) + (["triton"] if native_code.uses_triton(function) else [])
     if args.get("noop"):
         noops.install_for_triton()
+    elif interpreter.in_use():
+        interpreter.Watch().install()
     _expect_many_shapes()
     loaded = guard.changes(folder)
     report({"stage": "loaded"})
@@ -83,6 +86,7 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
         "loaded": loaded,
         "changed": list(changed)[:MOST_CHANGES],
         "native": native,
+        "configurations": native_code.configurations(),
         "noop": {"functions": sorted(noops.functions), "calls": noops.calls},
         "cases": answers,
     }

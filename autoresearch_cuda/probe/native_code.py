@@ -40,6 +40,9 @@ class NoOps:
         if jit is not None:
             stand_in = self.stand_in("triton")
             jit.JITFunction.run = lambda self, *args, **kwargs: stand_in()
+            interpreter = sys.modules.get("triton.runtime.interpreter")
+            if interpreter is not None:
+                interpreter.GridExecutor.__call__ = lambda self, *args, **kwargs: stand_in()
 
     def stand_in(self, name: str) -> "_NoOp":
         self.functions.add(name)
@@ -65,6 +68,12 @@ def loaded_libraries(folders: list[Path]) -> list[str]:
         return []
     paths = {line.split(maxsplit=5)[5] for line in lines if line.count("/") and len(line.split(maxsplit=5)) == 6}
     return sorted(path for path in paths if any(Path(path).is_relative_to(folder) for folder in folders))
+
+
+def configurations() -> list[dict[str, Any]]:
+    """The configurations that tuned Triton kernels of this process ran with (see `triton_kit.chosen`)."""
+    kit = sys.modules.get("autoresearch_cuda.triton_kit")
+    return kit.chosen() if kit is not None else []
 
 
 def uses_triton(function: Callable) -> bool:

@@ -8,17 +8,28 @@ from typing import Any
 
 import click
 
-from autoresearch_lab.catalog import find_target, load_catalog
+from autoresearch_lab import machine
+from autoresearch_lab.catalog import Kernel, Target, find_target, load_catalog
 from autoresearch_lab.cli.app import Outcome, Session, verb
 from autoresearch_lab.cli.bench import COMMANDS as _BENCH
 from autoresearch_lab.cli.progress import progress
+from autoresearch_lab.engine import has_nvidia_gpu, interpreter
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.machine import Context
 from autoresearch_lab.verify.run import verify
+from autoresearch_lab.verify.small import small_workloads
 from autoresearch_lab.verify.table import render
+from autoresearch_lab.workloads import WorkloadSet
 
 
 def run(
-    session: Session, *, workspace: Path | None, target: str | None, kernel: str | None, seed: int | None
+    session: Session,
+    *,
+    workspace: Path | None,
+    target: str | None,
+    kernel: str | None,
+    seed: int | None,
+    interpreted: bool,
 ) -> Outcome:
     if (workspace is None) == (target is None and kernel is None) or (target is None) != (kernel is None):
         raise LabError("verify: give --workspace DIR, or --target T and --kernel NAME")
@@ -26,28 +37,25 @@ def run(
     if workspace is not None:
         from autoresearch_lab.workspace import open_workspace
 
+        if interpreted:
+            raise LabError("verify: --interpreted is for a kernel of the catalogue: --target T --kernel NAME")
         opened = open_workspace(workspace, session.root, session.ledger)
         if opened.engine_name != session.engine.name:
             raise LabError(
                 f"verify: {opened.folder} is for engine {opened.engine_name}; "
                 f"use: kernel-lab --engine {opened.engine_name} verify"
             )
-        subject, candidate, captured = opened.target, opened.kernel, opened.workloads
+        subject, candidate, captured, found = opened.target, opened.kernel, opened.workloads, session.context
         profile_id = opened.profile_id
     else:
-        from autoresearch_lab.profile import ensure_workloads
-
         subject = find_target(load_catalog(session.root), target or "")
-        candidate = subject.kernel(kernel or "", session.engine.framework)
-        if not candidate.runs_on(session.engine.framework, session.engine.device):
-            raise LabError(f"verify: {target}/{kernel} does not run on {session.engine.device}")
-        captured = ensure_workloads(subject, session.context, session.root, session.ledger)
+        candidate, captured, found = _of_catalogue(session, subject, kernel or "", interpreted)
     with progress(session.log) as show:
         record = verify(
             candidate,
             subject,
             captured,
-            session.context,
+            found,
             session.root,
             session.ledger,
             seed=seed,
@@ -66,10 +74,34 @@ def run(
     return Outcome(data, lambda console: render(record, console), positive=record.verdict == "PASS")
 
 
+def _of_catalogue(
+    session: Session, subject: Target, name: str, interpreted: bool
+) -> tuple[Kernel, WorkloadSet, Context]:
+    """(kernel, the calls to verify it on, and where). Triton kernels run through Triton's interpreter where asked, and
+    on the CUDA engine where no GPU answers."""
+    if interpreted or (session.engine_name == "cuda" and not has_nvidia_gpu()):
+        candidate = subject.kernel(name, "torch")
+        if candidate.language != "triton":
+            wanted = "--interpreted" if interpreted else "no NVIDIA GPU answers, and the interpreter"
+            raise LabError(f"verify: {wanted} is for Triton kernels; {subject.name}/{name} is {candidate.language}")
+        context = machine.context(interpreter(), session.root)
+        if not interpreted:
+            session.log.print("no NVIDIA GPU answers: Triton's interpreter runs the kernel on the CPU", style="yellow")
+        return candidate, small_workloads(subject, context.engine.name), context
+    from autoresearch_lab.profile import ensure_workloads
+
+    candidate = subject.kernel(name, session.engine.framework)
+    if not candidate.runs_on(session.engine.framework, session.engine.device):
+        hint = "; with --interpreted Triton's interpreter runs it" if candidate.language == "triton" else ""
+        raise LabError(f"verify: {subject.name}/{name} does not run on {session.engine.device}{hint}")
+    return candidate, ensure_workloads(subject, session.context, session.root, session.ledger), session.context
+
+
 _OPTIONS = (
     click.option("--workspace", type=click.Path(path_type=Path), help="Workspace whose kernel.py is verified."),
     click.option("--target", help="Target of a kernel in the catalogue."),
     click.option("--kernel", help="Name of that kernel."),
+    click.option("--interpreted", is_flag=True, help="Run a Triton kernel through Triton's interpreter, on the CPU."),
     click.option("--seed", type=click.IntRange(min=0), help="Repeat an earlier verification's cases [default: drawn]."),
 )
 

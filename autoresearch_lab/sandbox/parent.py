@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +47,13 @@ def run_job(
     *,
     run_dir: Path,
     limits: Limits,
+    variables: Mapping[str, str] | None = None,
     on_progress: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """Run `<package>.probe.JOBS[job](args, run_dir, report)` in a fresh process group and return its result.
 
     The child's stdout and stderr go to files in `run_dir` and are never read for results. When the time limit passes,
-    or the parent is interrupted, the whole process group is killed.
+    or the parent is interrupted, the whole process group is killed. `variables` are added to the child's environment.
 
     Raises:
         JobFailed: the child crashed, hung, ran out of memory, raised, or broke the protocol.
@@ -60,6 +61,7 @@ def run_job(
     run_dir = Path(run_dir).resolve()
     run_dir.mkdir(parents=True, exist_ok=True)
     nonce = secrets.token_hex(16)
+    variables = {**_environment(), **(variables or {})}
     reader, writer = os.pipe()
     job_file = run_dir / "job.json"
     job_file.write_text(
@@ -80,7 +82,7 @@ def run_job(
         process = subprocess.Popen(
             [sys.executable, "-m", "autoresearch_lab.sandbox.child", str(job_file)],
             cwd=run_dir,
-            env=environment(_environment(), run_dir) if limits.confined else _environment(),
+            env=environment(variables, run_dir) if limits.confined else variables,
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,
@@ -105,8 +107,12 @@ def run_job(
 
 
 def _environment() -> dict[str, str]:
-    """The child's environment: the parent's, with the lab importable and no Python start-up hooks of the user."""
-    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONSTARTUP", "PYTHONINSPECT")}
+    """The child's environment: the parent's, with the lab importable and no Python start-up hooks of the user.
+
+    TRITON_INTERPRET is the lab's to set: in a user's shell it would let interpreted kernels pass for those of a GPU.
+    """
+    left_out = ("PYTHONSTARTUP", "PYTHONINSPECT", "TRITON_INTERPRET")
+    environment = {key: value for key, value in os.environ.items() if key not in left_out}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH")]))
     return environment
 

@@ -219,3 +219,4 @@ def _check_shape_of(description: dict[str, Any]) -> None:
                 list(step["changed"]), dict(step["grads"])
     list(description["loaded"]), list(description["changed"]), list(description["native"])
     int(description["noop"]["calls"])
+    list(description.get("configurations", []))

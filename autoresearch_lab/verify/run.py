@@ -30,6 +30,9 @@ from autoresearch_lab.workloads import WorkloadSet
 
 # How long a candidate's process may take to load, or for one case; honest ones need a second, some to compile.
 CANDIDATE_SECONDS = 60.0
+# Triton's interpreter takes a hundred times as long.
+INTERPRETED_SECONDS = 300.0
+MOST_CONFIGURATIONS = 64
 BASELINE_SECONDS = 300.0
 
 Progress = Callable[[dict[str, Any]], None]
@@ -55,21 +58,23 @@ def verify(
     seed: int | None = None,
     run_dir: Path,
     profile_id: str | None = None,
-    seconds: float = CANDIDATE_SECONDS,
+    seconds: float | None = None,
     prepared: dict[str, Prepared] | None = None,
     on_progress: Progress | None = None,
 ) -> Record:
     """Verify `kernel` and append the record (kind "verify", verdict PASS or FAIL).
 
     seed: of all shapes and values; drawn by the system where None, as it must be for the verdict to mean anything.
-    seconds: how long the candidate's process may be quiet. prepared: a dictionary in which a caller that verifies
-    several kernels with one seed keeps the parts they share.
+    seconds: how long the candidate's process may be quiet; None for what is usual. prepared: a dictionary in which a
+    caller that verifies several kernels with one seed keeps the parts they share.
 
     Raises:
         LabFailure: the baseline itself cannot be run, or contradicts the oracle on a captured call.
         LabError: the target has no baseline in this engine, or the ledger cannot be written.
     """
     began = time.monotonic()
+    interpreted = context.engine.interpreted
+    seconds = seconds or (INTERPRETED_SECONDS if interpreted else CANDIDATE_SECONDS)
     chosen = seed if seed is not None else secrets.randbits(62)
     tell = on_progress or (lambda message: None)
     baseline = target.baseline(context.engine.framework, context.engine.device)
@@ -100,10 +105,16 @@ def verify(
             "floor": tolerance.floor,
             "baseline": {"name": baseline.name, "sha256": baseline.sha256},
             "seconds": seconds,
+            "interpreted": interpreted,
             "not_enforced": candidate.unenforced,
             "workspace": root.relative(kernel.path.parent) if in_workspace else None,
         },
-        results={**summary, "duration_seconds": round(time.monotonic() - began, 2)},
+        results={
+            **summary,
+            "interpreted": interpreted,
+            "configurations": candidate.description.get("configurations", [])[:MOST_CONFIGURATIONS],
+            "duration_seconds": round(time.monotonic() - began, 2),
+        },
         verdict=verdict,
     )
 

@@ -32,6 +32,8 @@ def render(record: Record, console: Console) -> None:
     seconds, cases = results.get("duration_seconds"), results.get("cases")
     worst = "" if ratio is None else f"; worst error {ratio:.2f} of what is allowed"
     console.print(f"{cases} cases in {seconds:.1f} s{worst}; ledger {record.id[:12]}", style="dim")
+    if results.get("interpreted"):
+        console.print("run by Triton's interpreter on the CPU: no evidence for a GPU", style="yellow")
     missing = (record.settings or {}).get("not_enforced")
     if missing:
         console.print(f"not enforced on this system: {', '.join(missing)}", style="yellow")

@@ -70,12 +70,23 @@ def workload(target: str, dtype: str = "float32") -> dict[str, Any]:
         "residual_mix": [("x", (2, 9, 64), True), ("x0", (2, 9, 64), True)],
         "adamw_update": [(name, (33, 40), False) for name in ("p", "grad", "exp_avg", "exp_avg_sq")],
         "muon_update": [(name, (9, 24, 40), False) for name in ("p", "grad", "momentum")],
+        "qk_prelude": [
+            ("q", heads, True),
+            ("k", heads, True),
+            *((name, (1, 33, 1, 8), False) for name in ("cos", "sin")),
+        ],
+        "residual_norm": [("x", (2, 9, 64), True), ("x0", (2, 9, 64), True)],
+        "mlp": [("x", (2, 9, 64), True)],
+        "loss_head": [("x", (40, 32), True)],
     }[target]
     args = [array(name, shape, dtype, grad) for name, shape, grad in arrays]
     extra = {
         "softcap_cross_entropy": [array("targets", (40,), "int64")],
         "residual_mix": [array(name, (), "float32", True) for name in ("resid_lambda", "x0_lambda")],
         "muon_update": [array("second_momentum", (9, 1, 40), dtype)],
+        "residual_norm": [array(name, (), "float32", True) for name in ("resid_lambda", "x0_lambda")],
+        "mlp": [array("w_fc", (160, 64), "float32", True), array("w_proj", (64, 160), "float32", True)],
+        "loss_head": [array("w_head", (300, 32), "float32", True), array("targets", (40,), "int64")],
     }
     scalars = {
         "rms_norm": {"eps": 1.1920929e-07},
@@ -85,6 +96,9 @@ def workload(target: str, dtype: str = "float32") -> dict[str, Any]:
         "softcap_cross_entropy": {"softcap": 15.0, "reduction": "mean"},
         "adamw_update": {"step": 3, "lr": 0.01, "beta1": 0.8, "beta2": 0.95, "eps": 1e-10, "weight_decay": 0.1},
         "muon_update": {"mu": 0.95, "lr": 0.04, "weight_decay": 0.2, "beta2": 0.95, "steps": 5},
+        "qk_prelude": {"eps": 1.1920929e-07},
+        "residual_norm": {"eps": 1.1920929e-07},
+        "loss_head": {"softcap": 15.0, "reduction": "mean"},
     }
     args += extra.get(target, [])
     args += [{"name": name, "kind": "scalar", "value": value} for name, value in scalars.get(target, {}).items()]

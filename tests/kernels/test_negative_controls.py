@@ -16,7 +16,7 @@ FLOATING = [target for target in TARGETS if target != "attention_mask"]
 def judge(target, dtype, kind="typical"):
     """Reference, first output of the baseline, its limit, and the same for every gradient, by name."""
     case = workload(target, dtype)
-    if target == "softcap_cross_entropy":
+    if target in ("softcap_cross_entropy", "loss_head"):
         next(spec for spec in case["args"] if spec["name"] == "reduction")["value"] = "none"
     rng = np.random.default_rng(1)
     args = arguments(case, oracle(target).inputs(case, rng, kind))
@@ -66,8 +66,10 @@ def test_wrong_results_are_beyond_the_tolerance(target, dtype):
         assert error(np.zeros_like(right), right) > limit, f"zeros as {what}"
         rough = lower_precision(target, exact, right, precise)
         # The gradient of a plain sum is the cotangent itself, which is short enough for any type; muon_update has its
-        # own test for what the error of its bfloat16 iteration hides here.
+        # own test for what the error of its bfloat16 iteration hides here; the gradient through a norm is orthogonal to
+        # the stream, so that of a factor is a sum of all elements that cancels down to their roundings.
         hidden = np.array_equal(rough, right) or (target == "muon_update" and what != "output 1")
+        hidden = hidden or (target == "residual_norm" and "lambda" in what)
         assert hidden or error(rough, right) > limit, f"one precision lower in {what}"
         assert error(right * 1.1, right) > limit, f"a wrong factor in {what}"
         if right.ndim and right.size > 8:
@@ -105,6 +107,9 @@ def test_a_window_off_by_one_is_seen(window):
         ("adamw_update", {"step": 4}),
         ("softcap_cross_entropy", {"softcap": 15.5}),
         ("rms_norm", {"eps": 1e-2}),
+        ("qk_prelude", {"eps": 1e-2}),
+        ("residual_norm", {"eps": 1e-2}),
+        ("loss_head", {"softcap": 15.5}),
     ],
 )
 def test_a_wrong_scalar_is_seen(target, change):
@@ -144,12 +149,17 @@ def test_rotation_in_the_other_direction_is_seen():
     assert error(oracle("rope").forward({**exact, "sin": -exact["sin"]})[0], right) > limit
 
 
-@pytest.mark.parametrize("target", ["rms_norm", "rope", "relu_squared", "residual_mix", "windowed_attention"])
+COMPOSITES = ["qk_prelude", "residual_norm", "mlp"]
+
+
+@pytest.mark.parametrize(
+    "target", ["rms_norm", "rope", "relu_squared", "residual_mix", "windowed_attention", *COMPOSITES]
+)
 def test_every_input_matters(target):
     """An input whose change the output does not show could be ignored by a kernel unnoticed."""
     exact, judged = judge(target, "bfloat16")
-    right, limit = judged["output 0"]
     for name, value in exact.items():
         if isinstance(value, np.ndarray):
-            changed = oracle(target).forward({**exact, name: value + 0.5 * np.sign(value)})[0]
-            assert error(changed, right) > limit, name
+            changed = oracle(target).forward({**exact, name: value + 0.5 * np.sign(value)})
+            shown = [error(ours, judged[f"output {i}"][0]) > judged[f"output {i}"][1] for i, ours in enumerate(changed)]
+            assert any(shown), name

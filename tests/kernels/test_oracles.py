@@ -68,8 +68,17 @@ def value_gate(v, ve, gate):
     return v.addcmul(ve, 2 * gate.sigmoid().unsqueeze(-1))
 
 
+def norm(x, eps):
+    return F.rms_norm(x, x.shape[-1:], eps=eps)
+
+
+def residual_norm(x, x0, a, b, eps):
+    mixed = torch.addcmul(a * x, x0, b)
+    return mixed, norm(mixed, eps)
+
+
 EXPRESSIONS = {
-    "rms_norm": lambda x, eps: F.rms_norm(x, x.shape[-1:], eps=eps),
+    "rms_norm": norm,
     "rope": rope,
     "attention_mask": mask,
     "windowed_attention": attention,
@@ -80,6 +89,10 @@ EXPRESSIONS = {
     "residual_mix": lambda x, x0, a, b: a * x + b * x0,
     "adamw_update": adamw,
     "muon_update": muon,
+    "qk_prelude": lambda q, k, cos, sin, eps: (norm(rope(q, cos, sin), eps), norm(rope(k, cos, sin), eps)),
+    "residual_norm": residual_norm,
+    "mlp": lambda x, w_fc, w_proj: F.linear(F.linear(x, w_fc).clamp(min=0) ** 2, w_proj),
+    "loss_head": lambda x, w, *rest: cross_entropy(torch.einsum("nc,vc->nv", x, w), *rest),
 }
 
 
@@ -119,7 +132,7 @@ def test_backward_is_what_autograd_gives(target):
         g = tuple(rng.standard_normal(y.shape) for y in oracle(target).forward(values))
         args = double(values)
         leaves = [args[name].requires_grad_() for name in names]
-        expected = torch.autograd.grad(EXPRESSIONS[target](*args.values()), leaves, torch.from_numpy(g[0]))
+        expected = torch.autograd.grad(EXPRESSIONS[target](*args.values()), leaves, [torch.from_numpy(c) for c in g])
         actual = oracle(target).backward(values, g)
         assert sorted(actual) == sorted(names)
         for name, theirs in zip(names, expected, strict=True):

@@ -1,0 +1,118 @@
+"""What Triton kernel files share: operators, tuning over declared configurations, and where the kernels can run.
+
+Triton kernels run on a GPU, or, with TRITON_INTERPRET=1 in the environment before Triton is imported, on CPU tensors
+through Triton's interpreter: slow, and good for right or wrong only. `triton_fused.py` of rms_norm is the model of such
+a file; docs/cuda.md describes the conventions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import triton
+
+from autoresearch_cuda.errors import KernelError
+from autoresearch_cuda.operators import Operators
+from autoresearch_data.hashing import kernel_hash
+
+# Dispatch key of PyTorch -> kind of device; AMD's GPUs go by the name CUDA there, too.
+_DEVICES = ("CUDA", "CPU")
+# Operators outlive the module that defined them: loading the same content again finds them here.
+_operators: dict[str, Operators] = {}
+_tuners: list[Any] = []
+
+
+def interpreted() -> bool:
+    """Whether kernels of this process are run by Triton's interpreter; decided when Triton is imported."""
+    return bool(triton.knobs.runtime.interpret)
+
+
+class TritonOperators(Operators):
+    """Operators whose functions launch Triton kernels."""
+
+    def define(
+        self,
+        schema: str,
+        compute: Callable[..., Any],
+        fake: Callable[..., Any],
+        *,
+        save: Callable[..., None] | None = None,
+        backward: Callable[..., Any] | None = None,
+    ) -> Callable[..., Any]:
+        """As `Operators.define`. `compute` gets GPU tensors, or CPU tensors under the interpreter.
+
+        Raises (when called) KernelError on CPU tensors without the interpreter.
+        """
+
+        def guarded(*args: Any) -> Any:
+            if not _runs(args):
+                raise KernelError(
+                    f"{schema.partition('(')[0]}: a Triton kernel needs a GPU; on the CPU it runs through the "
+                    "interpreter only (TRITON_INTERPRET=1)"
+                )
+            return compute(*args)
+
+        return super().define(schema, guarded, fake, save=save, backward=backward)
+
+
+def operators(kernel_file: str | Path) -> TritonOperators:
+    """The operators of the kernel file that calls this with its `__file__`; one set per content."""
+    namespace = f"kernel_{kernel_hash(Path(kernel_file))[:16]}"
+    if namespace not in _operators:
+        _operators[namespace] = TritonOperators(namespace, _DEVICES)
+    return _operators[namespace]
+
+
+def tuned(
+    configs: Sequence[triton.Config], key: Sequence[str], *, prune: Callable[..., list[Any]] | None = None, **more: Any
+) -> Callable[[Any], Any]:
+    """Decorator of a `triton.jit` kernel: on a GPU the fastest of `configs` is taken, once per value of the arguments
+    named in `key` and per dtype; under the interpreter always the first.
+
+    prune: (configs, named arguments, **keyword arguments) -> those that can be used for this call, at least one.
+    more: `restore_value` or `reset_to_zero` of `triton.autotune`, for kernels that read what they write.
+    """
+    declared = list(configs[:1] if interpreted() else configs)
+
+    def decorate(kernel: Any) -> Any:
+        pruning = {"early_config_prune": prune} if prune and not interpreted() else None
+        tuner = triton.autotune(configs=declared, key=list(key), prune_configs_by=pruning, **more)(kernel)
+        _tuners.append(tuner)
+        return tuner
+
+    return decorate
+
+
+def chosen() -> list[dict[str, Any]]:
+    """The configurations that kernels of this process ran with, as evidence: [{"kernel", "key" (values of the key
+    arguments, then dtypes), "config": {name: value, "num_warps", "num_stages"}}]."""
+    found = []
+    for tuner in _tuners:
+        known = dict(tuner.cache)
+        best = getattr(tuner, "best_config", None)
+        if not known and best is not None:
+            known = {(): best}
+        for key, config in known.items():
+            entry = {"kernel": tuner.base_fn.__name__, "key": [str(value) for value in key], "config": plain(config)}
+            if entry not in found:
+                found.append(entry)
+    return found
+
+
+def plain(config: triton.Config) -> dict[str, Any]:
+    """A configuration as JSON."""
+    return {**config.kwargs, "num_warps": config.num_warps, "num_stages": config.num_stages}
+
+
+def rows_of(x: torch.Tensor) -> torch.Tensor:
+    """x (..., width) as a matrix (rows, width) whose last axis is dense: a view where the strides allow it."""
+    matrix = x.reshape(-1, x.shape[-1])
+    return matrix if matrix.stride(-1) == 1 or matrix.shape[-1] == 1 else matrix.contiguous()
+
+
+def _runs(args: Sequence[Any]) -> bool:
+    tensors = [arg for arg in args if isinstance(arg, torch.Tensor)]
+    return interpreted() or not tensors or any(tensor.device.type != "cpu" for tensor in tensors)

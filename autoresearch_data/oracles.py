@@ -1,0 +1,17 @@
+"""Oracles built of other oracles: they are files in `kernels/<target>/`, not a package."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+
+def load_part(oracle: str, target: str) -> ModuleType:
+    """The oracle of the smaller target `target`, for the oracle file `oracle` (its `__file__`) of a composite one.
+
+    Raises FileNotFoundError if the folder beside that file's has no such oracle.
+    """
+    path = Path(oracle).resolve().parents[1] / target / "oracle.py"
+    spec = importlib.util.spec_from_file_location(f"oracle_of_{target}", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -1,0 +1,123 @@
+"""Float64 oracle of loss_head: softcap_cross_entropy of the logits x w_head', with the weights as they are stored.
+
+Works on blocks of rows: the logits are never all there.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from autoresearch_data import workload as w
+from autoresearch_data.oracles import load_part
+
+_loss = load_part(__file__, "softcap_cross_entropy")
+
+BLOCK_ELEMENTS = 1 << 21
+# Size of adversarial weights, for adversarial rows: the largest logits are about at the cap, most are well below.
+ADVERSARIAL = 0.03
+
+
+def forward(args: dict[str, Any]) -> tuple[np.ndarray, ...]:
+    """x (N,C), w_head (V,C), targets (N,) -> (loss,): 0-dimensional for "mean", (N,) for "none"."""
+    losses = np.zeros(len(args["targets"]))
+    for rows, part in _blocks(args):
+        losses[rows] = _loss.forward(part)[0]
+    if args["reduction"] == "none":
+        return (losses,)
+    with np.errstate(all="ignore"):
+        return (np.sum(losses) / np.float64(_counted(args)),)
+
+
+def backward(args: dict[str, Any], cotangents: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
+    """With the gradient d of the logits: dx = d w_head, dw_head = d' x."""
+    x, w_head = args["x"], args["w_head"]
+    dx, dw = np.zeros_like(x), np.zeros_like(w_head)
+    with np.errstate(all="ignore"):
+        share = cotangents[0] if args["reduction"] == "none" else cotangents[0] / np.float64(_counted(args))
+        share = np.broadcast_to(share, args["targets"].shape)
+        for rows, part in _blocks(args):
+            gradient = _loss.backward(part, (share[rows],))["logits"]
+            dx[rows] = gradient @ w_head
+            dw += gradient.T @ x[rows]
+    return {"x": dx, "w_head": dw}
+
+
+def inputs(workload: w.Workload, rng: np.random.Generator, kind: str) -> dict[str, Any]:
+    """x as after a norm, weights for logits of about 1, targets as for softcap_cross_entropy.
+
+    `nonfinite` leaves ignored rows finite, as there. An infinite x gives logits at the caps, whose gradient is 0, and
+    NaN (0 times infinity) in its column of the weights' gradient.
+    """
+    x_spec, w_spec = w.argument(workload, "x"), w.argument(workload, "w_head")
+    (rows, width), classes = x_spec["shape"], w_spec["shape"][0]
+    targets = _targets(rows, classes, rng, kind)
+    x = w.fill(x_spec, rng, kind, _loss.LIMITS)
+    if kind == "nonfinite":
+        x[targets == _loss.IGNORED] = 0.5
+    draw = w.adversarial(w_spec, rng, ADVERSARIAL) if kind == "adversarial" else w.normal(w_spec, rng)
+    return {"x": x, "w_head": draw / np.sqrt(width), "targets": targets, **w.scalars(workload)}
+
+
+def cost(workload: w.Workload, direction: str = "forward") -> tuple[int, int]:
+    """Forward: a matrix product and what softcap_cross_entropy computes; read x, the weights and the targets. Backward:
+    2 products, and the loss's part again; read the same, write dx and dw. The logits need no memory."""
+    rows, width = w.argument(workload, "x")["shape"]
+    classes = w.argument(workload, "w_head")["shape"][0]
+    logits = {**w.argument(workload, "x"), "name": "logits", "shape": [rows, classes]}
+    flops, _ = _loss.cost({"args": [logits, w.argument(workload, "targets")]}, direction)
+    products = 2 * rows * width * classes
+    arrays, targets = w.nbytes(workload, "x", "w_head"), w.nbytes(workload, "targets")
+    if direction == "forward":
+        return flops + products, arrays + targets
+    return flops + 2 * products, 2 * arrays + targets
+
+
+def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
+    width = min(w.argument(workload, "x")["shape"][1], 128)
+    odd = int(rng.integers(50, 300)) * 2 + 1
+    cases = [((1, width), 1023, "mean"), ((3, 16), 8191, "none"), ((257, 33), 129, "mean"), ((17, 5), 1, "mean")]
+    cases += [((5, 7), 31, "none"), ((odd, width), 33, "none")]
+    result = [_resized(workload, (x, w.contiguous(x)), classes, reduction=how) for x, classes, how in cases]
+    wide, narrow = (33, width), (9, 31)
+    result.append(_resized(workload, (wide, w.sliced(wide)), 257, reduction="none"))
+    result.append(_resized(workload, (narrow, [1, 9]), 65, lambda shape: w.transposed(shape, 0, 1), reduction="mean"))
+    strided = _resized(workload, (wide, w.contiguous(wide)), 65, w.sliced, softcap=3.5)
+    w.argument(strided, "targets")["strides"] = [2]
+    return [*result, strided]
+
+
+def _resized(
+    workload: w.Workload, x: tuple[Any, list[int]], classes: int, strides: Any = w.contiguous, **scalars: Any
+) -> w.Workload:
+    rows, width = x[0]
+    w_head = (classes, width)
+    return w.variant(workload, x=x, w_head=(w_head, strides(w_head)), targets=(rows,), **scalars)
+
+
+def _targets(rows: int, classes: int, rng: np.random.Generator, kind: str) -> np.ndarray:
+    """Random ones; for all kinds but `typical` some are ignored, at both ends and in between; `adversarial` has the
+    last class in every other row, so that a dropped tail shows."""
+    targets = rng.integers(classes, size=rows)
+    if kind == "adversarial":
+        targets[::2] = classes - 1
+    if kind != "typical" and rows > 2:
+        targets[rng.random(rows) < 0.1] = _loss.IGNORED
+        targets[[0, 1, -1]] = _loss.IGNORED, classes - 1, _loss.IGNORED
+    return targets
+
+
+def _counted(args: dict[str, Any]) -> int:
+    return np.count_nonzero(args["targets"] != _loss.IGNORED)
+
+
+def _blocks(args: dict[str, Any]) -> Iterator[tuple[slice, dict[str, Any]]]:
+    """Blocks of rows, each with the call of softcap_cross_entropy that gives its losses one by one."""
+    count, classes = len(args["targets"]), len(args["w_head"])
+    step = max(1, BLOCK_ELEMENTS // max(1, classes))
+    for start in range(0, count, step):
+        rows = slice(start, min(start + step, count))
+        with np.errstate(all="ignore"):
+            logits = args["x"][rows] @ args["w_head"].T
+        part = {"logits": logits, "targets": args["targets"][rows], "softcap": args["softcap"], "reduction": "none"}
+        yield rows, part

@@ -1,0 +1,80 @@
+"""Float64 oracle of qk_prelude: rope, then rms_norm over each head, of queries and keys."""
+
+from typing import Any
+
+import numpy as np
+
+from autoresearch_data import workload as w
+from autoresearch_data.oracles import load_part
+
+_rope, _rms_norm = load_part(__file__, "rope"), load_part(__file__, "rms_norm")
+
+
+def forward(args: dict[str, Any]) -> tuple[np.ndarray, ...]:
+    """q (B,T,H,D), k (B,T,K,D), cos and sin (1,T,1,D/2) -> both, rotated and normalised over D."""
+    return tuple(_rms_norm.forward({"x": _rotated(args, name), "eps": args["eps"]})[0] for name in ("q", "k"))
+
+
+def backward(args: dict[str, Any], cotangents: tuple[np.ndarray, ...]) -> dict[str, np.ndarray]:
+    """Through the norm, then back through the rotation, for each of the two by itself."""
+    result = {}
+    for name, cotangent in zip(("q", "k"), cotangents, strict=True):
+        rotated = _rms_norm.backward({"x": _rotated(args, name), "eps": args["eps"]}, (cotangent,))["x"]
+        result[name] = _rope.backward(_rope_args(args, name), (rotated,))["x"]
+    return result
+
+
+def inputs(workload: w.Workload, rng: np.random.Generator, kind: str) -> dict[str, Any]:
+    """Queries and keys as for rope, with one set of angles. A value that is not finite makes its row NaN, and zero
+    where an infinite one leaves the others of the row finite."""
+    first = _rope.inputs(_rope_workload(workload, "q"), rng, kind)
+    k = w.fill(w.argument(workload, "k"), rng, kind)
+    return {"q": first["x"], "k": k, "cos": first["cos"], "sin": first["sin"], **w.scalars(workload)}
+
+
+def cost(workload: w.Workload, direction: str = "forward") -> tuple[int, int]:
+    """What rope and rms_norm compute. Forward: read q, k, cos and sin, write q and k. Backward: read those and the
+    cotangents, write both gradients."""
+    flops = 0
+    for name in ("q", "k"):
+        flops += _rope.cost(_rope_workload(workload, name), direction)[0]
+        flops += _rms_norm.cost({"args": [{**w.argument(workload, name), "name": "x"}]}, direction)[0]
+    heads, angles = w.nbytes(workload, "q", "k"), w.nbytes(workload, "cos", "sin")
+    return flops, (2 if direction == "forward" else 3) * heads + angles
+
+
+def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
+    """The last three have views with strides; some have fewer heads in k than in q."""
+    _, _, heads, width = w.argument(workload, "q")["shape"]
+    odd = int(rng.integers(20, 100)) * 2 + 1
+    pairs = [
+        ((1, 1, heads, width), (1, 1, heads, width)),
+        ((3, 17, 4, width), (3, 17, 2, width)),
+        ((1, 255, heads, width), (1, 255, heads, width)),
+        ((2, odd, 3, 6), (2, odd, 1, 6)),
+        ((2, 5, 1, 34), (2, 5, 1, 34)),
+    ]
+    result = [_resized(workload, (q, w.contiguous(q)), (k, w.contiguous(k))) for q, k in pairs]
+    view, fewer, narrow = (2, 17, 4, width), (2, 17, 2, width), (2, 7, 3, 10)
+    result.append(_resized(workload, (view, w.transposed(view)), (fewer, w.sliced(fewer, axis=2, factor=3))))
+    result.append(_resized(workload, (view, w.sliced(view)), (view, w.transposed(view, 2, 3))))
+    result.append(_resized(workload, (narrow, w.transposed(narrow, 2, 3)), (narrow, w.transposed(narrow))))
+    return result
+
+
+def _resized(workload: w.Workload, q: tuple[Any, list[int]], k: tuple[Any, list[int]]) -> w.Workload:
+    angles = (1, q[0][1], 1, q[0][3] // 2)
+    return w.variant(workload, q=q, k=k, cos=angles, sin=angles)
+
+
+def _rope_args(args: dict[str, Any], name: str) -> dict[str, Any]:
+    return {"x": args[name], "cos": args["cos"], "sin": args["sin"]}
+
+
+def _rotated(args: dict[str, Any], name: str) -> np.ndarray:
+    return _rope.forward(_rope_args(args, name))[0]
+
+
+def _rope_workload(workload: w.Workload, name: str) -> w.Workload:
+    angles = [w.argument(workload, angle) for angle in ("cos", "sin")]
+    return {"args": [{**w.argument(workload, name), "name": "x"}, *angles]}

@@ -1,0 +1,120 @@
+"""Root-mean-square normalisation in Triton: one pass over memory forward, one backward, float32 inside."""
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from autoresearch_cuda import triton_kit
+
+MOST_COLUMNS = 16384
+
+# TILE: elements that a program holds at once, as whole rows; a row longer than that is held alone.
+_CONFIGS = [
+    triton.Config({"TILE": tile}, num_warps=warps)
+    for tile, warps in ((4096, 4), (1024, 2), (2048, 4), (4096, 8), (8192, 8), (1024, 1))
+]
+_tuned = triton_kit.tuned(_CONFIGS, key=["width"])
+
+
+@_tuned
+@triton.jit
+def _normalise_rows(x, y, rows, width, x_stride, eps, COLUMNS: tl.constexpr, TILE: tl.constexpr):
+    ROWS: tl.constexpr = TILE // COLUMNS if TILE > COLUMNS else 1
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
+    column = tl.arange(0, COLUMNS)[None, :]
+    mask = (row < rows) & (column < width)
+    row = row.to(tl.int64)
+    values = tl.load(x + row * x_stride + column, mask, other=0.0).to(tl.float32)
+    mean = tl.sum(values * values, axis=1, keep_dims=True) / width
+    # Correctly rounded where it costs nothing, once per row.
+    reciprocal = 1.0 / tl.sqrt_rn(mean + eps)
+    tl.store(y + row * width + column, (values * reciprocal).to(y.dtype.element_ty), mask)
+
+
+@_tuned
+@triton.jit
+def _differentiate_rows(g, x, dx, rows, width, g_stride, x_stride, eps, COLUMNS: tl.constexpr, TILE: tl.constexpr):
+    """With r = 1 / rms and y = x r: dx = r (g - y mean(g y)). Recomputing r costs nothing: the row is read anyway."""
+    ROWS: tl.constexpr = TILE // COLUMNS if TILE > COLUMNS else 1
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
+    column = tl.arange(0, COLUMNS)[None, :]
+    mask = (row < rows) & (column < width)
+    row = row.to(tl.int64)
+    values = tl.load(x + row * x_stride + column, mask, other=0.0).to(tl.float32)
+    gradient = tl.load(g + row * g_stride + column, mask, other=0.0).to(tl.float32)
+    mean = tl.sum(values * values, axis=1, keep_dims=True) / width
+    reciprocal = 1.0 / tl.sqrt_rn(mean + eps)
+    # In this order nothing overflows before the result would.
+    share = tl.sum(gradient * values, axis=1, keep_dims=True) * reciprocal / width * reciprocal
+    result = reciprocal * (gradient - values * share)
+    tl.store(dx + row * width + column, result.to(dx.dtype.element_ty), mask)
+
+
+def _grid(rows: int) -> Any:
+    return lambda meta: (triton.cdiv(rows, max(1, meta["TILE"] // meta["COLUMNS"])),)
+
+
+def _columns(width: int) -> int:
+    if width > MOST_COLUMNS:
+        raise NotImplementedError(f"rows of {width} elements; at most {MOST_COLUMNS}")
+    return triton.next_power_of_2(width)
+
+
+def _compute(x: Tensor, eps: float) -> Tensor:
+    y = x.new_empty(x.shape)
+    if x.numel():
+        matrix = triton_kit.rows_of(x)
+        rows, width = matrix.shape
+        _normalise_rows[_grid(rows)](matrix, y, rows, width, matrix.stride(0), eps, COLUMNS=_columns(width))
+    return y
+
+
+def _compute_gradient(g: Tensor, x: Tensor, eps: float) -> Tensor:
+    dx = x.new_empty(x.shape)
+    if x.numel():
+        g, x = triton_kit.rows_of(g), triton_kit.rows_of(x)
+        rows, width = x.shape
+        _differentiate_rows[_grid(rows)](
+            g, x, dx, rows, width, g.stride(0), x.stride(0), eps, COLUMNS=_columns(width)
+        )  # fmt: skip
+    return dx
+
+
+def _save(ctx: Any, inputs: tuple, output: Tensor) -> None:
+    x, ctx.eps = inputs
+    ctx.save_for_backward(x)
+
+
+def _differentiate(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
+    return _gradient(g, *ctx.saved_tensors, ctx.eps), None
+
+
+_operators = triton_kit.operators(__file__)
+_gradient = _operators.define(
+    "gradient(Tensor g, Tensor x, float eps) -> Tensor",
+    _compute_gradient,
+    lambda g, x, eps: x.new_empty(x.shape),
+)
+_normalise = _operators.define(
+    "normalise(Tensor x, float eps) -> Tensor",
+    _compute,
+    lambda x, eps: x.new_empty(x.shape),
+    save=_save,
+    backward=_differentiate,
+)
+
+
+def rms_norm(x: Tensor, eps: float) -> Tensor:
+    """y = x / sqrt(mean(x², last axis) + eps), x (..., C) float32, bfloat16 or float16; y contiguous, in x's dtype.
+
+    Raises NotImplementedError for rows of more than 16384 elements.
+    """
+    return _normalise(x, eps)
+
+
+def compile_cases() -> list[tuple[Any, ...]]:
+    """The trainer's calls, a few rows each: the residual stream and the heads of queries and keys."""
+    return [(torch.empty(rows, width, dtype=torch.bfloat16), 1e-6) for rows, width in ((4096, 768), (4096, 128))]
