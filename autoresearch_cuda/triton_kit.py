@@ -20,9 +20,11 @@ from autoresearch_data.hashing import kernel_hash
 
 # Dispatch key of PyTorch -> kind of device; AMD's GPUs go by the name CUDA there, too.
 _DEVICES = ("CUDA", "CPU")
+MOST_COLUMNS = 16384
 # Operators outlive the module that defined them: loading the same content again finds them here.
 _operators: dict[str, Operators] = {}
 _tuners: list[Any] = []
+_launches_noted = False
 
 
 def interpreted() -> bool:
@@ -86,6 +88,12 @@ def tuned(
     return decorate
 
 
+def let_launches_be_noted() -> None:
+    """From now on launches in this process are noted and not executed (`probe.launches`), so CPU tensors will do."""
+    global _launches_noted
+    _launches_noted = True
+
+
 def chosen() -> list[dict[str, Any]]:
     """The configurations that kernels of this process ran with, as evidence: [{"kernel", "key" (values of the key
     arguments, then dtypes), "config": {name: value, "num_warps", "num_stages"}}]."""
@@ -107,6 +115,21 @@ def plain(config: triton.Config) -> dict[str, Any]:
     return {**config.kwargs, "num_warps": config.num_warps, "num_stages": config.num_stages}
 
 
+def columns(width: int) -> int:
+    """Number of columns of a tile that holds rows of `width` elements: the next power of two.
+
+    Raises NotImplementedError for rows that are too wide to be held whole.
+    """
+    if width > MOST_COLUMNS:
+        raise NotImplementedError(f"rows of {width} elements; at most {MOST_COLUMNS}")
+    return triton.next_power_of_2(width)
+
+
+def tile_grid(rows: int) -> Callable[[dict[str, Any]], tuple[int]]:
+    """The grid of a kernel whose programs hold TILE // COLUMNS rows each, at least one."""
+    return lambda meta: (triton.cdiv(rows, max(1, meta["TILE"] // meta["COLUMNS"])),)
+
+
 def rows_of(x: torch.Tensor) -> torch.Tensor:
     """x (..., width) as a matrix (rows, width) whose last axis is dense: a view where the strides allow it."""
     matrix = x.reshape(-1, x.shape[-1])
@@ -115,4 +138,4 @@ def rows_of(x: torch.Tensor) -> torch.Tensor:
 
 def _runs(args: Sequence[Any]) -> bool:
     tensors = [arg for arg in args if isinstance(arg, torch.Tensor)]
-    return interpreted() or not tensors or any(tensor.device.type != "cpu" for tensor in tensors)
+    return interpreted() or _launches_noted or not tensors or any(tensor.device.type != "cpu" for tensor in tensors)

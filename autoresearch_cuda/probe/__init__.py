@@ -16,6 +16,7 @@ _PLACES = {
     "ceilings": ("ceilings", "run"),
     "profile": ("profiler", "run"),
     "call": ("calls", "run"),
+    "compile": ("compilation", "run"),
     "time": ("timing", "run"),
     "race": ("race", "run"),
     "train": ("training", "train"),

@@ -100,14 +100,36 @@ def _muon_update() -> list[list[Spec]]:
     return [[*arrays, _array("second_momentum", _FULL, (2, 32, 1), False), *settings]]
 
 
+def _qk_prelude() -> list[list[Spec]]:
+    heads = [_array(name, _HALF, _HEADS) for name in "qk"]
+    return [[*heads, *(_array(name, _HALF, _ANGLES, False) for name in ("cos", "sin")), *_scalars(eps=1.1920929e-07)]]
+
+
+def _residual_norm() -> list[list[Spec]]:
+    return [[*specs, *_scalars(eps=1.1920929e-07)] for specs in _residual_mix()]
+
+
+def _mlp() -> list[list[Spec]]:
+    return [[_array("x", _HALF, _STREAM), _array("w_fc", _FULL, (160, 64)), _array("w_proj", _FULL, (64, 160))]]
+
+
+def _loss_head() -> list[list[Spec]]:
+    rows = [_array("x", _HALF, (48, 32)), _array("w_head", _FULL, (320, 32)), _array("targets", "int64", (48,), False)]
+    return [[*rows, *_scalars(softcap=15.0, reduction="mean")]]
+
+
 # Target -> its calls, each a list of argument specs in the order of the signature.
 _CALLS = {
     "adamw_update": _adamw_update,
     "attention_mask": _attention_mask,
+    "loss_head": _loss_head,
+    "mlp": _mlp,
     "muon_update": _muon_update,
     "newton_schulz": _newton_schulz,
+    "qk_prelude": _qk_prelude,
     "relu_squared": _relu_squared,
     "residual_mix": _residual_mix,
+    "residual_norm": _residual_norm,
     "rms_norm": _rms_norm,
     "rope": _rope,
     "softcap_cross_entropy": _softcap_cross_entropy,

@@ -1,0 +1,99 @@
+"""Job `compile`: compiles the Triton kernels of a kernel file for named GPUs, without one, and reads what came out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from autoresearch_cuda.errors import KernelError
+from autoresearch_cuda.probe import Report, assembly
+from autoresearch_cuda.probe.launches import Launch, Launches, call_both_ways, example_calls
+from autoresearch_cuda.seam import KernelFile, load_kernel
+
+MOST_MESSAGE = 400
+WAVE = 64  # threads that run together on AMD's data-centre GPUs
+
+
+def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
+    """Compile what args["kernel"] launches on its `compile_cases` for each of args["arch"] ("sm_90", "gfx942", ...).
+
+    args["grad"]: per parameter, whether it gets a gradient. args["first_only"]: of the declared configurations of a
+    tuned kernel only the first.
+    Returns {"triton": version, "kernels": [{"kernel", "arch", "config", "signature", "launch_number", "dot" (whether it
+    multiplies matrices), and what `assembly.Compiled` has, or "error"}], "vector_share": {kernel: least share that the
+    file itself declares}}.
+    Raises:
+        KernelError: the kernel does not load, is not made of Triton kernels, or declares no calls to compile.
+    """
+    function = load_kernel(KernelFile.of(args["kernel"]))
+    import triton
+
+    cases = example_calls(function)
+    if cases is None:
+        raise KernelError(f"{args['kernel']['name']}: no compile_cases() in the file says what to compile")
+    launches = Launches(first_only=bool(args.get("first_only")))
+    launches.install()
+    for arguments in cases():
+        call_both_ways(function, arguments, args["grad"])
+    if not launches.found:
+        raise KernelError(f"{args['kernel']['name']} launches no Triton kernel")
+    done: set[str] = set()
+    rows = []
+    total = len(launches.found) * len(args["arch"])
+    for number, launch in enumerate(launches.found):
+        for place, arch in enumerate(args["arch"]):
+            report({"stage": "compile", "done": number * len(args["arch"]) + place, "total": total})
+            row = _compile(launch, arch, triton, done)
+            if row is not None:
+                rows.append(row)
+    declared = function.__globals__.get("LEAST_VECTOR_SHARE", {})
+    return {"triton": triton.__version__, "kernels": rows, "vector_share": dict(declared)}
+
+
+def gpu_target(arch: str) -> Any:
+    """Triton's name for "sm_90" or "gfx942". Raises KernelError for anything else."""
+    from triton.backends.compiler import GPUTarget
+
+    if arch.startswith("sm_") and arch[3:].isdigit():
+        return GPUTarget("cuda", int(arch[3:]), 32)
+    if arch.startswith("gfx9"):
+        return GPUTarget("hip", arch, WAVE)
+    raise KernelError(f"unknown architecture {arch!r}; known: sm_80, sm_90, sm_100 and the like, gfx942")
+
+
+def _compile(launch: Launch, arch: str, triton: Any, done: set[str]) -> dict[str, Any] | None:
+    """One kernel for one architecture; None where the same was compiled before."""
+    from triton.compiler.compiler import ASTSource, make_backend
+
+    target = gpu_target(arch)
+    signature, constants, attributes = launch.specialised(make_backend(target))
+    config = {name: value for name, value in launch.options.items() if name.startswith("num_")}
+    names = [parameter.name for parameter in launch.function.params]
+    config |= {names[place]: _word(value) for (place,), value in sorted(constants.items())}
+    key = repr((launch.name, arch, signature, config, sorted(attributes)))
+    if key in done:
+        return None
+    done.add(key)
+    row: dict[str, Any] = {"kernel": launch.name, "arch": arch, "config": config, "signature": signature}
+    source = ASTSource(fn=launch.function, signature=signature, constexprs=constants, attrs=attributes)
+    try:
+        compiled = triton.compile(source, target=target, options=dict(launch.options))
+        shared = int(compiled.metadata.shared)
+        if target.backend == "cuda":
+            usage = assembly.resource_usage(compiled.asm["cubin"], triton.knobs.nvidia.cuobjdump.path)
+            found = assembly.read_ptx(compiled.asm["ptx"], usage, shared)
+        else:
+            found = assembly.read_amdgcn(compiled.asm["amdgcn"], shared)
+    except Exception as error:  # whatever the compiler objects to, in words; the others are compiled all the same
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        return {**row, "error": f"{type(error).__name__}: {lines[-1] if lines else ''}"[:MOST_MESSAGE]}
+    return {**row, "dot": "tt.dot" in compiled.asm["ttir"], **found.plain()}
+
+
+def _word(value: Any) -> Any:
+    """A constant as JSON."""
+    if isinstance(value, torch.dtype) or not isinstance(value, (bool, int, float, str, type(None))):
+        return str(value)
+    return value

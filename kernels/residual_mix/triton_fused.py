@@ -1,0 +1,121 @@
+"""The scaled residual stream in Triton: one pass forward, and one backward for all four gradients.
+
+The gradients of the two factors are sums over everything: every program leaves its share, and the shares are added in a
+fixed order, so that the same arguments give the same bits.
+"""
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from autoresearch_cuda import triton_kit
+
+# TILE: elements per program.
+_CONFIGS = [
+    triton.Config({"TILE": tile}, num_warps=warps)
+    for tile, warps in ((8192, 8), (1024, 4), (2048, 4), (4096, 4), (4096, 8))
+]
+_LEAST_TILE = min(config.kwargs["TILE"] for config in _CONFIGS)
+
+
+@triton_kit.tuned(_CONFIGS, key=["size"])
+@triton.jit
+def _mix(x, x0, a, b, y, size, TILE: tl.constexpr):
+    place = tl.program_id(0).to(tl.int64) * TILE + tl.arange(0, TILE)
+    mask = place < size
+    stream = tl.load(x + place, mask).to(tl.float32)
+    start = tl.load(x0 + place, mask).to(tl.float32)
+    mixed = tl.load(a).to(tl.float32) * stream + tl.load(b).to(tl.float32) * start
+    tl.store(y + place, mixed.to(y.dtype.element_ty), mask)
+
+
+# Configurations with larger tiles leave fewer shares than the ones tried before them.
+@triton_kit.tuned(_CONFIGS, key=["size"], reset_to_zero=["shares"])
+@triton.jit
+def _differentiate(g, x, x0, a, b, dx, dx0, shares, size, TILE: tl.constexpr):
+    program = tl.program_id(0).to(tl.int64)
+    place = program * TILE + tl.arange(0, TILE)
+    mask = place < size
+    gradient = tl.load(g + place, mask, other=0.0).to(tl.float32)
+    stream = tl.load(x + place, mask, other=0.0).to(tl.float32)
+    start = tl.load(x0 + place, mask, other=0.0).to(tl.float32)
+    tl.store(dx + place, (tl.load(a).to(tl.float32) * gradient).to(dx.dtype.element_ty), mask)
+    tl.store(dx0 + place, (tl.load(b).to(tl.float32) * gradient).to(dx0.dtype.element_ty), mask)
+    tl.store(shares + 2 * program, tl.sum(gradient * stream, axis=0))
+    tl.store(shares + 2 * program + 1, tl.sum(gradient * start, axis=0))
+
+
+def _grid(size: int) -> Any:
+    return lambda meta: (triton.cdiv(size, meta["TILE"]),)
+
+
+def _checked(x: Tensor, x0: Tensor) -> tuple[Tensor, Tensor]:
+    if x.shape != x0.shape or x.dtype != x0.dtype:
+        raise TypeError(f"x {tuple(x.shape)} {x.dtype} and x0 {tuple(x0.shape)} {x0.dtype} differ")
+    return x.contiguous(), x0.contiguous()
+
+
+def _compute(x: Tensor, x0: Tensor, a: Tensor, b: Tensor) -> Tensor:
+    x, x0 = _checked(x, x0)
+    y = torch.empty_like(x)
+    if size := x.numel():
+        _mix[_grid(size)](x, x0, a, b, y, size)
+    return y
+
+
+def _compute_gradient(g: Tensor, x: Tensor, x0: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """dx, dx0, and both factors' gradients as one float32 array of two."""
+    x, x0 = _checked(x, x0)
+    g = g.contiguous()
+    size = x.numel()
+    dx, dx0 = torch.empty_like(x), torch.empty_like(x)
+    shares = torch.zeros(triton.cdiv(size, _LEAST_TILE), 2, dtype=torch.float32, device=x.device)
+    if size:
+        _differentiate[_grid(size)](g, x, x0, a, b, dx, dx0, shares, size)
+    return dx, dx0, shares.sum(0)
+
+
+def _fake_gradient(g: Tensor, x: Tensor, x0: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return x.new_empty(x.shape), x.new_empty(x.shape), x.new_empty(2, dtype=torch.float32)
+
+
+def _save(ctx: Any, inputs: tuple, output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _backward(ctx: Any, g: Tensor) -> tuple[Tensor, ...]:
+    x, x0, a, b = ctx.saved_tensors
+    dx, dx0, sums = _gradient_of(g, x, x0, a, b)
+    return dx, dx0, sums[0].to(a.dtype), sums[1].to(b.dtype)
+
+
+_operators = triton_kit.operators(__file__)
+_gradient_of = _operators.define(
+    "gradient(Tensor g, Tensor x, Tensor x0, Tensor a, Tensor b) -> (Tensor, Tensor, Tensor)",
+    _compute_gradient,
+    _fake_gradient,
+)
+_mix_of = _operators.define(
+    "mix(Tensor x, Tensor x0, Tensor a, Tensor b) -> Tensor",
+    _compute,
+    lambda x, x0, a, b: x.new_empty(x.shape),
+    save=_save,
+    backward=_backward,
+)
+
+
+def residual_mix(x: Tensor, x0: Tensor, resid_lambda: Tensor, x0_lambda: Tensor) -> Tensor:
+    """y = resid_lambda·x + x0_lambda·x0; x, x0 (B,T,C) of one dtype, factors 0-dimensional; y contiguous, as x.
+
+    Raises TypeError where x and x0 differ in shape or dtype.
+    """
+    return _mix_of(x, x0, resid_lambda, x0_lambda)
+
+
+def compile_cases() -> list[tuple[Any, ...]]:
+    """The trainer's call, a few rows."""
+    x, x0 = (torch.empty(2, 2048, 512, dtype=torch.bfloat16) for _ in range(2))
+    return [(x, x0, torch.tensor(1.0), torch.tensor(0.1))]
