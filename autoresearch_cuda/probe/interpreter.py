@@ -5,8 +5,8 @@ looks stable, and two programs that disturb each other on a GPU get along. Here 
 order of its own, and these are errors:
     OutOfBounds  an access outside the memory of the launch's arguments, as where a mask is missing;
     Race         memory that one program writes and another writes or reads, other than through atomics.
-And bfloat16 is what it is on a GPU: float32 is rounded to the nearest, where the interpreter itself cuts the rest off, and
-matrix products take its values, where the interpreter takes its bits for integers.
+And bfloat16 is what it is on a GPU: float32 is rounded to the nearest, where the interpreter itself cuts the rest off,
+and matrix products take its values, where the interpreter takes its bits for integers.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ import triton.language as tl
 from torch import Tensor
 
 from autoresearch_cuda import triton_kit
+from autoresearch_cuda.triton_device import softcap as capped_and_slope
 
-MOST_CLASSES = 16384
 CHUNK_LOGITS = 1 << 27  # logits that exist at a time: 256 MiB in bfloat16
 IGNORED = tl.constexpr(-1)
 
@@ -28,7 +28,7 @@ _CONFIGS = [triton.Config({"TILE": tile}, num_warps=warps) for tile, warps in ((
 @triton_kit.tuned(_CONFIGS, key=["classes"], restore_value=["logits"])
 @triton.jit
 def _rows(
-    logits, targets, shares, losses, rows, classes, softcap,
+    logits, targets, shares, losses, rows, classes, cap,
     LOSS: tl.constexpr, GRADIENT: tl.constexpr, COLUMNS: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
     """LOSS: losses (rows,), shares unused. GRADIENT: the logits become their gradient, (softmax − onehot)(1 − tanh²)
@@ -43,11 +43,8 @@ def _rows(
     exists = (target >= 0) & (target < classes)
     at = logits + row * classes + column
     values = tl.load(at, inside & (column < classes), other=0.0).to(tl.float32)
-    # cap·tanh(x / cap) and its slope from t = exp(−2|x| / cap) ≤ 1: nothing overflows, and the slope does not cancel.
-    t = tl.exp(tl.abs(values) * (-2.0 / softcap))
-    reciprocal = 1.0 / (1.0 + t)
-    capped = softcap * (1.0 - t) * reciprocal
-    capped = tl.where(column < classes, tl.where(values < 0, -capped, capped), float("-inf"))
+    capped, slope = capped_and_slope(values, cap)
+    capped = tl.where(column < classes, capped, float("-inf"))
     largest = tl.max(capped, axis=1, keep_dims=True)
     exponential = tl.exp(capped - largest)
     total = tl.sum(exponential, axis=1, keep_dims=True)
@@ -61,7 +58,7 @@ def _rows(
     if GRADIENT:
         share = 1.0 if LOSS else tl.load(shares + row, inside, other=0.0)
         share = tl.where(exists, share, float("nan"))
-        result = (exponential * (1.0 / total) - tl.where(hit, 1.0, 0.0)) * (4.0 * t * reciprocal * reciprocal) * share
+        result = (exponential * (1.0 / total) - tl.where(hit, 1.0, 0.0)) * slope * share
         result = tl.where(counted, result, 0.0)
         tl.store(at, result.to(logits.dtype.element_ty), inside & (column < classes))
 
@@ -81,9 +78,8 @@ def _chunks(rows: int, classes: int) -> list[slice]:
 def _launch(logits: Tensor, targets: Tensor, softcap: float, losses: Tensor | None, **how: Any) -> None:
     """how: `gradient`, whether the logits become their gradient, and its `shares` (rows,) where there are no losses."""
     rows, classes = logits.shape
-    columns = triton.next_power_of_2(classes)
     shares = how.get("shares")
-    _rows[lambda meta: (triton.cdiv(rows, max(1, meta["TILE"] // columns)),)](
+    _rows[triton_kit.tile_grid(rows)](
         logits,
         targets,
         targets if shares is None else shares,
@@ -93,7 +89,7 @@ def _launch(logits: Tensor, targets: Tensor, softcap: float, losses: Tensor | No
         softcap,
         LOSS=losses is not None,
         GRADIENT=how["gradient"],
-        COLUMNS=columns,
+        COLUMNS=triton_kit.columns(classes),
     )
 
 
@@ -101,8 +97,6 @@ def _prepare(x: Tensor, w_head: Tensor, targets: Tensor) -> tuple[Tensor, Tensor
     """The weights in x's dtype, and dense targets."""
     if targets.dtype not in (torch.int64, torch.int32) or targets.shape != x.shape[:1]:
         raise TypeError(f"targets must be {x.shape[0]} integers, not {tuple(targets.shape)} {targets.dtype}")
-    if w_head.shape[0] > MOST_CLASSES:
-        raise NotImplementedError(f"{w_head.shape[0]} classes; at most {MOST_CLASSES}")
     return w_head.to(x.dtype), targets.contiguous()
 
 

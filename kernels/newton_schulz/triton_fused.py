@@ -1,5 +1,5 @@
-"""The Polar Express iteration in Triton, batched: of the symmetric products A = X Xᵀ and b A + c A² only the tiles on and
-below the diagonal are computed, and each is stored a second time, transposed.
+"""The Polar Express iteration in Triton, batched: of the symmetric products A = X Xᵀ and b A + c A² only the tiles on
+and below the diagonal are computed, and each is stored a second time, transposed.
 
 Matrices are seen with their shorter side as rows, whichever side that is: only the strides differ. What is stored
 between the products is bfloat16, as the baseline's; the products are on bfloat16 and add in float32, and what is added
@@ -35,7 +35,9 @@ def _configs(*choices: tuple[int, int, int, int]) -> list[triton.Config]:
     ]
 
 
-_tiles = triton_kit.tuned(_configs((64, 64, 4, 3), (128, 64, 8, 3), (128, 32, 8, 3), (32, 64, 4, 3)), ["size", "length"])
+_tiles = triton_kit.tuned(
+    _configs((64, 64, 4, 3), (128, 64, 8, 3), (128, 32, 8, 3), (32, 64, 4, 3)), ["size", "length"]
+)
 
 
 @triton.jit

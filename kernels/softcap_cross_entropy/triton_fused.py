@@ -14,22 +14,13 @@ import triton.language as tl
 from torch import Tensor
 
 from autoresearch_cuda import triton_kit
+from autoresearch_cuda.triton_device import softcap as capped_and_slope
 
-MOST_CLASSES = 16384
 SCALED = 8192  # elements that a program scales
 IGNORED = tl.constexpr(-1)
 
 # TILE: logits that a program holds at once, as whole rows; a row longer than that is held alone.
 _CONFIGS = [triton.Config({"TILE": tile}, num_warps=warps) for tile, warps in ((8192, 8), (4096, 4), (8192, 16))]
-
-
-@triton.jit
-def _softcap(values, softcap):
-    """(cap·tanh(x / cap), 1 − tanh²) from t = exp(−2|x| / cap) ≤ 1: nothing overflows, and the slope does not cancel."""
-    t = tl.exp(tl.abs(values) * (-2.0 / softcap))
-    reciprocal = 1.0 / (1.0 + t)
-    capped = softcap * (1.0 - t) * reciprocal
-    return tl.where(values < 0, -capped, capped), 4.0 * t * reciprocal * reciprocal
 
 
 @triton.jit
@@ -45,7 +36,7 @@ def _is_exact_factor(factor, IN_DTYPE: tl.constexpr):
 @triton_kit.tuned(_CONFIGS, key=["classes"])
 @triton.jit
 def _rows(
-    logits, targets, shares, losses, gradient, factor, rows, classes, row_stride, share_stride, softcap,
+    logits, targets, shares, losses, gradient, factor, rows, classes, row_stride, share_stride, cap,
     LOSS: tl.constexpr, GRADIENT: tl.constexpr, IF_INEXACT: tl.constexpr, COLUMNS: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
     """Loss and gradient of whole rows; the gradient is (softmax − onehot)(1 − tanh²) times the row's share.
@@ -63,7 +54,7 @@ def _rows(
     counted = target != IGNORED
     exists = (target >= 0) & (target < classes)
     values = tl.load(logits + row * row_stride + column, inside & (column < classes), other=0.0).to(tl.float32)
-    capped, slope = _softcap(values, softcap)
+    capped, slope = capped_and_slope(values, cap)
     capped = tl.where(column < classes, capped, float("-inf"))
     largest = tl.max(capped, axis=1, keep_dims=True)
     exponential = tl.exp(capped - largest)
@@ -71,7 +62,7 @@ def _rows(
     if LOSS:
         # The one logit of the target comes from the cache: cheaper than a third reduction over the row.
         at_target = tl.load(logits + row * row_stride + target, inside & exists, other=float("nan")).to(tl.float32)
-        picked, _ = _softcap(at_target, softcap)
+        picked, _ = capped_and_slope(at_target, cap)
         loss = tl.log(total) + (largest - picked)
         tl.store(losses + row, tl.where(counted, loss, 0.0), inside)
     if GRADIENT:
@@ -98,8 +89,6 @@ def _prepare(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Logits with dense rows, which may lie apart, and dense targets."""
     if targets.dtype not in (torch.int64, torch.int32) or targets.shape != logits.shape[:1]:
         raise TypeError(f"targets must be {logits.shape[0]} integers, not {tuple(targets.shape)} {targets.dtype}")
-    if logits.shape[1] > MOST_CLASSES:
-        raise NotImplementedError(f"{logits.shape[1]} classes; at most {MOST_CLASSES}")
     return logits if logits.stride(1) == 1 else logits.contiguous(), targets.contiguous()
 
 
@@ -116,8 +105,7 @@ def _launch(
     rows, classes = logits.shape
     if not rows * classes:
         return
-    columns = triton.next_power_of_2(classes)
-    _rows[lambda meta: (triton.cdiv(rows, max(1, meta["TILE"] // columns)),)](
+    _rows[triton_kit.tile_grid(rows)](
         logits,
         targets,
         shares,
@@ -132,7 +120,7 @@ def _launch(
         LOSS=losses is not None,
         GRADIENT=gradient is not None,
         IF_INEXACT=factor is not None,
-        COLUMNS=columns,
+        COLUMNS=triton_kit.columns(classes),
     )
 
 

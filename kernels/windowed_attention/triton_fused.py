@@ -1,4 +1,4 @@
-"""Causal sliding-window attention in Triton, after FlashAttention-2 (Dao, arXiv 2307.08691): scores never leave the chip.
+"""Causal sliding-window attention in Triton (FlashAttention-2, Dao, arXiv 2307.08691): scores never leave the chip.
 
 Blocks that no query of a tile sees are skipped, and only blocks that the window's edges cut are masked. Backward needs
 q, k, v, y and one number per row, works the scores out again, and adds in a fixed order: no atomics, the same bits each
@@ -276,7 +276,11 @@ def _strides(*tensors: Tensor) -> list[int]:
 
 
 def _sizes(q: Tensor, k: Tensor) -> dict[str, int]:
-    return {"GROUP": q.shape[2] // k.shape[2], "WIDTH": q.shape[3], "COLUMNS": max(16, triton.next_power_of_2(q.shape[3]))}
+    return {
+        "GROUP": q.shape[2] // k.shape[2],
+        "WIDTH": q.shape[3],
+        "COLUMNS": max(16, triton.next_power_of_2(q.shape[3])),
+    }
 
 
 def _compute(q: Tensor, k: Tensor, v: Tensor, window: int) -> tuple[Tensor, Tensor]:
@@ -357,5 +361,10 @@ def windowed_attention(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
 
 def compile_cases() -> list[tuple[Any, ...]]:
     """The trainer's calls: heads of 128 and 64, whole and half windows, and float32."""
-    cases = [(128, torch.bfloat16, 2048), (128, torch.bfloat16, 1024), (64, torch.bfloat16, 1024), (128, torch.float32, 1024)]
+    cases = [
+        (128, torch.bfloat16, 2048),
+        (128, torch.bfloat16, 1024),
+        (64, torch.bfloat16, 1024),
+        (128, torch.float32, 1024),
+    ]
     return [(*(torch.empty(1, 2048, 2, width, dtype=dtype) for _ in "qkv"), window) for width, dtype, window in cases]
