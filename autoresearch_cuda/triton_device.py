@@ -1,4 +1,4 @@
-"""Pieces that Triton kernels of several targets are made of; functions of the GPU, called inside `triton.jit` kernels."""
+"""Pieces that Triton kernels of several targets are made of: functions of the GPU, called inside `triton.jit` ones."""
 
 import triton
 import triton.language as tl

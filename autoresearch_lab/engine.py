@@ -27,8 +27,9 @@ class Engine:
 
     name: what the user types. framework: the kernels' `framework`. device: the kernels' device kind.
     package: the Python package with the engine's rooms. default_preset: what is trained where none is named; in an
-    engine that was chosen, the one that suits this hardware. interpreted: Triton kernels run through Triton's
-    interpreter on CPU tensors, which says whether they are right and nothing about a GPU.
+    engine that was chosen, the one that suits this hardware. without_gpu: of the CUDA engine, what can be done on a
+    machine that has none: tensors lie on the CPU. interpreted: and Triton kernels run on them through Triton's
+    interpreter, which says whether they are right and nothing about a GPU.
     """
 
     name: str
@@ -37,12 +38,13 @@ class Engine:
     package: str
     module: str
     default_preset: str
+    without_gpu: bool = False
     interpreted: bool = False
 
     @property
     def job_device(self) -> str:
         """Where the tensors of this engine's jobs lie."""
-        return "cpu" if self.interpreted else self.device
+        return "cpu" if self.without_gpu else self.device
 
     def unavailable(self) -> str | None:
         """Why this engine cannot run here, in one line; None where it can."""
@@ -50,7 +52,7 @@ class Engine:
             if importlib.util.find_spec(needed) is None:
                 hint = f"; install it with: pip install -e '.[{extra}]'" if extra else ""
                 return f"the Python package '{needed}' is not installed{hint}"
-        if self.name == "cuda" and not self.interpreted and not has_nvidia_gpu():
+        if self.name == "cuda" and not self.without_gpu and not has_nvidia_gpu():
             return "no NVIDIA GPU answers (nvidia-smi finds none)"
         return None
 
@@ -98,17 +100,22 @@ def choose(name: str) -> Engine:
 
 
 def interpreter() -> Engine:
-    """The CUDA engine with Triton's interpreter in the GPU's place.
+    """The CUDA engine with Triton's interpreter in the GPU's place. Raises LabError where Triton is not installed."""
+    return replace(compiler(), interpreted=True)
+
+
+def compiler() -> Engine:
+    """The CUDA engine for what needs Triton's compiler and no GPU.
 
     Raises:
         LabError: PyTorch or Triton is not installed.
     """
-    engine = replace(ENGINES["cuda"], interpreted=True)
+    engine = replace(ENGINES["cuda"], without_gpu=True)
     reason = engine.unavailable()
     if reason is None and importlib.util.find_spec("triton") is None:
-        reason = "the Python package 'triton' is not installed; install it with: pip install -e '.[interpreter]'"
+        reason = "the Python package 'triton' is not installed; install it with: pip install -e '.[triton]'"
     if reason:
-        raise LabError(f"Triton's interpreter cannot run here: {reason}")
+        raise LabError(f"Triton cannot be used here: {reason}")
     return engine
 
 

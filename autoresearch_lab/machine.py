@@ -48,15 +48,23 @@ class Context:
 @lru_cache(maxsize=8)
 def context(engine: Engine, root: Root) -> Context:
     """Ask the engine (in a process of its own) who the device is and which versions it runs."""
-    answer = _run_short_job(engine, "describe", root)
-    device, software = dict(answer["device"]), dict(answer["software"])
+    device, software = _describe(engine, root)
     if engine.interpreted:
         # A device of its own, so that nothing that it gives is ever found when a GPU's evidence is looked for.
         device |= {"kind": "interpreter", "name": f"Triton's interpreter on {device['name']}"}
-    software["lab"] = code_digest(engine.package)
     device["key"] = device_key(device)
-    software["key"] = json_sha256(software)[:12]
     return Context(engine, device, software)
+
+
+def software(engine: Engine, root: Root) -> dict[str, Any]:
+    """The versions that an engine runs, with their key, for what does not depend on a device."""
+    return _describe(engine, root)[1]
+
+
+def _describe(engine: Engine, root: Root) -> tuple[dict[str, Any], dict[str, Any]]:
+    answer = _run_short_job(engine, "describe", root)
+    versions = {**answer["software"], "lab": code_digest(engine.package)}
+    return dict(answer["device"]), {**versions, "key": json_sha256(versions)[:12]}
 
 
 def device_key(device: dict[str, Any]) -> str:

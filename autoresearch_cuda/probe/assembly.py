@@ -41,7 +41,7 @@ class Compiled:
 
     @property
     def vector_share(self) -> float | None:
-        """Share of the bytes that a thread loads from global memory in accesses of 16 bytes; None where it loads none."""
+        """Share of the bytes that a thread loads from global memory in accesses of 16 bytes; None without loads."""
         moved = sum(width * count for width, count in self.load_widths.items())
         wide = sum(width * count for width, count in self.load_widths.items() if width >= WIDEST)
         return wide / moved if moved else None

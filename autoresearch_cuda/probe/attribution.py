@@ -209,23 +209,30 @@ class Recorder:
         def starting(_: Any) -> None:
             starts.append((frame, mark()))
 
-        waiting = [out.grad_fn for out in outputs if isinstance(out, Tensor) and out.grad_fn is not None]
-        seen = set()
-        while waiting:
-            node = waiting.pop()
-            number = node._sequence_nr()
+        for node, number in nodes_behind(outputs, first):
             if number == LEAF_NUMBER:
-                if frame is None and node not in seen:
-                    seen.add(node)
+                if frame is None:
                     self._handles.append(node.register_prehook(starting))
-                continue
-            if number < first or number in seen:
-                continue
-            seen.add(number)
-            waiting.extend(next_node for next_node, _ in node.next_functions if next_node is not None)
-            if number not in self._hooked and node.name() not in METADATA_NODES:
+            elif number not in self._hooked and node.name() not in METADATA_NODES:
                 self._hooked.add(number)
                 node.register_prehook(starting)
+
+
+def nodes_behind(outputs: Sequence[Any], first: int) -> Iterator[tuple[Any, int]]:
+    """(autograd node, its sequence number) of every node behind `outputs` that was created from number `first` on, and
+    of the leaves that they lead to, each once."""
+    waiting = [out.grad_fn for out in outputs if isinstance(out, Tensor) and out.grad_fn is not None]
+    seen: set[Any] = set()
+    while waiting:
+        node = waiting.pop()
+        number = node._sequence_nr()
+        key = node if number == LEAF_NUMBER else number
+        if number < first or key in seen:
+            continue
+        seen.add(key)
+        if number != LEAF_NUMBER:
+            waiting.extend(next_node for next_node, _ in node.next_functions if next_node is not None)
+        yield node, number
 
 
 def _names(frame: Frame | None) -> set[str]:

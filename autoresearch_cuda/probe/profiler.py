@@ -21,6 +21,7 @@ from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.probe import Report
 from autoresearch_cuda.probe.attribution import HostClock, Recorder, Share, StepRecord, StreamClock, watched
 from autoresearch_cuda.probe.capture import Capture, TargetInfo
+from autoresearch_cuda.probe.ranges import Ranges
 from autoresearch_cuda.process import QuietCollector, prepare_process
 from autoresearch_cuda.train import Trainer
 from autoresearch_data.dataset import open_dataset
@@ -88,6 +89,7 @@ class _Session:
         self.recorder = Recorder(StreamClock() if device.type == "cuda" else HostClock())
         # What the wrapped calls do at the moment: capture before the captured step, capture in it, or neither.
         self._capturing: str | None = "before"
+        self._ranges = Ranges.available() if device.type == "cuda" else None
         self.trainer = Trainer(config, Ops.load(selection, self._wrap), dataset, device)
         self.trainer._next_batch = self.recorder.timed("data", self.trainer._next_batch)
         self.trainer.optimizer.step = self.recorder.timed("optimizer", self.trainer.optimizer.step)
@@ -103,7 +105,7 @@ class _Session:
                 self.capture.record(target, args, kwargs, in_step=self._capturing == "step")
             return function(*args, **kwargs)
 
-        return called
+        return self._ranges(target, called) if self._ranges else called
 
     def warm_up(self, steps: int, collector: QuietCollector, report: Report) -> None:
         """Train `steps` steps, then capture one more. What is called only in the very first is captured as well."""

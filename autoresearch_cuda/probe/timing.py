@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from autoresearch_cuda.probe import Report
+from autoresearch_cuda.probe import Report, native_code
 from autoresearch_cuda.probe.observers import ForeignLoad, Keeper, peak_bytes
 from autoresearch_cuda.probe.stopwatch import Call, Stopwatch
 from autoresearch_cuda.process import prepare_process
@@ -45,8 +45,8 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
     over "calls" (per workload) calls; "clean" (round, visit, arm, workload): whether these were calls that nothing
     interrupted; "disturbed": per arm how often the system interfered (see `Disturbed`); "orders":
     per round [[workload, [arm, ...]], ...] as visited; "span_seconds" of all rounds together, "timed_seconds" inside
-    windows; "foreign_load" per round; "first_call_ms" and "peak_bytes" per arm and workload. Kept outputs lie in
-    run_dir/outputs.safetensors under the names of `Keeper.tensors`.
+    windows; "foreign_load" per round; "first_call_ms" and "peak_bytes" per arm and workload; "configurations" of tuned
+    Triton kernels. Kept outputs lie in run_dir/outputs.safetensors under the names of `Keeper.tensors`.
     Raises:
         KernelError: a kernel does not load, or is not the one that was named.
     """
@@ -89,6 +89,7 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
         "peak_bytes": _memory(race, device) if args["memory"] else None,
         "load_average": list(os.getloadavg()),
         "process": settings,
+        "configurations": native_code.configurations(),
     }
 
 

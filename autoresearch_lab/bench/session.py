@@ -165,6 +165,7 @@ class Session:
             "disturbed": {name: analysis.disturbed(place) for place, name in enumerate(names)},
             "load_average": self.processes[-1].raw["load_average"],
             "process": self.processes[0].raw["process"],
+            "configurations": [process.raw.get("configurations", []) for process in self.processes],
         }
 
     def _workload(self, analysis: Analysis, place: int) -> dict[str, Any]:

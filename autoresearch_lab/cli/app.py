@@ -32,6 +32,7 @@ VERBS = {
     "init": "workspace",
     "extract": "workspace",
     "verify": "judge",
+    "compile-check": "compile",
     "bench": "bench",
     "ab": "integration",
     "integration-ab": "integration",

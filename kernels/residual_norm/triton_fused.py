@@ -18,7 +18,7 @@ from autoresearch_cuda.triton_kit import columns, tile_grid
 # TILE: elements that a program holds at once, as whole rows; a row longer than that is held alone.
 _CONFIGS = [
     triton.Config({"TILE": tile}, num_warps=warps)
-    for tile, warps in ((2048, 4), (512, 1), (1024, 2), (1024, 4), (4096, 8))
+    for tile, warps in ((512, 1), (1024, 1), (1024, 2), (2048, 4), (4096, 8))
 ]
 
 
@@ -135,9 +135,7 @@ _mix = _operators.define(
 )
 
 
-def residual_norm(
-    x: Tensor, x0: Tensor, resid_lambda: Tensor, x0_lambda: Tensor, eps: float
-) -> tuple[Tensor, Tensor]:
+def residual_norm(x: Tensor, x0: Tensor, resid_lambda: Tensor, x0_lambda: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """(resid_lambda·x + x0_lambda·x0, rms_norm of that); x, x0 (B,T,C) of one dtype, factors 0-dimensional.
 
     Results contiguous, as x. Raises TypeError where x and x0 differ in shape or dtype.

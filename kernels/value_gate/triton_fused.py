@@ -13,7 +13,7 @@ from autoresearch_cuda.triton_kit import columns, rows_of, tile_grid
 # TILE: elements that a program holds at once, as whole heads.
 _CONFIGS = [
     triton.Config({"TILE": tile}, num_warps=warps)
-    for tile, warps in ((4096, 4), (1024, 2), (2048, 4), (4096, 8), (8192, 8))
+    for tile, warps in ((1024, 2), (2048, 4), (4096, 4), (4096, 8), (8192, 8))
 ]
 _tuned = triton_kit.tuned(_CONFIGS, key=["width"])
 
@@ -34,7 +34,9 @@ def _mix(v, ve, gate, y, rows, width, v_stride, ve_stride, COLUMNS: tl.constexpr
 
 @_tuned
 @triton.jit
-def _differentiate(g, ve, gate, dve, dgate, rows, width, g_stride, ve_stride, COLUMNS: tl.constexpr, TILE: tl.constexpr):
+def _differentiate(
+    g, ve, gate, dve, dgate, rows, width, g_stride, ve_stride, COLUMNS: tl.constexpr, TILE: tl.constexpr
+):
     """With s = sigmoid(gate): dve = 2 s g, dgate = 2 s (1 - s) sum(g ve)."""
     ROWS: tl.constexpr = TILE // COLUMNS if TILE > COLUMNS else 1
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]

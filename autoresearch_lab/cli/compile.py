@@ -1,0 +1,83 @@
+"""Verb `compile-check`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from autoresearch_lab.catalog import find_target, load_catalog
+from autoresearch_lab.cli.app import Outcome, Session, verb
+from autoresearch_lab.cli.progress import progress
+from autoresearch_lab.compile_check import ARCHITECTURES, architectures, compile_check
+from autoresearch_lab.errors import LabError
+from autoresearch_lab.records import Record
+
+
+def run(session: Session, *, kernel: str, arch: str, first_only: bool) -> Outcome:
+    if session.engine_name not in ("auto", "cuda"):
+        raise LabError(f"compile-check is for --engine cuda, not {session.engine_name}")
+    name, separator, chosen = kernel.partition("=")
+    if not separator:
+        raise LabError(f"compile-check: --kernel is TARGET=NAME, not '{kernel}'")
+    target = find_target(load_catalog(session.root), name)
+    with progress(session.log) as show:
+        record = compile_check(
+            target.kernel(chosen, "torch"), target, architectures(arch), session.root, session.ledger,
+            first_only=first_only, on_progress=show,
+        )  # fmt: skip
+    results = record.results or {}
+    data = {"record": record.id, "target": target.name, "kernel": kernel, **(record.settings or {}), **results}
+    return Outcome(data, lambda console: _render(record, console), positive=results["ok"])
+
+
+def _words(config: dict[str, Any]) -> str:
+    """Tile sizes and warps: what tells configurations apart."""
+    left_out = ("num_ctas", "num_stages")
+    return " ".join(f"{name.removeprefix('num_')}={v}" for name, v in config.items() if name not in left_out)
+
+
+def _render(record: Record, console: Console) -> None:
+    rows: list[dict[str, Any]] = (record.results or {})["kernels"]
+    table = Table(box=None, pad_edge=False)
+    for column in ("arch", "kernel", "configuration"):
+        table.add_column(column, no_wrap=True)
+    for column in ("regs", "spills", "shared", "wide"):
+        table.add_column(column, justify="right")
+    table.add_column("tensor cores", overflow="fold")
+    for row in rows:
+        config = _words(row["config"])
+        if row.get("error"):
+            table.add_row(row["arch"], row["kernel"], config, "-", "-", "-", "-", "[red]does not compile[/red]")
+            continue
+        share = "none" if row["vector_share"] is None else f"{row['vector_share']:.0%}"
+        numbers = (str(row["registers"]), str(row["spill_bytes"]), str(row["shared_bytes"]), share)
+        table.add_row(row["arch"], row["kernel"], config, *numbers, " ".join(row["tensor_core"]) or "-")
+    console.print(table)
+    wrong = [row for row in rows if row["problems"]]
+    for row in wrong:
+        console.print(f"[red]{row['arch']} {row['kernel']}[/red]: {escape('; '.join(row['problems']))}")
+    triton = (record.settings or {})["triton"]
+    console.print(
+        f"{len(rows)} compiled, {len(wrong)} with problems; Triton {triton}; ledger {record.id[:12]}", style="dim"
+    )
+
+
+_OPTIONS = (
+    click.option("--kernel", required=True, metavar="T=NAME", help="Triton kernel of the catalogue."),
+    click.option("--arch", default=",".join(ARCHITECTURES), show_default=True, help="GPUs to compile for."),
+    click.option("--first-only", is_flag=True, help="Of each tuned kernel's configurations only the first."),
+)
+
+_command = verb(run)
+for _option in reversed(_OPTIONS):
+    _command = _option(_command)
+
+COMMANDS = {
+    "compile-check": click.command(
+        "compile-check", help="Compile a Triton kernel for GPUs that need not be here: spills, loads, tensor cores."
+    )(_command)
+}

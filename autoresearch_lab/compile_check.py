@@ -1,0 +1,114 @@
+"""What the compiler makes of a Triton kernel, for GPUs that need not be there: spills, loads, tensor cores."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shutil
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from autoresearch_data.hashing import json_sha256
+from autoresearch_lab import jobs, machine
+from autoresearch_lab.catalog import Kernel, Target
+from autoresearch_lab.engine import ENGINES, compiler
+from autoresearch_lab.errors import LabError, LabFailure
+from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.paths import Root
+from autoresearch_lab.records import Record
+from autoresearch_lab.sandbox.limits import Limits
+
+ARCHITECTURES = ("sm_80", "sm_90", "sm_100", "gfx942")
+# Of the bytes that a thread loads from global memory at least this share comes in accesses of 16 bytes, unless the
+# kernel file declares less for a kernel of its own (LEAST_VECTOR_SHARE) and says why.
+LEAST_VECTOR_SHARE = 0.75
+JOB_SECONDS, QUIET_SECONDS = 3600.0, 300.0
+_ARCHITECTURE = re.compile(r"sm_\d{2,3}|gfx9\w+")
+
+Progress = Callable[[dict[str, Any]], None]
+
+
+def architectures(text: str) -> list[str]:
+    """ "sm_90,gfx942" as a list.
+
+    Raises:
+        LabError: empty, or not such names.
+    """
+    found = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    wrong = [name for name in found if not _ARCHITECTURE.fullmatch(name)]
+    if wrong or not found:
+        raise LabError(f"compile-check: unknown architecture '{', '.join(wrong)}'; such as {','.join(ARCHITECTURES)}")
+    return found
+
+
+def compile_check(
+    kernel: Kernel,
+    target: Target,
+    arch: Sequence[str],
+    root: Root,
+    ledger: Ledger,
+    *,
+    first_only: bool = False,
+    on_progress: Progress | None = None,
+) -> Record:
+    """Compile every kernel that the file launches on its own example calls, forward and backward, for every
+    architecture and declared configuration, and append the record (kind "compile"; results["ok"] says how it ended).
+
+    first_only: of each tuned kernel's configurations only the first.
+
+    Raises:
+        LabError: the kernel is not a Triton kernel, does not load, or names no calls to compile.
+        LabFailure: the process that compiles failed.
+    """
+    if kernel.language != "triton":
+        raise LabError(f"compile-check: {target.name}/{kernel.name} is {kernel.language}, not a Triton kernel")
+    engine = compiler()
+    run_dir = root.runs / f"compile-{target.name}-{secrets.token_hex(4)}"
+    args = {
+        "kernel": kernel.plain(),
+        "arch": list(arch),
+        "grad": [argument.grad for argument in target.contract.args],
+        "first_only": first_only,
+    }
+    limits = Limits(
+        seconds=JOB_SECONDS, quiet_seconds=QUIET_SECONDS, confined=True, readable=(str(kernel.path.resolve().parent),)
+    )
+    answer = jobs.call(engine, "compile", args, run_dir=run_dir, limits=limits, on_progress=on_progress)
+    shutil.rmtree(run_dir, ignore_errors=True)
+    try:
+        rows = [{**row, "problems": problems(row, answer["vector_share"])} for row in answer["kernels"]]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise LabFailure(f"compile-check: the answer makes no sense: {type(error).__name__}: {error}") from None
+    software = machine.software(engine, root)
+    return ledger.append(
+        "compile",
+        engine=ENGINES["cuda"].name,
+        software=software,
+        target=target.name,
+        kernel={"name": kernel.name, "sha256": kernel.sha256},
+        settings={
+            "arch": list(arch),
+            "first_only": first_only,
+            "triton": answer["triton"],
+            "least_vector_share": LEAST_VECTOR_SHARE,
+            "contract_sha256": target.contract_sha256,
+            "calls": json_sha256([[row["kernel"], row["signature"], row["config"]] for row in rows]),
+        },
+        results={"ok": not any(row["problems"] for row in rows), "kernels": rows},
+    )
+
+
+def problems(row: dict[str, Any], declared: dict[str, float]) -> list[str]:
+    """What is wrong with one compiled kernel, in words; empty where nothing is."""
+    if row.get("error"):
+        return [f"does not compile: {row['error']}"]
+    found = []
+    if row["spill_bytes"]:
+        found.append(f"spills {row['spill_bytes']} bytes per thread")
+    least = float(declared.get(row["kernel"], LEAST_VECTOR_SHARE))
+    if row["vector_share"] is not None and row["vector_share"] < least:
+        widths = ", ".join(f"{count} of {width}" for width, count in row["load_widths"].items())
+        found.append(f"only {row['vector_share']:.0%} of its loads are 16 bytes wide, {least:.0%} wanted ({widths})")
+    if row["dot"] and not row["tensor_core"]:
+        found.append("multiplies matrices without tensor cores")
+    return found

@@ -1,0 +1,91 @@
+"""verify --interpreted and compile-check from the command line, where no NVIDIA GPU answers."""
+
+import importlib.util
+import json
+
+import pytest
+
+from autoresearch_lab import engine
+from autoresearch_lab.cli import judge
+from autoresearch_lab.cli.app import main
+from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.paths import CHECKOUT, Root
+
+needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch):
+    """A root of its own with the project's kernels, on a machine without a GPU."""
+    monkeypatch.setattr(engine, "has_nvidia_gpu", lambda: False)
+    monkeypatch.setattr(judge, "has_nvidia_gpu", lambda: False)
+    (tmp_path / "kernels").symlink_to(CHECKOUT / "kernels")
+    return tmp_path
+
+
+def refused(capsys, root, *arguments: str) -> str:
+    """The one line on stderr with which bad input is refused."""
+    assert main(["--root", str(root), *arguments]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+@needs_triton
+def test_verify_without_a_gpu_is_interpreted_and_says_so(root, capsys):
+    kernel = ["--target", "relu_squared", "--kernel", "triton_fused"]
+    assert main(["--root", str(root), "--engine", "cuda", "verify", *kernel, "--json"]) == 0
+    told = capsys.readouterr()
+    assert "Triton's interpreter runs the kernel on the CPU" in told.err
+    data = json.loads(told.out)
+    assert data["verdict"] == "PASS" and data["interpreted"] is True
+    (record,) = Ledger(Root(root).ledger).find(kind="verify")
+    assert record.settings["interpreted"] and record.device["key"].startswith("interpreter-")
+
+
+def test_only_triton_kernels_are_interpreted(root, capsys):
+    kernel = ["--target", "relu_squared", "--kernel", "torch_eager"]
+    assert "is for Triton kernels" in refused(capsys, root, "--engine", "cuda", "verify", *kernel)
+    assert "is for Triton kernels" in refused(capsys, root, "verify", *kernel, "--interpreted")
+    assert "catalogue" in refused(capsys, root, "verify", "--workspace", str(root), "--interpreted")
+
+
+def test_a_triton_kernel_on_the_cpu_engine_points_to_the_interpreter(root, capsys):
+    kernel = ["--target", "relu_squared", "--kernel", "triton_fused"]
+    assert "--interpreted" in refused(capsys, root, "--engine", "cpu", "verify", *kernel)
+
+
+@pytest.mark.parametrize("verb", ["bench", "ab"])
+def test_nothing_is_timed_without_a_gpu(root, capsys, verb):
+    kernel = {
+        "bench": ["--target", "relu_squared", "--kernel", "triton_fused"],
+        "ab": ["--kernel", "relu_squared=triton_fused"],
+    }
+    line = refused(capsys, root, "--engine", "cuda", verb, *kernel[verb])
+    assert "engine cuda cannot run here: no NVIDIA GPU answers" in line
+
+
+@needs_triton
+def test_compile_check_writes_a_record_and_a_table(root, capsys):
+    arguments = ["compile-check", "--kernel", "relu_squared=triton_fused", "--arch", "sm_90", "--first-only"]
+    assert main(["--root", str(root), "--engine", "cuda", *arguments]) == 0
+    assert "2 compiled, 0 with problems" in capsys.readouterr().out
+    assert main(["--root", str(root), "--engine", "cuda", *arguments, "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["ok"] is True and {row["arch"] for row in data["kernels"]} == {"sm_90"}
+    records = Ledger(Root(root).ledger).find(kind="compile")
+    assert len(records) == 2 and records[0].software["triton"] and records[0].kernel.name == "triton_fused"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--kernel", "relu_squared"], "TARGET=NAME"),
+        (["--kernel", "nothing=triton_fused"], "unknown target"),
+        (["--kernel", "relu_squared=torch_eager"], "not a Triton kernel"),
+        (["--kernel", "relu_squared=triton_fused", "--arch", "h100"], "unknown architecture 'h100'"),
+        (["--kernel", "relu_squared=triton_fused", "--arch", ""], "unknown architecture"),
+    ],
+)
+def test_compile_check_refuses_bad_input(root, capsys, arguments, words):
+    assert words in refused(capsys, root, "--engine", "cuda", "compile-check", *arguments)
