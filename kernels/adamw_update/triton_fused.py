@@ -9,7 +9,7 @@ from torch import Tensor
 
 from autoresearch_cuda import triton_kit
 
-_CONFIGS = [triton.Config({"BLOCK": block}, num_warps=warps) for block, warps in ((2048, 8), (1024, 4), (4096, 8))]
+_CONFIGS = [triton.Config({"BLOCK": block}, num_warps=warps) for block, warps in ((2048, 4), (4096, 8), (4096, 4))]
 
 
 @triton_kit.tuned(_CONFIGS, key=["count"], restore_value=["p", "exp_avg", "exp_avg_sq"])

@@ -32,7 +32,7 @@ def _fitting(configs: list[triton.Config], arguments: dict[str, Any], **_: Any) 
 
 
 @triton_kit.tuned(
-    _configs((128, 128, 64, 8, 3), (128, 128, 32, 8, 3), (128, 64, 64, 4, 3), (64, 64, 32, 4, 2)),
+    _configs((128, 128, 64, 8, 3), (128, 128, 32, 8, 3), (128, 64, 64, 4, 3), (64, 64, 32, 8, 2)),
     key=["rows", "columns", "depth"],
     prune=_fitting,
 )

@@ -21,6 +21,8 @@ IGNORED = tl.constexpr(-1)
 
 # TILE: logits that a program holds at once, as whole rows; a row longer than that is held alone.
 _CONFIGS = [triton.Config({"TILE": tile}, num_warps=warps) for tile, warps in ((8192, 8), (4096, 4), (8192, 16))]
+# Besides the row's logits there are two or three single numbers per row.
+LEAST_VECTOR_SHARE = {"_rows": 0.6}
 
 
 @triton.jit

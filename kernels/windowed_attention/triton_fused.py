@@ -1,8 +1,10 @@
 """Causal sliding-window attention in Triton (FlashAttention-2, Dao, arXiv 2307.08691): scores never leave the chip.
 
 Blocks that no query of a tile sees are skipped, and only blocks that the window's edges cut are masked. Backward needs
-q, k, v, y and one number per row, works the scores out again, and adds in a fixed order: no atomics, the same bits each
-time. Products take their operands as stored (float32 without tf32) and add in float32.
+q, k, v, y and two numbers per row, works the scores out again, and adds in a fixed order: no atomics, the same bits
+each time. The two are not merged into a logarithm: rounding one as large as the scores would leave weights that do not
+add up to 1, and where a row has one large weight its gradient is what is left of a difference. Products take their
+operands as stored (float32 without tf32) and add in float32.
 """
 
 import math
@@ -35,8 +37,10 @@ def _fitting(configs: list[triton.Config], arguments: dict[str, Any], **_: Any) 
 
 
 _KEY = ["length", "window", "WIDTH"]
+# The first are of one shape: the order in which the interpreter's products add depends on it, and backward should find
+# the scores of forward to the bit.
 _forward_tiles = triton_kit.tuned(
-    _configs((128, 64, 8, 3), (128, 64, 8, 2), (64, 64, 4, 3), (64, 64, 4, 2), (32, 32, 4, 1)), _KEY, prune=_fitting
+    _configs((64, 64, 4, 3), (128, 64, 8, 3), (128, 64, 8, 2), (64, 64, 4, 2), (32, 32, 4, 1)), _KEY, prune=_fitting
 )
 _dq_tiles = triton_kit.tuned(_configs((64, 64, 4, 2), (128, 64, 8, 2), (32, 32, 4, 1)), _KEY, prune=_fitting)
 _dkv_tiles = triton_kit.tuned(_configs((64, 64, 8, 2), (64, 128, 8, 2), (32, 32, 4, 1)), _KEY, prune=_fitting)
@@ -72,45 +76,51 @@ def _key_range(first, window, length, QUERIES: tl.constexpr, KEYS: tl.constexpr)
 
 
 @triton.jit
-def _scores(q, k, query, key, window, scale, MASKED: tl.constexpr):
-    """Scaled q kᵀ, −inf where the key (columns) is hidden from the query (rows)."""
-    scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
+def _masked(products, query, key, window, MASKED: tl.constexpr):
+    """q kᵀ, −inf where the key is hidden from the query; both positions in the layout of the products."""
     if MASKED:
-        distance = query[:, None] - key[None, :]
-        scores = tl.where((distance >= 0) & (distance <= window), scores, float("-inf"))
-    return scores
+        distance = query - key
+        products = tl.where((distance >= 0) & (distance <= window), products, float("-inf"))
+    return products
+
+
+@triton.jit
+def _power(products, scale, top):
+    """2^(products · scale − top) with one rounding of the exponent, which may be far larger than its error may be."""
+    return tl.exp2(tl.fma(products, scale + tl.zeros_like(products), -top + tl.zeros_like(products)))
 
 
 @triton.jit
 def _attend(
-    y, largest, total, q, k, v, start, end, query, column, length, window, k_stride, v_stride, scale,
+    y, top, total, q, k, v, start, end, query, column, length, window, k_stride, v_stride, scale,
     MASKED: tl.constexpr, KEYS: tl.constexpr, WIDTH: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """Take in the keys from `start` to `end`: online softmax in powers of 2."""
     for first in range(start, end, KEYS):
         key = first + tl.arange(0, KEYS)
         keys = _load(k, key, k_stride, length, column, WIDTH, COLUMNS)
-        scores = _scores(q, keys, query, key, window, scale, MASKED)
+        products = tl.dot(q, tl.trans(keys), input_precision="ieee")
+        products = _masked(products, query[:, None], key[None, :], window, MASKED)
         values = _load(v, key, v_stride, length, column, WIDTH, COLUMNS)
-        larger = tl.maximum(largest, tl.max(scores, axis=1))
+        higher = tl.maximum(top, tl.max(products, axis=1) * scale)
         # A row that has seen no visible key yet must not subtract infinities.
-        origin = tl.where(larger == float("-inf"), 0.0, larger) if MASKED else larger
-        weights = tl.exp2(scores - origin[:, None])
-        shrink = tl.exp2(largest - origin)
+        origin = tl.where(higher == float("-inf"), 0.0, higher) if MASKED else higher
+        weights = _power(products, scale, origin[:, None])
+        shrink = tl.exp2(top - origin)
         total = total * shrink + tl.sum(weights, axis=1)
         y = tl.dot(weights.to(values.dtype), values, y * shrink[:, None], input_precision="ieee")
-        largest = larger
-    return y, largest, total
+        top = higher
+    return y, top, total
 
 
 @_forward_tiles
 @triton.jit
 def _forward(
-    q, k, v, y, sums, length, window, heads, scale,
+    q, k, v, y, tops, reciprocals, length, window, heads, scale,
     q_batch, q_row, q_head, k_batch, k_row, k_head, v_batch, v_row, v_head,
     GROUP: tl.constexpr, WIDTH: tl.constexpr, COLUMNS: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
 ):  # fmt: skip
-    """y (B,T,H,D), and sums (B,H,T): log2 of the row's sum of exponentials."""
+    """y (B,T,H,D), and of each row (B,H,T) the largest score times log2(e) and the reciprocal of its sum of powers."""
     # The last tiles see the most keys: first come the longest.
     first = (tl.num_programs(0) - 1 - tl.program_id(0)) * QUERIES
     pair = tl.program_id(1)
@@ -121,38 +131,54 @@ def _forward(
     queries = _load(q + batch * q_batch + head * q_head, query, q_row, length, column, WIDTH, COLUMNS)
     start, whole, whole_end, end = _key_range(first, window, length, QUERIES, KEYS)
     result = tl.zeros((QUERIES, COLUMNS), tl.float32)
-    largest = tl.full((QUERIES,), float("-inf"), tl.float32)
+    top = tl.full((QUERIES,), float("-inf"), tl.float32)
     total = tl.zeros((QUERIES,), tl.float32)
-    result, largest, total = _attend(
-        result, largest, total, queries, k, v, start, whole, query, column, length, window, k_row, v_row, scale,
+    result, top, total = _attend(
+        result, top, total, queries, k, v, start, whole, query, column, length, window, k_row, v_row, scale,
         True, KEYS, WIDTH, COLUMNS,
     )  # fmt: skip
-    result, largest, total = _attend(
-        result, largest, total, queries, k, v, whole, whole_end, query, column, length, window, k_row, v_row, scale,
+    result, top, total = _attend(
+        result, top, total, queries, k, v, whole, whole_end, query, column, length, window, k_row, v_row, scale,
         False, KEYS, WIDTH, COLUMNS,
     )  # fmt: skip
-    result, largest, total = _attend(
-        result, largest, total, queries, k, v, whole_end, end, query, column, length, window, k_row, v_row, scale,
+    result, top, total = _attend(
+        result, top, total, queries, k, v, whole_end, end, query, column, length, window, k_row, v_row, scale,
         True, KEYS, WIDTH, COLUMNS,
     )  # fmt: skip
     row = heads * WIDTH
     base = y + batch * length * row + head * WIDTH
     _store(base, query, row, length, column, result / total[:, None], WIDTH, COLUMNS)
-    tl.store(sums + pair.to(tl.int64) * length + query, largest + tl.log2(total), query < length)
+    statistics = pair.to(tl.int64) * length + query
+    tl.store(tops + statistics, top, query < length)
+    tl.store(reciprocals + statistics, 1.0 / total, query < length)
+
+
+@triton.jit
+def _weights_and_gradient(
+    q, dy, k, v, top, reciprocal, first, query, column, length, window, k_stride, v_stride, scale,
+    MASKED: tl.constexpr, KEYS: tl.constexpr, WIDTH: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """(keys from `first` on, softmax weights of the queries on them, gradient of these weights)."""
+    key = first + tl.arange(0, KEYS)
+    keys = _load(k, key, k_stride, length, column, WIDTH, COLUMNS)
+    values = _load(v, key, v_stride, length, column, WIDTH, COLUMNS)
+    products = tl.dot(q, tl.trans(keys), input_precision="ieee")
+    products = _masked(products, query[:, None], key[None, :], window, MASKED)
+    weights = _power(products, scale, top[:, None]) * reciprocal[:, None]
+    return keys, weights, tl.dot(dy, tl.trans(values), input_precision="ieee")
 
 
 @triton.jit
 def _add_dq(
-    dq, q, dy, k, v, sums, deltas, start, end, query, column, length, window, k_stride, v_stride, scale,
+    dq, q, dy, k, v, top, reciprocal, delta, start, end, query, column, length, window, k_stride, v_stride, scale,
     MASKED: tl.constexpr, KEYS: tl.constexpr, WIDTH: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     for first in range(start, end, KEYS):
-        key = first + tl.arange(0, KEYS)
-        keys = _load(k, key, k_stride, length, column, WIDTH, COLUMNS)
-        values = _load(v, key, v_stride, length, column, WIDTH, COLUMNS)
-        weights = tl.exp2(_scores(q, keys, query, key, window, scale, MASKED) - sums[:, None])
-        d_weights = tl.dot(dy, tl.trans(values), input_precision="ieee")
-        d_scores = weights * (d_weights - deltas[:, None])
+        keys, weights, d_weights = _weights_and_gradient(
+            q, dy, k, v, top, reciprocal, first, query, column, length, window, k_stride, v_stride, scale,
+            MASKED, KEYS, WIDTH, COLUMNS,
+        )  # fmt: skip
+        d_scores = weights * (d_weights - delta[:, None])
         dq = tl.dot(d_scores.to(keys.dtype), keys, dq, input_precision="ieee")
     return dq
 
@@ -160,11 +186,16 @@ def _add_dq(
 @_dq_tiles
 @triton.jit
 def _backward_q(
-    dy, q, k, v, y, sums, deltas, dq, length, window, heads, scale, root,
+    dy, q, k, v, y, tops, reciprocals, deltas, dq, length, window, heads, scale, root,
     g_batch, g_row, g_head, q_batch, q_row, q_head, k_batch, k_row, k_head, v_batch, v_row, v_head,
-    GROUP: tl.constexpr, WIDTH: tl.constexpr, COLUMNS: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
+    GROUP: tl.constexpr, WIDTH: tl.constexpr, COLUMNS: tl.constexpr, EXACT: tl.constexpr,
+    QUERIES: tl.constexpr, KEYS: tl.constexpr,
 ):  # fmt: skip
-    """dq, and deltas (B,H,T) = Σ y dy for the other kernel. scale = log2(e) · root, root = 1 / √D."""
+    """dq, and deltas (B,H,T) for the other kernel: what all weights' gradients of a row have in common, Σ y dy.
+
+    EXACT: added up from the very products that it is taken from, in a pass of its own. Where a row has one large
+    weight, little is left of that difference, and y, rounded, or added up in another order, is not good enough for
+    float32 and float16. scale = log2(e) · root, root = 1 / √D."""
     first = (tl.num_programs(0) - 1 - tl.program_id(0)) * QUERIES
     pair = tl.program_id(1)
     batch, head = (pair // heads).to(tl.int64), (pair % heads).to(tl.int64)
@@ -175,31 +206,44 @@ def _backward_q(
     gradient = _load(dy + batch * g_batch + head * g_head, query, g_row, length, column, WIDTH, COLUMNS)
     row = heads * WIDTH
     own = batch * length * row + head * WIDTH
-    outputs = _load(y + own, query, row, length, column, WIDTH, COLUMNS)
-    delta = tl.sum(outputs.to(tl.float32) * gradient.to(tl.float32), axis=1)
     statistics = pair.to(tl.int64) * length + query
-    tl.store(deltas + statistics, delta, query < length)
-    total = tl.load(sums + statistics, query < length, other=0.0)
+    top = tl.load(tops + statistics, query < length, other=0.0)
+    reciprocal = tl.load(reciprocals + statistics, query < length, other=0.0)
     start, whole, whole_end, end = _key_range(first, window, length, QUERIES, KEYS)
+    if EXACT:
+        delta = tl.zeros((QUERIES,), tl.float32)
+        total = tl.zeros((QUERIES,), tl.float32)
+        for at in range(start, end, KEYS):
+            _, weights, d_weights = _weights_and_gradient(
+                queries, gradient, k, v, top, reciprocal, at, query, column, length, window, k_row, v_row, scale,
+                True, KEYS, WIDTH, COLUMNS,
+            )  # fmt: skip
+            delta += tl.sum(weights * d_weights, axis=1)
+            total += tl.sum(weights, axis=1)
+        delta /= total
+    else:
+        outputs = _load(y + own, query, row, length, column, WIDTH, COLUMNS)
+        delta = tl.sum(outputs.to(tl.float32) * gradient.to(tl.float32), axis=1)
+    tl.store(deltas + statistics, delta, query < length)
     result = tl.zeros((QUERIES, COLUMNS), tl.float32)
     result = _add_dq(
-        result, queries, gradient, k, v, total, delta, start, whole, query, column, length, window, k_row, v_row,
-        scale, True, KEYS, WIDTH, COLUMNS,
+        result, queries, gradient, k, v, top, reciprocal, delta, start, whole, query, column, length, window, k_row,
+        v_row, scale, True, KEYS, WIDTH, COLUMNS,
     )  # fmt: skip
     result = _add_dq(
-        result, queries, gradient, k, v, total, delta, whole, whole_end, query, column, length, window, k_row, v_row,
-        scale, False, KEYS, WIDTH, COLUMNS,
+        result, queries, gradient, k, v, top, reciprocal, delta, whole, whole_end, query, column, length, window, k_row,
+        v_row, scale, False, KEYS, WIDTH, COLUMNS,
     )  # fmt: skip
     result = _add_dq(
-        result, queries, gradient, k, v, total, delta, whole_end, end, query, column, length, window, k_row, v_row,
-        scale, True, KEYS, WIDTH, COLUMNS,
+        result, queries, gradient, k, v, top, reciprocal, delta, whole_end, end, query, column, length, window, k_row,
+        v_row, scale, True, KEYS, WIDTH, COLUMNS,
     )  # fmt: skip
     _store(dq + own, query, row, length, column, result * root, WIDTH, COLUMNS)
 
 
 @triton.jit
 def _add_dkv(
-    dk, dv, k, v, q, dy, sums, deltas, start, end, key, column, length, window, q_stride, g_stride, scale,
+    dk, dv, k, v, q, dy, tops, reciprocals, deltas, start, end, key, column, length, window, q_stride, g_stride, scale,
     MASKED: tl.constexpr, QUERIES: tl.constexpr, WIDTH: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """Keys in the rows, queries in the columns, so that nothing but loaded tiles is transposed."""
@@ -208,12 +252,12 @@ def _add_dkv(
         queries = _load(q, query, q_stride, length, column, WIDTH, COLUMNS)
         gradient = _load(dy, query, g_stride, length, column, WIDTH, COLUMNS)
         # Queries beyond the sequence get no weight at all.
-        total = tl.load(sums + query, query < length, other=float("inf"))
+        top = tl.load(tops + query, query < length, other=0.0)
+        reciprocal = tl.load(reciprocals + query, query < length, other=0.0)
         delta = tl.load(deltas + query, query < length, other=0.0)
-        weights = tl.exp2(tl.dot(k, tl.trans(queries), input_precision="ieee") * scale - total[None, :])
-        if MASKED:
-            distance = query[None, :] - key[:, None]
-            weights = tl.where((distance >= 0) & (distance <= window), weights, 0.0)
+        products = tl.dot(k, tl.trans(queries), input_precision="ieee")
+        products = _masked(products, query[None, :], key[:, None], window, MASKED)
+        weights = _power(products, scale, top[None, :]) * reciprocal[None, :]
         dv = tl.dot(weights.to(gradient.dtype), gradient, dv, input_precision="ieee")
         d_weights = tl.dot(v, tl.trans(gradient), input_precision="ieee")
         d_scores = weights * (d_weights - delta[None, :])
@@ -224,7 +268,7 @@ def _add_dkv(
 @_dkv_tiles
 @triton.jit
 def _backward_kv(
-    dy, q, k, v, sums, deltas, dk, dv, length, window, heads, scale, root,
+    dy, q, k, v, tops, reciprocals, deltas, dk, dv, length, window, heads, scale, root,
     g_batch, g_row, g_head, q_batch, q_row, q_head, k_batch, k_row, k_head, v_batch, v_row, v_head,
     GROUP: tl.constexpr, WIDTH: tl.constexpr, COLUMNS: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
 ):  # fmt: skip
@@ -247,18 +291,18 @@ def _backward_kv(
         queries = q + batch * q_batch + own * q_head
         gradient = dy + batch * g_batch + own * g_head
         statistics = (batch * heads * GROUP + own) * length
-        total, delta = sums + statistics, deltas + statistics
+        top, reciprocal, delta = tops + statistics, reciprocals + statistics, deltas + statistics
         d_keys, d_values = _add_dkv(
-            d_keys, d_values, keys, values, queries, gradient, total, delta, start, whole, key, column, length, window,
-            q_row, g_row, scale, True, QUERIES, WIDTH, COLUMNS,
+            d_keys, d_values, keys, values, queries, gradient, top, reciprocal, delta, start, whole, key, column,
+            length, window, q_row, g_row, scale, True, QUERIES, WIDTH, COLUMNS,
         )  # fmt: skip
         d_keys, d_values = _add_dkv(
-            d_keys, d_values, keys, values, queries, gradient, total, delta, whole, whole_end, key, column, length,
-            window, q_row, g_row, scale, False, QUERIES, WIDTH, COLUMNS,
+            d_keys, d_values, keys, values, queries, gradient, top, reciprocal, delta, whole, whole_end, key, column,
+            length, window, q_row, g_row, scale, False, QUERIES, WIDTH, COLUMNS,
         )  # fmt: skip
         d_keys, d_values = _add_dkv(
-            d_keys, d_values, keys, values, queries, gradient, total, delta, whole_end, end, key, column, length,
-            window, q_row, g_row, scale, True, QUERIES, WIDTH, COLUMNS,
+            d_keys, d_values, keys, values, queries, gradient, top, reciprocal, delta, whole_end, end, key, column,
+            length, window, q_row, g_row, scale, True, QUERIES, WIDTH, COLUMNS,
         )  # fmt: skip
     row = heads * WIDTH
     base = batch * length * row + head * WIDTH
@@ -284,7 +328,7 @@ def _sizes(q: Tensor, k: Tensor) -> dict[str, int]:
 
 
 def _compute(q: Tensor, k: Tensor, v: Tensor, window: int) -> tuple[Tensor, Tensor]:
-    """y (B,T,H,D) and the logarithms (B,H,T) that backward needs."""
+    """y (B,T,H,D) and the numbers per row (2,B,H,T) that backward needs, see `_forward`."""
     batch, length, heads, width = q.shape
     if width > MOST_WIDTH:
         raise NotImplementedError(f"heads of width {width}; at most {MOST_WIDTH}")
@@ -292,37 +336,38 @@ def _compute(q: Tensor, k: Tensor, v: Tensor, window: int) -> tuple[Tensor, Tens
         raise TypeError(f"q, k and v must have one dtype, not {q.dtype}, {k.dtype}, {v.dtype}")
     q, k, v = map(_dense_heads, (q, k, v))
     y = q.new_empty(q.shape)
-    sums = torch.empty((batch, heads, length), dtype=torch.float32, device=q.device)
+    statistics = torch.empty((2, batch, heads, length), dtype=torch.float32, device=q.device)
     if q.numel():
         scale, window = LOG2_E / math.sqrt(width), min(window, length)
         _forward[lambda meta: (triton.cdiv(length, meta["QUERIES"]), batch * heads)](
-            q, k, v, y, sums, length, window, heads, scale, *_strides(q, k, v), **_sizes(q, k)
+            q, k, v, y, *statistics, length, window, heads, scale, *_strides(q, k, v), **_sizes(q, k)
         )
-    return y, sums
+    return y, statistics
 
 
 def _compute_gradients(
-    g: Tensor, q: Tensor, k: Tensor, v: Tensor, y: Tensor, sums: Tensor, window: int
+    g: Tensor, q: Tensor, k: Tensor, v: Tensor, y: Tensor, statistics: Tensor, window: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     g, q, k, v = map(_dense_heads, (g, q, k, v))
     batch, length, heads, width = q.shape
     dq, dk, dv = (x.new_empty(x.shape) for x in (q, k, v))
     if q.numel():
-        deltas = torch.empty_like(sums)
+        deltas = torch.empty_like(statistics[0])
         root, window = 1 / math.sqrt(width), min(window, length)
         strides, sizes = _strides(g, q, k, v), _sizes(q, k)
         _backward_q[lambda meta: (triton.cdiv(length, meta["QUERIES"]), batch * heads)](
-            g, q, k, v, y, sums, deltas, dq, length, window, heads, root * LOG2_E, root, *strides, **sizes
-        )
+            g, q, k, v, y, *statistics, deltas, dq, length, window, heads, root * LOG2_E, root, *strides, **sizes,
+            EXACT=q.dtype != torch.bfloat16,
+        )  # fmt: skip
         _backward_kv[lambda meta: (triton.cdiv(length, meta["KEYS"]), batch * k.shape[2])](
-            g, q, k, v, sums, deltas, dk, dv, length, window, k.shape[2], root * LOG2_E, root, *strides, **sizes
+            g, q, k, v, *statistics, deltas, dk, dv, length, window, k.shape[2], root * LOG2_E, root, *strides, **sizes
         )
     return dq, dk, dv
 
 
 def _fake(q: Tensor, k: Tensor, v: Tensor, window: int) -> tuple[Tensor, Tensor]:
     batch, length, heads, _ = q.shape
-    return q.new_empty(q.shape), q.new_empty((batch, heads, length), dtype=torch.float32)
+    return q.new_empty(q.shape), q.new_empty((2, batch, heads, length), dtype=torch.float32)
 
 
 def _save(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
@@ -337,9 +382,10 @@ def _differentiate(ctx: Any, g: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
 
 _operators = triton_kit.operators(__file__)
 _gradients = _operators.define(
-    "gradients(Tensor g, Tensor q, Tensor k, Tensor v, Tensor y, Tensor sums, int window) -> (Tensor, Tensor, Tensor)",
+    "gradients(Tensor g, Tensor q, Tensor k, Tensor v, Tensor y, Tensor statistics, int window)"
+    " -> (Tensor, Tensor, Tensor)",
     _compute_gradients,
-    lambda g, q, k, v, y, sums, window: tuple(x.new_empty(x.shape) for x in (q, k, v)),
+    lambda g, q, k, v, y, statistics, window: tuple(x.new_empty(x.shape) for x in (q, k, v)),
 )
 _attention = _operators.define(
     "attention(Tensor q, Tensor k, Tensor v, int window) -> (Tensor, Tensor)",
