@@ -30,38 +30,49 @@ def _configs(*choices: tuple[int, int, int, int]) -> list[triton.Config]:
 
 
 def _fitting(configs: list[triton.Config], arguments: dict[str, Any], **_: Any) -> list[triton.Config]:
-    """Tiles of float32 take twice the room, and its products no tensor cores: only the small ones."""
-    if arguments["q"].dtype != torch.float32:
-        return [config for config in configs if config.kwargs["QUERIES"] * config.kwargs["KEYS"] > 1024]
-    return [config for config in configs if config.kwargs["QUERIES"] * config.kwargs["KEYS"] <= 1024]
+    """Tiles of float32 take twice the room, and its products no tensor cores: for them the last, small ones."""
+    return configs[-1:] if arguments["q"].dtype == torch.float32 else configs[:-1]
 
 
+# With heads of 128 these are the largest that fit into the registers of sm_80, sm_90, sm_100 and gfx942 alike.
 _KEY = ["length", "window", "WIDTH"]
-# The first are of one shape: the order in which the interpreter's products add depends on it, and backward should find
-# the scores of forward to the bit.
-_forward_tiles = triton_kit.tuned(
-    _configs((64, 64, 4, 3), (128, 64, 8, 3), (128, 64, 8, 2), (64, 64, 4, 2), (32, 32, 4, 1)), _KEY, prune=_fitting
-)
-_dq_tiles = triton_kit.tuned(_configs((64, 64, 4, 2), (128, 64, 8, 2), (32, 32, 4, 1)), _KEY, prune=_fitting)
-_dkv_tiles = triton_kit.tuned(_configs((64, 64, 8, 2), (64, 128, 8, 2), (32, 32, 4, 1)), _KEY, prune=_fitting)
+_forward_tiles = triton_kit.tuned(_configs((128, 32, 8, 3), (128, 32, 8, 2), (32, 32, 8, 1)), _KEY, prune=_fitting)
+_dq_tiles = triton_kit.tuned(_configs((64, 32, 4, 2), (16, 16, 4, 1)), _KEY, prune=_fitting)
+_dkv_tiles = triton_kit.tuned(_configs((32, 32, 4, 2), (16, 16, 4, 1)), _KEY, prune=_fitting)
 
 
 @triton.jit
-def _load(base, row, stride, length, column, WIDTH: tl.constexpr, COLUMNS: tl.constexpr):
-    """Rows of one head as a tile (rows, COLUMNS), 0 beyond the sequence and the head's width."""
-    inside = row[:, None] < length
-    if WIDTH != COLUMNS:
-        inside = inside & (column[None, :] < WIDTH)
-    return tl.load(base + row[:, None].to(tl.int64) * stride + column[None, :], inside, other=0.0)
+def _at(base, first, stride, column, ROWS: tl.constexpr):
+    """Where rows `first` to `first` + ROWS of one head lie; offsets within the tile are small enough for 32 bits."""
+    return base + tl.cast(first, tl.int64) * stride + tl.arange(0, ROWS)[:, None] * stride + column[None, :]
 
 
 @triton.jit
-def _store(base, row, stride, length, column, values, WIDTH: tl.constexpr, COLUMNS: tl.constexpr):
-    inside = row[:, None] < length
+def _inside(first, length, column, ROWS: tl.constexpr, WIDTH: tl.constexpr, COLUMNS: tl.constexpr):
+    inside = (first + tl.arange(0, ROWS) < length)[:, None]
     if WIDTH != COLUMNS:
         inside = inside & (column[None, :] < WIDTH)
-    at = base + row[:, None].to(tl.int64) * stride + column[None, :]
-    tl.store(at, values.to(base.dtype.element_ty), inside)
+    return inside
+
+
+@triton.jit
+def _load(
+    base, first, stride, length, column,
+    CUT: tl.constexpr, ROWS: tl.constexpr, WIDTH: tl.constexpr, COLUMNS: tl.constexpr,
+):  # fmt: skip
+    """A tile (ROWS, COLUMNS) of one head, 0 beyond its width and, with CUT, beyond the sequence."""
+    at = _at(base, first, stride, column, ROWS)
+    if CUT or WIDTH != COLUMNS:
+        tile = tl.load(at, _inside(first, length, column, ROWS, WIDTH, COLUMNS), other=0.0)
+    else:
+        tile = tl.load(at)
+    return tile
+
+
+@triton.jit
+def _store(base, first, stride, length, column, values, ROWS: tl.constexpr, WIDTH: tl.constexpr, COLUMNS: tl.constexpr):
+    inside = _inside(first, length, column, ROWS, WIDTH, COLUMNS)
+    tl.store(_at(base, first, stride, column, ROWS), values.to(base.dtype.element_ty), inside)
 
 
 @triton.jit
@@ -98,10 +109,10 @@ def _attend(
     """Take in the keys from `start` to `end`: online softmax in powers of 2."""
     for first in range(start, end, KEYS):
         key = first + tl.arange(0, KEYS)
-        keys = _load(k, key, k_stride, length, column, WIDTH, COLUMNS)
+        keys = _load(k, first, k_stride, length, column, MASKED, KEYS, WIDTH, COLUMNS)
         products = tl.dot(q, tl.trans(keys), input_precision="ieee")
         products = _masked(products, query[:, None], key[None, :], window, MASKED)
-        values = _load(v, key, v_stride, length, column, WIDTH, COLUMNS)
+        values = _load(v, first, v_stride, length, column, MASKED, KEYS, WIDTH, COLUMNS)
         higher = tl.maximum(top, tl.max(products, axis=1) * scale)
         # A row that has seen no visible key yet must not subtract infinities.
         origin = tl.where(higher == float("-inf"), 0.0, higher) if MASKED else higher
@@ -128,7 +139,7 @@ def _forward(
     k += batch * k_batch + head // GROUP * k_head
     v += batch * v_batch + head // GROUP * v_head
     query, column = first + tl.arange(0, QUERIES), tl.arange(0, COLUMNS)
-    queries = _load(q + batch * q_batch + head * q_head, query, q_row, length, column, WIDTH, COLUMNS)
+    queries = _load(q + batch * q_batch + head * q_head, first, q_row, length, column, True, QUERIES, WIDTH, COLUMNS)
     start, whole, whole_end, end = _key_range(first, window, length, QUERIES, KEYS)
     result = tl.zeros((QUERIES, COLUMNS), tl.float32)
     top = tl.full((QUERIES,), float("-inf"), tl.float32)
@@ -147,7 +158,7 @@ def _forward(
     )  # fmt: skip
     row = heads * WIDTH
     base = y + batch * length * row + head * WIDTH
-    _store(base, query, row, length, column, result / total[:, None], WIDTH, COLUMNS)
+    _store(base, first, row, length, column, result / total[:, None], QUERIES, WIDTH, COLUMNS)
     statistics = pair.to(tl.int64) * length + query
     tl.store(tops + statistics, top, query < length)
     tl.store(reciprocals + statistics, 1.0 / total, query < length)
@@ -160,8 +171,8 @@ def _weights_and_gradient(
 ):  # fmt: skip
     """(keys from `first` on, softmax weights of the queries on them, gradient of these weights)."""
     key = first + tl.arange(0, KEYS)
-    keys = _load(k, key, k_stride, length, column, WIDTH, COLUMNS)
-    values = _load(v, key, v_stride, length, column, WIDTH, COLUMNS)
+    keys = _load(k, first, k_stride, length, column, MASKED, KEYS, WIDTH, COLUMNS)
+    values = _load(v, first, v_stride, length, column, MASKED, KEYS, WIDTH, COLUMNS)
     products = tl.dot(q, tl.trans(keys), input_precision="ieee")
     products = _masked(products, query[:, None], key[None, :], window, MASKED)
     weights = _power(products, scale, top[:, None]) * reciprocal[:, None]
@@ -202,8 +213,8 @@ def _backward_q(
     k += batch * k_batch + head // GROUP * k_head
     v += batch * v_batch + head // GROUP * v_head
     query, column = first + tl.arange(0, QUERIES), tl.arange(0, COLUMNS)
-    queries = _load(q + batch * q_batch + head * q_head, query, q_row, length, column, WIDTH, COLUMNS)
-    gradient = _load(dy + batch * g_batch + head * g_head, query, g_row, length, column, WIDTH, COLUMNS)
+    queries = _load(q + batch * q_batch + head * q_head, first, q_row, length, column, True, QUERIES, WIDTH, COLUMNS)
+    gradient = _load(dy + batch * g_batch + head * g_head, first, g_row, length, column, True, QUERIES, WIDTH, COLUMNS)
     row = heads * WIDTH
     own = batch * length * row + head * WIDTH
     statistics = pair.to(tl.int64) * length + query
@@ -222,7 +233,7 @@ def _backward_q(
             total += tl.sum(weights, axis=1)
         delta /= total
     else:
-        outputs = _load(y + own, query, row, length, column, WIDTH, COLUMNS)
+        outputs = _load(y + own, first, row, length, column, True, QUERIES, WIDTH, COLUMNS)
         delta = tl.sum(outputs.to(tl.float32) * gradient.to(tl.float32), axis=1)
     tl.store(deltas + statistics, delta, query < length)
     result = tl.zeros((QUERIES, COLUMNS), tl.float32)
@@ -238,7 +249,7 @@ def _backward_q(
         result, queries, gradient, k, v, top, reciprocal, delta, whole_end, end, query, column, length, window, k_row,
         v_row, scale, True, KEYS, WIDTH, COLUMNS,
     )  # fmt: skip
-    _store(dq + own, query, row, length, column, result * root, WIDTH, COLUMNS)
+    _store(dq + own, first, row, length, column, result * root, QUERIES, WIDTH, COLUMNS)
 
 
 @triton.jit
@@ -249,12 +260,13 @@ def _add_dkv(
     """Keys in the rows, queries in the columns, so that nothing but loaded tiles is transposed."""
     for first in range(start, end, QUERIES):
         query = first + tl.arange(0, QUERIES)
-        queries = _load(q, query, q_stride, length, column, WIDTH, COLUMNS)
-        gradient = _load(dy, query, g_stride, length, column, WIDTH, COLUMNS)
-        # Queries beyond the sequence get no weight at all.
-        top = tl.load(tops + query, query < length, other=0.0)
-        reciprocal = tl.load(reciprocals + query, query < length, other=0.0)
-        delta = tl.load(deltas + query, query < length, other=0.0)
+        queries = _load(q, first, q_stride, length, column, MASKED, QUERIES, WIDTH, COLUMNS)
+        gradient = _load(dy, first, g_stride, length, column, MASKED, QUERIES, WIDTH, COLUMNS)
+        # Queries beyond the sequence, which only masked blocks have, get no weight at all.
+        inside = (query < length) | (not MASKED)
+        top = tl.load(tops + query, inside, other=0.0)
+        reciprocal = tl.load(reciprocals + query, inside, other=0.0)
+        delta = tl.load(deltas + query, inside, other=0.0)
         products = tl.dot(k, tl.trans(queries), input_precision="ieee")
         products = _masked(products, query[None, :], key[:, None], window, MASKED)
         weights = _power(products, scale, top[None, :]) * reciprocal[None, :]
@@ -277,8 +289,8 @@ def _backward_kv(
     pair = tl.program_id(1)
     batch, head = (pair // heads).to(tl.int64), (pair % heads).to(tl.int64)
     key, column = first + tl.arange(0, KEYS), tl.arange(0, COLUMNS)
-    keys = _load(k + batch * k_batch + head * k_head, key, k_row, length, column, WIDTH, COLUMNS)
-    values = _load(v + batch * v_batch + head * v_head, key, v_row, length, column, WIDTH, COLUMNS)
+    keys = _load(k + batch * k_batch + head * k_head, first, k_row, length, column, True, KEYS, WIDTH, COLUMNS)
+    values = _load(v + batch * v_batch + head * v_head, first, v_row, length, column, True, KEYS, WIDTH, COLUMNS)
     # As in _key_range, with the roles exchanged: all these keys are visible to the blocks from `whole` to `whole_end`.
     start = first // QUERIES * QUERIES
     end = tl.minimum(first + KEYS + window, length)
@@ -306,8 +318,8 @@ def _backward_kv(
         )  # fmt: skip
     row = heads * WIDTH
     base = batch * length * row + head * WIDTH
-    _store(dk + base, key, row, length, column, d_keys * root, WIDTH, COLUMNS)
-    _store(dv + base, key, row, length, column, d_values, WIDTH, COLUMNS)
+    _store(dk + base, first, row, length, column, d_keys * root, KEYS, WIDTH, COLUMNS)
+    _store(dv + base, first, row, length, column, d_values, KEYS, WIDTH, COLUMNS)
 
 
 def _dense_heads(x: Tensor) -> Tensor:
