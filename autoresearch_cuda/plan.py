@@ -139,10 +139,8 @@ def _evaluated(config: TrainConfig, request: Request, base: Preset, dataset: Any
         return config, Choice("evaluation", f"{config.eval_tokens} tokens", f"as in {request.resume}")
     wanted = rungs.rung_tokens(base, request.evaluation) if request.evaluation else base.eval_tokens
     rung = request.evaluation or ("full" if wanted >= rungs.FULL_TOKENS else "reference")
-    batch = config.eval_batch_tokens
-    one_pass = rungs.one_pass(dataset, config.model.sequence_len, rungs.FULL_TOKENS)
-    whole = rungs.limited(rungs.FULL_TOKENS, one_pass, batch)
-    tokens = rungs.limited(wanted, whole, batch)
+    whole = rungs.full_tokens(dataset, config.model.sequence_len, config.eval_batch_tokens)
+    tokens = rungs.limited(wanted, whole, config.eval_batch_tokens)
     config = replace(config, eval_tokens=tokens, eval_spread_over=whole if tokens < whole else None)
     why = "asked for" if request.evaluation else "the preset's"
     what = f"spread over {whole}" if tokens < whole else "the whole split" if whole < rungs.FULL_TOKENS else "the first"

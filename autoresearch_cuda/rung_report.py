@@ -9,7 +9,7 @@ from autoresearch_cuda.config import Preset
 from autoresearch_cuda.evaluate import evaluate_rungs
 from autoresearch_cuda.ops import Ops, Selection
 from autoresearch_cuda.process import prepare_process
-from autoresearch_cuda.rungs import RUNGS, limited, one_pass, rung_tokens
+from autoresearch_cuda.rungs import RUNGS, full_tokens, limited, rung_tokens
 
 
 def rung_report(
@@ -27,10 +27,9 @@ def rung_report(
     prepare_process()
     model = load_model(weights, Ops.load(selection), device)
     length = model.config.sequence_len
-    wanted = {rung: rung_tokens(preset, rung) for rung in RUNGS}
-    available = one_pass(dataset, length, max(wanted.values()))
     batch = preset.batch_size
-    tokens = {rung: limited(count, available, batch * length) for rung, count in wanted.items()}
+    whole = full_tokens(dataset, length, batch * length)
+    tokens = {rung: limited(rung_tokens(preset, rung), whole, batch * length) for rung in RUNGS}
     results = evaluate_rungs(model, dataset, batch, length, tokens, on_batch)
     full = results["full"].val_bpb
     rungs = {name: {**result.to_json(), "error": result.val_bpb - full} for name, result in results.items()}

@@ -41,6 +41,11 @@ def one_pass(dataset: Any, sequence_len: int, limit: int) -> int:
     return tokens
 
 
+def full_tokens(dataset: Any, sequence_len: int, batch_tokens: int) -> int:
+    """Tokens of the full rung on this dataset; the rows of the cheaper ones are spread over these."""
+    return limited(FULL_TOKENS, one_pass(dataset, sequence_len, FULL_TOKENS), batch_tokens)
+
+
 def limited(tokens: int, available: int, batch_tokens: int) -> int:
     """`tokens`, or what one pass holds, in whole batches; at least one batch, even if that repeats documents."""
     return max(min(tokens, available) // batch_tokens, 1) * batch_tokens

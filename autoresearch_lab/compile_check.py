@@ -19,8 +19,8 @@ from autoresearch_lab.records import Record
 from autoresearch_lab.sandbox.limits import Limits
 
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100", "gfx942")
-# Of the bytes that a thread loads from global memory at least this share comes in accesses of 16 bytes, unless the
-# kernel file declares less for a kernel of its own (LEAST_VECTOR_SHARE) and says why.
+# Of the bytes that a thread loads from global memory at least this share comes in wide accesses (512 bytes per warp),
+# unless the kernel file declares less for a kernel of its own (LEAST_VECTOR_SHARE) and says why.
 LEAST_VECTOR_SHARE = 0.75
 JOB_SECONDS, QUIET_SECONDS = 3600.0, 300.0
 _ARCHITECTURE = re.compile(r"sm_\d{2,3}|gfx9\w+")
@@ -108,7 +108,9 @@ def problems(row: dict[str, Any], declared: dict[str, float]) -> list[str]:
     least = float(declared.get(row["kernel"], LEAST_VECTOR_SHARE))
     if row["vector_share"] is not None and row["vector_share"] < least:
         widths = ", ".join(f"{count} of {width}" for width, count in row["load_widths"].items())
-        found.append(f"only {row['vector_share']:.0%} of its loads are 16 bytes wide, {least:.0%} wanted ({widths})")
+        found.append(
+            f"only {row['vector_share']:.0%} of its loads are {row['wide']} bytes wide, {least:.0%} wanted ({widths})"
+        )
     if row["dot"] and not row["tensor_core"]:
         found.append("multiplies matrices without tensor cores")
     return found

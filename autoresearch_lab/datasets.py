@@ -10,8 +10,8 @@ MANIFEST = "dataset.json"
 PREFERRED = ("climbmix", "stdlib")
 
 
-def choose_dataset(data: Path, name: str | None, folder: Path | None) -> tuple[Path, str]:
-    """(folder, why): `folder` itself, or dataset `name` below `data`, or the one that is prepared there.
+def choose_dataset(data: Path, name: str | None) -> tuple[Path, str]:
+    """(folder, why): dataset `name` below `data`, or the one that is prepared there.
 
     Of several, climbmix and then stdlib. Where nothing is prepared: where stdlib would lie, so that opening it says
     which command prepares it.
@@ -19,8 +19,6 @@ def choose_dataset(data: Path, name: str | None, folder: Path | None) -> tuple[P
     Raises:
         LabError: several are prepared, and none of them is preferred.
     """
-    if folder is not None:
-        return folder, "asked for"
     if name is not None:
         return data / name, "asked for"
     prepared = sorted(path.parent.name for path in data.glob(f"*/{MANIFEST}"))

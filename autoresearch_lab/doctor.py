@@ -70,7 +70,7 @@ def _software() -> list[Finding]:
     found = [Finding("software", "python", "ok", platform.python_version())]
     for package, use, extra in (
         ("torch", "the PyTorch engine", "cpu"),
-        ("triton", "Triton kernels", "cuda"),
+        ("triton", "Triton kernels, also without a GPU", "triton"),
         ("mlx", "the MLX engine", "mlx"),
         ("nvtx", "ranges in GPU traces", "cuda"),
         ("ray", "orchestrate --executor ray", "ray"),

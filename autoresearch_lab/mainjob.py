@@ -127,7 +127,7 @@ class MainJob:
         """The A/B of everything promoted against the baseline; None where nothing is. Gains need not add up, so several
         promoted kernels are measured together; one alone already was."""
         selection = resolve("promoted", load_catalog(self.root), self.context, self.root)
-        chosen = selection.chosen()
+        chosen = pipeline.called(selection.chosen())
         if not chosen:
             return None
         known = pipeline.known_ab(chosen, "baseline")
@@ -159,7 +159,8 @@ class MainJob:
         self.say(f"train: {self.train_seconds:g} s with the promoted kernels")
         command = [sys.executable, str(CHECKOUT / "train.py"), "--engine", self.context.engine.name]
         command += ["--preset", self.preset, "--time-budget", str(self.train_seconds), "--kernels", "promoted"]
-        command += ["--data-dir", str(dataset.folder), "--out", str(folder), "--root", str(self.root.path)]
+        command += ["--dataset", dataset.folder.name, "--data-dir", str(dataset.folder.parent)]
+        command += ["--out", str(folder), "--root", str(self.root.path)]
         # Eager, as the A/B measured it.
         command += ["--compile", "off"]
         # The run's lines go where this job's own remarks go: stdout is kept for the result.

@@ -6,7 +6,7 @@ from __future__ import annotations
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from autoresearch_lab.orchestrate import Candidate, State, Steps, drive, state_o
 from autoresearch_lab.paths import Root
 from autoresearch_lab.profile.schema import Profile
 from autoresearch_lab.promote.apply import promote, promote_all
+from autoresearch_lab.promote.check import readiness
 from autoresearch_lab.promote.selection import resolve
 from autoresearch_lab.records import Record
 from autoresearch_lab.verify.run import verify
@@ -44,7 +45,7 @@ class Pipeline:
     ledger: Ledger
     top_k: int
     bench_seconds: float = BUDGET_SECONDS
-    ab_settings: Settings = field(default_factory=Settings)
+    ab_settings: Settings | None = None
     most_finalists: int | None = None
     winners_together: bool = False
     on_progress: Progress | None = None
@@ -62,26 +63,38 @@ class Pipeline:
         if dataset["fingerprint"] != self.profile.dataset.fingerprint:
             raise LabError("the profile was taken on other data than is prepared now; run profile again")
         self.catalog = load_catalog(self.root)
+        self.ab_settings = self.ab_settings or Settings.for_device(self.context.engine.device)
         self._sets: dict[str, WorkloadSet] = {}
 
     @property
     def ab_key(self) -> dict[str, Any]:
         """The settings that an A/B must share to count for this orchestration."""
-        return {"preset": self.profile.preset, "dataset": self.profile.dataset.model_dump(mode="json")}
+        return {
+            "preset": self.profile.preset,
+            "dataset": self.profile.dataset.model_dump(mode="json"),
+            "compile": self.ab_settings.compile,
+        }
 
     def candidates(self) -> list[Candidate]:
         """The kernels of the profile's top targets that run on this engine, in the profile's order: those of the
-        catalogue, then the kernels that somebody changed in a workspace."""
-        found = []
-        for row in sorted(self.profile.targets, key=lambda row: row.rank)[: self.top_k]:
+        catalogue, then the kernels that somebody changed in a workspace. A target that has none takes no place among
+        the top ones: composite targets stand above their parts, and often only the parts have kernels."""
+        found: list[Candidate] = []
+        targets = 0
+        for row in sorted(self.profile.targets, key=lambda row: row.rank):
             target = self.catalog.get(row.target)
-            if target is None or row.target not in self.profile.workloads:
+            if target is None or row.target not in self.profile.workloads or targets == self.top_k:
                 continue
-            for kernel, folder in self._kernels(target):
+            kernels = list(self._kernels(target))
+            targets += bool(kernels)
+            for kernel, folder in kernels:
                 digest = self._workloads(target.name).sha256
                 subject = Subject(target, kernel, digest, self.context)
                 saveable = row.share if row.saveable_ms is None else row.saveable_ms / self.profile.step_ms
-                found.append(Candidate(row.rank, target, kernel, folder, row.share, saveable, digest, subject))
+                replaces = target.parts_replaced(kernel)
+                found.append(
+                    Candidate(row.rank, target, kernel, folder, row.share, saveable, digest, subject, replaces)
+                )
         return found
 
     def _kernels(self, target: Target) -> Iterator[tuple[Kernel, Path]]:
@@ -108,7 +121,28 @@ class Pipeline:
         """Where the candidate stands now."""
         selection = resolve("promoted", self.catalog, self.context, self.root)
         in_use = {target: kernel.sha256 for target, kernel in selection.kernels.items()}
-        return state_of(candidate, self.ledger, in_use, self.ab_key, (candidate.workspace / LOCK).is_file())
+        opened = (candidate.workspace / LOCK).is_file()
+        replaced_by = self.replaced_by(candidate.target.name, selection.chosen())
+        state = state_of(candidate, self.ledger, in_use, self.ab_key, opened, replaced_by)
+        if state.step == "promote":
+            # An A/B with another preset may forbid what this profile's A/B would allow.
+            obstacle = readiness(candidate.target, candidate.kernel, self.context, self.ledger).obstacle
+            return State(None, obstacle) if obstacle else state
+        return state
+
+    def replaced_by(self, target: str, chosen: Mapping[str, Kernel]) -> list[str]:
+        """Those of the `chosen` kernels (target -> kernel) that do the work of `target`, where together they leave no
+        call of it to the trainer; none where the profile knows of a call that is left."""
+        row = next((row for row in self.profile.targets if row.target == target), None)
+        if row is None or not row.calls_per_step:
+            return []
+        doing = [kernel for name, kernel in chosen.items() if target in self.catalog[name].parts_replaced(kernel)]
+        done = sum(row.within.get(kernel.target, 0.0) for kernel in doing)
+        return [f"{kernel.target}={kernel.name}" for kernel in doing] if done >= row.calls_per_step else []
+
+    def called(self, chosen: Mapping[str, Kernel]) -> dict[str, Kernel]:
+        """The `chosen` kernels less those that the trainer does not call because others of them do their work."""
+        return {target: kernel for target, kernel in chosen.items() if not self.replaced_by(target, chosen)}
 
     def run(self, on_step: Callable[[Candidate, str], None]) -> tuple[list[Candidate], dict[str, State]]:
         """Execute every step that is due; returns the candidates and where each of them ended.

@@ -72,7 +72,7 @@ def plan_training(
     engine = choose(engine_name)
     hardware = detect(engine.name)
     selection = resolve(kernels, load_catalog(root), engine, root)
-    folder, dataset_why = choose_dataset(root.data("any").parent, dataset, data_dir)
+    folder, dataset_why = choose_dataset(data_dir.expanduser() if data_dir else root.data("any").parent, dataset)
     opened = open_dataset(folder)
     suggested, preset_why = suggest_preset(hardware)
     plan = room(engine.package, "plan")

@@ -22,7 +22,7 @@ from autoresearch_cuda.config import TrainConfig, preset
 from autoresearch_cuda.evaluate import Rows, evaluate_rows, spread
 from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.process import QuietCollector, cpu_name, prepare_process
-from autoresearch_cuda.rungs import FULL_TOKENS, RUNGS, limited, one_pass, rung_tokens
+from autoresearch_cuda.rungs import RUNGS, full_tokens, limited, rung_tokens
 from autoresearch_cuda.train import Trainer
 from autoresearch_data.dataset import open_dataset
 from autoresearch_data.folders import dataset_folder
@@ -36,7 +36,7 @@ def collect(name: str, seeds: int, marks: list[int], dataset: Any) -> tuple[list
     """Rows of the full evaluation of every model, the seconds each took, and the tokens of the rungs."""
     base = preset(name)
     length, batch = base.model.sequence_len, base.batch_size
-    whole = limited(FULL_TOKENS, one_pass(dataset, length, FULL_TOKENS), batch * length)
+    whole = full_tokens(dataset, length, batch * length)
     tokens = {rung: limited(rung_tokens(base, rung), whole, batch * length) for rung in RUNGS}
     models, seconds = [], []
     for seed in range(seeds):

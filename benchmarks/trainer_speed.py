@@ -1,10 +1,12 @@
 """Tokens per second of this trainer beside a straightforward restatement of the same model, both eager and compiled.
 
     python benchmarks/trainer_speed.py --presets cpu-nano,cpu-tiny --processes 3 --seconds 40 --json speed.json
+    python benchmarks/trainer_speed.py --kernels softcap_cross_entropy=cpp_fused,rms_norm=cpp_fused
 
-All four arms train in one process on the same data, with the same allocator settings and threads, in blocks of steps
-that take turns in random order; a ratio is taken between blocks of one round. Levels differ between fresh processes, so
-the process is the unit: the table gives the mean over processes of the median ratio, and its 95 % t interval.
+With --kernels the trainer also trains with those ("kernels eager", "kernels compiled"). All arms train in one process
+on the same data, with the same allocator settings and threads, in blocks of steps that take turns in random order; a
+ratio is taken between blocks of one round. Levels differ between fresh processes, so the process is the unit: the table
+gives the mean over processes of the median ratio, and its 95 % t interval.
 """
 
 from __future__ import annotations
@@ -31,20 +33,30 @@ from autoresearch_cuda.train import Trainer
 from autoresearch_data.dataset import open_dataset
 from autoresearch_data.folders import dataset_folder
 from autoresearch_data.packing import BestFitLoader
+from autoresearch_lab.catalog import load_catalog
+from autoresearch_lab.engine import ENGINES
+from autoresearch_lab.paths import Root
+from autoresearch_lab.promote.selection import resolve
 
 ARMS = ("trainer eager", "trainer compiled", "restated eager", "restated compiled")
+KERNEL_ARMS = ("kernels eager", "kernels compiled")
 RATIOS = (
     ("trainer compiled", "restated compiled"),
     ("trainer compiled", "restated eager"),
     ("trainer eager", "restated eager"),
     ("trainer eager", "restated compiled"),
     ("trainer compiled", "trainer eager"),
+    ("kernels eager", "trainer eager"),
+    ("kernels compiled", "trainer compiled"),
+    ("kernels compiled", "kernels eager"),
 )
 WARM_UP = 12
 
 
-def trainer_step(config: TrainConfig, dataset: Any) -> Callable[[], float]:
-    trainer = Trainer(config, Ops.baseline(), dataset)
+def trainer_step(config: TrainConfig, dataset: Any, kernels: str = "baseline") -> Callable[[], float]:
+    root = Root()
+    selection = resolve(kernels, load_catalog(root), ENGINES["cpu"], root).plain()
+    trainer = Trainer(config, Ops.load(selection), dataset)
     return lambda: trainer.step().loss
 
 
@@ -69,7 +81,9 @@ def restated_step(config: TrainConfig, dataset: Any) -> Callable[[], float]:
     return step
 
 
-def measure(preset: str, arms: list[str], seconds: float, block: int, seed: int, dataset: Any) -> dict[str, Any]:
+def measure(
+    preset: str, arms: list[str], seconds: float, block: int, seed: int, dataset: Any, kernels: str
+) -> dict[str, Any]:
     """One process: {"blocks": {arm: [seconds per block]}, "losses": {arm: last}, "tokens_per_block", "setup"}."""
     process = prepare_process()
     steps, setup, losses = {}, {}, {}
@@ -78,7 +92,10 @@ def measure(preset: str, arms: list[str], seconds: float, block: int, seed: int,
         config = TrainConfig.for_preset(preset, steps=10**6, seed=42, compile=arm.endswith("compiled"))
         if config.accumulation != 1:
             raise SystemExit(f"error: preset {preset} accumulates; compare cpu-nano and cpu-tiny")
-        steps[arm] = (trainer_step if arm.startswith("trainer") else restated_step)(config, dataset)
+        if arm.startswith("restated"):
+            steps[arm] = restated_step(config, dataset)
+        else:
+            steps[arm] = trainer_step(config, dataset, kernels if arm in KERNEL_ARMS else "baseline")
         for _ in range(WARM_UP):
             losses[arm] = steps[arm]()
         setup[arm] = time.perf_counter() - started
@@ -105,7 +122,7 @@ def in_fresh_processes(args: argparse.Namespace, preset: str) -> list[dict[str, 
     for number in range(args.processes):
         command = [sys.executable, __file__, "--child", preset, "--seed", str(args.seed + number)]
         command += ["--seconds", str(args.seconds), "--block", str(args.block), "--arms", args.arms]
-        command += ["--data", str(args.data)]
+        command += ["--data", str(args.data), "--kernels", args.kernels]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True)
         if done.returncode:
             raise SystemExit(f"error: a measuring process ended with exit code {done.returncode}")
@@ -155,7 +172,8 @@ def lines(preset: str, summary: dict[str, Any]) -> list[str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--presets", default="cpu-nano,cpu-tiny")
-    parser.add_argument("--arms", default=",".join(ARMS))
+    parser.add_argument("--arms", help="some of them, separated by commas [default: all]")
+    parser.add_argument("--kernels", default="", help="target=kernel,... or promoted: two more arms train with these")
     parser.add_argument("--processes", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=40.0, help="of measuring, per process and preset")
     parser.add_argument("--block", type=int, default=5, help="steps per block")
@@ -164,12 +182,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     parser.add_argument("--child", metavar="PRESET", help=argparse.SUPPRESS)
     args = parser.parse_args()
-    arms = args.arms.split(",")
-    if unknown := set(arms) - set(ARMS):
-        raise SystemExit(f"error: unknown arm {', '.join(unknown)}; known: {', '.join(ARMS)}")
+    known = [*ARMS, *(KERNEL_ARMS if args.kernels else ())]
+    arms = args.arms.split(",") if args.arms else known
+    if unknown := set(arms) - set(known):
+        raise SystemExit(f"error: unknown arm {', '.join(unknown)}; known: {', '.join(known)}")
+    args.arms = ",".join(arms)
     if args.child:
         dataset = open_dataset(args.data)
-        print(json.dumps(measure(args.child, arms, args.seconds, args.block, args.seed, dataset)))
+        print(json.dumps(measure(args.child, arms, args.seconds, args.block, args.seed, dataset, args.kernels)))
         return
     report: dict[str, Any] = {"machine": cpu_name(), "torch": torch.__version__, "presets": {}}
     for preset in args.presets.split(","):

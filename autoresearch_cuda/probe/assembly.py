@@ -1,6 +1,7 @@
 """What a compiled GPU kernel uses and how it reaches memory, read from its assembly: PTX and cubin, or amdgcn.
 
-Widths are bytes per thread and instruction. 16 is the widest there is, and what a kernel bound by memory needs.
+Widths are bytes per thread and instruction. What a kernel bound by memory needs is 512 bytes per instruction of a warp:
+16 per thread, the widest there is, where 32 threads make a warp, and 8 where 64 do.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-WIDEST = 16
+WIDE_PER_WARP = 512
+_BULK = 16  # what a copy by the tensor memory accelerator counts as
 
 # ld.global{.modifiers}{.v2|.v4|.v8}.b16|.b32|...; modifiers such as .L1::evict_last may hold colons.
 _PTX_LOAD = re.compile(r"\bld\.global(?:\.[A-Za-z0-9_:]+)*?(?:\.v(\d))?\.[bfus](\d+)\b")
@@ -31,19 +33,21 @@ _RESOURCES = re.compile(r"\b(REG|STACK|SHARED|LOCAL):(\d+)")
 @dataclass(frozen=True)
 class Compiled:
     """registers: per thread. spill_bytes: per thread, in local or scratch memory. shared_bytes: per program.
-    load_widths: {bytes: number of load instructions from global memory}. tensor_core: names of instructions found."""
+    load_widths: {bytes: number of load instructions from global memory}. tensor_core: names of instructions found.
+    wide: bytes per thread from which on a load is a wide one."""
 
     registers: int
     spill_bytes: int
     shared_bytes: int
     load_widths: dict[int, int]
     tensor_core: dict[str, int]
+    wide: int
 
     @property
     def vector_share(self) -> float | None:
-        """Share of the bytes that a thread loads from global memory in accesses of 16 bytes; None without loads."""
+        """Share of the bytes that a thread loads from global memory in wide accesses; None without loads."""
         moved = sum(width * count for width, count in self.load_widths.items())
-        wide = sum(width * count for width, count in self.load_widths.items() if width >= WIDEST)
+        wide = sum(width * count for width, count in self.load_widths.items() if width >= self.wide)
         return wide / moved if moved else None
 
     def plain(self) -> dict[str, Any]:
@@ -59,7 +63,7 @@ def read_ptx(ptx: str, usage: str, shared_bytes: int) -> Compiled:
         raise ValueError(f"no resource usage in {usage[:200]!r}")
     spills = found.get("STACK", 0) + found.get("LOCAL", 0)
     tensor = Counter(_PTX_TENSOR.findall(ptx))
-    return Compiled(found["REG"], spills, shared_bytes, ptx_load_widths(ptx), dict(tensor))
+    return Compiled(found["REG"], spills, shared_bytes, ptx_load_widths(ptx), dict(tensor), WIDE_PER_WARP // 32)
 
 
 def ptx_load_widths(ptx: str) -> dict[int, int]:
@@ -69,12 +73,12 @@ def ptx_load_widths(ptx: str) -> dict[int, int]:
         widths[int(vector or 1) * int(bits) // 8] += 1
     for size in _PTX_ASYNC.findall(ptx):
         widths[int(size, 0)] += 1
-    widths[WIDEST] += len(_PTX_BULK.findall(ptx))
+    widths[_BULK] += len(_PTX_BULK.findall(ptx))
     return {width: count for width, count in widths.items() if count}
 
 
-def read_amdgcn(text: str, shared_bytes: int) -> Compiled:
-    """From the assembly's own metadata."""
+def read_amdgcn(text: str, shared_bytes: int, wave: int) -> Compiled:
+    """From the assembly's own metadata. wave: threads that run together."""
 
     def number(name: str) -> int:
         match = re.search(rf"\.{name}:\s*(\d+)", text)
@@ -85,7 +89,8 @@ def read_amdgcn(text: str, shared_bytes: int) -> Compiled:
         widths[_AMD_WIDTHS.get(kind, 1 if "byte" in kind or "8" in kind else 2)] += 1
     spills = max(number("private_segment_fixed_size"), 4 * number("vgpr_spill_count"))
     tensor = len(_AMD_TENSOR.findall(text))
-    return Compiled(number("vgpr_count"), spills, shared_bytes, dict(widths), {"mfma": tensor} if tensor else {})
+    found = {"mfma": tensor} if tensor else {}
+    return Compiled(number("vgpr_count"), spills, shared_bytes, dict(widths), found, WIDE_PER_WARP // wave)
 
 
 def resource_usage(cubin: bytes, cuobjdump: str) -> str:

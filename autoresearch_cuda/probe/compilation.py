@@ -86,7 +86,7 @@ def _compile(launch: Launch, arch: str, triton: Any, done: set[str]) -> dict[str
             usage = assembly.resource_usage(compiled.asm["cubin"], triton.knobs.nvidia.cuobjdump.path)
             found = assembly.read_ptx(compiled.asm["ptx"], usage, shared)
         else:
-            found = assembly.read_amdgcn(compiled.asm["amdgcn"], shared)
+            found = assembly.read_amdgcn(compiled.asm["amdgcn"], shared, WAVE)
     except Exception as error:  # whatever the compiler objects to, in words; the others are compiled all the same
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         return {**row, "error": f"{type(error).__name__}: {lines[-1] if lines else ''}"[:MOST_MESSAGE]}

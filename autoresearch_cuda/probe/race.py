@@ -15,7 +15,7 @@ import psutil
 import torch
 
 from autoresearch_cuda.config import TrainConfig
-from autoresearch_cuda.ops import Ops
+from autoresearch_cuda.ops import CallCounter, Ops
 from autoresearch_cuda.probe import Report, environment
 from autoresearch_cuda.probe.training import open_checked
 from autoresearch_cuda.process import QuietCollector, prepare_process
@@ -30,19 +30,23 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
 
     args: "device", "baseline" and "candidate" (selections), "preset", "dataset", "seed" (of the weights and of the
         order of the arms), "seconds", "limit_seconds", "block_steps", "least_pairs", "foreign_limit": share of the
-        cores that other processes may use during a pair.
+        cores that other processes may use during a pair, "compile": whether both are compiled (default no).
     Returns {"pairs": [{"baseline": s, "candidate": s, "first": arm, "foreign": share, "quiet": bool}, ...],
-        "block_tokens", "environment": what a kernel changed, in words, "process": settings, "setup_seconds"}.
-        A candidate that raises ends the race: "failed" says how; it is null otherwise.
+        "block_tokens", "environment": what a kernel changed, in words, "calls" {arm: {target: count}},
+        "process": settings, "setup_seconds"}. A candidate that raises ends the race: "failed" says how; it is null
+        otherwise.
     """
     started = time.perf_counter()
     process = prepare_process()
     dataset = open_checked(args["dataset"])
     order = random.Random(args["seed"])
     before = environment.snapshot()
-    ops = {arm: Ops.load(args[arm]) for arm in ARMS}
+    # Counted, as the trainer itself counts them.
+    counters = {arm: CallCounter() for arm in ARMS}
+    ops = {arm: Ops.load(args[arm], counters[arm]) for arm in ARMS}
     changed = [f"on loading: {text}" for text in environment.changes(before, environment.snapshot())]
-    config = TrainConfig.for_preset(args["preset"], steps=ENDLESS_STEPS, seed=args["seed"])
+    compiled = bool(args.get("compile"))
+    config = TrainConfig.for_preset(args["preset"], steps=ENDLESS_STEPS, seed=args["seed"], compile=compiled)
     device = torch.device(args.get("device", "cpu"))
     # Which arm is built first is drawn too: the one that comes later gets other addresses.
     trainers = {arm: Trainer(config, ops[arm], dataset, device) for arm in order.sample(ARMS, 2)}
@@ -64,6 +68,7 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
         "block_tokens": args["block_steps"] * config.total_batch_tokens,
         "environment": changed + race.changed,
         "failed": failed,
+        "calls": {arm: counter.totals() for arm, counter in counters.items()},
         "process": process,
         "setup_seconds": setup_seconds,
     }

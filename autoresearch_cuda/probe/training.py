@@ -16,6 +16,7 @@ from autoresearch_cuda.evaluate import evaluate_bpb
 from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.probe import Report, environment
 from autoresearch_cuda.process import QuietCollector, prepare_process
+from autoresearch_cuda.rungs import full_tokens, limited
 from autoresearch_cuda.train import Trainer
 from autoresearch_data.dataset import Dataset, open_dataset
 from autoresearch_data.hashing import file_sha256
@@ -26,7 +27,7 @@ PROGRESS_STEPS = 10
 def train(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
     """Train each of `runs` from scratch with one selection of kernels, one after the other.
 
-    args: "device", "selection" {target: kernel}, "preset", "dataset" {"folder", "fingerprint"},
+    args: "device", "selection" {target: kernel}, "preset", "dataset" {"folder", "fingerprint"}, "compile" (default no),
         "runs": [{"id", "seed", "steps", "stop": how many of them to execute (default all), "one_ulp": bool,
         "save": bool}].
     Reports {"run": result} after each, so that a killed job loses only the one it was in. A result is {"id", "losses":
@@ -52,7 +53,8 @@ def _train_once(
     run: dict[str, Any], args: dict[str, Any], ops: Ops, dataset: Dataset, run_dir: Path, report: Report,
     collector: QuietCollector,
 ) -> dict[str, Any]:  # fmt: skip
-    config = TrainConfig.for_preset(args["preset"], steps=run["steps"], seed=run["seed"])
+    compiled = bool(args.get("compile"))
+    config = TrainConfig.for_preset(args["preset"], steps=run["steps"], seed=run["seed"], compile=compiled)
     trainer = Trainer(config, ops, dataset, args.get("device", "cpu"))
     if run.get("one_ulp"):
         move_one_ulp(trainer.model, run["seed"])
@@ -86,6 +88,8 @@ def _train_once(
 def evaluate(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
     """Bits per byte of saved weights with the kernels of `selection` (the caller passes the baseline's).
 
+    The rows are spread over the validation split, as in a training run's own evaluation.
+
     args: "device", "selection", "preset", "dataset", "eval_tokens" (null = the preset's),
         "weights": [{"id", "path", "sha256"}]. Reports {"evaluation": {"id", "val_bpb", "nats", "bytes", "tokens"}}
     after each; a loss that is not finite gives nulls.
@@ -96,7 +100,9 @@ def evaluate(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, A
     dataset = open_checked(args["dataset"])
     ops = Ops.load(args["selection"])
     config = TrainConfig.for_preset(args["preset"])
-    tokens = args.get("eval_tokens") or config.eval_tokens
+    length, batch = config.model.sequence_len, config.batch_size
+    spread_over = full_tokens(dataset, length, batch * length)
+    tokens = limited(args.get("eval_tokens") or config.eval_tokens, spread_over, batch * length)
     results = []
     for number, weights in enumerate(args["weights"]):
         report({"stage": "evaluating", "done": number, "total": len(args["weights"])})
@@ -105,7 +111,7 @@ def evaluate(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, A
         model = load_model(Path(weights["path"]), ops, args.get("device", "cpu"))
         if model.config != config.model:
             raise ConfigError(f"{weights['path']} holds another model than preset {args['preset']}")
-        result = evaluate_bpb(model, dataset, config.batch_size, config.model.sequence_len, tokens).to_json()
+        result = evaluate_bpb(model, dataset, batch, length, tokens, spread_over=spread_over).to_json()
         finite = result["nats"] < float("inf")
         results.append({"id": weights["id"], **(result if finite else dict.fromkeys(result))})
         report({"evaluation": results[-1]})

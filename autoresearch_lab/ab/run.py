@@ -20,7 +20,7 @@ from autoresearch_lab.ab.decide import Outcome
 from autoresearch_lab.ab.require import Standing, require
 from autoresearch_lab.ab.settings import Settings
 from autoresearch_lab.ab.trial import Trial
-from autoresearch_lab.catalog import Kernel, find_target, load_catalog
+from autoresearch_lab.catalog import Kernel, Target, find_target, load_catalog
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
@@ -52,7 +52,7 @@ def ab(
         LabError: a kernel lacks evidence or is in use already, unknown preset, no dataset, another A/B is running.
         LabFailure: the lab or the baseline failed; nothing is recorded then.
     """
-    settings = settings or Settings()
+    settings = settings or Settings.for_device(context.engine.device)
     preset = preset or context.engine.default_preset
     catalog = load_catalog(root)
     check_new(candidate, baseline)
@@ -79,7 +79,9 @@ def ab(
     started = time.monotonic()
     try:
         with FileLock(str(writable_folder(root.results, "A/B") / "ab.lock"), timeout=0):
-            outcome = decide.decide(trial, predicted_saving(standings))
+            # What bench promises is measured against the uncompiled baseline.
+            predicted = predicted_saving(standings, trial.arms["candidate"], catalog)
+            outcome = decide.decide(trial, None if settings.compile else predicted)
         trial.seconds["total"] = time.monotonic() - started
         record = _record(outcome, trial, asked, standings, root, ledger)
         trial.forget_races()
@@ -125,6 +127,7 @@ def request(
         "candidate": {standing.target.name: standing.plain() for standing in standings},
         "baseline": baseline.hashes(),
         "rule": settings.plain(),
+        "compile": settings.compile,
     }
     if len(standings) == 1:
         plain["contract_sha256"] = standings[0].target.contract_sha256
@@ -137,7 +140,7 @@ def earlier(asked: Mapping[str, Any], context: Context, ledger: Ledger) -> list[
     def arms(settings: Mapping[str, Any]) -> Any:
         candidate = {name: kernel["sha256"] for name, kernel in settings["candidate"].items()}
         baseline = {name: kernel["sha256"] for name, kernel in settings["baseline"].items()}
-        return candidate, baseline, settings["preset"], settings["dataset"]["fingerprint"]
+        return candidate, baseline, settings["preset"], settings["dataset"]["fingerprint"], settings.get("compile")
 
     found = []
     for record in ledger.find(kind="ab", **context.keys()):
@@ -150,11 +153,17 @@ def earlier(asked: Mapping[str, Any], context: Context, ledger: Ledger) -> list[
     return found
 
 
-def predicted_saving(standings: list[Standing]) -> float | None:
+def predicted_saving(standings: list[Standing], arm: Selection, catalog: Mapping[str, Target]) -> float | None:
     """Fraction of the step that all candidates together should save; None where one of them has no prediction.
 
     Saved times add up as long as no kernel changes what another one costs; a joint A/B is there to see whether they do.
+    A composite target's kernel and one of a part of it do change that: each was benchmarked against the baseline of the
+    other, so where the candidate's arm holds both, the benchmarks predict nothing.
     """
+    replaced = {name: catalog[name].parts_replaced(kernel) for name, kernel in arm.chosen().items()}
+    for name in (standing.target.name for standing in standings):
+        if replaced.get(name, frozenset()) & replaced.keys() or any(name in parts for parts in replaced.values()):
+            return None
     parts = [standing.predicted_saved for standing in standings]
     return None if None in parts else min(sum(parts), 0.99)
 
@@ -204,6 +213,8 @@ def _remarks(outcome: Outcome, trial: Trial) -> list[str]:
     remarks = [f"the other arm: {remark}" for remark in trial.arms["baseline"].remarks]
     if trial.attempt > 1:
         remarks.append(f"attempt {trial.attempt} with these arms: alpha is {trial.settings.alpha:.2g} for every gate")
+    if trial.settings.compile:
+        remarks.append("both arms compiled; bench predicts nothing for that, so the gain is held to no prediction")
     return remarks
 
 

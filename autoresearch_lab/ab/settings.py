@@ -24,6 +24,7 @@ class Settings:
     clear_speed, clear_seeds: from that lower bound of the speed on so many seeds do for the equal-time comparison.
     gain_share, gain_tolerance: a realised saving under gain_share x the predicted one, less the tolerance (a fraction
     of the step), is refused.
+    compile: both arms train compiled. A kernel that pays uncompiled may not beat what a compiler fuses by itself.
     """
 
     looks: tuple[int, ...] = (4, 6)
@@ -46,6 +47,7 @@ class Settings:
     gain_share: float = 0.5
     gain_tolerance: float = 0.01
     seed: int = 1001
+    compile: bool = False
 
     def __post_init__(self) -> None:
         problems = {
@@ -61,6 +63,11 @@ class Settings:
         wrong = [name for name, bad in problems.items() if bad]
         if wrong:
             raise LabError(f"A/B settings: {', '.join(wrong)} out of range")
+
+    @classmethod
+    def for_device(cls, device: str) -> Settings:
+        """The defaults: compiled on a GPU, as everybody trains there; on a CPU compiling would take most of an A/B."""
+        return cls(compile=device == "cuda")
 
     @property
     def seeds(self) -> list[int]:

@@ -27,7 +27,9 @@ def render(record: Record, console: Console) -> None:
     """Verdict and reason, before and after, and the gates that were reached."""
     found = record.results or {}
     verdict = Text(str(record.verdict), style=COLOURS.get(str(record.verdict), "bold"))
-    console.print(Text.assemble(verdict, f"  {label(record)} ({(record.settings or {}).get('preset')})"))
+    settings = record.settings or {}
+    how = f"{settings.get('preset')}, compiled" if settings.get("compile") else settings.get("preset")
+    console.print(Text.assemble(verdict, f"  {label(record)} ({how})"))
     console.print(found.get("reason", ""))
     console.print(_gates(found.get("gates") or {}))
     for line in [*_before_after(found), *_costs(found), *found.get("remarks", [])]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from autoresearch_lab import jobs
 from autoresearch_lab.ab.cache import Cache
 from autoresearch_lab.ab.races import LEAST_PAIRS, Race, summarise
 from autoresearch_lab.ab.settings import Settings
-from autoresearch_lab.errors import LabFailure
+from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.machine import Context
 from autoresearch_lab.promote.selection import Selection
 from autoresearch_lab.sandbox.limits import Limits
@@ -72,6 +72,7 @@ class Trial:
 
         Raises:
             CandidateFailed: it crashed, hung or raised.
+            LabError: a kernel of the candidate's arm was never called.
         """
         settings = self.settings
         args = {
@@ -98,7 +99,26 @@ class Trial:
             raise CandidateFailed(result["failed"])
         if result["environment"]:
             return None, result["environment"]
+        self._check_called(result.get("calls") or {})
         return summarise(args["seed"], result), []
+
+    def _check_called(self, calls: Mapping[str, Mapping[str, int]]) -> None:
+        """What the candidate's arm has other kernels for than the baseline's must be called there.
+
+        calls: {arm: {target: count}}, of a race.
+
+        Raises:
+            LabError: a kernel is selected, but others do its work.
+        """
+        counts, chosen = calls.get("candidate") or {}, self.arms["candidate"].kernels
+        other = self.arms["baseline"].kernels
+        for target, kernel in chosen.items():
+            differs = target not in other or other[target].sha256 != kernel.sha256
+            if differs and counts.get(target) == 0:
+                raise LabError(
+                    f"{target}={kernel.name} is never called with the kernels beside it, so there is nothing to "
+                    "compare; see `replaces` in the contracts of the targets that are composed of others"
+                )
 
     def train(self, arm: str, runs: Iterable[Run]) -> dict[Run, dict[str, Any]]:
         """Results of the job `train` for each run; those that are known are not repeated.
@@ -225,7 +245,7 @@ class Trial:
 
         if self.on_progress is not None:
             self.on_progress({"stage": f"A/B: {stage}"})
-        args = {"preset": self.preset, "dataset": self.dataset, **args}
+        args = {**self._common(), **args}
         started = time.monotonic()
         try:
             result = jobs.call(
@@ -247,17 +267,21 @@ class Trial:
     def _baseline_runs(self) -> bool:
         """Whether the other arm can train here at all; if not, the candidate is not to blame."""
         run = {"id": "check", "seed": self.settings.seed, "steps": 2}
-        args = {"preset": self.preset, "dataset": self.dataset, "selection": self.arms["baseline"].plain()}
+        args = {**self._common(), "selection": self.arms["baseline"].plain()}
         try:
             jobs.call(self.context.engine, "train", {**args, "runs": [run]}, run_dir=self.folder / "check")
         except JobFailed:
             return False
         return True
 
+    def _common(self) -> dict[str, Any]:
+        return {"preset": self.preset, "dataset": self.dataset, "compile": self.settings.compile}
+
     def _base_key(self) -> dict[str, Any]:
         # Sums split over another number of threads round differently.
         threads = os.environ.get("OMP_NUM_THREADS")
         keys = {"preset": self.preset, "dataset": self.dataset["fingerprint"], "threads": threads}
+        keys["compile"] = self.settings.compile
         return {**keys, **self.context.keys()}
 
     def _race_key(self, args: dict[str, Any]) -> dict[str, Any]:

@@ -145,8 +145,11 @@ def objections(
 
 
 def interrupted(disturbed: Mapping[str, float]) -> float:
-    """Share of an arm's work that was interrupted. A short call is set aside and repeated, a long one is kept as a sample
-    that is not clean: the same event, so the larger of the two shares counts for every arm."""
+    """Share of an arm's work that was interrupted.
+
+    A short call is set aside and repeated, a long one is kept as a sample that is not clean: the same event, so the
+    larger of the two shares counts for every arm.
+    """
     return max(disturbed["aside"], disturbed["unclean"])
 
 

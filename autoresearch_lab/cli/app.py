@@ -37,6 +37,9 @@ VERBS = {
     "ab": "integration",
     "integration-ab": "integration",
     "integration-suite": "integration",
+    "calibrate": "calibrate",
+    "exploits": "selftest",
+    "controls": "selftest",
     "promotion-check": "promotion",
     "promote": "promotion",
     "demote": "promotion",
@@ -129,7 +132,7 @@ def main(arguments: list[str] | None = None) -> int:
 def run_guarded(command: Callable[[], Any]) -> int:
     """Run a click command and turn every way in which it ends into an exit code, and into one line on stderr."""
     # A terminated run unwinds like an interrupted one: children are ended, nothing is left half-written.
-    signal.signal(signal.SIGTERM, _interrupt)
+    signal.signal(signal.SIGTERM, _terminate)
     try:
         command()
     except click.exceptions.Exit as ended:
@@ -140,6 +143,8 @@ def run_guarded(command: Callable[[], Any]) -> int:
         return complain(str(error), 2)
     except LabFailure as error:
         return complain(str(error), 1)
+    except Terminated:
+        return complain("terminated", 143)
     except (KeyboardInterrupt, click.Abort):
         return complain("interrupted", 130)
     except BrokenPipeError:
@@ -149,8 +154,12 @@ def run_guarded(command: Callable[[], Any]) -> int:
     return 0
 
 
-def _interrupt(*_: Any) -> None:
-    raise KeyboardInterrupt
+class Terminated(KeyboardInterrupt):
+    """SIGTERM arrived."""
+
+
+def _terminate(*_: Any) -> None:
+    raise Terminated
 
 
 def complain(message: str, code: int) -> int:

@@ -37,6 +37,12 @@ def suite(session: Session, *, presets: str, **options: Any) -> Outcome:
     trial = _Request(session, **options)
     records = {name: trial.on(name) for name in names}
     verdict, reason = suite_verdict(records)
+    session.ledger.append(
+        "note",
+        **session.context.fields(),
+        settings={"event": "suite", "presets": {name: record.id for name, record in records.items()}},
+        results={"verdict": verdict, "reason": reason},
+    )
     data = {"verdict": verdict, "reason": reason, "presets": {name: record.plain() for name, record in records.items()}}
 
     def show(console: Console) -> None:
@@ -62,9 +68,12 @@ class _Request:
         steps: int,
         race_seconds: float,
         foreign_limit: float,
+        compile_mode: str | None,
     ) -> None:
         self.session, self.dataset, self.again = session, dataset, again
-        base = Settings()
+        base = Settings.for_device(session.engine.device)
+        if compile_mode is not None:
+            base = replace(base, compile=compile_mode == "on")
         self.settings = replace(base, steps=steps, race_seconds=race_seconds, foreign_limit=foreign_limit)
         self.catalog = load_catalog(session.root)
         self.candidate = candidates(session, workspace, kernels)
@@ -153,6 +162,8 @@ _COMMON = (
                  help="Undisturbed measuring time of each of the processes."),
     click.option("--foreign-limit", type=click.FloatRange(0.0, 1.0), default=_DEFAULT.foreign_limit, show_default=True,
                  help="Share of the cores that other processes may use."),
+    click.option("--compile", "compile_mode", type=click.Choice(["on", "off"]),
+                 help="Train both arms compiled [default: on for CUDA, else off]."),
     click.option("--again", is_flag=True, help="Measure anew although the ledger has a verdict."),
 )  # fmt: skip
 

@@ -75,9 +75,7 @@ _OPTIONS = (
     ),
     click.option("--dataset", default="stdlib", show_default=True, help="Prepared dataset to train on."),
     click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of the datasets [default: data]."),
-    click.option(
-        "--kernels", default="baseline", show_default=True, help="baseline, promoted, or target=kernel,..."
-    ),
+    click.option("--kernels", default="baseline", show_default=True, help="baseline, promoted, or target=kernel,..."),
 )
 
 _command = verb(profile)

@@ -14,7 +14,7 @@ from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root
 from autoresearch_lab.promote import registry, shipping
-from autoresearch_lab.promote.check import ab_of, readiness
+from autoresearch_lab.promote.check import decisive_ab, readiness
 from autoresearch_lab.promote.install import install
 from autoresearch_lab.promote.registry import Promotion
 from autoresearch_lab.records import Record
@@ -45,9 +45,9 @@ def promote_all(
 ) -> list[Record]:
     """Let the trainer of this machine use these kernels (target -> kernel) from now on; one record for each.
 
-    Each needs an A/B that says PROMOTE for exactly its content, here; several may rest on one joint A/B of exactly this
-    set. A workspace's kernel is copied into the catalogue first, under `name`. With `ship` the entry goes into the
-    committed list, with its evidence beside it.
+    Each needs an A/B that says PROMOTE for exactly its content, here, and none with another preset that says it is
+    worse; several may rest on one joint A/B of exactly this set. A workspace's kernel is copied into the catalogue
+    first, under `name`. With `ship` the entry goes into the committed list, with its evidence beside it.
 
     Raises:
         LabError: evidence is missing (the message names the next command), or a file cannot be written.
@@ -74,7 +74,7 @@ def _evidence(
     found = readiness(find_target(dict(catalog), target), kernels[target], context, ledger)
     if found.ready and found.ab is not None:
         return found.ab
-    joint = ab_of(kernels, catalog, context, ledger) if len(kernels) > 1 else None
+    joint = decisive_ab(kernels, catalog, context, ledger) if len(kernels) > 1 else None
     if joint is not None and joint.verdict == "PROMOTE" and found.standing.missing is None:
         return joint
     raise LabError(found.obstacle or "not ready")
@@ -153,9 +153,7 @@ def demote(target: str, context: Context, root: Root, ledger: Ledger, *, ship: b
     elif shared is not None:
         overrule: dict[str, Any] = {"kernel": baseline.name, "sha256": baseline.sha256}
         now = datetime.now(UTC).isoformat(timespec="seconds")
-        registry.put(
-            root.promoted_local, Promotion(engine=key[0], device=key[1], target=target, time=now, **overrule)
-        )
+        registry.put(root.promoted_local, Promotion(engine=key[0], device=key[1], target=target, time=now, **overrule))
     return ledger.append(
         "demote",
         **context.fields(),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autoresearch_lab.ab.require import Standing, command, standing
+from autoresearch_lab.ab.suite import suite_verdict
 from autoresearch_lab.catalog import Kernel, Target, find_target
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
@@ -75,26 +76,58 @@ class Readiness:
 def readiness(target: Target, kernel: Kernel, context: Context, ledger: Ledger) -> Readiness:
     """The evidence that counts for this kernel alone."""
     found = standing(target, kernel, context, ledger)
-    return Readiness(found, ab_of({target.name: kernel}, {target.name: target}, context, ledger))
+    return Readiness(found, decisive_ab({target.name: kernel}, {target.name: target}, context, ledger))
+
+
+def decisive_ab(
+    kernels: Mapping[str, Kernel], catalog: Mapping[str, Target], context: Context, ledger: Ledger
+) -> Record | None:
+    """The A/B of exactly these kernels that decides about their promotion here; None where there is none.
+
+    Of every preset, compiled or not, the newest speaks, and all together as `integration-suite` judges them: a gain
+    with one does not promote what is worse with another. A/Bs that foreign load spoilt say nothing. The record returned
+    is the newest of those with the common verdict.
+    """
+    found = abs_of(kernels, catalog, context, ledger)
+    calm = [record for record in found if not (record.results or {}).get("disturbed")]
+    if not calm:
+        return found[-1] if found else None
+    newest = {_conditions(record): record for record in calm}
+    verdict, _ = suite_verdict(newest)
+    return [record for record in calm if record in newest.values() and record.verdict == verdict][-1]
+
+
+def _conditions(record: Record) -> str:
+    settings = record.settings or {}
+    return f"{settings.get('preset', '')}{', compiled' if settings.get('compile') else ''}"
 
 
 def ab_of(
     kernels: Mapping[str, Kernel], catalog: Mapping[str, Target], context: Context, ledger: Ledger, **settings: Any
 ) -> Record | None:
-    """The newest A/B here whose candidate was exactly these kernels, under today's contracts; `settings` has to hold
-    in the record's. A joint A/B speaks for its set alone, not for the members.
+    """The newest of `abs_of`, or None."""
+    found = abs_of(kernels, catalog, context, ledger, **settings)
+    return found[-1] if found else None
+
+
+def abs_of(
+    kernels: Mapping[str, Kernel], catalog: Mapping[str, Target], context: Context, ledger: Ledger, **settings: Any
+) -> list[Record]:
+    """The A/Bs here whose candidate was exactly these kernels, under today's contracts, oldest first; `settings` has to
+    hold in the record's. A joint A/B speaks for its set alone, not for the members.
     """
     contracts = {name: find_target(dict(catalog), name).contract_sha256 for name in kernels}
     wanted = {name: (kernel.sha256, contracts[name]) for name, kernel in kernels.items()}
-    for record in reversed(ledger.find(kind="ab", **context.keys())):
+    matching = []
+    for record in ledger.find(kind="ab", **context.keys()):
         given = record.settings or {}
         try:
             tried = {name: (one["sha256"], one["contract_sha256"]) for name, one in given["candidate"].items()}
         except (KeyError, TypeError, AttributeError):
             continue  # of another layout
         if tried == wanted and all(given.get(key) == value for key, value in settings.items()):
-            return record
-    return None
+            matching.append(record)
+    return matching
 
 
 def ab_command(target: Target, kernel: Kernel) -> str:

@@ -110,11 +110,11 @@ def _residual_norm() -> list[list[Spec]]:
 
 
 def _mlp() -> list[list[Spec]]:
-    return [[_array("x", _HALF, _STREAM), _array("w_fc", _FULL, (160, 64)), _array("w_proj", _FULL, (64, 160))]]
+    return [[_array("x", _HALF, (2, 16, 32)), _array("w_fc", _FULL, (128, 32)), _array("w_proj", _FULL, (32, 128))]]
 
 
 def _loss_head() -> list[list[Spec]]:
-    rows = [_array("x", _HALF, (48, 32)), _array("w_head", _FULL, (320, 32)), _array("targets", "int64", (48,), False)]
+    rows = [_array("x", _HALF, (48, 32)), _array("w_head", _FULL, (512, 32)), _array("targets", "int64", (48,), False)]
     return [[*rows, *_scalars(softcap=15.0, reduction="mean")]]
 
 

@@ -12,7 +12,7 @@ from autoresearch_cuda import triton_kit
 # TILE: elements per program.
 _CONFIGS = [
     triton.Config({"TILE": tile}, num_warps=warps)
-    for tile, warps in ((1024, 2), (2048, 4), (4096, 4), (4096, 8), (8192, 8))
+    for tile, warps in ((1024, 4), (1024, 2), (2048, 4), (4096, 4), (4096, 8), (8192, 8))
 ]
 _tuned = triton_kit.tuned(_CONFIGS, key=["size"])
 

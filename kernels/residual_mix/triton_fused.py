@@ -16,7 +16,7 @@ from autoresearch_cuda import triton_kit
 # TILE: elements per program.
 _CONFIGS = [
     triton.Config({"TILE": tile}, num_warps=warps)
-    for tile, warps in ((1024, 2), (2048, 4), (4096, 4), (4096, 8), (8192, 8))
+    for tile, warps in ((1024, 4), (1024, 2), (2048, 4), (4096, 4), (4096, 8), (8192, 8))
 ]
 _LEAST_TILE = min(config.kwargs["TILE"] for config in _CONFIGS)
 

@@ -18,7 +18,7 @@ from autoresearch_cuda.triton_kit import columns, tile_grid
 # TILE: elements that a program holds at once, as whole rows; a row longer than that is held alone.
 _CONFIGS = [
     triton.Config({"TILE": tile}, num_warps=warps)
-    for tile, warps in ((512, 1), (1024, 1), (1024, 2), (2048, 4), (4096, 8))
+    for tile, warps in ((512, 2), (1024, 2), (1024, 4), (2048, 4), (2048, 8), (4096, 8))
 ]
 
 

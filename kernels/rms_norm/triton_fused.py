@@ -14,7 +14,7 @@ from autoresearch_cuda.triton_kit import columns, rows_of, tile_grid
 # TILE: elements that a program holds at once, as whole rows; a row longer than that is held alone.
 _CONFIGS = [
     triton.Config({"TILE": tile}, num_warps=warps)
-    for tile, warps in ((1024, 2), (2048, 4), (4096, 4), (4096, 8), (8192, 8), (1024, 1))
+    for tile, warps in ((1024, 4), (1024, 2), (2048, 4), (2048, 8), (4096, 4), (4096, 8), (8192, 8))
 ]
 _tuned = triton_kit.tuned(_CONFIGS, key=["width"])
 

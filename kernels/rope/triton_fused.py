@@ -14,7 +14,7 @@ from autoresearch_cuda.triton_kit import columns, tile_grid
 # TILE: elements of either half that a program holds at once, as whole heads.
 _CONFIGS = [
     triton.Config({"TILE": tile}, num_warps=warps)
-    for tile, warps in ((512, 1), (1024, 2), (2048, 4), (4096, 4), (4096, 8))
+    for tile, warps in ((512, 2), (1024, 2), (1024, 4), (2048, 4), (2048, 8), (4096, 8))
 ]
 
 

@@ -13,7 +13,7 @@ from autoresearch_cuda.triton_kit import columns, rows_of, tile_grid
 # TILE: elements that a program holds at once, as whole heads.
 _CONFIGS = [
     triton.Config({"TILE": tile}, num_warps=warps)
-    for tile, warps in ((1024, 2), (2048, 4), (4096, 4), (4096, 8), (8192, 8))
+    for tile, warps in ((1024, 4), (1024, 2), (2048, 4), (2048, 8), (4096, 4), (4096, 8))
 ]
 _tuned = triton_kit.tuned(_CONFIGS, key=["width"])
 
@@ -22,11 +22,10 @@ _tuned = triton_kit.tuned(_CONFIGS, key=["width"])
 @triton.jit
 def _mix(v, ve, gate, y, rows, width, v_stride, ve_stride, COLUMNS: tl.constexpr, TILE: tl.constexpr):
     ROWS: tl.constexpr = TILE // COLUMNS if TILE > COLUMNS else 1
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
-    column = tl.arange(0, COLUMNS)[None, :]
+    head = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    row, column = head.to(tl.int64)[:, None], tl.arange(0, COLUMNS)[None, :]
     mask = (row < rows) & (column < width)
-    opened = 2.0 * tl.sigmoid(tl.load(gate + row, row < rows, other=0.0).to(tl.float32))
-    row = row.to(tl.int64)
+    opened = 2.0 * tl.sigmoid(tl.load(gate + head, head < rows, other=0.0).to(tl.float32))[:, None]
     value = tl.load(v + row * v_stride + column, mask).to(tl.float32)
     embedded = tl.load(ve + row * ve_stride + column, mask).to(tl.float32)
     tl.store(y + row * width + column, (value + opened * embedded).to(y.dtype.element_ty), mask)
@@ -39,16 +38,15 @@ def _differentiate(
 ):
     """With s = sigmoid(gate): dve = 2 s g, dgate = 2 s (1 - s) sum(g ve)."""
     ROWS: tl.constexpr = TILE // COLUMNS if TILE > COLUMNS else 1
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
-    column = tl.arange(0, COLUMNS)[None, :]
+    head = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    row, column = head.to(tl.int64)[:, None], tl.arange(0, COLUMNS)[None, :]
     mask = (row < rows) & (column < width)
-    s = tl.sigmoid(tl.load(gate + row, row < rows, other=0.0).to(tl.float32))
-    wide = row.to(tl.int64)
-    gradient = tl.load(g + wide * g_stride + column, mask, other=0.0).to(tl.float32)
-    embedded = tl.load(ve + wide * ve_stride + column, mask, other=0.0).to(tl.float32)
-    tl.store(dve + wide * width + column, (2.0 * s * gradient).to(dve.dtype.element_ty), mask)
-    through = 2.0 * s * (1.0 - s) * tl.sum(gradient * embedded, axis=1, keep_dims=True)
-    tl.store(dgate + row, through.to(dgate.dtype.element_ty), row < rows)
+    s = tl.sigmoid(tl.load(gate + head, head < rows, other=0.0).to(tl.float32))
+    gradient = tl.load(g + row * g_stride + column, mask, other=0.0).to(tl.float32)
+    embedded = tl.load(ve + row * ve_stride + column, mask, other=0.0).to(tl.float32)
+    tl.store(dve + row * width + column, (2.0 * s[:, None] * gradient).to(dve.dtype.element_ty), mask)
+    through = 2.0 * s * (1.0 - s) * tl.sum(gradient * embedded, axis=1)
+    tl.store(dgate + head, through.to(dgate.dtype.element_ty), head < rows)
 
 
 def _compute(v: Tensor, ve: Tensor, gate: Tensor) -> Tensor:

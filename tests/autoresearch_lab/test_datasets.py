@@ -16,7 +16,7 @@ def prepared(folder: Path, *names: str) -> Path:
 
 
 def test_the_only_one_is_taken(tmp_path: Path):
-    assert choose_dataset(prepared(tmp_path, "mine"), None, None) == (tmp_path / "mine", "the only one prepared")
+    assert choose_dataset(prepared(tmp_path, "mine"), None) == (tmp_path / "mine", "the only one prepared")
 
 
 @pytest.mark.parametrize(
@@ -24,16 +24,15 @@ def test_the_only_one_is_taken(tmp_path: Path):
     [(("stdlib",), "stdlib"), (("mine", "stdlib"), "stdlib"), (("climbmix", "mine", "stdlib"), "climbmix")],
 )
 def test_of_several_climbmix_then_stdlib(tmp_path: Path, names: tuple[str, ...], taken: str):
-    folder, why = choose_dataset(prepared(tmp_path, *names), None, None)
+    folder, why = choose_dataset(prepared(tmp_path, *names), None)
     assert folder == tmp_path / taken and (len(names) == 1 or ", ".join(names) in why)
 
 
 def test_several_without_a_preferred_one_have_to_be_named(tmp_path: Path):
     with pytest.raises(LabError, match="name one of a, b with --dataset"):
-        choose_dataset(prepared(tmp_path, "a", "b"), None, None)
-    assert choose_dataset(tmp_path, "b", None) == (tmp_path / "b", "asked for")
-    assert choose_dataset(tmp_path, None, Path("/elsewhere"))[0] == Path("/elsewhere")
+        choose_dataset(prepared(tmp_path, "a", "b"), None)
+    assert choose_dataset(tmp_path, "b") == (tmp_path / "b", "asked for")
 
 
 def test_nothing_prepared_leads_to_the_command(tmp_path: Path):
-    assert choose_dataset(tmp_path, None, None)[0] == tmp_path / "stdlib"
+    assert choose_dataset(tmp_path, None)[0] == tmp_path / "stdlib"

@@ -54,7 +54,7 @@ def test_a_load_that_is_not_aligned_any_more_is_found(tmp_path):
 
 
 def test_a_tile_too_large_for_the_registers_is_found(tmp_path):
-    changes = ("((1024, 2),", "((65536, 4),"), ("(4096, 512), (4096, 128)", "(4096, 16384),")
+    changes = ("((1024, 4),", "((65536, 4),"), ("(4096, 512), (4096, 128)", "(4096, 16384),")
     record = check(planted(tmp_path, "rms_norm", *changes), tmp_path, ("sm_90",))
     assert not record.results["ok"]
     assert all("spills" in row["problems"][0] for row in record.results["kernels"])

@@ -5,14 +5,14 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import numpy as np  # noqa: E402
-import pytest  # noqa: E402
-import torch  # noqa: E402
-from kernel_cases import arguments, oracle, wide, workload  # noqa: E402
-from triton_support import KERNELS, NAMES  # noqa: E402
+import numpy as np
+import pytest
+import torch
+from kernel_cases import arguments, oracle, wide, workload
+from triton_support import KERNELS, NAMES
 
-from autoresearch_cuda import triton_kit  # noqa: E402
-from autoresearch_cuda.seam import KernelFile, load_kernel  # noqa: E402
+from autoresearch_cuda import triton_kit
+from autoresearch_cuda.seam import KernelFile, load_kernel
 
 
 def load(kernel):

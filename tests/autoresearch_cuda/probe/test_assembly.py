@@ -57,7 +57,9 @@ def test_a_tool_that_says_nothing_is_an_error():
 
 
 def test_amd_assembly():
-    found = read_amdgcn(AMD, shared_bytes=512)
+    found = read_amdgcn(AMD, shared_bytes=512, wave=64)
     assert (found.registers, found.spill_bytes) == (64, 12)
     assert found.load_widths == {16: 1, 8: 1, 2: 1}
     assert found.tensor_core == {"mfma": 1}
+    # A wave of 64 threads moves as much with 8 bytes each as a warp of 32 with 16.
+    assert found.vector_share == pytest.approx(24 / 26)

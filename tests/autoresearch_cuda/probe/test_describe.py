@@ -44,6 +44,6 @@ def test_compiler_is_found_through_the_environment(monkeypatch, tmp_path):
 
 
 def test_every_job_name_is_listed():
-    assert {"describe", "ceilings", "profile", "call", "time", "race", "train", "evaluate"} == set(JOBS)
+    assert {"describe", "ceilings", "profile", "call", "compile", "time", "race", "train", "evaluate"} == set(JOBS)
     with pytest.raises(KeyError):
         JOBS["no such job"]

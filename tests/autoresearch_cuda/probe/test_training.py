@@ -6,11 +6,14 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from autoresearch_cuda.checkpoint import load_model
 from autoresearch_cuda.config import PRESETS, Preset
 from autoresearch_cuda.errors import ConfigError
+from autoresearch_cuda.evaluate import evaluate_bpb
 from autoresearch_cuda.model import GPT
 from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.probe import environment, training
+from autoresearch_cuda.rungs import full_tokens
 from autoresearch_cuda.seam import KernelFile
 
 DATASET = {"folder": "nowhere", "fingerprint": "f" * 64}
@@ -64,6 +67,17 @@ def test_weights_are_evaluated_by_themselves(tmp_path):
     found = evaluate(tmp_path, runs["a"])
     assert found["id"] == "a" and 0 < found["val_bpb"] < 10 and found["tokens"] == 256
     assert evaluate(tmp_path, runs["a"]) == found
+
+
+def test_an_evaluation_is_spread_over_the_split_as_in_a_run(tmp_path, config, dataset):
+    runs, _ = train(tmp_path, {"id": "a", "seed": 1, "steps": 6, "save": True})
+    model = load_model(tmp_path / runs["a"]["weights"], Ops.baseline())
+    length, batch = config.model.sequence_len, config.batch_size
+    whole = full_tokens(dataset, length, batch * length)
+    assert whole > 256
+    over = evaluate_bpb(model, dataset, batch, length, 256, spread_over=whole)
+    assert evaluate(tmp_path, runs["a"])["val_bpb"] == over.val_bpb
+    assert evaluate_bpb(model, dataset, batch, length, 256).val_bpb != over.val_bpb
 
 
 def test_other_weights_are_refused(tmp_path):

@@ -77,3 +77,48 @@ def test_a_rejected_kernel_ends_with_code_one(call, lab):
     lab.engine.plan["gain"] = 0.0
     code, out, _ = call("ab", "--kernel", f"{lab.target.name}={lab.kernel.name}")
     assert code == 1 and out.startswith("REJECT") and "no gain in the trainer" in " ".join(out.split())
+
+
+GOOD, SAME, WORSE = {"gain": 0.5, "harm": 0.0}, {"gain": 0.0, "harm": 0.0}, {"gain": 0.5, "harm": 0.05}
+SLOWER, UNSURE = {"gain": -0.1, "harm": 0.0}, {"gain": 0.5, "harm": 0.0, "foreign": 0.9}
+
+
+@pytest.mark.parametrize(
+    ("small", "large", "verdict", "reason"),
+    [
+        (GOOD, GOOD, "PROMOTE", "gains with a-small, a-large, worse with none"),
+        (GOOD, SAME, "PROMOTE", "gains with a-small, worse with none"),
+        (SAME, SAME, "REJECT", "no gain with any preset"),
+        (GOOD, WORSE, "REJECT", "worse with a-large: val_bpb is worse"),
+        (WORSE, GOOD, "REJECT", "worse with a-small: val_bpb is worse"),
+        (GOOD, SLOWER, "REJECT", "worse with a-large: no gain in the trainer"),
+        (GOOD, UNSURE, "UNDECIDED", "not settled with a-large"),
+    ],
+)
+def test_the_suite_promotes_what_is_worse_nowhere(call, lab, small, large, verdict, reason):
+    lab.evidence()
+    lab.engine.plan["presets"] = {"a-small": small, "a-large": large}
+    name = f"{lab.target.name}={lab.kernel.name}"
+    suite = ("integration-suite", "--presets", "a-small, a-large,a-small", "--kernel", name)
+    code, out, _ = call(*suite, "--json")
+    found = json.loads(out)
+    assert (code, found["verdict"]) == (0 if verdict == "PROMOTE" else 1, verdict)
+    assert reason in found["reason"] and list(found["presets"]) == ["a-large", "a-small"]
+    note = lab.ledger.latest(kind="note")
+    assert note.settings["event"] == "suite" and note.results["verdict"] == verdict
+    assert {lab.ledger.get(record).settings["preset"] for record in note.settings["presets"].values()} == {
+        "a-small", "a-large",
+    }  # fmt: skip
+
+    # What the suite says is what promotion goes by, whichever preset came last.
+    code, out, err = call("promote", "--kernel", name)
+    promoted = verdict == "PROMOTE" or reason.startswith("not settled")  # a disturbed A/B concluded nothing
+    assert (code == 0) == promoted, err
+    if not promoted:
+        assert "the A/B says REJECT" in err
+
+
+def test_the_suite_needs_presets(call, lab):
+    lab.evidence()
+    code, _, err = call("integration-suite", "--presets", " , ", "--kernel", f"{lab.target.name}={lab.kernel.name}")
+    assert code == 2 and "--presets needs one or more names" in err and lab.engine.asked == []

@@ -6,9 +6,12 @@ import json
 import pytest
 
 from autoresearch_lab import engine
+from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.cli import judge
 from autoresearch_lab.cli.app import main
+from autoresearch_lab.evidence import Subject
 from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, Root
 
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
@@ -41,6 +44,11 @@ def test_verify_without_a_gpu_is_interpreted_and_says_so(root, capsys):
     assert data["verdict"] == "PASS" and data["interpreted"] is True
     (record,) = Ledger(Root(root).ledger).find(kind="verify")
     assert record.settings["interpreted"] and record.device["key"].startswith("interpreter-")
+    # The same software, kernel, contract and calls: on a GPU it counts for nothing.
+    target = load_catalog(Root(root))["relu_squared"]
+    gpu = Context(engine.ENGINES["cuda"], {"kind": "cuda", "key": "cuda-0123"}, record.software)
+    subject = Subject(target, target.kernel("triton_fused", "torch"), record.workloads["sha256"], gpu)
+    assert subject.staleness(record) == "another device" and subject.latest(Ledger(Root(root).ledger), "verify") is None
 
 
 def test_only_triton_kernels_are_interpreted(root, capsys):

@@ -75,7 +75,7 @@ def lab(tmp_path):
     return here
 
 
-def evidence(lab, kernels, verify="PASS", bench="FASTER", ab="PROMOTE", context=None):
+def evidence(lab, kernels, verify="PASS", bench="FASTER", ab="PROMOTE", context=None, **conditions):
     """Records for these kernels; with several the A/B is a joint one."""
     fields = (context or lab.context).fields()
     contracts = {name: target.contract_sha256 for name, target in lab.catalog().items()}
@@ -103,7 +103,8 @@ def evidence(lab, kernels, verify="PASS", bench="FASTER", ab="PROMOTE", context=
             "candidate": {
                 kernel.target: {"sha256": kernel.sha256, "contract_sha256": contracts[kernel.target]}
                 for kernel in kernels
-            }
+            },
+            **conditions,
         },
         results={"reason": "as planted"},
         verdict=ab,

@@ -94,6 +94,16 @@ def test_the_newest_ab_counts(lab):
         run(lab)
 
 
+def test_an_ab_of_compiled_arms_neither_replaces_nor_overrules_silently(lab):
+    kernel, target = lab.kernel(), lab.catalog()["double"]
+    lab.evidence(kernel, preset="cpu-nano", compile=False)
+    assert readiness(target, kernel, lab.context, lab.ledger).ready
+    lab.evidence(kernel, preset="cpu-nano", compile=True, ab="UNDECIDED")
+    assert not readiness(target, kernel, lab.context, lab.ledger).ready
+    lab.evidence(kernel, preset="cpu-nano", compile=True)
+    assert readiness(target, kernel, lab.context, lab.ledger).ready
+
+
 def test_readiness_names_the_next_command(lab):
     def next_command():
         return readiness(lab.catalog()["double"], lab.kernel(), lab.context, lab.ledger).next_command

@@ -1,0 +1,72 @@
+"""A lab beside the lab: the trials' own root and ledger, where evidence is planted and nothing counts elsewhere.
+
+It lies in results/kernel_lab/calibration/. The catalogue and the datasets are those of the lab itself, by links; the
+ledger is another file, so that neither evidence nor promotion can take a planted record for a kernel's.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from autoresearch_lab import machine
+from autoresearch_lab.catalog import Kernel, Target
+from autoresearch_lab.errors import LabError
+from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.machine import Context
+from autoresearch_lab.paths import Root, writable_folder
+from autoresearch_lab.workloads import WorkloadSet
+
+FOLDER = "calibration"
+PLANTED = {"calibration": "planted"}
+
+
+class Annex:
+    """The trials' root and ledger. Raises LabError where the folder cannot be written."""
+
+    def __init__(self, root: Root) -> None:
+        self.root = Root(writable_folder(root.results / FOLDER, "calibration"))
+        _link(self.root.kernels, root.kernels)
+        _link(self.root.path / "data", root.path / "data")
+        self.ledger = Ledger(self.root.ledger)
+        self.plants = self.root.path / "plants"
+
+    def know_ceilings(self, context: Context, root: Root, ledger: Ledger) -> None:
+        """Take over the machine's ceilings, which the lab measures if it has none yet."""
+        notes = self.ledger.find(kind="note", **context.keys())
+        if any((record.settings or {}).get("event") == "ceilings" for record in notes):
+            return
+        known = machine.ceilings(context, root, ledger)
+        rates = {key: known[key] for key in ("copy_gb_s", "matmul_gflop_s")}
+        self.ledger.append("note", **context.fields(), settings={"event": "ceilings", **PLANTED}, results=rates)
+
+    def vouch(self, kernel: Kernel, target: Target, workload_set: WorkloadSet, context: Context, *kinds: str) -> None:
+        """Plant the evidence (verify PASS, bench FASTER) without which the next stage would not look at the kernel:
+        that stage is to be tried by itself."""
+        for kind in kinds:
+            verdict = {"verify": "PASS", "bench": "FASTER"}[kind]
+            results: dict[str, Any] = {"verdict": verdict, "reason": "planted for calibration", "predicted": None}
+            self.ledger.append(
+                kind,
+                **context.fields(),
+                target=target.name,
+                kernel={"name": kernel.name, "sha256": kernel.sha256},
+                workloads=workload_set.record_field(),
+                settings={"contract_sha256": target.contract_sha256, **PLANTED},
+                results=results,
+                verdict=verdict,
+            )
+
+
+def _link(link: Path, folder: Path) -> None:
+    """A link to a folder of the lab, made anew where it leads elsewhere; none where there is no such folder."""
+    wanted = folder.resolve()
+    if link.is_symlink() and link.resolve() != wanted:
+        link.unlink()
+    if not link.exists() and wanted.is_dir():
+        try:
+            link.symlink_to(wanted, target_is_directory=True)
+        except FileExistsError:
+            pass
+        except OSError as error:
+            raise LabError(f"calibrate: cannot link {link} to {wanted}: {error.strerror or error}") from None

@@ -1,0 +1,183 @@
+"""Counts over trials, and what they say of the promises. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scipy.stats import beta
+
+from autoresearch_lab.calibrate.plan import AB, BENCH, FASTER, HARMS, NULL, SLOWER, VERIFY, Group, Trial
+
+CONFIDENCE = 0.95
+# What is promised: nulls called FASTER at most this often; a true gain of this much found at least that often, each
+# time within so many seconds.
+FALSE_FASTER, GAIN, POWER, SECONDS = 0.01, 0.05, 0.90, 60.0
+HELD, BROKEN, OPEN = "held", "broken", "open"
+# An A/B that foreign load ended: it concluded nothing, so no promise rests on it.
+DISTURBED = "DISTURBED"
+
+
+@dataclass(frozen=True)
+class Share:
+    """`count` out of `total`, with the exact (Clopper-Pearson) interval of the underlying rate, both ends together at
+    CONFIDENCE."""
+
+    count: int
+    total: int
+
+    @property
+    def rate(self) -> float | None:
+        return self.count / self.total if self.total else None
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """(0, 1) where there were no trials."""
+        tail = (1.0 - CONFIDENCE) / 2
+        low = beta.ppf(tail, self.count, self.total - self.count + 1) if self.count else 0.0
+        high = beta.ppf(1.0 - tail, self.count + 1, self.total - self.count) if self.count < self.total else 1.0
+        return float(low), float(high)
+
+    def plain(self) -> dict[str, Any]:
+        return {"count": self.count, "total": self.total, "rate": self.rate, "interval": list(self.interval)}
+
+
+@dataclass(frozen=True)
+class Row:
+    """All trials of one kind. verdicts: how often each was given (FAILED = the stage gave up); seconds: of each trial;
+    in_time: how often FASTER came within the promised time."""
+
+    group: Group
+    planned: int
+    verdicts: dict[str, int]
+    seconds: tuple[float, ...]
+    in_time: int
+
+    @property
+    def done(self) -> int:
+        return len(self.seconds)
+
+    @property
+    def complete(self) -> bool:
+        return self.done >= self.planned
+
+    @property
+    def mean(self) -> float | None:
+        return sum(self.seconds) / self.done if self.done else None
+
+    @property
+    def worst(self) -> float | None:
+        return max(self.seconds, default=None)
+
+    def share(self, verdict: str) -> Share:
+        return Share(self.verdicts.get(verdict, 0), self.done)
+
+    def plain(self) -> dict[str, Any]:
+        return {
+            "stage": self.group.stage,
+            "plant": self.group.plant,
+            "effect": self.group.effect,
+            "label": self.group.label,
+            "planned": self.planned,
+            "done": self.done,
+            "verdicts": self.verdicts,
+            "shares": {verdict: self.share(verdict).plain() for verdict in self.verdicts},
+            "in_time": self.in_time,
+            "seconds": {"mean": self.mean, "worst": self.worst},
+        }
+
+
+@dataclass(frozen=True)
+class Promise:
+    """A promise, whether the trials bear it out, and the count it rests on. `wanted` bounds the rate: from above, or
+    from below where `least` is set."""
+
+    text: str
+    share: Share
+    wanted: float
+    complete: bool
+    least: bool = False
+
+    @property
+    def state(self) -> str:
+        """held or broken by the observed rate once all planned trials are done; broken before that only where the
+        interval rules the promise out; else open."""
+        rate, (low, high) = self.share.rate, self.share.interval
+        if rate is None:
+            return OPEN
+        if self.complete:
+            kept = rate >= self.wanted if self.least else rate <= self.wanted
+            return HELD if kept else BROKEN
+        # Where nothing at all is allowed, a single case is one too many.
+        outside = high < self.wanted if self.least else (low > self.wanted if self.wanted else self.share.count > 0)
+        return BROKEN if outside else OPEN
+
+    def plain(self) -> dict[str, Any]:
+        return {"text": self.text, "state": self.state, "wanted": self.wanted, **self.share.plain()}
+
+
+def count(planned: Mapping[Group, int], outcomes: Sequence[tuple[Trial, Mapping[str, Any]]]) -> list[Row]:
+    """A row for every planned kind, in that order. outcomes: (trial, its results with "verdict" and "seconds")."""
+    rows = []
+    for group, wanted in planned.items():
+        found = [results for trial, results in outcomes if trial.group == group]
+        verdicts: dict[str, int] = {}
+        for results in found:
+            verdict = DISTURBED if results.get("disturbed") else results["verdict"]
+            verdicts[verdict] = verdicts.get(verdict, 0) + 1
+        in_time = sum(results["verdict"] == "FASTER" and results["seconds"] <= SECONDS for results in found)
+        seconds = tuple(float(results["seconds"]) for results in found)
+        rows.append(Row(group, wanted, dict(sorted(verdicts.items())), seconds, in_time))
+    return rows
+
+
+# Verdicts that no trial of that kind should get, by (stage, plant).
+WRONG = {
+    (BENCH, NULL): ("FASTER", "SLOWER"),
+    (BENCH, SLOWER): ("FASTER",),
+    (BENCH, FASTER): ("SLOWER",),
+    (VERIFY, NULL): ("FAIL",),
+    (AB, NULL): ("PROMOTE",),
+    **{(VERIFY, harm): ("PASS",) for harm in HARMS},
+    **{(AB, harm): ("PROMOTE",) for harm in HARMS},
+}
+
+
+def wrong(outcomes: Sequence[tuple[Trial, Mapping[str, Any]]]) -> list[str]:
+    """Every trial that went wrong, in words: a verdict it should not have got, or none at all."""
+    found = []
+    for trial, results in outcomes:
+        verdict = results["verdict"]
+        if verdict == "FAILED" or verdict in WRONG.get((trial.group.stage, trial.group.plant), ()):
+            found.append(f"{trial.label}: {verdict}: {results.get('reason', 'no reason given')}")
+    return found
+
+
+def promises(rows: Sequence[Row]) -> list[Promise]:
+    """What the verdicts promise, held against the rows; a promise that no row speaks of is left out."""
+
+    def over(text: str, stage: str, plants: Sequence[str], verdict: str, wanted: float = 0.0) -> list[Promise]:
+        chosen = [row for row in rows if row.group.stage == stage and row.group.plant in plants]
+        if not chosen:
+            return []
+        tried = sum(row.done - row.verdicts.get(DISTURBED, 0) for row in chosen)
+        share = Share(sum(row.verdicts.get(verdict, 0) for row in chosen), tried)
+        return [Promise(text, share, wanted, all(row.complete for row in chosen))]
+
+    found = [
+        *over(f"bench: a null is FASTER at most {FALSE_FASTER:.0%} of the time", BENCH, [NULL], "FASTER", FALSE_FASTER),
+        *over("bench: what is slower is never FASTER", BENCH, [SLOWER], "FASTER"),
+        *over("bench: what is faster is never SLOWER", BENCH, [FASTER], "SLOWER"),
+    ]
+    text = f"bench: a true +{GAIN:.0%} is FASTER within {SECONDS:.0f} s at least {POWER:.0%} of the time"
+    for row in rows:
+        if row.group == Group(BENCH, FASTER, GAIN):
+            found.append(Promise(text, Share(row.in_time, row.done), POWER, row.complete, least=True))
+    return [
+        *found,
+        *over("verify: a null is not rejected", VERIFY, [NULL], "FAIL"),
+        *over("verify: planted harm never passes", VERIFY, HARMS, "PASS"),
+        *over("A/B: a null is not promoted", AB, [NULL], "PROMOTE"),
+        *over("A/B alone: planted harm is not promoted", AB, HARMS, "PROMOTE"),
+    ]

@@ -1,0 +1,249 @@
+"""The calibration: sets up what the trials need, executes those that the ledger does not hold yet, and counts.
+
+Every trial is one note in the lab's ledger, written when it is done; killed at any time, the next call goes on behind
+the last note. A trial counts for the device, the software and the conditions under which it was made.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from autoresearch_lab.ab.run import describe_dataset
+from autoresearch_lab.calibrate import plants
+from autoresearch_lab.calibrate.annex import Annex
+from autoresearch_lab.calibrate.plan import AB, BENCH, HARMS, NULL, Plan, Trial
+from autoresearch_lab.calibrate.report import Report, summarise
+from autoresearch_lab.calibrate.trials import Subject, Trials
+from autoresearch_lab.calibrate.work import PROCESSES, SECONDS, Work, find_work
+from autoresearch_lab.catalog import Target, find_target, load_catalog
+from autoresearch_lab.errors import LabError
+from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.machine import Context
+from autoresearch_lab.paths import Root, writable_folder
+from autoresearch_lab.profile import ensure_workloads, take_profile
+from autoresearch_lab.promote.selection import baseline as baseline_selection
+from autoresearch_lab.records import Record
+from autoresearch_lab.workloads import WorkloadSet
+
+TRIAL_EVENT, WORK_EVENT, TABLE_EVENT = "calibration-trial", "calibration-work", "calibration"
+# What a trial may take as long as none of its stage has been made (seconds).
+EXPECTED = {"bench": 75.0, "verify": 60.0, "ab": 300.0}
+
+Progress = Callable[[dict[str, Any]], None]
+
+
+@dataclass
+class Calibration:
+    """One plan on one machine. Raises LabError for a plan that cannot be carried out here."""
+
+    plan: Plan
+    context: Context
+    root: Root
+    ledger: Ledger
+    on_progress: Progress | None = None
+    work_seconds: float = SECONDS
+    work_processes: int = PROCESSES
+    log: Callable[[str], None] = lambda text: None
+    _subjects: dict[str, Subject] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        engine = self.context.engine
+        if engine.framework != "torch" or engine.device != "cpu":
+            raise LabError(f"calibrate: the planted kernels are written for engine cpu, not {engine.name}")
+        self.catalog = load_catalog(self.root)
+        self.schedule = self.plan.schedule()
+        for trial in self.schedule:
+            self._check(trial, find_target(self.catalog, trial.target))
+
+    def _check(self, trial: Trial, target: Target) -> None:
+        plants.source_of(target.baseline(self.context.engine.framework, self.context.engine.device))
+        if self._needs_work(trial) and not plants.can_be_slowed(target):
+            raise LabError(f"calibrate: no extra work can be planted into {target.name}: its size is not in its arrays")
+        if trial.group.plant in HARMS and not plants.can_be_harmed(target):
+            raise LabError(f"calibrate: no harm can be planted into {target.name}: it needs one output and gradients")
+
+    @staticmethod
+    def _needs_work(trial: Trial) -> bool:
+        stage, plant = trial.group.stage, trial.group.plant
+        return plant != NULL and stage in (BENCH, AB)
+
+    def done(self) -> dict[Trial, Record]:
+        """The planned trials that the ledger holds, made on this device, with this software, under these conditions."""
+        planned = set(self.schedule)
+        found: dict[Trial, Record] = {}
+        for record in self._notes(TRIAL_EVENT):
+            settings = record.settings or {}
+            try:
+                trial = Trial.of(settings["trial"])
+            except (KeyError, TypeError, ValueError):
+                continue  # of another layout
+            if trial in planned and settings.get("conditions") == self.plan.conditions(trial.group.stage):
+                found.setdefault(trial, record)
+        return found
+
+    def run(self, budget_seconds: float | None = None) -> Report:
+        """Make the trials that are missing, as long as the next one is expected to end within the budget; then count.
+
+        Raises:
+            LabError: no dataset, an unknown preset, or an A/B or another calibration is running here.
+            LabFailure: the work to be planted could not be measured. What was done before is in the ledger.
+        """
+        began = time.monotonic()
+        made = 0
+
+        def left() -> float:
+            return float("inf") if budget_seconds is None else budget_seconds - (time.monotonic() - began)
+
+        if left() > 0 and len(self.done()) < len(self.schedule):
+            describe_dataset(self.root, self.plan.dataset)
+            lock = FileLock(str(writable_folder(self.root.results, "calibration") / "ab.lock"), timeout=0)
+            try:
+                with lock:
+                    made = self._make(left)
+            except Timeout:
+                raise LabError("an A/B or a calibration is running here; two would disturb each other") from None
+        report = self.report(made, time.monotonic() - began)
+        if made:
+            self.ledger.append(
+                "note",
+                **self.context.fields(),
+                settings={"event": TABLE_EVENT, "plan": self.plan.plain()},
+                results=report.plain(),
+            )
+        return report
+
+    def _make(self, left: Callable[[], float]) -> int:
+        annex = Annex(self.root)
+        annex.know_ceilings(self.context, self.root, self.ledger)
+        selection = baseline_selection(self.catalog, self.context.engine)
+        trials = Trials(self.plan, self.context, annex, selection, self._subjects, self.on_progress)
+        known = self.done()
+        taken: dict[str, list[float]] = {stage: [] for stage in EXPECTED}
+        for trial, record in known.items():
+            taken[trial.group.stage].append(float((record.results or {})["seconds"]))
+
+        def fits(stage: str) -> bool:
+            return left() >= max(taken[stage], default=EXPECTED[stage])
+
+        made = 0
+        for place, trial in enumerate(self.schedule, start=1):
+            stage = trial.group.stage
+            if trial in known or not fits(stage):
+                continue
+            self._prepare(trial, annex)
+            if not fits(stage):
+                continue
+            results = trials.run(trial)
+            self._record(trial, results)
+            taken[stage].append(results["seconds"])
+            made += 1
+            self.log(f"{place}/{len(self.schedule)} {trial.label}: {results['verdict']}, {results['seconds']:.0f} s")
+        return made
+
+    def _prepare(self, trial: Trial, annex: Annex) -> None:
+        """The target's captured calls; and the extra work where this trial needs it."""
+        plan, target = self.plan, self.catalog[trial.target]
+        subject = self._subjects.get(trial.target)
+        if subject is None:
+            captured = ensure_workloads(
+                target, self.context, self.root, self.ledger, plan.preset, plan.dataset, self.on_progress
+            )
+            subject = self._subjects[trial.target] = Subject(target, captured)
+        if self._needs_work(trial) and subject.work is None:
+            subject.work = self._work(target, subject.workloads, annex)
+        if self._needs_work(trial) and trial.group.stage == AB and subject.step_seconds is None:
+            subject.step_seconds = self._step_seconds()
+
+    def _work(self, target: Target, captured: WorkloadSet, annex: Annex) -> Work:
+        known = self._known_work(target.name, captured.sha256)
+        if known is not None:
+            return known
+        folder = annex.root.runs / f"work-{target.name}-{secrets.token_hex(4)}"
+        engine, seed = self.context.engine, secrets.randbits(31)
+        effects = self.plan.effects if target.name in self.plan.targets and self.plan.effect_trials else ()
+        try:
+            work = find_work(
+                target,
+                target.baseline(engine.framework, engine.device),
+                captured,
+                engine,
+                effects,
+                folder,
+                seed=seed,
+                seconds=self.work_seconds,
+                processes=self.work_processes,
+                on_progress=self.on_progress,
+            )
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        self.ledger.append(
+            "note",
+            **self.context.fields(),
+            target=target.name,
+            workloads=captured.record_field(),
+            seeds={"work": seed},
+            settings={"event": WORK_EVENT, "seconds": self.work_seconds, "processes": self.work_processes},
+            results=work.plain(),
+        )
+        return work
+
+    def _known_work(self, target: str, workloads: str | None) -> Work | None:
+        """The newest extra work on record for these calls that covers the plan's effects."""
+        for record in reversed(self._notes(WORK_EVENT)):
+            same = workloads is None or (record.workloads or {}).get("sha256") == workloads
+            if record.target != target or not same:
+                continue
+            work = Work.of(record.results or {})
+            needed = self.plan.effects if target in self.plan.targets and self.plan.effect_trials else ()
+            if all(effect in work.measured for effect in needed):
+                return work
+        return None
+
+    def _step_seconds(self) -> float:
+        """Time of a training step of the preset on this machine, from its newest profile, which is made if need be."""
+        for record in reversed(self.ledger.find(kind="profile", **self.context.keys())):
+            if (record.settings or {}).get("preset") == self.plan.preset:
+                return float((record.results or {})["step_ms"]) / 1e3
+        profile = take_profile(
+            self.context,
+            self.root,
+            self.ledger,
+            self.catalog,
+            preset=self.plan.preset,
+            dataset_folder=self.root.data(self.plan.dataset),
+            selection=baseline_selection(self.catalog, self.context.engine),
+            on_progress=self.on_progress,
+        )
+        return float(profile.step_ms) / 1e3
+
+    def _record(self, trial: Trial, results: dict[str, Any]) -> None:
+        # No kernel in the record's own field: a note on a planted kernel is evidence for nothing.
+        self.ledger.append(
+            "note",
+            **self.context.fields(),
+            target=trial.target,
+            workloads=self._subjects[trial.target].workloads.record_field(),
+            settings={
+                "event": TRIAL_EVENT,
+                "trial": trial.plain(),
+                "conditions": self.plan.conditions(trial.group.stage),
+            },
+            results=results,
+        )
+
+    def _notes(self, event: str) -> list[Record]:
+        notes = self.ledger.find(kind="note", **self.context.keys())
+        return [record for record in notes if (record.settings or {}).get("event") == event]
+
+    def report(self, made: int = 0, seconds: float = 0.0) -> Report:
+        """The table and the promises from what the ledger holds."""
+        works = {name: self._known_work(name, None) for name in dict.fromkeys(self.plan.targets)}
+        known = {name: work for name, work in works.items() if work is not None}
+        return summarise(self.plan, self.context, self.done(), known, made, seconds)
