@@ -182,14 +182,14 @@ def _weights_and_gradient(
 @triton.jit
 def _add_dq(
     dq, q, dy, k, v, top, reciprocal, delta, start, end, query, column, length, window, k_stride, v_stride, scale,
-    MASKED: tl.constexpr, KEYS: tl.constexpr, WIDTH: tl.constexpr, COLUMNS: tl.constexpr,
+    LONELY: tl.constexpr, MASKED: tl.constexpr, KEYS: tl.constexpr, WIDTH: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     for first in range(start, end, KEYS):
         keys, weights, d_weights = _weights_and_gradient(
             q, dy, k, v, top, reciprocal, first, query, column, length, window, k_stride, v_stride, scale,
             MASKED, KEYS, WIDTH, COLUMNS,
         )  # fmt: skip
-        d_scores = weights * (d_weights - delta[:, None])
+        d_scores = weights * (d_weights - (d_weights if LONELY else delta[:, None]))
         dq = tl.dot(d_scores.to(keys.dtype), keys, dq, input_precision="ieee")
     return dq
 
@@ -200,13 +200,14 @@ def _backward_q(
     dy, q, k, v, y, tops, reciprocals, deltas, dq, length, window, heads, scale, root,
     g_batch, g_row, g_head, q_batch, q_row, q_head, k_batch, k_row, k_head, v_batch, v_row, v_head,
     GROUP: tl.constexpr, WIDTH: tl.constexpr, COLUMNS: tl.constexpr, EXACT: tl.constexpr,
-    QUERIES: tl.constexpr, KEYS: tl.constexpr,
+    LONELY: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
 ):  # fmt: skip
     """dq, and deltas (B,H,T) for the other kernel: what all weights' gradients of a row have in common, Σ y dy.
 
     EXACT: added up from the very products that it is taken from, in a pass of its own. Where a row has one large
     weight, little is left of that difference, and y, rounded, or added up in another order, is not good enough for
-    float32 and float16. scale = log2(e) · root, root = 1 / √D."""
+    float32 and float16. LONELY: every query sees one key, whose weight is 1 whatever its score, so that nothing is left
+    of it at all. scale = log2(e) · root, root = 1 / √D."""
     first = (tl.num_programs(0) - 1 - tl.program_id(0)) * QUERIES
     pair = tl.program_id(1)
     batch, head = (pair // heads).to(tl.int64), (pair % heads).to(tl.int64)
@@ -239,15 +240,15 @@ def _backward_q(
     result = tl.zeros((QUERIES, COLUMNS), tl.float32)
     result = _add_dq(
         result, queries, gradient, k, v, top, reciprocal, delta, start, whole, query, column, length, window, k_row,
-        v_row, scale, True, KEYS, WIDTH, COLUMNS,
+        v_row, scale, LONELY, True, KEYS, WIDTH, COLUMNS,
     )  # fmt: skip
     result = _add_dq(
         result, queries, gradient, k, v, top, reciprocal, delta, whole, whole_end, query, column, length, window, k_row,
-        v_row, scale, False, KEYS, WIDTH, COLUMNS,
+        v_row, scale, LONELY, False, KEYS, WIDTH, COLUMNS,
     )  # fmt: skip
     result = _add_dq(
         result, queries, gradient, k, v, top, reciprocal, delta, whole_end, end, query, column, length, window, k_row,
-        v_row, scale, True, KEYS, WIDTH, COLUMNS,
+        v_row, scale, LONELY, True, KEYS, WIDTH, COLUMNS,
     )  # fmt: skip
     _store(dq + own, first, row, length, column, result * root, QUERIES, WIDTH, COLUMNS)
 
@@ -255,7 +256,7 @@ def _backward_q(
 @triton.jit
 def _add_dkv(
     dk, dv, k, v, q, dy, tops, reciprocals, deltas, start, end, key, column, length, window, q_stride, g_stride, scale,
-    MASKED: tl.constexpr, QUERIES: tl.constexpr, WIDTH: tl.constexpr, COLUMNS: tl.constexpr,
+    LONELY: tl.constexpr, MASKED: tl.constexpr, QUERIES: tl.constexpr, WIDTH: tl.constexpr, COLUMNS: tl.constexpr,
 ):  # fmt: skip
     """Keys in the rows, queries in the columns, so that nothing but loaded tiles is transposed."""
     for first in range(start, end, QUERIES):
@@ -272,7 +273,7 @@ def _add_dkv(
         weights = _power(products, scale, top[None, :]) * reciprocal[None, :]
         dv = tl.dot(weights.to(gradient.dtype), gradient, dv, input_precision="ieee")
         d_weights = tl.dot(v, tl.trans(gradient), input_precision="ieee")
-        d_scores = weights * (d_weights - delta[None, :])
+        d_scores = weights * (d_weights - (d_weights if LONELY else delta[None, :]))
         dk = tl.dot(d_scores.to(queries.dtype), queries, dk, input_precision="ieee")
     return dk, dv
 
@@ -282,7 +283,8 @@ def _add_dkv(
 def _backward_kv(
     dy, q, k, v, tops, reciprocals, deltas, dk, dv, length, window, heads, scale, root,
     g_batch, g_row, g_head, q_batch, q_row, q_head, k_batch, k_row, k_head, v_batch, v_row, v_head,
-    GROUP: tl.constexpr, WIDTH: tl.constexpr, COLUMNS: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
+    GROUP: tl.constexpr, WIDTH: tl.constexpr, COLUMNS: tl.constexpr, LONELY: tl.constexpr,
+    QUERIES: tl.constexpr, KEYS: tl.constexpr,
 ):  # fmt: skip
     """dk and dv of one tile of keys, from all query heads that share them. heads: those of k and v."""
     first = tl.program_id(0) * KEYS
@@ -306,15 +308,15 @@ def _backward_kv(
         top, reciprocal, delta = tops + statistics, reciprocals + statistics, deltas + statistics
         d_keys, d_values = _add_dkv(
             d_keys, d_values, keys, values, queries, gradient, top, reciprocal, delta, start, whole, key, column,
-            length, window, q_row, g_row, scale, True, QUERIES, WIDTH, COLUMNS,
+            length, window, q_row, g_row, scale, LONELY, True, QUERIES, WIDTH, COLUMNS,
         )  # fmt: skip
         d_keys, d_values = _add_dkv(
             d_keys, d_values, keys, values, queries, gradient, top, reciprocal, delta, whole, whole_end, key, column,
-            length, window, q_row, g_row, scale, False, QUERIES, WIDTH, COLUMNS,
+            length, window, q_row, g_row, scale, LONELY, False, QUERIES, WIDTH, COLUMNS,
         )  # fmt: skip
         d_keys, d_values = _add_dkv(
             d_keys, d_values, keys, values, queries, gradient, top, reciprocal, delta, whole_end, end, key, column,
-            length, window, q_row, g_row, scale, True, QUERIES, WIDTH, COLUMNS,
+            length, window, q_row, g_row, scale, LONELY, True, QUERIES, WIDTH, COLUMNS,
         )  # fmt: skip
     row = heads * WIDTH
     base = batch * length * row + head * WIDTH
@@ -366,14 +368,16 @@ def _compute_gradients(
     if q.numel():
         deltas = torch.empty_like(statistics[0])
         root, window = 1 / math.sqrt(width), min(window, length)
+        lonely = min(window, length - 1) == 0
         strides, sizes = _strides(g, q, k, v), _sizes(q, k)
         _backward_q[lambda meta: (triton.cdiv(length, meta["QUERIES"]), batch * heads)](
             g, q, k, v, y, *statistics, deltas, dq, length, window, heads, root * LOG2_E, root, *strides, **sizes,
-            EXACT=q.dtype != torch.bfloat16,
+            EXACT=q.dtype != torch.bfloat16, LONELY=lonely,
         )  # fmt: skip
         _backward_kv[lambda meta: (triton.cdiv(length, meta["KEYS"]), batch * k.shape[2])](
-            g, q, k, v, *statistics, deltas, dk, dv, length, window, k.shape[2], root * LOG2_E, root, *strides, **sizes
-        )
+            g, q, k, v, *statistics, deltas, dk, dv, length, window, k.shape[2], root * LOG2_E, root, *strides, **sizes,
+            LONELY=lonely,
+        )  # fmt: skip
     return dq, dk, dv
 
 
