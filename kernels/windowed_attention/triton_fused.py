@@ -96,9 +96,10 @@ def _masked(products, query, key, window, MASKED: tl.constexpr):
 
 
 @triton.jit
-def _power(products, scale, top):
-    """2^(products · scale − top) with one rounding of the exponent, which may be far larger than its error may be."""
-    return tl.exp2(tl.fma(products, scale + tl.zeros_like(products), -top + tl.zeros_like(products)))
+def _power(products, top, scale):
+    """2^((products − top) · scale), in this order exactly 1 for the largest product of a row, also where the compiler
+    fuses multiplications with additions: of a difference one large weight then leaves nothing, as it should."""
+    return tl.exp2((products - top) * scale)
 
 
 @triton.jit
@@ -113,11 +114,11 @@ def _attend(
         products = tl.dot(q, tl.trans(keys), input_precision="ieee")
         products = _masked(products, query[:, None], key[None, :], window, MASKED)
         values = _load(v, first, v_stride, length, column, MASKED, KEYS, WIDTH, COLUMNS)
-        higher = tl.maximum(top, tl.max(products, axis=1) * scale)
+        higher = tl.maximum(top, tl.max(products, axis=1))
         # A row that has seen no visible key yet must not subtract infinities.
         origin = tl.where(higher == float("-inf"), 0.0, higher) if MASKED else higher
-        weights = _power(products, scale, origin[:, None])
-        shrink = tl.exp2(top - origin)
+        weights = _power(products, origin[:, None], scale)
+        shrink = _power(top, origin, scale)
         total = total * shrink + tl.sum(weights, axis=1)
         y = tl.dot(weights.to(values.dtype), values, y * shrink[:, None], input_precision="ieee")
         top = higher
@@ -131,7 +132,7 @@ def _forward(
     q_batch, q_row, q_head, k_batch, k_row, k_head, v_batch, v_row, v_head,
     GROUP: tl.constexpr, WIDTH: tl.constexpr, COLUMNS: tl.constexpr, QUERIES: tl.constexpr, KEYS: tl.constexpr,
 ):  # fmt: skip
-    """y (B,T,H,D), and of each row (B,H,T) the largest score times log2(e) and the reciprocal of its sum of powers."""
+    """y (B,T,H,D), and of each row (B,H,T) the largest product and the reciprocal of its sum of powers."""
     # The last tiles see the most keys: first come the longest.
     first = (tl.num_programs(0) - 1 - tl.program_id(0)) * QUERIES
     pair = tl.program_id(1)
@@ -175,7 +176,7 @@ def _weights_and_gradient(
     values = _load(v, first, v_stride, length, column, MASKED, KEYS, WIDTH, COLUMNS)
     products = tl.dot(q, tl.trans(keys), input_precision="ieee")
     products = _masked(products, query[:, None], key[None, :], window, MASKED)
-    weights = _power(products, scale, top[:, None]) * reciprocal[:, None]
+    weights = _power(products, top[:, None], scale) * reciprocal[:, None]
     return keys, weights, tl.dot(dy, tl.trans(values), input_precision="ieee")
 
 
@@ -270,7 +271,7 @@ def _add_dkv(
         delta = tl.load(deltas + query, inside, other=0.0)
         products = tl.dot(k, tl.trans(queries), input_precision="ieee")
         products = _masked(products, query[None, :], key[:, None], window, MASKED)
-        weights = _power(products, scale, top[None, :]) * reciprocal[None, :]
+        weights = _power(products, top[None, :], scale) * reciprocal[None, :]
         dv = tl.dot(weights.to(gradient.dtype), gradient, dv, input_precision="ieee")
         d_weights = tl.dot(v, tl.trans(gradient), input_precision="ieee")
         d_scores = weights * (d_weights - (d_weights if LONELY else delta[None, :]))
