@@ -166,11 +166,11 @@ def round_to_nearest() -> None:
 
 
 def mend_products() -> None:
-    """Let the interpreter's matrix products take bfloat16 for the numbers they are, widened to float32, and add up those
-    of float32 and float16 in the order of the inner dimension, as a GPU does.
+    """Let the interpreter's matrix products take bfloat16 for the numbers they are, widened to float32, and add those
+    of float32 and float16 up in the order of the inner dimension, as a GPU does.
 
     The BLAS behind the interpreter adds in an order that depends on the tiles' shapes and on which operand is
-    transposed, so that two kernels would get different bits for one product, and a difference of the two would be noise.
+    transposed, so two kernels would get different bits for one product, and a difference of the two would be noise.
     """
     module = sys.modules["triton.runtime.interpreter"]
     language, builder = module.tl, module.interpreter_builder

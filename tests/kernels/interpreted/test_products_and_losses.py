@@ -7,7 +7,7 @@ import torch
 import triton
 import triton.language as tl
 from kernel_cases import arguments, array, cotangents, error, kernel, oracle, run, wide, workload
-from test_kernels import cases, compare
+from test_kernels import KINDS, compare
 from test_kernels import test_native_kernel_propagates_nan_and_inf_as_the_oracle as nonfinite
 
 from autoresearch_cuda.probe.native_code import definitions
@@ -38,8 +38,9 @@ LARGER = {
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("target", TARGETS)
 def test_agrees_with_the_oracle(target, dtype):
-    for case, kind in cases(target, dtype):
-        compare(target, NAME, case, kind, dtype)
+    """The small call; verify takes the odd ones."""
+    for kind in KINDS:
+        compare(target, NAME, workload(target, dtype), kind, dtype)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
@@ -48,10 +49,9 @@ def test_agrees_on_several_tiles(target, dtype):
     compare(target, NAME, variant(workload(target, dtype), **LARGER[target]), "adversarial", dtype)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("target", TARGETS)
-def test_propagates_nan_and_inf(target, dtype):
-    nonfinite(target, NAME, dtype)
+def test_propagates_nan_and_inf(target):
+    nonfinite(target, NAME, "bfloat16")
 
 
 @pytest.mark.parametrize("target", TARGETS)
@@ -176,7 +176,7 @@ def _multiply(a, b, y, ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.cons
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 def test_interpreted_products_are_those_of_the_numbers(dtype):
-    """Of bfloat16's values, not its bits; the others bit for bit the same whatever the tile and the order of operands."""
+    """Of bfloat16's values, not its bits; the others are the same whatever the tile and the order of operands."""
     generator = torch.Generator().manual_seed(0)
     a, b = (torch.randn(64, 32, generator=generator).to(dtype) for _ in range(2))
 
