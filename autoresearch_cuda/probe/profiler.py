@@ -15,8 +15,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from autoresearch_cuda.config import TrainConfig
-from autoresearch_cuda.errors import ConfigError
 from autoresearch_cuda.model import Linear
 from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.probe import Report
@@ -26,6 +24,8 @@ from autoresearch_cuda.probe.ranges import Ranges
 from autoresearch_cuda.process import QuietCollector, prepare_process
 from autoresearch_cuda.train import Trainer
 from autoresearch_data.dataset import open_dataset
+from autoresearch_trainer.config import TrainConfig
+from autoresearch_trainer.errors import ConfigError
 
 # Long enough that the projections that start at zero have grown, and that allocator and caches have settled. Fixed, so
 # that every profile of the same training captures the same values.

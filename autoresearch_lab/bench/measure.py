@@ -76,9 +76,7 @@ def measure(
         "checked": CHECKED,
         "memory": memory,
     }
-    raw = call(
-        engine, "time", args, run_dir=run_dir, limits=limits(engine, arms, inputs, seconds), on_progress=listen
-    )
+    raw = call(engine, "time", args, run_dir=run_dir, limits=limits(engine, arms, inputs, seconds), on_progress=listen)
     check_clock(raw, marks)
     outputs = read_arrays(run_dir / "outputs.safetensors", OUTPUTS_BYTES)
     (run_dir / "outputs.safetensors").unlink()

@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from autoresearch_cuda.config import TrainConfig
-from autoresearch_cuda.errors import ConfigError
 from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.probe import JOBS
 from autoresearch_cuda.probe.attribution import Share, StepRecord
@@ -17,6 +15,8 @@ from autoresearch_cuda.probe.profiler import RUN_STEPS, _Session, summarise
 from autoresearch_cuda.process import QuietCollector
 from autoresearch_cuda.train import Trainer
 from autoresearch_data.tokens import Tokens
+from autoresearch_trainer.config import TrainConfig
+from autoresearch_trainer.errors import ConfigError
 
 SIGNATURES = {
     "rms_norm": "x eps",

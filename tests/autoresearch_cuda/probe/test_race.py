@@ -5,9 +5,10 @@ import statistics
 import pytest
 import torch
 
-from autoresearch_cuda.config import PRESETS, Preset
 from autoresearch_cuda.probe import race
 from autoresearch_cuda.seam import KernelFile, installed_kernel
+from autoresearch_trainer.config import PRESETS, Preset
+from autoresearch_trainer.probe import race as shared
 
 SLOW = "import time, torch\ndef relu_squared(x):\n    time.sleep({})\n    return torch.relu(x).square()\n"
 
@@ -16,7 +17,7 @@ SLOW = "import time, torch\ndef relu_squared(x):\n    time.sleep({})\n    return
 def small_preset(monkeypatch, config, dataset):
     preset = Preset(config.model, config.batch_size, config.total_batch_tokens, config.eval_tokens)
     monkeypatch.setitem(PRESETS, "test", preset)
-    monkeypatch.setattr(race, "open_checked", lambda described: dataset)
+    monkeypatch.setattr(shared, "open_checked", lambda described: dataset)
 
 
 def kernel(tmp_path, code, name="planted"):
@@ -42,7 +43,7 @@ def test_a_slower_candidate_is_slower_and_a_slower_baseline_too(tmp_path):
     lost, won = run(tmp_path, slow), run(tmp_path, {}, baseline=slow)
     assert lost["failed"] is None and lost["environment"] == [] and lost["block_tokens"] == 256
     assert all(counts["relu_squared"] > 0 for counts in lost["calls"].values())
-    assert len(lost["pairs"]) >= 4 and {pair["first"] for pair in lost["pairs"]} <= set(race.ARMS)
+    assert len(lost["pairs"]) >= 4 and {pair["first"] for pair in lost["pairs"]} <= set(shared.ARMS)
     assert ratio(lost) < 0.8 and ratio(won) > 1.25
 
 
