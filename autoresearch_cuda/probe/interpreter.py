@@ -5,7 +5,8 @@ looks stable, and two programs that disturb each other on a GPU get along. Here 
 order of its own, and these are errors:
     OutOfBounds  an access outside the memory of the launch's arguments, as where a mask is missing;
     Race         memory that one program writes and another writes or reads, other than through atomics.
-And float32 becomes bfloat16 by rounding to the nearest, as on a GPU; the interpreter itself cuts the rest off.
+And bfloat16 is what it is on a GPU: float32 is rounded to the nearest, where the interpreter itself cuts the rest off,
+and matrix products take its values, where the interpreter takes its bits for integers.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class Watch:
     def install(self) -> None:
         """From now on every launch is watched, and conversions round."""
         round_to_nearest()
+        multiply_bfloat16()
         module = sys.modules["triton.runtime.interpreter"]
         builder, watch = module.interpreter_builder, self
         set_dimensions, set_index = builder.set_grid_dim, builder.set_grid_idx
@@ -161,6 +163,25 @@ def round_to_nearest() -> None:
 
     convert.rounds = True
     module._convert_float = convert
+
+
+def multiply_bfloat16() -> None:
+    """Let the interpreter's matrix products widen bfloat16 operands to float32, which is exact."""
+    module = sys.modules["triton.runtime.interpreter"]
+    language, builder = module.tl, module.interpreter_builder
+    original = builder.create_dot
+    if getattr(original, "widens", False):
+        return
+
+    def product(left: Any, right: Any, *rest: Any) -> Any:
+        widened = (
+            builder.cast_impl(operand, language.float32) if operand.dtype.scalar == language.bfloat16 else operand
+            for operand in (left, right)
+        )
+        return original(*widened, *rest)
+
+    product.widens = True
+    builder.create_dot = product
 
 
 def _joined(touched: list[tuple[int, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
