@@ -16,7 +16,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from autoresearch_cuda.probe import Report, native_code
+from autoresearch_cuda.probe import Report, asides, native_code
+from autoresearch_cuda.probe.gpu_stopwatch import GpuStopwatch
 from autoresearch_cuda.probe.observers import ForeignLoad, Keeper, peak_bytes
 from autoresearch_cuda.probe.stopwatch import Call, Stopwatch
 from autoresearch_cuda.process import prepare_process
@@ -31,12 +32,15 @@ WARM_CALLS, MOST_WARM_CALLS, SLOW_WARM_CALLS, SLOW_SECONDS = 5, 15, 4, 0.05
 # Calls that the system disturbed are repeated, short ones this often at least and all until a sample takes this long.
 RETRIES, RETRY_SECONDS = 8, 0.02
 CONTENT_NUMBERS = 1 << 20
+# torch.compile makes a version per shape and arm, and beyond its limit runs uncompiled without a word.
+MOST_COMPILES = 256
 
 
 def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
     """Time the arms on the workloads.
 
-    args: "arms": [kernel, ...], the first being the reference; "inputs": path of a safetensors file with
+    args: "arms": [kernel, ...], the first being the reference, with "compiled": true for one that goes through
+    torch.compile; "inputs": path of a safetensors file with
     "<workload id>/<argument>"; "workloads": see `Call`; "seconds" to measure for; "least_rounds"; "most_rounds";
     "seed"; "calls": per workload how many make a sample at least, null = found out here alone; "checked": outputs kept
     per arm and workload; "memory": whether to measure peak memory; "device".
@@ -46,17 +50,18 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
     interrupted; "disturbed": per arm how often the system interfered (see `Disturbed`); "orders":
     per round [[workload, [arm, ...]], ...] as visited; "span_seconds" of all rounds together, "timed_seconds" inside
     windows; "foreign_load" per round; "first_call_ms" and "peak_bytes" per arm and workload; "configurations" of tuned
-    Triton kernels. Kept outputs lie in run_dir/outputs.safetensors under the names of `Keeper.tensors`.
+    Triton kernels; "timer": how the times were taken; on a GPU also "gpu": what `asides.look` and
+    `GpuStopwatch.account` give. Kept outputs lie in run_dir/outputs.safetensors under the names of `Keeper.tensors`.
     Raises:
         KernelError: a kernel does not load, or is not the one that was named.
     """
     device = torch.device(args.get("device", "cpu"))
-    watch = Stopwatch(device)
+    watch = GpuStopwatch(device) if device.type == "cuda" else Stopwatch()
     settings = prepare_process()
     rng = random.Random(args["seed"])
     torch.manual_seed(rng.randrange(1 << 31))
     calls = _calls(args, device)
-    arms = [load_kernel(KernelFile.of(kernel)) for kernel in args["arms"]]
+    arms = [load_arm(kernel) for kernel in args["arms"]]
     race = Race(watch, arms, calls, rng, Keeper(args["checked"], rng))
 
     report({"stage": "warm-up"})
@@ -74,6 +79,7 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
     span = (watch.clock() - began) / 1e9
     report({"stage": "measured"})
     gc.enable()
+    gpu = {**asides.look(watch, arms, calls, rng), **watch.account()} if isinstance(watch, GpuStopwatch) else None
     save_file(race.keeper.tensors(race.repeat, reference=0), str(run_dir / "outputs.safetensors"))
     return {
         "samples": race.samples,
@@ -85,6 +91,8 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
         "span_seconds": span,
         "timed_seconds": race.timed_ns / 1e9,
         "window_ns": watch.window_ns(),
+        "timer": watch.settings(),
+        "gpu": gpu,
         "first_call_ms": first_ms,
         "peak_bytes": _memory(race, device) if args["memory"] else None,
         "load_average": list(os.getloadavg()),
@@ -108,7 +116,7 @@ class Race:
     """The arms and the calls that they are timed on, and what was measured so far."""
 
     def __init__(
-        self, watch: Stopwatch, arms: list[Kernel], calls: list[Call], rng: random.Random, keeper: Keeper
+        self, watch: Stopwatch | GpuStopwatch, arms: list[Kernel], calls: list[Call], rng: random.Random, keeper: Keeper
     ) -> None:
         self.watch, self.arms, self.calls, self.rng, self.keeper = watch, arms, calls, rng, keeper
         self.counts: list[int] = []
@@ -195,6 +203,17 @@ class Race:
     def repeat(self, arm: int, place: int, content: int) -> list[torch.Tensor]:
         """Outputs and gradients of one more call, not counted."""
         return self.watch.measure(self.arms[arm], self.calls[place], content).outputs
+
+
+def load_arm(kernel: dict[str, Any]) -> Kernel:
+    """The arm's function; through torch.compile, one graph per shape, where it asks for that."""
+    function = load_kernel(KernelFile.of(kernel))
+    if not kernel.get("compiled"):
+        return function
+    import torch._dynamo
+
+    torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = MOST_COMPILES
+    return torch.compile(function, dynamic=False)
 
 
 def _calls(args: dict[str, Any], device: torch.device) -> list[Call]:
