@@ -211,8 +211,10 @@ def load_arm(kernel: dict[str, Any]) -> Kernel:
     if not kernel.get("compiled"):
         return function
     import torch._dynamo
+    import torch._inductor.config
 
     torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = MOST_COMPILES
+    torch._inductor.config.compile_threads = 1  # workers would still be there while others are timed
     return torch.compile(function, dynamic=False)
 
 

@@ -91,6 +91,6 @@ def rehearsal_root(out: Path) -> Root:
     folder = out / "lab"
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("kernels", "data"):
-        if not (folder / name).exists():
+        if (CHECKOUT / name).exists() and not (folder / name).exists():
             (folder / name).symlink_to(CHECKOUT / name)
     return Root(folder)

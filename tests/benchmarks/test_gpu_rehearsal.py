@@ -11,13 +11,16 @@ import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from autoresearch_data.build import prepare
 from autoresearch_data.local import LocalCorpus
+from autoresearch_lab.bench import samples
 from autoresearch_lab.paths import CHECKOUT, Root
-from benchmarks.gpu import counters, main, packages, report, training
+from benchmarks.gpu import counters, main, packages, report, trace, training, verdicts
 from benchmarks.gpu.command import run
 from benchmarks.gpu.setting import Setting
 
@@ -187,6 +190,53 @@ def test_the_worst_kernel_is_the_one_furthest_below_the_ceiling():
     far["share_of_ceiling"] = {"triton_fused": 0.3}
     assert counters.worst({"bench": {"a": {"rows": [near]}, "b": {"rows": [far, ROW]}}})["target"] == "rope"
     assert counters.worst({}) is None
+
+
+def test_what_ran_on_the_device_under_a_range_is_its_time():
+    cpu, gpu = torch.autograd.DeviceType.CPU, torch.autograd.DeviceType.CUDA
+
+    def event(name, device, us, annotation=False):
+        return SimpleNamespace(
+            name=name, device_type=device, device_time_total=us, cpu_time_total=999.0, is_user_annotation=annotation,
+            cpu_children=[],
+        )  # fmt: skip
+
+    events = [
+        *(event("rms_norm", cpu, 10.0) for _ in range(4)),
+        event("rms_norm", gpu, 10.0, annotation=True),  # the profiler shows the range on the device as well
+        event("rms_norm backward", cpu, 30.0),
+        event("aten::mul", cpu, 20.0),
+        event("vectorized_elementwise_kernel", gpu, 20.0),
+    ]
+    found = trace.attribute(events, on_gpu=True, steps=2)
+    assert found["ranges"] == {"rms_norm": {"calls": 2.0, "us": 20.0}, "rms_norm backward": {"calls": 0.5, "us": 15.0}}
+    assert found["kernels"] == [{"name": "vectorized_elementwise_kernel", "us": 10.0}] and found["total_us"] == 10.0
+
+
+def test_rows_of_a_bench_record_have_shares_of_the_ceiling(tmp_path):
+    spec = {"name": "x", "kind": "array", "dtype": "float32", "shape": [1024, 256], "strides": [256, 1], "grad": True}
+    workload = {"id": "w", "args": [spec], "gradient": True, "shifts": [1]}
+    samples.save(tmp_path / "samples.json.gz", [], [workload], [])
+    times = {"ratio": 2.0, "interval": [1.9, 2.1], "baseline_us": 400.0, "candidate_us": 200.0, "library_us": [300.0]}
+    directions = {name: times for name in ("forward", "backward", "both")}
+    about = {"id": "w", "calls_per_step": 2.0, "directions": directions}
+    setting = Setting(tmp_path, Root(tmp_path))
+    setting.catalog = _catalog()
+    common = {"engine": "cuda", "device": {"key": "cuda-test"}, "software": {"key": "s"}}
+    results = {"copy_gb_s": [[1 << 20, 20.0]], "matmul_gflop_s": {"float32": 1e6}}
+    setting.ledger.append("note", **common, settings={"event": "ceilings"}, results=results)
+    record = setting.ledger.append(
+        "bench", **common, target="relu_squared", kernel={"name": "triton_fused", "sha256": "a" * 64}, verdict="FASTER",
+        results={"workloads": [about], "libraries": [{"name": "lib"}]},
+        artifacts=[{"path": "samples.json.gz", "sha256": "b" * 64}],
+    )  # fmt: skip
+    rows = verdicts.table_rows(setting, record)
+    assert [row["direction"] for row in rows] == ["forward", "backward", "both"]
+    forward = rows[0]
+    assert forward["microseconds"] == {"baseline": 400.0, "triton_fused": 200.0, "lib": 300.0}
+    least = 2 * 4 * 1024 * 256 / 20e9 * 1e6  # read once, written once
+    assert forward["share_of_ceiling"]["triton_fused"] == pytest.approx(least / 200.0)
+    assert rows[2]["share_of_ceiling"]["lib"] > forward["share_of_ceiling"]["lib"]
 
 
 def test_readings_of_nsight_compute():

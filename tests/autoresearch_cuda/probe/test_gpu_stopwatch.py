@@ -7,8 +7,11 @@ import torch
 from planted_gpu import PlantedGpu
 
 from autoresearch_cuda.probe import asides
+from autoresearch_cuda.probe.ceilings import _gpu_seconds
 from autoresearch_cuda.probe.gpu_stopwatch import MOST_HOLD_NS, OPEN, WARM, GpuStopwatch
 from autoresearch_cuda.probe.stopwatch import Call
+from autoresearch_cuda.probe.timing import load_arm
+from autoresearch_cuda.seam import KernelFile
 from autoresearch_lab.bench.gpu import check_events
 from autoresearch_lab.errors import LabFailure
 
@@ -160,6 +163,22 @@ def test_events_that_disagree_with_the_hosts_clock_are_refused(changes, words):
     raw["gpu"] |= {"host_seconds": 1.0, "seen_seconds": 0.9, **changes}
     with pytest.raises(LabFailure, match=words):
         check_events(raw, ["baseline"])
+
+
+def test_ceilings_are_measured_behind_a_backlog_too():
+    gpu = PlantedGpu(launch=6_000)
+    # Small copies take less time than queueing them does.
+    assert _gpu_seconds(lambda: gpu.kernel(1_500), gpu) == pytest.approx(1.5e-6)
+
+
+def test_an_arm_that_asks_for_it_goes_through_the_compiler(tmp_path, monkeypatch):
+    path = tmp_path / "eager.py"
+    path.write_text("def relu_squared(x):\n    return x.relu().square()\n")
+    kernel = KernelFile.at("relu_squared", path).to_json()
+    seen = []
+    monkeypatch.setattr(torch, "compile", lambda function, dynamic: seen.append(dynamic) or function)
+    plain, compiled = load_arm(kernel), load_arm({**kernel, "compiled": True})
+    assert seen == [False] and plain(torch.ones(2)).tolist() == compiled(torch.ones(2)).tolist()
 
 
 def test_an_empty_window_shows_what_events_cost():
