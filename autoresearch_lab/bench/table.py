@@ -80,8 +80,8 @@ def _caches(found: Mapping[str, Any]) -> list[str]:
     def per_step(times: Mapping[str, list[float]]) -> float:
         return sum(sum(times[name]) * weight for name, weight in weights.items()) / 1e3
 
-    arms = list(found["warm"].values())
-    baseline, candidate = per_step(arms[0]), per_step(arms[-1])
+    warm = {name.partition(":")[0]: per_step(times) for name, times in found["warm"].items()}
+    baseline, candidate = warm["baseline"], warm["candidate"]
     return [f"caches flushed before each call; warm: {_ms(baseline)} against {_ms(candidate)} per step"]
 
 

@@ -84,7 +84,8 @@ def table_rows(setting: Setting, record: Record) -> list[dict[str, Any]]:
     rows = []
     for about, workload in zip(found["workloads"], workloads, strict=True):
         dtype = fastest_dtype(target, workload, setting.catalog, ceilings)
-        for direction, times in about["directions"].items():
+        for direction in (name for name in samples.DIRECTIONS if name in about["directions"]):
+            times = about["directions"][direction]
             parts = ("forward", "backward") if direction == "both" else (direction,)
             floors = [floor_seconds(ceilings, *target.oracle.cost(workload, part), dtype) for part in parts]
             floor = None if None in floors else sum(floors) * 1e6

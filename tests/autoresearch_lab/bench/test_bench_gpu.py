@@ -7,6 +7,7 @@ import pytest
 from autoresearch_lab.bench.gpu import waiting, warm_times
 from autoresearch_lab.bench.run import choose_arms
 from autoresearch_lab.bench.samples import Process
+from autoresearch_lab.bench.table import _caches
 from autoresearch_lab.catalog import find_target, load_catalog
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.machine import Context
@@ -51,6 +52,15 @@ def test_warm_times_are_medians_over_the_processes():
     }
     json.dumps(found, allow_nan=False)
     assert warm_times([Process({"gpu": None})], ["baseline:x"], WORKLOADS) is None
+
+
+def test_the_table_shows_both_states_of_the_caches():
+    workloads = [{"id": "a", "calls_per_step": 2.0}, {"id": "b", "calls_per_step": 1.0}]
+    # The ledger sorts its keys.
+    warm = {"baseline:x": {"a": [10.0, 20.0], "b": [5.0, 0.0]}, "candidate:y": {"a": [5.0, 5.0], "b": [1.0, 0.0]}}
+    found = {"warm": {**warm, "library:z": {"a": [0.0, 0.0], "b": [0.0, 0.0]}}, "workloads": workloads}
+    assert _caches(found) == ["caches flushed before each call; warm: 65.0 us against 21.0 us per step"]
+    assert _caches({"warm": None}) == []
 
 
 def test_a_kernel_that_makes_the_host_wait_is_named():
