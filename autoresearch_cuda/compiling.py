@@ -1,7 +1,7 @@
 """Whether the model is compiled: what `--compile auto` means on this machine, and for a run of this length."""
 
-from autoresearch_cuda.errors import ConfigError, KernelError
 from autoresearch_cuda.native import compiler
+from autoresearch_trainer.errors import ConfigError, KernelError
 
 MODES = ("auto", "on", "off")
 # On a CPU compiling takes 15 s (from Inductor's cache) to 90 s, none of which counts towards the time budget; a run

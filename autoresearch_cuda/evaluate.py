@@ -1,65 +1,17 @@
-"""Validation loss in bits per byte: on the first rows of the packed validation split, or on rows spread over it.
+"""Validation loss of a PyTorch model in bits per byte; what is read, and how it is added up, is shared."""
 
-The first rows are those of the specification. They are no random sample: best-fit packing places the longest documents
-first. Where only a part is read, rows at equal distances stand for the whole far better.
-"""
-
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
-from itertools import islice
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from autoresearch_cuda.errors import ConfigError
 from autoresearch_cuda.memory import is_out_of_memory
 from autoresearch_cuda.model import GPT
-from autoresearch_data.bpb import accumulate, bits_per_byte
-from autoresearch_data.packing import BestFitLoader
+from autoresearch_trainer import evaluate as shared
+from autoresearch_trainer.evaluate import EvalResult, OnBatch, Rows, spread
 
-OnBatch = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class EvalResult:
-    """nats and bytes: sums over the targets that stand for at least one byte; tokens: all targets seen.
-
-    standard_error: of val_bpb as an estimate for the whole corpus, in bits per byte, from the spread between the rows.
-    """
-
-    val_bpb: float
-    nats: float
-    bytes: int
-    tokens: int
-    standard_error: float | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class Rows:
-    """nats (float64) and bytes (int64) of every evaluated row, in the order of the packed stream."""
-
-    nats: np.ndarray
-    bytes: np.ndarray
-    sequence_len: int
-
-    def result(self, chosen: Sequence[int] | None = None) -> EvalResult:
-        """Bits per byte of the chosen rows, or of all. Raises ValueError where they stand for no byte."""
-        nats, size = (self.nats, self.bytes) if chosen is None else (self.nats[chosen], self.bytes[chosen])
-        total_nats, total_bytes = float(nats.sum()), int(size.sum())
-        error = None
-        if len(nats) > 1:
-            # Of a ratio of two sums: the residuals of the rows' nats from their bytes' share.
-            with np.errstate(invalid="ignore"):  # a diverged model's losses are not finite
-                residuals = nats - total_nats / max(total_bytes, 1) * size
-                spread = float(np.sqrt(residuals.var(ddof=1) * len(nats)))
-            error = bits_per_byte(spread, total_bytes)
-        bpb = bits_per_byte(total_nats, total_bytes)
-        return EvalResult(bpb, total_nats, total_bytes, len(nats) * self.sequence_len, error)
+__all__ = ["EvalResult", "Rows", "evaluate_bpb", "evaluate_rows", "evaluate_rungs", "spread"]
 
 
 def evaluate_bpb(
@@ -72,16 +24,13 @@ def evaluate_bpb(
     rows_at_once: int | None = None,
     spread_over: int | None = None,
 ) -> EvalResult:
-    """Evaluate on `eval_tokens` tokens, rounded down to whole batches, of a fresh loader.
+    """autoresearch_trainer.evaluate.evaluate_bpb of this model.
 
-    spread_over: take the rows at equal distances from the first so many tokens; default: the first rows.
     rows_at_once: at most so many sequences per forward pass (default: a batch); fewer are taken when memory runs out.
-    Which rows are read does not depend on it. `on_batch(done, total)` is called after every batch.
-    Raises ConfigError if eval_tokens holds no batch.
+    Which rows are read does not depend on it.
     """
-    count = _rows(eval_tokens, batch_size, sequence_len)
-    chosen = spread(count, max(count, (spread_over or 0) // sequence_len)) if spread_over else range(count)
-    return evaluate_rows(model, dataset, batch_size, sequence_len, chosen, on_batch, rows_at_once).result()
+    losses = _Losses(model, min(rows_at_once or batch_size, batch_size))
+    return shared.evaluate_bpb(losses, dataset, batch_size, sequence_len, eval_tokens, on_batch, spread_over)
 
 
 def evaluate_rungs(
@@ -91,24 +40,12 @@ def evaluate_rungs(
     sequence_len: int,
     tokens: Mapping[str, int],
     on_batch: OnBatch | None = None,
-    rows_at_once: int | None = None,
 ) -> dict[str, EvalResult]:
-    """Several sizes of evaluation at the cost of the largest, over whose tokens the others are spread.
-
-    tokens: name -> eval_tokens. Returns what evaluate_bpb gives for each. Raises ConfigError as it does.
-    """
-    counts = {name: _rows(count, batch_size, sequence_len) for name, count in tokens.items()}
-    most = max(counts.values())
-    rows = evaluate_rows(model, dataset, batch_size, sequence_len, range(most), on_batch, rows_at_once)
-    return {name: rows.result(spread(count, most)) for name, count in counts.items()}
+    """autoresearch_trainer.evaluate.evaluate_rungs of this model."""
+    losses = _Losses(model, batch_size)
+    return shared.evaluate_rungs(losses, dataset, batch_size, sequence_len, tokens, on_batch)
 
 
-def spread(count: int, total: int) -> list[int]:
-    """`count` of the numbers below `total`, at equal distances."""
-    return [i * total // count for i in range(count)]
-
-
-@torch.no_grad()
 def evaluate_rows(
     model: GPT,
     dataset: Any,
@@ -116,63 +53,30 @@ def evaluate_rows(
     sequence_len: int,
     chosen: Sequence[int],
     on_batch: OnBatch | None = None,
-    rows_at_once: int | None = None,
 ) -> Rows:
-    """The losses of the rows with the rising numbers `chosen`, `batch_size` of them at a time; see evaluate_bpb."""
-    token_bytes = dataset.tokenizer.token_bytes
-    device = model.lm_head.weight.device
-    losses = _Losses(model, min(rows_at_once or batch_size, batch_size))
-    nats, size = [], []
-    source = _packed_rows(dataset, sequence_len, chosen)
-    batches = -(-len(chosen) // batch_size)
-    for done in range(1, batches + 1):
-        inputs, targets = (np.stack(arrays) for arrays in zip(*islice(source, batch_size), strict=True))
-        inputs_t, targets_t = (torch.from_numpy(a).to(device, torch.int64) for a in (inputs, targets))
-        for row, row_targets in zip(losses(inputs_t, targets_t).numpy(), targets, strict=True):
-            row_nats, row_bytes = accumulate(row, row_targets, token_bytes)
-            nats.append(row_nats)
-            size.append(row_bytes)
-        if on_batch:
-            on_batch(done, batches)
-    return Rows(np.array(nats), np.array(size, dtype=np.int64), sequence_len)
-
-
-def _packed_rows(dataset: Any, sequence_len: int, chosen: Sequence[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Inputs and targets (T,) of the chosen rows. The rows are the same however many make a batch."""
-    loader = BestFitLoader(dataset.split("val"), 1, sequence_len, dataset.tokenizer.bos_id)
-    position = 0
-    for number in chosen:
-        while position <= number:
-            inputs, targets, _ = next(loader)
-            position += 1
-        yield inputs[0], targets[0]
+    """autoresearch_trainer.evaluate.evaluate_rows of this model."""
+    return shared.evaluate_rows(_Losses(model, batch_size), dataset, batch_size, sequence_len, chosen, on_batch)
 
 
 class _Losses:
-    """Losses in nats (B, T), float64 on the CPU, of a batch in pieces of `rows` sequences; smaller ones once memory has
-    run out."""
+    """Losses of a batch in pieces of `rows` sequences; smaller ones once memory has run out."""
 
     def __init__(self, model: GPT, rows: int) -> None:
         self.model = model
         self.rows = rows
+        self.device = model.lm_head.weight.device
 
-    def __call__(self, inputs: Tensor, targets: Tensor) -> Tensor:
+    @torch.no_grad()
+    def __call__(self, inputs: np.ndarray, targets: np.ndarray) -> np.ndarray:
+        inputs_t, targets_t = (torch.from_numpy(a).to(self.device, torch.int64) for a in (inputs, targets))
         while True:
             try:
-                pieces = zip(inputs.split(self.rows), targets.split(self.rows), strict=True)
-                return torch.cat([self.model(i, t, reduction="none").double().cpu() for i, t in pieces])
+                pieces = zip(inputs_t.split(self.rows), targets_t.split(self.rows), strict=True)
+                return torch.cat([self.model(i, t, reduction="none").double().cpu() for i, t in pieces]).numpy()
             except (RuntimeError, MemoryError) as error:
                 if self.rows == 1 or not is_out_of_memory(error):
                     raise
             # Outside the handler: the exception holds on to the tensors that did not fit.
             self.rows = max(1, self.rows // 2)
-            if inputs.is_cuda:
+            if inputs_t.is_cuda:
                 torch.cuda.empty_cache()
-
-
-def _rows(eval_tokens: int, batch_size: int, sequence_len: int) -> int:
-    """Rows of eval_tokens in whole batches."""
-    batches = eval_tokens // (batch_size * sequence_len)
-    if batches < 1:
-        raise ConfigError(f"eval_tokens {eval_tokens} is less than one batch of {batch_size} x {sequence_len}")
-    return batches * batch_size

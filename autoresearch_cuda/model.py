@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autoresearch_cuda.config import VALUE_GATE_CHANNELS, GPTConfig
 from autoresearch_cuda.ops import Ops
+from autoresearch_trainer.config import VALUE_GATE_CHANNELS, GPTConfig
 
 NORM_EPS = 1.1920929e-07  # float32's machine epsilon; a bare default would depend on dtype and version
 ROPE_BASE = 10_000.0

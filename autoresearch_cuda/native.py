@@ -1,9 +1,8 @@
 """Compiles and loads the C++ source beside a kernel file, and registers its operators with PyTorch.
 
 A kernel `cpp_fused.py` calls `native.load(__file__)`; its sibling `cpp_fused.cpp` has a plain C interface and needs no
-PyTorch headers, so a compile takes well under a second. Shared objects are cached in `<cache root>/native`, where the
-cache root is $AUTORESEARCH_CACHE or ~/.cache/autoresearch; a folder that cannot be written is replaced by a temporary
-one for the life of the process.
+PyTorch headers, so a compile takes well under a second. Shared objects are cached in `<cache root>/native`, see
+`autoresearch_data.compiler`.
 
 Floating point stays IEEE: fast-math flags are refused, because linking with them makes the whole process flush
 denormals to zero, the other arm of a comparison included. OpenMP runs on the runtime that torch has loaded, so its
@@ -12,34 +11,26 @@ thread count is torch's.
 
 from __future__ import annotations
 
-import atexit
 import ctypes
-import hashlib
-import os
 import platform
-import shlex
-import shutil
-import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock
 
-from autoresearch_cuda.errors import KernelError
 from autoresearch_cuda.operators import Operators
+from autoresearch_data import compiler as system_compiler
 from autoresearch_data.hashing import kernel_hash
+from autoresearch_trainer.errors import KernelError
 
 # Argument types of C functions: a tensor's data_ptr(), int64_t, a dtype code or other int, float, int64_t* and double*.
 POINTER, INTEGER, CODE, REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_float
 INTEGERS, REALS = ctypes.POINTER(ctypes.c_int64), ctypes.POINTER(ctypes.c_double)
 HEADER = Path(__file__).with_name("native.h")
 _DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
-_COMPILERS = ("g++", "clang++", "c++")
 _FLAGS = ("-std=c++17", "-O3", "-fPIC", "-Wall", "-fno-math-errno", "-fno-trapping-math")
 _FORBIDDEN = ("-ffast-math", "-Ofast", "-funsafe-math-optimizations", "-ffinite-math-only", "-mdaz-ftz")
 # Operators outlive the module that defined them: loading the same content again finds them here.
@@ -120,31 +111,13 @@ def build(source: Path, flags: Sequence[str] = ()) -> Path:
     compiler, version = _compiler()
     compile_flags, link_flags = _openmp("clang" in version)
     command = [*_FLAGS, *_machine_flags(), *compile_flags, *flags]
-    content = [source.read_bytes(), HEADER.read_bytes(), repr((compiler, version, command, link_flags)).encode()]
-    digest = hashlib.sha256(_processor().encode())
-    for part in content:
-        digest.update(hashlib.sha256(part).digest())
-    name = f"{digest.hexdigest()[:32]}.so"
-    folder = cache_root() / "native"
-    target = folder / name
-    if target.is_file():
-        return target
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f"{name}.lock"):
-            if not target.is_file():
-                _compile(source, target, compiler, command, link_flags)
-    except OSError:
-        target = _temporary_folder() / name
-        if not target.is_file():
-            _compile(source, target, compiler, command, link_flags)
-    return target
+    settings = (compiler, version, command, link_flags, system_compiler.processor())
+    digest = system_compiler.digest([source.read_bytes(), HEADER.read_bytes(), repr(settings).encode()])
 
+    def make(target: Path) -> None:
+        _compile(source, target, compiler, command, link_flags)
 
-def cache_root() -> Path:
-    """$AUTORESEARCH_CACHE, or ~/.cache/autoresearch."""
-    configured = os.environ.get("AUTORESEARCH_CACHE")
-    return Path(configured) if configured else Path.home() / ".cache" / "autoresearch"
+    return system_compiler.cached("native", f"{digest}.so", make)
 
 
 def compiler() -> str:
@@ -171,38 +144,21 @@ def reals(values: Sequence[float]) -> ctypes.Array:
 
 
 def _compile(source: Path, target: Path, compiler: Sequence[str], flags: Sequence[str], link: Sequence[str]) -> None:
-    """Compile and link in two steps: with -fopenmp at the link the compiler would add its own OpenMP runtime.
-
-    The result appears under its name only when it is complete.
-    """
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix="build-") as scratch:
-        compiled, linked = Path(scratch, "kernel.o"), Path(scratch, "kernel.so")
-        include = f"-I{HEADER.parent}"
-        _run([*compiler, *flags, include, "-c", str(source), "-o", str(compiled)], source)
-        _run([*compiler, "-shared", str(compiled), *link, "-o", str(linked)], source)
-        os.replace(linked, target)
+    """Compile and link in two steps: with -fopenmp at the link the compiler would add its own OpenMP runtime."""
+    compiled = target.with_suffix(".o")
+    include = f"-I{HEADER.parent}"
+    try:
+        system_compiler.run([*compiler, *flags, include, "-c", str(source), "-o", str(compiled)], source.name)
+        system_compiler.run([*compiler, "-shared", str(compiled), *link, "-o", str(target)], source.name)
+    except system_compiler.CompileFailed as error:
+        raise CompileFailed(str(error)) from error
 
 
-def _run(command: Sequence[str], source: Path) -> None:
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode != 0:
-        lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
-        first = next((line for line in lines if "error:" in line), lines[0])
-        raise CompileFailed(f"{command[0]} cannot compile {source.name}: {first.strip()}")
-
-
-@cache
 def _compiler() -> tuple[tuple[str, ...], str]:
-    """Command of the C++ compiler ($CXX first) and the text of its --version."""
-    configured = os.environ.get("CXX")
-    for candidate in [shlex.split(configured)] if configured else [[name] for name in _COMPILERS]:
-        if candidate and (path := shutil.which(candidate[0])):
-            command = (path, *candidate[1:])
-            done = subprocess.run([*command, "--version"], capture_output=True, text=True)
-            if done.returncode == 0:
-                return command, done.stdout
-    wanted = f"CXX={configured}" if configured else " or ".join(_COMPILERS)
-    raise CompilerMissing(f"no C++ compiler ({wanted}); install one, for instance the package g++")
+    try:
+        return system_compiler.find()
+    except system_compiler.CompilerMissing as error:
+        raise CompilerMissing(str(error)) from None
 
 
 @cache
@@ -227,22 +183,8 @@ def _machine_flags() -> tuple[str, ...]:
     """Everything this processor can do. gcc keeps to half-width vectors on many of those with AVX-512 unless told."""
     if platform.machine() not in ("x86_64", "AMD64"):
         return ("-mcpu=native",)
-    return ("-march=native", "-mprefer-vector-width=512") if " avx512f" in _processor() else ("-march=native",)
-
-
-@cache
-def _processor() -> str:
-    """What -march=native depends on: the processor's model and features."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return f"{platform.machine()} {platform.processor()}"
-    wanted = ("model name", "flags", "features", "cpu part")
-    return "\n".join(sorted({line for line in lines if line.lower().startswith(wanted)}))
-
-
-@cache
-def _temporary_folder() -> Path:
-    folder = tempfile.mkdtemp(prefix="autoresearch-native-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder)
+    return (
+        ("-march=native", "-mprefer-vector-width=512")
+        if " avx512f" in system_compiler.processor()
+        else ("-march=native",)
+    )

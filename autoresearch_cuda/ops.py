@@ -1,81 +1,20 @@
-"""`Ops`: the one object through which the model and the optimizer call every target.
+"""This engine's `Ops`, and how the calls of its kernels are counted."""
 
-Each attribute (`ops.rms_norm`, `ops.rope`, ...) is a plain function, resolved once from a selection before the model is
-built or compiled. There is no dispatch and no fallback in the hot path.
-"""
-
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
-from autoresearch_cuda.errors import KernelError
-from autoresearch_cuda.seam import TARGETS, Kernel, KernelFile, installed_kernel, load_kernel
+from autoresearch_cuda.seam import SEAM, TARGETS, Kernel
+from autoresearch_trainer import ops as shared
+from autoresearch_trainer.ops import Selection, Wrap
 
-Selection = Mapping[str, KernelFile | Mapping[str, str]]
-Wrap = Callable[[str, Kernel], Kernel]
+__all__ = ["CallCounter", "Ops", "Selection", "Wrap"]
 
 
-class Ops:
-    """The kernels of one run. Attributes: one callable per name in TARGETS; `kernels`: {target: KernelFile}."""
+class Ops(shared.Ops):
+    """The PyTorch kernels of one run."""
 
-    rms_norm: Kernel
-    rope: Kernel
-    attention_mask: Kernel
-    windowed_attention: Kernel
-    newton_schulz: Kernel
-    softcap_cross_entropy: Kernel
-    relu_squared: Kernel
-    value_gate: Kernel
-    residual_mix: Kernel
-    adamw_update: Kernel
-    muon_update: Kernel
-    qk_prelude: Kernel
-    residual_norm: Kernel
-    mlp: Kernel
-    loss_head: Kernel
-
-    def __init__(self, functions: Mapping[str, Kernel], kernels: Mapping[str, KernelFile]) -> None:
-        self.kernels: dict[str, KernelFile] = dict(kernels)
-        for target, function in functions.items():
-            setattr(self, target, function)
-
-    @classmethod
-    def load(cls, selection: Selection | None = None, wrap: Wrap | None = None) -> "Ops":
-        """Load the selected kernels, and the baseline kernel of every target that is not selected.
-
-        `wrap(target, function) -> function` may count or instrument; it is applied once per target, so that a
-        composite kernel calls the wrapped form of its parts. Raises KernelError (unknown target or kernel, a file that
-        does not load) or KernelChanged (content differs from the selected hash).
-        """
-        chosen = {target: KernelFile.of(file) for target, file in (selection or {}).items()}
-        for target, file in chosen.items():
-            if target not in TARGETS:
-                raise KernelError(f"unknown target {target!r}; known: {', '.join(TARGETS)}")
-            if file.target != target:
-                raise KernelError(f"kernel {file.name!r} is for target {file.target!r}, selected for {target!r}")
-        kernels = {target: chosen.get(target) or installed_kernel(target) for target in TARGETS}
-        loaded: dict[str, Kernel] = {}
-        loading: list[str] = []
-
-        def resolve(target: str) -> Kernel:
-            if target not in kernels:
-                raise KernelError(f"unknown target {target!r}; known: {', '.join(TARGETS)}")
-            if target in loading:
-                raise KernelError(f"kernels use each other in a circle: {' -> '.join([*loading, target])}")
-            if target not in loaded:
-                loading.append(target)
-                function = load_kernel(kernels[target], parts=resolve)
-                loaded[target] = wrap(target, function) if wrap else function
-                loading.pop()
-            return loaded[target]
-
-        return cls({target: resolve(target) for target in TARGETS}, kernels)
-
-    @classmethod
-    def baseline(cls, wrap: Wrap | None = None) -> "Ops":
-        """Every target with its baseline kernel."""
-        return cls.load(None, wrap)
+    seam = SEAM
 
 
 class CallCounter:
@@ -88,6 +27,10 @@ class CallCounter:
     def __init__(self) -> None:
         self.eager: dict[str, int] = dict.fromkeys(TARGETS, 0)
         self.traced: dict[str, int] = dict.fromkeys(TARGETS, 0)
+
+    def totals(self) -> dict[str, int]:
+        """Calls of both kinds by target; 0 for a target that nothing called."""
+        return {target: self.eager[target] + self.traced[target] for target in TARGETS}
 
     def __call__(self, target: str, function: Kernel) -> Kernel:
         eager = self.eager

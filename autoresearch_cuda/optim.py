@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from autoresearch_cuda.config import TrainConfig
 from autoresearch_cuda.model import GPT
 from autoresearch_cuda.ops import Ops
+from autoresearch_trainer.config import TrainConfig
 
 REFERENCE_WIDTH = 768  # the learning rates are tuned at this width
 ADAM_EPS = 1e-10

@@ -1,45 +1,11 @@
-"""How far the cheaper evaluations are from the full one, for saved weights."""
+"""How far the cheaper evaluations are from the full one; see autoresearch_trainer.rung_report."""
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from functools import partial
 
-from autoresearch_cuda.checkpoint import load_model
-from autoresearch_cuda.config import Preset
-from autoresearch_cuda.evaluate import evaluate_rungs
-from autoresearch_cuda.ops import Ops, Selection
-from autoresearch_cuda.process import prepare_process
-from autoresearch_cuda.rungs import RUNGS, full_tokens, limited, rung_tokens
+from autoresearch_cuda.rooms import ROOMS
+from autoresearch_trainer import rung_report as shared
+from autoresearch_trainer.rung_report import rung_lines
 
+__all__ = ["rung_lines", "rung_report"]
 
-def rung_report(
-    weights: Path,
-    preset: Preset,
-    selection: Selection | None,
-    dataset: Any,
-    device: str = "cpu",
-    on_batch: Callable[[int, int], None] | None = None,
-) -> dict[str, Any]:
-    """Evaluate the weights on every rung: {"weights", "rungs": {name: result with "error", its difference from full}}.
-
-    The rungs are those of `preset`, for the sequence length of the model. Raises ConfigError for unreadable weights.
-    """
-    prepare_process()
-    model = load_model(weights, Ops.load(selection), device)
-    length = model.config.sequence_len
-    batch = preset.batch_size
-    whole = full_tokens(dataset, length, batch * length)
-    tokens = {rung: limited(rung_tokens(preset, rung), whole, batch * length) for rung in RUNGS}
-    results = evaluate_rungs(model, dataset, batch, length, tokens, on_batch)
-    full = results["full"].val_bpb
-    rungs = {name: {**result.to_json(), "error": result.val_bpb - full} for name, result in results.items()}
-    return {"weights": str(weights), "dataset": dataset.fingerprint, "rungs": rungs}
-
-
-def rung_lines(report: dict[str, Any]) -> list[str]:
-    """The report as a table; val_bpb of the full rung also in the form that scripts grep."""
-    lines = [f"{'rung':<12}{'tokens':>12}{'val_bpb':>12}{'error':>12}{'standard error':>16}"]
-    for name, result in report["rungs"].items():
-        error = f"{result['standard_error']:.6f}" if result["standard_error"] is not None else "-"
-        lines.append(f"{name:<12}{result['tokens']:>12}{result['val_bpb']:>12.6f}{result['error']:>+12.6f}{error:>16}")
-    return [*lines, f"val_bpb:          {report['rungs']['full']['val_bpb']:.6f}"]
+rung_report = partial(shared.rung_report, ROOMS)

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 import triton
 
-from autoresearch_cuda.errors import KernelError
 from autoresearch_cuda.operators import Operators
 from autoresearch_data.hashing import kernel_hash
+from autoresearch_trainer.errors import KernelError
 
 # Dispatch key of PyTorch -> kind of device; AMD's GPUs go by the name CUDA there, too.
 _DEVICES = ("CUDA", "CPU")

@@ -1,9 +1,9 @@
 """A prepared dataset: opening one, and telling whether its files are what they should be.
 
-    <data>/<name>/dataset.json      the manifest: what the dataset was made from, its fingerprint, every file's hash
-                  tokenizer/        tokenizer.py
-                  tokens/           tokens.py, splits `train` and `val`
-                  corpus/           parquet shards (shards.py); not needed once the tokens exist
+<data>/<name>/dataset.json      the manifest: what the dataset was made from, its fingerprint, every file's hash
+              tokenizer/        tokenizer.py
+              tokens/           tokens.py, splits `train` and `val`
+              corpus/           parquet shards (shards.py); not needed once the tokens exist
 """
 
 from __future__ import annotations

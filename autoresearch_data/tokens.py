@@ -1,7 +1,7 @@
 """Token cache of one split: every document's ids in one flat uint16 file, memory-mapped.
 
-    <split>.bin            uint16 little-endian, the documents' ids one after the other, without BOS
-    <split>.offsets.npy    int64 (documents + 1,): document i is ids[offsets[i]:offsets[i + 1]]
+<split>.bin            uint16 little-endian, the documents' ids one after the other, without BOS
+<split>.offsets.npy    int64 (documents + 1,): document i is ids[offsets[i]:offsets[i + 1]]
 """
 
 from __future__ import annotations

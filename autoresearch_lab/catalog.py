@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import tomllib
 from dataclasses import dataclass, field
@@ -96,6 +97,17 @@ class Kernel:
     def sha256(self) -> str:
         return kernel_hash(self.path)
 
+    @cached_property
+    def parts(self) -> frozenset[str]:
+        """The smaller targets whose selected kernels it calls: those that its file names in `part("...")`."""
+        try:
+            tree = ast.parse(self.path.read_bytes())
+        except (OSError, SyntaxError, ValueError):
+            return frozenset()  # what is wrong with the file shows when it is loaded
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.args]
+        named = [(getattr(c.func, "id", getattr(c.func, "attr", None)), c.args[0]) for c in calls]
+        return frozenset(a.value for name, a in named if name == "part" and isinstance(a, ast.Constant))
+
     def plain(self) -> dict[str, str]:
         """As a selection carries it to an engine."""
         return {"target": self.target, "name": self.name, "path": str(self.path), "sha256": self.sha256}
@@ -119,6 +131,10 @@ class Target:
     @property
     def differentiable(self) -> bool:
         return any(argument.grad for argument in self.contract.args)
+
+    def parts_replaced(self, kernel: Kernel) -> frozenset[str]:
+        """The smaller targets whose work `kernel`, one of this target's, does itself: their kernels are not called."""
+        return frozenset(self.contract.replaces) - kernel.parts
 
     @cached_property
     def contract_sha256(self) -> str:

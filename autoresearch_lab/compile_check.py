@@ -108,7 +108,9 @@ def problems(row: dict[str, Any], declared: dict[str, float]) -> list[str]:
     least = float(declared.get(row["kernel"], LEAST_VECTOR_SHARE))
     if row["vector_share"] is not None and row["vector_share"] < least:
         widths = ", ".join(f"{count} of {width}" for width, count in row["load_widths"].items())
-        found.append(f"only {row['vector_share']:.0%} of its loads are {row['wide']} bytes wide, {least:.0%} wanted ({widths})")
+        found.append(
+            f"only {row['vector_share']:.0%} of its loads are {row['wide']} bytes wide, {least:.0%} wanted ({widths})"
+        )
     if row["dot"] and not row["tensor_core"]:
         found.append("multiplies matrices without tensor cores")
     return found

@@ -70,7 +70,7 @@ def _software() -> list[Finding]:
     found = [Finding("software", "python", "ok", platform.python_version())]
     for package, use, extra in (
         ("torch", "the PyTorch engine", "cpu"),
-        ("triton", "Triton kernels", "cuda"),
+        ("triton", "Triton kernels, also without a GPU", "triton"),
         ("mlx", "the MLX engine", "mlx"),
         ("nvtx", "ranges in GPU traces", "cuda"),
         ("ray", "orchestrate --executor ray", "ray"),
@@ -91,6 +91,7 @@ def _tools() -> list[Finding]:
         _gpu(),
         _compiler(),
         _allocator(),
+        *_mlx(),
         _tool("nsys", "Nsight Systems: capture on NVIDIA GPUs", "the package nsight-systems-cli"),
         _tool("ncu", "Nsight Compute: deep-profile on NVIDIA GPUs", "the package nsight-compute"),
     ]
@@ -121,6 +122,31 @@ def _allocator() -> Finding:
     if platform.libc_ver()[0] == "glibc":
         return Finding("machine", "malloc thresholds", "ok", "glibc: the trainer keeps freed memory (mallopt)")
     return Finding("machine", "malloc thresholds", "missing", "only glibc has them; the allocator is used as it is")
+
+
+def _mlx() -> list[Finding]:
+    """What MLX computes on here; nothing where it is not installed, which the software's lines say already."""
+    if not _installed("mlx"):
+        return []
+    if sys.platform == "darwin" and platform.machine() == "arm64":
+        return [Finding("machine", "mlx device", "ok", "Apple GPU: everything")]
+    if not (_installed("mlx-cpu") or sys.platform == "darwin"):
+        why = "mlx is installed without a backend for this system"
+        return [Finding("machine", "mlx device", "problem", why, "pip install -e '.[mlx]'")]
+    detail = "CPU build: trainer and lab run, slowly; its evidence is about this processor alone"
+    cannot = "run Metal kernels, capture GPU traces, or time anything for an Apple GPU"
+    return [
+        Finding("machine", "mlx device", "ok", detail),
+        Finding("machine", "metal", "missing", f"there is no Apple GPU: MLX cannot {cannot} here"),
+    ]
+
+
+def _installed(package: str) -> bool:
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def _metal() -> Finding:

@@ -96,12 +96,13 @@ def _run_short_job(engine: Engine, job: str, root: Root) -> dict[str, Any]:
 
 @lru_cache(maxsize=4)
 def code_digest(package: str) -> str:
-    """Hash of the code that judges, the engine `package` included: verdicts of an older verifier or benchmark are not
-    this one's."""
+    """Hash of the code that judges, the engine `package` and what the engines share included: verdicts of an older
+    verifier or benchmark are not this one's."""
     lab = Path(__file__).parent
     files = [lab / "statistics.py"]
     files += [path for name in JUDGING_PACKAGES for path in sorted((lab / name).rglob("*.py"))]
-    files += sorted(path for pattern in ("*.py", "*.h") for path in (CHECKOUT / package).rglob(pattern))
+    engine = (CHECKOUT / package, CHECKOUT / "autoresearch_trainer")
+    files += sorted(path for folder in engine for pattern in ("*.py", "*.h") for path in folder.rglob(pattern))
     return json_sha256([[path.relative_to(CHECKOUT).as_posix(), file_sha256(path)] for path in files])[:12]
 
 

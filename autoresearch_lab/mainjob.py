@@ -127,7 +127,7 @@ class MainJob:
         """The A/B of everything promoted against the baseline; None where nothing is. Gains need not add up, so several
         promoted kernels are measured together; one alone already was."""
         selection = resolve("promoted", load_catalog(self.root), self.context, self.root)
-        chosen = selection.chosen()
+        chosen = pipeline.called(selection.chosen())
         if not chosen:
             return None
         known = pipeline.known_ab(chosen, "baseline")

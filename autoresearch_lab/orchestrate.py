@@ -6,7 +6,7 @@ counts for it, so a run that was killed continues where it was, and a second run
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,8 @@ class Candidate:
     """One kernel of one target on its way through the steps.
 
     share: fraction of the training step spent in the target when it was profiled. saveable: the part of the step that
-    a kernel at this machine's ceilings would save; equal to the share where the ceilings are unknown.
+    a kernel at this machine's ceilings would save; equal to the share where the ceilings are unknown. replaces: the
+    smaller targets whose work the kernel does itself.
     """
 
     rank: int
@@ -38,6 +39,7 @@ class Candidate:
     saveable: float
     workloads_sha256: str
     subject: Subject
+    replaces: frozenset[str] = frozenset()
     records: dict[str, Record] = field(default_factory=dict)
 
     @property
@@ -57,11 +59,14 @@ class Candidate:
             return 0.0
         return 1.0 / (1.0 - self.share + self.share / self.speedup) - 1.0
 
-
     @property
     def best_gain(self) -> float:
         """Relative gain in tokens per second if all that could be saved were."""
         return 1.0 / (1.0 - min(self.saveable, 0.99)) - 1.0
+
+    def overlaps(self, other: Candidate) -> bool:
+        """Whether one of the two does work that the other one is there for."""
+        return other.target.name in self.replaces or self.target.name in other.replaces
 
 
 @dataclass(frozen=True)
@@ -73,23 +78,29 @@ class State:
 
 
 def state_of(
-    candidate: Candidate, ledger: Ledger, promoted: dict[str, str], ab_settings: dict[str, Any], opened: bool
+    candidate: Candidate,
+    ledger: Ledger,
+    promoted: dict[str, str],
+    ab_settings: dict[str, Any],
+    opened: bool,
+    replaced_by: Sequence[str] = (),
 ) -> State:
     """Read off the ledger where `candidate` stands, and note the records that say so in `candidate.records`.
 
     promoted: {target: content hash} of the kernels in use here. ab_settings: what an A/B must have been run with
-    (preset, dataset fingerprint). opened: whether its workspace exists.
+    (preset, dataset fingerprint). opened: whether its workspace exists. replaced_by: the kernels in use that do all of
+    its target's work, so that the trainer would not call it.
     """
     candidate.records = {
-        kind: record
-        for kind in ("verify", "bench")
-        if (record := candidate.subject.latest(ledger, kind)) is not None
+        kind: record for kind in ("verify", "bench") if (record := candidate.subject.latest(ledger, kind)) is not None
     }
     decided = candidate.subject.latest(ledger, "ab", **ab_settings)
     # An A/B that foreign load spoilt concluded nothing; it does not stand in the way of another one.
     disturbed = decided is not None and bool((decided.results or {}).get("disturbed"))
     if decided is not None and not disturbed:
         candidate.records["ab"] = decided
+    if replaced_by and promoted.get(candidate.target.name) != candidate.kernel.sha256:
+        return State(None, f"no longer called: {', '.join(replaced_by)} in its place")
     if candidate.best_gain < LEAST_GAIN:
         return State(None, f"too little to gain: {candidate.best_gain:+.1%} tokens/s at best")
     if not opened:
@@ -144,7 +155,8 @@ def drive(
     targets' winners at most `most_finalists` (those decided before included).
 
     together: first one A/B of all winners at once, which costs as much as that of a single one; only where it does not
-    promote them do they go in one by one.
+    promote them do they go in one by one. Of two winners that overlap (a composite target's and a part's) the one with
+    the larger predicted gain takes part in it; the other one's turn comes after.
     """
     for candidate in candidates:
         _advance(candidate, steps, on_step, until="ab")
@@ -152,7 +164,7 @@ def drive(
     for candidate in sorted(candidates, key=lambda c: c.predicted_gain, reverse=True):
         if steps.state(candidate).step in ("ab", "promote") or "ab" in candidate.records:
             finalists.setdefault(candidate.target.name, candidate)
-    undecided = [candidate for candidate in finalists.values() if steps.state(candidate).step == "ab"]
+    undecided = _compatible(c for c in finalists.values() if steps.state(c).step == "ab")
     if together and len(undecided) > 1:
         on_step(undecided[0], f"ab of {len(undecided)} winners together, the first being")
         steps.together(undecided)
@@ -170,9 +182,16 @@ def drive(
     return final
 
 
-def _advance(
-    candidate: Candidate, steps: Steps, on_step: Callable[[Candidate, str], None], until: str | None
-) -> None:
+def _compatible(candidates: Iterable[Candidate]) -> list[Candidate]:
+    """The candidates, in their order, less those that overlap with one before them."""
+    chosen: list[Candidate] = []
+    for candidate in candidates:
+        if not any(candidate.overlaps(other) for other in chosen):
+            chosen.append(candidate)
+    return chosen
+
+
+def _advance(candidate: Candidate, steps: Steps, on_step: Callable[[Candidate, str], None], until: str | None) -> None:
     """Execute due steps until there is none, or the next one is at or behind `until`."""
     done: set[str] = set()
     while True:

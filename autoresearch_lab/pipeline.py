@@ -77,17 +77,24 @@ class Pipeline:
 
     def candidates(self) -> list[Candidate]:
         """The kernels of the profile's top targets that run on this engine, in the profile's order: those of the
-        catalogue, then the kernels that somebody changed in a workspace."""
-        found = []
-        for row in sorted(self.profile.targets, key=lambda row: row.rank)[: self.top_k]:
+        catalogue, then the kernels that somebody changed in a workspace. A target that has none takes no place among
+        the top ones: composite targets stand above their parts, and often only the parts have kernels."""
+        found: list[Candidate] = []
+        targets = 0
+        for row in sorted(self.profile.targets, key=lambda row: row.rank):
             target = self.catalog.get(row.target)
-            if target is None or row.target not in self.profile.workloads:
+            if target is None or row.target not in self.profile.workloads or targets == self.top_k:
                 continue
-            for kernel, folder in self._kernels(target):
+            kernels = list(self._kernels(target))
+            targets += bool(kernels)
+            for kernel, folder in kernels:
                 digest = self._workloads(target.name).sha256
                 subject = Subject(target, kernel, digest, self.context)
                 saveable = row.share if row.saveable_ms is None else row.saveable_ms / self.profile.step_ms
-                found.append(Candidate(row.rank, target, kernel, folder, row.share, saveable, digest, subject))
+                replaces = target.parts_replaced(kernel)
+                found.append(
+                    Candidate(row.rank, target, kernel, folder, row.share, saveable, digest, subject, replaces)
+                )
         return found
 
     def _kernels(self, target: Target) -> Iterator[tuple[Kernel, Path]]:
@@ -114,12 +121,28 @@ class Pipeline:
         """Where the candidate stands now."""
         selection = resolve("promoted", self.catalog, self.context, self.root)
         in_use = {target: kernel.sha256 for target, kernel in selection.kernels.items()}
-        state = state_of(candidate, self.ledger, in_use, self.ab_key, (candidate.workspace / LOCK).is_file())
+        opened = (candidate.workspace / LOCK).is_file()
+        replaced_by = self.replaced_by(candidate.target.name, selection.chosen())
+        state = state_of(candidate, self.ledger, in_use, self.ab_key, opened, replaced_by)
         if state.step == "promote":
             # An A/B with another preset may forbid what this profile's A/B would allow.
             obstacle = readiness(candidate.target, candidate.kernel, self.context, self.ledger).obstacle
             return State(None, obstacle) if obstacle else state
         return state
+
+    def replaced_by(self, target: str, chosen: Mapping[str, Kernel]) -> list[str]:
+        """Those of the `chosen` kernels (target -> kernel) that do the work of `target`, where together they leave no
+        call of it to the trainer; none where the profile knows of a call that is left."""
+        row = next((row for row in self.profile.targets if row.target == target), None)
+        if row is None or not row.calls_per_step:
+            return []
+        doing = [kernel for name, kernel in chosen.items() if target in self.catalog[name].parts_replaced(kernel)]
+        done = sum(row.within.get(kernel.target, 0.0) for kernel in doing)
+        return [f"{kernel.target}={kernel.name}" for kernel in doing] if done >= row.calls_per_step else []
+
+    def called(self, chosen: Mapping[str, Kernel]) -> dict[str, Kernel]:
+        """The `chosen` kernels less those that the trainer does not call because others of them do their work."""
+        return {target: kernel for target, kernel in chosen.items() if not self.replaced_by(target, chosen)}
 
     def run(self, on_step: Callable[[Candidate, str], None]) -> tuple[list[Candidate], dict[str, State]]:
         """Execute every step that is due; returns the candidates and where each of them ended.

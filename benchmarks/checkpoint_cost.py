@@ -16,13 +16,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from autoresearch_cuda.config import TrainConfig
 from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.process import QuietCollector, cpu_name, prepare_process
 from autoresearch_cuda.saver import BackgroundSaver, Interval
 from autoresearch_cuda.train import Trainer
 from autoresearch_data.dataset import open_dataset
 from autoresearch_data.folders import dataset_folder
+from autoresearch_trainer.config import TrainConfig
 
 
 def main() -> None:

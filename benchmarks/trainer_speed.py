@@ -26,7 +26,6 @@ import torch
 from restated_model import RestatedGPT, RestatedOptimizer
 from scipy import stats
 
-from autoresearch_cuda.config import TrainConfig
 from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.process import QuietCollector, cpu_name, prepare_process
 from autoresearch_cuda.train import Trainer
@@ -37,6 +36,7 @@ from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.paths import Root
 from autoresearch_lab.promote.selection import resolve
+from autoresearch_trainer.config import TrainConfig
 
 ARMS = ("trainer eager", "trainer compiled", "restated eager", "restated compiled")
 KERNEL_ARMS = ("kernels eager", "kernels compiled")

@@ -1,15 +1,10 @@
-"""What the lab needs of this engine: jobs, each a function `(args, run_dir, report) -> dict` run in its own process.
+"""What the lab needs of this engine: jobs, each a function `(args, run_dir, report) -> dict` run in its own process."""
 
-`JOBS` imports a job's module on first use, so that a small job does not pay for the others.
-"""
+from collections.abc import Mapping
 
-import importlib
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from autoresearch_trainer.probe import Job, Jobs, Report
 
-Report = Callable[[dict[str, Any]], None]
-Job = Callable[[dict[str, Any], Path, Report], dict[str, Any]]
+__all__ = ["JOBS", "Report"]
 
 _PLACES = {
     "describe": ("describe", "run"),
@@ -23,19 +18,4 @@ _PLACES = {
     "evaluate": ("training", "evaluate"),
 }
 
-
-class _Jobs(Mapping[str, Job]):
-    """Job name -> function."""
-
-    def __getitem__(self, name: str) -> Job:
-        module, function = _PLACES[name]
-        return getattr(importlib.import_module(f"{__name__}.{module}"), function)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(_PLACES)
-
-    def __len__(self) -> int:
-        return len(_PLACES)
-
-
-JOBS: Mapping[str, Job] = _Jobs()
+JOBS: Mapping[str, Job] = Jobs(__name__, _PLACES)

@@ -7,7 +7,7 @@ next one starts. What neither a frame nor its nodes cover is left over.
 """
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -85,13 +85,17 @@ class Frame:
 
 @dataclass
 class Share:
-    """What one name took in one step, in seconds: `own` without the named calls inside it, `whole` with them."""
+    """What one name took in one step, in seconds: `own` without the named calls inside it, `whole` with them.
+
+    within: {name: how many of the calls were made by a call of that name}; the others were made by the trainer itself.
+    """
 
     calls: int = 0
     own_forward: float = 0.0
     own_backward: float = 0.0
     whole_forward: float = 0.0
     whole_backward: float = 0.0
+    within: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass
@@ -139,6 +143,7 @@ class Recorder:
             shares[frame.name].own_forward += seconds
             if frame.parent is not None:
                 shares[frame.parent.name].own_forward -= seconds
+                shares[frame.name].within[frame.parent.name] += 1
             if frame.name not in _names(frame.parent):
                 shares[frame.name].whole_forward += seconds
         for (frame, start), (_, stop) in pairwise([*self._node_starts, (None, end)]):

@@ -7,9 +7,7 @@ handle the results are bound before the kernel is loaded.
 
 import contextlib
 import hashlib
-import inspect
 import sys
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,17 +16,18 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.autograd import profiler_legacy
 
-from autoresearch_cuda.probe import Report, interpreter, native_code, poison
+from autoresearch_cuda.probe import Report, interpreter, poison
 from autoresearch_cuda.probe.forms import describe, layout_of, storage_bytes, storage_content
 from autoresearch_cuda.probe.guard import Guard
-from autoresearch_cuda.probe.native_code import NoOps
 from autoresearch_cuda.probe.tensors import Buffer
 from autoresearch_cuda.seam import Kernel, KernelFile, load_kernel
+from autoresearch_trainer.probe import native_code
+from autoresearch_trainer.probe.native_code import NoOps
+from autoresearch_trainer.probe.words import signature, words
 
 _detach, _clone, _contiguous = torch.Tensor.detach, torch.Tensor.clone, torch.Tensor.contiguous
 _grad, _sha256, _is_tensor = torch.autograd.grad, hashlib.sha256, torch.is_tensor
 
-MOST_MESSAGE = 500
 MOST_COMPILES = 256
 MOST_CHANGES = 50
 
@@ -82,7 +81,7 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
         changed.update(dict.fromkeys(guard.changes(folder)))
     save_file(arrays, run_dir / "outputs.safetensors")
     return {
-        "signature": _signature(function),
+        "signature": signature(function),
         "loaded": loaded,
         "changed": list(changed)[:MOST_CHANGES],
         "native": native,
@@ -132,7 +131,7 @@ class _Case:
             for name, tensor in kept.items():
                 arrays[name] = _clone(_contiguous(_detach(tensor))).cpu()
         except BaseException as error:  # SystemExit and its like included: they are the kernel's, too
-            result["error"] = _words(error)
+            result["error"] = words(error)
         return result
 
     def _step(self, step: dict[str, Any], prefix: str, kept: dict[str, torch.Tensor]) -> dict[str, Any]:
@@ -192,7 +191,7 @@ class _Case:
         except RuntimeError as error:
             if not step["again"]:
                 raise
-            return {}, _words(error)["message"]
+            return {}, words(error)["message"]
         for name, gradient in zip(names, gradients, strict=True):
             forms[name] = None if gradient is None else describe(gradient, {}, [])
             if forms[name] is not None and forms[name]["plain"]:
@@ -206,7 +205,7 @@ class _Case:
                         kept[f"{prefix}/again.{name}"] = gradient
                 return forms, "done"
             except RuntimeError as error:
-                return forms, _words(error)["message"]
+                return forms, words(error)["message"]
         return forms, None
 
     def _digests(self) -> dict[str, str]:
@@ -236,21 +235,3 @@ def _operators(wanted: bool, result: dict[str, Any]):
         yield
     rows = profile.key_averages()
     result["operators"] = {row.key: row.count for row in rows if "::" in row.key and " " not in row.key}
-
-
-def _signature(function: Kernel) -> list[list[str]] | str:
-    """[[name, kind], ...] of the parameters, or why there is no telling."""
-    try:
-        return [[name, parameter.kind.name] for name, parameter in inspect.signature(function).parameters.items()]
-    except (TypeError, ValueError) as error:
-        return str(error)
-
-
-def _words(error: BaseException) -> dict[str, str]:
-    message = (str(error).splitlines() or ["no message"])[0][:MOST_MESSAGE]
-    frames = traceback.extract_tb(error.__traceback__)
-    return {
-        "type": type(error).__name__,
-        "message": message,
-        "where": f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "",
-    }

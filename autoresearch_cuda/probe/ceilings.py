@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
-from autoresearch_cuda.errors import ConfigError
 from autoresearch_cuda.probe import Report
 from autoresearch_cuda.probe.stream import CudaStream, Stream
 from autoresearch_cuda.process import prepare_process
+from autoresearch_trainer.errors import ConfigError
 
 # Bytes moved per call (read + written), from sets that fit the inner caches to ones that fit none.
 MOVED_BYTES = tuple((256 << 10) << (2 * step) for step in range(6)) + (512 << 20,)

@@ -1,32 +1,15 @@
-"""Job `describe`: which device this is and with which software, as evidence is keyed by them.
+"""Job `describe`: which device this is and with which software, as evidence is keyed by them."""
 
-Everything here must come out the same in every run on the same machine: no clock speeds, no free memory, no host name.
-"""
-
-import os
 import platform
-import re
-import shlex
-import subprocess
-import sys
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 
-from autoresearch_cuda.errors import ConfigError
 from autoresearch_cuda.probe import Report
-from autoresearch_cuda.process import usable_cores
-
-# Instruction sets that decide what a compiled kernel or the math library can use, as /proc/cpuinfo spells them.
-ISA_FLAGS = (
-    *("sse4_2", "avx", "f16c", "fma", "avx2", "avx512f", "avx512bw", "avx512vl", "avx512_vnni", "avx512_bf16"),
-    *("avx512_fp16", "avx_vnni", "amx_tile", "amx_bf16", "amx_int8"),
-    *("asimd", "asimdhp", "asimddp", "bf16", "i8mm", "sve", "sve2", "sme", "sme2"),
-)
+from autoresearch_trainer.errors import ConfigError
+from autoresearch_trainer.probe.identity import describe_compiler, describe_cpu, installed, output
 
 
 def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
@@ -42,18 +25,6 @@ def describe(kind: str) -> dict[str, Any]:
     if kind == "cuda":
         return describe_gpu()
     raise ConfigError(f"unknown device {kind!r}; known: cpu, cuda")
-
-
-def describe_cpu() -> dict[str, Any]:
-    """Identity of the processor. Family, model and stepping tell apart generations that share a marketing name."""
-    facts = _cpu_from_sysctl() if sys.platform == "darwin" else _cpu_from_proc()
-    return {
-        "kind": "cpu",
-        **facts,
-        "cores": {"physical": psutil.cpu_count(logical=False), "usable": usable_cores()},
-        "os": platform.system(),
-        "arch": platform.machine(),
-    }
 
 
 def describe_gpu(index: int = 0) -> dict[str, Any]:
@@ -80,75 +51,11 @@ def describe_software(kind: str) -> dict[str, Any]:
         "torch": torch.__version__,
         "numpy": np.__version__,
         "compiler": describe_compiler(),
-        "triton": _installed("triton"),
+        "triton": installed("triton"),
         "cuda": torch.version.cuda if kind == "cuda" else None,
-    }
-
-
-def describe_compiler() -> str | None:
-    """Name and version of the C++ compiler that native kernels are built with ($CXX first), e.g. `gcc 13.2.0`."""
-    configured = os.environ.get("CXX")
-    for command in [shlex.split(configured)] if configured else [["g++"], ["clang++"], ["c++"]]:
-        first = _output([*command, "--version"]).partition("\n")[0]
-        found = re.search(r"\d+\.\d+(\.\d+)?", first)
-        if found:
-            maker = "clang" if "clang" in first.lower() else "gcc"
-            return f"{maker} {found.group()}"
-    return None
-
-
-def _cpu_from_proc() -> dict[str, Any]:
-    """Facts of the first processor in /proc/cpuinfo (x86 and ARM use different field names)."""
-    try:
-        first = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n\n")[0]
-    except OSError:
-        first = ""
-    pairs = (line.partition(":") for line in first.splitlines())
-    fields = {key.strip().lower(): value.strip() for key, _, value in pairs}
-    flags = set((fields.get("flags") or fields.get("features") or "").split())
-    return {
-        "name": fields.get("model name") or fields.get("cpu implementer") or platform.processor() or "unknown",
-        "family": fields.get("cpu family") or fields.get("cpu architecture"),
-        "model": fields.get("model") or fields.get("cpu part"),
-        "stepping": fields.get("stepping") or fields.get("cpu revision"),
-        "isa": [flag for flag in ISA_FLAGS if flag in flags],
-    }
-
-
-def _cpu_from_sysctl() -> dict[str, Any]:
-    """Facts of a Mac's processor."""
-
-    def ask(name: str) -> str | None:
-        return _output(["sysctl", "-n", name]).strip() or None
-
-    optional = _output(["sysctl", "hw.optional"])
-    on = {line.partition(":")[0].rpartition(".")[2].lower() for line in optional.splitlines() if line.endswith(": 1")}
-    names = {"neon": "asimd", "feat_fp16": "asimdhp", "feat_bf16": "bf16", "feat_i8mm": "i8mm", "feat_sme": "sme"}
-    x86 = {"avx1_0": "avx", "avx2_0": "avx2", "fma": "fma", "avx512f": "avx512f"}
-    return {
-        "name": ask("machdep.cpu.brand_string") or "unknown",
-        "family": ask("hw.cpufamily"),
-        "model": ask("hw.model"),
-        "stepping": ask("machdep.cpu.stepping"),
-        "isa": [flag for key, flag in {**names, **x86}.items() if key in on],
     }
 
 
 def _gpu_driver(index: int) -> str | None:
     query = ["nvidia-smi", f"--id={index}", "--query-gpu=driver_version", "--format=csv,noheader"]
-    return _output(query).strip() or None
-
-
-def _installed(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _output(command: list[str]) -> str:
-    """What a command prints; empty where it is missing or fails."""
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return ""
+    return output(query).strip() or None

@@ -4,13 +4,14 @@ A library built with -ffast-math, for one, switches flush-to-zero on for the who
 changes the numbers of whatever else runs there.
 """
 
-import ctypes
 import hashlib
-import os
-import sys
 from typing import Any
 
 import torch
+
+from autoresearch_trainer.probe.state import changes, numerics
+
+__all__ = ["changes", "snapshot"]
 
 SUBNORMAL = 1e-40  # below the smallest normal float32, 1.2e-38
 GRAIN = 32_768  # elements that torch gives to one thread before it takes another
@@ -21,13 +22,9 @@ def snapshot() -> dict[str, Any]:
     flags = torch.backends
     return {
         "subnormals kept (torch threads)": _subnormals_kept(),
-        "subnormals kept (main thread)": sys.float_info.min / 2 > 0.0,
-        "rounding mode": _call("fegetround"),
-        "floating-point traps": _call("fegetexcept"),
+        **numerics(),
         "threads": torch.get_num_threads(),
         "interop threads": torch.get_num_interop_threads(),
-        "cores": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
-        "priority": os.getpriority(os.PRIO_PROCESS, 0),
         "default dtype": str(torch.get_default_dtype()),
         "gradients": torch.is_grad_enabled(),
         "autocast": torch.is_autocast_enabled("cpu"),
@@ -42,11 +39,6 @@ def snapshot() -> dict[str, Any]:
         **_gpu_state(),
         "random state": hashlib.sha256(torch.get_rng_state().numpy().tobytes()).hexdigest()[:16],
     }
-
-
-def changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    """What differs, in words; empty where nothing does."""
-    return [f"{name}: {before[name]} -> {after[name]}" for name in before if before[name] != after[name]]
 
 
 def _subnormals_kept() -> bool:
@@ -65,11 +57,3 @@ def _gpu_state() -> dict[str, Any]:
         "current stream": torch.cuda.current_stream().cuda_stream,
         "current GPU": torch.cuda.current_device(),
     }
-
-
-def _call(function: str) -> int | None:
-    """An integer query of the C library without arguments; None where there is no such function."""
-    try:
-        return int(getattr(ctypes.CDLL(None), function)())
-    except (AttributeError, OSError):
-        return None

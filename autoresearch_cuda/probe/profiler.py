@@ -7,6 +7,7 @@ is checked and stated.
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from autoresearch_cuda.config import TrainConfig
-from autoresearch_cuda.errors import ConfigError
 from autoresearch_cuda.model import Linear
 from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.probe import Report
@@ -25,6 +24,8 @@ from autoresearch_cuda.probe.ranges import Ranges
 from autoresearch_cuda.process import QuietCollector, prepare_process
 from autoresearch_cuda.train import Trainer
 from autoresearch_data.dataset import open_dataset
+from autoresearch_trainer.config import TrainConfig
+from autoresearch_trainer.errors import ConfigError
 
 # Long enough that the projections that start at zero have grown, and that allocator and caches have settled. Fixed, so
 # that every profile of the same training captures the same values.
@@ -200,8 +201,9 @@ def summarise(plain: list[float], records: list[StepRecord], targets: Mapping[st
     }
 
 
-def _target_times(share: Share, phase: str) -> dict[str, float]:
-    """One target's times in ms per step; self_ms is without the targets inside it."""
+def _target_times(share: Share, phase: str) -> dict[str, Any]:
+    """One target's times in ms per step; self_ms is without the targets inside it. within: {target: how many of the
+    calls are made inside that one's}."""
     optimizer = phase == "optimizer"
     return {
         "forward_ms": 0.0 if optimizer else share.whole_forward,
@@ -210,6 +212,7 @@ def _target_times(share: Share, phase: str) -> dict[str, float]:
         "total_ms": share.whole_forward + share.whole_backward,
         "self_ms": share.own_forward + share.own_backward,
         "calls_per_step": share.calls,
+        "within": dict(share.within),
     }
 
 
@@ -217,7 +220,9 @@ def _mean_share(shares: list[Share]) -> Share:
     """Mean over steps, times in ms."""
     times = ("own_forward", "own_backward", "whole_forward", "whole_backward")
     means = {name: _mean_ms([getattr(share, name) for share in shares]) for name in times}
-    return Share(calls=sum(share.calls for share in shares) / len(shares), **means)
+    calls = sum(share.calls for share in shares) / len(shares)
+    within = sum((share.within for share in shares), Counter())
+    return Share(calls=calls, within=Counter({name: n / len(shares) for name, n in within.items()}), **means)
 
 
 def _mean_ms(seconds: list[float]) -> float:

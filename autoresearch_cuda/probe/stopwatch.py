@@ -1,6 +1,5 @@
 """One call of a kernel under the clock: the buffers that it reads, its fresh contents, and the timed windows."""
 
-import resource
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -9,9 +8,8 @@ import torch
 
 from autoresearch_cuda.probe.tensors import Buffer, rolled
 from autoresearch_cuda.seam import Kernel
-
-# Contents are scaled by 0.8 ... 1.25 from call to call; steps of the golden ratio do not repeat and fill evenly.
-LEAST_SCALE, SCALE_RANGE, GOLDEN = 0.8, 0.45, 0.6180339887498949
+from autoresearch_trainer.probe.contents import content_scale
+from autoresearch_trainer.probe.load import involuntary_switches
 
 
 class Call:
@@ -41,7 +39,7 @@ class Call:
 
     def refill(self, number: int) -> None:
         """Content `number` into the buffers; arguments that a kernel updated in place start afresh."""
-        scale = LEAST_SCALE + SCALE_RANGE * (number * GOLDEN % 1.0)
+        scale = content_scale(number)
         contents = self._pool[number % len(self._pool)]
         for name, buffer in self.buffers.items():
             buffer.fill(contents[name], scale)
@@ -124,8 +122,3 @@ class Stopwatch:
 def outputs_of(result: Any) -> list[torch.Tensor]:
     """What a kernel returned, as a list."""
     return list(result) if isinstance(result, (tuple, list)) else [result]
-
-
-def involuntary_switches() -> int:
-    """How often the system has put threads of this process aside so far, although they had work to do."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw

@@ -20,7 +20,7 @@ from autoresearch_lab.ab.decide import Outcome
 from autoresearch_lab.ab.require import Standing, require
 from autoresearch_lab.ab.settings import Settings
 from autoresearch_lab.ab.trial import Trial
-from autoresearch_lab.catalog import Kernel, find_target, load_catalog
+from autoresearch_lab.catalog import Kernel, Target, find_target, load_catalog
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
@@ -80,7 +80,8 @@ def ab(
     try:
         with FileLock(str(writable_folder(root.results, "A/B") / "ab.lock"), timeout=0):
             # What bench promises is measured against the uncompiled baseline.
-            outcome = decide.decide(trial, None if settings.compile else predicted_saving(standings))
+            predicted = predicted_saving(standings, trial.arms["candidate"], catalog)
+            outcome = decide.decide(trial, None if settings.compile else predicted)
         trial.seconds["total"] = time.monotonic() - started
         record = _record(outcome, trial, asked, standings, root, ledger)
         trial.forget_races()
@@ -152,11 +153,17 @@ def earlier(asked: Mapping[str, Any], context: Context, ledger: Ledger) -> list[
     return found
 
 
-def predicted_saving(standings: list[Standing]) -> float | None:
+def predicted_saving(standings: list[Standing], arm: Selection, catalog: Mapping[str, Target]) -> float | None:
     """Fraction of the step that all candidates together should save; None where one of them has no prediction.
 
     Saved times add up as long as no kernel changes what another one costs; a joint A/B is there to see whether they do.
+    A composite target's kernel and one of a part of it do change that: each was benchmarked against the baseline of the
+    other, so where the candidate's arm holds both, the benchmarks predict nothing.
     """
+    replaced = {name: catalog[name].parts_replaced(kernel) for name, kernel in arm.chosen().items()}
+    for name in (standing.target.name for standing in standings):
+        if replaced.get(name, frozenset()) & replaced.keys() or any(name in parts for parts in replaced.values()):
+            return None
     parts = [standing.predicted_saved for standing in standings]
     return None if None in parts else min(sum(parts), 0.99)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -67,7 +68,7 @@ class Settings:
     @classmethod
     def for_device(cls, device: str) -> Settings:
         """The defaults: compiled on a GPU, as everybody trains there; on a CPU compiling would take most of an A/B."""
-        return cls(compile=device == "cuda")
+        return cls(compile=device == "cuda" or (device == "mlx" and sys.platform == "darwin"))
 
     @property
     def seeds(self) -> list[int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from autoresearch_lab import jobs
 from autoresearch_lab.ab.cache import Cache
 from autoresearch_lab.ab.races import LEAST_PAIRS, Race, summarise
 from autoresearch_lab.ab.settings import Settings
-from autoresearch_lab.errors import LabFailure
+from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.machine import Context
 from autoresearch_lab.promote.selection import Selection
 from autoresearch_lab.sandbox.limits import Limits
@@ -72,6 +72,7 @@ class Trial:
 
         Raises:
             CandidateFailed: it crashed, hung or raised.
+            LabError: a kernel of the candidate's arm was never called.
         """
         settings = self.settings
         args = {
@@ -98,7 +99,26 @@ class Trial:
             raise CandidateFailed(result["failed"])
         if result["environment"]:
             return None, result["environment"]
+        self._check_called(result.get("calls") or {})
         return summarise(args["seed"], result), []
+
+    def _check_called(self, calls: Mapping[str, Mapping[str, int]]) -> None:
+        """What the candidate's arm has other kernels for than the baseline's must be called there.
+
+        calls: {arm: {target: count}}, of a race.
+
+        Raises:
+            LabError: a kernel is selected, but others do its work.
+        """
+        counts, chosen = calls.get("candidate") or {}, self.arms["candidate"].kernels
+        other = self.arms["baseline"].kernels
+        for target, kernel in chosen.items():
+            differs = target not in other or other[target].sha256 != kernel.sha256
+            if differs and counts.get(target) == 0:
+                raise LabError(
+                    f"{target}={kernel.name} is never called with the kernels beside it, so there is nothing to "
+                    "compare; see `replaces` in the contracts of the targets that are composed of others"
+                )
 
     def train(self, arm: str, runs: Iterable[Run]) -> dict[Run, dict[str, Any]]:
         """Results of the job `train` for each run; those that are known are not repeated.

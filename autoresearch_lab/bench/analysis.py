@@ -110,7 +110,6 @@ class Analysis:
                 per_process.append(float(np.mean(shifts)))
         return t_interval(per_process, self.alpha, self.rule.least_sd) if len(per_process) > 1 else None
 
-
     def disturbed(self, *arms: int) -> dict[str, float]:
         """Shares over the given arms: "aside" = calls that were set aside, "unclean" = samples without a clean call."""
         rows = [process.raw["disturbed"][arm] for process in self.processes for arm in arms]

@@ -89,9 +89,7 @@ def measure(
         "checked": CHECKED,
         "memory": memory,
     }
-    raw = call(
-        engine, "time", args, run_dir=run_dir, limits=limits(engine, arms, inputs, seconds), on_progress=listen
-    )
+    raw = call(engine, "time", args, run_dir=run_dir, limits=limits(engine, arms, inputs, seconds), on_progress=listen)
     check_clock(raw, marks)
     check_events(raw, [f"{arm.role} {arm.name}" for arm in arms])
     outputs = read_arrays(run_dir / "outputs.safetensors", OUTPUTS_BYTES)

@@ -95,9 +95,7 @@ def bench(
     )
 
 
-def check_ceilings(
-    session: Session, context: Context, root: Root, ledger: Ledger
-) -> tuple[dict[str, Any], list[str]]:
+def check_ceilings(session: Session, context: Context, root: Root, ledger: Ledger) -> tuple[dict[str, Any], list[str]]:
     """(the machine's ceilings, remarks). A time below what they allow is refused, but not on the word of ceilings that
     were measured while the machine was busy: they are measured once more first.
 

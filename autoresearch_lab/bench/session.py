@@ -78,9 +78,7 @@ class Session:
             alpha = rule.alpha(look)
             analysis = self._analysis(alpha, rule, rng)
             finding = self._find(analysis, rng)
-            against = objections(
-                analysis, self.candidate, self.workloads, self.foreign_load, finding.interval.low
-            )
+            against = objections(analysis, self.candidate, self.workloads, self.foreign_load, finding.interval.low)
             verdict, reason = decide(finding, rule, against)
             if verdict != AMBIGUOUS or last:
                 break

@@ -112,7 +112,9 @@ def run(
     return Outcome(result, render, comparison is None or comparison.verdict == "PROMOTE")
 
 
-_TOP = click.option("--top-k", type=click.IntRange(min=1), default=8, show_default=True, help="Targets to consider.")
+_TOP = click.option(
+    "--top-k", type=click.IntRange(min=1), default=8, show_default=True, help="Targets with kernels to consider."
+)
 
 _orchestrate = verb(orchestrate)
 for _option in (

@@ -15,6 +15,9 @@ from autoresearch_lab.errors import LabError
 from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.runs_table import append_run, check_table
 from autoresearch_lab.training import Training, plan_training, room
+from autoresearch_trainer.config import preset
+from autoresearch_trainer.console import Console
+from autoresearch_trainer.saver import Interval
 
 _PATH = click.Path(path_type=Path)
 
@@ -86,14 +89,14 @@ def _plan(root: Root, options: dict[str, Any]) -> Training:
 def _run(training: Training, root: Root, options: dict[str, Any]) -> None:
     package = training.engine.package
     every = options["checkpoint_every"]
-    interval = room(package, "saver").Interval.parse(every) if every else None
+    interval = Interval.parse(every) if every else None
     out = options["out"] or root.path / "runs" / "last"
     if every and options["checkpoint"] is False:
         raise LabError("give --checkpoint-every or --no-checkpoint, not both")
     table = options["results"] or root.path / "runs" / "results.tsv"
     check_table(table)
     last: dict[str, Any] = {}
-    with room(package, "console").Console(sys.stderr if options["as_json"] else sys.stdout) as console:
+    with Console(sys.stderr if options["as_json"] else sys.stdout) as console:
 
         def report(event: dict[str, Any]) -> None:
             last.update(event.get("record") or {})
@@ -136,10 +139,10 @@ def _written(out: Path, name: str) -> dict[str, Any]:
 
 def _evaluate_rungs(training: Training, options: dict[str, Any]) -> None:
     package = training.engine.package
-    preset = room(package, "config").preset(training.config.preset)
+    named = preset(training.config.preset)
     report = room(package, "rung_report")
     kernels = training.selection.plain()
-    result = report.rung_report(options["rungs"], preset, kernels, training.dataset, training.engine.device)
+    result = report.rung_report(options["rungs"], named, kernels, training.dataset, training.engine.device)
     _print(result, report.rung_lines(result), options["as_json"])
 
 

@@ -15,7 +15,7 @@ IMPOSSIBLE_MARGIN = 0.05
 
 
 def rank(
-    measured: Mapping[str, Mapping[str, float]],
+    measured: Mapping[str, Mapping[str, Any]],
     workloads: Mapping[str, list[dict[str, Any]]],
     catalog: Mapping[str, Target],
     ceilings: dict[str, Any],
@@ -23,7 +23,7 @@ def rank(
 ) -> list[TargetTimes]:
     """Rows for all measured targets, largest saveable time first; unknown ones after all known ones, by total time.
 
-    measured: {target: forward_ms, backward_ms, optimizer_ms, total_ms, self_ms, calls_per_step}.
+    measured: {target: forward_ms, backward_ms, optimizer_ms, total_ms, self_ms, calls_per_step, within}.
     """
     rows = []
     for name, times in measured.items():
@@ -51,7 +51,7 @@ def rank(
     return [row.model_copy(update={"rank": place}) for place, row in enumerate(rows, start=1)]
 
 
-def calls_of(target: str, measured: Mapping[str, Mapping[str, float]]) -> float:
+def calls_of(target: str, measured: Mapping[str, Mapping[str, Any]]) -> float:
     """Calls per step; 0 for a target that was not measured."""
     return measured[target]["calls_per_step"] if target in measured else 0.0
 

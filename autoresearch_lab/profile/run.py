@@ -177,7 +177,12 @@ def _run_job(
     on_progress: Progress | None,
 ) -> dict[str, Any]:
     described = {
-        name: {"args": [argument.name for argument in target.contract.args], "phase": target.contract.phase}
+        name: {
+            "args": [argument.name for argument in target.contract.args],
+            "phase": target.contract.phase,
+            "grads": [argument.name for argument in target.contract.args if argument.grad],
+            "scalars": [argument.name for argument in target.contract.args if argument.kind == "scalar"],
+        }
         for name, target in catalog.items()
         if name in selection.kernels
     }

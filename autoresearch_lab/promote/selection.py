@@ -1,10 +1,10 @@
 """Selections: what the text of `--kernels` and `--against` means, as one kernel per target.
 
-    baseline                 every target's baseline kernel
-    promoted                 the promoted kernels of this machine, the baseline everywhere else
-    t=k,t=k                  those kernels, the baseline everywhere else
-    promoted,t=k             the promoted kernels with those laid over them
-    t=workspace:DIR          the kernel of a workspace folder
+baseline                 every target's baseline kernel
+promoted                 the promoted kernels of this machine, the baseline everywhere else
+t=k,t=k                  those kernels, the baseline everywhere else
+promoted,t=k             the promoted kernels with those laid over them
+t=workspace:DIR          the kernel of a workspace folder
 """
 
 from __future__ import annotations
@@ -131,9 +131,7 @@ def parse_choice(text: str, catalog: Mapping[str, Target], engine: Engine) -> Ke
     return kernel
 
 
-def _still_there(
-    entry: registry.Promotion, catalog: Mapping[str, Target], engine: Engine
-) -> tuple[Kernel | None, str]:
+def _still_there(entry: registry.Promotion, catalog: Mapping[str, Target], engine: Engine) -> tuple[Kernel | None, str]:
     """(the promoted kernel, "") or (None, why it is not used)."""
     target = catalog.get(entry.target)
     if target is None:

@@ -23,13 +23,18 @@ _PROC = (
 )  # fmt: skip
 _DEVICES = ("/dev",)
 # Of the checkout the code is readable, the results are not.
-_CODE = ("autoresearch_data", "autoresearch_cuda", "autoresearch_mlx", "autoresearch_lab", "kernels")
+_CODE = (
+    *("autoresearch_data", "autoresearch_trainer", "autoresearch_cuda", "autoresearch_mlx", "autoresearch_lab"),
+    "kernels",
+)
 # Variables that a job may see; everything else (tokens, sockets, sessions) stays with the parent.
 _ENVIRONMENT = {
     "PATH", "LANG", "TZ", "USER", "LOGNAME", "VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHASHSEED",
     "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "CC", "CXX", "CPATH", "LIBRARY_PATH", "SDKROOT",
 }  # fmt: skip
-_ENVIRONMENT_PREFIXES = ("LC_", "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "CUDA_", "NVIDIA_", "TORCH_", "TRITON_")
+_ENVIRONMENT_PREFIXES = (
+    *("LC_", "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "CUDA_", "NVIDIA_", "TORCH_", "TRITON_", "MLX_"),
+)
 
 
 def confine(run_dir: Path, readable: Iterable[str] = ()) -> list[str]:

@@ -29,7 +29,8 @@ from autoresearch_lab.workloads import WorkloadSet
 
 # Above this many elements a call is made with fewer contents: each costs the oracle seconds.
 LARGE = 1 << 20
-# Up to this many elements a step has shadows.
+# Up to this many elements a step has shadows; beyond that where a gradient is a single number, which is a sum that may
+# cancel: what its size is then says nothing about what its error can be.
 SMALL, SHADOWS = 1 << 17, 2
 # Most elements of a neighbour that stands in for a large captured call.
 COMFORTABLE = 1 << 18
@@ -178,12 +179,13 @@ class Planner:
         **more: Any,
     ) -> Case:
         dtypes = output_dtypes(self.contract, workload["args"])
-        if elements(workload) <= SMALL:
+        single = any(spec["name"] in grad and not spec["shape"] for spec in workload["args"])
+        if single or elements(workload) <= SMALL:
             steps = [self._with_shadows(step) for step in steps]
         return Case(name, group, workload, tuple(steps), dtypes, grad, **more)
 
     def _with_shadows(self, step: Step) -> Step:
-        if not step.judged or step.contents.kind == "nonfinite":
+        if not step.judged:
             return step
         shadows = tuple(shadow(step.contents, self.rng) for _ in range(SHADOWS))
         return replace(step, shadows=shadows)

@@ -53,9 +53,18 @@ $gradients- The error against float64 (`oracle.py`) is at most $factor times the
 - Arguments, random state, thread counts, floating-point modes, environment and files stay as they are.
 - A case that the kernel was not made for is declined with NotImplementedError, never answered wrongly.
 - The kernel runs in a process of its own that can write only to its run folder and has no network.
-- Native code: `from autoresearch_cuda import native`, then `native.load(__file__)` compiles the `.cpp` beside the file;
-  the kernels named `cpp_fused.py` under `kernels/` are examples. Flags such as -ffast-math are refused.
+$native
 """)
+
+_NATIVE = {
+    "torch": """\
+- Native code: `from autoresearch_cuda import native`, then `native.load(__file__)` compiles the `.cpp` beside the file;
+  the kernels named `cpp_fused.py` under `kernels/` are examples. Flags such as -ffast-math are refused.""",
+    "mlx": """\
+- Arrays of MLX are values: what the contract updates in place comes back as new arrays.
+- Scalars come as Python numbers or, in a compiled step, as arrays of one element.
+- Native code: `mx.fast.metal_kernel` inside `mx.custom_function`, made when the file is loaded; for Apple GPUs.""",
+}
 
 
 def readme(target: Target, folder: Path, engine: str, workload_set: WorkloadSet) -> str:
@@ -66,6 +75,7 @@ def readme(target: Target, folder: Path, engine: str, workload_set: WorkloadSet)
     return _TEXT.substitute(
         target=contract.name,
         engine=engine,
+        native=_NATIVE["mlx" if engine == "mlx" else "torch"],
         summary=contract.summary.rstrip("."),
         signature=f"{contract.name}{contract.signature}",
         arguments="\n".join(_argument_rows(contract)),
@@ -76,7 +86,7 @@ def readme(target: Target, folder: Path, engine: str, workload_set: WorkloadSet)
         command=f"kernel-lab --engine {engine}",
         folder=folder,
         dtypes=", ".join(contract.tolerance.floor),
-        inplace=f"; {', '.join(inplace)} are updated in place and returned" if inplace else "",
+        inplace=f"; {', '.join(inplace)} are updated in place and returned" if inplace and engine != "mlx" else "",
         gradients=(
             f"- Differentiable in {', '.join(grads)}: for any cotangent, and when only some of them need a gradient.\n"
             if grads

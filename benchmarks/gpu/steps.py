@@ -12,10 +12,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from autoresearch_cuda.config import TrainConfig, preset
 from autoresearch_cuda.loop import run
-from autoresearch_cuda.memory import fit_batch
+from autoresearch_cuda.memory import available_bytes
 from autoresearch_data.dataset import open_dataset
+from autoresearch_trainer.config import TrainConfig, preset
+from autoresearch_trainer.memory import fit_batch
 
 # Of a rehearsal: a single sequence per step.
 SMALL_TOKENS = 256
@@ -29,7 +30,8 @@ def configuration(request: dict[str, Any]) -> TrainConfig:
         short = replace(base.model, sequence_len=SMALL_TOKENS)
         return replace(base, model=short, batch_size=1, total_batch_tokens=SMALL_TOKENS, eval_tokens=SMALL_TOKENS)
     base = TrainConfig.for_preset(name, steps=steps, compile=True, peak_flops=request["peak_flops"])
-    fitted = fit_batch(base, preset(name), request["device"]).config
+    device = request["device"]
+    fitted = fit_batch(base, preset(name), device, available_bytes(device)).config
     tokens = max(fitted.eval_batch_tokens, request["eval_tokens"])
     return replace(fitted, eval_tokens=tokens)
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from autoresearch_cuda.checkpoint import load_checkpoint, load_model, load_weights, save_checkpoint, save_weights
-from autoresearch_cuda.errors import ConfigError
 from autoresearch_cuda.evaluate import evaluate_bpb
 from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.train import Trainer
+from autoresearch_trainer.errors import ConfigError
 
 
 def test_weights_round_trip_under_their_exchange_names(config, dataset, tmp_path: Path):

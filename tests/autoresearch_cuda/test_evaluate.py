@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from autoresearch_cuda.errors import ConfigError
 from autoresearch_cuda.evaluate import evaluate_bpb
 from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.train import Trainer
 from autoresearch_data.packing import BestFitLoader
+from autoresearch_trainer.errors import ConfigError
 
 
 def test_bits_per_byte_are_those_of_a_plain_sum(config, dataset):

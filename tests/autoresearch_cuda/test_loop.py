@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from autoresearch_cuda import summary as summary_module
-from autoresearch_cuda.console import Console
-from autoresearch_cuda.datasheet import datasheet_flops
-from autoresearch_cuda.errors import ConfigError, Interrupted, OutOfMemory, TrainingFailed
 from autoresearch_cuda.loop import run
 from autoresearch_cuda.process import process_seconds
 from autoresearch_cuda.seam import KernelFile
-from autoresearch_cuda.summary import summary_lines
+from autoresearch_trainer import summary as summary_module
+from autoresearch_trainer.console import Console
+from autoresearch_trainer.datasheet import datasheet_flops
+from autoresearch_trainer.errors import ConfigError, Interrupted, OutOfMemory, TrainingFailed
+from autoresearch_trainer.summary import summary_lines
 
 UPSTREAM_BLOCK = r"""---
 val_bpb:          \d+\.\d{6}

@@ -5,13 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from autoresearch_cuda import memory, plan
+from autoresearch_cuda import memory
 from autoresearch_cuda.checkpoint import save_checkpoint
-from autoresearch_cuda.config import PRESETS, Preset, TrainConfig
-from autoresearch_cuda.errors import ConfigError
 from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.plan import Request, complete
 from autoresearch_cuda.train import Trainer
+from autoresearch_trainer import rungs
+from autoresearch_trainer.config import PRESETS, Preset, TrainConfig
+from autoresearch_trainer.errors import ConfigError
+from autoresearch_trainer.memory import estimate_bytes
 
 GIB = 2**30
 
@@ -44,7 +46,7 @@ def test_the_default_evaluation_is_one_pass_at_most(dataset):
 
 
 def test_a_rung_is_spread_over_the_full_one(dataset, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(plan.rungs, "one_pass", lambda dataset, length, limit: 300_000)
+    monkeypatch.setattr(rungs, "one_pass", lambda dataset, length, limit: 300_000)
     config, found = complete(Request(evaluation="cheap"), "cpu-nano", dataset)
     assert (config.eval_tokens, config.eval_spread_over) == (24_576, 299_008)
     assert choices(found)["evaluation"] == ("cheap, 24576 tokens, spread over 299008", "asked for")
@@ -77,7 +79,7 @@ def test_a_smoke_run_is_small_whatever_the_preset(dataset, monkeypatch: pytest.M
 
 def test_the_largest_smoke_run_stays_far_below_24_gb(dataset):
     config, _ = complete(Request(preset="upstream", smoke=True), "-", dataset)
-    assert memory.estimate_bytes(config, "cpu") < 8 * GIB
+    assert estimate_bytes(config, "cpu") < 8 * GIB
 
 
 def test_a_resumed_run_keeps_its_configuration(config, dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

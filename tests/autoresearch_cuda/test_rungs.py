@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from autoresearch_cuda.config import PRESETS, GPTConfig, TrainConfig
-from autoresearch_cuda.errors import ConfigError
 from autoresearch_cuda.evaluate import evaluate_bpb, evaluate_rows, evaluate_rungs, spread
 from autoresearch_cuda.loop import run
 from autoresearch_cuda.ops import Ops
-from autoresearch_cuda.rungs import RUNGS, limited, one_pass, rung_tokens
 from autoresearch_cuda.train import Trainer
 from autoresearch_data.packing import BestFitLoader
+from autoresearch_trainer.config import PRESETS, GPTConfig, TrainConfig
+from autoresearch_trainer.errors import ConfigError
+from autoresearch_trainer.rungs import RUNGS, limited, one_pass, rung_tokens
 
 
 @pytest.fixture(scope="module")

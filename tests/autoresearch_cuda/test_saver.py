@@ -8,11 +8,11 @@ import torch
 
 from autoresearch_cuda import saver as saver_module
 from autoresearch_cuda.checkpoint import load_checkpoint
-from autoresearch_cuda.errors import ConfigError
 from autoresearch_cuda.loop import run
 from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.saver import BackgroundSaver, Interval
 from autoresearch_cuda.train import Trainer
+from autoresearch_trainer.errors import ConfigError
 
 
 @pytest.mark.parametrize(("text", "interval"), [("90", Interval(90.0)), ("0.5s", Interval(0.5))])

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from autoresearch_cuda.errors import KernelChanged, KernelError
 from autoresearch_cuda.ops import CallCounter, Ops
 from autoresearch_cuda.seam import TARGETS, KernelFile, content_hash, installed_kernel, load_kernel
+from autoresearch_trainer.errors import KernelChanged, KernelError
 
 DOUBLED = "def relu_squared(x):\n    return 2 * x.clamp(min=0) ** 2\n"
 

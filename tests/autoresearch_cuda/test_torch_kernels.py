@@ -47,6 +47,17 @@ def arguments(target: str) -> tuple:
         case "muon_update":
             state = torch.randn(3, 32, 16), torch.randn(3, 32, 16), torch.randn(3, 32, 16), torch.rand(3, 32, 1)
             return *state, 0.9, 0.02, 0.1, 0.95, 5
+        case "qk_prelude":
+            angles = torch.randn(1, 8, 1, 8).to(BF16), torch.randn(1, 8, 1, 8).to(BF16)
+            return _grad(2, 8, 4, 16), _grad(2, 8, 2, 16), *angles, 1.1920929e-07
+        case "residual_norm":
+            lambdas = (torch.tensor(0.9, requires_grad=True), torch.tensor(0.2, requires_grad=True))
+            return _grad(2, 3, 4), _grad(2, 3, 4), *lambdas, 1.1920929e-07
+        case "mlp":
+            return _grad(2, 3, 16), _grad(64, 16, dtype=torch.float32), _grad(16, 64, dtype=torch.float32)
+        case "loss_head":
+            targets = torch.tensor([*range(10), -1, -1])
+            return _grad(12, 16), _grad(32, 16, dtype=torch.float32), targets, 15.0, "mean"
     raise AssertionError(target)
 
 
@@ -56,7 +67,7 @@ def outcome(function, args: tuple) -> list[torch.Tensor]:
     found = function(*copies)
     outputs = list(found) if isinstance(found, tuple) else [found]
     if outputs[0].requires_grad:
-        outputs[0].backward(torch.ones_like(outputs[0]) * 0.5)
+        torch.autograd.backward(outputs, [torch.full_like(output, 0.5) for output in outputs])
         outputs += [a.grad for a in copies if isinstance(a, torch.Tensor) and a.requires_grad]
     return outputs
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from autoresearch_cuda.errors import ConfigError, TrainingFailed
 from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.seam import KernelFile
 from autoresearch_cuda.train import UNTIMED_STEPS, Trainer
+from autoresearch_trainer.errors import ConfigError, TrainingFailed
 
 
 def train(config, dataset, steps: int) -> tuple[Trainer, list[float]]:

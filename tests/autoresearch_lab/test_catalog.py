@@ -20,6 +20,10 @@ REQUIRED = {
     "newton_schulz",
     "softcap_cross_entropy",
     "relu_squared",
+    "qk_prelude",
+    "residual_norm",
+    "mlp",
+    "loss_head",
 }
 
 

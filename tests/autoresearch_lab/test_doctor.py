@@ -45,6 +45,25 @@ def test_missing_packages_come_with_the_command(lab, monkeypatch):
     assert finding.state == "missing" and finding.remedy == "pip install -e '.[cpu]'"
 
 
+def test_what_mlx_can_do_here_is_said(lab, monkeypatch):
+    installed = {"mlx": "0.32.4", "mlx-cpu": "0.32.4"}
+
+    def version(package):
+        if package not in installed:
+            raise doctor.PackageNotFoundError(package)
+        return installed[package]
+
+    monkeypatch.setattr(doctor, "version", version)
+    monkeypatch.setattr(doctor.sys, "platform", "linux")
+    findings = found(lab)
+    assert "this processor alone" in findings["machine", "mlx device"].detail
+    assert findings["machine", "metal"].state == "missing" and "Metal kernels" in findings["machine", "metal"].detail
+    del installed["mlx-cpu"]
+    assert found(lab)["machine", "mlx device"].state == "problem"
+    installed.clear()
+    assert ("machine", "mlx device") not in found(lab)
+
+
 def test_without_an_engine_the_machine_is_not_usable():
     findings = [doctor.Finding("engine", "cpu", "missing", "no torch")]
     assert not doctor.usable(findings)

@@ -162,6 +162,33 @@ def test_winners_together_first_and_one_by_one_only_if_that_does_not_promote(tmp
     assert single == ([] if joint == "PROMOTE" else ["large=a ab", "small=b ab"])
 
 
+@pytest.mark.parametrize("joint", ["PROMOTE", "UNDECIDED"])
+def test_a_composite_and_a_part_that_both_win_are_not_tried_in_one_ab(tmp_path: Path, joint: str) -> None:
+    """The one that promises more takes part in the joint A/B, the other one's turn comes after."""
+    lab = Lab(tmp_path, {"a": GOOD, "b": GOOD, "c": GOOD}, {"a": 2.0, "b": 2.0, "c": 2.0})
+    lab.joint = joint
+    candidates = [lab.candidate("prelude", "a", share=0.2), lab.candidate("rope", "b", share=0.1)]
+    candidates.append(lab.candidate("norm", "c", share=0.05))
+    candidates[0].replaces = frozenset({"rope"})
+    final = drive(candidates, lab.steps(), lambda c, step: lab.executed.append(f"{c.label} {step}"), together=True)
+    assert "together prelude=a norm=c" in lab.executed
+    assert "rope=b ab" in lab.executed
+    assert {state.reason for state in final.values()} == {"promoted"}
+
+
+def test_a_kernel_that_is_no_longer_called_is_not_tried(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, {"b": GOOD}, {"b": 2.0})
+    candidate = lab.candidate("rope", "b")
+
+    def state(in_use: dict[str, str]) -> State:
+        return state_of(candidate, lab.ledger, in_use, AB, True, ["prelude=a"])
+
+    assert state({}) == State(None, "no longer called: prelude=a in its place")
+    for kind in ("verify", "bench"):
+        lab.write(candidate, kind)
+    assert state({"rope": candidate.kernel.sha256}).reason == "promoted"
+
+
 def test_predicted_gain_is_amdahls(tmp_path: Path) -> None:
     lab = Lab(tmp_path, {"e": GOOD}, {"e": 2.0})
     candidate = lab.candidate("norm", "e", share=0.5)

@@ -8,9 +8,9 @@ from types import ModuleType
 import pytest
 import torch
 
-from autoresearch_cuda.config import GPTConfig
 from autoresearch_cuda.model import GPT
 from autoresearch_cuda.ops import Ops
+from autoresearch_trainer.config import GPTConfig
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 NAMES = {

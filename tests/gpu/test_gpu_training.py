@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from autoresearch_cuda.config import GPTConfig, TrainConfig
 from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.probe.attribution import Recorder, StreamClock, watched
 from autoresearch_cuda.probe.profiler import ELSEWHERE
@@ -14,6 +13,7 @@ from autoresearch_cuda.train import Trainer
 from autoresearch_data.tokens import Tokens
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.paths import Root
+from autoresearch_trainer.config import GPTConfig, TrainConfig
 
 VOCAB, BOS = 8192, 8191
 

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from autoresearch_cuda.config import PRESETS
 from autoresearch_data.workload import contiguous
 from autoresearch_lab.catalog import Target
 from autoresearch_lab.sandbox.arrays import is_float, storage
+from autoresearch_trainer.config import PRESETS
 
 MODEL = PRESETS["upstream"].model
 BATCH = 2

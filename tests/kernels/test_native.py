@@ -12,6 +12,7 @@ import torch
 
 from autoresearch_cuda import native
 from autoresearch_cuda.seam import KERNELS_ROOT
+from autoresearch_data import compiler
 
 SOURCE = """
 #include "native.h"
@@ -27,7 +28,7 @@ extern "C" int threads() { return omp_get_max_threads(); }
 extern "C" int threads() { return 1; }
 #endif
 """
-needs_compiler = pytest.mark.skipif(not any(map(shutil.which, native._COMPILERS)), reason="no C++ compiler")
+needs_compiler = pytest.mark.skipif(not any(map(shutil.which, compiler.COMPILERS)), reason="no C++ compiler")
 pytestmark = needs_compiler
 
 
@@ -117,12 +118,12 @@ def test_errors_are_one_clear_line(kernel_file, cache_folder, monkeypatch):
 
 def test_missing_compiler_says_what_to_install(kernel_file, cache_folder, monkeypatch):
     monkeypatch.setenv("CXX", "/nonexistent/c++")
-    native._compiler.cache_clear()
+    compiler.find.cache_clear()
     try:
         with pytest.raises(native.CompilerMissing, match=r"no C\+\+ compiler \(CXX=/nonexistent/c\+\+\); install"):
             native.load(kernel_file)
     finally:
-        native._compiler.cache_clear()
+        compiler.find.cache_clear()
 
 
 def test_threads_are_those_of_torch(kernel_file, cache_folder):

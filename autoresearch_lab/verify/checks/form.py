@@ -14,6 +14,8 @@ from autoresearch_lab.verify.evidence import Evidence
 from autoresearch_lab.verify.reference import Expected
 
 NAME = "form"
+# What the engines compute with; a kernel can only return that of the engine that it runs in.
+ARRAY_TYPES = ("torch.Tensor", "mlx.core.array")
 # Several outputs may be cut from one block, and blocks may be rounded up; a stock of results is larger.
 STORAGE_FACTOR, STORAGE_SLACK = 4, 1 << 16
 
@@ -52,8 +54,8 @@ def _step(evidence: Evidence, case: Case, number: int) -> Iterator[str]:
 
 def _problems(form: dict[str, Any], right: Expected, shares: set[str] | None, *, storage: bool) -> Iterator[str]:
     """What is wrong with one returned value. shares: memory that it may share (None: not looked at)."""
-    if form["type"] != "torch.Tensor":
-        yield f"is a {form['type']}, not exactly a torch.Tensor"
+    if form["type"] not in ARRAY_TYPES:
+        yield f"is a {form['type']}, not exactly a {' or '.join(ARRAY_TYPES)}"
         return
     if not form["plain"]:
         kind = f"layout {form.get('layout')}, on {form.get('device')}, dtype {form.get('dtype')}"

@@ -4,8 +4,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from autoresearch_cuda.errors import ConfigError
 from autoresearch_cuda.probe.capture import Capture, TargetInfo, argument_spec, leading_rows, workload_id
+from autoresearch_trainer.errors import ConfigError
 
 TARGETS = {
     "rope": TargetInfo(("x", "cos", "sin"), "forward"),

@@ -5,8 +5,8 @@ import time
 import pytest
 import torch
 
-from autoresearch_cuda.errors import ConfigError
 from autoresearch_cuda.probe import ceilings
+from autoresearch_trainer.errors import ConfigError
 
 CPU = torch.device("cpu")
 

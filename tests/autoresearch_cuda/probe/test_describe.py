@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from autoresearch_cuda.errors import ConfigError
-from autoresearch_cuda.probe import JOBS, describe
+from autoresearch_cuda.probe import JOBS
+from autoresearch_trainer.errors import ConfigError
+from autoresearch_trainer.probe import identity
 
 
 def test_two_calls_agree_and_are_plain_json(tmp_path):
@@ -18,7 +19,7 @@ def test_two_calls_agree_and_are_plain_json(tmp_path):
 
 
 def test_memory_is_no_part_of_a_cpu():
-    assert not [key for key in describe.describe_cpu() if "memory" in key]
+    assert not [key for key in identity.describe_cpu() if "memory" in key]
 
 
 def test_unknown_device_is_bad_input(tmp_path):
@@ -29,8 +30,8 @@ def test_unknown_device_is_bad_input(tmp_path):
 def test_arm_fields_are_understood(monkeypatch):
     first = "processor\t: 0\nFeatures\t: fp asimd bf16 sve\nCPU implementer\t: 0x41\nCPU part\t: 0xd40\n"
     text = first + "\nprocessor\t: 1\n"
-    monkeypatch.setattr(describe.Path, "read_text", lambda self, **_: text)
-    facts = describe._cpu_from_proc()
+    monkeypatch.setattr(identity.Path, "read_text", lambda self, **_: text)
+    facts = identity._cpu_from_proc()
     assert facts["isa"] == ["asimd", "bf16", "sve"]
     assert facts["model"] == "0xd40"
 
@@ -40,7 +41,7 @@ def test_compiler_is_found_through_the_environment(monkeypatch, tmp_path):
     fake.write_text("#!/bin/sh\necho 'clang version 18.1.3'\n")
     fake.chmod(0o755)
     monkeypatch.setenv("CXX", str(fake))
-    assert describe.describe_compiler() == "clang 18.1.3"
+    assert identity.describe_compiler() == "clang 18.1.3"
 
 
 def test_every_job_name_is_listed():

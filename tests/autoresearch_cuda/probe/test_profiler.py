@@ -7,8 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from autoresearch_cuda.config import TrainConfig
-from autoresearch_cuda.errors import ConfigError
 from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.probe import JOBS
 from autoresearch_cuda.probe.attribution import HostClock, Recorder, Share, StepRecord
@@ -18,6 +16,8 @@ from autoresearch_cuda.probe.ranges import Ranges
 from autoresearch_cuda.process import QuietCollector
 from autoresearch_cuda.train import Trainer
 from autoresearch_data.tokens import Tokens
+from autoresearch_trainer.config import TrainConfig
+from autoresearch_trainer.errors import ConfigError
 
 SIGNATURES = {
     "rms_norm": "x eps",
@@ -31,6 +31,10 @@ SIGNATURES = {
     "residual_mix": "x x0 resid_lambda x0_lambda",
     "adamw_update": "p grad exp_avg exp_avg_sq step lr beta1 beta2 eps weight_decay",
     "muon_update": "p grad momentum second_momentum mu lr weight_decay beta2 steps",
+    "qk_prelude": "q k cos sin eps",
+    "residual_norm": "x x0 resid_lambda x0_lambda eps",
+    "mlp": "x w_fc w_proj",
+    "loss_head": "x w_head targets softcap reduction",
 }
 OPTIMIZER = {"newton_schulz", "adamw_update", "muon_update"}
 TARGETS = {
@@ -58,7 +62,8 @@ def test_every_target_is_captured_with_its_calls_per_step(config, dataset, tmp_p
     assert set(found) == set(TARGETS)
     assert calls["rms_norm"] == micro * (4 * layers + 2)
     assert calls["rope"] == micro * 2 * layers
-    assert calls["softcap_cross_entropy"] == micro
+    assert calls["softcap_cross_entropy"] == calls["loss_head"] == micro
+    assert calls["qk_prelude"] == calls["residual_norm"] == calls["mlp"] == calls["relu_squared"] == micro * layers
     assert calls["value_gate"] == micro * 2
     # Made once and kept by the attention, so never called in a later step.
     assert calls["attention_mask"] == 0 and found["attention_mask"]
@@ -92,12 +97,28 @@ def test_parts_are_additive_and_nested_time_is_counted_once(config, dataset):
     record = session(config, dataset)._instrumented_step()
     muon, inner = record.shares["muon_update"], record.shares["newton_schulz"]
     assert muon.whole_forward == pytest.approx(muon.own_forward + inner.own_forward)
-    assert record.shares["softcap_cross_entropy"].own_backward > 0
+    for outer, part in {"mlp": "relu_squared", "loss_head": "softcap_cross_entropy"}.items():
+        whole, inside = record.shares[outer], record.shares[part]
+        assert whole.own_backward > 0 and inside.own_backward > 0
+        assert whole.whole_backward == pytest.approx(whole.own_backward + inside.own_backward)
+    prelude, rope = record.shares["qk_prelude"], record.shares["rope"]
+    assert prelude.own_backward == 0.0 < rope.own_backward < prelude.whole_backward  # the parts do all the work
     assert record.shares["linear layers"].own_backward > 0
     own = sum(share.own_forward + share.own_backward for share in record.shares.values())
     assert own < record.seconds
     assert sum(record.phases.values()) < record.seconds
     assert set(record.phases) == {"forward", "backward", "optimizer", "data"}
+
+
+def test_calls_are_told_apart_by_who_made_them(config, dataset):
+    shares = session(config, dataset)._instrumented_step().shares
+    layers, micro = config.model.n_layer, config.accumulation
+    assert shares["rms_norm"].within == {"qk_prelude": micro * 2 * layers, "residual_norm": micro * layers}
+    assert shares["rms_norm"].calls == micro * (4 * layers + 2)
+    assert shares["rope"].within == {"qk_prelude": shares["rope"].calls}
+    assert shares["loss_head"].within == {}
+    summary = summarise([1.0], [StepRecord(1.0, {}, shares)], TARGETS)
+    assert summary["targets"]["relu_squared"]["within"] == {"mlp": micro * layers}
 
 
 @pytest.fixture

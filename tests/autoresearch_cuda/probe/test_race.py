@@ -5,9 +5,10 @@ import statistics
 import pytest
 import torch
 
-from autoresearch_cuda.config import PRESETS, Preset
 from autoresearch_cuda.probe import race
-from autoresearch_cuda.seam import KernelFile
+from autoresearch_cuda.seam import KernelFile, installed_kernel
+from autoresearch_trainer.config import PRESETS, Preset
+from autoresearch_trainer.probe import race as shared
 
 SLOW = "import time, torch\ndef relu_squared(x):\n    time.sleep({})\n    return torch.relu(x).square()\n"
 
@@ -16,7 +17,7 @@ SLOW = "import time, torch\ndef relu_squared(x):\n    time.sleep({})\n    return
 def small_preset(monkeypatch, config, dataset):
     preset = Preset(config.model, config.batch_size, config.total_batch_tokens, config.eval_tokens)
     monkeypatch.setitem(PRESETS, "test", preset)
-    monkeypatch.setattr(race, "open_checked", lambda described: dataset)
+    monkeypatch.setattr(shared, "open_checked", lambda described: dataset)
 
 
 def kernel(tmp_path, code, name="planted"):
@@ -41,7 +42,8 @@ def test_a_slower_candidate_is_slower_and_a_slower_baseline_too(tmp_path):
     slow = kernel(tmp_path, SLOW.format(0.01), "slow")  # 3 layers x 2 micro-batches x 10 ms more per step
     lost, won = run(tmp_path, slow), run(tmp_path, {}, baseline=slow)
     assert lost["failed"] is None and lost["environment"] == [] and lost["block_tokens"] == 256
-    assert len(lost["pairs"]) >= 4 and {pair["first"] for pair in lost["pairs"]} <= set(race.ARMS)
+    assert all(counts["relu_squared"] > 0 for counts in lost["calls"].values())
+    assert len(lost["pairs"]) >= 4 and {pair["first"] for pair in lost["pairs"]} <= set(shared.ARMS)
     assert ratio(lost) < 0.8 and ratio(won) > 1.25
 
 
@@ -54,6 +56,15 @@ def test_pairs_under_foreign_load_are_marked_and_the_race_ends(tmp_path):
 def test_a_candidate_that_raises_ends_the_race(tmp_path):
     result = run(tmp_path, kernel(tmp_path, "def relu_squared(x):\n    raise RuntimeError('no such shape')\n"))
     assert result["failed"] == "RuntimeError: no such shape" and result["pairs"] == []
+
+
+def test_a_kernel_whose_work_another_one_does_is_seen_not_to_be_called(tmp_path):
+    both = kernel(tmp_path, SLOW.format(0))
+    both["mlp"] = installed_kernel("mlp", "torch_library").to_json()
+    with torch.compiler.set_stance("force_eager"):
+        calls = run(tmp_path, both)["calls"]
+    assert calls["candidate"]["relu_squared"] == 0 < calls["candidate"]["mlp"]
+    assert calls["baseline"]["relu_squared"] == calls["baseline"]["mlp"] > 0
 
 
 def test_the_baselines_own_error_is_not_blamed_on_the_candidate(tmp_path):

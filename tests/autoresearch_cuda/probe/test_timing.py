@@ -8,12 +8,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from autoresearch_cuda.errors import KernelChanged
-from autoresearch_cuda.probe.observers import ForeignLoad, peak_bytes
+from autoresearch_cuda.probe.observers import peak_bytes
 from autoresearch_cuda.probe.stopwatch import Call, Stopwatch
 from autoresearch_cuda.probe.tensors import Buffer, build, probe, rolled
 from autoresearch_cuda.probe.timing import run
 from autoresearch_cuda.seam import KernelFile
+from autoresearch_trainer.errors import KernelChanged
+from autoresearch_trainer.probe.load import ForeignLoad
 
 CPU = torch.device("cpu")
 EAGER = "def relu_squared(x):\n    return torch.relu(x).square()\n"

@@ -7,14 +7,15 @@ import pytest
 import torch
 
 from autoresearch_cuda.checkpoint import load_model
-from autoresearch_cuda.config import PRESETS, Preset
-from autoresearch_cuda.errors import ConfigError
 from autoresearch_cuda.evaluate import evaluate_bpb
 from autoresearch_cuda.model import GPT
 from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.probe import environment, training
-from autoresearch_cuda.rungs import full_tokens
 from autoresearch_cuda.seam import KernelFile
+from autoresearch_trainer.config import PRESETS, Preset
+from autoresearch_trainer.errors import ConfigError
+from autoresearch_trainer.probe import training as shared
+from autoresearch_trainer.rungs import full_tokens
 
 DATASET = {"folder": "nowhere", "fingerprint": "f" * 64}
 
@@ -23,7 +24,7 @@ DATASET = {"folder": "nowhere", "fingerprint": "f" * 64}
 def small_preset(monkeypatch, config, dataset):
     preset = Preset(config.model, config.batch_size, config.total_batch_tokens, config.eval_tokens)
     monkeypatch.setitem(PRESETS, "test", preset)
-    monkeypatch.setattr(training, "open_checked", lambda described: dataset)
+    monkeypatch.setattr(shared, "open_checked", lambda described: dataset)
 
 
 def train(tmp_path, *runs, selection=None):
@@ -142,6 +143,6 @@ def test_one_ulp_moves_float32_to_a_neighbour_and_nothing_else(config):
 
 def test_a_changed_dataset_is_refused(monkeypatch):
     monkeypatch.undo()
-    monkeypatch.setattr(training, "open_dataset", lambda folder: SimpleNamespace(fingerprint="e" * 64))
+    monkeypatch.setattr(shared, "open_dataset", lambda folder: SimpleNamespace(fingerprint="e" * 64))
     with pytest.raises(ConfigError, match="changed"):
-        training.open_checked(DATASET)
+        shared.open_checked(DATASET)

@@ -24,8 +24,8 @@ BPB_PER_LOG_STEPS = 0.25
 
 class PlantedEngine(Engine):
     """Plays the jobs. `plan` says how: gain (relative speed), harm (bits per byte), noise (s.d. of log-ratios), early
-    (factor on the candidate's early divergence), foreign (share), changes, raises (a JobFailed for a job's name),
-    dies_after (number of jobs before the parent is "killed"), presets ({preset: what holds there instead})."""
+    (factor on the candidate's early divergence), foreign (share), calls, changes, raises (a JobFailed for a job's
+    name), dies_after (number of jobs before the parent is "killed"), presets ({preset: what holds there instead})."""
 
     plan: dict = {}
     asked: list = []
@@ -52,7 +52,8 @@ class PlantedEngine(Engine):
                 "quiet": foreign <= args["foreign_limit"]}  # fmt: skip
         report({"stage": "race", "done": 1, "total": 1})
         return {"pairs": [pair] * 8, "block_tokens": 10240, "environment": self.plan.get("changes", []),
-                "failed": self.plan.get("failed"), "process": {}, "setup_seconds": 0.1}  # fmt: skip
+                "failed": self.plan.get("failed"), "calls": self.plan.get("calls"), "process": {},
+                "setup_seconds": 0.1}  # fmt: skip
 
     def _train(self, args, run_dir, report, candidate):
         results = []

@@ -2,11 +2,12 @@
 
 import shutil
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
 
-from autoresearch_lab.ab.run import check_new
+from autoresearch_lab.ab.run import check_new, predicted_saving
 from autoresearch_lab.ab.settings import Settings
 from autoresearch_lab.ab.suite import suite_verdict
 from autoresearch_lab.errors import LabError, LabFailure
@@ -204,6 +205,33 @@ def test_an_arm_against_itself_is_refused(lab):
         lab.ab(kernels={"rms_norm": lab.baseline.kernels["rms_norm"]})
     with pytest.raises(LabError, match="at least one"):
         check_new({}, lab.baseline)
+
+
+def test_a_kernel_that_the_arm_never_calls_is_refused(lab):
+    lab.evidence()
+    calls = {name: 3 for name in lab.catalog}
+    with pytest.raises(LabError, match="softcap_cross_entropy=torch_library is never called"):
+        lab.ab(calls={"candidate": {**calls, "softcap_cross_entropy": 0}, "baseline": calls})
+    assert lab.ledger.find(kind="ab") == []
+    unused = {**calls, "attention_mask": 0}  # another kernel's that is the same in both arms
+    assert lab.ab(settings=Settings(seed=5), calls={"candidate": unused, "baseline": unused}).verdict == "PROMOTE"
+
+
+def test_benchmarks_predict_nothing_where_a_composite_meets_its_part(lab):
+    def standing(target):
+        return SimpleNamespace(target=lab.catalog[target], predicted_saved=0.2)
+
+    def arm(*targets):
+        return lab.baseline.with_kernels({name: lab.catalog[name].kernel("torch_library", "torch") for name in targets})
+
+    def predicted(candidates, kernels):
+        return predicted_saving([standing(name) for name in candidates], arm(*kernels), lab.catalog)
+
+    assert predicted(["mlp", "rope"], ["mlp", "rope"]) == pytest.approx(0.4)
+    assert predicted(["mlp"], ["mlp", "rope", "qk_prelude"]) == pytest.approx(0.2)
+    assert predicted(["rope"], ["rope", "qk_prelude"]) is None
+    assert predicted(["qk_prelude"], ["rope", "qk_prelude"]) is None
+    assert predicted(["mlp", "qk_prelude"], ["mlp", "qk_prelude", "rms_norm"]) is None
 
 
 def test_two_at_once_are_refused(lab):

@@ -11,7 +11,7 @@ import pytest
 
 from autoresearch_lab.bench import samples
 from autoresearch_lab.bench.analysis import prediction
-from autoresearch_lab.bench.checks import check_possible, highest
+from autoresearch_lab.bench.checks import check_outputs, check_possible, highest, output_name
 from autoresearch_lab.bench.measure import Arm
 from autoresearch_lab.bench.rule import Rule
 from autoresearch_lab.bench.session import Session
@@ -280,6 +280,29 @@ def missing(found):
 def test_wrong_outputs_of_timed_calls_are_refused(session, spoil, reason):
     with pytest.raises(LabFailure, match=reason):
         run(session(PlantedEngine(speed={2: 1.5}, spoil=spoil)))
+
+
+def numbers(timed: float) -> dict[str, np.ndarray]:
+    """Outputs of one arm's call with a single gradient, of three contents: two of usual size, and one that cancels."""
+    found = {}
+    for slot, value in enumerate((10.0, -8.0, 0.05)):
+        for kind in ("timed", "again", "reference"):
+            found[f"{kind}/0/0/{slot}/1"] = np.array([value], dtype=np.float32)
+    return {**found, "timed/0/0/2/1": np.array([timed], np.float32), "again/0/0/2/1": np.array([timed], np.float32)}
+
+
+def test_a_single_number_that_cancels_is_held_against_the_usual_size(target):
+    workload = {**WORKLOADS[0], "args": [{**SPEC, "dtype": "bfloat16"}]}
+    check_outputs(numbers(0.08), target, ["baseline"], [workload])
+    with pytest.raises(LabFailure, match="gradient of x of a timed call differs"):
+        check_outputs(numbers(0.8), target, ["baseline"], [workload])
+
+
+def test_a_gradient_is_as_coarse_as_the_coarsest_argument(target):
+    specs = [{**SPEC, "name": "x", "dtype": "bfloat16"}, {**SPEC, "name": "w", "dtype": "float32"}]
+    assert output_name(target, {"args": specs}, 2) == ("gradient of w", "bfloat16")
+    assert output_name(target, {"args": specs[1:]}, 1) == ("gradient of w", "float32")
+    assert output_name(target, {"args": specs}, 3) == ("an output", "")
 
 
 def test_an_interrupted_visit_counts_only_where_both_were():

@@ -17,6 +17,7 @@ from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import device_key
 from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.training import room
+from autoresearch_trainer.console import Console
 
 VOCAB = 8192
 
@@ -96,14 +97,13 @@ def test_json_leaves_stdout_to_the_record(lab: Path, capsys):
 
 
 def test_a_run_that_was_interrupted_can_go_on(lab: Path, capsys, monkeypatch: pytest.MonkeyPatch):
-    console = room("autoresearch_cuda", "console").Console
     stop = True
 
     def on_step(self, event: dict) -> None:
         if stop and event["step"] == 2:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(console, "_on_step", on_step)
+    monkeypatch.setattr(Console, "_on_step", on_step)
     assert call(lab, *SMALL, "--steps", "3") == 143
     folder = lab / "runs" / "last" / "checkpoint"
     error = capsys.readouterr().err.splitlines()[-1]

@@ -122,7 +122,8 @@ def test_profile_becomes_a_record_and_the_file_names_it(lab, tmp_path):
 def test_the_job_gets_the_contracts_and_the_selection(lab):
     run(lab)
     job, args = lab.engine.asked[0]
-    assert job == "profile" and args["targets"]["rms_norm"] == {"args": ["x", "eps"], "phase": "forward"}
+    described = {"args": ["x", "eps"], "phase": "forward", "grads": ["x"], "scalars": ["eps"]}
+    assert job == "profile" and args["targets"]["rms_norm"] == described
     assert args["selection"]["rms_norm"]["name"] == "torch_eager" and args["steps"] == 5
 
 

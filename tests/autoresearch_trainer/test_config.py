@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from autoresearch_cuda.config import PRESETS, GPTConfig, TrainConfig, preset
-from autoresearch_cuda.errors import ConfigError
+from autoresearch_trainer.config import PRESETS, GPTConfig, TrainConfig, preset
+from autoresearch_trainer.errors import ConfigError
 
 SHAPES = {  # T, depth, width, heads, batch, tokens per step
     "cpu-nano": (256, 2, 128, 1, 8, 2048),

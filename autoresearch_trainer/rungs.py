@@ -6,9 +6,9 @@ cheaper rungs read rows at equal distances from those same tokens.
 
 from typing import Any
 
-from autoresearch_cuda.config import Preset
-from autoresearch_cuda.errors import ConfigError
 from autoresearch_data.packing import BestFitLoader
+from autoresearch_trainer.config import Preset
+from autoresearch_trainer.errors import ConfigError
 
 RUNGS = ("cheap", "reference", "full")
 FULL_TOKENS = 40 * 524_288

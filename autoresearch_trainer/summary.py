@@ -2,14 +2,15 @@
 
 from typing import Any
 
-from autoresearch_cuda.datasheet import datasheet_flops
-from autoresearch_cuda.ops import CallCounter, Ops
-from autoresearch_cuda.process import describe_device
-from autoresearch_cuda.train import UNTIMED_STEPS, Trainer
+from autoresearch_trainer.datasheet import datasheet_flops
+from autoresearch_trainer.ops import Ops
+from autoresearch_trainer.train import UNTIMED_STEPS, TrainerBase
+
+_MEMORY = {"cuda": "allocated on the GPU", "cpu": "resident (no GPU)", "mlx": "allocated by MLX"}
 
 
-def kernel_calls(ops: Ops, counter: CallCounter) -> dict[str, dict[str, Any]]:
-    """Per target its kernel, content hash and calls. `traced_calls`: those seen once, while torch.compile traced."""
+def kernel_calls(ops: Ops, counter: Any) -> dict[str, dict[str, Any]]:
+    """Per target its kernel, content hash and calls. `traced_calls`: those seen once, while the compiler traced."""
     return {
         target: {
             "name": file.name,
@@ -30,7 +31,12 @@ def throughput(step_seconds: list[float], tokens_per_step: int) -> tuple[float |
 
 
 def summarise(
-    trainer: Trainer, step_seconds: list[float], val_bpb: float | None, total_seconds: float, peak_memory_mb: float
+    trainer: TrainerBase,
+    step_seconds: list[float],
+    val_bpb: float | None,
+    total_seconds: float,
+    peak_memory_mb: float,
+    device_name: str,
 ) -> dict[str, Any]:
     """The summary's numbers.
 
@@ -41,8 +47,7 @@ def summarise(
     config, counts = trainer.config, trainer.model.parameter_counts()
     tokens_per_second, timed_steps = throughput(step_seconds, config.total_batch_tokens)
     rate = trainer.model.flops_per_token() * tokens_per_second if tokens_per_second else None
-    name = describe_device(trainer.device)["name"]
-    stated = datasheet_flops(name, config.compute_dtype)
+    stated = datasheet_flops(device_name, config.compute_dtype)
     measured = _percent(rate, config.peak_flops)
     datasheet = _percent(rate, stated)
     return {
@@ -109,7 +114,7 @@ def summary_lines(record: dict[str, Any]) -> list[str]:
         "batch": _batch(record["config"]),
         "evaluation": _evaluation(record),
         "seed": str(record["config"]["seed"]),
-        "memory": "allocated on the GPU" if record["device"]["kind"] == "cuda" else "resident (no GPU)",
+        "memory": _MEMORY[record["device"]["kind"]],
         "device": f"{record['device']['kind']} ({record['device']['name']})",
         "dataset": f"{record['dataset']['name']} {record['dataset']['fingerprint'][:12]}",
         "compiled": "yes" if record["config"]["compile"] else "no",

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from autoresearch_cuda.errors import ConfigError
+from autoresearch_trainer.errors import ConfigError
 
 COMPUTE_DTYPES = ("bfloat16", "float32")
 SMOKE_TOKENS = 4096

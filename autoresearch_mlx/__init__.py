@@ -1,0 +1,1 @@
+"""The MLX engine: Apple GPUs, and the CPU build of MLX on Linux."""

@@ -1,0 +1,61 @@
+"""This engine's `Ops`, and how the calls of its kernels are counted."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from autoresearch_mlx.seam import SEAM, TARGETS, Kernel
+from autoresearch_trainer import ops as shared
+from autoresearch_trainer.ops import Selection, Wrap
+
+__all__ = ["CallCounter", "Ops", "Selection", "Wrap", "traced"]
+
+_tracing = 0
+
+
+class Ops(shared.Ops):
+    """The MLX kernels of one run."""
+
+    seam = SEAM
+
+
+@contextmanager
+def _trace() -> Iterator[None]:
+    global _tracing
+    _tracing += 1
+    try:
+        yield
+    finally:
+        _tracing -= 1
+
+
+def traced(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`function` for mx.compile: its Python code runs only while it is traced, and says so meanwhile."""
+
+    def body(*args: Any) -> Any:
+        with _trace():
+            return function(*args)
+
+    return body
+
+
+class CallCounter:
+    """A `wrap` for Ops.load that counts the calls of each target.
+
+    A call in compiled code is counted once, while it is traced; `traced` says how many of the calls are of that kind.
+    """
+
+    def __init__(self) -> None:
+        self.eager: dict[str, int] = dict.fromkeys(TARGETS, 0)
+        self.traced: dict[str, int] = dict.fromkeys(TARGETS, 0)
+
+    def totals(self) -> dict[str, int]:
+        """Calls of both kinds by target; 0 for a target that nothing called."""
+        return {target: self.eager[target] + self.traced[target] for target in TARGETS}
+
+    def __call__(self, target: str, function: Kernel) -> Kernel:
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            (self.traced if _tracing else self.eager)[target] += 1
+            return function(*args, **kwargs)
+
+        return counted

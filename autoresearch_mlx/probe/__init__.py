@@ -1,0 +1,20 @@
+"""What the lab needs of this engine: jobs, each a function `(args, run_dir, report) -> dict` run in its own process."""
+
+from collections.abc import Mapping
+
+from autoresearch_trainer.probe import Job, Jobs, Report
+
+__all__ = ["JOBS", "Report"]
+
+_PLACES = {
+    "describe": ("describe", "run"),
+    "ceilings": ("ceilings", "run"),
+    "profile": ("profiler", "run"),
+    "call": ("calls", "run"),
+    "time": ("timing", "run"),
+    "race": ("race", "run"),
+    "train": ("training", "train"),
+    "evaluate": ("training", "evaluate"),
+}
+
+JOBS: Mapping[str, Job] = Jobs(__name__, _PLACES)

@@ -1,0 +1,106 @@
+"""Arrays laid out as a workload's argument specs say, and what came out described as the lab reads it.
+
+Arrays of MLX are values: nobody can write into one, and a caller sees neither its address nor its strides. An input
+still has the strides that its spec asks for, since kernels are handed them by MLX; a result is only judged by its type,
+shape, dtype and values.
+"""
+
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from autoresearch_mlx.arrays import NAMES, to_numpy
+
+# What lies between the elements of a strided argument belongs to somebody else.
+GAP = 0xFF
+
+
+class Argument:
+    """One array argument: `array` is what a kernel gets. spec: {"dtype", "shape", "strides" in elements, ...}; an axis
+    of stride 0 is one that was expanded. Raises ValueError for strides whose elements overlap in any other way."""
+
+    def __init__(self, spec: dict[str, Any], content: np.ndarray) -> None:
+        shape, strides = spec["shape"], spec["strides"]
+        stored = [size if stride else min(size, 1) for size, stride in zip(shape, strides, strict=True)]
+        if _overlaps(stored, strides):
+            raise ValueError(f"argument {spec['name']}: strides {strides} of shape {shape} overlap")
+        content = content[tuple(slice(size) for size in stored)]
+        if _dense(stored, strides):
+            self._strided = None
+            self.storage = self.array = mx.array(np.ascontiguousarray(content).reshape(content.shape))
+        else:
+            span = 1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+            host = np.full(span * content.dtype.itemsize, GAP, np.uint8).view(content.dtype)
+            steps = [stride * content.dtype.itemsize for stride in strides]
+            np.lib.stride_tricks.as_strided(host, stored, steps)[...] = content
+            self.storage = mx.array(host)
+            self._strided = (shape, strides)
+            self.array = mx.as_strided(self.storage, shape, strides)
+        mx.eval(self.storage, self.array)
+
+    def scaled(self, factor: float) -> mx.array:
+        """`array` with floating values times a factor, in the same layout."""
+        if not mx.issubdtype(self.array.dtype, mx.floating):
+            return self.array
+        storage = self.storage * mx.array(factor, dtype=self.storage.dtype)
+        return storage if self._strided is None else mx.as_strided(storage, *self._strided)
+
+    def content(self) -> bytes:
+        """All bytes of the storage, those between the elements included."""
+        return to_numpy(self.storage).tobytes()
+
+
+def _overlaps(shape: list[int], strides: list[int]) -> bool:
+    """Whether an axis steps by less than what the finer axes span; true for every layout that reuses an element."""
+    reach = 0
+    for stride, size in sorted((stride, size) for size, stride in zip(shape, strides, strict=True) if size > 1):
+        if stride <= reach:
+            return True
+        reach += (size - 1) * stride
+    return False
+
+
+def _dense(shape: list[int], strides: list[int]) -> bool:
+    return strides_of(shape) == list(strides) or (0 in shape) or max(shape, default=1) <= 1
+
+
+def strides_of(shape: list[int] | tuple[int, ...]) -> list[int]:
+    """Row-major strides in elements."""
+    strides, step = [], 1
+    for size in reversed(shape):
+        strides.append(step)
+        step *= size
+    return strides[::-1]
+
+
+def describe(value: Any) -> dict[str, Any]:
+    """Form of one returned value as JSON. `plain` = an ordinary array whose values may be read."""
+    kind = type(value)
+    form: dict[str, Any] = {"type": f"{kind.__module__}.{kind.__qualname__}", "plain": False}
+    if kind is not mx.array:
+        return form
+    return form | {
+        "layout": "values",
+        "dtype": NAMES.get(value.dtype, str(value.dtype)),
+        "shape": list(value.shape),
+        "device": "mlx",
+        "strides": strides_of(value.shape),
+        "offset": 0,
+        "storage_bytes": value.nbytes,
+        "shares": [],
+        "plain": value.dtype in NAMES,
+    }
+
+
+def cotangent_in(layout: str, cotangent: np.ndarray, dtype: mx.Dtype) -> mx.array:
+    """A cotangent in one of the layouts "contiguous", "transposed" (stored with the first two axes exchanged) or
+    "expanded" (one element seen everywhere; the values must be equal). Raises ValueError for another name."""
+    array = mx.array(cotangent).astype(dtype)
+    if layout == "contiguous":
+        return array
+    if layout == "transposed":
+        return mx.contiguous(array.swapaxes(0, 1)).swapaxes(0, 1) if array.ndim > 1 else array
+    if layout == "expanded":
+        return mx.broadcast_to(array.reshape(-1)[:1].reshape([1] * array.ndim), array.shape)
+    raise ValueError(f"unknown layout {layout!r}")

@@ -1,0 +1,31 @@
+"""Jobs `train` and `evaluate`: see autoresearch_trainer.probe.training."""
+
+from functools import partial
+
+import mlx.core as mx
+import numpy as np
+
+from autoresearch_mlx.arrays import to_numpy
+from autoresearch_mlx.model import GPT
+from autoresearch_mlx.probe import environment
+from autoresearch_mlx.rooms import ROOMS
+from autoresearch_trainer.probe import training as shared
+
+
+def move_one_ulp(model: GPT, seed: int) -> None:
+    """Move every float32 parameter element to a neighbouring float32, up or down at random.
+
+    The smallest disturbance there is: what it grows into, any other rounding may grow into. The tables held in bfloat16
+    stay: a unit in their last place is 65,536 times as large, and on some seeds the first steps amplify it tenfold.
+    """
+    rng = np.random.default_rng(seed)
+    for name, parameter in model.params.items():
+        if parameter.dtype == mx.float32:
+            value = to_numpy(parameter)
+            towards = np.where(rng.integers(0, 2, value.shape), np.float32(np.inf), np.float32(-np.inf))
+            model.params[name] = mx.array(np.nextafter(value, towards))
+    mx.eval(model.params)
+
+
+train = partial(shared.train, ROOMS, shared.Probe(environment.snapshot, move_one_ulp))
+evaluate = partial(shared.evaluate, ROOMS)

@@ -1,0 +1,79 @@
+"""Settings of the whole process that MLX needs; the others are shared by both engines.
+
+Every process that trains or times calls `prepare_process` first, so that whatever is compared shares its settings.
+"""
+
+import platform
+from importlib.metadata import version
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+import psutil
+
+from autoresearch_mlx.memory import on_gpu, recommended_bytes
+from autoresearch_trainer.process import QuietCollector, cpu_name, keep_freed_memory, usable_cores
+
+__all__ = [
+    "QuietCollector",
+    "backend",
+    "cpu_name",
+    "describe_device",
+    "describe_software",
+    "peak_memory_mb",
+    "prepare_process",
+    "usable_cores",
+]
+
+# Freed buffers that MLX keeps for the next step, of what Metal recommends as working set.
+CACHE_SHARE = 0.5
+
+
+def backend() -> str:
+    """What MLX computes on: "metal" (an Apple GPU) or "cpu"."""
+    return "metal" if on_gpu() else "cpu"
+
+
+def prepare_process() -> dict[str, Any]:
+    """Set up memory once per process; returns what was done, for the run's record.
+
+    On a GPU: the working set stays wired, the allocator refuses what Metal does not recommend (an error that can be
+    explained, instead of a machine that swaps), and its cache of freed buffers is bounded.
+    """
+    settings: dict[str, Any] = {"threads": 1, "backend": backend()}
+    limit = recommended_bytes()
+    if limit is None:
+        return {**settings, "allocator": keep_freed_memory(), "memory_limit_mb": None, "wired_limit_mb": None}
+    mx.set_wired_limit(limit)
+    mx.set_memory_limit(limit)
+    mx.set_cache_limit(int(limit * CACHE_SHARE))
+    return {
+        **settings,
+        "allocator": f"MLX, at most {limit >> 20} MiB, wired",
+        "memory_limit_mb": limit >> 20,
+        "wired_limit_mb": limit >> 20,
+    }
+
+
+def peak_memory_mb(device: str = "mlx") -> float:
+    """Highest memory so far that MLX allocated, in MiB."""
+    return mx.get_peak_memory() / 2**20
+
+
+def describe_software() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        "mlx": version("mlx"),
+        "numpy": np.__version__,
+        "platform": platform.platform(),
+    }
+
+
+def describe_device(device: str = "mlx") -> dict[str, Any]:
+    """The device of a training run; `kind` is the engine's."""
+    memory_mb = psutil.virtual_memory().total // 2**20
+    if on_gpu():
+        name = mx.device_info()["device_name"]
+        return {"kind": "mlx", "backend": "metal", "name": name, "memory_mb": memory_mb}
+    name = f"CPU build of MLX on {cpu_name()}"
+    return {"kind": "mlx", "backend": "cpu", "name": name, "cores": usable_cores(), "memory_mb": memory_mb}

@@ -1,0 +1,213 @@
+"""`run`: a whole training run, from the selection of kernels to run.json."""
+
+import json
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from autoresearch_data.errors import DataError
+from autoresearch_data.folders import make_folder, replacing_file
+from autoresearch_trainer.config import TrainConfig
+from autoresearch_trainer.errors import ConfigError, EngineError, Interrupted
+from autoresearch_trainer.evaluate import EvalResult
+from autoresearch_trainer.memory import evaluation_rows, explained
+from autoresearch_trainer.ops import Selection
+from autoresearch_trainer.process import QuietCollector, StopSignal, process_seconds, stop_signal
+from autoresearch_trainer.rooms import Rooms
+from autoresearch_trainer.saver import Interval
+from autoresearch_trainer.summary import kernel_calls, summarise, summary_lines
+
+SCHEMA = 1
+RUN_FILE, WEIGHTS_FILE, CHECKPOINT_FOLDER = "run.json", "weights.safetensors", "checkpoint"
+LOSS_SMOOTHING = 0.9
+
+Report = Callable[[dict[str, Any]], None]
+
+
+def run(
+    rooms: Rooms,
+    config: TrainConfig,
+    selection: Selection | None,
+    dataset: Any,
+    out_dir: Path,
+    report: Report | None = None,
+    *,
+    device: str = "cpu",
+    weights: bool = False,
+    checkpoint: bool = False,
+    save_interrupted: bool = False,
+    checkpoint_every: Interval | None = None,
+    resume: Path | None = None,
+    choices: list[dict[str, str]] | None = None,
+    ceiling: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Train with the engine of `rooms`, evaluate, write `out_dir`/run.json; returns what that file holds.
+
+    selection: {target: KernelFile or its JSON form}; targets left out get their baseline kernel.
+    report: receives plain-data events: "start", "step", "evaluate", "summary".
+    weights: also write weights.safetensors. checkpoint: also write checkpoint/ at the end or when interrupted;
+    save_interrupted: only when interrupted; checkpoint_every: also during training.
+    resume: a checkpoint folder to continue from.
+    choices: what was decided before the run, and ceiling: where config.peak_flops comes from; both go into the record.
+
+    Raises ConfigError and KernelError for bad input, TrainingFailed for a diverged loss, OutOfMemory, Interrupted for
+    SIGINT or SIGTERM; run.json is written in the latter three cases as well, with its status.
+    """
+    run_ = _Run(rooms, device, config, dataset, Path(out_dir), report or (lambda event: None))
+    with stop_signal() as stop:
+        run_.start(selection, resume, {"choices": choices or [], "ceiling": ceiling})
+        return run_.finish(stop, weights, checkpoint, save_interrupted, checkpoint_every)
+
+
+class _Run:
+    def __init__(
+        self, rooms: Rooms, device: str, config: TrainConfig, dataset: Any, out_dir: Path, report: Report
+    ) -> None:
+        self.rooms, self.device = rooms, device
+        self.config, self.dataset, self.out_dir, self.report = config, dataset, out_dir, report
+        self.started, self.started_at = time.perf_counter(), datetime.now(UTC)
+        self.steps: dict[str, list[float]] = {"losses": [], "step_seconds": []}
+        self.checkpoint_folder = out_dir / CHECKPOINT_FOLDER
+        self.record: dict[str, Any] = {}
+
+    def start(self, selection: Selection | None, resume: Path | None, extra: dict[str, Any]) -> None:
+        try:
+            make_folder(self.out_dir)
+        except DataError as error:
+            raise ConfigError(str(error)) from error
+        rooms, device = self.rooms, self.device
+        process = rooms.prepare_process()
+        self.counter = rooms.counter()
+        ops = rooms.ops.load(selection, wrap=self.counter)
+        with self._explained():
+            self.trainer = rooms.trainer(self.config, ops, self.dataset, device)
+        if resume:
+            self.steps = rooms.load_checkpoint(self.trainer, resume)["steps"]
+        trainer = self.trainer
+        kernel = ops.kernels["windowed_attention"].name
+        self.record = {
+            "schema": SCHEMA,
+            "status": "failed",
+            "started": self.started_at.isoformat(timespec="seconds"),
+            "config": self.config.to_json(),
+            "model": trainer.model.describe(),
+            "device": rooms.describe_device(device),
+            "software": rooms.describe_software(),
+            "process": process,
+            "dataset": {"name": self.dataset.name, "fingerprint": self.dataset.fingerprint},
+            "attention": rooms.describe_attention(device, self.config.compute_dtype, kernel),
+            "resumed_at": trainer.steps_done if resume else None,
+            "startup_seconds": time.perf_counter() - self.started,
+            "seconds_to_first_step": None,
+            **extra,
+        }
+        parameters = self.record["model"]["parameters"]["total"]
+        self.report({"event": "start", "parameters": parameters, "record": self.record})
+
+    def finish(
+        self, stop: StopSignal, weights: bool, checkpoint: bool, save_interrupted: bool, every: Interval | None
+    ) -> dict[str, Any]:
+        trainer, record = self.trainer, self.record
+        evaluation: EvalResult | None = None
+        try:
+            self._train(stop, every)
+            if checkpoint:
+                self.rooms.save_checkpoint(trainer, self.checkpoint_folder, self._extra())
+            trainer.drop_gradients()
+            evaluation = self._evaluate(stop)
+            if weights:
+                self.rooms.save_weights(trainer.model, self.out_dir / WEIGHTS_FILE)
+            record["status"] = "complete"
+        except Interrupted as error:
+            record["status"] = "interrupted"
+            if (checkpoint or save_interrupted) and trainer.steps_done:
+                self.rooms.save_checkpoint(trainer, self.checkpoint_folder, self._extra())
+                error = Interrupted(error.signum, error.step, f"; continue with --resume {self.checkpoint_folder}")
+            record["error"] = str(error)
+            raise error from None
+        except EngineError as error:
+            record["error"] = str(error)
+            raise
+        finally:
+            val_bpb = evaluation.val_bpb if evaluation else None
+            memory = self.rooms.peak_memory_mb(self.device)
+            seconds = time.perf_counter() - self.started
+            record["summary"] = summarise(
+                trainer, self.steps["step_seconds"], val_bpb, seconds, memory, record["device"]["name"]
+            )
+            record["evaluation"] = evaluation.to_json() if evaluation else None
+            if "checkpoints" in record:
+                record["checkpoints"] = asdict(record["checkpoints"])
+            record["kernels"] = kernel_calls(trainer.ops, self.counter)
+            record |= self.steps
+            _write_json(self.out_dir / RUN_FILE, record)
+        self.report({"event": "summary", "lines": summary_lines(record), "record": record})
+        return record
+
+    def _extra(self) -> dict[str, Any]:
+        return {"steps": {name: list(values) for name, values in self.steps.items()}}
+
+    def _train(self, stop: StopSignal, every: Interval | None) -> None:
+        trainer, steps, smoothed, index = self.trainer, self.steps, 0.0, 0
+        with ExitStack() as stack:
+            collector = stack.enter_context(QuietCollector())
+            saver = None
+            if every:
+                saver = stack.enter_context(self.rooms.saver(self.checkpoint_folder, every, trainer.steps_done))
+                self.record["checkpoints"] = saver.costs
+            stack.enter_context(self._explained())
+            while not trainer.finished:
+                stop.raise_if_set(trainer.steps_done)
+                result = trainer.step()
+                if index == 0:
+                    self.record["seconds_to_first_step"] = process_seconds()
+                collector.after_step(index)
+                steps["losses"].append(result.loss)
+                steps["step_seconds"].append(result.seconds)
+                if saver:
+                    saver.after_step(trainer, self._extra)
+                smoothed = LOSS_SMOOTHING * smoothed + (1 - LOSS_SMOOTHING) * result.loss
+                index += 1
+                self.report(
+                    {
+                        "event": "step",
+                        "step": trainer.steps_done,
+                        "progress": trainer.progress,
+                        "loss": result.loss,
+                        # A moving average that starts at 0 is corrected for it.
+                        "smoothed_loss": smoothed / (1 - LOSS_SMOOTHING**index),
+                        "seconds": result.seconds,
+                        "tokens_per_second": result.tokens / result.seconds,
+                        "training_seconds": trainer.training_seconds,
+                    }
+                )
+
+    def _explained(self) -> AbstractContextManager[None]:
+        rooms, device = self.rooms, self.device
+
+        def room() -> int:
+            return rooms.available_bytes(device) + rooms.own_bytes(device)
+
+        return explained(self.config, device, rooms.is_out_of_memory, room)
+
+    def _evaluate(self, stop: StopSignal) -> EvalResult:
+        config, trainer = self.config, self.trainer
+
+        def on_batch(done: int, total: int) -> None:
+            stop.raise_if_set(trainer.steps_done)
+            self.report({"event": "evaluate", "done": done, "total": total})
+
+        batch, length = config.eval_batch_size or config.batch_size, config.model.sequence_len
+        rows = evaluation_rows(config, self.device)
+        with self._explained():
+            tokens, over = config.eval_tokens, config.eval_spread_over
+            return self.rooms.evaluate_bpb(trainer.model, trainer.dataset, batch, length, tokens, on_batch, rows, over)
+
+
+def _write_json(path: Path, value: dict[str, Any]) -> None:
+    with replacing_file(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")

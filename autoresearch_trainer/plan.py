@@ -1,0 +1,144 @@
+"""From what was asked for to a full configuration: everything left open is decided here, with its reason."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from autoresearch_trainer import memory, rungs
+from autoresearch_trainer.checkpoint import read_state
+from autoresearch_trainer.config import Preset, TrainConfig, preset
+from autoresearch_trainer.errors import ConfigError
+from autoresearch_trainer.rooms import Rooms
+
+DEFAULT_SECONDS = 300.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for; None = left open. evaluation: a rung. changes: fields of TrainConfig, such as seed."""
+
+    preset: str | None = None
+    device: str = "cpu"
+    time_budget: float | None = None
+    steps: int | None = None
+    batch_size: int | None = None
+    evaluation: str | None = None
+    eval_tokens: int | None = None
+    compile: str = "auto"
+    smoke: bool = False
+    resume: Path | None = None
+    attention_kernel: str = "torch_eager"
+    changes: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One decision, for people: what, which value, why."""
+
+    name: str
+    value: str
+    why: str
+
+
+def complete(rooms: Rooms, request: Request, default_preset: str, dataset: Any) -> tuple[TrainConfig, list[Choice]]:
+    """The configuration to run in the engine of `rooms`, and what was decided on the way to it.
+
+    A run that is resumed keeps the configuration of its checkpoint, batch and compilation included, but for its length
+    and its evaluation. Raises ConfigError for anything unknown, contradictory, or too large for the memory.
+    """
+    if request.time_budget is not None and request.steps is not None:
+        raise ConfigError("give --time-budget or --steps, not both")
+    if request.eval_tokens is not None and request.evaluation is not None:
+        raise ConfigError("give --eval or --eval-tokens, not both")
+    if request.resume is not None:
+        config, chosen = _resumed(request)
+    else:
+        config, chosen = _fresh(rooms, request, default_preset)
+    config, choice = _evaluated(config, request, preset(config.preset), dataset)
+    path = rooms.describe_attention(request.device, config.compute_dtype, request.attention_kernel)
+    return config, [*chosen, choice, Choice("attention", path, "the fastest that is installed for this device")]
+
+
+def _fresh(rooms: Rooms, request: Request, default_preset: str) -> tuple[TrainConfig, list[Choice]]:
+    name = request.preset or default_preset
+    base = preset(name)
+    length = _length(request, DEFAULT_SECONDS)
+    config = TrainConfig.for_preset(name, **{"eval_tokens": base.eval_tokens, **(request.changes or {}), **length})
+    config = replace(config, eval_batch_size=base.batch_size)
+    if request.smoke:
+        config = config.smoke()
+    compiled, why = rooms.resolve_compile(request.compile, request.device, config.time_budget, config.steps)
+    config = replace(config, compile=compiled)
+    choices = [Choice("compile", "on" if compiled else "off", why)]
+    available = rooms.available_bytes(request.device)
+    if request.smoke:
+        estimate = memory.estimate_bytes(config, request.device)
+        fit = memory.Fit(config, estimate, available, "--smoke takes small ones")
+        if estimate > available:
+            raise ConfigError(f"preset {name} needs about {memory.gib(estimate)}, {memory.gib(available)} are free")
+    elif request.batch_size is not None:
+        config = replace(config, batch_size=request.batch_size)
+        fit = memory.Fit(config, memory.estimate_bytes(config, request.device), available, "asked for")
+    else:
+        fit = memory.fit_batch(config, base, request.device, available)
+    return fit.config, [*_batch_choices(fit), *choices]
+
+
+def _batch_choices(fit: memory.Fit) -> list[Choice]:
+    config = fit.config
+    shape = f"{config.batch_size} x {config.model.sequence_len} tokens"
+    passes = f"{config.total_batch_tokens} tokens per step" + _passes(config)
+    estimate = f"about {memory.gib(fit.estimate)}"
+    return [
+        Choice("batch", f"{shape}, {passes}", fit.why),
+        Choice("memory", estimate, f"estimated from the shapes; {memory.gib(fit.available)} are free"),
+    ]
+
+
+def _passes(config: TrainConfig) -> str:
+    return f" in {config.accumulation} passes" if config.accumulation > 1 else ""
+
+
+def _resumed(request: Request) -> tuple[TrainConfig, list[Choice]]:
+    config = TrainConfig.from_json(read_state(request.resume)["config"])
+    if request.preset not in (None, config.preset):
+        raise ConfigError(f"the checkpoint is of preset {config.preset}, not {request.preset}")
+    if request.batch_size not in (None, config.batch_size):
+        raise ConfigError(f"the checkpoint has a batch of {config.batch_size}; a resumed run keeps it")
+    config = replace(config, **(request.changes or {}), **_length(request, None))
+    if request.compile != "auto":
+        config = replace(config, compile=request.compile == "on")
+    from_there = f"as in {request.resume}"
+    shape = f"{config.batch_size} x {config.model.sequence_len} tokens{_passes(config)}"
+    return config, [
+        Choice("batch", shape, from_there),
+        Choice("compile", "on" if config.compile else "off", from_there if request.compile == "auto" else "asked for"),
+    ]
+
+
+def _length(request: Request, default: float | None) -> dict[str, Any]:
+    """time_budget and steps; nothing where neither is asked for and there is no default."""
+    if request.steps is not None:
+        return {"steps": request.steps, "time_budget": None}
+    seconds = request.time_budget if request.time_budget is not None else default
+    return {} if seconds is None else {"time_budget": seconds, "steps": None}
+
+
+def _evaluated(config: TrainConfig, request: Request, base: Preset, dataset: Any) -> tuple[TrainConfig, Choice]:
+    """The size of the evaluation: never more than one pass over the split, but where tokens were asked for."""
+    if request.eval_tokens is not None:
+        config = replace(config, eval_tokens=request.eval_tokens)
+        return config, Choice("evaluation", f"{request.eval_tokens} tokens", "asked for")
+    if request.smoke:
+        return config, Choice("evaluation", f"{config.eval_tokens} tokens", "--smoke takes one batch")
+    if request.evaluation is None and request.resume is not None:
+        return config, Choice("evaluation", f"{config.eval_tokens} tokens", f"as in {request.resume}")
+    wanted = rungs.rung_tokens(base, request.evaluation) if request.evaluation else base.eval_tokens
+    rung = request.evaluation or ("full" if wanted >= rungs.FULL_TOKENS else "reference")
+    whole = rungs.full_tokens(dataset, config.model.sequence_len, config.eval_batch_tokens)
+    tokens = rungs.limited(wanted, whole, config.eval_batch_tokens)
+    config = replace(config, eval_tokens=tokens, eval_spread_over=whole if tokens < whole else None)
+    why = "asked for" if request.evaluation else "the preset's"
+    what = f"spread over {whole}" if tokens < whole else "the whole split" if whole < rungs.FULL_TOKENS else "the first"
+    return config, Choice("evaluation", f"{rung}, {tokens} tokens, {what}", why)

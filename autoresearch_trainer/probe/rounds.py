@@ -1,0 +1,150 @@
+"""Several kernels timed against each other in rounds: every workload is visited once per round, in random order, and
+there the arms in random order and then in reverse (A B C C B A), so that drift and slow disturbances fall on all alike.
+
+Every single call gets fresh contents, outside the timed window. The engine supplies the stopwatch.
+"""
+
+import random
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from autoresearch_trainer.probe.load import ForeignLoad
+from autoresearch_trainer.seam import Kernel
+
+# A sample of short calls is at least this long and made of several of them: the first after another kernel is slower.
+SAMPLE_SECONDS, SHORT_SECONDS = 1e-3, 5e-3
+LEAST_CALLS, MOST_CALLS = 3, 16
+# Warm-up: this many calls after the first, one where a call is slow, and more until one was not disturbed (of slow ones
+# fewer: long calls hardly ever are).
+WARM_CALLS, MOST_WARM_CALLS, SLOW_WARM_CALLS, SLOW_SECONDS = 5, 15, 4, 0.05
+# Calls that the system disturbed are repeated, short ones this often at least and all until a sample takes this long.
+RETRIES, RETRY_SECONDS = 8, 0.02
+CONTENT_NUMBERS = 1 << 20
+
+
+class Timing(Protocol):
+    """One timed call, in ns. outputs: of the call, then the gradients. disturbed: the system put a thread aside."""
+
+    forward_ns: int
+    backward_ns: int
+    outputs: list[Any]
+    disturbed: bool
+
+    @property
+    def ns(self) -> int: ...
+
+
+class Watch(Protocol):
+    """Times one call of a kernel on content number `number` of an engine's own call object."""
+
+    def measure(self, function: Kernel, call: Any, number: int) -> Timing: ...
+
+
+class Keeper(Protocol):
+    """Keeps outputs of some timed calls: `slot` says where those of the next visit go, None = not at all."""
+
+    def slot(self, arm: int, workload: int) -> int | None: ...
+
+    def keep(self, slot: int, arm: int, workload: int, content: int, outputs: list[Any]) -> None: ...
+
+
+@dataclass
+class Disturbed:
+    """Of one arm: `calls` made in all, `aside` set aside because the system disturbed them, `samples` taken, and
+    `unclean` ones that hold nothing but disturbed calls."""
+
+    calls: int = 0
+    aside: int = 0
+    samples: int = 0
+    unclean: int = 0
+
+
+class Race:
+    """The arms and the calls that they are timed on, and what was measured so far."""
+
+    def __init__(self, watch: Watch, arms: list[Kernel], calls: list[Any], rng: random.Random, keeper: Keeper) -> None:
+        self.watch, self.arms, self.calls, self.rng, self.keeper = watch, arms, calls, rng, keeper
+        self.counts: list[int] = []
+        self.tries: list[int] = []
+        self.samples: list[list[list[list[list[float]]]]] = []
+        self.clean: list[list[list[list[bool]]]] = []
+        self.orders: list[list[list[Any]]] = []
+        self.foreign_load: list[float | None] = []
+        self.disturbed = [Disturbed() for _ in arms]
+        self.timed_ns = 0
+        self._load = ForeignLoad()
+
+    @property
+    def rounds(self) -> int:
+        return len(self.samples)
+
+    def warm_up(self, counts: list[int] | None) -> list[list[float]]:
+        """Run every arm a few times on every workload and fix how many calls make a sample: by the fastest arm's time,
+        and at least as many as given. Returns the first calls' time in ms (arm, workload), compilation included."""
+        first = [[0.0] * len(self.calls) for _ in self.arms]
+        for place, call in enumerate(self.calls):
+            fastest = float("inf")
+            for number, arm in enumerate(self.arms):
+                first[number][place] = round(self.watch.measure(arm, call, 0).ns / 1e6, 4)
+                fastest = min(fastest, self._warm(arm, call))
+            short = fastest < SHORT_SECONDS
+            needed = min(MOST_CALLS, round(SAMPLE_SECONDS / max(fastest, 1e-9)))
+            self.counts.append(max(counts[place] if counts else 1, LEAST_CALLS if short else 1, needed))
+            self.tries.append(self.counts[place] + (RETRIES if short else 0))
+        return first
+
+    def _warm(self, arm: Kernel, call: Any) -> float:
+        """Seconds of the fastest of some calls. The first call may have compiled something, so whether a kernel is slow
+        shows in the second; and among calls that were all disturbed a short one cannot be told from a slow one."""
+        fastest, clean, done = float("inf"), False, 0
+        while done < WARM_CALLS or (not clean and done < MOST_WARM_CALLS):
+            timing = self.watch.measure(arm, call, 1 + done)
+            fastest, clean, done = min(fastest, timing.ns / 1e9), clean or not timing.disturbed, done + 1
+            if fastest > SLOW_SECONDS and (clean or done >= SLOW_WARM_CALLS):
+                break
+        return fastest
+
+    def round(self) -> None:
+        """Visit every workload once, with each arm twice there; within a visit all arms see the same contents."""
+        samples = [[[[0.0, 0.0] for _ in self.calls] for _ in self.arms] for _ in range(2)]
+        clean = [[[False for _ in self.calls] for _ in self.arms] for _ in range(2)]
+        orders = []
+        for place in self.rng.sample(range(len(self.calls)), len(self.calls)):
+            order = self.rng.sample(range(len(self.arms)), len(self.arms))
+            orders.append([place, order])
+            for visit, sequence in enumerate((order, order[::-1])):
+                content = self.rng.randrange(CONTENT_NUMBERS)
+                for arm in sequence:
+                    samples[visit][arm][place], clean[visit][arm][place] = self._sample(arm, place, content)
+        self.samples.append(samples)
+        self.clean.append(clean)
+        self.orders.append(orders)
+        self.foreign_load.append(self._load.since_last())
+
+    def _sample(self, arm: int, place: int, content: int) -> tuple[list[float], bool]:
+        """([forward, backward] in ns per call, True): the mean over as many undisturbed calls as make a sample, or as
+        there were before the time for another try was over; over all calls, and False, where each was disturbed."""
+        count, call, function, counts = self.counts[place], self.calls[place], self.arms[arm], self.disturbed[arm]
+        slot = self.keeper.slot(arm, place)
+        kept = self.rng.randrange(count) if slot is not None else None
+        clean: list[tuple[int, int]] = []
+        rough: list[tuple[int, int]] = []
+        spent = step = 0
+        while len(clean) < count and (step < self.tries[place] or spent < RETRY_SECONDS * 1e9):
+            timing = self.watch.measure(function, call, content + step)
+            (rough if timing.disturbed else clean).append((timing.forward_ns, timing.backward_ns))
+            if step == kept:
+                self.keeper.keep(slot, arm, place, content + step, timing.outputs)
+            spent += timing.ns
+            step += 1
+        self.timed_ns += spent
+        counts.calls += step
+        counts.aside += len(rough) if clean else 0
+        counts.samples += 1
+        counts.unclean += not clean
+        used = clean or rough
+        return [sum(times) / len(used) for times in zip(*used, strict=True)], bool(clean)
+
+    def repeat(self, arm: int, place: int, content: int) -> list[Any]:
+        """Outputs and gradients of one more call, not counted."""
+        return self.watch.measure(self.arms[arm], self.calls[place], content).outputs

@@ -1,0 +1,107 @@
+"""What a kernel has no business changing that is no framework's: the floating-point environment, environment variables,
+working folder, random state of Python and NumPy, signal handlers, threads left running, functions replaced by others.
+"""
+
+import builtins
+import ctypes
+import gc
+import hashlib
+import inspect
+import json
+import math
+import os
+import random
+import signal
+import statistics
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+WATCHED: tuple[ModuleType | type, ...] = (
+    builtins, ctypes, gc, hashlib, inspect, json, math, os, random, signal, statistics, sys, threading, time, np,
+)  # fmt: skip
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGSEGV, signal.SIGFPE, signal.SIGUSR1)
+
+
+# The state of the process that no kernel may change, as an engine sees it.
+Snapshot = Callable[[], dict[str, Any]]
+
+
+def changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """What differs, in words; empty where nothing does."""
+    return [f"{name}: {before[name]} -> {after[name]}" for name in before if before[name] != after[name]]
+
+
+def numerics() -> dict[str, Any]:
+    """The floating-point environment of this thread, and which cores at which priority."""
+    return {
+        "subnormals kept (main thread)": sys.float_info.min / 2 > 0.0,
+        "rounding mode": _call("fegetround"),
+        "floating-point traps": _call("fegetexcept"),
+        "cores": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "priority": os.getpriority(os.PRIO_PROCESS, 0),
+    }
+
+
+def surroundings() -> dict[str, Any]:
+    """The process around the kernel; values are compared, not interpreted."""
+    return {
+        "working folder": os.getcwd(),
+        "random state (Python)": digest(repr(random.getstate())),
+        "random state (NumPy)": digest(repr(np.random.get_state())),
+        "NumPy error handling": str(np.geterr()),
+        "trace function": repr(sys.gettrace()) + repr(sys.getprofile()),
+        **{f"handler of {number.name}": repr(signal.getsignal(number)) for number in _SIGNALS},
+    }
+
+
+def callables(places: Iterable[ModuleType | type]) -> dict[tuple[ModuleType | type, str], Callable]:
+    """The public functions of some modules and classes as they are now."""
+    return {
+        (place, name): value
+        for place in places
+        for name, value in vars(place).items()
+        if callable(value) and not name.startswith("__")
+    }
+
+
+def threads_of(folder: Path, before: set[threading.Thread]) -> list[str]:
+    """Threads that were not there before and run code from the folder, in words."""
+    found = []
+    for thread in set(threading.enumerate()) - before:
+        code = getattr(getattr(thread, "_target", None), "__code__", None)
+        if code is not None and Path(code.co_filename).is_relative_to(folder):
+            found.append(f"thread {thread.name} of the kernel is still running")
+    return found
+
+
+def variables() -> dict[str, str]:
+    """The environment as C code sees it; as Python does where the C library does not show its own."""
+    try:
+        pointer = ctypes.POINTER(ctypes.c_char_p).in_dll(ctypes.CDLL(None), "environ")
+    except ValueError:
+        return dict(os.environ)
+    found, index = {}, 0
+    while pointer and pointer[index]:
+        name, _, value = pointer[index].decode("utf-8", "replace").partition("=")
+        found[name] = value
+        index += 1
+    return found
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _call(function: str) -> int | None:
+    """An integer query of the C library without arguments; None where there is no such function."""
+    try:
+        return int(getattr(ctypes.CDLL(None), function)())
+    except (AttributeError, OSError):
+        return None

@@ -1,0 +1,44 @@
+"""How far the cheaper evaluations are from the full one, for saved weights."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from autoresearch_trainer.config import Preset
+from autoresearch_trainer.ops import Selection
+from autoresearch_trainer.rooms import Rooms
+from autoresearch_trainer.rungs import RUNGS, full_tokens, limited, rung_tokens
+
+
+def rung_report(
+    rooms: Rooms,
+    weights: Path,
+    preset: Preset,
+    selection: Selection | None,
+    dataset: Any,
+    device: str = "cpu",
+    on_batch: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Evaluate the weights on every rung: {"weights", "rungs": {name: result with "error", its difference from full}}.
+
+    The rungs are those of `preset`, for the sequence length of the model. Raises ConfigError for unreadable weights.
+    """
+    rooms.prepare_process()
+    model = rooms.load_model(weights, rooms.ops.load(selection), device)
+    length = model.config.sequence_len
+    batch = preset.batch_size
+    whole = full_tokens(dataset, length, batch * length)
+    tokens = {rung: limited(rung_tokens(preset, rung), whole, batch * length) for rung in RUNGS}
+    results = rooms.evaluate_rungs(model, dataset, batch, length, tokens, on_batch)
+    full = results["full"].val_bpb
+    rungs = {name: {**result.to_json(), "error": result.val_bpb - full} for name, result in results.items()}
+    return {"weights": str(weights), "dataset": dataset.fingerprint, "rungs": rungs}
+
+
+def rung_lines(report: dict[str, Any]) -> list[str]:
+    """The report as a table; val_bpb of the full rung also in the form that scripts grep."""
+    lines = [f"{'rung':<12}{'tokens':>12}{'val_bpb':>12}{'error':>12}{'standard error':>16}"]
+    for name, result in report["rungs"].items():
+        error = f"{result['standard_error']:.6f}" if result["standard_error"] is not None else "-"
+        lines.append(f"{name:<12}{result['tokens']:>12}{result['val_bpb']:>12.6f}{result['error']:>+12.6f}{error:>16}")
+    return [*lines, f"val_bpb:          {report['rungs']['full']['val_bpb']:.6f}"]

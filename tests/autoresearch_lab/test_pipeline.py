@@ -1,0 +1,76 @@
+"""From a profile to candidates: which targets take part, and which the trainer would no longer call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from autoresearch_lab.catalog import Kernel, load_catalog
+from autoresearch_lab.paths import Root
+from autoresearch_lab.pipeline import Pipeline
+
+LAYERS = 2
+# target: (calls per step, of these within other targets), as the baseline trainer makes them.
+CALLS = {
+    "qk_prelude": (LAYERS, {}),
+    "rms_norm": (4 * LAYERS + 2, {"qk_prelude": 2 * LAYERS, "residual_norm": LAYERS}),
+    "rope": (2 * LAYERS, {"qk_prelude": 2 * LAYERS}),
+    "relu_squared": (LAYERS, {"mlp": LAYERS}),
+    "mlp": (LAYERS, {}),
+    "attention_mask": (0, {}),
+}
+
+
+@pytest.fixture
+def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
+    """One of a profile in which all these targets take a tenth of the step; its workloads are not looked at."""
+    rows = [
+        SimpleNamespace(target=name, rank=rank, calls_per_step=float(calls), within=within, share=0.1, saveable_ms=None)
+        for rank, (name, (calls, within)) in enumerate(CALLS.items(), start=1)
+    ]
+    made = object.__new__(Pipeline)
+    made.profile = SimpleNamespace(targets=rows, workloads=CALLS, step_ms=20.0)
+    made.catalog, made.workspace_root = load_catalog(Root()), Path("/nowhere")
+    made.context = SimpleNamespace(engine=SimpleNamespace(framework="torch", device="cpu"))
+    monkeypatch.setattr(made, "_workloads", lambda target: SimpleNamespace(sha256="0" * 64))
+    made.top_k = 2
+    return made
+
+
+def kernel(folder: Path, target: str, code: str) -> Kernel:
+    path = folder / f"{target}.py"
+    path.write_text(code)
+    return Kernel(target, "mine", "torch", ("cpu",), "candidate", "python", path)
+
+
+def test_what_a_composite_kernel_does_itself_is_no_longer_called(pipeline: Pipeline, tmp_path: Path) -> None:
+    chosen = {"qk_prelude": kernel(tmp_path, "qk_prelude", "def qk_prelude(q, k, cos, sin, eps): ...\n")}
+    assert pipeline.replaced_by("rope", chosen) == ["qk_prelude=mine"]
+    # The blocks' own norms are left, so a kernel for them is still worth something.
+    assert pipeline.replaced_by("rms_norm", chosen) == []
+    assert pipeline.replaced_by("relu_squared", chosen) == pipeline.replaced_by("attention_mask", chosen) == []
+    chosen["rope"] = kernel(tmp_path, "rope", "def rope(x, cos, sin): ...\n")
+    assert list(pipeline.called(chosen)) == ["qk_prelude"]
+
+
+def test_a_composite_kernel_that_calls_the_parts_leaves_them_their_work(pipeline: Pipeline, tmp_path: Path) -> None:
+    code = 'from autoresearch_cuda import seam\nrope = seam.part("rope")\ndef qk_prelude(q, k, cos, sin, eps): ...\n'
+    mine = kernel(tmp_path, "qk_prelude", code)
+    assert mine.parts == {"rope"}
+    assert pipeline.catalog["qk_prelude"].parts_replaced(mine) == {"rms_norm"}
+    assert pipeline.replaced_by("rope", {"qk_prelude": mine}) == []
+
+
+def test_a_file_that_cannot_be_parsed_names_no_parts(tmp_path: Path) -> None:
+    assert kernel(tmp_path, "rope", "def rope(:\n").parts == frozenset()
+
+
+def test_only_targets_with_kernels_take_a_place_among_the_top(pipeline: Pipeline) -> None:
+    assert {candidate.target.name for candidate in pipeline.candidates()} == {"rms_norm", "rope"}
+
+
+def test_every_baseline_composite_calls_all_its_parts() -> None:
+    for target in load_catalog(Root()).values():
+        assert not target.parts_replaced(target.baseline("torch", "cpu")), target.name

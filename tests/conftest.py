@@ -1,0 +1,41 @@
+"""What the tests of both engines share: a small in-memory dataset with the interface of Dataset, and a model for it."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from autoresearch_data.tokens import Tokens
+from autoresearch_trainer.config import GPTConfig, TrainConfig
+
+VOCAB = 64
+BOS = VOCAB - 1
+
+
+def _split(seed: int, documents: int) -> Tokens:
+    """Documents that count upwards with a random stride, so that there is something to learn."""
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(3, 60, size=documents)
+    starts, strides = rng.integers(0, BOS, size=documents), rng.integers(1, 4, size=documents)
+    return Tokens.from_documents(
+        ((start + stride * np.arange(length)) % BOS).tolist()
+        for start, stride, length in zip(starts, strides, lengths, strict=True)
+    )
+
+
+@pytest.fixture(scope="session")
+def dataset() -> SimpleNamespace:
+    splits = {"train": _split(1, 3000), "val": _split(2, 400)}
+    token_bytes = (np.arange(VOCAB, dtype=np.int32) % 5) + 1
+    token_bytes[BOS] = 0
+    tokenizer = SimpleNamespace(vocab_size=VOCAB, bos_id=BOS, token_bytes=token_bytes)
+    return SimpleNamespace(name="counting", fingerprint="f" * 64, tokenizer=tokenizer, split=splits.__getitem__)
+
+
+@pytest.fixture
+def config() -> TrainConfig:
+    """Three layers (two short windows, value embeddings on the outer two), two micro-batches of 2 x 32 tokens."""
+    model = GPTConfig(32, VOCAB, n_layer=3, n_head=2, n_kv_head=2, n_embd=32, window_pattern="SSL")
+    return TrainConfig(
+        "test", model, batch_size=2, total_batch_tokens=128, eval_tokens=256, time_budget=None, steps=14, seed=3
+    )
