@@ -21,13 +21,19 @@ CHUNK_LOGITS = 1 << 27  # logits that exist at a time: 256 MiB in bfloat16
 IGNORED = tl.constexpr(-1)
 
 # TILE: logits that a program holds at once, as whole rows; a row longer than that is held alone.
-_CONFIGS = [triton.Config({"TILE": tile}, num_warps=warps) for tile, warps in ((8192, 8), (4096, 4), (8192, 16))]
+_CONFIGS = [triton.Config({"TILE": tile}, num_warps=warps) for tile, warps in ((8192, 16), (4096, 8), (2048, 4))]
 # Besides the row's logits there are two or three single numbers per row.
 LEAST_VECTOR_SHARE = {"_rows": 0.6}
 
 
+def _fitting(configs: list[triton.Config], arguments: dict[str, Any], **sizes: Any) -> list[triton.Config]:
+    """No more than 512 logits per warp, where that can be: with twice as many the registers do not suffice."""
+    held = sizes["COLUMNS"]
+    return [config for config in configs if max(config.kwargs["TILE"], held) <= 512 * config.num_warps] or configs[:1]
+
+
 # Tuning runs a kernel many times over: it must find the same logits each time.
-@triton_kit.tuned(_CONFIGS, key=["classes"], restore_value=["logits"])
+@triton_kit.tuned(_CONFIGS, key=["classes"], prune=_fitting, restore_value=["logits"])
 @triton.jit
 def _rows(
     logits, targets, shares, losses, rows, classes, cap,

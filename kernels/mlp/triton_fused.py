@@ -1,8 +1,9 @@
 """The MLP with its activation inside the matrix products in Triton, forward and backward.
 
 max(x w_fcᵀ, 0)² is formed in the first product's epilogue; the hidden values themselves never reach memory. Only their
-activation is kept: its root is what backward needs, and is taken in the epilogue of the product with w_proj. Both run
-as persistent programs, one per processor of the GPU. The other products have nothing to fuse and are the library's.
+activation is kept: its root is what backward needs, and is taken in the epilogue of the product with w_proj (float16,
+whose squares lose digits, keeps the root as well). Both run as persistent programs, one per processor of the GPU. The
+other products have nothing to fuse and are the library's.
 """
 
 from typing import Any
@@ -38,10 +39,13 @@ def _fitting(configs: list[triton.Config], arguments: dict[str, Any], **_: Any) 
 )
 @triton.jit
 def _product(
-    a, b, activation, y, rows, columns, depth, a_row, a_depth, b_column, b_depth,
-    BACKWARD: tl.constexpr, ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr, BAND: tl.constexpr,
+    a, b, kept, y, rows, columns, depth, a_row, a_depth, b_column, b_depth,
+    BACKWARD: tl.constexpr, HIDDEN: tl.constexpr, BAND: tl.constexpr,
+    ROWS: tl.constexpr, COLUMNS: tl.constexpr, DEPTH: tl.constexpr,
 ):  # fmt: skip
-    """y = max(a bᵀ, 0)², or with BACKWARD y = a bᵀ · 2 √activation; a (rows, depth), b (columns, depth), y dense.
+    """y = r² with r = max(a bᵀ, 0), or with BACKWARD y = a bᵀ · 2 r; a (rows, depth), b (columns, depth), y dense.
+
+    r for the way back comes from `kept`, which is r² or, with HIDDEN, r itself, stored on the way there.
 
     Persistent: a program takes every n-th tile. Tiles are numbered in bands of BAND tile rows, column by column, so
     that programs that run at the same time share what they read."""
@@ -66,16 +70,24 @@ def _product(
         at = i_64 * columns + j_64
         inside = (i[:, None] < rows) & (j[None, :] < columns)
         if BACKWARD:
-            kept = tl.load(activation + at, inside, other=0.0).to(tl.float32)
-            total *= 2.0 * tl.sqrt(kept)
+            hidden = tl.load(kept + at, inside, other=0.0).to(tl.float32)
+            total *= 2.0 * (hidden if HIDDEN else tl.sqrt(hidden))
         else:
             # A NaN stays one: no maximum, which may drop it.
-            total = tl.where(total < 0, 0.0, total * total)
+            total = tl.where(total < 0, 0.0, total)
+            if HIDDEN:
+                tl.store(kept + at, total.to(kept.dtype.element_ty), inside)
+            total *= total
         tl.store(y + at, total.to(y.dtype.element_ty), inside)
 
 
-def _launch(a: Tensor, b: Tensor, activation: Tensor | None) -> Tensor:
-    """a (M,K), b (N,K), activation (M,N) or None: see `_product`."""
+def _keeps_hidden(dtype: torch.dtype) -> bool:
+    """The square of a small value has few digits left in float16, and its root no more."""
+    return dtype == torch.float16
+
+
+def _launch(a: Tensor, b: Tensor, kept: Tensor | None, *, backward: bool) -> Tensor:
+    """a (M,K), b (N,K), kept (M,N), None where it is the result: see `_product`."""
     (rows, depth), columns = a.shape, b.shape[0]
     y = torch.empty((rows, columns), dtype=a.dtype, device=a.device)
     if not y.numel():
@@ -88,8 +100,8 @@ def _launch(a: Tensor, b: Tensor, activation: Tensor | None) -> Tensor:
         return (min(programs, triton.cdiv(rows, meta["ROWS"]) * triton.cdiv(columns, meta["COLUMNS"])),)
 
     _product[grid](
-        a, b, y if activation is None else activation, y, rows, columns, depth, *a.stride(), *b.stride(),
-        BACKWARD=activation is not None, BAND=8,
+        a, b, y if kept is None else kept, y, rows, columns, depth, *a.stride(), *b.stride(),
+        BACKWARD=backward, HIDDEN=_keeps_hidden(a.dtype), BAND=8,
     )  # fmt: skip
     return y
 
@@ -101,42 +113,49 @@ def _sum_of_products(a: Tensor, b: Tensor, dtype: torch.dtype) -> Tensor:
     return (a.T @ b).to(dtype)
 
 
-def _compute(x: Tensor, w_fc: Tensor, w_proj: Tensor) -> tuple[Tensor, Tensor]:
-    """y (...,C), and the activation (rows,H) that backward needs."""
-    activation = _launch(triton_kit.rows_of(x), w_fc.to(x.dtype), None)
-    return (activation @ w_proj.to(x.dtype).T).view(x.shape), activation
+def _compute(x: Tensor, w_fc: Tensor, w_proj: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """y (...,C), the activation (rows,H), and in float16 its root, else nothing."""
+    rows = triton_kit.rows_of(x)
+    hidden = x.new_empty((rows.shape[0], w_fc.shape[0]) if _keeps_hidden(x.dtype) else (0,))
+    activation = _launch(rows, w_fc.to(x.dtype), hidden if _keeps_hidden(x.dtype) else None, backward=False)
+    return (activation @ w_proj.to(x.dtype).T).view(x.shape), activation, hidden
 
 
 def _compute_gradients(
-    g: Tensor, x: Tensor, w_fc: Tensor, w_proj: Tensor, activation: Tensor
+    g: Tensor, x: Tensor, w_fc: Tensor, w_proj: Tensor, activation: Tensor, hidden: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     g, rows = triton_kit.rows_of(g), triton_kit.rows_of(x)
-    d_hidden = _launch(g, w_proj.to(x.dtype).T, activation)
+    kept = hidden if _keeps_hidden(x.dtype) else activation
+    d_hidden = _launch(g, w_proj.to(x.dtype).T, kept, backward=True)
     dx = (d_hidden @ w_fc.to(x.dtype)).view(x.shape)
     return dx, _sum_of_products(d_hidden, rows, w_fc.dtype), _sum_of_products(g, activation, w_proj.dtype)
 
 
-def _fake(x: Tensor, w_fc: Tensor, w_proj: Tensor) -> tuple[Tensor, Tensor]:
-    return x.new_empty(x.shape), x.new_empty((x.shape[:-1].numel(), w_fc.shape[0]))
+def _fake(x: Tensor, w_fc: Tensor, w_proj: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    shape = x.shape[:-1].numel(), w_fc.shape[0]
+    return x.new_empty(x.shape), x.new_empty(shape), x.new_empty(shape if _keeps_hidden(x.dtype) else (0,))
 
 
-def _save(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
-    ctx.mark_non_differentiable(output[1])
-    ctx.save_for_backward(*inputs, output[1])
+def _save(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor, Tensor]) -> None:
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.save_for_backward(*inputs, *output[1:])
 
 
-def _differentiate(ctx: Any, g: Tensor, _: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _differentiate(ctx: Any, g: Tensor, *_: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return _gradients(g, *ctx.saved_tensors)
 
 
 _operators = triton_kit.operators(__file__)
 _gradients = _operators.define(
-    "gradients(Tensor g, Tensor x, Tensor w_fc, Tensor w_proj, Tensor activation) -> (Tensor, Tensor, Tensor)",
+    "gradients(Tensor g, Tensor x, Tensor w_fc, Tensor w_proj, Tensor activation, Tensor hidden)"
+    " -> (Tensor, Tensor, Tensor)",
     _compute_gradients,
-    lambda g, x, w_fc, w_proj, activation: tuple(source.new_empty(source.shape) for source in (x, w_fc, w_proj)),
+    lambda g, x, w_fc, w_proj, activation, hidden: tuple(
+        source.new_empty(source.shape) for source in (x, w_fc, w_proj)
+    ),
 )
 _mlp = _operators.define(
-    "mlp(Tensor x, Tensor w_fc, Tensor w_proj) -> (Tensor, Tensor)",
+    "mlp(Tensor x, Tensor w_fc, Tensor w_proj) -> (Tensor, Tensor, Tensor)",
     _compute,
     _fake,
     save=_save,

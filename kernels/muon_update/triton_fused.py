@@ -12,10 +12,13 @@ from autoresearch_cuda.seam import part
 
 newton_schulz = part("newton_schulz")
 
-BLOCK = 4096  # elements that a program averages
 SIDE = 64  # of the tiles of a matrix
 
 
+_CONFIGS = [triton.Config({"BLOCK": block}, num_warps=warps) for block, warps in ((4096, 8), (2048, 4))]
+
+
+@triton_kit.tuned(_CONFIGS, key=["count"], restore_value=["momentum"])
 @triton.jit
 def _average(grad, momentum, nesterov, count, mu, rest, BLOCK: tl.constexpr):
     """momentum ← mu · momentum + (1 − mu) · grad; nesterov = (1 − mu) · grad + mu · momentum."""
@@ -91,8 +94,9 @@ def _compute_nesterov(grad: Tensor, momentum: Tensor, mu: float) -> Tensor:
     count = grad.numel()
     if count:
         dense = momentum.contiguous()
-        grid = (triton.cdiv(count, BLOCK),)
-        _average[grid](grad.contiguous(), dense, nesterov, count, mu, 1 - mu, BLOCK=BLOCK, num_warps=8)
+        _average[lambda meta: (triton.cdiv(count, meta["BLOCK"]),)](
+            grad.contiguous(), dense, nesterov, count, mu, 1 - mu
+        )
         if dense is not momentum:
             momentum.copy_(dense)
     return nesterov
