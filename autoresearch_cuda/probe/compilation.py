@@ -9,9 +9,9 @@ import torch
 
 from autoresearch_cuda.probe import Report, assembly
 from autoresearch_cuda.probe.launches import Launch, Launches, call_both_ways, example_calls
-from autoresearch_cuda.probe.native_code import definitions
 from autoresearch_cuda.seam import KernelFile, load_kernel
 from autoresearch_trainer.errors import KernelError
+from autoresearch_trainer.probe.native_code import definitions
 
 MOST_MESSAGE = 400
 WAVE = 64  # threads that run together on AMD's data-centre GPUs

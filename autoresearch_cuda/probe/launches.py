@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from autoresearch_cuda.probe.native_code import definitions
 from autoresearch_cuda.seam import Kernel
+from autoresearch_trainer.probe.native_code import definitions
 
 _NOT_OPTIONS = ("grid", "warmup")
 
