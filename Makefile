@@ -1,6 +1,12 @@
 # Everything runs in .venv, which this file makes by itself: with uv where there is one, else with venv and pip.
 PYTHON ?= python3
-EXTRAS ?= cpu,mlx,dev
+# The tests also want MLX's CPU build and Triton (about 300 MB together); without them their tests are skipped.
+ifeq ($(origin EXTRAS),undefined)
+EXTRAS := cpu,dev
+TEST_EXTRAS := cpu,mlx,triton,dev
+else
+TEST_EXTRAS := $(EXTRAS)
+endif
 VENV := .venv
 BIN := $(VENV)/bin
 comma := ,
@@ -43,7 +49,8 @@ lab: $(READY)
 mac: $(READY)
 	@$(BIN)/python kernel-lab.py --engine mlx mac
 
-test: $(READY)
+test:
+	@$(MAKE) --no-print-directory setup EXTRAS=$(TEST_EXTRAS)
 	@$(BIN)/python -m pytest
 
 lint: $(READY)

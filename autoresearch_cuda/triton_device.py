@@ -23,3 +23,12 @@ def head_offset(row, length, heads, batch_stride, position_stride, head_stride):
     position = row // heads % length
     batch = row // heads // length
     return batch.to(tl.int64) * batch_stride + position * position_stride + head * head_stride
+
+
+@triton.jit
+def softcap(values, cap):
+    """(cap·tanh(x / cap), 1 − tanh²) from t = exp(−2|x| / cap) ≤ 1: nothing overflows, the slope does not cancel."""
+    t = tl.exp(tl.abs(values) * (-2.0 / cap))
+    reciprocal = 1.0 / (1.0 + t)
+    capped = cap * (1.0 - t) * reciprocal
+    return tl.where(values < 0, -capped, capped), 4.0 * t * reciprocal * reciprocal

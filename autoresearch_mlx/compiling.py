@@ -8,7 +8,7 @@ from autoresearch_trainer.errors import ConfigError
 MODES = ("auto", "on", "off")
 
 
-def resolve_compile(mode: str, device: str, time_budget: float | None, steps: int | None) -> tuple[bool, str]:
+def resolve_compile(mode: str, device: str, steps: int | None) -> tuple[bool, str]:
     """(compile?, why) for `mode`. Raises ConfigError for an unknown mode, and for "on" where MLX cannot compile."""
     if mode not in MODES:
         raise ConfigError(f"unknown compile mode {mode!r}; known: {', '.join(MODES)}")

@@ -68,7 +68,7 @@ def _fresh(rooms: Rooms, request: Request, default_preset: str) -> tuple[TrainCo
     config = replace(config, eval_batch_size=base.batch_size)
     if request.smoke:
         config = config.smoke()
-    compiled, why = rooms.resolve_compile(request.compile, request.device, config.time_budget, config.steps)
+    compiled, why = rooms.resolve_compile(request.compile, request.device, config.steps)
     config = replace(config, compile=compiled)
     choices = [Choice("compile", "on" if compiled else "off", why)]
     available = rooms.available_bytes(request.device)

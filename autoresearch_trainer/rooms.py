@@ -12,7 +12,7 @@ class Rooms:
     """One engine's functions. `device` is the kind of device by name, `dtype` a compute dtype's name.
 
     trainer(config, ops, dataset, device); counter(): a `wrap` for Ops.load with `eager` and `traced` calls per target.
-    resolve_compile(mode, device, time_budget, steps) -> (compile?, why); describe_attention(device, dtype, kernel).
+    resolve_compile(mode, device, steps) -> (compile?, why); describe_attention(device, dtype, kernel).
     available_bytes(device): free memory; own_bytes(device): what this process holds of it.
     evaluate_bpb and evaluate_rungs as in `evaluate`, of a model instead of losses, and with rows_at_once.
     load_model(path, ops, device); load_checkpoint(trainer, folder) -> extra.
@@ -26,7 +26,7 @@ class Rooms:
     describe_software: Callable[[], dict[str, str]]
     peak_memory_mb: Callable[[str], float]
     describe_attention: Callable[[str, str, str], str]
-    resolve_compile: Callable[[str, str, float | None, int | None], tuple[bool, str]]
+    resolve_compile: Callable[[str, str, int | None], tuple[bool, str]]
     available_bytes: Callable[[str], int]
     own_bytes: Callable[[str], int]
     is_out_of_memory: Callable[[BaseException], bool]

@@ -6,12 +6,14 @@ Both ceilings are bounds for honest kernels, so each is the best of many repetit
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from autoresearch_cuda.probe import Report
+from autoresearch_cuda.probe.stream import CudaStream, Stream
 from autoresearch_cuda.process import prepare_process
 from autoresearch_trainer.errors import ConfigError
 
@@ -25,6 +27,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 TRIAL_SIZE = 128
 EMULATED = 0.1
 LONGEST_MATMUL = 1.0
+# What the host may take to queue a handful of calls on a GPU.
+BACKLOG_NS = 300_000.0
 
 SECONDS_PER_PATTERN = 0.06
 SECONDS_PER_TRIAL = 0.03
@@ -110,7 +114,7 @@ def _one_thread() -> Iterator[None]:
 def best_seconds(call: Callable[[], object], device: torch.device, seconds: float) -> float:
     """Shortest time of one call in s, out of at least three and for about `seconds`; the first call is not counted."""
     call()
-    timed = _gpu_seconds if device.type == "cuda" else _cpu_seconds
+    timed = partial(_gpu_seconds, stream=_stream(device)) if device.type == "cuda" else _cpu_seconds
     end = time.perf_counter() + seconds
     best, count = float("inf"), 0
     while count < 3 or time.perf_counter() < end:
@@ -119,18 +123,24 @@ def best_seconds(call: Callable[[], object], device: torch.device, seconds: floa
     return best
 
 
+@cache
+def _stream(device: torch.device) -> Stream:
+    return CudaStream(device)
+
+
 def _cpu_seconds(call: Callable[[], object]) -> float:
     start = time.perf_counter()
     call()
     return time.perf_counter() - start
 
 
-def _gpu_seconds(call: Callable[[], object], repeats: int = 10) -> float:
-    """Per call, over calls queued back to back, so that launching them costs nothing."""
-    start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    start.record()
+def _gpu_seconds(call: Callable[[], object], stream: Stream, repeats: int = 10) -> float:
+    """Per call, over calls queued back to back behind a backlog, so that launching them costs nothing: small amounts
+    are moved faster than the host can ask for it."""
+    stream.hold(BACKLOG_NS)
+    start = stream.mark()
     for _ in range(repeats):
         call()
-    end.record()
-    end.synchronize()
-    return start.elapsed_time(end) / 1e3 / repeats
+    end = stream.mark()
+    stream.wait()
+    return stream.between(start, end) / 1e9 / repeats

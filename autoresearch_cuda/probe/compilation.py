@@ -11,6 +11,7 @@ from autoresearch_cuda.probe import Report, assembly
 from autoresearch_cuda.probe.launches import Launch, Launches, call_both_ways, example_calls
 from autoresearch_cuda.seam import KernelFile, load_kernel
 from autoresearch_trainer.errors import KernelError
+from autoresearch_trainer.probe.native_code import definitions
 
 MOST_MESSAGE = 400
 WAVE = 64  # threads that run together on AMD's data-centre GPUs
@@ -22,8 +23,8 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
     args["grad"]: per parameter, whether it gets a gradient. args["first_only"]: of the declared configurations of a
     tuned kernel only the first.
     Returns {"triton": version, "kernels": [{"kernel", "arch", "config", "signature", "launch_number", "dot" (whether it
-    multiplies matrices), and what `assembly.Compiled` has, or "error"}], "vector_share": {kernel: least share that the
-    file itself declares}}.
+    multiplies matrices in a precision of tensor cores), and what `assembly.Compiled` has, or "error"}], "vector_share":
+    {kernel: least share that the file itself declares}}.
     Raises:
         KernelError: the kernel does not load, is not made of Triton kernels, or declares no calls to compile.
     """
@@ -48,7 +49,7 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
             row = _compile(launch, arch, triton, done)
             if row is not None:
                 rows.append(row)
-    declared = function.__globals__.get("LEAST_VECTOR_SHARE", {})
+    declared = definitions(function).get("LEAST_VECTOR_SHARE", {})
     return {"triton": triton.__version__, "kernels": rows, "vector_share": dict(declared)}
 
 
@@ -89,7 +90,7 @@ def _compile(launch: Launch, arch: str, triton: Any, done: set[str]) -> dict[str
     except Exception as error:  # whatever the compiler objects to, in words; the others are compiled all the same
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         return {**row, "error": f"{type(error).__name__}: {lines[-1] if lines else ''}"[:MOST_MESSAGE]}
-    return {**row, "dot": "tt.dot" in compiled.asm["ttir"], **found.plain()}
+    return {**row, "dot": _has_tensor_core_work(compiled.asm["ttir"]), **found.plain()}
 
 
 def _word(value: Any) -> Any:
@@ -97,3 +98,9 @@ def _word(value: Any) -> Any:
     if isinstance(value, torch.dtype) or not isinstance(value, (bool, int, float, str, type(None))):
         return str(value)
     return value
+
+
+def _has_tensor_core_work(ttir: str) -> bool:
+    """Whether matrices are multiplied in a precision that tensor cores have: all but exact float32 (no TF32)."""
+    products = [line for line in ttir.splitlines() if "tt.dot" in line]
+    return any("xf32> *" not in line or "tf32" in line for line in products)

@@ -34,6 +34,9 @@ def snapshot() -> dict[str, Any]:
         "mkldnn": bool(flags.mkldnn.is_available() and flags.mkldnn.enabled),
         "tf32": [flags.cuda.matmul.allow_tf32, flags.cudnn.allow_tf32],
         "bf16 reduction": bool(flags.cuda.matmul.allow_bf16_reduced_precision_reduction),
+        "half reductions": bool(flags.cuda.matmul.allow_fp16_reduced_precision_reduction),
+        "cudnn": [flags.cudnn.enabled, flags.cudnn.benchmark, flags.cudnn.deterministic],
+        **_gpu_state(),
         "random state": hashlib.sha256(torch.get_rng_state().numpy().tobytes()).hexdigest()[:16],
     }
 
@@ -43,3 +46,14 @@ def _subnormals_kept() -> bool:
     count = 2 * GRAIN * torch.get_num_threads()
     small = torch.full((count,), SUBNORMAL, dtype=torch.float32)
     return bool(torch.count_nonzero(small * 0.5) == count)
+
+
+def _gpu_state() -> dict[str, Any]:
+    """Of the GPU, where there is one: its random state, the stream in use, and the streams' device."""
+    if not torch.cuda.is_available():
+        return {}
+    return {
+        "random state (GPU)": hashlib.sha256(torch.cuda.get_rng_state().numpy().tobytes()).hexdigest()[:16],
+        "current stream": torch.cuda.current_stream().cuda_stream,
+        "current GPU": torch.cuda.current_device(),
+    }

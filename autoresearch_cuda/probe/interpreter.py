@@ -5,7 +5,8 @@ looks stable, and two programs that disturb each other on a GPU get along. Here 
 order of its own, and these are errors:
     OutOfBounds  an access outside the memory of the launch's arguments, as where a mask is missing;
     Race         memory that one program writes and another writes or reads, other than through atomics.
-And float32 becomes bfloat16 by rounding to the nearest, as on a GPU; the interpreter itself cuts the rest off.
+And bfloat16 is what it is on a GPU: float32 is rounded to the nearest, where the interpreter itself cuts the rest off,
+and matrix products take its values, where the interpreter takes its bits for integers.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ class Watch:
     def install(self) -> None:
         """From now on every launch is watched, and conversions round."""
         round_to_nearest()
+        mend_products()
         module = sys.modules["triton.runtime.interpreter"]
         builder, watch = module.interpreter_builder, self
         set_dimensions, set_index = builder.set_grid_dim, builder.set_grid_idx
@@ -161,6 +163,44 @@ def round_to_nearest() -> None:
 
     convert.rounds = True
     module._convert_float = convert
+
+
+def mend_products() -> None:
+    """Let the interpreter's matrix products take bfloat16 for the numbers they are, widened to float32, and add those
+    of float32 and float16 up in the order of the inner dimension, as a GPU does.
+
+    The BLAS behind the interpreter adds in an order that depends on the tiles' shapes and on which operand is
+    transposed, so two kernels would get different bits for one product, and a difference of the two would be noise.
+    """
+    module = sys.modules["triton.runtime.interpreter"]
+    language, builder = module.tl, module.interpreter_builder
+    original = builder.create_dot
+    if getattr(original, "mended", False):
+        return
+
+    def product(left: Any, right: Any, start: Any, *rest: Any) -> Any:
+        kinds = {left.dtype.scalar, right.dtype.scalar}
+        if language.bfloat16 in kinds:
+            return original(_widened(left), _widened(right), start, *rest)
+        if not kinds <= {language.float32, language.float16} or start.data.dtype != np.float32:
+            return original(left, right, start, *rest)
+        return module.TensorHandle(_in_order(left.data, right.data, start.data), start.dtype.scalar)
+
+    def _widened(operand: Any) -> Any:
+        is_bfloat16 = operand.dtype.scalar == language.bfloat16
+        return builder.cast_impl(operand, language.float32) if is_bfloat16 else operand
+
+    product.mended = True
+    builder.create_dot = product
+
+
+def _in_order(left: np.ndarray, right: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """start + left right, each sum in float32 and from its first term to its last."""
+    left, right = left.astype(np.float32), right.astype(np.float32)
+    total = np.array(np.broadcast_to(start, (*left.shape[:-1], right.shape[-1])))
+    for place in range(left.shape[-1]):
+        total += left[..., :, place, None] * right[..., place, None, :]
+    return total
 
 
 def _joined(touched: list[tuple[int, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from autoresearch_cuda.seam import Kernel
+from autoresearch_trainer.probe.native_code import definitions
 
 _NOT_OPTIONS = ("grid", "warmup")
 
@@ -102,4 +103,4 @@ def call_both_ways(function: Kernel, arguments: tuple[Any, ...], differentiable:
 
 def example_calls(function: Kernel) -> Callable[[], list[tuple[Any, ...]]] | None:
     """`compile_cases` of the file that defines the kernel; None where it has none."""
-    return getattr(function, "__globals__", {}).get("compile_cases")
+    return definitions(function).get("compile_cases")

@@ -106,7 +106,15 @@ class _Session:
                 self.capture.record(target, args, kwargs, in_step=self._capturing == "step")
             return function(*args, **kwargs)
 
-        return self._ranges(target, called) if self._ranges else called
+        if self._ranges is None:
+            return called
+        ranged = self._ranges(target, called)
+
+        def marked(*args: Any, **kwargs: Any) -> Any:
+            # In instrumented steps only: the hooks behind ranges cost the host time, and plain steps are to be plain.
+            return (ranged if self.recorder.active else called)(*args, **kwargs)
+
+        return marked
 
     def warm_up(self, steps: int, collector: QuietCollector, report: Report) -> None:
         """Train `steps` steps, then capture one more. What is called only in the very first is captured as well."""

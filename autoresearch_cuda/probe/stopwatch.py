@@ -1,7 +1,6 @@
 """One call of a kernel under the clock: the buffers that it reads, its fresh contents, and the timed windows."""
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,13 +63,17 @@ class Timing:
     """One timed call. forward_ns, backward_ns: 0 where there is none. outputs: of the call, then the gradients.
 
     disturbed: the system put one of this process's threads aside meanwhile, to run something else on its core. At a
-    barrier all other threads wait for it, so one call can take a hundred times as long as the next.
+    barrier all other threads wait for it, so one call can take a hundred times as long as the next. On a GPU: the
+    device had to wait for the host.
+    host_ns, queue_ns: on a GPU, per direction, the window by the host's clock, and how long the call took to return.
     """
 
     forward_ns: int
     backward_ns: int
     outputs: list[torch.Tensor]
     disturbed: bool
+    host_ns: tuple[int, ...] = ()
+    queue_ns: tuple[int, ...] = ()
 
     @property
     def ns(self) -> int:
@@ -78,34 +81,28 @@ class Timing:
 
 
 class Stopwatch:
-    """Times calls in nanoseconds. To be made before any kernel is loaded: it keeps the clock that it found then.
-
-    On a GPU the device is idle before and after each window, so that the window holds all of the call's work.
+    """Times calls on the CPU in nanoseconds. To be made before any kernel is loaded: it keeps the clock that it found
+    then. For a GPU see `gpu_stopwatch`.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self) -> None:
         self.clock = time.perf_counter_ns
-        self._wait: Callable[[], None] = torch.cuda.synchronize if device.type == "cuda" else lambda: None
 
     def measure(self, function: Kernel, call: Call, number: int) -> Timing:
         """Forward, and backward where the trainer needs it, of one call on content `number`."""
-        clock, wait = self.clock, self._wait
+        clock = self.clock
         call.refill(number)
-        wait()
         switches = involuntary_switches()
         start = clock()
         result = function(*call.arguments)
-        wait()
         forward = clock() - start
-        outputs = list(result) if isinstance(result, (tuple, list)) else [result]
+        outputs = outputs_of(result)
         if not call.gradient:
             return Timing(forward, 0, outputs, involuntary_switches() != switches)
         differentiable = [output for output in outputs if output.requires_grad]
         cotangents = call.cotangents(differentiable, number)
-        wait()
         start = clock()
         gradients = torch.autograd.grad(differentiable, call.leaves, cotangents)
-        wait()
         backward = clock() - start
         return Timing(forward, backward, [*outputs, *gradients], involuntary_switches() != switches)
 
@@ -116,3 +113,12 @@ class Stopwatch:
             start = self.clock()
             empty.append(self.clock() - start)
         return float(sorted(empty)[500])
+
+    def settings(self) -> dict[str, Any]:
+        """How the times were taken, for the record."""
+        return {"clock": "host", "cache": "as the writing of fresh contents left it"}
+
+
+def outputs_of(result: Any) -> list[torch.Tensor]:
+    """What a kernel returned, as a list."""
+    return list(result) if isinstance(result, (tuple, list)) else [result]

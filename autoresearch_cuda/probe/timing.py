@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from autoresearch_cuda.probe import Report
+from autoresearch_cuda.probe import Report, asides
+from autoresearch_cuda.probe.gpu_stopwatch import GpuStopwatch
 from autoresearch_cuda.probe.observers import output_probe, peak_bytes
 from autoresearch_cuda.probe.stopwatch import Call, Stopwatch
 from autoresearch_cuda.process import prepare_process
@@ -22,12 +23,17 @@ from autoresearch_cuda.seam import KernelFile, load_kernel
 from autoresearch_trainer.probe import native_code
 from autoresearch_trainer.probe.keeper import Keeper
 from autoresearch_trainer.probe.rounds import Race
+from autoresearch_trainer.seam import Kernel
+
+# torch.compile makes a version per shape and arm, and beyond its limit runs uncompiled without a word.
+MOST_COMPILES = 256
 
 
 def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
     """Time the arms on the workloads.
 
-    args: "arms": [kernel, ...], the first being the reference; "inputs": path of a safetensors file with
+    args: "arms": [kernel, ...], the first being the reference, with "compiled": true for one that goes through
+    torch.compile; "inputs": path of a safetensors file with
     "<workload id>/<argument>"; "workloads": see `Call`; "seconds" to measure for; "least_rounds"; "most_rounds";
     "seed"; "calls": per workload how many make a sample at least, null = found out here alone; "checked": outputs kept
     per arm and workload; "memory": whether to measure peak memory; "device".
@@ -37,17 +43,18 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
     interrupted; "disturbed": per arm how often the system interfered (see `Disturbed`); "orders":
     per round [[workload, [arm, ...]], ...] as visited; "span_seconds" of all rounds together, "timed_seconds" inside
     windows; "foreign_load" per round; "first_call_ms" and "peak_bytes" per arm and workload; "configurations" of tuned
-    Triton kernels. Kept outputs lie in run_dir/outputs.safetensors under the names of `Keeper.tensors`.
+    Triton kernels; "timer": how the times were taken; on a GPU also "gpu": what `asides.look` and
+    `GpuStopwatch.account` give. Kept outputs lie in run_dir/outputs.safetensors under the names of `Keeper.tensors`.
     Raises:
         KernelError: a kernel does not load, or is not the one that was named.
     """
     device = torch.device(args.get("device", "cpu"))
-    watch = Stopwatch(device)
+    watch = GpuStopwatch(device) if device.type == "cuda" else Stopwatch()
     settings = prepare_process()
     rng = random.Random(args["seed"])
     torch.manual_seed(rng.randrange(1 << 31))
     calls = _calls(args, device)
-    arms = [load_kernel(KernelFile.of(kernel)) for kernel in args["arms"]]
+    arms = [load_arm(kernel) for kernel in args["arms"]]
     race = Race(watch, arms, calls, rng, Keeper(args["checked"], rng, output_probe(rng)))
 
     report({"stage": "warm-up"})
@@ -65,6 +72,7 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
     span = (watch.clock() - began) / 1e9
     report({"stage": "measured"})
     gc.enable()
+    gpu = {**asides.look(watch, arms, calls, rng), **watch.account()} if isinstance(watch, GpuStopwatch) else None
     save_file(race.keeper.tensors(race.repeat, reference=0), str(run_dir / "outputs.safetensors"))
     return {
         "samples": race.samples,
@@ -76,12 +84,27 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
         "span_seconds": span,
         "timed_seconds": race.timed_ns / 1e9,
         "window_ns": watch.window_ns(),
+        "timer": watch.settings(),
+        "gpu": gpu,
         "first_call_ms": first_ms,
         "peak_bytes": _memory(race, device) if args["memory"] else None,
         "load_average": list(os.getloadavg()),
         "process": settings,
         "configurations": native_code.configurations(),
     }
+
+
+def load_arm(kernel: dict[str, Any]) -> Kernel:
+    """The arm's function; through torch.compile, one graph per shape, where it asks for that."""
+    function = load_kernel(KernelFile.of(kernel))
+    if not kernel.get("compiled"):
+        return function
+    import torch._dynamo
+    import torch._inductor.config
+
+    torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = MOST_COMPILES
+    torch._inductor.config.compile_threads = 1  # workers would still be there while others are timed
+    return torch.compile(function, dynamic=False)
 
 
 def _calls(args: dict[str, Any], device: torch.device) -> list[Call]:

@@ -163,7 +163,7 @@ def check_possible(session: Session, ceilings: Mapping[str, Any]) -> list[str]:
             taken = float(np.median(np.concatenate([p.seconds(direction)[:, arm, place] for p in session.processes])))
             if taken < share * floor:
                 raise LabFailure(
-                    f"bench: impossible: {session.arms[arm].kernel.name} took {taken * 1e6:.1f} us for {direction} of "
+                    f"bench: impossible: {session.arms[arm].name} took {taken * 1e6:.1f} us for {direction} of "
                     f"{workload['id']}; this machine needs at least {floor * 1e6:.1f} us for {moved} bytes and "
                     f"{flops} operations"
                 )

@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 
 from autoresearch_lab.bench.checks import check_clock, check_outputs
+from autoresearch_lab.bench.gpu import check_events
 from autoresearch_lab.bench.samples import Process
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.engine import Engine
@@ -27,13 +28,25 @@ OUTPUTS_BYTES = 256 << 20
 
 @dataclass(frozen=True)
 class Arm:
-    """A kernel under measurement. role: baseline, control (the baseline once more), library or candidate."""
+    """A kernel under measurement. role: baseline, control (the baseline once more), library or candidate.
+
+    compiled: it goes through torch.compile first.
+    """
 
     role: str
     kernel: Kernel
+    compiled: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.kernel.name} (compiled)" if self.compiled else self.kernel.name
 
     def plain(self) -> dict[str, str]:
-        return {"role": self.role, "name": self.kernel.name, "sha256": self.kernel.sha256}
+        return {"role": self.role, "name": self.name, "sha256": self.kernel.sha256}
+
+    def job(self) -> dict[str, Any]:
+        """As the job `time` takes it."""
+        return {**self.kernel.plain(), **({"compiled": True} if self.compiled else {})}
 
 
 def measure(
@@ -65,7 +78,7 @@ def measure(
             on_progress(message)
 
     args = {
-        "arms": [arm.kernel.plain() for arm in arms],
+        "arms": [arm.job() for arm in arms],
         "inputs": str(inputs),
         "workloads": workloads,
         "seconds": seconds,
@@ -78,9 +91,10 @@ def measure(
     }
     raw = call(engine, "time", args, run_dir=run_dir, limits=limits(engine, arms, inputs, seconds), on_progress=listen)
     check_clock(raw, marks)
+    check_events(raw, [f"{arm.role} {arm.name}" for arm in arms])
     outputs = read_arrays(run_dir / "outputs.safetensors", OUTPUTS_BYTES)
     (run_dir / "outputs.safetensors").unlink()
-    check_outputs(outputs, target, [f"{arm.role} {arm.kernel.name}" for arm in arms], workloads)
+    check_outputs(outputs, target, [f"{arm.role} {arm.name}" for arm in arms], workloads)
     return Process({**raw, "seed": seed})
 
 

@@ -41,12 +41,14 @@ def bench(
     seed: int | None = None,
     run_dir: Path,
     rule: Rule | None = None,
+    compiled_arm: bool | None = None,
     on_progress: Callable[[dict[str, Any]], None] | None = None,
 ) -> Record:
     """Time `kernel` against the baseline, the baseline again and the library's kernels, and append the record.
 
     Fresh processes are added until the rule decides or `budget_seconds` are used up; the first look (four processes) is
-    always taken. on_progress gets {"process", "stage", "done", "seconds", ...}.
+    always taken. compiled_arm: whether the baseline through torch.compile is one of the library's arms (default: on a
+    GPU, where it is the one to beat). on_progress gets {"process", "stage", "done", "seconds", ...}.
 
     Raises:
         LabError: the kernel has not passed verification on these workloads here, or cannot be loaded.
@@ -57,7 +59,7 @@ def bench(
     seed = secrets.randbits(31) if seed is None else seed
     rng = np.random.default_rng(seed)
     run_dir = writable_folder(Path(run_dir), "bench")
-    arms = choose_arms(kernel, target, context)
+    arms = choose_arms(kernel, target, context, compiled_arm)
     workloads = job_workloads(target, workload_set, rng)
     inputs = run_dir / "inputs.safetensors"
     write_inputs(inputs, target, workload_set, rng)
@@ -127,15 +129,18 @@ def require_verified(
     return record
 
 
-def choose_arms(kernel: Kernel, target: Target, context: Context) -> list[Arm]:
-    """Baseline, baseline again, the library's kernels except the candidate itself, candidate: in this order."""
+def choose_arms(kernel: Kernel, target: Target, context: Context, compiled_arm: bool | None = None) -> list[Arm]:
+    """Baseline, baseline again, the library's kernels except the candidate itself, candidate: in this order. On a GPU
+    the trainer runs compiled, so there the compiled baseline stands among the library's kernels."""
     engine = context.engine
+    compiled = engine.device == "cuda" if compiled_arm is None else compiled_arm
     baseline = target.baseline(engine.framework, engine.device)
     libraries = target.with_role("library", engine.framework, engine.device)
     return [
         Arm("baseline", baseline),
         Arm("control", baseline),
         *(Arm("library", library) for library in libraries if library.sha256 != kernel.sha256),
+        *([Arm("library", baseline, compiled=True)] if compiled else []),
         Arm("candidate", kernel),
     ]
 

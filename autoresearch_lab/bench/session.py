@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from autoresearch_lab.bench.analysis import DISAGREE, Analysis, objections
+from autoresearch_lab.bench.gpu import waiting, warm_times
 from autoresearch_lab.bench.measure import Arm, measure
 from autoresearch_lab.bench.rule import AMBIGUOUS, Finding, Rule, decide, find
 from autoresearch_lab.bench.samples import Process, total_ratios
@@ -142,7 +143,7 @@ class Session:
         groups = total_ratios(self.processes, 0, self.candidate, analysis.decisive, self.weights)
         shift = analysis.disturbance(self.candidate)
         first, memory = self.processes[0].raw["first_call_ms"], self.processes[0].raw["peak_bytes"]
-        names = [f"{arm.role}:{arm.kernel.name}" for arm in self.arms]
+        names = [f"{arm.role}:{arm.name}" for arm in self.arms]
         return {
             "ratio": ratio.point,
             "interval": [ratio.low, ratio.high],
@@ -163,6 +164,8 @@ class Session:
             "disturbed": {name: analysis.disturbed(place) for place, name in enumerate(names)},
             "load_average": self.processes[-1].raw["load_average"],
             "process": self.processes[0].raw["process"],
+            "timer": self.processes[0].raw.get("timer"),
+            "warm": warm_times(self.processes, names, self.workloads),
             "configurations": [process.raw.get("configurations", []) for process in self.processes],
         }
 
@@ -178,7 +181,7 @@ class Session:
             baseline = analysis.against(0, place).ratio()
             found.append(
                 {
-                    "name": self.arms[place].kernel.name,
+                    "name": self.arms[place].name,
                     "ratio": ratio.point,
                     "interval": [ratio.low, ratio.high],
                     "baseline_ratio": baseline.point,
@@ -200,4 +203,4 @@ class Session:
             found.append(f"the baseline differs from itself by x{finding.control.ratio().point:.3f}")
         if abs(math.log(analysis.minimum_ratio(self.candidate)) - finding.interval.point) > DISAGREE:
             found.append("the ratio of the shortest times differs from that of the medians by more than 5 %")
-        return found
+        return found + waiting(self.processes, [arm.name for arm in self.arms])

@@ -61,6 +61,7 @@ def _notes(found: Mapping[str, Any]) -> list[str]:
             f"against the library's {library['name']}: x{library['ratio']:.3f} [{low:.3f}, {high:.3f}]"
             + (": beats it" if found["beats_library"] else ": does not surely beat it")
         )
+    lines += _caches(found)
     predicted = found.get("predicted")
     if predicted:
         lines.append(
@@ -68,6 +69,20 @@ def _notes(found: Mapping[str, Any]) -> list[str]:
             f"x{predicted['step_speedup']:.3f}"
         )
     return lines + [f"note: {remark}" for remark in found["remarks"]]
+
+
+def _caches(found: Mapping[str, Any]) -> list[str]:
+    """Of a GPU: the baseline's and the candidate's times per step with a warm cache; the verdict is on cold ones."""
+    if not found.get("warm"):
+        return []
+    weights = {row["id"]: row["calls_per_step"] for row in found["workloads"]}
+
+    def per_step(times: Mapping[str, list[float]]) -> float:
+        return sum(sum(times[name]) * weight for name, weight in weights.items()) / 1e3
+
+    warm = {name.partition(":")[0]: per_step(times) for name, times in found["warm"].items()}
+    baseline, candidate = warm["baseline"], warm["candidate"]
+    return [f"caches flushed before each call; warm: {_ms(baseline)} against {_ms(candidate)} per step"]
 
 
 def _table(*columns: str) -> Table:

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from autoresearch_lab.bench.rule import FASTER
+from autoresearch_lab.bench.rule import FASTER, Rule
 from autoresearch_lab.bench.run import BUDGET_SECONDS, bench
 from autoresearch_lab.bench.table import render
 from autoresearch_lab.catalog import Kernel, Target, find_target, load_catalog
@@ -20,8 +20,10 @@ from autoresearch_lab.workloads import WorkloadSet
 
 
 def run(
-    session: Session, *, workspace: Path | None, target: str | None, kernel: str | None, budget: float, seed: int | None
-) -> Outcome:
+    session: Session, *, workspace: Path | None, target: str | None, kernel: str | None, budget: float,
+    looks: str | None, compiled_arm: bool | None, seed: int | None,
+) -> Outcome:  # fmt: skip
+    rule = _rule(looks)
     subject, candidate, workload_set = _subject(session, workspace, target, kernel)
     folder = session.root.runs / f"bench-{subject.name}-{secrets.token_hex(4)}"
     with progress(session.log) as show:
@@ -35,6 +37,8 @@ def run(
             budget_seconds=budget,
             seed=seed,
             run_dir=folder,
+            rule=rule,
+            compiled_arm=compiled_arm,
             on_progress=_staged(show),
         )
     data: dict[str, Any] = {"verdict": record.verdict, "record": record.id, **record.plain()}
@@ -72,6 +76,17 @@ def _subject(
     return found, chosen, ensure_workloads(found, session.context, session.root, session.ledger)
 
 
+def _rule(looks: str | None) -> Rule:
+    """The rule with other looks. Raises LabError for anything but rising numbers of at least two processes."""
+    if looks is None:
+        return Rule()
+    words = looks.split(",")
+    numbers = tuple(int(word) for word in words if word.strip().isdigit())
+    if len(numbers) != len(words) or list(numbers) != sorted(set(numbers)) or numbers[0] < 2:
+        raise LabError(f"bench: --looks {looks}: use rising numbers of processes, at least 2, such as 4,6,8")
+    return Rule(looks=numbers)
+
+
 def _staged(show: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
     """The job's messages as progress: one stage per process."""
 
@@ -95,6 +110,12 @@ _OPTIONS = (
         default=BUDGET_SECONDS,
         show_default=True,
         help="Seconds after which no further process is started.",
+    ),
+    click.option("--looks", help="After how many processes the data are looked at, fixed beforehand [default: 4,6,8]."),
+    click.option(
+        "--compiled-arm/--no-compiled-arm",
+        default=None,
+        help="Time the baseline through torch.compile as well [default: on a GPU].",
     ),
     click.option("--seed", type=click.IntRange(min=0), help="Of inputs and orders [default: drawn]."),
 )

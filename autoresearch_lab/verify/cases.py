@@ -17,8 +17,9 @@ from autoresearch_lab.sandbox.arrays import is_float, storage
 
 Spec = dict[str, Any]
 
-# Distance of 1 from the next larger number.
-EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+# Largest relative change of a value in a shadow: one unit in the last place of bfloat16. In the finer types it is many
+# units, so that every rounding on the way is drawn anew.
+JITTER = 2.0**-7
 # Kinds of values on which the error of one call is a matter of luck.
 ROUGH = ("edge", "adversarial")
 # What fresh memory holds while a step runs (see the engine's `probe.poison`), and another filling to compare with.
@@ -46,8 +47,8 @@ class Contents:
 class Step:
     """One call. `layout` of the cotangents; `again` = run backward twice; `judged` = compared with the oracle.
 
-    `shadows`: the same contents moved by about one unit in the last place. Only the baseline computes them: its error
-    on one call may be small by luck, and a candidate is not held to luck.
+    `shadows`: nearly the same contents. Only the baseline computes them: its error on one call may be small by luck,
+    and a candidate is not held to luck.
     """
 
     contents: Contents
@@ -86,7 +87,7 @@ class Case:
 
 
 def shadow(contents: Contents, rng: np.random.Generator) -> Contents:
-    """Every floating value moved to one of its neighbours, or left as it is."""
+    """Every floating value changed by less than a hundredth of itself."""
     arrays = {name: _jittered(array, rng) for name, array in contents.arrays.items()}
     cotangents = contents.cotangents
     if cotangents is not None:
@@ -97,9 +98,8 @@ def shadow(contents: Contents, rng: np.random.Generator) -> Contents:
 def _jittered(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if not is_float(array):
         return array
-    epsilon = EPSILON[array.dtype.name]
     with np.errstate(all="ignore"):
-        moved = array.astype(np.float64) * (1.0 + epsilon * rng.uniform(-1.0, 1.0, size=array.shape))
+        moved = array.astype(np.float64) * (1.0 + JITTER * rng.uniform(-1.0, 1.0, size=array.shape))
         return moved.astype(array.dtype)
 
 

@@ -185,7 +185,7 @@ class Planner:
         return Case(name, group, workload, tuple(steps), dtypes, grad, **more)
 
     def _with_shadows(self, step: Step) -> Step:
-        if not step.judged or step.contents.kind == "nonfinite":
+        if not step.judged:
             return step
         shadows = tuple(shadow(step.contents, self.rng) for _ in range(SHADOWS))
         return replace(step, shadows=shadows)

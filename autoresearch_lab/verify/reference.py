@@ -8,11 +8,10 @@ from types import ModuleType
 import numpy as np
 
 from autoresearch_lab.sandbox.arrays import storage
-from autoresearch_lab.verify.cases import EPSILON, ROUGH, Case, Contents, Step
+from autoresearch_lab.verify.cases import JITTER, ROUGH, Case, Contents, Step
 from autoresearch_lab.verify.metrics import Scale, scale_of
 
 Values = dict[str, np.ndarray]
-SMALL_PART = 2.0**-10
 
 
 @dataclass(frozen=True)
@@ -58,26 +57,25 @@ class References:
         others = [{name: e.value for name, e in self._remembered(case, shadow, ()).items()} for shadow in shadows]
         dtypes = {f"out{place}": dtype for place, dtype in enumerate(case.dtypes)}
         dtypes |= {f"grad.{spec['name']}": spec["dtype"] for spec in case.specs if spec["kind"] == "array"}
-        epsilon = max((EPSILON.get(spec.get("dtype", ""), 0.0) for spec in case.specs), default=0.0)
         least = self._least(case) if contents.kind in ROUGH else {}
         return {
             name: expected(
-                value, dtypes[name], _condition(value, [other[name] for other in others], epsilon), least.get(name, 0.0)
+                value, dtypes[name], _condition(value, [other[name] for other in others]), least.get(name, 0.0)
             )
             for name, value in values.items()
         }
 
     def _least(self, case: Case) -> dict[str, float]:
-        """The least size that counts on edge and adversarial values: a small part of the usual size of each result.
+        """The least size that counts on edge and adversarial values: the usual size of each result.
 
-        A saturated function has gradients near zero that one honest implementation gets right and another does not;
-        neither matters beside those of usual values.
+        Where a function saturates, gradients near zero are differences of rounded numbers: one honest implementation
+        gets them right and another does not, and neither matters beside those of usual values.
         """
         usual = next((step for step in case.steps if step.contents.kind == "typical"), None)
         if usual is None:
             return {}
         results = self._remembered(case, usual.contents, usual.shadows)
-        return {name: SMALL_PART * _rms(result) for name, result in results.items() if result.scale is not None}
+        return {name: _rms(result) for name, result in results.items() if result.scale is not None}
 
     def _evaluate(self, contents: Contents) -> Values:
         args = contents.widened()
@@ -101,14 +99,14 @@ def expected(value: np.ndarray, dtype: str, condition: np.ndarray | None = None,
     return Expected(value, dtype, finite, np.isnan(stored), stored == np.inf, scale)
 
 
-def _condition(value: np.ndarray, others: list[np.ndarray], epsilon: float) -> np.ndarray | None:
-    """Change of the value per relative change of the inputs: root mean square over inputs `epsilon` away."""
+def _condition(value: np.ndarray, others: list[np.ndarray]) -> np.ndarray | None:
+    """Change of the value per relative change of the inputs: root mean square over the shadows."""
     if not others or value.dtype == np.bool_:
         return None
     total = np.zeros(value.shape)
     for other in others:
         with np.errstate(all="ignore"):
-            change = np.square((other - value) / epsilon)
+            change = np.square((other - value) / JITTER)
         total += np.where(np.isfinite(change), change, 0.0) / len(others)
     return np.sqrt(total)
 

@@ -5,6 +5,7 @@ is there for show.
 """
 
 import ctypes
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -78,5 +79,10 @@ def configurations() -> list[dict[str, Any]]:
 
 def uses_triton(function: Callable) -> bool:
     """Whether the module that defines the kernel holds Triton kernels."""
-    names = getattr(function, "__globals__", {})
+    names = definitions(function)
     return any(type(value).__module__.startswith("triton.") for value in names.values())
+
+
+def definitions(function: Callable) -> dict[str, Any]:
+    """What the module that defines the kernel holds by name; a decorator such as torch.no_grad() is looked through."""
+    return getattr(inspect.unwrap(function), "__globals__", {})

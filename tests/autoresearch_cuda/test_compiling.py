@@ -80,13 +80,12 @@ def test_a_compiled_trainer_computes_what_the_eager_one_does(config, dataset):
 
 def test_auto_compiles_on_gpus_and_where_there_is_a_compiler(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(compiling, "compiler", lambda: "/usr/bin/g++")
-    assert resolve_compile("auto", "cuda", 5.0, None) == (True, "a GPU")
-    assert resolve_compile("auto", "cpu", 300.0, None) == (True, "C++ compiler found: /usr/bin/g++")
-    assert resolve_compile("auto", "cpu", None, 300)[0]
-    for seconds, steps in ((20.0, None), (None, 100)):
-        assert resolve_compile("auto", "cpu", seconds, steps)[0] is False
-        assert resolve_compile("on", "cpu", seconds, steps) == (True, "asked for")
-    assert resolve_compile("off", "cuda", 300.0, None) == (False, "asked for")
+    assert resolve_compile("auto", "cuda", None) == (True, "a GPU")
+    for steps in (None, 12):
+        assert resolve_compile("auto", "cpu", steps) == (True, "C++ compiler found: /usr/bin/g++")
+    assert resolve_compile("auto", "cpu", 11) == (False, "too few steps for any to be timed")
+    assert resolve_compile("on", "cpu", 2) == (True, "asked for")
+    assert resolve_compile("off", "cuda", None) == (False, "asked for")
 
 
 def test_without_a_compiler_the_cpu_stays_eager(monkeypatch: pytest.MonkeyPatch):
@@ -94,8 +93,8 @@ def test_without_a_compiler_the_cpu_stays_eager(monkeypatch: pytest.MonkeyPatch)
         raise CompilerMissing("no C++ compiler (g++ or c++)")
 
     monkeypatch.setattr(compiling, "compiler", missing)
-    assert resolve_compile("auto", "cpu", 300.0, None) == (False, "no C++ compiler")
+    assert resolve_compile("auto", "cpu", None) == (False, "no C++ compiler")
     with pytest.raises(ConfigError, match="--compile on: no C\\+\\+ compiler"):
-        resolve_compile("on", "cpu", 300.0, None)
+        resolve_compile("on", "cpu", None)
     with pytest.raises(ConfigError, match="unknown compile mode 'yes'; known: auto, on, off"):
-        resolve_compile("yes", "cpu", 300.0, None)
+        resolve_compile("yes", "cpu", None)

@@ -9,9 +9,10 @@ import torch
 
 from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.probe import JOBS
-from autoresearch_cuda.probe.attribution import Share, StepRecord
+from autoresearch_cuda.probe.attribution import HostClock, Recorder, Share, StepRecord
 from autoresearch_cuda.probe.capture import TargetInfo
 from autoresearch_cuda.probe.profiler import RUN_STEPS, _Session, summarise
+from autoresearch_cuda.probe.ranges import Ranges
 from autoresearch_cuda.process import QuietCollector
 from autoresearch_cuda.train import Trainer
 from autoresearch_data.tokens import Tokens
@@ -150,6 +151,20 @@ def test_attributed_and_unattributed_add_up_to_the_plain_step(text, processor_ti
     assert summary["attributed_ms"] > 0.2 * summary["step_ms"]
     elsewhere = sum(part["forward_ms"] + part["backward_ms"] for part in summary["elsewhere"])
     assert 0 < elsewhere < summary["unattributed_ms"]
+
+
+def test_ranges_are_opened_in_instrumented_steps_only():
+    opened = []
+    session = object.__new__(_Session)
+    session.targets, session.recorder, session._capturing = TARGETS, Recorder(HostClock()), None
+    session._ranges = Ranges(opened.append, lambda: None)
+    rope = session._wrap("rope", lambda x: x * 2)
+    rope(torch.ones(2, requires_grad=True))
+    assert opened == []
+    session.recorder.begin()
+    rope(torch.ones(2, requires_grad=True)).sum().backward()
+    session.recorder.end()
+    assert opened == ["rope", "rope backward"]
 
 
 def record(seconds, own):

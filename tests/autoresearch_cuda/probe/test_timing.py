@@ -140,7 +140,7 @@ def test_contents_change_at_fixed_addresses_and_in_place_arguments_start_afresh(
         seen.append((x.data_ptr(), x.clone()))
         return x.zero_()
 
-    watch = Stopwatch(CPU)
+    watch = Stopwatch()
     for number in (0, 1, 2, 3, 3):
         watch.measure(spoil, call, number)
     assert len({address for address, _ in seen}) == 1

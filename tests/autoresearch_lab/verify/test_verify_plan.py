@@ -97,7 +97,7 @@ def test_the_dtype_changes_wherever_the_main_one_is_used() -> None:
     assert elements(workload) == 2 * 2 * 16 * 2 * 32 + 2 * 16 * 2
 
 
-def test_a_shadow_is_one_unit_in_the_last_place_away() -> None:
+def test_a_shadow_is_a_hundredth_away_at_most() -> None:
     contents = _cases(1)[0].steps[0].contents
     moved = shadow(contents, np.random.default_rng(0))
     before, after = (c.arrays["v"].astype(np.float64) for c in (contents, moved))

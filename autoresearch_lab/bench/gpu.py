@@ -1,0 +1,78 @@
+"""What a bench on a GPU says beside its times: whether the events can be believed, times with a warm cache, and which
+kernels make the host wait."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from autoresearch_lab.bench.samples import Process
+from autoresearch_lab.errors import LabFailure
+
+# By how much the events may exceed the host's clock in one window (their resolution is half a microsecond), and what
+# two clocks may drift apart.
+EXCESS_US, EXCESS_SHARE = 5.0, 0.01
+# Share of the host's time that the events have to explain over all windows; the rest is queueing and waking up.
+EXPLAINED = 0.5
+# How much longer an open window may last than its events, beyond what the baseline shows.
+UNSEEN_NS, UNSEEN_SHARE = 25_000.0, 0.1
+
+
+def check_events(raw: Mapping[str, Any], arms: Sequence[str]) -> None:
+    """Hold the events of a process against its own host clock (which `check_clock` holds against the parent's).
+
+    Device time cannot exceed the window that it lies in, it has to explain all windows together, and where host and
+    device begin together (open windows) the device must not be busy for longer than the events say, or there is work
+    that they do not see. Work on another stream that ends before the call has been queued escapes: some tens of
+    microseconds. Nothing to check on a CPU.
+
+    Raises:
+        LabFailure: the times cannot be believed.
+    """
+    found = raw.get("gpu")
+    if found is None:
+        return
+    host, seen = float(found["host_seconds"]), float(found["seen_seconds"])
+    if found["most_excess_us"] > EXCESS_US or seen > host * (1 + EXCESS_SHARE):
+        raise LabFailure(f"bench: {seen:.4f} s by events in windows of {host:.4f} s by the host's clock")
+    if seen < EXPLAINED * host:
+        raise LabFailure(f"bench: events explain only {seen:.4f} s of windows of {host:.4f} s by the host's clock")
+    device_ns = np.asarray(found["open_device"])
+    unseen = np.asarray(found["open_host"]) - device_ns  # (arm, workload, direction)
+    allowed = np.maximum(unseen[0], 0.0) + UNSEEN_NS + UNSEEN_SHARE * device_ns
+    if np.any(unseen > allowed):
+        arm, place, direction = np.unravel_index(int(np.argmax(unseen - allowed)), unseen.shape)
+        raise LabFailure(
+            f"bench: {arms[arm]}: {('forward', 'backward')[direction]} of workload {place} keeps the device busy for "
+            f"{unseen[arm, place, direction] / 1e3:.0f} us that the events do not see (work on another stream?)"
+        )
+
+
+def warm_times(
+    processes: Sequence[Process], names: Sequence[str], workloads: Sequence[Mapping[str, Any]]
+) -> dict[str, dict[str, list[float]]] | None:
+    """{arm: {workload id: [forward, backward] in us per call}} with a warm cache, medians over the processes; None
+    where nothing but one state of the caches was measured."""
+    measured = [process.raw["gpu"]["warm"] for process in processes if process.raw.get("gpu")]
+    if not measured:
+        return None
+    middle = np.median(np.asarray(measured, dtype=np.float64), axis=0) / 1e3
+    return {
+        name: {workload["id"]: middle[arm, place].tolist() for place, workload in enumerate(workloads)}
+        for arm, name in enumerate(names)
+    }
+
+
+def waiting(processes: Sequence[Process], names: Sequence[str]) -> list[str]:
+    """A remark for every arm that makes the host wait for the device: its times hold the host's own."""
+    waits = [np.asarray(process.raw["gpu"]["waits"], dtype=bool) for process in processes if process.raw.get("gpu")]
+    if not waits:
+        return []
+    often = np.logical_or.reduce(waits).any(axis=1)
+    return [
+        f"{name} makes the host wait for the GPU: its times hold the host's, too"
+        for name, one in zip(names, often, strict=True)
+        if one
+    ]

@@ -1,0 +1,217 @@
+"""Softcapped cross entropy in Triton: a row of logits is read once and gives its loss and its gradient, float32 inside.
+
+Eager training gets the gradient for cotangent 1 with the loss, and the first backward hands it out: as it is for the
+cotangent 1, scaled in place for a power of two, computed again in place for any other, so that it is always rounded
+once. Which it is only the device knows, and decides. Every compiled graph and the reduction "none" recompute from the
+logits. Without gradients only the loss is computed.
+"""
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from autoresearch_cuda import triton_kit
+from autoresearch_cuda.triton_device import softcap as capped_and_slope
+
+SCALED = 8192  # elements that a program scales
+IGNORED = tl.constexpr(-1)
+
+# TILE: logits that a program holds at once, as whole rows; a row longer than that is held alone.
+_CONFIGS = [triton.Config({"TILE": tile}, num_warps=warps) for tile, warps in ((8192, 8), (4096, 4), (8192, 16))]
+# Besides the row's logits there are two or three single numbers per row.
+LEAST_VECTOR_SHARE = {"_rows": 0.6}
+
+
+@triton.jit
+def _is_exact_factor(factor, IN_DTYPE: tl.constexpr):
+    """Whether a gradient of this dtype times the float32 factor needs no rounding: a normal power of two. Not in
+    float16, whose narrow range makes subnormal results likely."""
+    bits = factor.to(tl.int32, bitcast=True)
+    exponent = (bits >> 23) & 0xFF
+    power = ((bits & 0x7FFFFF) == 0) & (exponent > 0) & (exponent < 0xFF)
+    return (factor == 1.0) | (power & (IN_DTYPE != tl.float16))
+
+
+@triton_kit.tuned(_CONFIGS, key=["classes"])
+@triton.jit
+def _rows(
+    logits, targets, shares, losses, gradient, factor, rows, classes, row_stride, share_stride, cap,
+    LOSS: tl.constexpr, GRADIENT: tl.constexpr, IF_INEXACT: tl.constexpr, COLUMNS: tl.constexpr, TILE: tl.constexpr,
+):  # fmt: skip
+    """Loss and gradient of whole rows; the gradient is (softmax − onehot)(1 − tanh²) times the row's share.
+
+    IF_INEXACT: nothing is done where scaling by `factor` is exact."""
+    if IF_INEXACT:
+        if _is_exact_factor(tl.load(factor), gradient.dtype.element_ty):
+            return
+    ROWS: tl.constexpr = TILE // COLUMNS if TILE > COLUMNS else 1
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
+    column = tl.arange(0, COLUMNS)[None, :]
+    inside = row < rows
+    row = row.to(tl.int64)
+    target = tl.load(targets + row, inside, other=IGNORED)
+    counted = target != IGNORED
+    exists = (target >= 0) & (target < classes)
+    values = tl.load(logits + row * row_stride + column, inside & (column < classes), other=0.0).to(tl.float32)
+    capped, slope = capped_and_slope(values, cap)
+    capped = tl.where(column < classes, capped, float("-inf"))
+    largest = tl.max(capped, axis=1, keep_dims=True)
+    exponential = tl.exp(capped - largest)
+    total = tl.sum(exponential, axis=1, keep_dims=True)
+    if LOSS:
+        # The one logit of the target comes from the cache: cheaper than a third reduction over the row.
+        at_target = tl.load(logits + row * row_stride + target, inside & exists, other=float("nan")).to(tl.float32)
+        picked, _ = capped_and_slope(at_target, cap)
+        loss = tl.log(total) + (largest - picked)
+        tl.store(losses + row, tl.where(counted, loss, 0.0), inside)
+    if GRADIENT:
+        share = tl.load(shares + row * share_stride, inside, other=0.0)
+        # A target that is no class must not pass for one: its row becomes NaN, as its loss.
+        share = tl.where(exists, share, float("nan"))
+        result = (exponential * (1.0 / total) - tl.where(column == target, 1.0, 0.0)) * slope * share
+        result = tl.where(counted, result, 0.0)
+        at = gradient + row * classes + column
+        tl.store(at, result.to(gradient.dtype.element_ty), inside & (column < classes))
+
+
+@triton.jit
+def _scale_in_place(gradient, factor, count, BLOCK: tl.constexpr):
+    """gradient ← gradient · factor where that is exact and changes anything."""
+    by = tl.load(factor)
+    if _is_exact_factor(by, gradient.dtype.element_ty) & (by != 1.0):
+        at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
+        values = tl.load(gradient + at, at < count).to(tl.float32) * by
+        tl.store(gradient + at, values.to(gradient.dtype.element_ty), at < count)
+
+
+def _prepare(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits with dense rows, which may lie apart, and dense targets."""
+    if targets.dtype not in (torch.int64, torch.int32) or targets.shape != logits.shape[:1]:
+        raise TypeError(f"targets must be {logits.shape[0]} integers, not {tuple(targets.shape)} {targets.dtype}")
+    return logits if logits.stride(1) == 1 else logits.contiguous(), targets.contiguous()
+
+
+def _launch(
+    logits: Tensor,
+    targets: Tensor,
+    softcap: float,
+    shares: Tensor,
+    losses: Tensor | None,
+    gradient: Tensor | None,
+    factor: Tensor | None = None,
+) -> None:
+    """Fill what is not None. shares: () or (N,) float32. factor: see `_rows`."""
+    rows, classes = logits.shape
+    if not rows * classes:
+        return
+    _rows[triton_kit.tile_grid(rows)](
+        logits,
+        targets,
+        shares,
+        shares if losses is None else losses,
+        logits if gradient is None else gradient,
+        shares if factor is None else factor,
+        rows,
+        classes,
+        logits.stride(0),
+        shares.dim(),
+        softcap,
+        LOSS=losses is not None,
+        GRADIENT=gradient is not None,
+        IF_INEXACT=factor is not None,
+        COLUMNS=triton_kit.columns(classes),
+    )
+
+
+def _compute(logits: Tensor, targets: Tensor, softcap: float, mean: bool, keep: bool) -> tuple[Tensor, Tensor]:
+    """Loss () or (N,), and with `keep` the gradient (N,V) for cotangent 1, else an empty tensor."""
+    logits, targets = _prepare(logits, targets)
+    losses = torch.empty(targets.shape, dtype=torch.float32, device=logits.device)
+    gradient = logits.new_empty(logits.shape if keep else (0,))
+    count = (targets != -1).sum().float()
+    _launch(logits, targets, softcap, count.reciprocal(), losses, gradient if keep else None)
+    return losses.sum() / count if mean else losses, gradient
+
+
+def _compute_gradient(g: Tensor, logits: Tensor, targets: Tensor, softcap: float, mean: bool) -> Tensor:
+    """(N,V) for the cotangent g, () or (N,)."""
+    logits, targets = _prepare(logits, targets)
+    gradient = logits.new_empty(logits.shape)
+    shares = (g.float() / (targets != -1).sum() if mean else g.float()).contiguous()
+    _launch(logits, targets, softcap, shares, None, gradient)
+    return gradient
+
+
+def _compute_rescaling(gradient: Tensor, g: Tensor, logits: Tensor, targets: Tensor, softcap: float) -> None:
+    """From the kept gradient, that of the mean for cotangent 1, to the one for the cotangent g ()."""
+    if not gradient.numel():
+        return
+    g, (logits, targets) = g.float(), _prepare(logits, targets)
+    count = gradient.numel()
+    _scale_in_place[(triton.cdiv(count, SCALED),)](gradient, g, count, BLOCK=SCALED, num_warps=8)
+    _launch(logits, targets, softcap, g / (targets != -1).sum(), None, gradient, factor=g)
+
+
+def _fake(logits: Tensor, targets: Tensor, softcap: float, mean: bool, keep: bool) -> tuple[Tensor, Tensor]:
+    loss = logits.new_empty(() if mean else targets.shape, dtype=torch.float32)
+    return loss, logits.new_empty(logits.shape if keep else (0,))
+
+
+def _save(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
+    logits, targets, ctx.softcap, ctx.mean, keep = inputs
+    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(logits, targets)
+    # Not among the saved tensors, which must never be written to; this one is handed out, and then forgotten.
+    ctx.gradient = output[1] if keep else None
+
+
+def _differentiate(ctx: Any, g: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    logits, targets = ctx.saved_tensors
+    if ctx.gradient is None:
+        return _gradient(g, logits, targets, ctx.softcap, ctx.mean), None, None, None, None
+    gradient, ctx.gradient = ctx.gradient, None
+    _rescale(gradient, g, logits, targets, ctx.softcap)
+    return gradient, None, None, None, None
+
+
+_operators = triton_kit.operators(__file__)
+_rescale = _operators.define(
+    "rescale(Tensor(a!) gradient, Tensor g, Tensor logits, Tensor targets, float softcap) -> ()",
+    _compute_rescaling,
+    lambda gradient, g, logits, targets, softcap: None,
+)
+_gradient = _operators.define(
+    "gradient(Tensor g, Tensor logits, Tensor targets, float softcap, bool mean) -> Tensor",
+    _compute_gradient,
+    lambda g, logits, targets, softcap, mean: logits.new_empty(logits.shape),
+)
+_loss = _operators.define(
+    "loss(Tensor logits, Tensor targets, float softcap, bool mean, bool keep) -> (Tensor, Tensor)",
+    _compute,
+    _fake,
+    save=_save,
+    backward=_differentiate,
+)
+
+
+def softcap_cross_entropy(logits: Tensor, targets: Tensor, softcap: float, reduction: str) -> Tensor:
+    """Cross entropy of cap·tanh(logits / cap), logits (N,V) of any float dtype, targets (N,) with −1 ignored; float32.
+
+    () for "mean" over the targets that count, (N,) for "none" with 0 where ignored. A target that is neither a class
+    nor −1 makes its loss and its row of the gradient NaN. Raises ValueError for another reduction, NotImplementedError
+    for more than 16384 classes.
+    """
+    if reduction not in ("mean", "none"):
+        raise ValueError(f"unknown reduction {reduction!r}; known: mean, none")
+    mean = reduction == "mean"
+    keep = mean and logits.requires_grad and torch.is_grad_enabled() and not torch.compiler.is_compiling()
+    return _loss(logits, targets, softcap, mean, keep)[0]
+
+
+def compile_cases() -> list[tuple[Any, ...]]:
+    """The trainer's call with its vocabulary, in bfloat16 and in float32."""
+    targets = torch.zeros(512, dtype=torch.int64)
+    return [(torch.empty(512, 8192, dtype=dtype), targets, 15.0, "mean") for dtype in (torch.bfloat16, torch.float32)]

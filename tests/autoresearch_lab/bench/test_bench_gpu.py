@@ -1,0 +1,71 @@
+"""What a bench on a GPU adds: the compiled baseline as an arm, warm times, and who makes the host wait."""
+
+import json
+
+import pytest
+
+from autoresearch_lab.bench.gpu import waiting, warm_times
+from autoresearch_lab.bench.run import choose_arms
+from autoresearch_lab.bench.samples import Process
+from autoresearch_lab.bench.table import _caches
+from autoresearch_lab.catalog import find_target, load_catalog
+from autoresearch_lab.engine import ENGINES
+from autoresearch_lab.machine import Context
+from autoresearch_lab.paths import Root
+
+WORKLOADS = [{"id": "a"}, {"id": "b"}]
+
+
+def process(warm, waits) -> Process:
+    return Process({"gpu": {"warm": warm, "waits": waits}})
+
+
+@pytest.fixture(scope="module")
+def target():
+    return find_target(load_catalog(Root()), "rms_norm")
+
+
+def context(name: str) -> Context:
+    return Context(ENGINES[name], {"key": "a-device"}, {"key": "some-software"})
+
+
+def test_on_a_gpu_the_compiled_baseline_is_an_arm_to_beat(target):
+    arms = choose_arms(target.kernel("triton_fused", "torch"), target, context("cuda"))
+    assert [arm.role for arm in arms] == ["baseline", "control", "library", "library", "candidate"]
+    assert [arm.name for arm in arms][-2:] == ["torch_eager (compiled)", "triton_fused"]
+    assert [arm.job().get("compiled") for arm in arms] == [None, None, None, True, None]
+    assert arms[3].job()["sha256"] == arms[0].kernel.sha256 and "compiled" not in arms[3].plain()
+
+
+def test_it_is_left_out_where_asked_and_on_a_cpu(target):
+    left_out = choose_arms(target.kernel("triton_fused", "torch"), target, context("cuda"), compiled_arm=False)
+    on_cpu = choose_arms(target.kernel("cpp_fused", "torch"), target, context("cpu"))
+    assert not any(arm.compiled for arm in [*left_out, *on_cpu])
+
+
+def test_warm_times_are_medians_over_the_processes():
+    processes = [process([[[ns, 0], [1e3, 2e3]], [[5e3, 0], [1e3, 2e3]]], []) for ns in (1e3, 2e3, 9e3)]
+    found = warm_times(processes, ["baseline:x", "candidate:y"], WORKLOADS)
+    assert found == {
+        "baseline:x": {"a": [2.0, 0.0], "b": [1.0, 2.0]},
+        "candidate:y": {"a": [5.0, 0.0], "b": [1.0, 2.0]},
+    }
+    json.dumps(found, allow_nan=False)
+    assert warm_times([Process({"gpu": None})], ["baseline:x"], WORKLOADS) is None
+
+
+def test_the_table_shows_both_states_of_the_caches():
+    workloads = [{"id": "a", "calls_per_step": 2.0}, {"id": "b", "calls_per_step": 1.0}]
+    # The ledger sorts its keys.
+    warm = {"baseline:x": {"a": [10.0, 20.0], "b": [5.0, 0.0]}, "candidate:y": {"a": [5.0, 5.0], "b": [1.0, 0.0]}}
+    found = {"warm": {**warm, "library:z": {"a": [0.0, 0.0], "b": [0.0, 0.0]}}, "workloads": workloads}
+    assert _caches(found) == ["caches flushed before each call; warm: 65.0 us against 21.0 us per step"]
+    assert _caches({"warm": None}) == []
+
+
+def test_a_kernel_that_makes_the_host_wait_is_named():
+    processes = [process([], [[False, False], [False, late]]) for late in (False, True)]
+    assert waiting(processes, ["quick", "slow"]) == [
+        "slow makes the host wait for the GPU: its times hold the host's, too"
+    ]
+    assert waiting([Process({})], ["quick"]) == []
