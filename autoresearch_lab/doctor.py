@@ -134,7 +134,7 @@ def _mlx() -> list[Finding]:
         why = "mlx is installed without a backend for this system"
         return [Finding("machine", "mlx device", "problem", why, "pip install -e '.[mlx]'")]
     detail = "CPU build: trainer and lab run, slowly; its evidence is about this processor alone"
-    cannot = "run Metal kernels, capture GPU traces, or time anything for an Apple GPU"
+    cannot = "run Metal kernels (verify compiles them for the CPU), capture GPU traces, or time anything for one"
     return [
         Finding("machine", "mlx device", "ok", detail),
         Finding("machine", "metal", "missing", f"there is no Apple GPU: MLX cannot {cannot} here"),
