@@ -3,7 +3,8 @@
 // step: each thread takes 4 neighbouring elements; grid (ceil(size / 4) rounded up to whole threadgroups, 1, 1).
 //       Nothing is shared between threads. Arithmetic is float32; each result is rounded once to its array's type.
 //
-// factors (6,) float32: 1 - beta1, beta2, 1 - beta2, 1 - lr * weight_decay, lr / (1 - beta1^step), 1 / (1 - beta2^step);
+// factors (6,) float32: 1 - beta1, beta2, 1 - beta2, 1 - lr * weight_decay, lr / (1 - beta1^step),
+// 1 / (1 - beta2^step);
 // eps () float32; size () the number of elements.
 
 //! kernel step(p, grad, exp_avg, exp_avg_sq, factors, eps, size) -> (new_p, new_exp_avg, new_exp_avg_sq)

@@ -5,8 +5,8 @@
 //         takes 4 neighbouring elements; grid (ceil(N R C / 4) rounded up to whole threadgroups, 1, 1). factors (2,)
 //         float32: mu, 1 - mu.
 // spread: mean square of each line of x and the running mean of it, second_momentum: lines are rows, (N, R, 1), where
-//         R >= C (ROWS), else columns, (N, 1, C). A simdgroup per row: grid (ceil(R / 4) THREADS, N, 1); or a thread per
-//         column: grid (ceil(C / THREADS) THREADS, N, 1). factors (2,) float32: beta2, 1 - beta2.
+//         R >= C (ROWS), else columns, (N, 1, C). A simdgroup per row: grid (ceil(R / 4) THREADS, N, 1); or a thread
+//         per column: grid (ceil(C / THREADS) THREADS, N, 1). factors (2,) float32: beta2, 1 - beta2.
 // rescale: ratio (N,) float32 that gives an evened-out matrix its Frobenius norm back; grid (THREADS, N, 1), a
 //         threadgroup per matrix. squares and second as spread gives them, `width` elements to a line.
 // apply:  the new weights. Each thread takes 4 neighbouring elements; grid (ceil(R C / 4) rounded up, N, 1). rates (2,)

@@ -2,16 +2,16 @@
 //
 // measure:   partial sums of squares. g (N, R, C) of any float type -> partials (N, P) float32, P <= THREADS; grid
 //            (P THREADS, N, 1): threadgroup p takes every P-th run of THREADS elements of its matrix.
-// normalise: x = g / (1.02 |g| + 1e-6), bfloat16. Each thread takes 4 neighbouring elements; grid (ceil(R C / 4) rounded
-//            up to whole threadgroups, N, 1).
+// normalise: x = g / (1.02 |g| + 1e-6), bfloat16. Each thread takes 4 neighbouring elements; grid (ceil(R C / 4)
+//            rounded up to whole threadgroups, N, 1).
 // symmetric: out = alpha M M' (+ beta S) (N, n, n) bfloat16, where M (n, depth) is a matrix of m (N, n, depth), or the
-//            transpose of one of m (N, depth, n). One threadgroup per tile of 32 x 32 on or below the diagonal; what lies
-//            above is the mirror image and is only written. Grid (n' (n' + 1) / 2 THREADS, 1, N), n' = ceil(n / 32).
-// combine:   out = a x + left right (N, R, C) bfloat16, left (N, R, depth), right (N, depth, C); one threadgroup per tile
-//            of 32 x 32; grid (ceil(C / 32) THREADS, ceil(R / 32), N).
+//            transpose of one of m (N, depth, n). One threadgroup per tile of 32 x 32 on or below the diagonal; what
+//            lies above is the mirror image and is only written. Grid (n' (n' + 1) / 2 THREADS, 1, N), n' = ceil(n / 32).
+// combine:   out = a x + left right (N, R, C) bfloat16, left (N, R, depth), right (N, depth, C); one threadgroup per
+//            tile of 32 x 32; grid (ceil(C / 32) THREADS, ceil(R / 32), N).
 //
-// THREADS = 128: four simdgroups, each with a quarter of the tile, 16 x 16, in float32 accumulators. Operands go through
-// threadgroup memory, which is where ragged edges are filled up with zeros: 5 KB, and 4 KB for the finished tile.
+// THREADS = 128: four simdgroups, each with a quarter of the tile, 16 x 16, in float32 accumulators. Operands go
+// through threadgroup memory, which is where ragged edges are filled up with zeros: 5 KB, and 4 KB for the finished tile.
 
 constant constexpr int TILE = 32;
 constant constexpr int SIDE = 16;              // of a simdgroup's quarter

@@ -1,8 +1,8 @@
 // Softcapped cross entropy, z = cap tanh(logits / cap), of logits (N, V) with targets (N,); -1 is ignored.
 //
 // forward:  one threadgroup of THREADS threads per row; grid (THREADS, N, 1). Reads the row once.
-//           losses, tops, sums (N,) float32: the loss, the row's highest z, and the sum of exp(z - top). The logsumexp is
-//           kept in two parts, because as one number of the cap's size it would lose digits that gradients need.
+//           losses, tops, sums (N,) float32: the loss, the row's highest z, and the sum of exp(z - top). The logsumexp
+//           is kept in two parts, because as one number of the cap's size it would lose digits that gradients need.
 // backward: THREADS threads take SPAN = 4 THREADS neighbouring classes of one row; grid (ceil(V / SPAN) THREADS, N, 1).
 //           gradient (N, V) in the logits' type. Nothing is shared between threads.
 //

@@ -1,22 +1,22 @@
 // Causal sliding-window attention by blocks, forward and backward; scores never reach memory.
 //
 // q, g, y, dq (B, T, H, D), k, v, dk, dv (B, T, K, D) of one type, row-major, H a multiple of K; tops, totals, centres,
-// offsets (B, H, T) float32. Key j is visible to query i when 0 <= i - j <= window: blocks of keys without a visible pair are
-// skipped. WIDTH = D, at most 128; any other than a multiple of 8 is filled up with zeros.
+// offsets (B, H, T) float32. Key j is visible to query i when 0 <= i - j <= window: blocks of keys without a visible pair
+// are skipped. WIDTH = D, at most 128; any other than a multiple of 8 is filled up with zeros.
 //
 // forward: y, and of each query the highest score (tops) and the sum of the exponentials of the scores less that
 //          (totals): as one number, the logarithm of the sum, they would lose digits that the slopes need. One
 //          threadgroup per 32 queries of a head, 8 per simdgroup; 16 keys at a time. Grid (ceil(T / 32) 128, H, B).
 // queries: dq, and the mean of each query's slopes (of its weights) by its weights, in two parts: centres, offsets. One
 //          threadgroup per 16 queries of a head, 16 keys at a time, twice over: the mean comes first. Grid
-//          (ceil(T / 16) 128, H, B). The mean could be had from y as well, with two products fewer, but it is taken from
-//          the slopes, and is exact enough for that only if it is made of the very same numbers.
+//          (ceil(T / 16) 128, H, B). The mean could be had from y as well, with two products fewer, but it is taken
+//          from the slopes, and is exact enough for that only if it is made of the very same numbers.
 // keys:    dk, dv. One threadgroup per 16 keys of a key head, 16 queries at a time of each head that shares it; grid
 //          (ceil(T / 16) 128, K, B).
 //
-// All with 128 threads, four simdgroups. Threadgroup memory for D = 128 in float32: 22 KB forward, 20 and 21 KB backward.
-// Scores, weights and sums are float32; weights and their slopes are rounded to the arrays' type before a product. How a
-// simdgroup matrix lies in the lanes is nowhere assumed, but that all float matrices lie alike.
+// All with 128 threads, four simdgroups. Threadgroup memory for D = 128 in float32: 22 KB forward, 21 KB backward.
+// Scores, weights and sums are float32; weights and their slopes are rounded to the arrays' type before a product. How
+// a simdgroup matrix lies in the lanes is nowhere assumed, but that all float matrices lie alike.
 
 constant constexpr int THREADS = 128;
 constant constexpr int BLOCK = 16;        // keys, and backward queries
@@ -76,7 +76,7 @@ inline Mean from_lane(Mean mean, ushort distance) {
                 simd_shuffle_xor(mean.weights, distance), simd_shuffle_xor(mean.offset, distance)};
 }
 
-// An 8 x 8 block times a factor per row to rows first.. and columns column.. of a head; `factor` is that of row lane / 4.
+// An 8 x 8 block times a factor per row to rows first.. and columns column.. of a head; `factor`: that of row lane / 4.
 template <int WIDTH, typename T>
 inline void write_block(simdgroup_matrix<float, 8, 8> block, threadgroup float* scratch, device T* target, int first,
                         int column, int length, int row_stride, float factor, int lane) {
@@ -353,8 +353,10 @@ for (int head = key_head * shared_by; head < (key_head + 1) * shared_by; ++head)
         simdgroup_store(others, weight_slopes, 8);
         simdgroup_barrier(mem_flags::mem_threadgroup);
         int row = query + upper + lane / 4;
-        float row_top = row < length ? tops[rows_at + row] : 0.0f, row_total = row < length ? totals[rows_at + row] : 1.0f;
-        float centre = row < length ? centres[rows_at + row] : 0.0f, offset = row < length ? offsets[rows_at + row] : 0.0f;
+        float row_top = row < length ? tops[rows_at + row] : 0.0f;
+        float row_total = row < length ? totals[rows_at + row] : 1.0f;
+        float centre = row < length ? centres[rows_at + row] : 0.0f;
+        float offset = row < length ? offsets[rows_at + row] : 0.0f;
         for (int i = lane % 4 * 2; i < lane % 4 * 2 + 2; ++i) {
             int at = lane / 4 * 8 + i, to = (upper + lane / 4) * BLOCK + left + i;
             float weight = 0.0f, slope = 0.0f;
