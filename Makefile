@@ -20,11 +20,12 @@ PRESET ?= cpu-nano
 TOP ?= 8
 TRAIN_SECONDS ?= 20
 
-.PHONY: help setup lab test lint clean
+.PHONY: help setup lab mac test lint clean
 
 help:
 	@echo "make setup   install into $(VENV)"
 	@echo "make lab     the main job: profile, verify, bench, A/B, promote, train again, report"
+	@echo "make mac     on a Mac: all evidence that takes an Apple GPU (docs/mac.md)"
 	@echo "make test    the tests"
 	@echo "make lint    ruff"
 	@echo "make clean   remove $(VENV), data, workspaces and local results (kernels and shipped evidence stay)"
@@ -44,6 +45,11 @@ endif
 
 lab: $(READY)
 	@$(BIN)/python kernel-lab.py run --preset $(PRESET) --top-k $(TOP) --train-seconds $(TRAIN_SECONDS)
+
+mac:
+	@test "$$(uname -sm)" = "Darwin arm64" || { echo "make mac: there is no Metal here: it takes an Apple GPU" >&2; exit 2; }
+	@$(MAKE) --no-print-directory setup EXTRAS=$(TEST_EXTRAS)
+	@$(BIN)/python kernel-lab.py --engine mlx mac
 
 test:
 	@$(MAKE) --no-print-directory setup EXTRAS=$(TEST_EXTRAS)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from autoresearch_data import workload
 from autoresearch_data.hashing import file_sha256, json_sha256, kernel_hash
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.hardware import has_apple_gpu
 from autoresearch_lab.paths import Root
 
 Role = Literal["baseline", "library", "candidate"]
@@ -112,8 +113,20 @@ class Kernel:
         """As a selection carries it to an engine."""
         return {"target": self.target, "name": self.name, "path": str(self.path), "sha256": self.sha256}
 
-    def runs_on(self, framework: str, device: str) -> bool:
+    def made_for(self, framework: str, device: str) -> bool:
+        """Whether it is a kernel of that framework for that kind of device."""
         return self.framework == framework and device in self.devices
+
+    def runs_on(self, framework: str, device: str) -> bool:
+        """Whether this machine can run it on such a device: those in Metal need an Apple GPU, which MLX can do
+        without."""
+        return self.made_for(framework, device) and (self.language != "metal" or has_apple_gpu())
+
+    def obstacle(self, device: str) -> str:
+        """In words, why it does not run on a kind of device."""
+        if self.language == "metal":
+            return "needs an Apple GPU, and this machine has none"
+        return f"is for {', '.join(self.devices)}, not for {device}"
 
 
 @dataclass(frozen=True)

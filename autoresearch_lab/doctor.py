@@ -16,7 +16,7 @@ import psutil
 
 from autoresearch_lab.engine import ENGINES, automatic
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.hardware import detect, suggest_preset
+from autoresearch_lab.hardware import detect, has_apple_gpu, suggest_preset
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import Root, writable_folder
 
@@ -128,13 +128,13 @@ def _mlx() -> list[Finding]:
     """What MLX computes on here; nothing where it is not installed, which the software's lines say already."""
     if not _installed("mlx"):
         return []
-    if sys.platform == "darwin" and platform.machine() == "arm64":
+    if has_apple_gpu():
         return [Finding("machine", "mlx device", "ok", "Apple GPU: everything")]
     if not (_installed("mlx-cpu") or sys.platform == "darwin"):
         why = "mlx is installed without a backend for this system"
         return [Finding("machine", "mlx device", "problem", why, "pip install -e '.[mlx]'")]
     detail = "CPU build: trainer and lab run, slowly; its evidence is about this processor alone"
-    cannot = "run Metal kernels, capture GPU traces, or time anything for an Apple GPU"
+    cannot = "run Metal kernels (verify compiles them for the CPU), capture GPU traces, or time anything for one"
     return [
         Finding("machine", "mlx device", "ok", detail),
         Finding("machine", "metal", "missing", f"there is no Apple GPU: MLX cannot {cannot} here"),

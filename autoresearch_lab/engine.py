@@ -7,17 +7,16 @@ executed by `<package>.probe.JOBS[name]` in a process of its own (see `sandbox`)
 from __future__ import annotations
 
 import importlib.util
-import platform
 import shutil
 import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from autoresearch_data import compiler as system_compiler
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.hardware import detect, suggest_preset
+from autoresearch_lab.hardware import detect, has_apple_gpu, suggest_preset
 from autoresearch_lab.sandbox.parent import Limits, run_job
 
 
@@ -28,8 +27,9 @@ class Engine:
     name: what the user types. framework: the kernels' `framework`. device: the kernels' device kind.
     package: the Python package with the engine's rooms. default_preset: what is trained where none is named; in an
     engine that was chosen, the one that suits this hardware. without_gpu: of the CUDA engine, what can be done on a
-    machine that has none: tensors lie on the CPU. interpreted: and Triton kernels run on them through Triton's
-    interpreter, which says whether they are right and nothing about a GPU.
+    machine that has none: tensors lie on the CPU. interpreted: kernels for a GPU run on the CPU, those in Triton by
+    Triton's interpreter, those in Metal compiled by the system's C++ compiler, which says whether they are right and
+    nothing about a GPU.
     """
 
     name: str
@@ -45,6 +45,9 @@ class Engine:
     def job_device(self) -> str:
         """Where the tensors of this engine's jobs lie."""
         return "cpu" if self.without_gpu else self.device
+
+    def _variables(self) -> dict[str, str]:
+        return {"TRITON_INTERPRET": "1"} if self.interpreted and self.name == "cuda" else {}
 
     def unavailable(self) -> str | None:
         """Why this engine cannot run here, in one line; None where it can."""
@@ -63,16 +66,20 @@ class Engine:
         *,
         run_dir: Path,
         limits: Limits | None = None,
+        variables: Mapping[str, str] | None = None,
         on_progress: Callable[[dict[str, Any]], None] | None = None,
     ) -> dict[str, Any]:
-        """Execute a job of this engine in a process of its own and return its result (see `sandbox.parent`)."""
+        """Execute a job of this engine in a process of its own and return its result (see `sandbox.parent`).
+
+        variables: added to the environment of that process.
+        """
         return run_job(
             self.package,
             job,
-            {"device": self.job_device, **args},
+            {"device": self.job_device, **({"interpreted": True} if self.interpreted else {}), **args},
             run_dir=run_dir,
             limits=limits or Limits(),
-            variables={"TRITON_INTERPRET": "1"} if self.interpreted else {},
+            variables={**(variables or {}), **self._variables()},
             on_progress=on_progress,
         )
 
@@ -99,9 +106,26 @@ def choose(name: str) -> Engine:
     return replace(ENGINES[name], default_preset=suggest_preset(detect(name))[0])
 
 
-def interpreter() -> Engine:
-    """The CUDA engine with Triton's interpreter in the GPU's place. Raises LabError where Triton is not installed."""
-    return replace(compiler(), interpreted=True)
+# What runs kernels of a language without their GPU, for people.
+INTERPRETERS = {"triton": "Triton's interpreter", "metal": "Metal kernels"}
+
+
+def interpreter(language: str = "triton") -> Engine:
+    """The engine of kernels in that language, one of INTERPRETERS, with the CPU in the GPU's place.
+
+    Raises:
+        LabError: Triton is not installed; for Metal: MLX or a C++ compiler is not.
+    """
+    if language == "triton":
+        return replace(compiler(), interpreted=True)
+    reason = ENGINES["mlx"].unavailable()
+    try:
+        system_compiler.find()
+    except system_compiler.CompilerMissing as error:
+        reason = reason or str(error)
+    if reason:
+        raise LabError(f"Metal kernels cannot be run on the CPU here: {reason}")
+    return replace(ENGINES["mlx"], interpreted=True)
 
 
 def compiler() -> Engine:
@@ -121,7 +145,7 @@ def compiler() -> Engine:
 
 def automatic() -> str:
     """Name of the best engine of this machine."""
-    if sys.platform == "darwin" and platform.machine() == "arm64" and ENGINES["mlx"].unavailable() is None:
+    if has_apple_gpu() and ENGINES["mlx"].unavailable() is None:
         return "mlx"
     return "cuda" if has_nvidia_gpu() and ENGINES["cuda"].unavailable() is None else "cpu"
 

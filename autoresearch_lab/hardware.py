@@ -72,6 +72,11 @@ def detect(engine: str) -> Hardware:
     return processor(output, sys.platform)
 
 
+def has_apple_gpu() -> bool:
+    """Whether this is a Mac with Apple silicon: what Metal kernels need."""
+    return sys.platform == "darwin" and platform.machine() == "arm64"
+
+
 def nvidia(ask: Ask) -> Hardware | None:
     """The first NVIDIA GPU; None where the driver's tool lists none."""
     answer = ask(["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader,nounits"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ def call(
     *,
     run_dir: Path,
     limits: Limits | None = None,
+    variables: Mapping[str, str] | None = None,
     on_progress: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """Run a job of `engine` in a process of its own and return its result.
@@ -34,7 +35,7 @@ def call(
         JobFailed: the job crashed, hung, ran out of memory, raised anything else, or broke the protocol.
     """
     try:
-        return engine.run(job, args, run_dir=run_dir, limits=limits, on_progress=on_progress)
+        return engine.run(job, args, run_dir=run_dir, limits=limits, variables=variables, on_progress=on_progress)
     except JobFailed as failure:
         if failure.kind == "exception" and failure.exception in BAD_INPUT:
             prefix = f"{job}: {failure.exception}: "

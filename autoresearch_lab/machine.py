@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from autoresearch_data.hashing import file_sha256, json_sha256
-from autoresearch_lab.engine import Engine
+from autoresearch_lab.engine import INTERPRETERS, Engine
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.sandbox.parent import Limits
@@ -51,7 +51,8 @@ def context(engine: Engine, root: Root) -> Context:
     device, software = _describe(engine, root)
     if engine.interpreted:
         # A device of its own, so that nothing that it gives is ever found when a GPU's evidence is looked for.
-        device |= {"kind": "interpreter", "name": f"Triton's interpreter on {device['name']}"}
+        kind, language = ("interpreter", "triton") if engine.name == "cuda" else ("metal-cpu", "metal")
+        device |= {"kind": kind, "name": f"{INTERPRETERS[language]} on {device['name']}"}
     device["key"] = device_key(device)
     return Context(engine, device, software)
 

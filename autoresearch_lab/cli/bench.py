@@ -72,7 +72,7 @@ def _subject(
     found = find_target(load_catalog(session.root), target)
     chosen = found.kernel(kernel, session.engine.framework)
     if not chosen.runs_on(session.engine.framework, session.engine.device):
-        raise LabError(f"bench: {target}/{kernel} does not run on {session.engine.device}")
+        raise LabError(f"bench: {target}/{kernel} {chosen.obstacle(session.engine.device)}")
     return found, chosen, ensure_workloads(found, session.context, session.root, session.ledger)
 
 

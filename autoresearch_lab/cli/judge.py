@@ -13,8 +13,9 @@ from autoresearch_lab.catalog import Kernel, Target, find_target, load_catalog
 from autoresearch_lab.cli.app import Outcome, Session, verb
 from autoresearch_lab.cli.bench import COMMANDS as _BENCH
 from autoresearch_lab.cli.progress import progress
-from autoresearch_lab.engine import has_nvidia_gpu, interpreter
+from autoresearch_lab.engine import INTERPRETERS, Engine, has_nvidia_gpu, interpreter
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.hardware import has_apple_gpu
 from autoresearch_lab.machine import Context
 from autoresearch_lab.verify.run import verify
 from autoresearch_lab.verify.small import small_workloads
@@ -77,31 +78,45 @@ def run(
 def _of_catalogue(
     session: Session, subject: Target, name: str, interpreted: bool
 ) -> tuple[Kernel, WorkloadSet, Context]:
-    """(kernel, the calls to verify it on, and where). Triton kernels run through Triton's interpreter where asked, and
-    on the CUDA engine where no GPU answers."""
-    if interpreted or (session.engine_name == "cuda" and not has_nvidia_gpu()):
+    """(kernel, the calls to verify it on, and where). Kernels in Triton and in Metal run on the CPU where asked, and
+    where the engine has no GPU."""
+    if interpreted:
+        candidate = next((k for k in subject.kernels if k.name == name and k.language in INTERPRETERS), None)
+        if candidate is None:
+            known = ", ".join(kernel.name for kernel in subject.kernels if kernel.language in INTERPRETERS) or "none"
+            raise LabError(f"verify: --interpreted is for Triton and Metal kernels; {subject.name} has: {known}")
+        return _on_cpu(session, subject, candidate)
+    if session.engine_name == "cuda" and not has_nvidia_gpu():
         candidate = subject.kernel(name, "torch")
         if candidate.language != "triton":
-            wanted = "--interpreted" if interpreted else "no NVIDIA GPU answers, and the interpreter"
-            raise LabError(f"verify: {wanted} is for Triton kernels; {subject.name}/{name} is {candidate.language}")
-        context = machine.context(interpreter(), session.root)
-        if not interpreted:
-            session.log.print("no NVIDIA GPU answers: Triton's interpreter runs the kernel on the CPU", style="yellow")
-        return candidate, small_workloads(subject, context.engine.name), context
+            raise LabError(
+                f"verify: no NVIDIA GPU answers, and the interpreter is for Triton kernels; "
+                f"{subject.name}/{name} is {candidate.language}"
+            )
+        session.log.print("no NVIDIA GPU answers: Triton's interpreter runs the kernel on the CPU", style="yellow")
+        return _on_cpu(session, subject, candidate)
     from autoresearch_lab.profile import ensure_workloads
 
     candidate = subject.kernel(name, session.engine.framework)
+    if candidate.language == "metal" and not has_apple_gpu():
+        session.log.print("there is no Apple GPU: the Metal kernel is compiled for the CPU", style="yellow")
+        return _on_cpu(session, subject, candidate)
     if not candidate.runs_on(session.engine.framework, session.engine.device):
         hint = "; with --interpreted Triton's interpreter runs it" if candidate.language == "triton" else ""
-        raise LabError(f"verify: {subject.name}/{name} does not run on {session.engine.device}{hint}")
+        raise LabError(f"verify: {subject.name}/{name} {candidate.obstacle(session.engine.device)}{hint}")
     return candidate, ensure_workloads(subject, session.context, session.root, session.ledger), session.context
+
+
+def _on_cpu(session: Session, subject: Target, kernel: Kernel) -> tuple[Kernel, WorkloadSet, Context]:
+    engine: Engine = interpreter(kernel.language)
+    return kernel, small_workloads(subject, engine.name), machine.context(engine, session.root)
 
 
 _OPTIONS = (
     click.option("--workspace", type=click.Path(path_type=Path), help="Workspace whose kernel.py is verified."),
     click.option("--target", help="Target of a kernel in the catalogue."),
     click.option("--kernel", help="Name of that kernel."),
-    click.option("--interpreted", is_flag=True, help="Run a Triton kernel through Triton's interpreter, on the CPU."),
+    click.option("--interpreted", is_flag=True, help="Run a Triton or Metal kernel on the CPU."),
     click.option("--seed", type=click.IntRange(min=0), help="Repeat an earlier verification's cases [default: drawn]."),
 )
 

@@ -69,7 +69,7 @@ def _describe_kernel(kernel: Kernel, ledger: Ledger) -> dict[str, Any]:
         "name": kernel.name,
         "role": kernel.role,
         "language": kernel.language,
-        "engines": [e.name for e in ENGINES.values() if kernel.runs_on(e.framework, e.device)],
+        "engines": [e.name for e in ENGINES.values() if kernel.made_for(e.framework, e.device)],
         "sha256": kernel.sha256,
         "summary": kernel.summary,
         "evidence": {record.kind: record.verdict for record in records if record.verdict is not None},

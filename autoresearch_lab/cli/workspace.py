@@ -60,7 +60,7 @@ def _start(target: Target, name: str | None, session: Session) -> Kernel | None:
         return None
     kernel = target.kernel(name, engine.framework)
     if not kernel.runs_on(engine.framework, engine.device):
-        raise LabError(f"kernel {target.name}={name} is for {', '.join(kernel.devices)}, not for engine {engine.name}")
+        raise LabError(f"kernel {target.name}={name} {kernel.obstacle(f'engine {engine.name}')}")
     return kernel
 
 

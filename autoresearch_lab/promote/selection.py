@@ -127,7 +127,7 @@ def parse_choice(text: str, catalog: Mapping[str, Target], engine: Engine) -> Ke
         return workspace_kernel(target, folder, engine.framework, engine.device)
     kernel = target.kernel(choice, engine.framework)
     if not kernel.runs_on(engine.framework, engine.device):
-        raise LabError(f"kernel {name}={choice} is for {', '.join(kernel.devices)}, not for engine {engine.name}")
+        raise LabError(f"kernel {name}={choice} {kernel.obstacle(f'engine {engine.name}')}")
     return kernel
 
 

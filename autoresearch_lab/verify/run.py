@@ -30,7 +30,7 @@ from autoresearch_lab.workloads import WorkloadSet
 
 # How long a candidate's process may take to load, or for one case; honest ones need a second, some to compile.
 CANDIDATE_SECONDS = 60.0
-# Triton's interpreter takes a hundred times as long.
+# Triton's interpreter takes a hundred times as long; Metal kernels are compiled, twice for every type of element.
 INTERPRETED_SECONDS = 300.0
 MOST_CONFIGURATIONS = 64
 BASELINE_SECONDS = 300.0
@@ -112,6 +112,7 @@ def verify(
         results={
             **summary,
             "interpreted": interpreted,
+            "launches": _launches(candidate.description.get("launches")),
             "configurations": candidate.description.get("configurations", [])[:MOST_CONFIGURATIONS],
             "duration_seconds": round(time.monotonic() - began, 2),
         },
@@ -132,6 +133,13 @@ def judge(evidence: Evidence) -> dict[str, Result]:
             # The answer is not trusted: one that cannot even be read is the candidate's fault, in words.
             results[module.NAME] = failed(f"the answer makes no sense: {type(error).__name__}: {error}")
     return results
+
+
+def _launches(told: Any) -> dict[str, int] | None:
+    """How many launches of Metal kernels ran on the CPU, by build, as the candidate's process tells; None of others."""
+    if not isinstance(told, dict):
+        return None
+    return {name: count for name in ("checked", "fast") if isinstance(count := told.get(name), int)}
 
 
 def _prepare(target: Target, workload_set: WorkloadSet, seed: int) -> Prepared:

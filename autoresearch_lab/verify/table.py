@@ -33,10 +33,18 @@ def render(record: Record, console: Console) -> None:
     worst = "" if ratio is None else f"; worst error {ratio:.2f} of what is allowed"
     console.print(f"{cases} cases in {seconds:.1f} s{worst}; ledger {record.id[:12]}", style="dim")
     if results.get("interpreted"):
-        console.print("run by Triton's interpreter on the CPU: no evidence for a GPU", style="yellow")
+        console.print(f"{_interpreter(record)} on the CPU: no evidence for a GPU", style="yellow")
     missing = (record.settings or {}).get("not_enforced")
     if missing:
         console.print(f"not enforced on this system: {', '.join(missing)}", style="yellow")
+
+
+def _interpreter(record: Record) -> str:
+    if record.engine != "mlx":
+        return "run by Triton's interpreter"
+    launches = (record.results or {}).get("launches") or {}
+    builds = [f"{count} launches in the {build} build" for build, count in sorted(launches.items())]
+    return f"compiled from Metal and run ({', '.join(builds)})"
 
 
 def _numbers(check: dict[str, Any]) -> str:

@@ -15,6 +15,7 @@ _PLACES = {
     "race": ("race", "run"),
     "train": ("training", "train"),
     "evaluate": ("training", "evaluate"),
+    "gputrace": ("gputrace", "run"),
 }
 
 JOBS: Mapping[str, Job] = Jobs(__name__, _PLACES)

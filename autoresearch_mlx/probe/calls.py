@@ -22,6 +22,7 @@ from autoresearch_mlx.probe import Report
 from autoresearch_mlx.probe.guard import Guard
 from autoresearch_mlx.probe.layout import Argument, cotangent_in, describe
 from autoresearch_mlx.probe.metal_code import MetalCode
+from autoresearch_mlx.probe.metal_on_cpu import MetalOnCpu
 from autoresearch_mlx.seam import Kernel, KernelFile, load_kernel
 from autoresearch_trainer.probe import native_code, poison
 from autoresearch_trainer.probe.native_code import NoOps
@@ -37,9 +38,10 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
     A case: {"id", "args": [spec], "grad": [names that get gradients], "inplace": ignored (arrays of MLX are values),
     "grad_mode", "spied", "steps": [{"contents": prefix, "scalars": {...}, "cotangents": prefix | null, "layout",
     "again", "pattern"}]}; a step that is null is left out. With args["noop"] native functions and Metal kernels do
-    nothing.
+    nothing; with args["interpreted"] Metal kernels run on the CPU (see `metal_on_cpu`).
 
-    Returns {"signature", "loaded": state changed by loading, "changed": ... by calling, "native", "noop", "cases":
+    Returns {"signature", "loaded": state changed by loading, "changed": ... by calling, "native", "noop", "launches"
+    of Metal kernels on the CPU by build, null elsewhere, "cases":
     [{"id", "error" | null, "steps": [{"outputs": [form], "grads": {name: form}, "changed": [argument names]}],
     "operators"}]}; arrays are in run_dir/outputs.safetensors as <case>/<step>/{out<i>, grad.<name>, again.<name>}.
     Raises:
@@ -51,9 +53,10 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
     noops, metal = NoOps(), MetalCode(idle=bool(args.get("noop")))
     if args.get("noop"):
         noops.install_for_libraries(places)
+    on_cpu = MetalOnCpu() if args.get("interpreted") else None
     guard = Guard()
     report({"stage": "load"})
-    metal.install()
+    metal.install(on_cpu.metal_kernel if on_cpu else None)
     try:
         function = load_kernel(KernelFile.of(args["kernel"]))
     finally:
@@ -81,6 +84,7 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
         "changed": list(changed)[:MOST_CHANGES],
         "native": native,
         "noop": {"functions": functions, "calls": noops.calls + metal.calls},
+        "launches": dict(on_cpu.launches) if on_cpu else None,
         "cases": answers,
     }
 

@@ -30,7 +30,7 @@ class PlantedEngine(Engine):
     plan: dict = {}
     asked: list = []
 
-    def run(self, job, args, *, run_dir, limits=None, on_progress=None):
+    def run(self, job, args, *, run_dir, limits=None, variables=None, on_progress=None):
         plan = self.plan
         plan.update(plan.get("presets", {}).get(args.get("preset"), {}))
         if plan.get("dies_after") is not None and len(self.asked) >= plan["dies_after"]:

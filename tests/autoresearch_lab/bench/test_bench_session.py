@@ -46,7 +46,7 @@ class PlantedEngine:
     framework: str = "torch"
     calls: int = 0
 
-    def run(self, job, args, *, run_dir: Path, limits=None, on_progress=None):
+    def run(self, job, args, *, run_dir: Path, limits=None, variables=None, on_progress=None):
         assert job == "time" and limits.confined
         self.calls += 1
         rng = np.random.default_rng(args["seed"])

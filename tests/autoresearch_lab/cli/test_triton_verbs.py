@@ -54,7 +54,7 @@ def test_verify_without_a_gpu_is_interpreted_and_says_so(root, capsys):
 def test_only_triton_kernels_are_interpreted(root, capsys):
     kernel = ["--target", "relu_squared", "--kernel", "torch_eager"]
     assert "is for Triton kernels" in refused(capsys, root, "--engine", "cuda", "verify", *kernel)
-    assert "is for Triton kernels" in refused(capsys, root, "verify", *kernel, "--interpreted")
+    assert "is for Triton and Metal kernels" in refused(capsys, root, "verify", *kernel, "--interpreted")
     assert "catalogue" in refused(capsys, root, "verify", "--workspace", str(root), "--interpreted")
 
 

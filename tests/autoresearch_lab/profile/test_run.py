@@ -38,7 +38,7 @@ class FakeEngine(Engine):
     asked: list = []
     value: list = [1.0]
 
-    def run(self, job, args, *, run_dir, limits=None, on_progress=None):
+    def run(self, job, args, *, run_dir, limits=None, variables=None, on_progress=None):
         self.asked.append((job, args))
         if job == "ceilings":
             return CEILINGS

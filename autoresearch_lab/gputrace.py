@@ -1,0 +1,126 @@
+"""GPU traces: recorded on an Apple GPU for Xcode, and what a person found in them. Both are records of the ledger."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from autoresearch_data.hashing import file_sha256, json_sha256
+from autoresearch_lab import jobs
+from autoresearch_lab.errors import LabError
+from autoresearch_lab.hardware import has_apple_gpu
+from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.machine import Context
+from autoresearch_lab.paths import Root, writable_folder
+from autoresearch_lab.promote.selection import Selection
+from autoresearch_lab.records import Record
+from autoresearch_lab.sandbox.limits import Limits
+
+TRACE_EVENT = "gputrace"
+JUDGEMENTS = ("as-expected", "problem", "unclear")
+JOB_SECONDS = 1800.0
+
+
+def require_metal() -> None:
+    """Raises LabError where there is no Apple GPU."""
+    if not has_apple_gpu():
+        raise LabError("capture: there is no Metal here: GPU traces take an Apple GPU")
+
+
+def new_trace(root: Root, output: Path | None) -> Path:
+    """Where the trace is to be written, by default below the results.
+
+    Raises:
+        LabError: the name does not end in .gputrace, is taken, or its folder cannot be written.
+    """
+    path = (output or root.results / "traces" / f"{secrets.token_hex(6)}.gputrace").expanduser().resolve()
+    if path.suffix != ".gputrace":
+        raise LabError(f"capture: --output {path} must end in .gputrace, or Xcode does not open it")
+    if path.exists():
+        raise LabError(f"capture: {path} exists already")
+    writable_folder(path.parent, "capture")
+    return path
+
+
+def capture(
+    context: Context,
+    root: Root,
+    ledger: Ledger,
+    *,
+    preset: str,
+    dataset_folder: Path,
+    selection: Selection,
+    steps: int,
+    output: Path,
+    on_progress: Callable[[dict[str, Any]], None] | None = None,
+) -> Record:
+    """Record `steps` training steps into `output` and append the record (kind "capture").
+
+    Raises:
+        LabError: unknown preset, no dataset, a kernel that does not load, or no Metal.
+        JobFailed: the run itself failed.
+    """
+    args = {
+        "preset": preset,
+        "dataset_dir": str(Path(dataset_folder).resolve()),
+        "selection": selection.plain(),
+        "steps": steps,
+        "output": str(output),
+    }
+    found = jobs.call(
+        context.engine, "gputrace", args, run_dir=root.runs / f"gputrace-{secrets.token_hex(4)}",
+        limits=Limits(seconds=JOB_SECONDS), variables={"MTL_CAPTURE_ENABLED": "1"}, on_progress=on_progress,
+    )  # fmt: skip
+    return ledger.append(
+        "capture",
+        **context.fields(),
+        settings={"event": TRACE_EVENT, "preset": preset, "steps": steps, "dataset": found["dataset"],
+                  "selection": found["selection"]},
+        results={"trace": root.relative(output), "trace_sha256": folder_sha256(output), **_size(output),
+                 "tokens_per_step": found["tokens_per_step"]},
+    )  # fmt: skip
+
+
+def review(ledger: Ledger, root: Root, trace: str, judgement: str, text: str, reviewer: str) -> Record:
+    """Append what a person found in a trace (kind "review"). trace: the id of its record, or the beginning of one.
+
+    Raises:
+        LabError: no such trace, or more than one; it is not what was recorded any more; an empty text.
+    """
+    if not text.strip() or not reviewer.strip():
+        raise LabError("review-trace: say what was found (--text) and who looked (--reviewer)")
+    records = [r for r in ledger.find(kind="capture") if (r.settings or {}).get("event") == TRACE_EVENT]
+    found = [record for record in records if trace and record.id.startswith(trace)]
+    if len(found) != 1:
+        known = ", ".join(record.id[:12] for record in records[-5:]) or "none"
+        raise LabError(f"review-trace: {len(found)} traces have an id that begins with '{trace}'; newest: {known}")
+    subject = found[0]
+    results = subject.results or {}
+    path = root.path / results["trace"]
+    if not path.exists():
+        raise LabError(f"review-trace: {path} is not there any more")
+    if folder_sha256(path) != results["trace_sha256"]:
+        raise LabError(f"review-trace: {path} is not what was recorded")
+    return ledger.append(
+        "review",
+        engine=subject.engine,
+        device=subject.device,
+        software=subject.software,
+        settings={"event": TRACE_EVENT, "capture": subject.id, "trace_sha256": results["trace_sha256"]},
+        results={"judgement": judgement, "text": text.strip(), "reviewer": reviewer.strip()},
+    )
+
+
+def folder_sha256(path: Path) -> str:
+    """Hash of a file, or of all files below a folder with their names: a trace is either."""
+    if path.is_file():
+        return file_sha256(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return json_sha256([[file.relative_to(path).as_posix(), file_sha256(file)] for file in files])
+
+
+def _size(path: Path) -> dict[str, int]:
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return {"files": len(files), "bytes": sum(file.stat().st_size for file in files)}
