@@ -147,6 +147,12 @@ class Differentiable:
         return function
 
 
+def numbers(*values: Any) -> mx.array:
+    """Python numbers and () arrays as one float32 array, for a kernel that takes several scalars. Fewer than 8 lie in
+    the constant address space."""
+    return mx.stack([mx.array(value, dtype=mx.float32) for value in values])
+
+
 def rows_of(x: mx.array) -> mx.array:
     """(..., C) as (rows, C); one without axes as (1, 1)."""
     width = x.shape[-1] if x.ndim else 1
