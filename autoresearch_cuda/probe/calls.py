@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.autograd import profiler_legacy
 
-from autoresearch_cuda.probe import Report, interpreter, poison
+from autoresearch_cuda.probe import Report, interpreter, poison, triton_code
 from autoresearch_cuda.probe.forms import describe, layout_of, storage_bytes, storage_content
 from autoresearch_cuda.probe.guard import Guard
 from autoresearch_cuda.probe.tensors import Buffer
@@ -57,7 +57,7 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
     guard = Guard()
     report({"stage": "load"})
     function = load_kernel(KernelFile.of(args["kernel"]))
-    native = native_code.loaded_libraries(places) + (["triton"] if native_code.uses_triton(function) else [])
+    native = native_code.loaded_libraries(places) + (["triton"] if triton_code.uses_triton(function) else [])
     if args.get("noop"):
         noops.install_for_triton()
     elif interpreter.in_use():
@@ -85,7 +85,7 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
         "loaded": loaded,
         "changed": list(changed)[:MOST_CHANGES],
         "native": native,
-        "configurations": native_code.configurations(),
+        "configurations": triton_code.configurations(),
         "noop": {"functions": sorted(noops.functions), "calls": noops.calls},
         "cases": answers,
     }

@@ -14,13 +14,12 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from autoresearch_cuda.probe import Report, asides
+from autoresearch_cuda.probe import Report, asides, triton_code
 from autoresearch_cuda.probe.gpu_stopwatch import GpuStopwatch
 from autoresearch_cuda.probe.observers import output_probe, peak_bytes
 from autoresearch_cuda.probe.stopwatch import Call, Stopwatch
 from autoresearch_cuda.process import prepare_process
 from autoresearch_cuda.seam import KernelFile, load_kernel
-from autoresearch_trainer.probe import native_code
 from autoresearch_trainer.probe.keeper import Keeper
 from autoresearch_trainer.probe.rounds import Race
 from autoresearch_trainer.seam import Kernel
@@ -90,7 +89,7 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
         "peak_bytes": _memory(race, device) if args["memory"] else None,
         "load_average": list(os.getloadavg()),
         "process": settings,
-        "configurations": native_code.configurations(),
+        "configurations": triton_code.configurations(),
     }
 
 

@@ -71,18 +71,6 @@ def loaded_libraries(folders: list[Path]) -> list[str]:
     return sorted(path for path in paths if any(Path(path).is_relative_to(folder) for folder in folders))
 
 
-def configurations() -> list[dict[str, Any]]:
-    """The configurations that tuned Triton kernels of this process ran with (see `triton_kit.chosen`)."""
-    kit = sys.modules.get("autoresearch_cuda.triton_kit")
-    return kit.chosen() if kit is not None else []
-
-
-def uses_triton(function: Callable) -> bool:
-    """Whether the module that defines the kernel holds Triton kernels."""
-    names = definitions(function)
-    return any(type(value).__module__.startswith("triton.") for value in names.values())
-
-
 def definitions(function: Callable) -> dict[str, Any]:
     """What the module that defines the kernel holds by name; a decorator such as torch.no_grad() is looked through."""
     return getattr(inspect.unwrap(function), "__globals__", {})
