@@ -6,12 +6,13 @@
 //            rounded up to whole threadgroups, N, 1).
 // symmetric: out = alpha M M' (+ beta S) (N, n, n) bfloat16, where M (n, depth) is a matrix of m (N, n, depth), or the
 //            transpose of one of m (N, depth, n). One threadgroup per tile of 32 x 32 on or below the diagonal; what
-//            lies above is the mirror image and is only written. Grid (n' (n' + 1) / 2 THREADS, 1, N), n' = ceil(n / 32).
+//            lies above is the mirror image and is only written; grid (n' (n' + 1) / 2 THREADS, 1, N),
+//            n' = ceil(n / 32).
 // combine:   out = a x + left right (N, R, C) bfloat16, left (N, R, depth), right (N, depth, C); one threadgroup per
 //            tile of 32 x 32; grid (ceil(C / 32) THREADS, ceil(R / 32), N).
 //
 // THREADS = 128: four simdgroups, each with a quarter of the tile, 16 x 16, in float32 accumulators. Operands go
-// through threadgroup memory, which is where ragged edges are filled up with zeros: 5 KB, and 4 KB for the finished tile.
+// through threadgroup memory, which is where ragged edges are filled up with zeros: 5 KB, and 4 KB for the result.
 
 constant constexpr int TILE = 32;
 constant constexpr int SIDE = 16;              // of a simdgroup's quarter

@@ -1,8 +1,8 @@
 // Causal sliding-window attention by blocks, forward and backward; scores never reach memory.
 //
 // q, g, y, dq (B, T, H, D), k, v, dk, dv (B, T, K, D) of one type, row-major, H a multiple of K; tops, totals, centres,
-// offsets (B, H, T) float32. Key j is visible to query i when 0 <= i - j <= window: blocks of keys without a visible pair
-// are skipped. WIDTH = D, at most 128; any other than a multiple of 8 is filled up with zeros.
+// offsets (B, H, T) float32. Key j is visible to query i when 0 <= i - j <= window: blocks of keys without a visible
+// pair are skipped. WIDTH = D, at most 128; any other than a multiple of 8 is filled up with zeros.
 //
 // forward: y, and of each query the highest score (tops) and the sum of the exponentials of the scores less that
 //          (totals): as one number, the logarithm of the sum, they would lose digits that the slopes need. One
