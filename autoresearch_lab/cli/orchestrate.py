@@ -47,10 +47,20 @@ def orchestrate(
     return _outcome(candidates, states, plan=False)
 
 
+# Where MLX runs on a CPU, for instance: its Metal kernels need an Apple GPU.
+NO_CANDIDATES = (
+    "no kernel of the profile's top targets, but baselines and library arms, runs on this device; "
+    "open a workspace there (kernel-lab extract) and write one"
+)
+
+
 def _outcome(candidates: list[Candidate], states: dict[str, State], plan: bool) -> Outcome:
     rows = [_row(candidate, states[candidate.label]) for candidate in candidates]
 
     def render(console: Console) -> None:
+        if not rows:
+            console.print(f"nothing to try: {NO_CANDIDATES}")
+            return
         table = Table("rank", "candidate", "verify", "bench", "A/B", "next" if plan else "ended with", box=None)
         for row in rows:
             last = row["next"] + ": " + row["reason"] if row["next"] else row["reason"]
@@ -58,7 +68,8 @@ def _outcome(candidates: list[Candidate], states: dict[str, State], plan: bool) 
         console.print(table)
 
     promoted = [row["candidate"] for row in rows if row["reason"] == "promoted"]
-    return Outcome({"plan": plan, "candidates": rows, "promoted": promoted}, render, plan or bool(promoted))
+    data = {"plan": plan, "candidates": rows, "promoted": promoted, "remark": None if rows else NO_CANDIDATES}
+    return Outcome(data, render, plan or bool(promoted))
 
 
 def _row(candidate: Candidate, state: State) -> dict[str, Any]:
