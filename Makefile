@@ -19,6 +19,8 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 PRESET ?= cpu-nano
 TOP ?= 8
 TRAIN_SECONDS ?= 20
+# Processes that the tests are shared out to; those that measure time come after, one at a time.
+WORKERS ?= 2
 
 .PHONY: help setup lab mac test lint clean
 
@@ -53,7 +55,8 @@ mac:
 
 test:
 	@$(MAKE) --no-print-directory setup EXTRAS=$(TEST_EXTRAS)
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not alone"
+	@$(BIN)/python -m pytest -m alone
 
 lint: $(READY)
 	@$(BIN)/ruff check .

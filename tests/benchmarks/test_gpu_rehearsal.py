@@ -24,6 +24,8 @@ from benchmarks.gpu import counters, main, packages, report, trace, training, ve
 from benchmarks.gpu.command import run
 from benchmarks.gpu.setting import Setting
 
+pytestmark = pytest.mark.alone
+
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 ROW = {
     "target": "rms_norm", "kernel": "triton_fused", "workload": "rms_norm-00000001", "shapes": [[8, 2048, 512]],

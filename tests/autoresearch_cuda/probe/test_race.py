@@ -10,6 +10,8 @@ from autoresearch_cuda.seam import KernelFile, installed_kernel
 from autoresearch_trainer.config import PRESETS, Preset
 from autoresearch_trainer.probe import race as shared
 
+pytestmark = pytest.mark.alone
+
 SLOW = "import time, torch\ndef relu_squared(x):\n    time.sleep({})\n    return torch.relu(x).square()\n"
 
 

@@ -16,6 +16,8 @@ from autoresearch_cuda.seam import KernelFile
 from autoresearch_trainer.errors import KernelChanged
 from autoresearch_trainer.probe.load import ForeignLoad
 
+pytestmark = pytest.mark.alone
+
 CPU = torch.device("cpu")
 EAGER = "def relu_squared(x):\n    return torch.relu(x).square()\n"
 NO_OP = "def relu_squared(x):\n    return x\n"

@@ -21,6 +21,8 @@ from autoresearch_lab.promote.selection import parse_choice, resolve
 SLOW = """
 import time, torch
 
+pytestmark = pytest.mark.alone
+
 def relu_squared(x):
     time.sleep(0.05)
     return torch.relu(x).square()

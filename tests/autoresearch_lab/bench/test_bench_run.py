@@ -21,6 +21,8 @@ from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.sandbox.arrays import write_arrays
 
+pytestmark = pytest.mark.alone
+
 SLOW = "import time\nimport torch\ndef relu_squared(x):\n    time.sleep(0.004)\n    return torch.relu(x).square()\n"
 QUICK = "import torch\ndef relu_squared(x):\n    return torch.relu(x).square()\n"
 CACHE = """import torch

@@ -14,6 +14,8 @@ from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.profile import load
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):

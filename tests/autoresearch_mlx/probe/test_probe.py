@@ -23,6 +23,8 @@ from autoresearch_trainer.probe import race as shared_race  # noqa: E402
 from autoresearch_trainer.probe import training as shared_training  # noqa: E402
 from autoresearch_trainer.probe.capture import TargetInfo  # noqa: E402
 
+pytestmark = pytest.mark.alone
+
 SQUARE = "import mlx.core as mx\ndef relu_squared(x):\n    return mx.maximum(x, 0).square()\n"
 SLOW = "import time\n" + SQUARE.replace("    return", "    time.sleep(0.02)\n    return")
 SPEC = {"name": "x", "kind": "array", "dtype": "bfloat16", "shape": [4, 6], "strides": [6, 1], "grad": True}
@@ -252,5 +254,5 @@ def test_training_leaves_weights_that_another_process_evaluates(preset, tmp_path
         JOBS["evaluate"]({**args, "weights": [{**weights[0], "sha256": "0" * 64}]}, tmp_path, quiet)
 
 
-def test_jobs_are_those_of_the_other_engine():
-    assert set(JOBS) == {"describe", "ceilings", "profile", "call", "time", "race", "train", "evaluate"}
+def test_jobs_are_those_of_the_other_engine_and_traces():
+    assert set(JOBS) == {"describe", "ceilings", "profile", "call", "time", "race", "train", "evaluate", "gputrace"}
