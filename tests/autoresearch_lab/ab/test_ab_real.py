@@ -18,10 +18,10 @@ from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.promote.selection import parse_choice, resolve
 
+pytestmark = pytest.mark.alone
+
 SLOW = """
 import time, torch
-
-pytestmark = pytest.mark.alone
 
 def relu_squared(x):
     time.sleep(0.05)
