@@ -47,6 +47,7 @@ class Watch:
         """From now on every launch is watched, and conversions round."""
         round_to_nearest()
         mend_products()
+        mend_scalars()
         module = sys.modules["triton.runtime.interpreter"]
         builder, watch = module.interpreter_builder, self
         set_dimensions, set_index = builder.set_grid_dim, builder.set_grid_idx
@@ -192,6 +193,22 @@ def mend_products() -> None:
 
     product.mended = True
     builder.create_dot = product
+
+
+def mend_scalars() -> None:
+    """Let a tensor of one number be the bound of a loop: Triton 3.6 asks NumPy for `int(array)`, and NumPy 2.4 grants
+    that to arrays without axes only."""
+    module = sys.modules["triton.runtime.interpreter"]
+    original = module._patch_lang_tensor
+    if getattr(original, "mended", False):
+        return
+
+    def patch(tensor: Any, scope: Any) -> None:
+        original(tensor, scope)
+        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
+
+    patch.mended = True
+    module._patch_lang_tensor = patch
 
 
 def _in_order(left: np.ndarray, right: np.ndarray, start: np.ndarray) -> np.ndarray:
