@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from autoresearch_mlx.seam import SEAM, TARGETS, Kernel
+from autoresearch_mlx.seam import SEAM, Kernel
 from autoresearch_trainer import ops as shared
 from autoresearch_trainer.ops import Selection, Wrap
 
@@ -39,19 +39,8 @@ def traced(function: Callable[..., Any]) -> Callable[..., Any]:
     return body
 
 
-class CallCounter:
-    """A `wrap` for Ops.load that counts the calls of each target.
-
-    A call in compiled code is counted once, while it is traced; `traced` says how many of the calls are of that kind.
-    """
-
-    def __init__(self) -> None:
-        self.eager: dict[str, int] = dict.fromkeys(TARGETS, 0)
-        self.traced: dict[str, int] = dict.fromkeys(TARGETS, 0)
-
-    def totals(self) -> dict[str, int]:
-        """Calls of both kinds by target; 0 for a target that nothing called."""
-        return {target: self.eager[target] + self.traced[target] for target in TARGETS}
+class CallCounter(shared.CallCounter):
+    """Knows from `traced` whether a call is one that is being traced."""
 
     def __call__(self, target: str, function: Kernel) -> Kernel:
         def counted(*args: Any, **kwargs: Any) -> Any:

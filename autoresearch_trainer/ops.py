@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import ClassVar, Self
 
 from autoresearch_trainer.errors import KernelError
-from autoresearch_trainer.seam import Kernel, KernelFile, Seam, load_kernel
+from autoresearch_trainer.seam import TARGETS, Kernel, KernelFile, Seam, load_kernel
 
 Selection = Mapping[str, KernelFile | Mapping[str, str]]
 Wrap = Callable[[str, Kernel], Kernel]
@@ -80,3 +80,18 @@ class Ops:
     def baseline(cls, wrap: Wrap | None = None) -> Self:
         """Every target with its baseline kernel."""
         return cls.load(None, wrap)
+
+
+class CallCounter:
+    """What a `wrap` for Ops.load counts: the calls of each target. Each engine has a subclass that is such a `wrap`.
+
+    A call in compiled code is counted once, while it is traced; `traced` says how many of the calls are of that kind.
+    """
+
+    def __init__(self) -> None:
+        self.eager: dict[str, int] = dict.fromkeys(TARGETS, 0)
+        self.traced: dict[str, int] = dict.fromkeys(TARGETS, 0)
+
+    def totals(self) -> dict[str, int]:
+        """Calls of both kinds by target; 0 for a target that nothing called."""
+        return {target: self.eager[target] + self.traced[target] for target in TARGETS}

@@ -23,6 +23,25 @@ Resolver = Callable[[str], Kernel]
 
 KERNELS_ROOT = Path(__file__).resolve().parents[1] / "kernels"
 
+# The targets of both engines: what the model and the optimizer call, and the parts that those are composed of.
+TARGETS = (
+    "rms_norm",
+    "rope",
+    "attention_mask",
+    "windowed_attention",
+    "newton_schulz",
+    "softcap_cross_entropy",
+    "relu_squared",
+    "value_gate",
+    "residual_mix",
+    "adamw_update",
+    "muon_update",
+    "qk_prelude",
+    "residual_norm",
+    "mlp",
+    "loss_head",
+)
+
 _module_numbers = itertools.count()
 _resolver: ContextVar[Resolver | None] = ContextVar("resolver of the kernel file being loaded", default=None)
 
