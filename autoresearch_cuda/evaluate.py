@@ -1,61 +1,13 @@
 """Validation loss of a PyTorch model in bits per byte; what is read, and how it is added up, is shared."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
-
 import numpy as np
 import torch
 
 from autoresearch_cuda.memory import is_out_of_memory
 from autoresearch_cuda.model import GPT
-from autoresearch_trainer import evaluate as shared
-from autoresearch_trainer.evaluate import EvalResult, OnBatch, Rows, spread
+from autoresearch_trainer.evaluate import EvalResult, Evaluator, Rows, spread
 
 __all__ = ["EvalResult", "Rows", "evaluate_bpb", "evaluate_rows", "evaluate_rungs", "spread"]
-
-
-def evaluate_bpb(
-    model: GPT,
-    dataset: Any,
-    batch_size: int,
-    sequence_len: int,
-    eval_tokens: int,
-    on_batch: OnBatch | None = None,
-    rows_at_once: int | None = None,
-    spread_over: int | None = None,
-) -> EvalResult:
-    """autoresearch_trainer.evaluate.evaluate_bpb of this model.
-
-    rows_at_once: at most so many sequences per forward pass (default: a batch); fewer are taken when memory runs out.
-    Which rows are read does not depend on it.
-    """
-    losses = _Losses(model, min(rows_at_once or batch_size, batch_size))
-    return shared.evaluate_bpb(losses, dataset, batch_size, sequence_len, eval_tokens, on_batch, spread_over)
-
-
-def evaluate_rungs(
-    model: GPT,
-    dataset: Any,
-    batch_size: int,
-    sequence_len: int,
-    tokens: Mapping[str, int],
-    on_batch: OnBatch | None = None,
-) -> dict[str, EvalResult]:
-    """autoresearch_trainer.evaluate.evaluate_rungs of this model."""
-    losses = _Losses(model, batch_size)
-    return shared.evaluate_rungs(losses, dataset, batch_size, sequence_len, tokens, on_batch)
-
-
-def evaluate_rows(
-    model: GPT,
-    dataset: Any,
-    batch_size: int,
-    sequence_len: int,
-    chosen: Sequence[int],
-    on_batch: OnBatch | None = None,
-) -> Rows:
-    """autoresearch_trainer.evaluate.evaluate_rows of this model."""
-    return shared.evaluate_rows(_Losses(model, batch_size), dataset, batch_size, sequence_len, chosen, on_batch)
 
 
 class _Losses:
@@ -80,3 +32,7 @@ class _Losses:
             self.rows = max(1, self.rows // 2)
             if inputs_t.is_cuda:
                 torch.cuda.empty_cache()
+
+
+_EVALUATOR = Evaluator(_Losses)
+evaluate_bpb, evaluate_rungs, evaluate_rows = _EVALUATOR.bpb, _EVALUATOR.rungs, _EVALUATOR.rows

@@ -144,3 +144,54 @@ def _rows(eval_tokens: int, batch_size: int, sequence_len: int) -> int:
     if batches < 1:
         raise ConfigError(f"eval_tokens {eval_tokens} is less than one batch of {batch_size} x {sequence_len}")
     return batches * batch_size
+
+
+class Evaluator:
+    """The functions above for an engine's models.
+
+    `losses(model, rows)` makes Losses that take a batch in pieces of that many sequences, smaller ones when memory runs
+    out; which rows are read does not depend on it.
+    """
+
+    def __init__(self, losses: Callable[[Any, int], Losses]) -> None:
+        self._losses = losses
+
+    def bpb(
+        self,
+        model: Any,
+        dataset: Any,
+        batch_size: int,
+        sequence_len: int,
+        eval_tokens: int,
+        on_batch: OnBatch | None = None,
+        rows_at_once: int | None = None,
+        spread_over: int | None = None,
+    ) -> EvalResult:
+        """evaluate_bpb of a model. rows_at_once: at most so many sequences per forward pass (default: a batch)."""
+        losses = self._losses(model, min(rows_at_once or batch_size, batch_size))
+        return evaluate_bpb(losses, dataset, batch_size, sequence_len, eval_tokens, on_batch, spread_over)
+
+    def rungs(
+        self,
+        model: Any,
+        dataset: Any,
+        batch_size: int,
+        sequence_len: int,
+        tokens: Mapping[str, int],
+        on_batch: OnBatch | None = None,
+    ) -> dict[str, EvalResult]:
+        """evaluate_rungs of a model."""
+        losses = self._losses(model, batch_size)
+        return evaluate_rungs(losses, dataset, batch_size, sequence_len, tokens, on_batch)
+
+    def rows(
+        self,
+        model: Any,
+        dataset: Any,
+        batch_size: int,
+        sequence_len: int,
+        chosen: Sequence[int],
+        on_batch: OnBatch | None = None,
+    ) -> Rows:
+        """evaluate_rows of a model."""
+        return evaluate_rows(self._losses(model, batch_size), dataset, batch_size, sequence_len, chosen, on_batch)
