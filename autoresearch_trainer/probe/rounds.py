@@ -39,6 +39,10 @@ class Watch(Protocol):
 
     def measure(self, function: Kernel, call: Any, number: int) -> Timing: ...
 
+    def clock(self) -> int: ...
+
+    def window_ns(self) -> float: ...
+
 
 class Keeper(Protocol):
     """Keeps outputs of some timed calls: `slot` says where those of the next visit go, None = not at all."""
