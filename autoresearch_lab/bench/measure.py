@@ -24,6 +24,8 @@ MOST_ROUNDS = 200
 # Outputs of so many timed calls are kept per process, arm and workload.
 CHECKED = 2
 OUTPUTS_BYTES = 256 << 20
+# A process that says nothing for so long hangs; one that goes on may take long, where a call takes seconds.
+QUIET_SECONDS, MOST_PROCESS_SECONDS = 300.0, 3600.0
 
 
 @dataclass(frozen=True)
@@ -99,10 +101,12 @@ def measure(
 
 
 def limits(engine: Engine, arms: list[Arm], inputs: Path, seconds: float) -> Limits:
-    """What a timing process may use. With a GPU the address space says nothing about memory and stays unlimited."""
+    """What a timing process may use. It speaks after every arm that is warm and after every round, so what ends a hang
+    is its silence. With a GPU the address space says nothing about memory and stays unlimited."""
     folders = {str(arm.kernel.path.parent) for arm in arms}
     return Limits(
-        seconds=120.0 + 10.0 * seconds,
+        seconds=MOST_PROCESS_SECONDS,
+        quiet_seconds=QUIET_SECONDS + seconds,
         memory_bytes=psutil.virtual_memory().total + 16 * GIB if engine.device == "cpu" else None,
         file_bytes=GIB,
         confined=True,

@@ -148,6 +148,13 @@ def _whole(show: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]],
 
 
 _DEFAULT = Settings()
+# How much an A/B measures; `orchestrate` has these too.
+LENGTH = (
+    click.option("--steps", type=click.IntRange(min=2), default=_DEFAULT.steps, show_default=True,
+                 help="Optimizer steps of the fixed-token trainings."),
+    click.option("--race-seconds", type=click.FloatRange(min=0.1), default=_DEFAULT.race_seconds, show_default=True,
+                 help="Undisturbed measuring time of each of the processes."),
+)  # fmt: skip
 _COMMON = (
     click.option("--workspace", type=click.Path(path_type=Path), help="Workspace whose kernel.py is tried."),
     click.option(
@@ -156,10 +163,7 @@ _COMMON = (
     click.option("--against", default="promoted", show_default=True,
                  help="The other arm: promoted, baseline, or target=kernel,..."),
     click.option("--dataset", default="stdlib", show_default=True, help="Prepared dataset to train on."),
-    click.option("--steps", type=click.IntRange(min=2), default=_DEFAULT.steps, show_default=True,
-                 help="Optimizer steps of the fixed-token trainings."),
-    click.option("--race-seconds", type=click.FloatRange(min=0.1), default=_DEFAULT.race_seconds, show_default=True,
-                 help="Undisturbed measuring time of each of the processes."),
+    *LENGTH,
     click.option("--foreign-limit", type=click.FloatRange(0.0, 1.0), default=_DEFAULT.foreign_limit, show_default=True,
                  help="Share of the cores that other processes may use."),
     click.option("--compile", "compile_mode", type=click.Choice(["on", "off"]),

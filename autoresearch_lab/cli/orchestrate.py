@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from autoresearch_lab.ab.settings import Settings
 from autoresearch_lab.cli.app import Outcome, Session, verb
+from autoresearch_lab.cli.integration import LENGTH
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.mainjob import MainJob
@@ -28,6 +31,8 @@ def orchestrate(
     workspace_root: Path | None,
     top_k: int,
     bench_seconds: float,
+    steps: int,
+    race_seconds: float,
     together: bool,
     dry_run: bool,
 ) -> Outcome:
@@ -35,7 +40,8 @@ def orchestrate(
     folder = (workspace_root or session.root.workspaces).expanduser().resolve()
     if folder.exists() and not folder.is_dir():
         raise LabError(f"--workspace-root {folder} is a file")
-    pipeline = Pipeline(measured, folder, session.context, session.root, session.ledger, top_k, bench_seconds)
+    settings = replace(Settings.for_device(session.engine.device), steps=steps, race_seconds=race_seconds)
+    pipeline = Pipeline(measured, folder, session.context, session.root, session.ledger, top_k, bench_seconds, settings)
     pipeline.winners_together = together
     if dry_run:
         candidates = pipeline.candidates()
@@ -131,6 +137,7 @@ _orchestrate = verb(orchestrate)
 for _option in (
     click.option("--dry-run", is_flag=True, help="Print what would be done, and why, without doing it."),
     click.option("--together", is_flag=True, help="Try all winners of the benchmark in one A/B before single ones."),
+    *LENGTH,
     click.option("--bench-seconds", type=click.FloatRange(min=1), default=30.0, show_default=True),
     _TOP,
     click.option("--workspace-root", type=click.Path(path_type=Path), help="Workspaces [default: workspaces]."),

@@ -5,6 +5,7 @@ Every single call gets fresh contents, outside the timed window. The engine supp
 """
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -82,15 +83,17 @@ class Race:
     def rounds(self) -> int:
         return len(self.samples)
 
-    def warm_up(self, counts: list[int] | None) -> list[list[float]]:
+    def warm_up(self, counts: list[int] | None, tell: Callable[[int], None] = lambda warmed: None) -> list[list[float]]:
         """Run every arm a few times on every workload and fix how many calls make a sample: by the fastest arm's time,
-        and at least as many as given. Returns the first calls' time in ms (arm, workload), compilation included."""
+        and at least as many as given. Returns the first calls' time in ms (arm, workload), compilation included.
+        `tell` hears after each arm on each workload how many of them are warm."""
         first = [[0.0] * len(self.calls) for _ in self.arms]
         for place, call in enumerate(self.calls):
             fastest = float("inf")
             for number, arm in enumerate(self.arms):
                 first[number][place] = round(self.watch.measure(arm, call, 0).ns / 1e6, 4)
                 fastest = min(fastest, self._warm(arm, call))
+                tell(place * len(self.arms) + number + 1)
             short = fastest < SHORT_SECONDS
             needed = min(MOST_CALLS, round(SAMPLE_SECONDS / max(fastest, 1e-9)))
             self.counts.append(max(counts[place] if counts else 1, LEAST_CALLS if short else 1, needed))

@@ -16,7 +16,7 @@ def measure(race: Race, args: Mapping[str, Any], report: Callable[[dict[str, Any
     """
     clock = race.watch.clock
     report({"stage": "warm-up"})
-    first_ms = race.warm_up(args["calls"])
+    first_ms = race.warm_up(args["calls"], lambda warmed: report({"stage": "warm-up", "done": warmed}))
     gc.collect()
     gc.freeze()
     gc.disable()
