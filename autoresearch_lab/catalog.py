@@ -64,6 +64,8 @@ class KernelEntry(BaseModel):
     language: str
     file: str
     summary: str = ""
+    # A module without which the file cannot be loaded.
+    requires: str = ""
 
 
 class Contract(BaseModel):
@@ -93,6 +95,7 @@ class Kernel:
     language: str
     path: Path
     summary: str = ""
+    requires: str = ""
 
     @cached_property
     def sha256(self) -> str:
@@ -119,13 +122,20 @@ class Kernel:
 
     def runs_on(self, framework: str, device: str) -> bool:
         """Whether this machine can run it on such a device: those in Metal need an Apple GPU, which MLX can do
-        without."""
-        return self.made_for(framework, device) and (self.language != "metal" or has_apple_gpu())
+        without, and those of a library need it installed."""
+        return self.made_for(framework, device) and (self.language != "metal" or has_apple_gpu()) and self.installed
+
+    @property
+    def installed(self) -> bool:
+        """Whether the package that it calls is there."""
+        return not self.requires or importlib.util.find_spec(self.requires) is not None
 
     def obstacle(self, device: str) -> str:
         """In words, why it does not run on a kind of device."""
         if self.language == "metal":
             return "needs an Apple GPU, and this machine has none"
+        if not self.installed:
+            return f"needs the Python package {self.requires}, which is not installed"
         return f"is for {', '.join(self.devices)}, not for {device}"
 
 
@@ -240,7 +250,9 @@ def _load_target(path: Path) -> Target:
         if not (folder / needed).is_file():
             raise LabError(f"{path}: {needed} is missing")
     kernels = tuple(
-        Kernel(contract.name, e.name, e.framework, tuple(e.devices), e.role, e.language, folder / e.file, e.summary)
+        Kernel(
+            contract.name, e.name, e.framework, tuple(e.devices), e.role, e.language, folder / e.file, e.summary, e.requires
+        )
         for e in contract.kernels
     )
     return Target(contract, folder, kernels)

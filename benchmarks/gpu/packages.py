@@ -28,6 +28,7 @@ PACKAGES = (
     Package("rustbpe", "rustbpe", "a dataset can be used, not prepared"),
     Package("pytest", "pytest", "the GPU tests are left out"),
     Package("nvtx", "nvtx", "profiles have no ranges"),
+    Package("liger_kernel", "liger-kernel", "Liger's kernels are not among the arms"),
     Package("flash_attn", "flash-attn", "FlashAttention is not among the arms"),
 )
 PROGRAMS = {
