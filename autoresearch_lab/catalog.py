@@ -251,7 +251,15 @@ def _load_target(path: Path) -> Target:
             raise LabError(f"{path}: {needed} is missing")
     kernels = tuple(
         Kernel(
-            contract.name, e.name, e.framework, tuple(e.devices), e.role, e.language, folder / e.file, e.summary, e.requires
+            target=contract.name,
+            name=e.name,
+            framework=e.framework,
+            devices=tuple(e.devices),
+            role=e.role,
+            language=e.language,
+            path=folder / e.file,
+            summary=e.summary,
+            requires=e.requires,
         )
         for e in contract.kernels
     )

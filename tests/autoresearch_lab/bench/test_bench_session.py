@@ -48,6 +48,8 @@ class PlantedEngine:
 
     def run(self, job, args, *, run_dir: Path, limits=None, variables=None, on_progress=None):
         assert job == "time" and limits.confined
+        # Slow calls may take long, silence may not.
+        assert limits.quiet_seconds < 600 < limits.seconds
         self.calls += 1
         rng = np.random.default_rng(args["seed"])
         rounds, arms, places = 10, len(args["arms"]), len(args["workloads"])

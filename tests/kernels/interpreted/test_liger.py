@@ -11,7 +11,7 @@ from triton.runtime import interpreter
 pytest.importorskip("liger_kernel", reason="the Python package 'liger_kernel' is not installed")
 
 TARGETS = ("relu_squared", "rms_norm", "softcap_cross_entropy", "loss_head")
-# They are rivals, not candidates: that they do the work is asked here, not that they round as little as a candidate must.
+# They are rivals, not candidates: it is asked that they do the work, not that they round as little as a candidate must.
 # Liger's squared ReLU computes in bfloat16, whose bits the interpreter takes for integers: float32 only.
 CLOSE = 1e-5
 
