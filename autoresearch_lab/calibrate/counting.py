@@ -154,8 +154,12 @@ def wrong(outcomes: Sequence[tuple[Trial, Mapping[str, Any]]]) -> list[str]:
     return found
 
 
-def promises(rows: Sequence[Row]) -> list[Promise]:
-    """What the verdicts promise, held against the rows; a promise that no row speaks of is left out."""
+def promises(rows: Sequence[Row], outcomes: Sequence[tuple[Trial, Mapping[str, Any]]] = ()) -> list[Promise]:
+    """What the verdicts promise, held against the rows; a promise that no row speaks of is left out.
+
+    A kernel is promoted where verify passes it and the A/B promotes it. So harm is counted in pairs: the trials of
+    verify and of the A/B with the same plant, target and number. What the A/B does alone is in its row and in `wrong`.
+    """
 
     def over(text: str, stage: str, plants: Sequence[str], verdict: str, wanted: float = 0.0) -> list[Promise]:
         chosen = [row for row in rows if row.group.stage == stage and row.group.plant in plants]
@@ -179,5 +183,21 @@ def promises(rows: Sequence[Row]) -> list[Promise]:
         *over("verify: a null is not rejected", VERIFY, [NULL], "FAIL"),
         *over("verify: planted harm never passes", VERIFY, HARMS, "PASS"),
         *over("A/B: a null is not promoted", AB, [NULL], "PROMOTE"),
-        *over("A/B alone: planted harm is not promoted", AB, HARMS, "PROMOTE"),
+        *_harm_promoted(rows, outcomes),
+    ]
+
+
+def _harm_promoted(rows: Sequence[Row], outcomes: Sequence[tuple[Trial, Mapping[str, Any]]]) -> list[Promise]:
+    stages: dict[str, dict[tuple[str, str, int], str]] = {VERIFY: {}, AB: {}}
+    for trial, results in outcomes:
+        if trial.group.plant in HARMS and trial.group.stage in stages and not results.get("disturbed"):
+            stages[trial.group.stage][trial.group.plant, trial.target, trial.number] = results["verdict"]
+    both = stages[VERIFY].keys() & stages[AB].keys()
+    through = sum(stages[VERIFY][key] == "PASS" and stages[AB][key] == "PROMOTE" for key in both)
+    chosen = [row for row in rows if row.group.plant in HARMS]
+    if {row.group.stage for row in chosen} != {VERIFY, AB}:
+        return []
+    complete = all(row.complete for row in chosen)
+    return [
+        Promise("verify and A/B together: planted harm is never promoted", Share(through, len(both)), 0.0, complete)
     ]

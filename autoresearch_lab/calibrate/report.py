@@ -61,7 +61,7 @@ def summarise(
         plan=plan,
         context=context,
         rows=rows,
-        promises=promises(rows),
+        promises=promises(rows, outcomes),
         missing=len(plan.schedule()) - len(done),
         work=work,
         load=_load([results for _, results in outcomes]),

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from autoresearch_lab.calibrate import run as calibration
-from autoresearch_lab.calibrate.counting import BROKEN, HELD, OPEN, Share, count, promises
+from autoresearch_lab.calibrate.counting import BROKEN, HELD, OPEN, Share, count, promises, wrong
 from autoresearch_lab.calibrate.plan import AB, BENCH, FASTER, GRADIENT, NULL, VERIFY, Group, Plan, Trial
 from autoresearch_lab.calibrate.run import Calibration
 from autoresearch_lab.calibrate.table import markdown
@@ -94,19 +94,34 @@ def test_counts_and_promises():
     assert rows[0].verdicts == {"FASTER": 2, "SAME": 198} and rows[0].mean == 30 and rows[0].complete
     assert rows[1].in_time == 18 and rows[1].worst == 61 and rows[1].share("FASTER").count == 20
     states = {promise.text.split(":")[0] + str(promise.least): promise.state for promise in promises(rows)}
-    assert states["benchFalse"] == HELD and states["benchTrue"] == HELD and states["A/B aloneFalse"] == OPEN
+    assert states == {"benchFalse": HELD, "benchTrue": HELD}
 
     one_more = [*outcomes[:2], (Trial(nulls, "t", 2), {"verdict": "FASTER", "seconds": 30}), *outcomes[3:]]
     assert promises(count(planned, one_more))[0].state == BROKEN  # 3 of 200 are more than 1 %
     late = [(trial, {**results, "seconds": 61}) if trial.group == gains else (trial, results)
             for trial, results in outcomes]  # fmt: skip
     assert [p.state for p in promises(count(planned, late)) if p.least] == [BROKEN]
-    spoilt = [(Trial(harm, "t", n), {"verdict": "UNDECIDED", "seconds": 9, "disturbed": True}) for n in range(4)]
-    found = count({harm: 4}, spoilt)
+    same = Group(AB, NULL)
+    spoilt = [(Trial(same, "t", n), {"verdict": "UNDECIDED", "seconds": 9, "disturbed": True}) for n in range(4)]
+    found = count({same: 4}, spoilt)
     assert found[0].verdicts == {"DISTURBED": 4} and promises(found)[0].state == OPEN  # nothing was concluded
-    promoted = [(Trial(harm, "t", 0), {"verdict": "PROMOTE", "seconds": 1})]
-    assert promises(count({harm: 4}, promoted))[0].state == BROKEN  # one is too many, the rest need not be awaited
+    promoted = [(Trial(same, "t", 0), {"verdict": "PROMOTE", "seconds": 1})]
+    assert promises(count({same: 4}, promoted))[0].state == BROKEN  # one is too many, the rest need not be awaited
     assert promises(count({nulls: 200}, []))[0].state == OPEN
+
+
+@pytest.mark.parametrize(("verified", "decided", "state"), [
+    ("PASS", "PROMOTE", BROKEN), ("FAIL", "PROMOTE", HELD), ("PASS", "REJECT", HELD), ("PASS", None, OPEN),
+])  # fmt: skip
+def test_harm_is_promoted_where_both_stages_let_it_through(verified, decided, state):
+    first, second = Group(VERIFY, GRADIENT), Group(AB, GRADIENT, 0.15)
+    outcomes = [(Trial(first, "t", 0), {"verdict": verified, "seconds": 1})]
+    if decided is not None:
+        outcomes.append((Trial(second, "t", 0), {"verdict": decided, "seconds": 1}))
+    *_, last = promises(count({first: 1, second: 1}, outcomes), outcomes)
+    assert last.text.startswith("verify and A/B together") and last.state == state
+    # What the A/B did alone is told all the same.
+    assert any("ab: gradient" in text for text in wrong(outcomes)) == (decided == "PROMOTE")
 
 
 def test_a_whole_calibration_is_recorded_and_not_repeated(lab):
