@@ -66,6 +66,7 @@ def bench(
     try:
         session = Session(context.engine, target, arms, workloads, weights(workload_set), inputs, run_dir, on_progress)
         outcome = session.run(rule, budget_seconds, rng)
+        arms = session.arms  # those that could be timed
         limits, remarks = check_ceilings(session, context, root, ledger)
     finally:
         inputs.unlink(missing_ok=True)  # tens of megabytes, and made again from the seed and the captured samples

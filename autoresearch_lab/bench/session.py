@@ -18,6 +18,7 @@ from autoresearch_lab.bench.rule import AMBIGUOUS, Finding, Rule, decide, find
 from autoresearch_lab.bench.samples import Process, total_ratios
 from autoresearch_lab.catalog import Target
 from autoresearch_lab.engine import Engine
+from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.statistics import Interval
 
 # Share of the budget that one process measures for; with start-up and checks it takes about twice that.
@@ -51,9 +52,18 @@ class Session:
     ) -> None:
         self.engine, self.target, self.arms, self.workloads = engine, target, list(arms), workloads
         self.weights, self.inputs, self.run_dir, self.on_progress = list(weights), inputs, run_dir, on_progress
-        self.candidate = len(self.arms) - 1
-        self.libraries = [place for place, arm in enumerate(self.arms) if arm.role == "library"]
+        self.left_out: dict[str, str] = {}
         self.processes: list[Process] = []
+
+    @property
+    def candidate(self) -> int:
+        """Place of the candidate among the arms."""
+        return len(self.arms) - 1
+
+    @property
+    def libraries(self) -> list[int]:
+        """Places of the library's kernels."""
+        return [place for place, arm in enumerate(self.arms) if arm.role == "library"]
 
     def run(self, rule: Rule, budget: float, rng: np.random.Generator) -> Outcome:
         """Measure in processes of `budget` x SHARE seconds; `rule.looks` says after how many the data are looked at.
@@ -72,7 +82,7 @@ class Session:
                 used = time.monotonic() - began
                 if look > 0 and used + longest > budget:
                     break
-                self._measure(seconds, int(rng.integers(1 << 31)))
+                self._take(seconds, int(rng.integers(1 << 31)))
                 longest = max(longest, time.monotonic() - began - used)
             last = look == len(rule.looks) - 1 or time.monotonic() - began + longest > budget
             alpha = rule.alpha(look)
@@ -99,17 +109,38 @@ class Session:
         """Whether other processes used so much of the machine that the reader should know."""
         return (self.foreign_load or 0.0) > BUSY
 
-    def _measure(self, seconds: float, seed: int) -> None:
+    def _take(self, seconds: float, seed: int) -> None:
+        """One more process. If the first one fails because of a library's kernel (of another version, say, or not made
+        for this device), it is taken without that kernel: a rival is not what is judged."""
+        try:
+            self.processes.append(self._measure(self.arms, seconds, seed))
+        except (LabError, LabFailure):
+            if self.processes or not self._leave_out(seed):
+                raise
+            self.processes.append(self._measure(self.arms, seconds, seed))
+
+    def _leave_out(self, seed: int) -> bool:
+        """Drop the library's kernels that fail beside nothing but the baseline too; False where there are none."""
+        for place in self.libraries:
+            arm = self.arms[place]
+            try:
+                self._measure([*self.arms[:2], arm], LEAST_SECONDS, seed)
+            except (LabError, LabFailure) as failure:
+                self.left_out[arm.name] = str(failure)
+        self.arms = [arm for arm in self.arms if arm.role != "library" or arm.name not in self.left_out]
+        return bool(self.left_out)
+
+    def _measure(self, arms: list[Arm], seconds: float, seed: int) -> Process:
         number = len(self.processes)
 
         def listen(message: dict[str, Any]) -> None:
             if self.on_progress is not None:
                 self.on_progress({"process": number, **message})
 
-        process = measure(
+        return measure(
             self.engine,
             self.target,
-            self.arms,
+            arms,
             self.workloads,
             self.inputs,
             run_dir=self.run_dir / "process",
@@ -119,7 +150,6 @@ class Session:
             memory=number == 0,
             on_progress=listen,
         )
-        self.processes.append(process)
 
     def _calls(self) -> list[int] | None:
         """How many calls made a sample so far, per workload; the most, since a process that the system disturbed all
@@ -192,11 +222,12 @@ class Session:
         return {
             "libraries": found,
             "library": best,
+            "left_out": self.left_out,
             "beats_library": None if best is None else best["interval"][0] > analysis.rule.margin,
         }
 
     def _remarks(self, analysis: Analysis, finding: Finding) -> list[str]:
-        found = []
+        found = [f"{name} is not among the arms: {reason}" for name, reason in self.left_out.items()]
         if self.busy:
             found.append(f"other processes used {self.foreign_load:.0%} of the machine meanwhile")
         if finding.control.low > 0 or finding.control.high < 0:

@@ -42,33 +42,36 @@ def _rows(
     """LOSS: losses (rows,), shares unused. GRADIENT: the logits become their gradient, (softmax − onehot)(1 − tanh²)
     times the row's share; 1 with LOSS. A row is read whole before any of it is written."""
     ROWS: tl.constexpr = TILE // COLUMNS if TILE > COLUMNS else 1
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
+    # What there is one of per row is kept in vectors of rows: as a column of the tile, Triton 3.6 has every thread load
+    # the same number once for each of its registers.
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     column = tl.arange(0, COLUMNS)[None, :]
-    inside = row < rows
+    inside, exists_column = row < rows, column < classes
+    within = inside[:, None] & exists_column
     row = row.to(tl.int64)
     target = tl.load(targets + row, inside, other=IGNORED)
     counted = target != IGNORED
     exists = (target >= 0) & (target < classes)
-    at = logits + row * classes + column
-    values = tl.load(at, inside & (column < classes), other=0.0).to(tl.float32)
+    at = logits + row[:, None] * classes + column
+    values = tl.load(at, within, other=0.0).to(tl.float32)
     capped, slope = capped_and_slope(values, cap)
-    capped = tl.where(column < classes, capped, float("-inf"))
-    largest = tl.max(capped, axis=1, keep_dims=True)
-    exponential = tl.exp(capped - largest)
-    total = tl.sum(exponential, axis=1, keep_dims=True)
-    hit = column == target
+    capped = tl.where(exists_column, capped, float("-inf"))
+    largest = tl.max(capped, axis=1)
+    exponential = tl.exp(capped - largest[:, None])
+    total = tl.sum(exponential, axis=1)
+    hit = column == target[:, None]
     if LOSS:
         # From the registers, not from memory: another warp may have written the gradient there.
-        picked = tl.sum(tl.where(hit, capped, 0.0), axis=1, keep_dims=True)
+        picked = tl.sum(tl.where(hit, capped, 0.0), axis=1)
         # A target that is no class must not pass for one.
         loss = tl.where(exists, tl.log(total) + (largest - picked), float("nan"))
         tl.store(losses + row, tl.where(counted, loss, 0.0), inside)
     if GRADIENT:
         share = 1.0 if LOSS else tl.load(shares + row, inside, other=0.0)
         share = tl.where(exists, share, float("nan"))
-        result = (exponential * (1.0 / total) - tl.where(hit, 1.0, 0.0)) * slope * share
-        result = tl.where(counted, result, 0.0)
-        tl.store(at, result.to(logits.dtype.element_ty), inside & (column < classes))
+        result = (exponential * (1.0 / total)[:, None] - tl.where(hit, 1.0, 0.0)) * slope * share[:, None]
+        result = tl.where(counted[:, None], result, 0.0)
+        tl.store(at, result.to(logits.dtype.element_ty), within)
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:

@@ -48,19 +48,22 @@ def _rows(
         if _is_exact_factor(tl.load(factor), gradient.dtype.element_ty):
             return
     ROWS: tl.constexpr = TILE // COLUMNS if TILE > COLUMNS else 1
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)[:, None]
+    # What there is one of per row is kept in vectors of rows: as a column of the tile, Triton 3.6 has every thread load
+    # the same number once for each of its registers.
+    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     column = tl.arange(0, COLUMNS)[None, :]
-    inside = row < rows
+    inside, exists_column = row < rows, column < classes
+    within = inside[:, None] & exists_column
     row = row.to(tl.int64)
     target = tl.load(targets + row, inside, other=IGNORED)
     counted = target != IGNORED
     exists = (target >= 0) & (target < classes)
-    values = tl.load(logits + row * row_stride + column, inside & (column < classes), other=0.0).to(tl.float32)
+    values = tl.load(logits + row[:, None] * row_stride + column, within, other=0.0).to(tl.float32)
     capped, slope = capped_and_slope(values, cap)
-    capped = tl.where(column < classes, capped, float("-inf"))
-    largest = tl.max(capped, axis=1, keep_dims=True)
-    exponential = tl.exp(capped - largest)
-    total = tl.sum(exponential, axis=1, keep_dims=True)
+    capped = tl.where(exists_column, capped, float("-inf"))
+    largest = tl.max(capped, axis=1)
+    exponential = tl.exp(capped - largest[:, None])
+    total = tl.sum(exponential, axis=1)
     if LOSS:
         # The one logit of the target comes from the cache: cheaper than a third reduction over the row.
         at_target = tl.load(logits + row * row_stride + target, inside & exists, other=float("nan")).to(tl.float32)
@@ -71,10 +74,11 @@ def _rows(
         share = tl.load(shares + row * share_stride, inside, other=0.0)
         # A target that is no class must not pass for one: its row becomes NaN, as its loss.
         share = tl.where(exists, share, float("nan"))
-        result = (exponential * (1.0 / total) - tl.where(column == target, 1.0, 0.0)) * slope * share
-        result = tl.where(counted, result, 0.0)
-        at = gradient + row * classes + column
-        tl.store(at, result.to(gradient.dtype.element_ty), inside & (column < classes))
+        onehot = tl.where(column == target[:, None], 1.0, 0.0)
+        result = (exponential * (1.0 / total)[:, None] - onehot) * slope * share[:, None]
+        result = tl.where(counted[:, None], result, 0.0)
+        at = gradient + row[:, None] * classes + column
+        tl.store(at, result.to(gradient.dtype.element_ty), within)
 
 
 @triton.jit

@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from autoresearch_lab.catalog import find_target, load_catalog
 from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.paths import Root
 from autoresearch_lab.sandbox.arrays import write_arrays
+from autoresearch_lab.sandbox.parent import JobFailed
 from autoresearch_lab.statistics import Interval
 
 RULE = Rule(resamples=300)
@@ -45,12 +46,16 @@ class PlantedEngine:
     device: str = "cpu"
     framework: str = "torch"
     calls: int = 0
+    # Fails where one of the arms has such a name.
+    unable: str | None = None
 
     def run(self, job, args, *, run_dir: Path, limits=None, variables=None, on_progress=None):
         assert job == "time" and limits.confined
         # Slow calls may take long, silence may not.
         assert limits.quiet_seconds < 600 < limits.seconds
         self.calls += 1
+        if any(arm["name"] == self.unable for arm in args["arms"]):
+            raise JobFailed("exception", f"time: {self.unable} cannot do this")
         rng = np.random.default_rng(args["seed"])
         rounds, arms, places = 10, len(args["arms"]), len(args["workloads"])
         times = np.exp(rng.normal(0, self.noise, (rounds, 2, arms, places, 2))) * [1e6, 2e6]
@@ -122,6 +127,25 @@ def test_a_clear_winner_stops_at_the_first_look(session):
     assert outcome.results["directions"]["backward"]["ratio"] == pytest.approx(1.5, rel=0.02)
     assert outcome.results["direction"] == "both"
     json.dumps(outcome.results, allow_nan=False)
+
+
+def test_a_library_that_cannot_run_is_left_out_and_named(session, target):
+    from_elsewhere = replace(target.kernel("torch_library", "torch"), name="elsewhere")
+    own = session(PlantedEngine(speed={3: 1.5}, unable="elsewhere"), library=True)
+    own.arms.insert(3, Arm("library", from_elsewhere))
+    outcome = run(own)
+    assert [arm.role for arm in own.arms] == ["baseline", "control", "library", "candidate"]
+    assert outcome.verdict == "FASTER" and list(outcome.results["left_out"]) == ["elsewhere"]
+    assert "elsewhere is not among the arms: time: elsewhere cannot do this" in outcome.results["remarks"]
+    assert [entry["name"] for entry in outcome.results["libraries"]] == ["torch_eager"]
+
+
+def test_a_candidate_that_cannot_run_is_not_helped_by_leaving_out_libraries(session, target):
+    own = session(PlantedEngine(unable="broken"), library=True)
+    own.arms[-1] = Arm("candidate", replace(own.arms[-1].kernel, name="broken"))
+    with pytest.raises(LabFailure, match="broken cannot do this"):
+        run(own)
+    assert own.left_out == {}
 
 
 def test_a_null_goes_through_all_looks_and_is_never_faster(session):
