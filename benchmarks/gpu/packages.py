@@ -29,6 +29,7 @@ PACKAGES = (
     Package("pytest", "pytest", "the GPU tests are left out"),
     Package("nvtx", "nvtx", "profiles have no ranges"),
     Package("liger_kernel", "liger-kernel", "Liger's kernels are not among the arms"),
+    Package("quack", "quack-kernels", "quack's kernels are not among the arms"),
     Package("flash_attn", "flash-attn", "FlashAttention is not among the arms"),
 )
 PROGRAMS = {
