@@ -215,9 +215,15 @@ class Pipeline:
         decided = self.known_ab(kernels, "promoted")
         if decided is not None and decided.verdict == "PROMOTE":
             promote_all(kernels, self.context, self.root, self.ledger)
+            self._read_catalog()
 
     def promote(self, candidate: Candidate) -> None:
         promote(candidate.target, candidate.kernel, self.context, self.root, self.ledger)
+        self._read_catalog()
+
+    def _read_catalog(self) -> None:
+        """A workspace's kernel has become one of the catalogue with its promotion."""
+        self.catalog = load_catalog(self.root)
 
     def _subject(self, candidate: Candidate) -> tuple[Any, ...]:
         sets = self._workloads(candidate.target.name)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from autoresearch_lab import pipeline as module
 from autoresearch_lab.catalog import Kernel, load_catalog
-from autoresearch_lab.paths import Root
+from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.pipeline import Pipeline
+from autoresearch_lab.promote.install import install
 
 LAYERS = 2
 # target: (calls per step, of these within other targets), as the baseline trainer makes them.
@@ -69,6 +72,24 @@ def test_a_file_that_cannot_be_parsed_names_no_parts(tmp_path: Path) -> None:
 
 def test_only_targets_with_kernels_take_a_place_among_the_top(pipeline: Pipeline) -> None:
     assert {candidate.target.name for candidate in pipeline.candidates()} == {"rms_norm", "rope"}
+
+
+def test_a_workspaces_kernel_is_known_once_it_is_promoted(
+    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Promotion copies it into the catalogue; the selection in use then names it."""
+    shutil.copytree(CHECKOUT / "kernels" / "rms_norm", tmp_path / "kernels" / "rms_norm")
+    pipeline.root, pipeline.ledger = Root(tmp_path), None
+    pipeline.catalog = load_catalog(pipeline.root)
+    folder = tmp_path / "workspaces" / "mine"
+    folder.mkdir(parents=True)
+    mine = kernel(folder, "rms_norm", "def rms_norm(x, eps): ...\n")
+    candidate = SimpleNamespace(target=pipeline.catalog["rms_norm"], kernel=mine)
+    monkeypatch.setattr(
+        module, "promote", lambda target, kernel, context, root, ledger: install(kernel, target, "mine", root)
+    )
+    pipeline.promote(candidate)
+    assert pipeline.catalog["rms_norm"].kernel("mine", "torch").sha256 == mine.sha256
 
 
 def test_every_baseline_composite_calls_all_its_parts() -> None:
