@@ -128,6 +128,11 @@ def interpreter(language: str = "triton") -> Engine:
     return replace(ENGINES["mlx"], interpreted=True)
 
 
+def lacks_gpu(language: str) -> bool:
+    """Whether kernels in that language take a GPU that this machine does not have."""
+    return (language == "triton" and not has_nvidia_gpu()) or (language == "metal" and not has_apple_gpu())
+
+
 def compiler() -> Engine:
     """The CUDA engine for what needs Triton's compiler and no GPU.
 

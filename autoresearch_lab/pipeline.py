@@ -15,6 +15,7 @@ from autoresearch_lab.ab.run import ab, describe_dataset
 from autoresearch_lab.ab.settings import Settings
 from autoresearch_lab.bench.run import BUDGET_SECONDS, bench
 from autoresearch_lab.catalog import Kernel, Target, load_catalog
+from autoresearch_lab.engine import lacks_gpu
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.evidence import Subject
 from autoresearch_lab.ledger import Ledger
@@ -107,7 +108,8 @@ class Pipeline:
         for lock in sorted(self.workspace_root.glob(f"*/{LOCK}")):
             if (lock.parent / KERNEL).is_file():
                 opened = open_workspace(lock.parent, self.root, self.ledger)
-                if opened.target.name == target.name and opened.kernel.sha256 not in known:
+                wanted = opened.target.name == target.name and not lacks_gpu(opened.kernel.language)
+                if wanted and opened.kernel.sha256 not in known:
                     known.add(opened.kernel.sha256)
                     yield opened.kernel, lock.parent
 

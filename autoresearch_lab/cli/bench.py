@@ -15,6 +15,7 @@ from autoresearch_lab.bench.table import render
 from autoresearch_lab.catalog import Kernel, Target, find_target, load_catalog
 from autoresearch_lab.cli.app import Outcome, Session, verb
 from autoresearch_lab.cli.progress import progress
+from autoresearch_lab.engine import lacks_gpu
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.workloads import WorkloadSet
 
@@ -59,6 +60,10 @@ def _subject(
         from autoresearch_lab.workspace import open_workspace
 
         opened = open_workspace(workspace, session.root, session.ledger)
+        if lacks_gpu(opened.kernel.language):
+            raise LabError(
+                f"bench: {opened.kernel.path} is written in {opened.kernel.language}: nothing is timed without its GPU"
+            )
         if opened.engine_name != session.engine.name:
             raise LabError(
                 f"bench: {opened.folder} is for engine {opened.engine_name}; "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,14 +13,16 @@ from autoresearch_lab.catalog import Kernel, Target, find_target, load_catalog
 from autoresearch_lab.cli.app import Outcome, Session, verb
 from autoresearch_lab.cli.bench import COMMANDS as _BENCH
 from autoresearch_lab.cli.progress import progress
-from autoresearch_lab.engine import INTERPRETERS, Engine, has_nvidia_gpu, interpreter
+from autoresearch_lab.engine import INTERPRETERS, Engine, has_nvidia_gpu, interpreter, lacks_gpu
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.hardware import has_apple_gpu
 from autoresearch_lab.machine import Context
 from autoresearch_lab.verify.run import verify
 from autoresearch_lab.verify.small import small_workloads
 from autoresearch_lab.verify.table import render
 from autoresearch_lab.workloads import WorkloadSet
+
+if TYPE_CHECKING:
+    from autoresearch_lab.workspace import Workspace
 
 
 def run(
@@ -38,16 +40,9 @@ def run(
     if workspace is not None:
         from autoresearch_lab.workspace import open_workspace
 
-        if interpreted:
-            raise LabError("verify: --interpreted is for a kernel of the catalogue: --target T --kernel NAME")
         opened = open_workspace(workspace, session.root, session.ledger)
-        if opened.engine_name != session.engine.name:
-            raise LabError(
-                f"verify: {opened.folder} is for engine {opened.engine_name}; "
-                f"use: kernel-lab --engine {opened.engine_name} verify"
-            )
-        subject, candidate, captured, found = opened.target, opened.kernel, opened.workloads, session.context
-        profile_id = opened.profile_id
+        subject, profile_id = opened.target, opened.profile_id
+        candidate, captured, found = _of_workspace(session, opened, interpreted)
     else:
         subject = find_target(load_catalog(session.root), target or "")
         candidate, captured, found = _of_catalogue(session, subject, kernel or "", interpreted)
@@ -75,6 +70,25 @@ def run(
     return Outcome(data, lambda console: render(record, console), positive=record.verdict == "PASS")
 
 
+def _of_workspace(
+    session: Session, opened: Workspace, interpreted: bool
+) -> tuple[Kernel, WorkloadSet, Context]:
+    """As `_of_catalogue`. On the CPU a kernel meets small calls, not those of the workspace."""
+    kernel = opened.kernel
+    if interpreted and kernel.language not in INTERPRETERS:
+        raise LabError(
+            f"verify: --interpreted is for Triton and Metal kernels; {kernel.path} is written in {kernel.language}"
+        )
+    if interpreted or lacks_gpu(kernel.language):
+        return _on_cpu(session, opened.target, kernel, asked=interpreted)
+    if opened.engine_name != session.engine.name:
+        raise LabError(
+            f"verify: {opened.folder} is for engine {opened.engine_name}; "
+            f"use: kernel-lab --engine {opened.engine_name} verify"
+        )
+    return kernel, opened.workloads, session.context
+
+
 def _of_catalogue(
     session: Session, subject: Target, name: str, interpreted: bool
 ) -> tuple[Kernel, WorkloadSet, Context]:
@@ -85,7 +99,7 @@ def _of_catalogue(
         if candidate is None:
             known = ", ".join(kernel.name for kernel in subject.kernels if kernel.language in INTERPRETERS) or "none"
             raise LabError(f"verify: --interpreted is for Triton and Metal kernels; {subject.name} has: {known}")
-        return _on_cpu(session, subject, candidate)
+        return _on_cpu(session, subject, candidate, asked=True)
     if session.engine_name == "cuda" and not has_nvidia_gpu():
         candidate = subject.kernel(name, "torch")
         if candidate.language != "triton":
@@ -93,21 +107,28 @@ def _of_catalogue(
                 f"verify: no NVIDIA GPU answers, and the interpreter is for Triton kernels; "
                 f"{subject.name}/{name} is {candidate.language}"
             )
-        session.log.print("no NVIDIA GPU answers: Triton's interpreter runs the kernel on the CPU", style="yellow")
-        return _on_cpu(session, subject, candidate)
+        return _on_cpu(session, subject, candidate, asked=False)
     from autoresearch_lab.profile import ensure_workloads
 
     candidate = subject.kernel(name, session.engine.framework)
-    if candidate.language == "metal" and not has_apple_gpu():
-        session.log.print("there is no Apple GPU: the Metal kernel is compiled for the CPU", style="yellow")
-        return _on_cpu(session, subject, candidate)
+    if candidate.language == "metal" and lacks_gpu("metal"):
+        return _on_cpu(session, subject, candidate, asked=False)
     if not candidate.runs_on(session.engine.framework, session.engine.device):
         hint = "; with --interpreted Triton's interpreter runs it" if candidate.language == "triton" else ""
         raise LabError(f"verify: {subject.name}/{name} {candidate.obstacle(session.engine.device)}{hint}")
     return candidate, ensure_workloads(subject, session.context, session.root, session.ledger), session.context
 
 
-def _on_cpu(session: Session, subject: Target, kernel: Kernel) -> tuple[Kernel, WorkloadSet, Context]:
+WITHOUT_GPU = {
+    "triton": "no NVIDIA GPU answers: Triton's interpreter runs the kernel on the CPU",
+    "metal": "there is no Apple GPU: the Metal kernel is compiled for the CPU",
+}
+
+
+def _on_cpu(session: Session, subject: Target, kernel: Kernel, *, asked: bool) -> tuple[Kernel, WorkloadSet, Context]:
+    """asked: --interpreted was given; else it is said why."""
+    if not asked:
+        session.log.print(WITHOUT_GPU[kernel.language], style="yellow")
     engine: Engine = interpreter(kernel.language)
     return kernel, small_workloads(subject, engine.name), machine.context(engine, session.root)
 

@@ -11,6 +11,7 @@ from autoresearch_lab import workloads
 from autoresearch_lab.catalog import Kernel, Target, find_target, load_catalog
 from autoresearch_lab.cli.app import Outcome, Session, verb
 from autoresearch_lab.cli.progress import progress
+from autoresearch_lab.engine import INTERPRETERS, lacks_gpu
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.profile import ensure_workloads, load
 from autoresearch_lab.workspace import Workspace, create
@@ -49,7 +50,8 @@ def extract(session: Session, *, profile: Path, rank: int, workspace: Path, star
 
 
 def _start(target: Target, name: str | None, session: Session) -> Kernel | None:
-    """The kernel to start from; None = the baseline.
+    """The kernel to start from; None = the baseline. One in Triton or Metal may be started from where its GPU is
+    missing: `verify` can run it on the CPU.
 
     Raises:
         LabError: there is none of that name for this engine.
@@ -59,7 +61,7 @@ def _start(target: Target, name: str | None, session: Session) -> Kernel | None:
     if name is None:
         return None
     kernel = target.kernel(name, engine.framework)
-    if not kernel.runs_on(engine.framework, engine.device):
+    if not kernel.runs_on(engine.framework, engine.device) and kernel.language not in INTERPRETERS:
         raise LabError(f"kernel {target.name}={name} {kernel.obstacle(f'engine {engine.name}')}")
     return kernel
 
@@ -77,8 +79,12 @@ def _outcome(workspace: Workspace) -> Outcome:
         console.print("  change  kernel.py")
         console.print("  read    README.md")
         command = f"kernel-lab --engine {workspace.engine_name}"
-        for name in ("verify", "bench", "ab"):
+        without_gpu = lacks_gpu(workspace.kernel.language)
+        for name in ("verify",) if without_gpu else ("verify", "bench", "ab"):
             console.print(f"  {name:7} {command} {name} --workspace {workspace.folder}")
+        if without_gpu:
+            language = workspace.kernel.language.capitalize()
+            console.print(f"  [dim]{language} kernels are verified on the CPU here; the rest takes their GPU[/dim]")
 
     return Outcome(workspace.plain(), render)
 

@@ -7,6 +7,7 @@ lock.json                                      hashes of the fixed files; its ow
 
 from __future__ import annotations
 
+import ast
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +108,18 @@ def workspace_kernel(target: Target, folder: Path, framework: str, device: str) 
     path = folder / KERNEL
     if not path.is_file():
         raise LabError(f"workspace: {folder} has no {KERNEL}; it has to define the function {target.name}")
+    return Kernel(target.name, f"{PREFIX}{folder.name}", framework, (device,), "candidate", language(path), path)
+
+
+def language(path: Path) -> str:
+    """What a kernel file is written in, as target.toml says it: by its native source, else by what it imports."""
     native = [suffix for suffix in NATIVE_SUFFIXES if path.with_suffix(suffix).is_file()]
-    language = native[0].removeprefix(".") if native else "python"
-    return Kernel(target.name, f"{PREFIX}{folder.name}", framework, (device,), "candidate", language, path)
+    if native:
+        return native[0].removeprefix(".")
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (OSError, SyntaxError, ValueError):
+        return "python"  # what is wrong with the file shows when it is loaded
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    return "triton" if any(name.split(".")[0] == "triton" for name in imported) else "python"

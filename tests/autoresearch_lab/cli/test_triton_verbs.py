@@ -55,7 +55,7 @@ def test_only_triton_kernels_are_interpreted(root, capsys):
     kernel = ["--target", "relu_squared", "--kernel", "torch_eager"]
     assert "is for Triton kernels" in refused(capsys, root, "--engine", "cuda", "verify", *kernel)
     assert "is for Triton and Metal kernels" in refused(capsys, root, "verify", *kernel, "--interpreted")
-    assert "catalogue" in refused(capsys, root, "verify", "--workspace", str(root), "--interpreted")
+    assert "not a workspace" in refused(capsys, root, "verify", "--workspace", str(root), "--interpreted")
 
 
 def test_a_triton_kernel_on_the_cpu_engine_points_to_the_interpreter(root, capsys):
