@@ -124,12 +124,17 @@ def count(planned: Mapping[Group, int], outcomes: Sequence[tuple[Trial, Mapping[
         found = [results for trial, results in outcomes if trial.group == group]
         verdicts: dict[str, int] = {}
         for results in found:
-            verdict = DISTURBED if results.get("disturbed") else results["verdict"]
+            verdict = DISTURBED if _concluded_nothing(results) else results["verdict"]
             verdicts[verdict] = verdicts.get(verdict, 0) + 1
         in_time = sum(results["verdict"] == "FASTER" and results["seconds"] <= SECONDS for results in found)
         seconds = tuple(float(results["seconds"]) for results in found)
         rows.append(Row(group, wanted, dict(sorted(verdicts.items())), seconds, in_time))
     return rows
+
+
+def _concluded_nothing(results: Mapping[str, Any]) -> bool:
+    """Whether foreign load ended an A/B. A bench has "disturbed", too: its counts of interrupted calls."""
+    return results.get("disturbed") is True
 
 
 # Verdicts that no trial of that kind should get, by (stage, plant).
@@ -190,7 +195,7 @@ def promises(rows: Sequence[Row], outcomes: Sequence[tuple[Trial, Mapping[str, A
 def _harm_promoted(rows: Sequence[Row], outcomes: Sequence[tuple[Trial, Mapping[str, Any]]]) -> list[Promise]:
     stages: dict[str, dict[tuple[str, str, int], str]] = {VERIFY: {}, AB: {}}
     for trial, results in outcomes:
-        if trial.group.plant in HARMS and trial.group.stage in stages and not results.get("disturbed"):
+        if trial.group.plant in HARMS and trial.group.stage in stages and not _concluded_nothing(results):
             stages[trial.group.stage][trial.group.plant, trial.target, trial.number] = results["verdict"]
     both = stages[VERIFY].keys() & stages[AB].keys()
     through = sum(stages[VERIFY][key] == "PASS" and stages[AB][key] == "PROMOTE" for key in both)

@@ -105,6 +105,10 @@ def test_counts_and_promises():
     spoilt = [(Trial(same, "t", n), {"verdict": "UNDECIDED", "seconds": 9, "disturbed": True}) for n in range(4)]
     found = count({same: 4}, spoilt)
     assert found[0].verdicts == {"DISTURBED": 4} and promises(found)[0].state == OPEN  # nothing was concluded
+    interrupted = {"baseline:x": {"calls": 40, "aside": 1}}
+    benched = [(Trial(nulls, "t", 0), {"verdict": "AMBIGUOUS", "seconds": 30, "disturbed": interrupted})]
+    found = count({nulls: 1}, benched)
+    assert found[0].verdicts == {"AMBIGUOUS": 1} and promises(found)[0].share.total == 1
     promoted = [(Trial(same, "t", 0), {"verdict": "PROMOTE", "seconds": 1})]
     assert promises(count({same: 4}, promoted))[0].state == BROKEN  # one is too many, the rest need not be awaited
     assert promises(count({nulls: 200}, []))[0].state == OPEN
