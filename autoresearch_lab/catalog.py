@@ -104,11 +104,7 @@ class Kernel:
     @cached_property
     def parts(self) -> frozenset[str]:
         """The smaller targets whose selected kernels it calls: those that its file names in `part("...")`."""
-        try:
-            tree = ast.parse(self.path.read_bytes())
-        except (OSError, SyntaxError, ValueError):
-            return frozenset()  # what is wrong with the file shows when it is loaded
-        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.args]
+        calls = [node for node in syntax_nodes(self.path) if isinstance(node, ast.Call) and node.args]
         named = [(getattr(c.func, "id", getattr(c.func, "attr", None)), c.args[0]) for c in calls]
         return frozenset(a.value for name, a in named if name == "part" and isinstance(a, ast.Constant))
 
@@ -198,6 +194,15 @@ class Target:
         if not found:
             raise LabError(f"target {self.name} has no {framework} baseline on {device}")
         return found[0]
+
+
+def syntax_nodes(path: Path) -> list[ast.AST]:
+    """All nodes of a Python file; none where it cannot be read or parsed: what is wrong with it shows when it is
+    loaded."""
+    try:
+        return list(ast.walk(ast.parse(path.read_bytes())))
+    except (OSError, SyntaxError, ValueError):
+        return []
 
 
 def load_oracle(path: Path, target: str) -> ModuleType:

@@ -64,11 +64,7 @@ def _subject(
             raise LabError(
                 f"bench: {opened.kernel.path} is written in {opened.kernel.language}: nothing is timed without its GPU"
             )
-        if opened.engine_name != session.engine.name:
-            raise LabError(
-                f"bench: {opened.folder} is for engine {opened.engine_name}; "
-                f"use: kernel-lab --engine {opened.engine_name} bench"
-            )
+        opened.require_engine(session.engine.name, "bench")
         return opened.target, opened.kernel, opened.workloads
     if not (target and kernel):
         raise LabError("bench: give --workspace DIR, or --target T and --kernel NAME")

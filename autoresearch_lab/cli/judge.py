@@ -81,11 +81,7 @@ def _of_workspace(
         )
     if interpreted or lacks_gpu(kernel.language):
         return _on_cpu(session, opened.target, kernel, asked=interpreted)
-    if opened.engine_name != session.engine.name:
-        raise LabError(
-            f"verify: {opened.folder} is for engine {opened.engine_name}; "
-            f"use: kernel-lab --engine {opened.engine_name} verify"
-        )
+    opened.require_engine(session.engine.name, "verify")
     return kernel, opened.workloads, session.context
 
 

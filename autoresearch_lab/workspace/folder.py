@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from autoresearch_data.hashing import NATIVE_SUFFIXES, file_sha256
-from autoresearch_lab.catalog import Kernel, Target
+from autoresearch_lab.catalog import Kernel, Target, syntax_nodes
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.workloads import WorkloadSet
 
@@ -56,6 +56,14 @@ class Workspace:
     workloads: WorkloadSet
     engine_name: str
     profile_id: str | None
+
+    def require_engine(self, name: str, verb: str) -> None:
+        """Raises LabError where `verb` was asked of another engine than the workspace's."""
+        if self.engine_name != name:
+            raise LabError(
+                f"{verb}: {self.folder} is for engine {self.engine_name}; "
+                f"use: kernel-lab --engine {self.engine_name} {verb}"
+            )
 
     def plain(self) -> dict[str, Any]:
         return {
@@ -116,10 +124,7 @@ def language(path: Path) -> str:
     native = [suffix for suffix in NATIVE_SUFFIXES if path.with_suffix(suffix).is_file()]
     if native:
         return native[0].removeprefix(".")
-    try:
-        tree = ast.parse(path.read_bytes())
-    except (OSError, SyntaxError, ValueError):
-        return "python"  # what is wrong with the file shows when it is loaded
-    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
-    imported |= {node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
+    nodes = syntax_nodes(path)
+    imported = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    imported |= {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
     return "triton" if any(name.split(".")[0] == "triton" for name in imported) else "python"
