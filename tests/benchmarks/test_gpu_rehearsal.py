@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tarfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,9 +20,10 @@ import torch
 from autoresearch_data.build import prepare
 from autoresearch_data.local import LocalCorpus
 from autoresearch_lab.bench import samples
+from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import CHECKOUT, Root
-from benchmarks.gpu import counters, main, packages, report, trace, training, verdicts
-from benchmarks.gpu.command import run
+from benchmarks.gpu import basics, confined, counters, evidence, main, packages, report, trace, training, verdicts
+from benchmarks.gpu.command import Done, PartFailed, run
 from benchmarks.gpu.setting import Setting
 
 pytestmark = pytest.mark.alone
@@ -70,11 +72,11 @@ def rehearsed(tmp_path_factory) -> tuple[subprocess.CompletedProcess, dict]:
         str(folder / "out"),
     ]
     done = subprocess.run(
-        [*command, "--parts", "data,verify,train,capture,counters"],
+        [*command, "--parts", "confined,data,verify,train,capture,counters"],
         capture_output=True, text=True, timeout=400, env={**os.environ, **settings},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return done, json.loads((folder / "out" / main.RESULT).read_text())
+    return done, json.loads((folder / "out" / evidence.RESULT).read_text())
 
 
 @needs_triton
@@ -82,9 +84,12 @@ def test_a_rehearsal_goes_the_whole_way_and_claims_no_times(rehearsed):
     done, result = rehearsed
     parts = result["parts"]
     assert {name: part["status"] for name, part in parts.items()} == {
-        "data": "done", "verify": "done", "train": "done", "capture": "done", "counters": "failed"
+        "confined": "done", "data": "done", "verify": "done", "train": "done", "capture": "done", "counters": "failed",
     }, {name: part["reason"] for name, part in parts.items()}  # fmt: skip
+    assert parts["confined"]["found"]["found"] == {"device": None, "torch_eager": None}
+    assert parts["confined"]["found"]["without"] == ""
     assert parts["verify"]["found"]["relu_squared=triton_fused"]["verdict"] == "PASS"
+    assert parts["train"]["found"]["rule"] == "verified, not benched yet"
     assert result["rehearsed"] and "REHEARSAL" in done.stdout
     assert (
         "ncu" in parts["counters"]["reason"]
@@ -133,7 +138,7 @@ def test_a_part_that_fails_or_has_no_time_is_told_and_the_next_goes_on(monkeypat
     )
     arguments = ["--rehearse", "--out", str(tmp_path), "--parts", "data,verify,bench"]
     assert main.main(arguments) == 0
-    parts = json.loads((tmp_path / main.RESULT).read_text())["parts"]
+    parts = json.loads((tmp_path / evidence.RESULT).read_text())["parts"]
     assert [part["status"] for part in parts.values()] == ["failed", "done", "skipped"]
     assert "RuntimeError: the driver went away" in parts["data"]["reason"]
     assert "no time left" in capsys.readouterr().out
@@ -144,20 +149,145 @@ def test_a_command_that_runs_out_of_time_is_ended(tmp_path):
     assert done.code is None and done.seconds < 20 and "out of time" in done.reason
 
 
-def test_wrong_and_slower_kernels_are_not_trained_with():
-    class Every:
-        kernels = [kernel for target in _catalog().values() for kernel in target.kernels if kernel.language == "triton"]
+@needs_triton
+def test_what_comes_back_is_few_files_with_the_evidence_in_one(rehearsed):
+    out = Path(rehearsed[1]["parts"]["data"]["found"]["folder"]).parents[1] / "out"
+    assert {path.name for path in out.iterdir() if path.is_file()} == {"gpu.json", "evidence.tar.gz", "trace.json.gz"}
+    with tarfile.open(out / "evidence.tar.gz") as archive:
+        names = archive.getnames()
+    assert "ledger.jsonl" in names and "work/train/triton/run.json" in names
+    assert rehearsed[1]["left_out"] == [] and rehearsed[1]["device_key"] is None
 
-    parts = {
-        "verify": {"rms_norm=triton_fused": {"verdict": "FAIL"}},
-        "bench": {"rope=triton_fused": {"verdict": "SLOWER"}},
-    }
-    chosen, left_out = training.selection(Every, parts)
-    assert not {"rms_norm", "rope"} & set(chosen) and "relu_squared" in chosen
+
+def _triton_kernels():
+    return [kernel for target in _catalog().values() for kernel in target.kernels if kernel.language == "triton"]
+
+
+def verdict_of(verified, benched):
+    told = {"verify": verified, "bench": benched}
+    return lambda part, kernel: told[part].get(kernel.target)
+
+
+def test_only_verified_kernels_are_trained_with_and_no_slower_ones():
+    kernels = _triton_kernels()
+    verified = {kernel.target: "PASS" for kernel in kernels} | {"rms_norm": "FAIL", "mlp": None}
+    chosen, left_out, rule = training.selection(kernels, verdict_of(verified, {"rope": "SLOWER"}))
+    assert not {"rms_norm", "rope", "mlp"} & set(chosen) and "relu_squared" in chosen
     assert left_out == {
         "rms_norm=triton_fused": "failed verification",
-        "rope=triton_fused": "slower than the baseline here",
+        "rope=triton_fused": "bench: SLOWER",
+        "mlp=triton_fused": "not verified",
     }
+    assert rule == "verified, not benched yet"
+
+
+def test_as_soon_as_kernels_were_timed_only_the_faster_ones_are_trained_with():
+    kernels = _triton_kernels()
+    verified = {kernel.target: "PASS" for kernel in kernels}
+    benched = {"rope": "SAME", "mlp": "FASTER"}
+    chosen, left_out, rule = training.selection(kernels, verdict_of(verified, benched))
+    assert set(chosen) == {"mlp"} and rule == "verified and FASTER"
+    assert left_out["rope=triton_fused"] == "bench: SAME" and left_out["rms_norm=triton_fused"] == "not benched"
+
+
+def test_an_arm_that_fails_does_not_take_the_other_one_with_it(monkeypatch, tmp_path):
+    def one(setting, arm, kernels, seconds):
+        if arm == "triton":
+            raise PartFailed("out of memory")
+        return {"tokens_per_second": 5.0, "val_bpb": 1.0}
+
+    monkeypatch.setattr(training, "_one", one)
+    monkeypatch.setattr(training, "verdicts_known", lambda setting, parts: verdict_of({}, {}))
+    found = training.train(Setting(tmp_path, Root(), only=("rope",)), 100.0, {})
+    assert found["arms"] == {"baseline": {"tokens_per_second": 5.0, "val_bpb": 1.0}}
+    assert found["failed"] == {"triton": "out of memory"} and found["speedup"] is None
+
+
+def test_as_little_confinement_as_will_do_is_left_out(monkeypatch, tmp_path):
+    tried = []
+
+    def attempt(setting, without, seconds):
+        tried.append(without)
+        return {"device": None if without == "seccomp" else "error 304"}, ["network"]
+
+    monkeypatch.setattr(confined, "_attempt", attempt)
+    monkeypatch.setenv(confined.WITHOUT, "")
+    found = confined.confined(Setting(tmp_path, Root(tmp_path)), 60.0)
+    assert tried == ["", "landlock", "seccomp"] and os.environ[confined.WITHOUT] == "seccomp"
+    assert found["without"] == "seccomp" and set(found["failed"]) == {"", "landlock"}
+    monkeypatch.setattr(confined, "_attempt", lambda *_: ({"device": "error 304"}, []))
+    with pytest.raises(PartFailed, match="no confined job reaches the GPU: error 304"):
+        confined.confined(Setting(tmp_path, Root(tmp_path)), 60.0)
+
+
+def test_nothing_is_judged_where_confined_jobs_do_not_start(monkeypatch, tmp_path):
+    def broken(setting, seconds, done):
+        raise PartFailed("error 304")
+
+    monkeypatch.setattr(packages, "look", lambda: {"missing": [], "optional": [], "present": []})
+    monkeypatch.setattr(main, "_function", {"confined": broken, "tests": lambda *_: {"passed": 1}}.__getitem__)
+    assert main.main(["--rehearse", "--out", str(tmp_path), "--parts", "confined,verify,bench,tests"]) == 0
+    parts = json.loads((tmp_path / evidence.RESULT).read_text())["parts"]
+    assert {name: part["status"] for name, part in parts.items()} == {
+        "confined": "failed", "verify": "skipped", "bench": "skipped", "tests": "done",
+    }  # fmt: skip
+    assert parts["bench"]["reason"] == "confined failed"
+
+
+def test_tests_that_ran_out_of_time_count_as_far_as_they_came(monkeypatch, tmp_path):
+    printed = "tests/gpu/test_a.py::test_one PASSED [ 10%]\ntests/gpu/test_a.py::test_two[x y] FAILED [ 20%]\n"
+    monkeypatch.setattr(basics, "run", lambda *_: Done(None, printed, "", 90.0))
+    found = basics.tests(Setting(tmp_path, Root(tmp_path)), 90.0)
+    assert (found["passed"], found["failed"], found["unfinished"]) == (1, 1, True)
+
+
+def call(folder, result, records):
+    """A folder as a call brings it back."""
+    folder.mkdir()
+    (folder / evidence.RESULT).write_text(json.dumps(result))
+    ledger = Ledger(folder / "ledger.jsonl")
+    for kind, key in records:
+        verdict = {"verify": "PASS", "bench": "SAME"}.get(kind)
+        about = {"target": "rope", "kernel": {"name": "k", "sha256": "a" * 64}} if verdict else {}
+        ledger.append(
+            kind, engine="cuda", device={"kind": "cuda", "key": key}, software={"key": "s"}, verdict=verdict, **about
+        )
+    with tarfile.open(folder / evidence.ARCHIVE, "w:gz") as archive:
+        archive.add(ledger.path, evidence.LEDGER)
+    return folder
+
+
+def test_two_calls_become_one_result_and_their_records_are_kept_once(tmp_path):
+    first, second = {**measured(), "device_key": "cuda-1"}, {**measured(), "device_key": "cuda-1"}
+    second["parts"]["bench"]["found"] = {"rope=triton_fused": {"verdict": "SAME", "rows": []}}
+    second["parts"]["verify"]["found"] = {"rms_norm=triton_fused": {"verdict": None, "reason": "out of time"}}
+    second["parts"]["train"] = {"status": "failed", "reason": "out of time", "seconds": 1.0, "found": None}
+    folders = [
+        call(tmp_path / "1", first, [("verify", "cuda-1"), ("compile", "cuda-1")]),
+        call(tmp_path / "2", second, [("bench", "cuda-1")]),
+    ]
+    records, result, count = evidence.ship(folders, Root(tmp_path))
+    assert count == 2 and [record.kind for record in Ledger(records).records()] == ["verify", "bench"]
+    assert evidence.ship(folders, Root(tmp_path))[2] == 0
+    parts = json.loads(result.read_text())["parts"]
+    assert {name: about["verdict"] for name, about in parts["bench"]["found"].items()} == {
+        "rms_norm=triton_fused": "FASTER", "rope=triton_fused": "SAME",
+    }  # fmt: skip
+    assert parts["verify"]["found"]["rms_norm=triton_fused"]["verdict"] == "PASS"
+    assert parts["train"]["status"] == "done" and json.loads(result.read_text())["seconds"] == 1000.0
+
+
+def test_results_of_two_machines_or_of_a_rehearsal_are_not_merged():
+    one, other = {**measured(), "device_key": "cuda-1"}, {**measured(), "device_key": "cuda-2"}
+    with pytest.raises(ValueError, match="different machines"):
+        evidence.merged([one, other])
+    with pytest.raises(ValueError, match="rehearsal"):
+        evidence.merged([{**one, "rehearsed": True}])
+
+
+def test_a_folder_that_no_call_brought_back_is_bad_input(tmp_path):
+    done = run(Setting(tmp_path, Root(tmp_path)), ["-m", "benchmarks.gpu.evidence", str(tmp_path / "nowhere")], 60.0)
+    assert done.code == 2 and done.err.startswith("error: ") and len(done.err.splitlines()) == 1
 
 
 def _catalog():
@@ -183,7 +313,7 @@ def test_the_table_and_the_page_say_what_was_measured_and_what_was_not():
 def test_the_committed_page_is_what_the_command_writes():
     page = (CHECKOUT / report.PAGE).read_text(encoding="utf-8")
     assert page.startswith(report.HEAD)
-    if "Not yet measured" in page:
+    if report.NOTHING in page:
         assert page == report.page(None)
 
 
