@@ -21,6 +21,7 @@ from autoresearch_trainer.errors import KernelError
 # Dispatch key of PyTorch -> kind of device; AMD's GPUs go by the name CUDA there, too.
 _DEVICES = ("CUDA", "CPU")
 MOST_COLUMNS = 16384
+WITHOUT_GPU = 4  # programs of a persistent launch where there are no processors to count
 # What one configuration may be measured for. Verification meets a kernel in some twenty sizes, each with a handful of
 # configurations. They differ by more than so short a look is wrong by, or it does not matter which is taken.
 WARM_UP_MS, MEASURED_MS = 3, 15
@@ -172,6 +173,18 @@ def columns(width: int) -> int:
 def tile_grid(rows: int) -> Callable[[dict[str, Any]], tuple[int]]:
     """The grid of a kernel whose programs hold TILE // COLUMNS rows each, at least one."""
     return lambda meta: (triton.cdiv(rows, max(1, meta["TILE"] // meta["COLUMNS"])),)
+
+
+def at_most(grid: Callable[[dict[str, Any]], tuple[int]], programs: int) -> Callable[[dict[str, Any]], tuple[int]]:
+    """The same grid for programs that stay and take one tile after the other: no more of them than that."""
+    return lambda meta: (min(programs, grid(meta)[0]),)
+
+
+def resident(x: torch.Tensor, per_processor: int) -> int:
+    """Number of programs of a launch whose programs stay and take one tile after the other, on the GPU of x."""
+    if not x.is_cuda:
+        return WITHOUT_GPU
+    return per_processor * torch.cuda.get_device_properties(x.device).multi_processor_count
 
 
 def rows_of(x: torch.Tensor) -> torch.Tensor:

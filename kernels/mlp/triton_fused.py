@@ -15,9 +15,7 @@ from torch import Tensor
 
 from autoresearch_cuda import triton_kit
 
-WITHOUT_GPU = 4  # programs of a persistent launch where there are no processors to count
-# Where two fit, one multiplies while the other is at a tile's end.
-PER_PROCESSOR = 2
+PER_PROCESSOR = 2  # programs; where two fit, one multiplies while the other is at a tile's end
 
 
 def _configs(*choices: tuple[int, int, int, int, int]) -> list[triton.Config]:
@@ -94,9 +92,7 @@ def _launch(a: Tensor, b: Tensor, kept: Tensor | None, *, backward: bool) -> Ten
     y = torch.empty((rows, columns), dtype=a.dtype, device=a.device)
     if not y.numel():
         return y
-    programs = WITHOUT_GPU
-    if a.is_cuda:
-        programs = PER_PROCESSOR * torch.cuda.get_device_properties(a.device).multi_processor_count
+    programs = triton_kit.resident(a, PER_PROCESSOR)
 
     def grid(meta: dict[str, int]) -> tuple[int]:
         return (min(programs, triton.cdiv(rows, meta["ROWS"]) * triton.cdiv(columns, meta["COLUMNS"])),)
