@@ -20,6 +20,10 @@ from autoresearch_lab.orchestrate import Candidate, State
 from autoresearch_lab.paths import writable_folder
 from autoresearch_lab.pipeline import Pipeline
 from autoresearch_lab.profile import load
+from autoresearch_lab.propose.attempts import Budget
+from autoresearch_lab.propose.command import Command
+from autoresearch_lab.propose.targets import places, propose_all
+from autoresearch_lab.propose.tuner import Tuner
 from autoresearch_lab.report.summary import summary
 from autoresearch_lab.report.write import write_report
 
@@ -35,6 +39,9 @@ def orchestrate(
     race_seconds: float,
     together: bool,
     dry_run: bool,
+    proposer: str | None,
+    proposals: int,
+    proposer_seconds: float,
 ) -> Outcome:
     measured = load(profile.expanduser())
     folder = (workspace_root or session.root.workspaces).expanduser().resolve()
@@ -43,16 +50,25 @@ def orchestrate(
     settings = replace(Settings.for_device(session.engine.device), steps=steps, race_seconds=race_seconds)
     pipeline = Pipeline(measured, folder, session.context, session.root, session.ledger, top_k, bench_seconds, settings)
     pipeline.winners_together = together
+    if proposer is not None and not proposer.strip():
+        raise LabError("--proposer: name a command, or tuner")
+    author = None if proposer is None else Tuner() if proposer == TUNER else Command(proposer)
     if dry_run:
+        if author is not None:
+            for target, place, _ in places(pipeline, isinstance(author, Tuner)):
+                session.log.print(f"proposals for {target.name} in {place}")
         candidates = pipeline.candidates()
         return _outcome(candidates, {candidate.label: pipeline.state(candidate) for candidate in candidates}, plan=True)
     writable_folder(folder, "orchestrate")
     with progress(session.log) as show:
         pipeline.on_progress = show
+        if author is not None:
+            propose_all(pipeline, author, Budget(proposals, proposer_seconds), session.log.print)
         candidates, states = pipeline.run(lambda candidate, step: session.log.print(f"{step}: {candidate.label}"))
     return _outcome(candidates, states, plan=False)
 
 
+TUNER = "tuner"
 # Where MLX runs on a CPU, for instance: its Metal kernels need an Apple GPU.
 NO_CANDIDATES = (
     "no kernel of the profile's top targets, but baselines and library arms, runs on this device; "
@@ -135,6 +151,26 @@ _TOP = click.option(
 
 _orchestrate = verb(orchestrate)
 for _option in (
+    click.option(
+        "--proposer-seconds",
+        type=click.FloatRange(min=0.1),
+        default=600.0,
+        show_default=True,
+        help="What the proposer may take for one kernel; its judging comes on top.",
+    ),
+    click.option(
+        "--proposals",
+        type=click.IntRange(min=1),
+        default=5,
+        show_default=True,
+        help="Kernels to be judged per workspace, those of earlier runs included.",
+    ),
+    click.option(
+        "--proposer",
+        metavar="CMD",
+        help="First let this shell command (a coding agent, say) write kernels for the top targets; docs/proposer.md. "
+        f"'{TUNER}': the built-in one, for kernels that declare what can be tuned.",
+    ),
     click.option("--dry-run", is_flag=True, help="Print what would be done, and why, without doing it."),
     click.option("--together", is_flag=True, help="Try all winners of the benchmark in one A/B before single ones."),
     *LENGTH,
