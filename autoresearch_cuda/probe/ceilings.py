@@ -137,7 +137,7 @@ def _cpu_seconds(call: Callable[[], object]) -> float:
 def _gpu_seconds(call: Callable[[], object], stream: Stream, repeats: int = 10) -> float:
     """Per call, over calls queued back to back behind a backlog, so that launching them costs nothing: small amounts
     are moved faster than the host can ask for it. Where the device came to the first before the last was queued, once
-    more behind a longer one."""
+    more behind a longer one; at the longest what was measured counts, which may then be too slow."""
     backlog = BACKLOG_NS
     while True:
         stream.hold(backlog)
@@ -147,6 +147,6 @@ def _gpu_seconds(call: Callable[[], object], stream: Stream, repeats: int = 10) 
         end = stream.mark()
         late = stream.reached(start)
         stream.wait()
-        if not late or backlog >= MOST_BACKLOG_NS:
+        if not late or 2 * backlog > MOST_BACKLOG_NS:
             return stream.between(start, end) / 1e9 / repeats
         backlog *= 2

@@ -26,7 +26,8 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
     multiplies matrices in a precision of tensor cores), and what `assembly.Compiled` has, or "error"}], "vector_share":
     {kernel: least share that the file itself declares}}.
     Raises:
-        KernelError: the kernel does not load, is not made of Triton kernels, or declares no calls to compile.
+        KernelError: the kernel does not load, is not made of Triton kernels, declares no calls to compile, or has no
+        configuration for one of the architectures.
     """
     function = load_kernel(KernelFile.of(args["kernel"]))
     import triton
@@ -41,6 +42,9 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
     if not launches.found:
         raise KernelError(f"{args['kernel']['name']} launches no Triton kernel")
     wanted = _wanted(launches.found, args["arch"], bool(args.get("first_only")))
+    for arch in args["arch"]:
+        if {launch.name for launch in launches.found} != {launch.name for launch, other in wanted if other == arch}:
+            raise KernelError(f"{args['kernel']['name']} has no configuration for {arch}")
     done: set[str] = set()
     rows = []
     for number, (launch, arch) in enumerate(wanted):

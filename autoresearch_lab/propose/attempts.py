@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from autoresearch_data.hashing import NATIVE_SUFFIXES
+from autoresearch_data.hashing import NATIVE_SUFFIXES, kernel_hash
+from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.workspace import Workspace
-from autoresearch_lab.workspace.folder import KERNEL
+from autoresearch_lab.workspace.folder import BASELINE, KERNEL
 
 EVENT = "proposal"
 FOLDER = "attempts"  # in the workspace: every kernel that was tried
@@ -59,8 +60,8 @@ class Proposer(Protocol):
     """Changes a workspace's kernel."""
 
     def __call__(self, workspace: Workspace, attempts: list[Attempt], budget: Budget) -> str | None:
-        """Write the next kernel into the workspace, knowing what came of the earlier ones. Returns why there is none,
-        or None where there may be one."""
+        """Write the next kernel into the workspace, knowing what came of the earlier ones. Returns None, or a reason to
+        stop here."""
 
 
 def history(workspace: Workspace, ledger: Ledger) -> list[Attempt]:
@@ -80,20 +81,39 @@ def keep(workspace: Workspace, number: int) -> None:
     _copy(workspace.folder, _place(workspace, number))
 
 
-def restore(workspace: Workspace, number: int) -> None:
-    """The kernel of that attempt is the workspace's kernel again."""
-    _copy(_place(workspace, number), workspace.folder)
+def restore(workspace: Workspace, attempt: Attempt) -> None:
+    """The kernel of that attempt is the workspace's kernel again.
+
+    Raises:
+        LabFailure: its copy is gone or is not what was judged.
+    """
+    source = _place(workspace, attempt.number)
+    if not (source / KERNEL).is_file() or kernel_hash(source / KERNEL) != attempt.kernel_sha256:
+        raise LabFailure(f"{source} is not the kernel that was judged as attempt {attempt.number}")
+    _copy(source, workspace.folder)
+
+
+def start_over(workspace: Workspace) -> None:
+    """The workspace's kernel is the baseline."""
+    for path in _files(workspace.folder):
+        path.unlink(missing_ok=True)
+    shutil.copyfile(workspace.folder / BASELINE, workspace.folder / KERNEL)
 
 
 def _place(workspace: Workspace, number: int) -> Path:
     return workspace.folder / FOLDER / str(number)
 
 
+def _files(folder: Path) -> list[Path]:
+    """Where a kernel's files lie, whether they are there or not."""
+    return [folder / KERNEL, *((folder / KERNEL).with_suffix(suffix) for suffix in NATIVE_SUFFIXES)]
+
+
 def _copy(source: Path, target: Path) -> None:
     """kernel.py and its native sources, and none besides."""
     target.mkdir(parents=True, exist_ok=True)
-    for name in (KERNEL, *(Path(KERNEL).with_suffix(suffix).name for suffix in NATIVE_SUFFIXES)):
-        if (source / name).is_file():
-            shutil.copyfile(source / name, target / name)
+    for old, new in zip(_files(source), _files(target), strict=True):
+        if old.is_file():
+            shutil.copyfile(old, new)
         else:
-            (target / name).unlink(missing_ok=True)
+            new.unlink(missing_ok=True)

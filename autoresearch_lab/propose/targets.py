@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from autoresearch_lab.catalog import Kernel, Target
+from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.evidence import Subject
 from autoresearch_lab.orchestrate import LEAST_GAIN, Candidate
 from autoresearch_lab.pipeline import Pipeline
@@ -23,7 +23,8 @@ def propose_all(pipeline: Pipeline, proposer: Proposer, budget: Budget, tell: Te
     """Let `proposer` write kernels for the profile's top targets, in a workspace each, where `Pipeline.run` finds them.
 
     Raises:
-        LabError, LabFailure: see `loop.propose`; what was done before it is in the ledger.
+        LabError: a workspace cannot be opened.
+        LabFailure: see `loop.propose`; what was done before it is in the ledger.
     """
     context, root, ledger = pipeline.context, pipeline.root, pipeline.ledger
     attempts: list[Attempt] = []
@@ -31,7 +32,10 @@ def propose_all(pipeline: Pipeline, proposer: Proposer, budget: Budget, tell: Te
         if not (folder / LOCK).is_file():
             sets = pipeline.workloads(target.name)
             create(target, folder, context, root, ledger, sets, start, pipeline.profile)
-        attempts += propose(folder, proposer, partial(_judge, pipeline), budget, context, root, ledger, tell)
+        try:
+            attempts += propose(folder, proposer, partial(_judge, pipeline), budget, context, root, ledger, tell)
+        except LabError as error:  # what was done to this workspace is no reason to leave the others alone
+            tell(f"{target.name}: {error}")
     return attempts
 
 
@@ -58,17 +62,19 @@ def places(pipeline: Pipeline, tuned: bool) -> list[tuple[Target, Path, Kernel |
     return found
 
 
-def _judge(pipeline: Pipeline, workspace: Workspace) -> tuple[Record, Record | None]:
-    """The verdicts that count for the workspace's kernel: what is missing is verified, and timed if it is right."""
+def _judge(pipeline: Pipeline, workspace: Workspace, kind: str) -> Record:
+    """The record of that kind that counts for the workspace's kernel; made where there is none.
+
+    Raises:
+        LabFailure: what was made does not count (the kernel was changed meanwhile, say).
+    """
     target, kernel = workspace.target, workspace.kernel
     digest = pipeline.workloads(target.name).sha256
     subject = Subject(target, kernel, digest, pipeline.context)
-    candidate = Candidate(0, target, kernel, workspace.folder, 0.0, 0.0, digest, subject)
-
-    def verdict(kind: str, step: Any) -> Record:
-        if subject.latest(pipeline.ledger, kind) is None:
-            step(candidate)
-        return subject.latest(pipeline.ledger, kind)
-
-    verified = verdict("verify", pipeline.verify)
-    return verified, verdict("bench", pipeline.bench) if verified.verdict == "PASS" else None
+    if subject.latest(pipeline.ledger, kind) is None:
+        step = {"verify": pipeline.verify, "bench": pipeline.bench}[kind]
+        step(Candidate(0, target, kernel, workspace.folder, 0.0, 0.0, digest, subject))
+    record = subject.latest(pipeline.ledger, kind)
+    if record is None:
+        raise LabFailure(f"{kind}: its record does not count for the kernel in {workspace.folder}")
+    return record

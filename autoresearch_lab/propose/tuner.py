@@ -39,7 +39,7 @@ class Tuner:
             return f"{workspace.folder / KERNEL} declares no {DECLARED}"
         if attempts:
             # As long as nothing is FASTER, around what the workspace began with.
-            restore(workspace, (best(attempts) or attempts[0]).number)
+            restore(workspace, best(attempts) or attempts[0])
         tried = {attempt.kernel_sha256 for attempt in attempts} | {kernel_hash(workspace.kernel.path)}
         now = {name: value_of(workspace.folder, name) for name in choices}
         for name, values in choices.items():
@@ -58,7 +58,10 @@ def declared(path: Path) -> dict[str, tuple[int | float, ...]]:
         LabError: it is no literal dictionary from names to numbers.
     """
     for node in syntax_nodes(path):
-        if isinstance(node, ast.Assign) and [DECLARED] == [getattr(name, "id", None) for name in node.targets]:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if isinstance(node, ast.Assign | ast.AnnAssign) and [getattr(name, "id", None) for name in targets] == [
+            DECLARED
+        ]:
             try:
                 found = ast.literal_eval(node.value)
                 return {str(name): tuple(map(_number, values)) for name, values in found.items()}
@@ -91,7 +94,10 @@ def _find(folder: Path, name: str) -> tuple[Path, str, re.Match[str]]:
     files = [path for suffix in (".py", *NATIVE_SUFFIXES) if (path := kernel.with_suffix(suffix)).is_file()]
     found = []
     for path in files:
-        text = path.read_text(encoding="utf-8")
+        try:
+            text = path.read_text(encoding="utf-8")
+        except ValueError:
+            raise LabError(f"{path} is not UTF-8") from None
         forms = _FORMS[:1] if path.suffix == ".py" else _FORMS[1:]
         for form in forms:
             found += [

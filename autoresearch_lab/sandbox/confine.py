@@ -22,8 +22,8 @@ _PROC = (
     "self", "cpuinfo", "meminfo", "stat", "loadavg", "version", "filesystems", "devices", "modules", "sys", "driver",
 )  # fmt: skip
 _DEVICES = ("/dev",)
-# The files of this process's own threads: NVIDIA's driver names its threads while it starts, and gives up where it
-# cannot. Found through /proc/self, they are those of the process that confines itself and of no other.
+# NVIDIA's driver names its threads in /proc while it starts, and gives up where it cannot. Landlock knows no files that
+# are yet to come, so all that lies there can be written; found through /proc/self it is that of this process alone.
 _GPU_DEVICES = (*_DEVICES, "/proc/self/task")
 # Of the checkout the code is readable, the results are not.
 _CODE = (
@@ -56,7 +56,7 @@ def confine(run_dir: Path, readable: Iterable[str] = (), gpu: bool = False) -> l
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         return ["no new privileges", "writes outside the run folder", "reads", "network", "one process group"]
-    without = os.environ.get(WITHOUT, "").split(",") if gpu else []
+    without = _left_out() if gpu else set()
     system = [*map(Path, _SYSTEM), *(Path("/proc", name) for name in _PROC)]
     read = [*system, *_python_folders(), *(CHECKOUT / name for name in _CODE), *map(Path, readable)]
     failed = list(landlock.UNENFORCED)
@@ -69,6 +69,14 @@ def confine(run_dir: Path, readable: Iterable[str] = (), gpu: bool = False) -> l
             devices=map(Path, _GPU_DEVICES if gpu else _DEVICES),
         )
     return failed + (list(seccomp.UNENFORCED) if "seccomp" in without else seccomp.install(gpu))
+
+
+def _left_out() -> set[str]:
+    """What `WITHOUT` names. Raises ValueError for a word that means nothing."""
+    words = {word.strip() for word in os.environ.get(WITHOUT, "").split(",")} - {""}
+    if unknown := words - {"landlock", "seccomp"}:
+        raise ValueError(f"{WITHOUT}: unknown word {sorted(unknown)[0]!r}; known: landlock, seccomp")
+    return words
 
 
 def environment(full: dict[str, str], run_dir: Path) -> dict[str, str]:

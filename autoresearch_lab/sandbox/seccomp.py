@@ -33,6 +33,7 @@ class _Processor:
     connect: int
     accept: int
     accept4: int
+    socketpair: int
     setsid: int
     setpgid: int
     ptrace: int
@@ -43,11 +44,11 @@ class _Processor:
 
 _PROCESSORS = {
     "x86_64": _Processor(
-        audit=0xC000003E, socket=41, connect=42, accept=43, accept4=288,
+        audit=0xC000003E, socket=41, connect=42, accept=43, accept4=288, socketpair=53,
         setsid=112, setpgid=109, ptrace=101, vm_readv=310, vm_writev=311,
     ),
     "aarch64": _Processor(
-        audit=0xC00000B7, socket=198, connect=203, accept=202, accept4=242,
+        audit=0xC00000B7, socket=198, connect=203, accept=202, accept4=242, socketpair=199,
         setsid=157, setpgid=154, ptrace=117, vm_readv=270, vm_writev=271,
     ),
 }  # fmt: skip
@@ -64,9 +65,10 @@ class _Program(ctypes.Structure):
 def install(gpu: bool = False) -> list[str]:
     """Filter this process and its children from now on; needs no_new_privs. Returns what could not be enforced.
 
-    No socket of any family can be made (a pipe to the parent is open already), io_uring could make one and is refused,
-    other processes' memory cannot be reached. setsid and setpgid answer success and do nothing, so that whatever is
-    started stays in the process group that the parent kills.
+    No socket can be made (a pipe to the parent is open already) but a pair that is connected to itself, and not one of
+    datagrams, which could be sent elsewhere. io_uring could make others and is refused; other processes' memory cannot
+    be reached. setsid and setpgid answer success and do nothing, so that whatever is started stays in the process group
+    that the parent kills.
 
     gpu: NVIDIA's driver binds a local socket of its own while it starts and gives up where it cannot. So such a socket
     (AF_UNIX, SOCK_SEQPACKET: it carries nothing until it is connected) can be made, and none can be connected or accept
@@ -91,17 +93,18 @@ def install(gpu: bool = False) -> list[str]:
     steps += [(_LOAD, 0, 0, _NUMBER), (_AT_LEAST, 0, 1, _X32_BIT), (_RETURN, 0, 0, _KILL)]
     for number, code in denied.items():
         steps += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _ERRNO | code)]
+    # (call, family, types that are allowed); any family will do for a pair.
+    conditions = [(processor.socketpair, None, (socket.SOCK_STREAM, socket.SOCK_SEQPACKET))]
     if gpu:
-        steps += [
-            (_EQUAL, 0, 7, processor.socket),
-            (_LOAD, 0, 0, _FIRST),
-            (_EQUAL, 0, 4, int(socket.AF_UNIX)),
-            (_LOAD, 0, 0, _SECOND),
-            (_AND, 0, 0, _KIND_BITS),
-            (_EQUAL, 0, 1, int(socket.SOCK_SEQPACKET)),
-            (_RETURN, 0, 0, _ALLOW),
-            (_RETURN, 0, 0, _ERRNO | errno.EACCES),
-        ]
+        conditions.append((processor.socket, socket.AF_UNIX, (socket.SOCK_SEQPACKET,)))
+    for number, family, kinds in conditions:
+        checks = [(_LOAD, 0, 0, _SECOND), (_AND, 0, 0, _KIND_BITS)]
+        for kind in kinds:
+            checks += [(_EQUAL, 0, 1, int(kind)), (_RETURN, 0, 0, _ALLOW)]
+        if family is not None:
+            checks = [(_LOAD, 0, 0, _FIRST), (_EQUAL, 0, len(checks), int(family)), *checks]
+        checks.append((_RETURN, 0, 0, _ERRNO | errno.EACCES))
+        steps += [(_EQUAL, 0, len(checks), number), *checks]
     steps.append((_RETURN, 0, 0, _ALLOW))
     instructions = (_Instruction * len(steps))(*(_Instruction(*step) for step in steps))
     program = _Program(len(steps), instructions)

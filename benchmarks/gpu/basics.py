@@ -32,7 +32,9 @@ def tests(setting: Setting, seconds: float) -> dict[str, Any]:
     whether time was over too soon}."""
     if importlib.util.find_spec("pytest") is None:
         raise PartFailed("pytest is not installed")
-    done = run(setting, ["-m", "pytest", "tests/gpu", "-p", "no:cacheprovider", "-o", "addopts=", "-v", "-rf"], seconds)
+    done = run(
+        setting, ["-m", "pytest", "tests/gpu", "-p", "no:cacheprovider", "-o", "addopts=", "-v", "-rfE"], seconds
+    )
     outcomes = re.findall(r"^\S+::.* (PASSED|FAILED|SKIPPED|ERROR)\b", done.out, re.MULTILINE)
     if not outcomes:
         raise PartFailed(done.reason)
@@ -47,6 +49,7 @@ def profile(setting: Setting, seconds: float) -> dict[str, Any]:
     What an earlier call took is not taken again: the captured calls stay those that kernels were verified on."""
     found = _known_profile(setting)
     if found is None:
+        setting.work.mkdir(parents=True, exist_ok=True)
         output = setting.work / "profile.json"
         options = ["--preset", setting.preset, "--steps", "4", "--output", str(output), "--dataset", setting.dataset]
         done = verb(setting, "profile", *options, seconds=seconds)
@@ -66,7 +69,8 @@ def _known_profile(setting: Setting) -> dict[str, Any] | None:
     if context is None or not setting.root.ledger.exists():
         return None
     record = ledger.latest(kind="profile", device_key=context.device["key"], software_key=context.software["key"])
-    if record is None or (record.settings or {}).get("preset") != setting.preset:
+    given = (record.settings or {}) if record else {}
+    if given.get("preset") != setting.preset or (given.get("dataset") or {}).get("name") != setting.dataset:
         return None
     kept = {name: newest_workloads(name, context, setting.root, ledger) for name in record.workloads or {}}
     if any(found is None or found.sha256 != record.workloads[name]["sha256"] for name, found in kept.items()):

@@ -16,6 +16,7 @@ from autoresearch_lab.sandbox.parent import JobFailed, Limits
 from benchmarks.gpu.command import PartFailed
 from benchmarks.gpu.setting import REHEARSED, Setting
 
+COMPILER = "torch.compile"  # as the job `start` names it
 ATTEMPTS = ("", "landlock", "seccomp", "seccomp,landlock")
 
 
@@ -23,17 +24,19 @@ def confined(setting: Setting, seconds: float) -> dict[str, Any]:
     """{"without": what is left out ("": nothing), "not_enforced": as records say it, "found": {"device", <kernel>,
     "torch.compile": null, or what went wrong}, "failed": {what was left out: why it did not do}}.
 
-    Raises PartFailed where the device does not answer in a confined job, whatever is left out.
+    Raises PartFailed where the device does not answer, or no kernel runs, in a confined job, whatever is left out.
     """
     end = setting.left - seconds
     failed: dict[str, str] = {}
     for without in ATTEMPTS:
         found, not_enforced = _attempt(setting, without, setting.left - end)
-        if found["device"] is None:
+        # Without torch.compile an arm is missing, without the others everything.
+        broken = {name: why for name, why in found.items() if why is not None and name != COMPILER}
+        if not broken:
             os.environ[WITHOUT] = without  # for everything that this call starts from now on
             return {"without": without, "not_enforced": not_enforced, "found": found, "failed": failed}
-        failed[without] = found["device"]
-    raise PartFailed(f"no confined job reaches the GPU: {failed['']}")
+        failed[without] = "; ".join(f"{name}: {why}" for name, why in broken.items())
+    raise PartFailed(f"no confined job works on the GPU: {failed['']}")
 
 
 def _attempt(setting: Setting, without: str, seconds: float) -> tuple[dict[str, Any], list[str]]:
@@ -41,9 +44,12 @@ def _attempt(setting: Setting, without: str, seconds: float) -> tuple[dict[str, 
     target = setting.catalog[REHEARSED]
     kernel = target.baseline("torch", "cpu") if setting.rehearse else target.kernel("triton_fused", "torch")
     not_enforced: list[str] = []
+    stages = ["device"]
 
     def listen(message: dict[str, Any]) -> None:
         not_enforced.extend(message.get("unenforced", ()))
+        if "stage" in message:
+            stages.append(message["stage"])
 
     try:
         found = ENGINES[setting.engine].run(
@@ -55,5 +61,6 @@ def _attempt(setting: Setting, without: str, seconds: float) -> tuple[dict[str, 
             on_progress=listen,
         )
     except JobFailed as failure:
-        found = {"device": str(failure)}
+        # What it had come through is fine.
+        found = {**dict.fromkeys(stages), stages[-1]: str(failure)}
     return found, not_enforced

@@ -14,10 +14,12 @@ import io
 import json
 import os
 import tarfile
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from autoresearch_lab.errors import LabError
 from autoresearch_lab.paths import Root, write_atomic
 from benchmarks.gpu.setting import Setting
 
@@ -32,19 +34,23 @@ KINDS = ("profile", "capture", "verify", "bench", "note")
 
 def pack(setting: Setting) -> list[str]:
     """Write the archive: the ledger, the files that its records name, what jobs said before they failed, and the runs
-    of the trainer. Returns what was too large for it."""
+    of the trainer. Returns what is not in it; where it cannot be written at all, why. Nothing that a part has found is
+    given away for that."""
     target = setting.out / ARCHIVE
     temporary = target.with_name(f".{ARCHIVE}")
     left_out, total = [], 0
-    with tarfile.open(temporary, "w:gz", compresslevel=3) as archive:
-        for name, path in _files(setting):
-            size = path.stat().st_size
-            if size > MOST_FILE_BYTES or total + size > MOST_BYTES:
-                left_out.append(name)
-                continue
-            total += size
-            archive.add(path, name, recursive=False)
-    os.replace(temporary, target)
+    try:
+        with tarfile.open(temporary, "w:gz", compresslevel=3) as archive:
+            for name, path in _files(setting):
+                size = path.stat().st_size
+                if name != LEDGER and (size > MOST_FILE_BYTES or total + size > MOST_BYTES):
+                    left_out.append(name)
+                    continue
+                total += size
+                archive.add(path, name, recursive=False)
+        os.replace(temporary, target)
+    except (OSError, LabError, tarfile.TarError) as error:
+        return [f"everything ({error})"]
     return left_out
 
 
@@ -73,7 +79,9 @@ def merged(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
         raise ValueError("a rehearsal measures nothing")
     if len({json.dumps([result["machine"], result["device_key"]], sort_keys=True) for result in results}) != 1:
         raise ValueError("these results are from different machines or software")
-    whole: dict[str, Any] = {**results[0], "parts": {}, "seconds": sum(result["seconds"] for result in results)}
+    commits = dict.fromkeys(str(result.get("commit")) for result in results)
+    whole: dict[str, Any] = {**results[0], "parts": {}, "commit": ", ".join(commits)}
+    whole["seconds"] = sum(result["seconds"] for result in results)
     for result in results:
         for name, part in result["parts"].items():
             before = whole["parts"].get(name)
@@ -96,7 +104,8 @@ def ship(folders: Sequence[Path], root: Root) -> tuple[Path, Path, int]:
     result = merged([json.loads((folder / RESULT).read_text(encoding="utf-8")) for folder in folders])
     lines = [line for folder in folders for line in _ledger_lines(folder / ARCHIVE)]
     found = [(json.loads(line), line) for line in lines]
-    device = {record["device"]["key"] for record, _ in found if record["device"]["kind"] == "cuda"}
+    about = [record["device"] or {} for record, _ in found]
+    device = {one["key"] for one in about if one.get("kind") == "cuda"}
     if len(device) != 1:
         raise ValueError(f"records of one GPU wanted; found {', '.join(sorted(device)) or 'none'}")
     key = device.pop()
@@ -105,7 +114,8 @@ def ship(folders: Sequence[Path], root: Root) -> tuple[Path, Path, int]:
     known = {json.loads(line)["id"] for line in held.splitlines()}
     added: dict[str, str] = {}
     for record, line in found:
-        if record["device"]["key"] == key and record["kind"] in KINDS and record["id"] not in known:
+        here = (record["device"] or {}).get("key") == key
+        if here and record["kind"] in KINDS and record["id"] not in known:
             added[record["id"]] = line
     write_atomic(records, held + "".join(f"{line}\n" for line in added.values()))
     page = root.shipped / f"{key}.gpu.json"
@@ -128,7 +138,7 @@ def main() -> None:
     options = parser.parse_args()
     try:
         records, result, count = ship(options.folders, Root())
-    except (OSError, ValueError, KeyError, tarfile.TarError) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zlib.error, tarfile.TarError) as error:
         parser.exit(2, f"error: {error}\n")
     print(f"{count} records added to {records}; result: {result}")
 

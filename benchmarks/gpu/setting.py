@@ -34,12 +34,10 @@ class Setting:
     only: tuple[str, ...] | None = None
     began: float = field(default_factory=time.monotonic)
 
-    @cached_property
+    @property
     def work(self) -> Path:
         """Where the parts keep what they do not bring back as it is."""
-        folder = self.root.path / "results" / "gpu" / "work"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        return self.root.path / "results" / "gpu" / "work"
 
     @property
     def left(self) -> float:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from autoresearch_lab.bench.rule import FASTER, SLOWER
+from autoresearch_lab.bench.rule import FASTER
 from autoresearch_lab.catalog import Kernel
 from autoresearch_lab.machine import known_peak
 from benchmarks.gpu.command import PartFailed, run
@@ -29,6 +29,9 @@ def train(setting: Setting, seconds: float, parts: dict[str, Any]) -> dict[str, 
     failed: dict[str, str] = {}
     end = setting.left - seconds
     for arm, kernels in (("baseline", {}), ("triton", chosen)):
+        if arm == "triton" and not chosen:
+            failed[arm] = "no kernel to train with"
+            continue
         # The first may take what the second, whose code is compiled by then for the most part, does not need.
         limit = setting.left - end - (SECOND_ARM_SECONDS if arm == "baseline" else 0.0)
         try:
@@ -66,18 +69,16 @@ def selection(
     """({target: kernel to train with}, {kernel: why it is left out}, the rule): only what passed verification, and as
     soon as there are bench verdicts only what is FASTER. A composite kernel takes the place of its parts."""
     right = [kernel for kernel in kernels if verdict("verify", kernel) == "PASS"]
-    fast = [kernel for kernel in right if verdict("bench", kernel) == FASTER]
-    rule = "verified and FASTER" if fast else "verified, not benched yet"
+    timed = any(verdict("bench", kernel) for kernel in right)
+    rule = "verified and FASTER" if timed else "verified, not benched yet"
     chosen: dict[str, Kernel] = {}
     left_out: dict[str, str] = {}
     for kernel in kernels:
         name, benched = label(kernel), verdict("bench", kernel)
         if kernel not in right:
             left_out[name] = {"FAIL": "failed verification"}.get(verdict("verify", kernel) or "", "not verified")
-        elif fast and kernel not in fast:
+        elif timed and benched != FASTER:
             left_out[name] = f"bench: {benched}" if benched else "not benched"
-        elif benched == SLOWER:
-            left_out[name] = f"bench: {benched}"
         elif kernel.target in chosen:
             left_out[name] = f"{chosen[kernel.target].name} stands for this target"
         else:

@@ -92,12 +92,11 @@ def _launch(a: Tensor, b: Tensor, kept: Tensor | None, *, backward: bool) -> Ten
     y = torch.empty((rows, columns), dtype=a.dtype, device=a.device)
     if not y.numel():
         return y
-    programs = triton_kit.resident(a, PER_PROCESSOR)
 
-    def grid(meta: dict[str, int]) -> tuple[int]:
-        return (min(programs, triton.cdiv(rows, meta["ROWS"]) * triton.cdiv(columns, meta["COLUMNS"])),)
+    def tiles(meta: dict[str, int]) -> tuple[int]:
+        return (triton.cdiv(rows, meta["ROWS"]) * triton.cdiv(columns, meta["COLUMNS"]),)
 
-    _product[grid](
+    _product[triton_kit.at_most(tiles, triton_kit.resident(a, PER_PROCESSOR))](
         a, b, y if kept is None else kept, y, rows, columns, depth, *a.stride(), *b.stride(),
         BACKWARD=backward, HIDDEN=_keeps_hidden(a.dtype), BAND=8,
     )  # fmt: skip

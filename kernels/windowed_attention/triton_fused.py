@@ -36,7 +36,7 @@ def _fitting(configs: list[triton.Config], arguments: dict[str, Any], **_: Any) 
 
 def _tiles(general: list[triton.Config], hopper: list[triton.Config], small: list[triton.Config]) -> Any:
     """With heads of 128 these are the largest that fit into registers: general ones into those of sm_80, sm_100 and
-    gfx942 alike, Hopper's, whose products take blocks of 64 rows and have their operands in shared memory, into its."""
+    gfx942 alike, Hopper's, whose fast products take blocks of 64 rows and read them from shared memory, into its."""
     configs = [*triton_kit.on(general, never=["sm_90"]), *triton_kit.on(hopper, only=["sm_90"]), *small]
     return triton_kit.tuned(configs, ["length", "window", "WIDTH"], prune=_fitting)
 

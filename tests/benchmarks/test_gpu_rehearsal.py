@@ -131,15 +131,27 @@ def test_a_part_that_fails_or_has_no_time_is_told_and_the_next_goes_on(monkeypat
         raise RuntimeError("the driver\nwent away")
 
     monkeypatch.setattr(packages, "look", lambda: {"missing": [], "optional": [], "present": []})
-    functions = {"data": broken, "verify": lambda *_: {"a=b": {"verdict": "PASS"}}}
+    functions = {
+        "data": broken,
+        "confined": lambda *_: {"without": ""},
+        "verify": lambda *_: {"a=b": {"verdict": "PASS"}},
+    }
     monkeypatch.setattr(main, "_function", functions.__getitem__)
     monkeypatch.setattr(
-        main, "PARTS", (main.Part("data", 10, 0), main.Part("verify", 10, 0), main.Part("bench", 0.5, 0))
+        main,
+        "PARTS",
+        (
+            main.Part("confined", 10, 0),
+            main.Part("data", 10, 0),
+            main.Part("verify", 10, 0),
+            main.Part("bench", 0.5, 0),
+        ),
     )
     arguments = ["--rehearse", "--out", str(tmp_path), "--parts", "data,verify,bench"]
     assert main.main(arguments) == 0
     parts = json.loads((tmp_path / evidence.RESULT).read_text())["parts"]
-    assert [part["status"] for part in parts.values()] == ["failed", "done", "skipped"]
+    # The first was not asked for, and is needed.
+    assert [part["status"] for part in parts.values()] == ["done", "failed", "done", "skipped"]
     assert "RuntimeError: the driver went away" in parts["data"]["reason"]
     assert "no time left" in capsys.readouterr().out
 
@@ -184,6 +196,7 @@ def test_only_verified_kernels_are_trained_with_and_no_slower_ones():
 def test_as_soon_as_kernels_were_timed_only_the_faster_ones_are_trained_with():
     kernels = _triton_kernels()
     verified = {kernel.target: "PASS" for kernel in kernels}
+    assert training.selection(kernels, verdict_of(verified, {"rope": "SAME"}))[0] == {}
     benched = {"rope": "SAME", "mlp": "FASTER"}
     chosen, left_out, rule = training.selection(kernels, verdict_of(verified, benched))
     assert set(chosen) == {"mlp"} and rule == "verified and FASTER"
@@ -197,10 +210,13 @@ def test_an_arm_that_fails_does_not_take_the_other_one_with_it(monkeypatch, tmp_
         return {"tokens_per_second": 5.0, "val_bpb": 1.0}
 
     monkeypatch.setattr(training, "_one", one)
-    monkeypatch.setattr(training, "verdicts_known", lambda setting, parts: verdict_of({}, {}))
+    monkeypatch.setattr(training, "verdicts_known", lambda setting, parts: verdict_of({"rope": "PASS"}, {}))
     found = training.train(Setting(tmp_path, Root(), only=("rope",)), 100.0, {})
     assert found["arms"] == {"baseline": {"tokens_per_second": 5.0, "val_bpb": 1.0}}
     assert found["failed"] == {"triton": "out of memory"} and found["speedup"] is None
+    monkeypatch.setattr(training, "verdicts_known", lambda setting, parts: verdict_of({}, {}))
+    found = training.train(Setting(tmp_path, Root(), only=("rope",)), 100.0, {})
+    assert found["failed"] == {"triton": "no kernel to train with"} and set(found["arms"]) == {"baseline"}
 
 
 def test_as_little_confinement_as_will_do_is_left_out(monkeypatch, tmp_path):
@@ -208,7 +224,9 @@ def test_as_little_confinement_as_will_do_is_left_out(monkeypatch, tmp_path):
 
     def attempt(setting, without, seconds):
         tried.append(without)
-        return {"device": None if without == "seccomp" else "error 304"}, ["network"]
+        kernel = None if without == "seccomp" else "cannot be launched"
+        device = None if without else "error 304"
+        return {"device": device, "triton_fused": kernel, "torch.compile": "no compiler"}, ["network"]
 
     monkeypatch.setattr(confined, "_attempt", attempt)
     monkeypatch.setenv(confined.WITHOUT, "")
@@ -216,7 +234,7 @@ def test_as_little_confinement_as_will_do_is_left_out(monkeypatch, tmp_path):
     assert tried == ["", "landlock", "seccomp"] and os.environ[confined.WITHOUT] == "seccomp"
     assert found["without"] == "seccomp" and set(found["failed"]) == {"", "landlock"}
     monkeypatch.setattr(confined, "_attempt", lambda *_: ({"device": "error 304"}, []))
-    with pytest.raises(PartFailed, match="no confined job reaches the GPU: error 304"):
+    with pytest.raises(PartFailed, match="no confined job works on the GPU: device: error 304"):
         confined.confined(Setting(tmp_path, Root(tmp_path)), 60.0)
 
 
@@ -231,7 +249,7 @@ def test_nothing_is_judged_where_confined_jobs_do_not_start(monkeypatch, tmp_pat
     assert {name: part["status"] for name, part in parts.items()} == {
         "confined": "failed", "verify": "skipped", "bench": "skipped", "tests": "done",
     }  # fmt: skip
-    assert parts["bench"]["reason"] == "confined failed"
+    assert parts["bench"]["reason"] == "without confined it cannot be done"
 
 
 def test_tests_that_ran_out_of_time_count_as_far_as_they_came(monkeypatch, tmp_path):

@@ -72,7 +72,8 @@ def test_what_is_asked_for_reaches_the_proposer(monkeypatch, tmp_path, context):
 
 
 @pytest.mark.parametrize(
-    "more", [["--proposer", " "], ["--proposer", "x", "--proposals", "0"], ["--proposer-seconds", "0"]]
+    "more",
+    [["--proposer", " "], ["--proposer", "x", "--proposals", "0"], ["--proposals", "3"], ["--proposer-seconds", "9"]],
 )
 def test_senseless_proposers_are_bad_input(monkeypatch, tmp_path, context, more, capsys):
     monkeypatch.setattr(app, "context", lambda engine, root: context)

@@ -55,6 +55,12 @@ def start_like_a_driver(args, run_dir, report):
         own.bind(chr(0) + f"cuda-uvmfd-{os.getpid()}")
         own.listen()
 
+    def accept():
+        own = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        own.bind(chr(0) + f"cuda-other-{os.getpid()}")
+        own.listen()
+        own.accept()
+
     def connect():
         socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET).connect("/nowhere")
 
@@ -65,6 +71,9 @@ def start_like_a_driver(args, run_dir, report):
         "listen": attempt(listen),
         "name a thread": attempt(name_a_thread),
         "connect": attempt(connect),
+        "accept": attempt(accept),
+        "pair": attempt(lambda: socket.socketpair()),
+        "pair of datagrams": attempt(lambda: socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)),
         "stream": attempt(lambda: socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)),
         "internet": attempt(lambda: socket.socket()),
         "write there": attempt(lambda: pathlib.Path(args["outside"], "x").write_text("1")),
@@ -133,6 +142,9 @@ def test_a_driver_can_start_and_nothing_else_is_opened(package: Path, tmp_path: 
     assert refused["listen"] == refused["name a thread"] == refused["connect"] == "PermissionError"
     assert opened["listen"] == opened["name a thread"] == "done"
     assert opened["connect"] == "FileNotFoundError"  # as where there is no server of several users
+    for found in (refused, opened):
+        assert found["pair"] == "done" and found["pair of datagrams"] == "PermissionError"
+    assert opened["accept"] == "PermissionError"
     assert opened["stream"] == opened["internet"] == opened["write there"] == "PermissionError"
 
 
@@ -150,6 +162,15 @@ def test_what_is_left_out_for_a_gpu_is_told_and_no_other_job_gets_it(
     assert found["internet"] == "done" and found["write there"] == "PermissionError" and "network" in told
     found, told = _driver(tmp_path, gpu=False)
     assert found["internet"] == found["write there"] == "PermissionError" and "network" not in told
+
+
+@linux
+def test_a_word_that_leaves_nothing_out_is_refused(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(WITHOUT, "landlock, secomp")
+    with pytest.raises(JobFailed, match="unknown word 'secomp'"):
+        _driver(tmp_path, gpu=True)
 
 
 @linux
