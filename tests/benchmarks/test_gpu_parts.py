@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from autoresearch_lab.bench import samples
+from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.sandbox.parent import JobFailed
 from benchmarks.gpu import basics, confined, counters, evidence, main, packages, report, trace, training, verdicts
@@ -183,6 +185,59 @@ class Timed:
 
     def bench(self, tmp_path, compiler=None):
         return verdicts._bench(Setting(tmp_path, Root()), self.kernel, 0.0, compiler)
+
+
+@pytest.fixture
+def at_a_gpu(monkeypatch, tmp_path):
+    """A setting as on a GPU, with captured calls whose content is "now"."""
+    setting = Setting(tmp_path, Root(tmp_path))
+    setting.catalog = _catalog()
+    device, software = {"kind": "cuda", "key": "cuda-1"}, {"key": "s", "lab": "l"}
+    setting.context = Context(ENGINES["cuda"], device, software)
+    captured = {"now": SimpleNamespace(sha256="now")}
+    for module in (verdicts, basics):
+        monkeypatch.setattr(module, "newest_workloads", lambda *_: captured["now"])
+    setting.captured = captured
+    return setting
+
+
+def verified_on(setting, kernel, workloads):
+    return setting.ledger.append(
+        "verify", **setting.context.fields(), target=kernel.target, verdict="PASS", results={},
+        kernel={"name": kernel.name, "sha256": kernel.sha256}, workloads={"sha256": workloads},
+        settings={"contract_sha256": setting.catalog[kernel.target].contract_sha256},
+    )  # fmt: skip
+
+
+def test_a_verdict_is_known_for_the_calls_that_are_captured_here(at_a_gpu):
+    kernel = _triton_kernels()[0]
+    assert verdicts.known(at_a_gpu, "verify", kernel) is None
+    verified_on(at_a_gpu, kernel, "earlier")
+    assert verdicts.known(at_a_gpu, "verify", kernel) is None
+    record = verified_on(at_a_gpu, kernel, "now")
+    assert verdicts.known(at_a_gpu, "verify", kernel) == record and verdicts.known(at_a_gpu, "bench", kernel) is None
+    at_a_gpu.captured["now"] = None  # a fresh machine, to which only the ledger came
+    assert verdicts.known(at_a_gpu, "verify", kernel) is None
+
+
+def test_a_profile_is_known_while_its_captured_calls_are_at_hand(at_a_gpu):
+    def profiled(preset, dataset):
+        return at_a_gpu.ledger.append(
+            "profile", **at_a_gpu.context.fields(), results={"step_ms": 9.0},
+            settings={"preset": preset, "dataset": {"name": dataset}}, workloads={"rope": {"sha256": "now"}},
+        )  # fmt: skip
+
+    assert basics._known_profile(at_a_gpu) is None
+    record = profiled("upstream", "stdlib")
+    assert basics._known_profile(at_a_gpu) == {"step_ms": 9.0, "id": record.id}
+    at_a_gpu.dataset = "another"
+    assert basics._known_profile(at_a_gpu) is None
+    at_a_gpu.dataset = "stdlib"
+    at_a_gpu.captured["now"] = SimpleNamespace(sha256="later")
+    assert basics._known_profile(at_a_gpu) is None
+    at_a_gpu.captured["now"] = SimpleNamespace(sha256="now")
+    profiled("m5-tiny", "stdlib")
+    assert basics._known_profile(at_a_gpu) is None
 
 
 FASTER = Done(0, json.dumps({"verdict": "FASTER", "results": {"reason": ""}}), "", 30.0)
