@@ -24,8 +24,8 @@ from autoresearch_lab.paths import Root, write_atomic
 from benchmarks.gpu.setting import Setting
 
 ARCHIVE, RESULT = "evidence.tar.gz", "gpu.json"
-# Of one file, and of all: with the trace and the result it has to fit what such a machine gives back.
-MOST_FILE_BYTES, MOST_BYTES = 4 << 20, 40 << 20
+# Of one file, and of all; most of it is compressed already. A machine that is lent may give back no larger files.
+MOST_FILE_BYTES, MOST_BYTES = 4 << 20, 14 << 20
 LEDGER = "ledger.jsonl"
 # Verdicts of single kernels, by name: a later call has others than an earlier one.
 BY_KERNEL = ("verify", "bench")

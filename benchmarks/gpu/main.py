@@ -64,6 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     # Only now: the lab itself needs packages.
     from autoresearch_lab.engine import has_nvidia_gpu
+    from autoresearch_lab.errors import LabError, LabFailure
     from autoresearch_lab.ledger import commit_of
     from autoresearch_lab.paths import Root
     from benchmarks.gpu.evidence import pack, write_result
@@ -88,8 +89,12 @@ def main(arguments: list[str] | None = None) -> int:
         "parts": {},
     }
     shutil.rmtree(setting.work, ignore_errors=True)  # what an earlier call left is not this one's
-    # Asked once: the parts work in several threads.
-    result["device_key"] = setting.device_key
+    try:
+        # Asked once: the parts work in several threads.
+        result["device_key"] = setting.device_key
+    except (LabError, LabFailure) as failure:
+        print(f"error: the GPU cannot be described: {failure}", file=sys.stderr)
+        return 2
     scale = min(1.0, options.seconds / SECONDS)  # in a shorter call everything is shorter
     # What has to be left out of the confinement is found anew in each call.
     judging = {"verify", "bench"} & set(options.parts)
