@@ -115,5 +115,5 @@ def limits(engine: Engine, arms: list[Arm], inputs: Path, seconds: float) -> Lim
         file_bytes=GIB,
         confined=True,
         readable=(*sorted(folders), str(inputs)),
-        gpu=engine.job_device == "cuda",
+        gpu=engine.device == "cuda",
     )
