@@ -21,6 +21,10 @@ from autoresearch_trainer.errors import KernelError
 # Dispatch key of PyTorch -> kind of device; AMD's GPUs go by the name CUDA there, too.
 _DEVICES = ("CUDA", "CPU")
 MOST_COLUMNS = 16384
+WITHOUT_GPU = 4  # programs of a persistent launch where there are no processors to count
+# What one configuration may be measured for. Verification meets a kernel in some twenty sizes, each with a handful of
+# configurations. They differ by more than so short a look is wrong by, or it does not matter which is taken.
+WARM_UP_MS, MEASURED_MS = 3, 15
 # Operators outlive the module that defined them: loading the same content again finds them here.
 _operators: dict[str, Operators] = {}
 _tuners: list[Any] = []
@@ -75,17 +79,58 @@ def tuned(
     named in `key` and per dtype; under the interpreter always the first.
 
     prune: (configs, named arguments, **keyword arguments) -> those that can be used for this call, at least one.
+    Configurations that `on` reserves for another architecture have been left out before.
     more: `restore_value` or `reset_to_zero` of `triton.autotune`, for kernels that read what they write.
     """
     declared = list(configs[:1] if interpreted() else configs)
+    left = len(declared)
+
+    def fitting(found: list[triton.Config], arguments: dict[str, Any], **sizes: Any) -> list[triton.Config]:
+        nonlocal left
+        if not _launches_noted:
+            arch = _arch(arguments)
+            found = [config for config in found if suits(config, arch)]
+        found = prune(found, arguments, **sizes) if prune else found
+        left = len(found)
+        return found
+
+    def measure(call: Callable[[], Any], quantiles: Sequence[float]) -> Any:
+        # Triton 3.6 measures a single configuration, too.
+        if left == 1:
+            return [0.0] * len(quantiles)
+        return triton.testing.do_bench(call, warmup=WARM_UP_MS, rep=MEASURED_MS, quantiles=quantiles)
 
     def decorate(kernel: Any) -> Any:
-        pruning = {"early_config_prune": prune} if prune and not interpreted() else None
-        tuner = triton.autotune(configs=declared, key=list(key), prune_configs_by=pruning, **more)(kernel)
+        pruning = None if interpreted() else {"early_config_prune": fitting}
+        tuner = triton.autotune(
+            configs=declared, key=list(key), prune_configs_by=pruning, do_bench=measure, **more
+        )(kernel)  # fmt: skip
         _tuners.append(tuner)
         return tuner
 
     return decorate
+
+
+def on(configs: Sequence[triton.Config], only: Sequence[str] = (), never: Sequence[str] = ()) -> list[triton.Config]:
+    """The same configurations, reserved for the architectures in `only` ("sm_90"), or kept off those in `never`."""
+    for config in configs:
+        config.architectures = tuple(only), tuple(never)
+    return list(configs)
+
+
+def suits(config: triton.Config, arch: str) -> bool:
+    """Whether `on` lets the configuration be used on that architecture."""
+    only, never = getattr(config, "architectures", ((), ()))
+    return arch not in never and (not only or arch in only)
+
+
+def _arch(arguments: dict[str, Any]) -> str:
+    """Of the NVIDIA GPU that the first tensor lies on, as compilers name it; "" where it lies elsewhere."""
+    tensor = next((value for value in arguments.values() if isinstance(value, torch.Tensor)), None)
+    if tensor is None or tensor.device.type != "cuda" or torch.version.cuda is None:
+        return ""
+    major, minor = torch.cuda.get_device_capability(tensor.device)
+    return f"sm_{major}{minor}"
 
 
 def let_launches_be_noted() -> None:
@@ -128,6 +173,18 @@ def columns(width: int) -> int:
 def tile_grid(rows: int) -> Callable[[dict[str, Any]], tuple[int]]:
     """The grid of a kernel whose programs hold TILE // COLUMNS rows each, at least one."""
     return lambda meta: (triton.cdiv(rows, max(1, meta["TILE"] // meta["COLUMNS"])),)
+
+
+def at_most(grid: Callable[[dict[str, Any]], tuple[int]], programs: int) -> Callable[[dict[str, Any]], tuple[int]]:
+    """The same grid for programs that stay and take one tile after the other: no more of them than that."""
+    return lambda meta: (min(programs, grid(meta)[0]),)
+
+
+def resident(x: torch.Tensor, per_processor: int) -> int:
+    """Number of programs of a launch whose programs stay and take one tile after the other, on the GPU of x."""
+    if not x.is_cuda:
+        return WITHOUT_GPU
+    return per_processor * torch.cuda.get_device_properties(x.device).multi_processor_count
 
 
 def rows_of(x: torch.Tensor) -> torch.Tensor:

@@ -89,7 +89,7 @@ class Pipeline:
             kernels = list(self._kernels(target))
             targets += bool(kernels)
             for kernel, folder in kernels:
-                digest = self._workloads(target.name).sha256
+                digest = self.workloads(target.name).sha256
                 subject = Subject(target, kernel, digest, self.context)
                 saveable = row.share if row.saveable_ms is None else row.saveable_ms / self.profile.step_ms
                 replaces = target.parts_replaced(kernel)
@@ -113,7 +113,7 @@ class Pipeline:
                     known.add(opened.kernel.sha256)
                     yield opened.kernel, lock.parent
 
-    def _workloads(self, target: str) -> WorkloadSet:
+    def workloads(self, target: str) -> WorkloadSet:
         if target not in self._sets:
             reference = self.profile.workloads[target]
             self._sets[target] = workloads.load(self.root.path / reference.path, expected=reference.sha256)
@@ -163,7 +163,7 @@ class Pipeline:
             self.context,
             self.root,
             self.ledger,
-            self._workloads(candidate.target.name),
+            self.workloads(candidate.target.name),
             candidate.kernel,
             self.profile,
         )
@@ -193,7 +193,7 @@ class Pipeline:
             preset=self.profile.preset,
             dataset=self.profile.dataset.name,
             settings=self.ab_settings,
-            workloads={target: self._workloads(target).sha256 for target in kernels},
+            workloads={target: self.workloads(target).sha256 for target in kernels},
             on_progress=self.on_progress,
         )
 
@@ -228,7 +228,7 @@ class Pipeline:
         self.catalog = load_catalog(self.root)
 
     def _subject(self, candidate: Candidate) -> tuple[Any, ...]:
-        sets = self._workloads(candidate.target.name)
+        sets = self.workloads(candidate.target.name)
         return candidate.kernel, candidate.target, sets, self.context, self.root, self.ledger
 
     def _run_dir(self, candidate: Candidate, step: str) -> Path:

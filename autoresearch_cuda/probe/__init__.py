@@ -8,6 +8,7 @@ __all__ = ["JOBS", "Report"]
 
 _PLACES = {
     "describe": ("describe", "run"),
+    "start": ("start", "run"),
     "ceilings": ("ceilings", "run"),
     "profile": ("profiler", "run"),
     "call": ("calls", "run"),

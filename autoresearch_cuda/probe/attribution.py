@@ -6,7 +6,6 @@ owns a node. The engine runs one node after the other; a hook before each tells 
 next one starts. What neither a frame nor its nodes cover is left over.
 """
 
-import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,59 +17,14 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import _get_sequence_nr
 
-Mark = Any  # what a clock's `mark` gives
+from autoresearch_cuda.probe.clocks import HostClock, Mark, StreamClock
+
 LEAF_NUMBER = 2**64 - 1  # of the nodes that accumulate into a parameter; they outlive the step's graph
 # Their backward passes only describe the same memory anew, in less time than it takes to look.
 METADATA_NODES = frozenset(
     f"{name}Backward0"
     for name in ("Alias", "Permute", "ReshapeAlias", "Squeeze", "T", "Transpose", "UnsafeView", "Unsqueeze", "View")
 )
-
-
-class HostClock:
-    """Wall time of this process, for work that runs when it is called (the CPU). It stands still while paused, so that
-    the cost of looking is not part of what is seen."""
-
-    def __init__(self) -> None:
-        self._paused = 0.0
-
-    def mark(self) -> float:
-        return time.perf_counter() - self._paused
-
-    @contextmanager
-    def pause(self) -> Iterator[None]:
-        start = time.perf_counter()
-        try:
-            yield
-        finally:
-            self._paused += time.perf_counter() - start
-
-    def wait(self) -> None:
-        pass
-
-    def seconds(self, start: float, end: float) -> float:
-        return end - start
-
-
-class StreamClock:
-    """Time on the current CUDA stream, by events recorded between the launches. The host's own work in between costs
-    nothing unless the stream runs dry."""
-
-    def mark(self) -> torch.cuda.Event:
-        event = torch.cuda.Event(enable_timing=True)
-        event.record()
-        return event
-
-    @contextmanager
-    def pause(self) -> Iterator[None]:
-        yield
-
-    def wait(self) -> None:
-        """Until every mark has a time."""
-        torch.cuda.synchronize()
-
-    def seconds(self, start: torch.cuda.Event, end: torch.cuda.Event) -> float:
-        return start.elapsed_time(end) / 1e3
 
 
 @dataclass(eq=False)
@@ -122,6 +76,7 @@ class Recorder:
         self._handles: list[Any] = []
         self._node_starts: list[tuple[Frame | None, Mark]] = []
         self._phases: list[tuple[str, Mark, Mark]] = []
+        self._leads: list[tuple[Mark, Mark]] = []
 
     def begin(self) -> None:
         self._reset()
@@ -133,7 +88,8 @@ class Recorder:
         end = self.clock.mark()
         self.active = False
         self.clock.wait()
-        record = StepRecord(self.clock.seconds(self._start, end), defaultdict(float))
+        idle = sum(self.clock.seconds(*lead) for lead in self._leads)
+        record = StepRecord(self.clock.seconds(self._start, end) - idle, defaultdict(float))
         for phase, start, stop in self._phases:
             record.phases[phase] += self.clock.seconds(start, stop)
         shares: dict[str, Share] = defaultdict(Share)
@@ -182,6 +138,7 @@ class Recorder:
         def run(*args: Any, **kwargs: Any) -> Any:
             if not self.active:
                 return function(*args, **kwargs)
+            self._lead()
             start = self.clock.mark()
             result = function(*args, **kwargs)
             self._phases.append((phase, start, self.clock.mark()))
@@ -194,6 +151,7 @@ class Recorder:
         end, and note when nodes run that no frame owns, so that their time is not taken for another node's."""
 
         def started(gradient: Tensor) -> None:
+            self._lead()
             start = self.clock.mark()
 
             def ended() -> None:
@@ -206,6 +164,11 @@ class Recorder:
         with self.clock.pause():
             self._hook_nodes(None, [loss], 0)
             loss.register_hook(started)
+
+    def _lead(self) -> None:
+        lead = self.clock.lead()
+        if lead is not None:
+            self._leads.append(lead)
 
     def _hook_nodes(self, frame: Frame | None, outputs: Sequence[Any], first: int) -> None:
         """Let `frame` own the nodes behind `outputs` that were created from number `first` on and have no owner yet."""

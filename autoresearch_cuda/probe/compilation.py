@@ -21,12 +21,13 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
     """Compile what args["kernel"] launches on its `compile_cases` for each of args["arch"] ("sm_90", "gfx942", ...).
 
     args["grad"]: per parameter, whether it gets a gradient. args["first_only"]: of the declared configurations of a
-    tuned kernel only the first.
+    tuned kernel only the first that suits the architecture.
     Returns {"triton": version, "kernels": [{"kernel", "arch", "config", "signature", "launch_number", "dot" (whether it
     multiplies matrices in a precision of tensor cores), and what `assembly.Compiled` has, or "error"}], "vector_share":
     {kernel: least share that the file itself declares}}.
     Raises:
-        KernelError: the kernel does not load, is not made of Triton kernels, or declares no calls to compile.
+        KernelError: the kernel does not load, is not made of Triton kernels, declares no calls to compile, or has no
+        configuration for one of the architectures.
     """
     function = load_kernel(KernelFile.of(args["kernel"]))
     import triton
@@ -34,23 +35,41 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
     cases = example_calls(function)
     if cases is None:
         raise KernelError(f"{args['kernel']['name']}: no compile_cases() in the file says what to compile")
-    launches = Launches(first_only=bool(args.get("first_only")))
+    launches = Launches()
     launches.install()
     for arguments in cases():
         call_both_ways(function, arguments, args["grad"])
     if not launches.found:
         raise KernelError(f"{args['kernel']['name']} launches no Triton kernel")
+    wanted = _wanted(launches.found, args["arch"], bool(args.get("first_only")))
+    for arch in args["arch"]:
+        if {launch.name for launch in launches.found} != {launch.name for launch, other in wanted if other == arch}:
+            raise KernelError(f"{args['kernel']['name']} has no configuration for {arch}")
     done: set[str] = set()
     rows = []
-    total = len(launches.found) * len(args["arch"])
-    for number, launch in enumerate(launches.found):
-        for place, arch in enumerate(args["arch"]):
-            report({"stage": "compile", "done": number * len(args["arch"]) + place, "total": total})
-            row = _compile(launch, arch, triton, done)
-            if row is not None:
-                rows.append(row)
+    for number, (launch, arch) in enumerate(wanted):
+        report({"stage": "compile", "done": number, "total": len(wanted)})
+        row = _compile(launch, arch, triton, done)
+        if row is not None:
+            rows.append(row)
     declared = definitions(function).get("LEAST_VECTOR_SHARE", {})
     return {"triton": triton.__version__, "kernels": rows, "vector_share": dict(declared)}
+
+
+def _wanted(found: list[Launch], architectures: list[str], first_only: bool) -> list[tuple[Launch, str]]:
+    """The launches with each architecture that they would be made on."""
+    from autoresearch_cuda.triton_kit import suits
+
+    wanted = []
+    chosen: set[tuple[int | None, str]] = set()
+    for launch in found:
+        for arch in architectures:
+            if launch.config is not None:
+                if not suits(launch.config, arch) or (first_only and (launch.call, arch) in chosen):
+                    continue
+                chosen.add((launch.call, arch))
+            wanted.append((launch, arch))
+    return wanted
 
 
 def gpu_target(arch: str) -> Any:

@@ -17,11 +17,14 @@ _NOT_OPTIONS = ("grid", "warmup")
 
 @dataclass(frozen=True)
 class Launch:
-    """One launch: the `triton.jit` function, its arguments by name, and the compiler's options (num_warps, ...)."""
+    """One launch: the `triton.jit` function, its arguments by name, the compiler's options (num_warps, ...), and of a
+    tuned kernel the configuration and the number of the call that it is one of the choices for."""
 
     function: Any
     arguments: dict[str, Any]
     options: dict[str, Any]
+    config: Any = None
+    call: int | None = None
 
     @property
     def name(self) -> str:
@@ -54,7 +57,8 @@ class Launches:
     """What was launched since `install`; tuned kernels once per declared configuration that fits the call."""
 
     found: list[Launch] = field(default_factory=list)
-    first_only: bool = False
+    _calls: int = 0
+    _tuned: tuple[Any, int | None] = (None, None)
 
     def install(self) -> None:
         """Every launch in this process is noted from now on, and does nothing. Triton has to be imported."""
@@ -67,8 +71,11 @@ class Launches:
         def run_tuned(tuned: Any, *args: Any, **kwargs: Any) -> None:
             tuned.nargs = dict(zip(tuned.arg_names, args, strict=False))
             configs = tuned.prune_configs(kwargs)
-            for config in configs[:1] if launches.first_only else configs:
+            launches._calls += 1
+            for config in configs:
+                launches._tuned = config, launches._calls
                 tuned.fn.run(*args, **kwargs, **config.all_kwargs())
+            launches._tuned = None, None
 
         jit.JITFunction.run, tuner.Autotuner.run = run, run_tuned
         kit = sys.modules.get("autoresearch_cuda.triton_kit")
@@ -85,7 +92,7 @@ class Launches:
             for name, value in kwargs.items()
             if name not in names and name not in _NOT_OPTIONS and value is not None
         }
-        self.found.append(Launch(function, arguments, options))
+        self.found.append(Launch(function, arguments, options, *self._tuned))
 
 
 def call_both_ways(function: Kernel, arguments: tuple[Any, ...], differentiable: list[bool]) -> None:

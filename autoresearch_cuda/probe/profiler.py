@@ -18,8 +18,9 @@ from torch import nn
 from autoresearch_cuda.model import Linear
 from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.probe import Report
-from autoresearch_cuda.probe.attribution import HostClock, Recorder, Share, StepRecord, StreamClock, watched
+from autoresearch_cuda.probe.attribution import Recorder, Share, StepRecord, watched
 from autoresearch_cuda.probe.capture import Capture, TargetInfo
+from autoresearch_cuda.probe.clocks import HostClock, StreamClock
 from autoresearch_cuda.probe.ranges import Ranges
 from autoresearch_cuda.process import QuietCollector, prepare_process
 from autoresearch_cuda.train import Trainer

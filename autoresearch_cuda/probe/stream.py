@@ -12,8 +12,9 @@ import torch
 
 # The flush reads this many times the cache's size, and at least so much.
 FLUSH_FACTOR, LEAST_FLUSH_BYTES = 2, 64 << 20
-# Turns of the idle loop that calibrate it: a few ms.
-TRIAL_TURNS = 4_000_000
+# Turns of the idle loop that calibrate it: a few ms. The loop counts clock ticks, and an idle GPU ticks several times
+# slower than a busy one: so it is kept busy first, and the fastest of some trials counts.
+TRIAL_TURNS, BUSY_TRIALS, TRIALS = 4_000_000, 30, 5
 
 
 class Stream(Protocol):
@@ -52,14 +53,18 @@ class CudaStream:
         self._waste = torch.zeros(self.flush_bytes // 4, dtype=torch.float32, device=device)
         self._sum = torch.zeros((), dtype=torch.float32, device=device)
         self._total = torch.sum
-        self._turns_per_ns = 1.0
-        self.hold(TRIAL_TURNS / 8)  # the first launch loads the code
+        for _ in range(BUSY_TRIALS):
+            self._spin(TRIAL_TURNS)
         self.wait()
+        self._turns_per_ns = TRIAL_TURNS / min(self._trial() for _ in range(TRIALS))
+
+    def _trial(self) -> float:
+        """How long TRIAL_TURNS of the idle loop take, in ns."""
         start = self.mark()
-        self.hold(TRIAL_TURNS)
+        self._spin(TRIAL_TURNS)
         end = self.mark()
         self.wait()
-        self._turns_per_ns = TRIAL_TURNS / self.between(start, end)
+        return self.between(start, end)
 
     def mark(self) -> torch.cuda.Event:
         event = self._event(enable_timing=True)

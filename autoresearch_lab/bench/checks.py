@@ -44,13 +44,22 @@ def check_clock(raw: Mapping[str, Any], marks: Mapping[str, float]) -> None:
         raise LabFailure(f"bench: {raw['timed_seconds']:.3f} s of samples in {own:.3f} s of time")
 
 
+class WrongOutput(LabFailure):
+    """A timed call of an arm gave something else than it should have. arm: its place among those of the process."""
+
+    def __init__(self, message: str, arm: int) -> None:
+        super().__init__(message)
+        self.arm = arm
+
+
 def check_outputs(
     outputs: Mapping[str, np.ndarray], target: Target, arms: Sequence[str], workloads: Sequence[Mapping[str, Any]]
 ) -> None:
     """Timed calls must have given what the reference, and later the same kernel, give for the same contents.
 
     Raises:
-        LabFailure: one did not (work skipped, put off, or taken from an earlier call), or nothing was kept.
+        WrongOutput: one did not (work skipped, put off, or taken from an earlier call).
+        LabFailure: nothing was kept.
     """
     timed = {name.removeprefix("timed/"): value for name, value in outputs.items() if name.startswith("timed/")}
     seen = {tuple(name.split("/")[:2]) for name in timed}
@@ -66,9 +75,10 @@ def check_outputs(
             error = relative_error(value, outputs.get(f"{kind}/{name}"), sizes.get((place, number), 0.0))
             if error > allowed * share:
                 other = "the baseline's" if kind == "reference" else "its own, called later"
-                raise LabFailure(
+                raise WrongOutput(
                     f"bench: {arms[arm]}: {what} of a timed call differs from {other} on the same contents "
-                    f"(relative error {error:.3g}, at most {allowed * share:.3g}); workload {workloads[place]['id']}"
+                    f"(relative error {error:.3g}, at most {allowed * share:.3g}); workload {workloads[place]['id']}",
+                    arm,
                 )
 
 

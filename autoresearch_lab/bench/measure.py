@@ -73,8 +73,12 @@ def measure(
         LabFailure: the job failed, its clock disagrees with this one's, or outputs of timed calls are wrong.
     """
     marks: dict[str, float] = {}
+    unenforced: list[str] = []
 
     def listen(message: dict[str, Any]) -> None:
+        if "unenforced" in message:
+            unenforced.extend(map(str, message["unenforced"]))
+            return
         marks.setdefault(str(message.get("stage")), time.perf_counter())
         if on_progress is not None:
             on_progress(message)
@@ -97,7 +101,7 @@ def measure(
     outputs = read_arrays(run_dir / "outputs.safetensors", OUTPUTS_BYTES)
     (run_dir / "outputs.safetensors").unlink()
     check_outputs(outputs, target, [f"{arm.role} {arm.name}" for arm in arms], workloads)
-    return Process({**raw, "seed": seed})
+    return Process({**raw, "seed": seed, "unenforced": unenforced})
 
 
 def limits(engine: Engine, arms: list[Arm], inputs: Path, seconds: float) -> Limits:
@@ -111,4 +115,5 @@ def limits(engine: Engine, arms: list[Arm], inputs: Path, seconds: float) -> Lim
         file_bytes=GIB,
         confined=True,
         readable=(*sorted(folders), str(inputs)),
+        gpu=engine.device == "cuda",
     )

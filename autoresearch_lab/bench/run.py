@@ -89,6 +89,7 @@ def bench(
             "libraries": [arm.plain() for arm in arms if arm.role == "library"],
             "budget_seconds": budget_seconds,
             "rule": rule.plain(),
+            "not_enforced": session.processes[0].raw.get("unenforced", []),
         },
         results={**outcome.results, "remarks": outcome.results["remarks"] + remarks, "predicted": predicted},
         verdict=outcome.verdict,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from autoresearch_lab.bench.analysis import DISAGREE, Analysis, objections
+from autoresearch_lab.bench.checks import WrongOutput
 from autoresearch_lab.bench.gpu import waiting, warm_times
 from autoresearch_lab.bench.measure import Arm, measure
 from autoresearch_lab.bench.rule import AMBIGUOUS, Finding, Rule, decide, find
@@ -110,14 +111,18 @@ class Session:
         return (self.foreign_load or 0.0) > BUSY
 
     def _take(self, seconds: float, seed: int) -> None:
-        """One more process. If the first one fails because of a library's kernel (of another version, say, or not made
-        for this device), it is taken without that kernel: a rival is not what is judged."""
+        """One more process. A rival is not what is judged: if the first one fails because of a library's kernel (of
+        another version, say, or not made for this device), it is taken without that kernel; and if a library's kernel
+        gave something else than the baseline, as a sum that happens to cancel may, it is taken once more with other
+        contents."""
         try:
             self.processes.append(self._measure(self.arms, seconds, seed))
-        except (LabError, LabFailure):
-            if self.processes or not self._leave_out(seed):
+        except (LabError, LabFailure) as failure:
+            rivals = isinstance(failure, WrongOutput) and self.arms[failure.arm].role == "library"
+            left_out = not self.processes and self._leave_out(seed)
+            if not (left_out or rivals):
                 raise
-            self.processes.append(self._measure(self.arms, seconds, seed))
+            self.processes.append(self._measure(self.arms, seconds, seed if left_out else (seed + 1) % (1 << 31)))
 
     def _leave_out(self, seed: int) -> bool:
         """Drop the library's kernels that fail beside nothing but the baseline too; False where there are none."""

@@ -70,9 +70,7 @@ def run(
     return Outcome(data, lambda console: render(record, console), positive=record.verdict == "PASS")
 
 
-def _of_workspace(
-    session: Session, opened: Workspace, interpreted: bool
-) -> tuple[Kernel, WorkloadSet, Context]:
+def _of_workspace(session: Session, opened: Workspace, interpreted: bool) -> tuple[Kernel, WorkloadSet, Context]:
     """As `_of_catalogue`. On the CPU a kernel meets small calls, not those of the workspace."""
     kernel = opened.kernel
     if interpreted and kernel.language not in INTERPRETERS:

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from autoresearch_lab.ab.settings import Settings
@@ -20,6 +21,10 @@ from autoresearch_lab.orchestrate import Candidate, State
 from autoresearch_lab.paths import writable_folder
 from autoresearch_lab.pipeline import Pipeline
 from autoresearch_lab.profile import load
+from autoresearch_lab.propose.attempts import Budget, Proposer
+from autoresearch_lab.propose.command import Command
+from autoresearch_lab.propose.targets import places, propose_all
+from autoresearch_lab.propose.tuner import Tuner
 from autoresearch_lab.report.summary import summary
 from autoresearch_lab.report.write import write_report
 
@@ -35,6 +40,9 @@ def orchestrate(
     race_seconds: float,
     together: bool,
     dry_run: bool,
+    proposer: str | None,
+    proposals: int | None,
+    proposer_seconds: float | None,
 ) -> Outcome:
     measured = load(profile.expanduser())
     folder = (workspace_root or session.root.workspaces).expanduser().resolve()
@@ -43,16 +51,35 @@ def orchestrate(
     settings = replace(Settings.for_device(session.engine.device), steps=steps, race_seconds=race_seconds)
     pipeline = Pipeline(measured, folder, session.context, session.root, session.ledger, top_k, bench_seconds, settings)
     pipeline.winners_together = together
+    author = _author(proposer, proposals, proposer_seconds)
     if dry_run:
+        if author is not None:
+            for target, place, _ in places(pipeline, isinstance(author, Tuner)):
+                session.log.print(escape(f"proposals for {target.name} in {place}"))
         candidates = pipeline.candidates()
         return _outcome(candidates, {candidate.label: pipeline.state(candidate) for candidate in candidates}, plan=True)
     writable_folder(folder, "orchestrate")
     with progress(session.log) as show:
         pipeline.on_progress = show
+        if author is not None:
+            budget = Budget(proposals or Budget.attempts, proposer_seconds or Budget.seconds)
+            propose_all(pipeline, author, budget, lambda line: session.log.print(escape(line)))
         candidates, states = pipeline.run(lambda candidate, step: session.log.print(f"{step}: {candidate.label}"))
     return _outcome(candidates, states, plan=False)
 
 
+def _author(proposer: str | None, proposals: int | None, seconds: float | None) -> Proposer | None:
+    """Who writes kernels. Raises LabError for options that mean nothing."""
+    if proposer is None:
+        if proposals is not None or seconds is not None:
+            raise LabError("--proposals and --proposer-seconds need a --proposer")
+        return None
+    if not proposer.strip():
+        raise LabError("--proposer: name a command, or tuner")
+    return Tuner() if proposer == TUNER else Command(proposer)
+
+
+TUNER = "tuner"
 # Where MLX runs on a CPU, for instance: its Metal kernels need an Apple GPU.
 NO_CANDIDATES = (
     "no kernel of the profile's top targets, but baselines and library arms, runs on this device; "
@@ -70,7 +97,9 @@ def _outcome(candidates: list[Candidate], states: dict[str, State], plan: bool) 
         table = Table("rank", "candidate", "verify", "bench", "A/B", "next" if plan else "ended with", box=None)
         for row in rows:
             last = row["next"] + ": " + row["reason"] if row["next"] else row["reason"]
-            table.add_row(*(str(row[key] or "-") for key in ("rank", "candidate", "verify", "bench", "ab")), last)
+            table.add_row(
+                *(str(row[key] or "-") for key in ("rank", "candidate", "verify", "bench", "ab")), escape(last)
+            )
         console.print(table)
 
     promoted = [row["candidate"] for row in rows if row["reason"] == "promoted"]
@@ -135,6 +164,22 @@ _TOP = click.option(
 
 _orchestrate = verb(orchestrate)
 for _option in (
+    click.option(
+        "--proposer-seconds",
+        type=click.FloatRange(min=0.1),
+        help="What the proposer may take for one kernel; its judging comes on top.  [default: 600]",
+    ),
+    click.option(
+        "--proposals",
+        type=click.IntRange(min=1),
+        help="Kernels to be judged per workspace, those of earlier runs included.  [default: 5]",
+    ),
+    click.option(
+        "--proposer",
+        metavar="CMD",
+        help="First let this shell command (a coding agent, say) write kernels for the top targets; docs/proposer.md. "
+        f"'{TUNER}': the built-in one, for kernels that declare what can be tuned.",
+    ),
     click.option("--dry-run", is_flag=True, help="Print what would be done, and why, without doing it."),
     click.option("--together", is_flag=True, help="Try all winners of the benchmark in one A/B before single ones."),
     *LENGTH,

@@ -22,25 +22,33 @@ _PROC = (
     "self", "cpuinfo", "meminfo", "stat", "loadavg", "version", "filesystems", "devices", "modules", "sys", "driver",
 )  # fmt: skip
 _DEVICES = ("/dev",)
+# NVIDIA's driver names its threads in /proc while it starts, and gives up where it cannot. Landlock knows no files that
+# are yet to come, so all that lies there can be written; found through /proc/self it is that of this process alone.
+_GPU_DEVICES = (*_DEVICES, "/proc/self/task")
 # Of the checkout the code is readable, the results are not.
 _CODE = (
     *("autoresearch_data", "autoresearch_trainer", "autoresearch_cuda", "autoresearch_mlx", "autoresearch_lab"),
     "kernels",
 )
+# For a GPU whose driver does not start confined: "seccomp", "landlock" or both, separated by a comma, are left out of
+# what confines jobs on that GPU. Their records say so. Read before any code of others runs.
+WITHOUT = "KERNEL_LAB_GPU_WITHOUT"
 # Variables that a job may see; everything else (tokens, sockets, sessions) stays with the parent.
 _ENVIRONMENT = {
     "PATH", "LANG", "TZ", "USER", "LOGNAME", "VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHASHSEED",
-    "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "CC", "CXX", "CPATH", "LIBRARY_PATH", "SDKROOT",
+    "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "CC", "CXX", "CPATH", "LIBRARY_PATH", "SDKROOT", WITHOUT,
 }  # fmt: skip
 _ENVIRONMENT_PREFIXES = (
     *("LC_", "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "CUDA_", "NVIDIA_", "TORCH_", "TRITON_", "MLX_"),
 )
 
 
-def confine(run_dir: Path, readable: Iterable[str] = ()) -> list[str]:
+def confine(run_dir: Path, readable: Iterable[str] = (), gpu: bool = False) -> list[str]:
     """Cut this process off; returns what could not be enforced.
 
-    run_dir: the one folder that stays writable. readable: further files and folders that the job has to read.
+    run_dir: the one folder that stays writable. readable: further files and folders that the job has to read. gpu: an
+    NVIDIA driver has to start in this process (see `seccomp.install` and `_GPU_DEVICES`); what the variable `WITHOUT`
+    names is then left out, and returned.
     """
     if sys.platform != "linux":
         return ["writes outside the run folder", "reads", "network", "memory of other processes", "one process group"]
@@ -48,16 +56,27 @@ def confine(run_dir: Path, readable: Iterable[str] = ()) -> list[str]:
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         return ["no new privileges", "writes outside the run folder", "reads", "network", "one process group"]
+    without = _left_out() if gpu else set()
     system = [*map(Path, _SYSTEM), *(Path("/proc", name) for name in _PROC)]
     read = [*system, *_python_folders(), *(CHECKOUT / name for name in _CODE), *map(Path, readable)]
-    failed = landlock.restrict(
-        write=[run_dir],
-        read=dict.fromkeys(path.resolve() for path in read),
-        # The import system lists every folder on its path, also the one that the code's packages lie in.
-        enumerate_only=[CHECKOUT],
-        devices=map(Path, _DEVICES),
-    )
-    return failed + seccomp.install()
+    failed = list(landlock.UNENFORCED)
+    if "landlock" not in without:
+        failed = landlock.restrict(
+            write=[run_dir],
+            read=dict.fromkeys(path.resolve() for path in read),
+            # The import system lists every folder on its path, also the one that the code's packages lie in.
+            enumerate_only=[CHECKOUT],
+            devices=map(Path, _GPU_DEVICES if gpu else _DEVICES),
+        )
+    return failed + (list(seccomp.UNENFORCED) if "seccomp" in without else seccomp.install(gpu))
+
+
+def _left_out() -> set[str]:
+    """What `WITHOUT` names. Raises ValueError for a word that means nothing."""
+    words = {word.strip() for word in os.environ.get(WITHOUT, "").split(",")} - {""}
+    if unknown := words - {"landlock", "seccomp"}:
+        raise ValueError(f"{WITHOUT}: unknown word {sorted(unknown)[0]!r}; known: landlock, seccomp")
+    return words
 
 
 def environment(full: dict[str, str], run_dir: Path) -> dict[str, str]:
@@ -75,7 +94,9 @@ def environment(full: dict[str, str], run_dir: Path) -> dict[str, str]:
         "TORCHINDUCTOR_CACHE_DIR": cache / "inductor",
         "TORCH_EXTENSIONS_DIR": cache / "extensions",
     }
-    return {**kept, **{name: str(path) for name, path in places.items()}}
+    # Inductor's pool of compile workers needs semaphores in /dev/shm, which a confined job cannot make.
+    alone = {"TORCHINDUCTOR_COMPILE_THREADS": "1"}
+    return {**kept, **alone, **{name: str(path) for name, path in places.items()}}
 
 
 def _python_folders() -> list[Path]:

@@ -24,6 +24,9 @@ _V1_BITS = (1 << 13) - 1
 READ = EXECUTE | READ_FILE | READ_DIR
 LIST = READ_DIR
 
+# None of these is enforced without Landlock.
+UNENFORCED = ("writes outside the run folder", "reads", "signals to other processes")
+
 _NET_TCP = 0b11  # bind and connect
 _SCOPE_SIGNALS_AND_SOCKETS = 0b11
 
@@ -54,7 +57,7 @@ def restrict(
     """
     abi = version()
     if abi < 1:
-        return ["writes outside the run folder", "reads", "signals to other processes"]
+        return list(UNENFORCED)
     handled = _V1_BITS | (REFER if abi >= 2 else 0) | (TRUNCATE if abi >= 3 else 0) | (IOCTL_DEV if abi >= 5 else 0)
     attributes = _Ruleset(handled, _NET_TCP if abi >= 4 else 0, _SCOPE_SIGNALS_AND_SOCKETS if abi >= 6 else 0)
     size = 24 if abi >= 6 else 16 if abi >= 4 else 8

@@ -23,7 +23,7 @@ class Limits:
     `memory_bytes` (address space), `file_bytes` and `processes` are set in the child by the system; None = not limited.
 
     `confined` jobs run code that is not trusted: they may write only to their run folder, read only what computing
-    needs and the paths in `readable`, and have no network (see `confine`).
+    needs and the paths in `readable`, and have no network (see `confine`). gpu: an NVIDIA driver starts in the job.
     """
 
     seconds: float = 600.0
@@ -34,6 +34,7 @@ class Limits:
     processes: int | None = None
     confined: bool = False
     readable: tuple[str, ...] = ()
+    gpu: bool = False
 
     def plain(self) -> dict[str, Any]:
         return asdict(self)
@@ -65,7 +66,7 @@ def apply_in_child(limits: dict[str, Any], run_dir: Path) -> list[str]:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # do not outlive a parent that was killed
     failed += _limit_processes(limits.get("processes"))
     if limits.get("confined"):
-        failed += confine(run_dir, limits.get("readable", ()))
+        failed += confine(run_dir, limits.get("readable", ()), limits.get("gpu", False))
     return failed
 
 

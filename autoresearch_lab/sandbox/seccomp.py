@@ -9,14 +9,19 @@ from __future__ import annotations
 import ctypes
 import errno
 import platform
+import socket
 import sys
 from dataclasses import dataclass
 
 _PR_SET_SECCOMP, _MODE_FILTER = 22, 2
 _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
-_LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
-_NUMBER, _ARCHITECTURE = 0, 4  # offsets in struct seccomp_data
+_LOAD, _AND, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x06
+# Offsets in struct seccomp_data; of the arguments the lower halves.
+_NUMBER, _ARCHITECTURE, _FIRST, _SECOND = 0, 4, 16, 24
 _X32_BIT = 0x40000000
+_KIND_BITS = 0xF  # of a socket's type; above them lie flags such as SOCK_CLOEXEC
+
+UNENFORCED = ("network", "memory of other processes", "one process group")
 
 
 @dataclass(frozen=True)
@@ -25,6 +30,10 @@ class _Processor:
 
     audit: int
     socket: int
+    connect: int
+    accept: int
+    accept4: int
+    socketpair: int
     setsid: int
     setpgid: int
     ptrace: int
@@ -34,9 +43,15 @@ class _Processor:
 
 
 _PROCESSORS = {
-    "x86_64": _Processor(0xC000003E, socket=41, setsid=112, setpgid=109, ptrace=101, vm_readv=310, vm_writev=311),
-    "aarch64": _Processor(0xC00000B7, socket=198, setsid=157, setpgid=154, ptrace=117, vm_readv=270, vm_writev=271),
-}
+    "x86_64": _Processor(
+        audit=0xC000003E, socket=41, connect=42, accept=43, accept4=288, socketpair=53,
+        setsid=112, setpgid=109, ptrace=101, vm_readv=310, vm_writev=311,
+    ),
+    "aarch64": _Processor(
+        audit=0xC00000B7, socket=198, connect=203, accept=202, accept4=242, socketpair=199,
+        setsid=157, setpgid=154, ptrace=117, vm_readv=270, vm_writev=271,
+    ),
+}  # fmt: skip
 
 
 class _Instruction(ctypes.Structure):
@@ -47,19 +62,26 @@ class _Program(ctypes.Structure):
     _fields_ = [("length", ctypes.c_uint16), ("instructions", ctypes.POINTER(_Instruction))]
 
 
-def install() -> list[str]:
+def install(gpu: bool = False) -> list[str]:
     """Filter this process and its children from now on; needs no_new_privs. Returns what could not be enforced.
 
-    No socket of any family can be made (a pipe to the parent is open already), io_uring could make one and is refused,
-    other processes' memory cannot be reached. setsid and setpgid answer success and do nothing, so that whatever is
-    started stays in the process group that the parent kills.
+    No socket can be made (a pipe to the parent is open already) but a pair that is connected to itself, and not one of
+    datagrams, which could be sent elsewhere. io_uring could make others and is refused; other processes' memory cannot
+    be reached. setsid and setpgid answer success and do nothing, so that whatever is started stays in the process group
+    that the parent kills.
+
+    gpu: NVIDIA's driver binds a local socket of its own while it starts and gives up where it cannot. So such a socket
+    (AF_UNIX, SOCK_SEQPACKET: it carries nothing until it is connected) can be made, and none can be connected or accept
+    anything; to the driver's question for a server of several users the answer is the usual one, that there is none.
     """
-    unenforced = ["network", "memory of other processes", "one process group"]
     processor = _PROCESSORS.get(platform.machine())
     if sys.platform != "linux" or processor is None:
-        return unenforced
+        return list(UNENFORCED)
+    sockets = {processor.socket: errno.EACCES}
+    if gpu:
+        sockets = {processor.connect: errno.ENOENT, processor.accept: errno.EACCES, processor.accept4: errno.EACCES}
     denied = {
-        processor.socket: errno.EACCES,
+        **sockets,
         processor.io_uring_setup: errno.EPERM,
         processor.ptrace: errno.EPERM,
         processor.vm_readv: errno.EPERM,
@@ -71,10 +93,22 @@ def install() -> list[str]:
     steps += [(_LOAD, 0, 0, _NUMBER), (_AT_LEAST, 0, 1, _X32_BIT), (_RETURN, 0, 0, _KILL)]
     for number, code in denied.items():
         steps += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _ERRNO | code)]
+    # (call, family, types that are allowed); any family will do for a pair.
+    conditions = [(processor.socketpair, None, (socket.SOCK_STREAM, socket.SOCK_SEQPACKET))]
+    if gpu:
+        conditions.append((processor.socket, socket.AF_UNIX, (socket.SOCK_SEQPACKET,)))
+    for number, family, kinds in conditions:
+        checks = [(_LOAD, 0, 0, _SECOND), (_AND, 0, 0, _KIND_BITS)]
+        for kind in kinds:
+            checks += [(_EQUAL, 0, 1, int(kind)), (_RETURN, 0, 0, _ALLOW)]
+        if family is not None:
+            checks = [(_LOAD, 0, 0, _FIRST), (_EQUAL, 0, len(checks), int(family)), *checks]
+        checks.append((_RETURN, 0, 0, _ERRNO | errno.EACCES))
+        steps += [(_EQUAL, 0, len(checks), number), *checks]
     steps.append((_RETURN, 0, 0, _ALLOW))
     instructions = (_Instruction * len(steps))(*(_Instruction(*step) for step in steps))
     program = _Program(len(steps), instructions)
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_SECCOMP, _MODE_FILTER, ctypes.byref(program), 0, 0) != 0:
-        return unenforced
+        return list(UNENFORCED)
     return []

@@ -165,6 +165,7 @@ def _limits(engine: Engine, kernel: Kernel, inputs: Path, seconds: float, data_b
         processes=MOST_PROCESSES,
         confined=True,
         readable=(str(kernel.path.resolve().parent), str(inputs)),
+        gpu=engine.job_device == "cuda",
     )
 
 

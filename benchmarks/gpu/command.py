@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,15 +49,21 @@ class Done:
             raise PartFailed(self.reason) from None
 
 
-def run(setting: Setting, arguments: Sequence[str], seconds: float, interpreted: bool = False) -> Done:
-    """Run Python with `arguments` from the checkout for at most so many seconds."""
+def run(
+    setting: Setting,
+    arguments: Sequence[str],
+    seconds: float,
+    interpreted: bool = False,
+    variables: Mapping[str, str] | None = None,
+) -> Done:
+    """Run Python with `arguments` from the checkout for at most so many seconds. variables: more of its environment."""
     if seconds < 1.0:
         return Done(None, "", "", 0.0)
     began = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, *arguments],
         cwd=CHECKOUT,
-        env=setting.environment(interpreted),
+        env={**setting.environment(interpreted), **(variables or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -85,10 +91,13 @@ def run(setting: Setting, arguments: Sequence[str], seconds: float, interpreted:
     return Done(code, out, err, time.monotonic() - began)
 
 
-def verb(setting: Setting, name: str, *options: str, seconds: float, engine: str | None = None) -> Done:
+def verb(
+    setting: Setting, name: str, *options: str, seconds: float, variables: Mapping[str, str] | None = None
+) -> Done:
     """A verb of the lab with --json."""
-    where = ["--root", str(setting.root.path), "--engine", engine or setting.engine]
-    return run(setting, ["-m", "autoresearch_lab.cli.app", *where, name, *options, "--json"], seconds)
+    where = ["--root", str(setting.root.path), "--engine", setting.engine]
+    command = ["-m", "autoresearch_lab.cli.app", *where, name, *options, "--json"]
+    return run(setting, command, seconds, variables=variables)
 
 
 def _kill(process: subprocess.Popen) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from autoresearch_lab.paths import CHECKOUT
 from benchmarks.gpu.command import PartFailed, run
 from benchmarks.gpu.setting import Setting
-from benchmarks.gpu.training import selection
+from benchmarks.gpu.training import selection, verdicts_known
 
 METRICS = {
     "gpu__time_duration.sum": "duration",
@@ -27,9 +27,9 @@ LAUNCHES = 6
 
 def capture(setting: Setting, seconds: float, parts: dict[str, Any]) -> dict[str, Any]:
     """What `trace` prints: the time on the device under every call of a target, forward and backward."""
-    folder = setting.out / "capture"
+    folder = setting.work / "capture"
     folder.mkdir(parents=True, exist_ok=True)
-    chosen, _ = selection(setting, parts)
+    chosen, *_ = selection(setting.kernels, verdicts_known(setting, parts))
     request = {
         "device": setting.device,
         "preset": setting.preset,
@@ -39,7 +39,7 @@ def capture(setting: Setting, seconds: float, parts: dict[str, Any]) -> dict[str
         "dataset": str(setting.root.data(setting.dataset)),
         "selection": chosen,
         "peak_flops": None,
-        "trace": str(folder / "trace.json.gz"),
+        "trace": str(setting.out / "trace.json.gz"),
     }
     path = folder / "request.json"
     path.write_text(json.dumps(request), encoding="utf-8")
@@ -73,7 +73,16 @@ def counters(setting: Setting, seconds: float, parts: dict[str, Any]) -> dict[st
     if row is None:
         raise PartFailed("no kernel was benched, so there is no worst one")
     command = [tool, "--csv", "--page", "raw", "--metrics", ",".join(METRICS), "--launch-count", str(LAUNCHES)]
-    command += ["--profile-from-start", "off", sys.executable, "-m", "benchmarks.gpu.one_call"]
+    # The clocks stay as they are: on a machine that is lent they are not this program's to set.
+    command += [
+        "--clock-control",
+        "none",
+        "--profile-from-start",
+        "off",
+        sys.executable,
+        "-m",
+        "benchmarks.gpu.one_call",
+    ]
     command += [str(setting.root.path), row["target"], row["kernel"], row["workload"]]
     try:
         done = subprocess.run(

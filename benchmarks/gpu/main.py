@@ -10,8 +10,8 @@ it could not begin.
 from __future__ import annotations
 
 import argparse
-import json
 import os
+import shutil
 import sys
 import time
 import traceback
@@ -24,28 +24,31 @@ from typing import Any
 from benchmarks.gpu import packages
 
 CHECKOUT = Path(__file__).resolve().parents[2]
-RESULT = "gpu.json"
 SECONDS = 540.0
 
 
 @dataclass(frozen=True)
 class Part:
-    """seconds: the most that a part may take; reserve: what earlier parts leave to it."""
+    """seconds: the most that a part may take; reserve: what earlier parts leave to it. needs: without these, where they
+    were tried in this call, it is not begun."""
 
     name: str
     seconds: float
     reserve: float
+    needs: tuple[str, ...] = ()
 
 
+# What the others rest on comes first, the tests last: what they find shows in the verdicts, too.
 PARTS = (
+    Part("confined", 60, 0),
     Part("data", 60, 0),
-    Part("tests", 75, 20),
-    Part("profile", 75, 40),
-    Part("verify", 150, 60),
-    Part("bench", 240, 80),
-    Part("train", 200, 130),
-    Part("capture", 60, 35),
+    Part("profile", 150, 90, ("data",)),
+    Part("verify", 190, 110, ("confined", "data")),
+    Part("train", 200, 120, ("data",)),
+    Part("bench", 300, 80, ("confined", "data")),
+    Part("capture", 60, 35, ("data",)),
     Part("counters", 40, 15),
+    Part("tests", 120, 0),
 )
 
 
@@ -61,8 +64,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     # Only now: the lab itself needs packages.
     from autoresearch_lab.engine import has_nvidia_gpu
+    from autoresearch_lab.errors import LabError, LabFailure
+    from autoresearch_lab.ledger import commit_of
     from autoresearch_lab.paths import Root
-    from benchmarks.gpu.report import bring_back, table
+    from benchmarks.gpu.evidence import pack, write_result
+    from benchmarks.gpu.report import table
     from benchmarks.gpu.setting import Setting, rehearsal_root
 
     if not options.rehearse and not has_nvidia_gpu():
@@ -76,16 +82,29 @@ def main(arguments: list[str] | None = None) -> int:
         "schema": 1,
         "rehearsed": options.rehearse,
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        # A machine that is lent may get the files without their history: then COMMIT says it.
+        "commit": os.environ.get("COMMIT") or commit_of(CHECKOUT),
         "machine": machine(options.rehearse),
         "packages": found,
         "parts": {},
     }
+    shutil.rmtree(setting.work, ignore_errors=True)  # what an earlier call left is not this one's
+    try:
+        # Asked once: the parts work in several threads.
+        result["device_key"] = setting.device_key
+    except (LabError, LabFailure) as failure:
+        print(f"error: the GPU cannot be described: {failure}", file=sys.stderr)
+        return 2
     scale = min(1.0, options.seconds / SECONDS)  # in a shorter call everything is shorter
-    todo = [part for part in PARTS if part.name in options.parts]
+    # What has to be left out of the confinement is found anew in each call.
+    judging = {"verify", "bench"} & set(options.parts)
+    todo = [part for part in PARTS if part.name in options.parts or (part.name == "confined" and judging)]
     done: dict[str, Any] = {}
     for number, part in enumerate(todo):
         limit = min(part.seconds, setting.left - scale * sum(later.reserve for later in todo[number + 1 :]))
-        result["parts"][part.name] = told = _run(part, setting, limit, done)
+        missing = [name for name in part.needs if name in result["parts"] and name not in done]
+        told = _run(part, setting, limit, done) if not missing else _skipped(f"without {missing[0]} it cannot be done")
+        result["parts"][part.name] = told
         print(
             f"{part.name:<9} {told['status']:<8} {told['seconds']:6.1f} s  {told['reason']}",
             file=sys.stderr,
@@ -95,9 +114,8 @@ def main(arguments: list[str] | None = None) -> int:
             done[part.name] = told["found"]
         result["seconds"] = round(time.monotonic() - setting.began, 1)
         # After every part, so that a machine that goes away leaves what there is.
-        (out / RESULT).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    if not options.rehearse:
-        bring_back(setting)
+        result["left_out"] = pack(setting)
+        write_result(setting, result)
     print(table(result))
     return 0
 
@@ -108,7 +126,7 @@ def _run(part: Part, setting: Any, limit: float, done: dict[str, Any]) -> dict[s
     from benchmarks.gpu.command import PartFailed
 
     if limit < 1.0:
-        return {"status": "skipped", "reason": "no time left", "seconds": 0.0, "found": None}
+        return _skipped("no time left")
     began = time.monotonic()
     told: dict[str, Any] = {"status": "done", "reason": "", "found": None}
     try:
@@ -122,15 +140,20 @@ def _run(part: Part, setting: Any, limit: float, done: dict[str, Any]) -> dict[s
     return {**told, "seconds": round(time.monotonic() - began, 1)}
 
 
+def _skipped(reason: str) -> dict[str, Any]:
+    return {"status": "skipped", "reason": reason, "seconds": 0.0, "found": None}
+
+
 def _function(name: str) -> Callable[[Any, float, dict[str, Any]], dict[str, Any]]:
-    from benchmarks.gpu import basics, counters, training, verdicts
+    from benchmarks.gpu import basics, confined, counters, training, verdicts
 
     return {
+        "confined": lambda setting, seconds, done: confined.confined(setting, seconds),
         "data": lambda setting, seconds, done: basics.data(setting, seconds),
         "tests": lambda setting, seconds, done: basics.tests(setting, seconds),
         "profile": lambda setting, seconds, done: basics.profile(setting, seconds),
         "verify": lambda setting, seconds, done: verdicts.verify(setting, seconds),
-        "bench": lambda setting, seconds, done: verdicts.bench(setting, seconds),
+        "bench": verdicts.bench,
         "train": training.train,
         "capture": counters.capture,
         "counters": counters.counters,

@@ -1,11 +1,17 @@
-"""Which packages the suite needs, and which of them are missing on this machine."""
+"""Which packages the suite needs, and which of them are missing on this machine.
+
+python -m benchmarks.gpu.packages [--without torch,numpy,...] prints what to carry to a bare machine, as it is installed
+here, for `pip download`; docs/cuda.md, "A GPU at hand".
+"""
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
+import re
 import shutil
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 
 
 @dataclass(frozen=True)
@@ -23,9 +29,8 @@ PACKAGES = (
         for name in ("torch", "triton", "numpy", "scipy", "click", "rich", "pydantic", "safetensors")
     ),
     *(Package(name, name) for name in ("ml_dtypes", "filelock", "jsonlines", "psutil", "tomli_w")),
-    Package("pyarrow", "pyarrow"),
     Package("tiktoken", "tiktoken"),
-    Package("rustbpe", "rustbpe", "a dataset can be used, not prepared"),
+    *(Package(name, name, "a dataset can be used, not prepared") for name in ("pyarrow", "rustbpe")),
     Package("pytest", "pytest", "the GPU tests are left out"),
     Package("nvtx", "nvtx", "profiles have no ranges"),
     Package("liger_kernel", "liger-kernel", "Liger's kernels are not among the arms"),
@@ -60,3 +65,34 @@ def _version(wheel: str) -> str:
         return version(wheel)
     except PackageNotFoundError:
         return ""
+
+
+def to_carry(without: list[str]) -> list[str]:
+    """["name==version", ...] of the packages and what they need in turn, at the versions installed here. `without`, and
+    what only these need, stays at home; so does what is not installed here."""
+    from packaging.requirements import Requirement
+
+    left_out, found = {_normal(name) for name in without}, {}
+    waiting = [package.wheel for package in PACKAGES]
+    while waiting:
+        name = _normal(waiting.pop())
+        if name in left_out or name in found or not _version(name):
+            continue
+        found[name] = f"{name}=={_version(name).partition('+')[0]}"
+        needed = [Requirement(text) for text in requires(name) or []]
+        waiting += [one.name for one in needed if one.marker is None or one.marker.evaluate({"extra": ""})]
+    return sorted(found.values())
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What to carry to a machine that has PyTorch and little else.")
+    parser.add_argument("--without", default="torch,triton,numpy", help="is there [default: %(default)s]")
+    print("\n".join(to_carry(parser.parse_args().without.split(","))))
+
+
+if __name__ == "__main__":
+    main()

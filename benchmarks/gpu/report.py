@@ -1,13 +1,12 @@
 """What is printed last, what is brought back, and docs/gpu-results.md:
 
-python -m benchmarks.gpu.report [gpu.json] --write docs/gpu-results.md
+python -m benchmarks.gpu.report [RESULT.json] --write docs/gpu-results.md
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +42,7 @@ def table(result: dict[str, Any]) -> str:
     trained = _found(result, "train")
     for arm, summary in (trained.get("arms") or {}).items():
         lines.append(f"training, {arm:<10} " + ", ".join(_numbers(summary)))
+    lines += [f"training, {arm:<10} failed: {why}" for arm, why in (trained.get("failed") or {}).items()]
     if trained.get("speedup"):
         lines.append(f"training, speed-up  x{trained['speedup']:.3f}, val_bpb {trained['val_bpb_difference']:+.4f}")
     for name, part in result["parts"].items():
@@ -61,6 +61,7 @@ def page(result: dict[str, Any] | None) -> str:
     lines = [
         HEAD,
         f"{about['name']}, {about['software']['torch']} (PyTorch), CUDA {about['cuda']}; {result['started']}.",
+        *_confinement_lines(result),
     ]
     lines += ["", "## Kernels", "", *_kernel_lines(result), "", "## Training", "", *_training_lines(result)]
     lines += ["", "## Where the time goes", "", *_capture_lines(result)]
@@ -68,6 +69,14 @@ def page(result: dict[str, Any] | None) -> str:
     if failed:
         lines += ["", "## What is missing", "", *failed]
     return "\n".join(lines) + "\n"
+
+
+def _confinement_lines(result: dict[str, Any]) -> list[str]:
+    """What of the confinement of judged kernels had to be left out, if anything."""
+    found = _found(result, "confined")
+    if not found.get("without"):
+        return []
+    return [f"Kernels ran confined without {found['without']}: the driver does not start with it."]
 
 
 def _kernel_lines(result: dict[str, Any]) -> list[str]:
@@ -102,7 +111,11 @@ def _training_lines(result: dict[str, Any]) -> list[str]:
     trained = _found(result, "train")
     if not trained:
         return ["Not yet measured."]
-    lines = ["One run per arm, compiled, same tokens and seed; no interval.", ""]
+    names = ", ".join(trained.get("chosen") or []) or "none"
+    lines = [
+        "One run per arm, compiled, same tokens and seed; no interval. The batch is what fits, so its calls are larger"
+    ]
+    lines += [f"than those timed above. Kernels ({trained.get('rule', '-')}): {names}.", ""]
     lines += ["| | tokens/s | peak memory | MFU, measured | MFU, stated | val_bpb |", "|---|---|---|---|---|---|"]
     for arm, one in trained["arms"].items():
         speed, bits = one.get("tokens_per_second"), one.get("val_bpb")
@@ -114,7 +127,8 @@ def _training_lines(result: dict[str, Any]) -> list[str]:
         lines.append("| " + " | ".join(cells) + " |")
     if trained.get("speedup"):
         lines += ["", f"Speed-up x{trained['speedup']:.3f}; val_bpb {trained['val_bpb_difference']:+.4f}."]
-    lines += [f"- {name}: left out, {why}" for name, why in (trained.get("left_out") or {}).items()]
+    lines += ["", *(f"- {name}: left out, {why}" for name, why in (trained.get("left_out") or {}).items())]
+    lines += [f"- {arm}: failed, {why}" for arm, why in (trained.get("failed") or {}).items()]
     return lines
 
 
@@ -126,21 +140,6 @@ def _capture_lines(result: dict[str, Any]) -> list[str]:
     lines += ["| range | calls | us |", "|---|---|---|"]
     lines += [f"| {name} | {row['calls']:.0f} | {row['us']:.0f} |" for name, row in captured["ranges"].items()]
     return lines
-
-
-def bring_back(setting: Any) -> None:
-    """The ledger and the evidence that its records name, beside the result."""
-    folder = setting.out / "kernel_lab"
-    folder.mkdir(exist_ok=True)
-    if setting.root.ledger.exists():
-        shutil.copy(setting.root.ledger, folder)
-    for record in setting.ledger.records() if setting.root.ledger.exists() else []:
-        for artifact in record.artifacts or []:
-            source = setting.root.path / artifact.path
-            if source.is_file():
-                place = setting.out / "artifacts" / artifact.path
-                place.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(source, place)
 
 
 def _found(result: dict[str, Any], part: str) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from autoresearch_lab.catalog import Kernel, Target, load_catalog
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.machine import context
+from autoresearch_lab.machine import Context, context
 from autoresearch_lab.paths import CHECKOUT, Root
 
 REHEARSED = "relu_squared"
@@ -33,6 +33,11 @@ class Setting:
     dataset: str = "stdlib"
     only: tuple[str, ...] | None = None
     began: float = field(default_factory=time.monotonic)
+
+    @property
+    def work(self) -> Path:
+        """Where the parts keep what they do not bring back as it is."""
+        return self.root.path / "results" / "gpu" / "work"
 
     @property
     def left(self) -> float:
@@ -76,9 +81,13 @@ class Setting:
         return [kernel for target in targets for kernel in target.kernels if kernel.language == "cpp"]
 
     @cached_property
+    def context(self) -> Context | None:
+        """The GPU and its software, as records carry them; None in a rehearsal, whose ledger is its own."""
+        return None if self.rehearse else context(ENGINES["cuda"], self.root)
+
+    @property
     def device_key(self) -> str | None:
-        """Of the GPU, as records carry it; None in a rehearsal, whose ledger is its own."""
-        return None if self.rehearse else context(ENGINES["cuda"], self.root).device["key"]
+        return self.context.device["key"] if self.context else None
 
     def environment(self, interpreted: bool = False) -> dict[str, str]:
         """Of the processes that are started: this one's, with its packages and, where asked, Triton's interpreter."""

@@ -3,33 +3,47 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from autoresearch_lab.bench.rule import SLOWER
+from autoresearch_lab.bench.rule import FASTER
 from autoresearch_lab.catalog import Kernel
 from autoresearch_lab.machine import known_peak
 from benchmarks.gpu.command import PartFailed, run
 from benchmarks.gpu.setting import Setting
-from benchmarks.gpu.verdicts import label
+from benchmarks.gpu.verdicts import known, label
 
 STEPS, EVAL_TOKENS = 40, 1 << 19
+SECOND_ARM_SECONDS = 50.0
 SHOWN = ("tokens_per_second", "peak_vram_mb", "mfu_measured_percent", "mfu_datasheet_percent", "val_bpb")
 
 
 def train(setting: Setting, seconds: float, parts: dict[str, Any]) -> dict[str, Any]:
-    """{"arms": {"baseline": summary, "triton": summary}, "speedup", "val_bpb_difference", "left_out": {kernel: why}}.
+    """{"arms": {"baseline": summary, "triton": summary}, "speedup", "val_bpb_difference", "chosen": [target, ...],
+    "rule": how they were chosen, "left_out": {kernel: why}, "failed": {arm: why}}.
 
-    One run per arm: no interval, no verdict; that is what the A/B is for. Raises PartFailed where an arm fails.
+    One run per arm: no interval, no verdict; that is what the A/B is for. Raises PartFailed where neither arm ends.
     """
-    chosen, left_out = selection(setting, parts)
+    chosen, left_out, rule = selection(setting.kernels, verdicts_known(setting, parts))
     arms: dict[str, Any] = {}
+    failed: dict[str, str] = {}
     end = setting.left - seconds
-    for number, (arm, kernels) in enumerate((("baseline", {}), ("triton", chosen))):
-        limit = (setting.left - end) / (2 - number)
-        arms[arm] = _one(setting, arm, kernels, limit)
-    found: dict[str, Any] = {"arms": arms, "left_out": left_out, "speedup": None, "val_bpb_difference": None}
-    speed = [arms[arm].get("tokens_per_second") for arm in ("baseline", "triton")]
-    bits = [arms[arm].get("val_bpb") for arm in ("baseline", "triton")]
+    for arm, kernels in (("baseline", {}), ("triton", chosen)):
+        if arm == "triton" and not chosen:
+            failed[arm] = "no kernel to train with"
+            continue
+        # The first may take what the second, whose code is compiled by then for the most part, does not need.
+        limit = setting.left - end - (SECOND_ARM_SECONDS if arm == "baseline" else 0.0)
+        try:
+            arms[arm] = _one(setting, arm, kernels, limit)
+        except PartFailed as failure:
+            failed[arm] = str(failure)
+    if not arms:
+        raise PartFailed("; ".join(failed.values()))
+    found: dict[str, Any] = {"arms": arms, "chosen": sorted(chosen), "rule": rule, "left_out": left_out}
+    found |= {"failed": failed, "speedup": None, "val_bpb_difference": None}
+    speed = [arms.get(arm, {}).get("tokens_per_second") for arm in ("baseline", "triton")]
+    bits = [arms.get(arm, {}).get("val_bpb") for arm in ("baseline", "triton")]
     if all(speed) and not setting.rehearse:
         found["speedup"] = speed[1] / speed[0]
     if None not in bits:
@@ -37,28 +51,43 @@ def train(setting: Setting, seconds: float, parts: dict[str, Any]) -> dict[str, 
     return found
 
 
-def selection(setting: Setting, parts: dict[str, Any]) -> tuple[dict[str, dict[str, str]], dict[str, str]]:
-    """({target: kernel to train with}, {kernel: why it is left out}): what is known to be wrong or slower stays out. A
-    composite kernel takes the place of its parts."""
+def verdicts_known(setting: Setting, parts: dict[str, Any]) -> Callable[[str, Kernel], str | None]:
+    """(part, kernel) -> its verdict: of this call, else of an earlier one; None where there is none."""
+
+    def verdict(part: str, kernel: Kernel) -> str | None:
+        told = (parts.get(part) or {}).get(label(kernel)) or {}
+        if told.get("verdict") is None and (record := known(setting, part, kernel)):
+            return record.verdict
+        return told.get("verdict")
+
+    return verdict
+
+
+def selection(
+    kernels: Iterable[Kernel], verdict: Callable[[str, Kernel], str | None]
+) -> tuple[dict[str, dict[str, str]], dict[str, str], str]:
+    """({target: kernel to train with}, {kernel: why it is left out}, the rule): only what passed verification, and as
+    soon as there are bench verdicts only what is FASTER. A composite kernel takes the place of its parts."""
+    right = [kernel for kernel in kernels if verdict("verify", kernel) == "PASS"]
+    timed = any(verdict("bench", kernel) for kernel in right)
+    rule = "verified and FASTER" if timed else "verified, not benched yet"
     chosen: dict[str, Kernel] = {}
     left_out: dict[str, str] = {}
-    for kernel in setting.kernels:
-        name = label(kernel)
-        verified = ((parts.get("verify") or {}).get(name) or {}).get("verdict")
-        benched = ((parts.get("bench") or {}).get(name) or {}).get("verdict")
-        if verified == "FAIL":
-            left_out[name] = "failed verification"
-        elif benched == SLOWER:
-            left_out[name] = "slower than the baseline here"
+    for kernel in kernels:
+        name, benched = label(kernel), verdict("bench", kernel)
+        if kernel not in right:
+            left_out[name] = {"FAIL": "failed verification"}.get(verdict("verify", kernel) or "", "not verified")
+        elif timed and benched != FASTER:
+            left_out[name] = f"bench: {benched}" if benched else "not benched"
         elif kernel.target in chosen:
             left_out[name] = f"{chosen[kernel.target].name} stands for this target"
         else:
             chosen[kernel.target] = kernel
-    return {target: kernel.plain() for target, kernel in chosen.items()}, left_out
+    return {target: kernel.plain() for target, kernel in chosen.items()}, left_out, rule
 
 
 def _one(setting: Setting, arm: str, kernels: dict[str, Any], seconds: float) -> dict[str, Any]:
-    folder = setting.out / "train" / arm
+    folder = setting.work / "train" / arm
     folder.mkdir(parents=True, exist_ok=True)
     peak = known_peak(setting.ledger, "cuda", setting.device_key, "bfloat16") if setting.device_key else None
     request = {

@@ -2,7 +2,7 @@
 
 max(x w_fcᵀ, 0)² is formed in the first product's epilogue; the hidden values themselves never reach memory. Only their
 activation is kept: its root is what backward needs, and is taken in the epilogue of the product with w_proj (float16,
-whose squares lose digits, keeps the root as well). Both run as persistent programs, one per processor of the GPU. The
+whose squares lose digits, keeps the root as well). Both run as persistent programs, two per processor of the GPU. The
 other products have nothing to fuse and are the library's.
 """
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from autoresearch_cuda import triton_kit
 
-WITHOUT_GPU = 4  # programs of a persistent launch where there are no processors to count
+PER_PROCESSOR = 2  # programs; where two fit, one multiplies while the other is at a tile's end
 
 
 def _configs(*choices: tuple[int, int, int, int, int]) -> list[triton.Config]:
@@ -34,7 +34,7 @@ def _fitting(configs: list[triton.Config], arguments: dict[str, Any], **_: Any) 
 
 @triton_kit.tuned(
     _configs((128, 128, 64, 8, 3), (128, 128, 32, 8, 3), (128, 64, 64, 4, 3), (64, 64, 32, 8, 2)),
-    key=["rows", "columns", "depth"],
+    key=["rows", "columns", "depth", "BACKWARD"],
     prune=_fitting,
 )
 @triton.jit
@@ -92,14 +92,11 @@ def _launch(a: Tensor, b: Tensor, kept: Tensor | None, *, backward: bool) -> Ten
     y = torch.empty((rows, columns), dtype=a.dtype, device=a.device)
     if not y.numel():
         return y
-    programs = WITHOUT_GPU
-    if a.is_cuda:
-        programs = torch.cuda.get_device_properties(a.device).multi_processor_count
 
-    def grid(meta: dict[str, int]) -> tuple[int]:
-        return (min(programs, triton.cdiv(rows, meta["ROWS"]) * triton.cdiv(columns, meta["COLUMNS"])),)
+    def tiles(meta: dict[str, int]) -> tuple[int]:
+        return (triton.cdiv(rows, meta["ROWS"]) * triton.cdiv(columns, meta["COLUMNS"]),)
 
-    _product[grid](
+    _product[triton_kit.at_most(tiles, triton_kit.resident(a, PER_PROCESSOR))](
         a, b, y if kept is None else kept, y, rows, columns, depth, *a.stride(), *b.stride(),
         BACKWARD=backward, HIDDEN=_keeps_hidden(a.dtype), BAND=8,
     )  # fmt: skip

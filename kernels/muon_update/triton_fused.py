@@ -13,6 +13,7 @@ from autoresearch_cuda.seam import part
 newton_schulz = part("newton_schulz")
 
 SIDE = 64  # of the tiles of a matrix
+NORMS = tl.constexpr(512)  # rows of the longer axis whose shares of a norm are added at a time
 
 
 _CONFIGS = [triton.Config({"BLOCK": block}, num_warps=warps) for block, warps in ((4096, 8), (2048, 4))]
@@ -63,10 +64,10 @@ def _apply(
     tile, matrix = tl.program_id(0), tl.program_id(1).to(tl.int64)
     second += matrix * kept
     means += matrix * kept
-    before = tl.zeros((SIDE,), tl.float32)
-    after = tl.zeros((SIDE,), tl.float32)
-    for start in range(0, kept, SIDE):
-        i = start + tl.arange(0, SIDE)
+    before = tl.zeros((NORMS,), tl.float32)
+    after = tl.zeros((NORMS,), tl.float32)
+    for start in range(0, kept, NORMS):
+        i = start + tl.arange(0, NORMS)
         mean = tl.load(means + i, i < kept, other=0.0)
         before += mean
         after += mean / tl.maximum(tl.load(second + i, i < kept, other=1.0).to(tl.float32), 1e-10)

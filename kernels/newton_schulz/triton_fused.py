@@ -94,8 +94,8 @@ def _symmetric(
     y += matrix * size * size
     tl.store(y + i[:, None] * size + j[None, :], result, inside)
     if row != column:
-        mirrored = (j[:, None] < size) & (i[None, :] < size)
-        tl.store(y + j[:, None] * size + i[None, :], tl.trans(result), mirrored)
+        # Mirrored by where it is written: transposing a product in registers has gone wrong on Hopper.
+        tl.store(y + j[None, :] * size + i[:, None], result, inside)
 
 
 @_tiles

@@ -8,6 +8,9 @@ from torch import Tensor
 from autoresearch_cuda import native
 from autoresearch_cuda.native import CODE, INTEGER, POINTER
 
+# What `orchestrate --proposer tuner` may set in the C++ source.
+TUNABLE = {"BLOCK": (1024, 2048, 4096, 8192, 16384)}
+
 _kernel = native.load(__file__)
 _forward = _kernel.function("residual_mix_forward", *[POINTER] * 5, INTEGER, CODE)
 _backward = _kernel.function("residual_mix_backward", *[POINTER] * 8, INTEGER, CODE)

@@ -35,7 +35,8 @@ def _mix(x, x0, a, b, y, size, TILE: tl.constexpr):
 # Configurations with larger tiles leave fewer shares than the ones tried before them.
 @triton_kit.tuned(_CONFIGS, key=["size"], reset_to_zero=["shares"])
 @triton.jit
-def _differentiate(g, x, x0, a, b, dx, dx0, shares, size, TILE: tl.constexpr):
+def _differentiate(g, x, x0, a, b, dx, dx0, shares, count, size, TILE: tl.constexpr):
+    """shares (2, count): one of each factor's gradient per program."""
     program = tl.program_id(0).to(tl.int64)
     place = program * TILE + tl.arange(0, TILE)
     mask = place < size
@@ -44,8 +45,8 @@ def _differentiate(g, x, x0, a, b, dx, dx0, shares, size, TILE: tl.constexpr):
     start = tl.load(x0 + place, mask, other=0.0).to(tl.float32)
     tl.store(dx + place, (tl.load(a).to(tl.float32) * gradient).to(dx.dtype.element_ty), mask)
     tl.store(dx0 + place, (tl.load(b).to(tl.float32) * gradient).to(dx0.dtype.element_ty), mask)
-    tl.store(shares + 2 * program, tl.sum(gradient * stream, axis=0))
-    tl.store(shares + 2 * program + 1, tl.sum(gradient * start, axis=0))
+    tl.store(shares + program, tl.sum(gradient * stream, axis=0))
+    tl.store(shares + count + program, tl.sum(gradient * start, axis=0))
 
 
 def _grid(size: int) -> Any:
@@ -72,10 +73,10 @@ def _compute_gradient(g: Tensor, x: Tensor, x0: Tensor, a: Tensor, b: Tensor) ->
     g = g.contiguous()
     size = x.numel()
     dx, dx0 = torch.empty_like(x), torch.empty_like(x)
-    shares = torch.zeros(triton.cdiv(size, _LEAST_TILE), 2, dtype=torch.float32, device=x.device)
+    shares = torch.zeros(2, triton.cdiv(size, _LEAST_TILE), dtype=torch.float32, device=x.device)
     if size:
-        _differentiate[_grid(size)](g, x, x0, a, b, dx, dx0, shares, size)
-    return dx, dx0, shares.sum(0)
+        _differentiate[_grid(size)](g, x, x0, a, b, dx, dx0, shares, shares.shape[1], size)
+    return dx, dx0, shares.sum(1)
 
 
 def _fake_gradient(g: Tensor, x: Tensor, x0: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:

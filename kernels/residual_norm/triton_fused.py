@@ -42,9 +42,11 @@ def _mix_and_norm(x, x0, a, b, mixed, normed, rows, width, eps, COLUMNS: tl.cons
 @triton_kit.tuned(_CONFIGS, key=["width"], reset_to_zero=["shares"])
 @triton.jit
 def _differentiate(
-    gm, gn, x, x0, a, b, dx, dx0, shares, rows, width, eps, COLUMNS: tl.constexpr, TILE: tl.constexpr
+    gm, gn, x, x0, a, b, dx, dx0, shares, count, rows, width, eps, COLUMNS: tl.constexpr, TILE: tl.constexpr
 ):  # fmt: skip
-    """The stream's cotangent is its own, gm, and what comes back through the norm from gn."""
+    """shares (2, count): one of each factor's gradient per program.
+
+    The stream's cotangent is its own, gm, and what comes back through the norm from gn."""
     ROWS: tl.constexpr = TILE // COLUMNS if TILE > COLUMNS else 1
     program = tl.program_id(0)
     row = program * ROWS + tl.arange(0, ROWS)[:, None]
@@ -63,8 +65,8 @@ def _differentiate(
     tl.store(dx + place, (resid * total).to(dx.dtype.element_ty), mask)
     tl.store(dx0 + place, (back * total).to(dx0.dtype.element_ty), mask)
     total = tl.where(mask, total, 0.0)
-    tl.store(shares + 2 * program, tl.sum(tl.sum(total * stream, axis=1), axis=0))
-    tl.store(shares + 2 * program + 1, tl.sum(tl.sum(total * start, axis=1), axis=0))
+    tl.store(shares + program, tl.sum(tl.sum(total * stream, axis=1), axis=0))
+    tl.store(shares + count + program, tl.sum(tl.sum(total * start, axis=1), axis=0))
 
 
 def _checked(x: Tensor, x0: Tensor) -> tuple[Tensor, Tensor]:
@@ -93,12 +95,12 @@ def _compute_gradient(
     width = x.shape[-1]
     rows = x.numel() // width if width else 0
     # One share for each row at most: the smallest tile may hold a single one.
-    shares = torch.zeros(rows, 2, dtype=torch.float32, device=x.device)
+    shares = torch.zeros(2, rows, dtype=torch.float32, device=x.device)
     if rows:
         _differentiate[tile_grid(rows)](
-            gm, gn, x, x0, a, b, dx, dx0, shares, rows, width, eps, COLUMNS=columns(width)
+            gm, gn, x, x0, a, b, dx, dx0, shares, rows, rows, width, eps, COLUMNS=columns(width)
         )  # fmt: skip
-    return dx, dx0, shares.sum(0)
+    return dx, dx0, shares.sum(1)
 
 
 def _fake(x: Tensor, *_: Any) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,9 @@ from torch import Tensor
 from autoresearch_cuda import native
 from autoresearch_cuda.native import CODE, INTEGER, POINTER, REAL
 
+# What `orchestrate --proposer tuner` may set in the C++ source.
+TUNABLE = {"BLOCK": (4, 8, 16, 32, 64)}
+
 _kernel = native.load(__file__)
 _forward = _kernel.function("rms_norm_forward", POINTER, POINTER, INTEGER, INTEGER, REAL, CODE)
 _backward = _kernel.function("rms_norm_backward", POINTER, POINTER, POINTER, INTEGER, INTEGER, REAL, CODE)

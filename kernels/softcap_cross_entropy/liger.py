@@ -6,9 +6,7 @@ from liger_kernel.ops.cross_entropy import LigerCrossEntropyFunction
 NO_WEIGHT, IGNORED, NO_Z_LOSS, NO_SMOOTHING = None, -1, 0.0, 0.0
 
 
-def softcap_cross_entropy(
-    logits: torch.Tensor, targets: torch.Tensor, softcap: float, reduction: str
-) -> torch.Tensor:
+def softcap_cross_entropy(logits: torch.Tensor, targets: torch.Tensor, softcap: float, reduction: str) -> torch.Tensor:
     """Cross entropy of cap·tanh(logits / cap); logits (N, V), targets (N,) int64, −1 is ignored.
 
     Loss float32, rounded to the logits' dtype before; () for "mean" over the targets that count, (N,) for "none". The

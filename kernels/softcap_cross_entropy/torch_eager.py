@@ -4,9 +4,7 @@ import torch
 import torch.nn.functional as F
 
 
-def softcap_cross_entropy(
-    logits: torch.Tensor, targets: torch.Tensor, softcap: float, reduction: str
-) -> torch.Tensor:
+def softcap_cross_entropy(logits: torch.Tensor, targets: torch.Tensor, softcap: float, reduction: str) -> torch.Tensor:
     """Cross entropy of z = cap·tanh(logits / cap), in float32.
 
     cap·tanh(u) = 2·cap·σ(2u) − cap, and cross entropy ignores the constant: the sigmoid form is the same function, and

@@ -10,9 +10,7 @@ def _fused(logits: torch.Tensor, targets: torch.Tensor, softcap: float, reductio
     return F.cross_entropy(capped, targets, ignore_index=-1, reduction=reduction)
 
 
-def softcap_cross_entropy(
-    logits: torch.Tensor, targets: torch.Tensor, softcap: float, reduction: str
-) -> torch.Tensor:
+def softcap_cross_entropy(logits: torch.Tensor, targets: torch.Tensor, softcap: float, reduction: str) -> torch.Tensor:
     """Cross entropy of cap·tanh(logits / cap) in float32; logits (N, V), targets (N,) int64, −1 is ignored.
 
     Loss float32, () for "mean" over the targets that count, (N,) for "none". Needs a C++ compiler on the CPU.

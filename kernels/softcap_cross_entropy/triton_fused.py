@@ -16,7 +16,8 @@ from torch import Tensor
 from autoresearch_cuda import triton_kit
 from autoresearch_cuda.triton_device import softcap as capped_and_slope
 
-SCALED = 8192  # elements that a program scales
+SCALED = 8192  # elements that a program scales at a time
+PER_PROCESSOR = 4  # programs of the launches of backward, which mostly find nothing to do
 IGNORED = tl.constexpr(-1)
 
 # TILE: logits that a program holds at once, as whole rows; a row longer than that is held alone.
@@ -35,22 +36,15 @@ def _is_exact_factor(factor, IN_DTYPE: tl.constexpr):
     return (factor == 1.0) | (power & (IN_DTYPE != tl.float16))
 
 
-@triton_kit.tuned(_CONFIGS, key=["classes"])
 @triton.jit
-def _rows(
-    logits, targets, shares, losses, gradient, factor, rows, classes, row_stride, share_stride, cap,
-    LOSS: tl.constexpr, GRADIENT: tl.constexpr, IF_INEXACT: tl.constexpr, COLUMNS: tl.constexpr, TILE: tl.constexpr,
+def _tile(
+    number, logits, targets, shares, losses, gradient, rows, classes, row_stride, share_stride, cap,
+    LOSS: tl.constexpr, GRADIENT: tl.constexpr, COLUMNS: tl.constexpr, ROWS: tl.constexpr,
 ):  # fmt: skip
-    """Loss and gradient of whole rows; the gradient is (softmax − onehot)(1 − tanh²) times the row's share.
-
-    IF_INEXACT: nothing is done where scaling by `factor` is exact."""
-    if IF_INEXACT:
-        if _is_exact_factor(tl.load(factor), gradient.dtype.element_ty):
-            return
-    ROWS: tl.constexpr = TILE // COLUMNS if TILE > COLUMNS else 1
+    """Loss and gradient of the ROWS rows of the tile with that number; see `_rows`."""
     # What there is one of per row is kept in vectors of rows: as a column of the tile, Triton 3.6 has every thread load
     # the same number once for each of its registers.
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    row = number * ROWS + tl.arange(0, ROWS)
     column = tl.arange(0, COLUMNS)[None, :]
     inside, exists_column = row < rows, column < classes
     within = inside[:, None] & exists_column
@@ -81,14 +75,41 @@ def _rows(
         tl.store(at, result.to(gradient.dtype.element_ty), within)
 
 
+@triton_kit.tuned(_CONFIGS, key=["classes"])
+@triton.jit
+def _rows(
+    logits, targets, shares, losses, gradient, factor, rows, classes, row_stride, share_stride, cap,
+    LOSS: tl.constexpr, GRADIENT: tl.constexpr, IF_INEXACT: tl.constexpr, COLUMNS: tl.constexpr, TILE: tl.constexpr,
+):  # fmt: skip
+    """Loss and gradient of whole rows; the gradient is (softmax − onehot)(1 − tanh²) times the row's share.
+
+    IF_INEXACT: nothing is done where scaling by `factor` is exact; programs stay and take one tile after the other,
+    for to start one per tile only to find that out takes as long as a small kernel."""
+    ROWS: tl.constexpr = TILE // COLUMNS if TILE > COLUMNS else 1
+    if IF_INEXACT:
+        if _is_exact_factor(tl.load(factor), gradient.dtype.element_ty):
+            return
+        for number in range(tl.program_id(0), tl.cdiv(rows, ROWS), tl.num_programs(0)):
+            _tile(
+                number, logits, targets, shares, losses, gradient, rows, classes, row_stride, share_stride, cap,
+                LOSS, GRADIENT, COLUMNS, ROWS,
+            )  # fmt: skip
+    else:
+        _tile(
+            tl.program_id(0), logits, targets, shares, losses, gradient, rows, classes, row_stride, share_stride, cap,
+            LOSS, GRADIENT, COLUMNS, ROWS,
+        )  # fmt: skip
+
+
 @triton.jit
 def _scale_in_place(gradient, factor, count, BLOCK: tl.constexpr):
-    """gradient ← gradient · factor where that is exact and changes anything."""
+    """gradient ← gradient · factor where that is exact and changes anything; programs stay, as in `_rows`."""
     by = tl.load(factor)
     if _is_exact_factor(by, gradient.dtype.element_ty) & (by != 1.0):
-        at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-        values = tl.load(gradient + at, at < count).to(tl.float32) * by
-        tl.store(gradient + at, values.to(gradient.dtype.element_ty), at < count)
+        for number in range(tl.program_id(0), tl.cdiv(count, BLOCK), tl.num_programs(0)):
+            at = tl.cast(number, tl.int64) * BLOCK + tl.arange(0, BLOCK)
+            values = tl.load(gradient + at, at < count).to(tl.float32) * by
+            tl.store(gradient + at, values.to(gradient.dtype.element_ty), at < count)
 
 
 def _prepare(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,7 +132,10 @@ def _launch(
     rows, classes = logits.shape
     if not rows * classes:
         return
-    _rows[triton_kit.tile_grid(rows)](
+    grid = triton_kit.tile_grid(rows)
+    if factor is not None:
+        grid = triton_kit.at_most(grid, triton_kit.resident(logits, PER_PROCESSOR))
+    _rows[grid](
         logits,
         targets,
         shares,
@@ -155,7 +179,8 @@ def _compute_rescaling(gradient: Tensor, g: Tensor, logits: Tensor, targets: Ten
         return
     g, (logits, targets) = g.float(), _prepare(logits, targets)
     count = gradient.numel()
-    _scale_in_place[(triton.cdiv(count, SCALED),)](gradient, g, count, BLOCK=SCALED, num_warps=8)
+    programs = min(triton.cdiv(count, SCALED), triton_kit.resident(gradient, PER_PROCESSOR))
+    _scale_in_place[(programs,)](gradient, g, count, BLOCK=SCALED, num_warps=8)
     _launch(logits, targets, softcap, g / (targets != -1).sum(), None, gradient, factor=g)
 
 

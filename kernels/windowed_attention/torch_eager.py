@@ -18,6 +18,9 @@ from autoresearch_cuda.seam import part
 
 attention_mask = part("attention_mask")
 
+# Of shorter sequences a mask hides little, and FlexAttention is compiled anew for every shape, for several seconds.
+LEAST_FLEX = 512
+
 _biases, _block_masks = SimpleNamespace(), SimpleNamespace()
 _flash, _can_flex = attention.gpu_flash(), attention.can_flex()
 
@@ -74,7 +77,7 @@ def _fused(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: int) -> to
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
     if whole:
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
-    elif _can_flex:
+    elif _can_flex and seq_len >= LEAST_FLEX:
         blocks = getattr(_block_masks, _build_blocks(seq_len, window, device))
         # Part of the graph where the model is compiled; by itself it would run as plain, slow operations.
         flex = flex_attention if torch.compiler.is_compiling() else _compiled_flex()

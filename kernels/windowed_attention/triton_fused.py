@@ -34,11 +34,18 @@ def _fitting(configs: list[triton.Config], arguments: dict[str, Any], **_: Any) 
     return configs[-1:] if arguments["q"].dtype == torch.float32 else configs[:-1]
 
 
-# With heads of 128 these are the largest that fit into the registers of sm_80, sm_90, sm_100 and gfx942 alike.
-_KEY = ["length", "window", "WIDTH"]
-_forward_tiles = triton_kit.tuned(_configs((128, 32, 8, 3), (32, 32, 8, 1)), _KEY, prune=_fitting)
-_dq_tiles = triton_kit.tuned(_configs((64, 32, 4, 2), (16, 16, 4, 1)), _KEY, prune=_fitting)
-_dkv_tiles = triton_kit.tuned(_configs((32, 32, 4, 2), (16, 64, 4, 2), (16, 16, 4, 1)), _KEY, prune=_fitting)
+def _tiles(general: list[triton.Config], hopper: list[triton.Config], small: list[triton.Config]) -> Any:
+    """With heads of 128 these are the largest that fit into registers: general ones into those of sm_80, sm_100 and
+    gfx942 alike, Hopper's, whose fast products take blocks of 64 rows and read them from shared memory, into its."""
+    configs = [*triton_kit.on(general, never=["sm_90"]), *triton_kit.on(hopper, only=["sm_90"]), *small]
+    return triton_kit.tuned(configs, ["length", "window", "WIDTH"], prune=_fitting)
+
+
+_forward_tiles = _tiles(_configs((128, 32, 8, 3)), _configs((128, 64, 8, 3), (128, 64, 8, 2)), _configs((32, 32, 8, 1)))
+_dq_tiles = _tiles(_configs((64, 32, 4, 2)), _configs((128, 64, 8, 2), (64, 64, 8, 2)), _configs((16, 16, 4, 1)))
+_dkv_tiles = _tiles(
+    _configs((32, 32, 4, 2), (16, 64, 4, 2)), _configs((32, 64, 8, 2), (32, 32, 4, 2)), _configs((16, 16, 4, 1))
+)
 
 
 @triton.jit

@@ -37,7 +37,7 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     made.profile = SimpleNamespace(targets=rows, workloads=CALLS, step_ms=20.0)
     made.catalog, made.workspace_root = load_catalog(Root()), Path("/nowhere")
     made.context = SimpleNamespace(engine=SimpleNamespace(framework="torch", device="cpu"))
-    monkeypatch.setattr(made, "_workloads", lambda target: SimpleNamespace(sha256="0" * 64))
+    monkeypatch.setattr(made, "workloads", lambda target: SimpleNamespace(sha256="0" * 64))
     made.top_k = 2
     return made
 

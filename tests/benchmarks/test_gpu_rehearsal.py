@@ -1,6 +1,6 @@
-"""benchmarks/gpu.sh without a GPU: rehearsed on the CPU, and everything around its parts.
+"""benchmarks/gpu.sh without a GPU: rehearsed on the CPU.
 
-Of a rehearsal the parts that need no measuring process are run here (verify through the interpreter, training, the
+The parts that need no measuring process are run here (the confined job, verify through the interpreter, training, the
 profiler's capture); profile, bench and the GPU tests take the rest of it beyond a minute on two slow cores.
 """
 
@@ -10,48 +10,19 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tarfile
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-import torch
 
 from autoresearch_data.build import prepare
 from autoresearch_data.local import LocalCorpus
-from autoresearch_lab.bench import samples
-from autoresearch_lab.paths import CHECKOUT, Root
-from benchmarks.gpu import counters, main, packages, report, trace, training, verdicts
-from benchmarks.gpu.command import run
-from benchmarks.gpu.setting import Setting
+from autoresearch_lab.paths import CHECKOUT
+from benchmarks.gpu import evidence, report
 
 pytestmark = pytest.mark.alone
 
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
-ROW = {
-    "target": "rms_norm", "kernel": "triton_fused", "workload": "rms_norm-00000001", "shapes": [[8, 2048, 512]],
-    "calls_per_step": 4.0, "direction": "both", "ratio": 1.5, "interval": [1.4, 1.6], "record": "a" * 64,
-    "microseconds": {"baseline": 30.0, "triton_fused": 20.0, "torch_eager (compiled)": 22.0},
-    "share_of_ceiling": {"baseline": 0.5, "triton_fused": 0.8, "torch_eager (compiled)": None},
-}  # fmt: skip
-SUMMARY = {"tokens_per_second": 1e6, "peak_vram_mb": 2e4, "mfu_percent": 40.0, "val_bpb": 1.2}
-
-
-def measured() -> dict:
-    """A result as a run on a GPU leaves it, with one part that failed."""
-    forward = {**ROW, "direction": "forward"}
-    found = {
-        "verify": {"rms_norm=triton_fused": {"verdict": "PASS"}, "rope=triton_fused": {"verdict": "FAIL"}},
-        "bench": {"rms_norm=triton_fused": {"verdict": "FASTER", "rows": [forward, ROW]}},
-        "train": {
-            "arms": {"baseline": SUMMARY, "triton": {**SUMMARY, "tokens_per_second": 1.1e6}},
-            "speedup": 1.1, "val_bpb_difference": -0.001, "left_out": {"rope=triton_fused": "failed verification"},
-        },
-        "capture": {"ranges": {"rms_norm backward": {"calls": 36.0, "us": 400.0}}, "kernels": [], "total_us": 9e4},
-    }  # fmt: skip
-    parts = {name: {"status": "done", "reason": "", "seconds": 1.0, "found": about} for name, about in found.items()}
-    parts["counters"] = {"status": "failed", "reason": "ncu: no permission", "seconds": 1.0, "found": None}
-    machine = {"name": "a GPU", "software": {"torch": "2.11.0"}, "cuda": "13.0"}
-    return {"rehearsed": False, "started": "2026-01-01", "seconds": 500.0, "machine": machine, "parts": parts}
 
 
 @pytest.fixture(scope="module")
@@ -70,11 +41,11 @@ def rehearsed(tmp_path_factory) -> tuple[subprocess.CompletedProcess, dict]:
         str(folder / "out"),
     ]
     done = subprocess.run(
-        [*command, "--parts", "data,verify,train,capture,counters"],
+        [*command, "--parts", "confined,data,verify,train,capture,counters"],
         capture_output=True, text=True, timeout=400, env={**os.environ, **settings},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    return done, json.loads((folder / "out" / main.RESULT).read_text())
+    return done, json.loads((folder / "out" / evidence.RESULT).read_text())
 
 
 @needs_triton
@@ -82,9 +53,12 @@ def test_a_rehearsal_goes_the_whole_way_and_claims_no_times(rehearsed):
     done, result = rehearsed
     parts = result["parts"]
     assert {name: part["status"] for name, part in parts.items()} == {
-        "data": "done", "verify": "done", "train": "done", "capture": "done", "counters": "failed"
+        "confined": "done", "data": "done", "verify": "done", "train": "done", "capture": "done", "counters": "failed",
     }, {name: part["reason"] for name, part in parts.items()}  # fmt: skip
+    assert parts["confined"]["found"]["found"] == {"device": None, "torch_eager": None}
+    assert parts["confined"]["found"]["without"] == ""
     assert parts["verify"]["found"]["relu_squared=triton_fused"]["verdict"] == "PASS"
+    assert parts["train"]["found"]["rule"] == "verified, not benched yet"
     assert result["rehearsed"] and "REHEARSAL" in done.stdout
     assert (
         "ncu" in parts["counters"]["reason"]
@@ -107,147 +81,11 @@ def test_a_rehearsal_makes_no_page(rehearsed):
         report.page(rehearsed[1])
 
 
-def test_without_a_gpu_and_without_rehearse_it_does_not_begin(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr("autoresearch_lab.engine.has_nvidia_gpu", lambda: False)
-    monkeypatch.setattr(packages, "look", lambda: {"missing": [], "optional": ["ncu: no counters"], "present": []})
-    assert main.main(["--out", str(tmp_path)]) == 2
-    told = capsys.readouterr().err
-    assert "not here: ncu" in told and "error: no NVIDIA GPU answers" in told
-
-
-def test_missing_packages_are_named_first(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(packages, "PACKAGES", (packages.Package("no_such_module", "no-such-wheel"),))
-    assert main.main(["--rehearse", "--out", str(tmp_path)]) == 2
-    assert "packages are missing: no-such-wheel" in capsys.readouterr().err
-
-
-def test_a_part_that_fails_or_has_no_time_is_told_and_the_next_goes_on(monkeypatch, tmp_path, capsys):
-    def broken(setting, seconds, done):
-        raise RuntimeError("the driver\nwent away")
-
-    monkeypatch.setattr(packages, "look", lambda: {"missing": [], "optional": [], "present": []})
-    functions = {"data": broken, "verify": lambda *_: {"a=b": {"verdict": "PASS"}}}
-    monkeypatch.setattr(main, "_function", functions.__getitem__)
-    monkeypatch.setattr(
-        main, "PARTS", (main.Part("data", 10, 0), main.Part("verify", 10, 0), main.Part("bench", 0.5, 0))
-    )
-    arguments = ["--rehearse", "--out", str(tmp_path), "--parts", "data,verify,bench"]
-    assert main.main(arguments) == 0
-    parts = json.loads((tmp_path / main.RESULT).read_text())["parts"]
-    assert [part["status"] for part in parts.values()] == ["failed", "done", "skipped"]
-    assert "RuntimeError: the driver went away" in parts["data"]["reason"]
-    assert "no time left" in capsys.readouterr().out
-
-
-def test_a_command_that_runs_out_of_time_is_ended(tmp_path):
-    done = run(Setting(tmp_path, Root(tmp_path)), ["-c", "import time; time.sleep(60)"], 1.0)
-    assert done.code is None and done.seconds < 20 and "out of time" in done.reason
-
-
-def test_wrong_and_slower_kernels_are_not_trained_with():
-    class Every:
-        kernels = [kernel for target in _catalog().values() for kernel in target.kernels if kernel.language == "triton"]
-
-    parts = {
-        "verify": {"rms_norm=triton_fused": {"verdict": "FAIL"}},
-        "bench": {"rope=triton_fused": {"verdict": "SLOWER"}},
-    }
-    chosen, left_out = training.selection(Every, parts)
-    assert not {"rms_norm", "rope"} & set(chosen) and "relu_squared" in chosen
-    assert left_out == {
-        "rms_norm=triton_fused": "failed verification",
-        "rope=triton_fused": "slower than the baseline here",
-    }
-
-
-def _catalog():
-    from autoresearch_lab.catalog import load_catalog
-
-    return load_catalog(Root())
-
-
-def test_the_table_and_the_page_say_what_was_measured_and_what_was_not():
-    result = measured()
-    text = report.table(result)
-    assert "rms_norm=triton_fused" in text and "FASTER" in text and "x1.50 [1.40, 1.60] 80%" in text
-    assert "counters: failed: ncu: no permission" in text and "x1.100, val_bpb -0.0010" in text
-    page = report.page(result)
-    assert (
-        "| rms_norm=triton_fused | 8x2048x512 | both | FASTER | 30.0 | torch_eager (compiled) 22.0 | 20.0 | 80% |"
-        in page
-    )
-    assert "1.500 [1.400, 1.600]" in page and "1,100,000" in page and "- counters: ncu: no permission" in page
-    assert "rms_norm backward | 36 | 400" in page and "rope=triton_fused: left out, failed verification" in page
-
-
-def test_the_committed_page_is_what_the_command_writes():
-    page = (CHECKOUT / report.PAGE).read_text(encoding="utf-8")
-    assert page.startswith(report.HEAD)
-    if "Not yet measured" in page:
-        assert page == report.page(None)
-
-
-def test_the_worst_kernel_is_the_one_furthest_below_the_ceiling():
-    near, far = {**ROW, "direction": "forward"}, {**ROW, "direction": "forward", "target": "rope"}
-    far["share_of_ceiling"] = {"triton_fused": 0.3}
-    assert counters.worst({"bench": {"a": {"rows": [near]}, "b": {"rows": [far, ROW]}}})["target"] == "rope"
-    assert counters.worst({}) is None
-
-
-def test_what_ran_on_the_device_under_a_range_is_its_time():
-    cpu, gpu = torch.autograd.DeviceType.CPU, torch.autograd.DeviceType.CUDA
-
-    def event(name, device, us, annotation=False):
-        return SimpleNamespace(
-            name=name, device_type=device, device_time_total=us, cpu_time_total=999.0, is_user_annotation=annotation,
-            cpu_children=[],
-        )  # fmt: skip
-
-    events = [
-        *(event("rms_norm", cpu, 10.0) for _ in range(4)),
-        event("rms_norm", gpu, 10.0, annotation=True),  # the profiler shows the range on the device as well
-        event("rms_norm backward", cpu, 30.0),
-        event("aten::mul", cpu, 20.0),
-        event("vectorized_elementwise_kernel", gpu, 20.0),
-    ]
-    found = trace.attribute(events, on_gpu=True, steps=2)
-    assert found["ranges"] == {"rms_norm": {"calls": 2.0, "us": 20.0}, "rms_norm backward": {"calls": 0.5, "us": 15.0}}
-    assert found["kernels"] == [{"name": "vectorized_elementwise_kernel", "us": 10.0}] and found["total_us"] == 10.0
-
-
-def test_rows_of_a_bench_record_have_shares_of_the_ceiling(tmp_path):
-    spec = {"name": "x", "kind": "array", "dtype": "float32", "shape": [1024, 256], "strides": [256, 1], "grad": True}
-    workload = {"id": "w", "args": [spec], "gradient": True, "shifts": [1]}
-    samples.save(tmp_path / "samples.json.gz", [], [workload], [])
-    times = {"ratio": 2.0, "interval": [1.9, 2.1], "baseline_us": 400.0, "candidate_us": 200.0, "library_us": [300.0]}
-    directions = {name: times for name in ("forward", "backward", "both")}
-    about = {"id": "w", "calls_per_step": 2.0, "directions": directions}
-    setting = Setting(tmp_path, Root(tmp_path))
-    setting.catalog = _catalog()
-    common = {"engine": "cuda", "device": {"key": "cuda-test"}, "software": {"key": "s"}}
-    results = {"copy_gb_s": [[1 << 20, 20.0]], "matmul_gflop_s": {"float32": 1e6}}
-    setting.ledger.append("note", **common, settings={"event": "ceilings"}, results=results)
-    record = setting.ledger.append(
-        "bench", **common, target="relu_squared", kernel={"name": "triton_fused", "sha256": "a" * 64}, verdict="FASTER",
-        results={"workloads": [about], "libraries": [{"name": "lib"}]},
-        artifacts=[{"path": "samples.json.gz", "sha256": "b" * 64}],
-    )  # fmt: skip
-    rows = verdicts.table_rows(setting, record)
-    assert [row["direction"] for row in rows] == ["forward", "backward", "both"]
-    forward = rows[0]
-    assert forward["microseconds"] == {"baseline": 400.0, "triton_fused": 200.0, "lib": 300.0}
-    least = 2 * 4 * 1024 * 256 / 20e9 * 1e6  # read once, written once
-    assert forward["share_of_ceiling"]["triton_fused"] == pytest.approx(least / 200.0)
-    assert rows[2]["share_of_ceiling"]["lib"] > forward["share_of_ceiling"]["lib"]
-
-
-def test_readings_of_nsight_compute():
-    text = (
-        "==PROF== Connected\n"
-        '"ID","Kernel Name","gpu__time_duration.sum","launch__registers_per_thread"\n'
-        '"","","us","register/thread"\n'
-        '"0","_normalise_rows","12.5","40"\n'
-    )
-    (row,) = counters.read_csv(text)
-    assert row == {"kernel": "_normalise_rows", "duration": "12.5 us", "registers per thread": "40 register/thread"}
-    assert counters.read_csv("==ERROR== ERR_NVGPUCTRPERM") == []
+@needs_triton
+def test_what_comes_back_is_few_files_with_the_evidence_in_one(rehearsed):
+    out = Path(rehearsed[1]["parts"]["data"]["found"]["folder"]).parents[1] / "out"
+    assert {path.name for path in out.iterdir() if path.is_file()} == {"gpu.json", "evidence.tar.gz", "trace.json.gz"}
+    with tarfile.open(out / "evidence.tar.gz") as archive:
+        names = archive.getnames()
+    assert "ledger.jsonl" in names and "work/train/triton/run.json" in names
+    assert rehearsed[1]["left_out"] == [] and rehearsed[1]["device_key"] is None

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from autoresearch_cuda.ops import Ops
-from autoresearch_cuda.probe.attribution import Recorder, StreamClock, watched
+from autoresearch_cuda.probe.attribution import Recorder, watched
+from autoresearch_cuda.probe.clocks import StreamClock
 from autoresearch_cuda.probe.profiler import ELSEWHERE
 from autoresearch_cuda.train import Trainer
 from autoresearch_data.tokens import Tokens

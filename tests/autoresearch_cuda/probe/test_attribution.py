@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from autoresearch_cuda.probe.attribution import HostClock, Recorder, watched
+from autoresearch_cuda.probe.attribution import Recorder, watched
+from autoresearch_cuda.probe.clocks import HostClock
 
 FORWARD, BACKWARD = 0.010, 0.020
 
@@ -44,6 +45,29 @@ def recorder(monkeypatch):
 
 
 exactly = pytest.approx
+
+
+class Leading(HostClock):
+    """As a GPU's clock: before a phase the stream waits for the host."""
+
+    def lead(self):
+        start = self.mark()
+        TIME.pass_by(0.5)
+        return start, self.mark()
+
+
+def test_what_the_stream_waits_for_the_host_is_no_part_of_the_step(monkeypatch):
+    monkeypatch.setattr(time, "perf_counter", lambda: TIME.now)
+    recorder = Recorder(Leading())
+    x = torch.ones(3, requires_grad=True)
+    recorder.begin()
+    loss = recorder.timed("forward", lambda: recorder.call("a", Slow.apply, x).sum())()
+    recorder.backward_begins(loss)
+    loss.backward()
+    record = recorder.end()
+    assert record.seconds == exactly(FORWARD + BACKWARD)
+    assert record.phases == {"forward": exactly(FORWARD), "backward": exactly(BACKWARD)}
+    assert record.shares["a"].own_backward == exactly(BACKWARD)
 
 
 def test_backward_belongs_to_the_call_that_made_the_node(recorder):

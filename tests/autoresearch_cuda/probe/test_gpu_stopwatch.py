@@ -7,7 +7,7 @@ import torch
 from planted_gpu import PlantedGpu
 
 from autoresearch_cuda.probe import asides
-from autoresearch_cuda.probe.ceilings import _gpu_seconds
+from autoresearch_cuda.probe.ceilings import BACKLOG_NS, _gpu_seconds
 from autoresearch_cuda.probe.gpu_stopwatch import MOST_HOLD_NS, OPEN, WARM, GpuStopwatch
 from autoresearch_cuda.probe.stopwatch import Call
 from autoresearch_cuda.probe.timing import load_arm
@@ -169,6 +169,12 @@ def test_ceilings_are_measured_behind_a_backlog_too():
     gpu = PlantedGpu(launch=6_000)
     # Small copies take less time than queueing them does.
     assert _gpu_seconds(lambda: gpu.kernel(1_500), gpu) == pytest.approx(1.5e-6)
+
+
+def test_a_backlog_that_was_too_short_is_made_longer_before_it_becomes_a_ceiling():
+    gpu = PlantedGpu(launch=60_000)  # ten launches take longer than the first backlog lasts
+    assert _gpu_seconds(lambda: gpu.kernel(1_500), gpu) == pytest.approx(1.5e-6)
+    assert gpu.held[:2] == [BACKLOG_NS, 2 * BACKLOG_NS]
 
 
 def test_an_arm_that_asks_for_it_goes_through_the_compiler(tmp_path, monkeypatch):

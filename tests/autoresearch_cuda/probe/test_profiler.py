@@ -9,8 +9,9 @@ import torch
 
 from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.probe import JOBS
-from autoresearch_cuda.probe.attribution import HostClock, Recorder, Share, StepRecord
+from autoresearch_cuda.probe.attribution import Recorder, Share, StepRecord
 from autoresearch_cuda.probe.capture import TargetInfo
+from autoresearch_cuda.probe.clocks import HostClock
 from autoresearch_cuda.probe.profiler import RUN_STEPS, _Session, summarise
 from autoresearch_cuda.probe.ranges import Ranges
 from autoresearch_cuda.process import QuietCollector

@@ -308,6 +308,40 @@ def test_wrong_outputs_of_timed_calls_are_refused(session, spoil, reason):
         run(session(PlantedEngine(speed={2: 1.5}, spoil=spoil)))
 
 
+class Once:
+    """Spoils the answers of these processes, counted from 0, in one arm."""
+
+    def __init__(self, arm: int, *processes: int) -> None:
+        self.arm, self.processes, self.count = arm, processes, 0
+
+    def __call__(self, found) -> None:
+        if self.count in self.processes:
+            found[f"timed/{self.arm}/0/0/0"] = found[f"timed/{self.arm}/0/0/0"] + 1.0
+        self.count += 1
+
+
+@pytest.mark.parametrize("process", [0, 2])
+def test_a_librarys_output_that_differs_once_is_taken_again_with_other_contents(session, process):
+    spoil = Once(2, process)  # the arms: baseline, control, library, candidate
+    engine = PlantedEngine(speed={3: 1.5}, spoil=spoil)
+    own = session(engine, library=True)
+    assert run(own).verdict == "FASTER"
+    assert own.left_out == {} and len(own.processes) == 4
+    assert len({found.raw["seed"] for found in own.processes}) == 4
+
+
+def test_a_librarys_output_that_differs_again_ends_the_bench(session):
+    with pytest.raises(LabFailure, match="library torch_eager: output y of a timed call differs"):
+        run(session(PlantedEngine(speed={3: 1.5}, spoil=Once(2, 2, 3)), library=True))
+
+
+def test_the_candidates_output_gets_no_second_chance(session):
+    engine = PlantedEngine(speed={3: 1.5}, spoil=Once(3, 2))
+    with pytest.raises(LabFailure, match="candidate torch_eager: output y of a timed call differs"):
+        run(session(engine, library=True))
+    assert engine.calls == 3
+
+
 def numbers(timed: float) -> dict[str, np.ndarray]:
     """Outputs of one arm's call with a single gradient, of three contents: two of usual size, and one that cancels."""
     found = {}

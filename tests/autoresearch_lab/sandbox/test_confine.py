@@ -11,7 +11,7 @@ import pytest
 
 from autoresearch_lab.paths import CHECKOUT
 from autoresearch_lab.sandbox import landlock
-from autoresearch_lab.sandbox.confine import environment
+from autoresearch_lab.sandbox.confine import WITHOUT, environment
 from autoresearch_lab.sandbox.parent import JobFailed, Limits, run_job
 
 JOBS = """
@@ -46,7 +46,40 @@ def be_quiet(args, run_dir, report):
     report({"stage": "one"})
     time.sleep(30)
 
-JOBS = {"look": look, "leave_a_child": leave_a_child, "be_quiet": be_quiet}
+def start_like_a_driver(args, run_dir, report):
+    # What NVIDIA's driver does while it starts, and what it does not need.
+    import threading
+
+    def listen():
+        own = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+        own.bind(chr(0) + f"cuda-uvmfd-{os.getpid()}")
+        own.listen()
+
+    def accept():
+        own = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        own.bind(chr(0) + f"cuda-other-{os.getpid()}")
+        own.listen()
+        own.accept()
+
+    def connect():
+        socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET).connect("/nowhere")
+
+    def name_a_thread():
+        pathlib.Path(f"/proc/self/task/{threading.get_native_id()}/comm").write_text("driver")
+
+    return {
+        "listen": attempt(listen),
+        "name a thread": attempt(name_a_thread),
+        "connect": attempt(connect),
+        "accept": attempt(accept),
+        "pair": attempt(lambda: socket.socketpair()),
+        "pair of datagrams": attempt(lambda: socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)),
+        "stream": attempt(lambda: socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)),
+        "internet": attempt(lambda: socket.socket()),
+        "write there": attempt(lambda: pathlib.Path(args["outside"], "x").write_text("1")),
+    }
+
+JOBS = {"start_like_a_driver": start_like_a_driver, "look": look, "leave_a_child": leave_a_child, "be_quiet": be_quiet}
 """
 
 
@@ -88,6 +121,56 @@ def test_only_the_run_folder_can_be_written(package: Path, tmp_path: Path, monke
     assert list(outside.iterdir()) == [outside / "secret"]
     if landlock.version() >= 6:
         assert found["signal"] == "PermissionError"
+
+
+def _driver(tmp_path: Path, gpu: bool) -> tuple[dict, list[str]]:
+    told: list[str] = []
+    outside = tmp_path / "outside"
+    outside.mkdir(exist_ok=True)
+    found = run_job(
+        "untrusted_jobs", "start_like_a_driver", {"outside": str(outside)}, run_dir=tmp_path / "run",
+        limits=Limits(seconds=60, confined=True, gpu=gpu),
+        on_progress=lambda message: told.extend(message.get("unenforced", ())),
+    )  # fmt: skip
+    return found, told
+
+
+@linux
+@pytest.mark.skipif(landlock.version() < 1, reason="this kernel has no Landlock")
+def test_a_driver_can_start_and_nothing_else_is_opened(package: Path, tmp_path: Path) -> None:
+    refused, opened = _driver(tmp_path, gpu=False)[0], _driver(tmp_path, gpu=True)[0]
+    assert refused["listen"] == refused["name a thread"] == refused["connect"] == "PermissionError"
+    assert opened["listen"] == opened["name a thread"] == "done"
+    assert opened["connect"] == "FileNotFoundError"  # as where there is no server of several users
+    for found in (refused, opened):
+        assert found["pair"] == "done" and found["pair of datagrams"] == "PermissionError"
+    assert opened["accept"] == "PermissionError"
+    assert opened["stream"] == opened["internet"] == opened["write there"] == "PermissionError"
+
+
+@linux
+@pytest.mark.skipif(landlock.version() < 1, reason="this kernel has no Landlock")
+def test_what_is_left_out_for_a_gpu_is_told_and_no_other_job_gets_it(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(WITHOUT, "landlock")
+    found, told = _driver(tmp_path, gpu=True)
+    assert found["write there"] == "done" and found["internet"] == "PermissionError"
+    assert set(landlock.UNENFORCED) <= set(told) and "network" not in told
+    monkeypatch.setenv(WITHOUT, "seccomp")
+    found, told = _driver(tmp_path, gpu=True)
+    assert found["internet"] == "done" and found["write there"] == "PermissionError" and "network" in told
+    found, told = _driver(tmp_path, gpu=False)
+    assert found["internet"] == found["write there"] == "PermissionError" and "network" not in told
+
+
+@linux
+def test_a_word_that_leaves_nothing_out_is_refused(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(WITHOUT, "landlock, secomp")
+    with pytest.raises(JobFailed, match="unknown word 'secomp'"):
+        _driver(tmp_path, gpu=True)
 
 
 @linux

@@ -5,55 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from autoresearch_data import workload as w
-from autoresearch_lab import workloads
 from autoresearch_lab.catalog import load_catalog
-from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, Root
-from autoresearch_lab.sandbox.arrays import storage, write_arrays
 from autoresearch_lab.workloads import WorkloadSet
 from autoresearch_lab.workspace import create, open_workspace
 
-CONTEXT = Context(ENGINES["cpu"], {"kind": "cpu", "key": "device"}, {"key": "software"})
 FIXED = ("contract.json", "workloads.json", "workloads.safetensors", "baseline.py", "oracle.py", "README.md")
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Root:
-    (tmp_path / "kernels").symlink_to(CHECKOUT / "kernels")
-    return Root(tmp_path)
-
-
-@pytest.fixture
-def captured(root: Root, tmp_path: Path) -> WorkloadSet:
-    shape = (4, 32)
-    spec = {
-        "name": "x", "kind": "array", "dtype": "bfloat16", "shape": list(shape), "strides": w.contiguous(shape),
-        "grad": True,
-    }  # fmt: skip
-    sample = {"file": "rms_norm.safetensors", "prefix": "rms_norm-1/"}
-    call = {
-        "id": "rms_norm-1", "target": "rms_norm", "args": [spec, {"name": "eps", "kind": "scalar", "value": 1e-6}],
-        "phase": "forward", "calls_per_step": 2.0, "sample": sample,
-    }  # fmt: skip
-    write_arrays(tmp_path / "s", {"rms_norm-1/x": np.ones(shape).astype(storage("bfloat16"))})
-    data = {"name": "d", "fingerprint": "f"}
-    return workloads.save(
-        root, "rms_norm", engine="cpu", preset="test", data=data, workloads=[call], sample=tmp_path / "s"
-    )
-
-
-@pytest.fixture
-def opened(root: Root, captured: WorkloadSet):
-    ledger = Ledger(root.ledger)
-    target = load_catalog(root)["rms_norm"]
-    return create(target, root.workspaces / "one", CONTEXT, root, ledger, captured), ledger
 
 
 def test_it_holds_the_baseline_and_what_judges_it(opened, root: Root, captured: WorkloadSet) -> None:
@@ -77,10 +39,10 @@ def test_the_kernel_may_change(opened, root: Root) -> None:
     assert open_workspace(made.folder, root, ledger).kernel.sha256 != made.kernel.sha256
 
 
-def test_a_native_kernel_comes_with_its_source(root: Root, captured: WorkloadSet) -> None:
+def test_a_native_kernel_comes_with_its_source(context: Context, root: Root, captured: WorkloadSet) -> None:
     target = load_catalog(root)["rms_norm"]
     native = target.kernel("cpp_fused", "torch")
-    made = create(target, root.workspaces / "two", CONTEXT, root, Ledger(root.ledger), captured, native)
+    made = create(target, root.workspaces / "two", context, root, Ledger(root.ledger), captured, native)
     assert (made.folder / "kernel.cpp").is_file()
     assert made.kernel.sha256 == native.sha256
     assert made.kernel.language == "cpp"
@@ -129,12 +91,12 @@ def test_what_is_missing_or_broken_is_said_in_one_line(opened, root: Root, tmp_p
         open_workspace(made.folder, root, ledger)
 
 
-def test_a_folder_in_use_is_not_filled(root: Root, captured: WorkloadSet, tmp_path: Path) -> None:
+def test_a_folder_in_use_is_not_filled(context: Context, root: Root, captured: WorkloadSet, tmp_path: Path) -> None:
     target = load_catalog(root)["rms_norm"]
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "mine.txt").write_text("keep")
     with pytest.raises(LabError, match="not empty"):
-        create(target, tmp_path / "used", CONTEXT, root, Ledger(root.ledger), captured)
+        create(target, tmp_path / "used", context, root, Ledger(root.ledger), captured)
     assert (tmp_path / "used" / "mine.txt").read_text() == "keep"
 
 

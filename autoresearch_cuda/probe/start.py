@@ -1,0 +1,55 @@
+"""Job `start`: does the device answer in a process that is set up like this one, does a kernel run, does the compiler?
+
+A GPU's driver, Triton and Inductor each need more of the system than computing does, and confinement may be in the way
+of any of them. One such job says which, before many are lost to it.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from autoresearch_cuda.probe import Report
+from autoresearch_cuda.seam import KernelFile, load_kernel
+
+SHAPE = (64, 256)
+MOST_WORDS = 600
+
+
+def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
+    """Try each in turn on args["device"]; what comes after a failure of the device is not tried.
+
+    args: "kernels": {name: a kernel file of a target that takes one floating-point array}; "compile": whether to build
+    something with torch.compile as well.
+    Returns {"device": null or what went wrong, <kernel's name>: likewise, ..., "torch.compile": likewise}.
+    """
+    device = torch.device(args.get("device", "cpu"))
+
+    def square(x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(x).square()
+
+    def call(function: Callable[[torch.Tensor], Any]) -> None:
+        function(torch.ones(SHAPE, device=device, dtype=torch.bfloat16))
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    found = {"device": _attempt(lambda: call(square))}
+    if found["device"] is not None:
+        return found
+    for name, kernel in args["kernels"].items():
+        report({"stage": name})
+        found[name] = _attempt(lambda kernel=kernel: call(load_kernel(KernelFile.of(kernel))))
+    if args["compile"]:
+        report({"stage": "torch.compile"})
+        found["torch.compile"] = _attempt(lambda: call(torch.compile(square)))
+    return found
+
+
+def _attempt(action: Callable[[], None]) -> str | None:
+    """None, or the error in one line: the end of it, where compilers say what they miss."""
+    try:
+        action()
+    except Exception as error:  # of any kind: which one is the finding
+        return " ".join(f"{type(error).__name__}: {error}".split())[-MOST_WORDS:]
+    return None

@@ -1,0 +1,74 @@
+"""A proposer that is a command of the user's: a coding agent, a script, a search."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from dataclasses import dataclass
+
+from autoresearch_lab.paths import CHECKOUT, write_atomic
+from autoresearch_lab.propose.attempts import Attempt, Budget
+from autoresearch_lab.workspace import Workspace
+
+HISTORY, LOG = "attempts.json", "proposer.log"
+GRACE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Command:
+    """A line for the shell. It runs in the workspace's folder with the user's rights and finds
+
+    - in KERNEL_LAB_WORKSPACE the folder, in KERNEL_LAB_TARGET the target, in KERNEL_LAB_CHECKOUT the lab's own folder;
+    - in attempts.json what came of the earlier attempts, and what is left of the budget;
+    - in README.md and program.md (of the checkout) what is wanted.
+
+    It changes kernel.py and native sources beside it, and ends. Where it leaves the kernel as it was, it has nothing
+    more to propose.
+    """
+
+    line: str
+
+    def __call__(self, workspace: Workspace, attempts: list[Attempt], budget: Budget) -> str | None:
+        left = {"attempts": budget.attempts - len(attempts), "seconds": budget.seconds}
+        told = {"target": workspace.target.name, "left": left, "attempts": [one.plain() for one in attempts]}
+        write_atomic(workspace.folder / HISTORY, json.dumps(told, indent=1) + "\n")
+        variables = {
+            "KERNEL_LAB_WORKSPACE": str(workspace.folder),
+            "KERNEL_LAB_TARGET": workspace.target.name,
+            "KERNEL_LAB_CHECKOUT": str(CHECKOUT),
+        }
+        with open(workspace.folder / LOG, "ab") as log:
+            process = subprocess.Popen(
+                ["/bin/sh", "-c", self.line],
+                cwd=workspace.folder,
+                env={**os.environ, **variables},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            try:
+                code = process.wait(timeout=budget.seconds)
+            except subprocess.TimeoutExpired:
+                code = None  # what it has written until now is judged all the same
+            finally:
+                _end(process)
+        if code is None or code == 0:
+            return None
+        return f"the proposer ended with status {code}; see {workspace.folder / LOG}"
+
+
+def _end(process: subprocess.Popen) -> None:
+    """Nothing of the command goes on while kernels are timed."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        try:
+            os.killpg(process.pid, number)
+        except (ProcessLookupError, PermissionError):
+            break
+        try:
+            process.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            continue
+    process.wait()

@@ -1,0 +1,135 @@
+"""Propose, judge, tell, again; and at the end the best kernel is the workspace's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from autoresearch_lab.errors import LabError, LabFailure
+from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.machine import Context, code_digest
+from autoresearch_lab.paths import Root
+from autoresearch_lab.propose.attempts import EVENT, Attempt, Budget, Proposer, best, history, keep, restore, start_over
+from autoresearch_lab.records import Record
+from autoresearch_lab.workspace import Workspace, open_workspace
+
+# (workspace, "verify" or "bench") -> the record that counts for the workspace's kernel.
+Judge = Callable[[Workspace, str], Record]
+Tell = Callable[[str], None]
+
+
+def propose(
+    folder: Path,
+    proposer: Proposer,
+    judge: Judge,
+    budget: Budget,
+    context: Context,
+    root: Root,
+    ledger: Ledger,
+    tell: Tell = lambda line: None,
+) -> list[Attempt]:
+    """Let `proposer` change the kernel of the workspace in `folder` until the budget's attempts are used up or it has
+    nothing more to propose; every kernel is judged and noted in the ledger. Returns all attempts.
+
+    At the end the fastest one that is FASTER is the workspace's kernel; where none is, the last one that came to a
+    verdict, or the baseline. A kernel that nobody has judged yet stays where it is.
+
+    Raises:
+        LabError: the folder is no workspace, or a fixed file in it was changed.
+        LabFailure: the proposer changed the code that judges, the ledger, or a kernel that was judged.
+    """
+    workspace = open_workspace(folder, root, ledger)
+    attempts = history(workspace, ledger)
+    engine = context.engine
+    baseline = workspace.target.baseline(engine.framework, engine.device).sha256
+    known = {attempt.kernel_sha256 for attempt in attempts} | {baseline}
+    while len(attempts) < budget.attempts:
+        # First comes what nobody has judged: another kernel than the baseline that the workspace began with, or what a
+        # run that was killed left behind.
+        if workspace.kernel.sha256 in known:
+            last = ledger.records()[-1].id
+            reason = proposer(workspace, attempts, budget)
+            _check_the_lab(context, ledger, last)
+            workspace = open_workspace(folder, root, ledger)
+            if reason is None and workspace.kernel.sha256 in known:
+                reason = "nothing more is proposed"
+            if reason is not None:
+                tell(f"{workspace.target.name}: {reason}")
+                break
+        known.add(workspace.kernel.sha256)
+        keep(workspace, len(attempts) + 1)
+        attempt = _judged(workspace, judge, len(attempts) + 1)
+        attempts.append(attempt)
+        _note(workspace, attempt, context, ledger)
+        tell(f"{workspace.target.name}: attempt {attempt.number}: {_words(attempt)}")
+    if workspace.kernel.sha256 in known:
+        _settle(workspace, attempts)
+    else:
+        tell(f"{workspace.target.name}: the kernel in {folder} is not judged yet")
+    return attempts
+
+
+def _settle(workspace: Workspace, attempts: list[Attempt]) -> None:
+    """Leave a kernel behind that those who come next can do something with."""
+    judged = [attempt for attempt in attempts if attempt.verify == "FAIL" or attempt.bench is not None]
+    chosen = best(attempts) or (judged[-1] if judged else None)
+    if chosen is not None:
+        restore(workspace, chosen)
+    elif attempts:
+        start_over(workspace)
+
+
+def _judged(workspace: Workspace, judge: Judge, number: int) -> Attempt:
+    digest = workspace.kernel.sha256
+    verified = benched = None
+    try:
+        verified = judge(workspace, "verify")
+        if verified.verdict == "PASS":
+            benched = judge(workspace, "bench")
+        found = (benched or verified).results or {}
+        reason = str(found.get("reason") or "")
+    except (LabError, LabFailure) as failure:
+        # The baseline failed, or the measurement cannot be believed: that is told, and the next kernel has its turn.
+        found, reason = {}, str(failure)
+    interval = found.get("interval") if benched else None
+    return Attempt(
+        number,
+        digest,
+        verified.verdict if verified else None,
+        benched.verdict if benched else None,
+        found.get("ratio") if benched else None,
+        (interval[0], interval[1]) if interval else None,
+        reason,
+    )
+
+
+def _note(workspace: Workspace, attempt: Attempt, context: Context, ledger: Ledger) -> None:
+    ledger.append(
+        "note",
+        **context.fields(),
+        target=workspace.target.name,
+        kernel={"name": workspace.kernel.name, "sha256": attempt.kernel_sha256},
+        settings={"event": EVENT, "workspace_id": workspace.id},
+        results=attempt.plain(),
+    )
+
+
+def _check_the_lab(context: Context, ledger: Ledger, last: str) -> None:
+    """A proposer runs with the user's rights. After each of its turns: is the code that judges what it was, and does
+    the ledger still hold everything up to the record `last`, in order? Verdicts that it had the verbs add are welcome.
+    """
+    code_digest.cache_clear()
+    if code_digest(context.engine.package) != context.software["lab"]:
+        raise LabFailure("the proposer changed the lab's own code; nothing is judged by it")
+    if problems := ledger.problems():
+        raise LabFailure(f"the ledger is not what the lab wrote: {problems[0]}")
+    if ledger.get(last) is None:
+        raise LabFailure("the ledger is not what the lab wrote: records at its end are gone")
+
+
+def _words(attempt: Attempt) -> str:
+    verdict = attempt.bench or attempt.verify or "not judged"
+    if attempt.verify == "PASS" and attempt.bench is None:
+        verdict = "PASS, not timed"
+    speed = f", x{attempt.ratio:.3f}" if attempt.ratio else ""
+    return f"{verdict}{speed}{': ' + attempt.reason if attempt.reason else ''}"

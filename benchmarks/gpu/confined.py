@@ -1,0 +1,66 @@
+"""Part `confined`: can the jobs that judge kernels use the GPU at all, cut off from the system as they are?
+
+Verify and bench run code of others, and confine it. What NVIDIA's driver needs of the system to start is written down
+nowhere, so it is tried here before minutes are lost. Where it does not start, a part of the confinement is left out, as
+little as will do, and every record of this call says so.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from autoresearch_lab.engine import ENGINES
+from autoresearch_lab.sandbox.confine import WITHOUT
+from autoresearch_lab.sandbox.parent import JobFailed, Limits
+from benchmarks.gpu.command import PartFailed
+from benchmarks.gpu.setting import REHEARSED, Setting
+
+COMPILER = "torch.compile"  # as the job `start` names it
+ATTEMPTS = ("", "landlock", "seccomp", "seccomp,landlock")
+
+
+def confined(setting: Setting, seconds: float) -> dict[str, Any]:
+    """{"without": what is left out ("": nothing), "not_enforced": as records say it, "found": {"device", <kernel>,
+    "torch.compile": null, or what went wrong}, "failed": {what was left out: why it did not do}}.
+
+    Raises PartFailed where the device does not answer, or no kernel runs, in a confined job, whatever is left out.
+    """
+    end = setting.left - seconds
+    failed: dict[str, str] = {}
+    for without in ATTEMPTS:
+        found, not_enforced = _attempt(setting, without, setting.left - end)
+        # Without torch.compile an arm is missing, without the others everything.
+        broken = {name: why for name, why in found.items() if why is not None and name != COMPILER}
+        if not broken:
+            os.environ[WITHOUT] = without  # for everything that this call starts from now on
+            return {"without": without, "not_enforced": not_enforced, "found": found, "failed": failed}
+        failed[without] = "; ".join(f"{name}: {why}" for name, why in broken.items())
+    raise PartFailed(f"no confined job works on the GPU: {failed['']}")
+
+
+def _attempt(setting: Setting, without: str, seconds: float) -> tuple[dict[str, Any], list[str]]:
+    """What the job `start` finds, and what was not enforced on it."""
+    target = setting.catalog[REHEARSED]
+    kernel = target.baseline("torch", "cpu") if setting.rehearse else target.kernel("triton_fused", "torch")
+    not_enforced: list[str] = []
+    stages = ["device"]
+
+    def listen(message: dict[str, Any]) -> None:
+        not_enforced.extend(message.get("unenforced", ()))
+        if "stage" in message:
+            stages.append(message["stage"])
+
+    try:
+        found = ENGINES[setting.engine].run(
+            "start",
+            {"kernels": {kernel.name: kernel.plain()}, "compile": not setting.rehearse},
+            run_dir=setting.work / "confined",
+            limits=Limits(seconds=max(1.0, seconds), confined=True, readable=(str(kernel.path.parent),), gpu=True),
+            variables={WITHOUT: without},
+            on_progress=listen,
+        )
+    except JobFailed as failure:
+        # What it had come through is fine.
+        found = {**dict.fromkeys(stages), stages[-1]: str(failure)}
+    return found, not_enforced

@@ -1,0 +1,56 @@
+"""A workspace for rms_norm in a lab of its own, with one captured call."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autoresearch_data import workload as w
+from autoresearch_lab import workloads
+from autoresearch_lab.catalog import load_catalog
+from autoresearch_lab.engine import ENGINES
+from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.machine import Context
+from autoresearch_lab.paths import CHECKOUT, Root
+from autoresearch_lab.sandbox.arrays import storage, write_arrays
+from autoresearch_lab.workloads import WorkloadSet
+from autoresearch_lab.workspace import Workspace, create
+
+
+@pytest.fixture
+def context() -> Context:
+    return Context(ENGINES["cpu"], {"kind": "cpu", "key": "device"}, {"key": "software"})
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Root:
+    (tmp_path / "kernels").symlink_to(CHECKOUT / "kernels")
+    return Root(tmp_path)
+
+
+@pytest.fixture
+def captured(root: Root, tmp_path: Path) -> WorkloadSet:
+    shape = (4, 32)
+    spec = {
+        "name": "x", "kind": "array", "dtype": "bfloat16", "shape": list(shape), "strides": w.contiguous(shape),
+        "grad": True,
+    }  # fmt: skip
+    sample = {"file": "rms_norm.safetensors", "prefix": "rms_norm-1/"}
+    call = {
+        "id": "rms_norm-1", "target": "rms_norm", "args": [spec, {"name": "eps", "kind": "scalar", "value": 1e-6}],
+        "phase": "forward", "calls_per_step": 2.0, "sample": sample,
+    }  # fmt: skip
+    write_arrays(tmp_path / "s", {"rms_norm-1/x": np.ones(shape).astype(storage("bfloat16"))})
+    data = {"name": "d", "fingerprint": "f"}
+    return workloads.save(
+        root, "rms_norm", engine="cpu", preset="test", data=data, workloads=[call], sample=tmp_path / "s"
+    )
+
+
+@pytest.fixture
+def opened(context: Context, root: Root, captured: WorkloadSet) -> tuple[Workspace, Ledger]:
+    ledger = Ledger(root.ledger)
+    target = load_catalog(root)["rms_norm"]
+    return create(target, root.workspaces / "one", context, root, ledger, captured), ledger

@@ -1,0 +1,437 @@
+"""What surrounds the parts of benchmarks/gpu.sh: their order, what is known, what comes back, what is shown."""
+
+import json
+import os
+import tarfile
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from autoresearch_lab.bench import samples
+from autoresearch_lab.engine import ENGINES
+from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.machine import Context
+from autoresearch_lab.paths import CHECKOUT, Root
+from autoresearch_lab.sandbox.parent import JobFailed
+from benchmarks.gpu import basics, confined, counters, evidence, main, packages, report, trace, training, verdicts
+from benchmarks.gpu.command import Done, PartFailed, run
+from benchmarks.gpu.setting import Setting
+
+ROW = {
+    "target": "rms_norm", "kernel": "triton_fused", "workload": "rms_norm-00000001", "shapes": [[8, 2048, 512]],
+    "calls_per_step": 4.0, "direction": "both", "ratio": 1.5, "interval": [1.4, 1.6], "record": "a" * 64,
+    "microseconds": {"baseline": 30.0, "triton_fused": 20.0, "torch_eager (compiled)": 22.0},
+    "share_of_ceiling": {"baseline": 0.5, "triton_fused": 0.8, "torch_eager (compiled)": None},
+}  # fmt: skip
+SUMMARY = {"tokens_per_second": 1e6, "peak_vram_mb": 2e4, "mfu_percent": 40.0, "val_bpb": 1.2}
+
+
+def measured() -> dict:
+    """A result as a run on a GPU leaves it, with one part that failed."""
+    forward = {**ROW, "direction": "forward"}
+    found = {
+        "verify": {"rms_norm=triton_fused": {"verdict": "PASS"}, "rope=triton_fused": {"verdict": "FAIL"}},
+        "bench": {"rms_norm=triton_fused": {"verdict": "FASTER", "rows": [forward, ROW]}},
+        "train": {
+            "arms": {"baseline": SUMMARY, "triton": {**SUMMARY, "tokens_per_second": 1.1e6}},
+            "speedup": 1.1, "val_bpb_difference": -0.001, "left_out": {"rope=triton_fused": "failed verification"},
+        },
+        "capture": {"ranges": {"rms_norm backward": {"calls": 36.0, "us": 400.0}}, "kernels": [], "total_us": 9e4},
+    }  # fmt: skip
+    parts = {name: {"status": "done", "reason": "", "seconds": 1.0, "found": about} for name, about in found.items()}
+    parts["counters"] = {"status": "failed", "reason": "ncu: no permission", "seconds": 1.0, "found": None}
+    machine = {"name": "a GPU", "software": {"torch": "2.11.0"}, "cuda": "13.0"}
+    return {"rehearsed": False, "started": "2026-01-01", "seconds": 500.0, "machine": machine, "parts": parts}
+
+
+def test_without_a_gpu_and_without_rehearse_it_does_not_begin(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("autoresearch_lab.engine.has_nvidia_gpu", lambda: False)
+    monkeypatch.setattr(packages, "look", lambda: {"missing": [], "optional": ["ncu: no counters"], "present": []})
+    assert main.main(["--out", str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert "not here: ncu" in told and "error: no NVIDIA GPU answers" in told
+
+
+def test_missing_packages_are_named_first(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(packages, "PACKAGES", (packages.Package("no_such_module", "no-such-wheel"),))
+    assert main.main(["--rehearse", "--out", str(tmp_path)]) == 2
+    assert "packages are missing: no-such-wheel" in capsys.readouterr().err
+
+
+def test_a_part_that_fails_or_has_no_time_is_told_and_the_next_goes_on(monkeypatch, tmp_path, capsys):
+    def broken(setting, seconds, done):
+        raise RuntimeError("the driver\nwent away")
+
+    monkeypatch.setattr(packages, "look", lambda: {"missing": [], "optional": [], "present": []})
+    functions = {
+        "data": broken,
+        "confined": lambda *_: {"without": ""},
+        "verify": lambda *_: {"a=b": {"verdict": "PASS"}},
+    }
+    monkeypatch.setattr(main, "_function", functions.__getitem__)
+    monkeypatch.setattr(
+        main,
+        "PARTS",
+        (
+            main.Part("confined", 10, 0),
+            main.Part("data", 10, 0),
+            main.Part("verify", 10, 0),
+            main.Part("bench", 0.5, 0),
+        ),
+    )
+    arguments = ["--rehearse", "--out", str(tmp_path), "--parts", "data,verify,bench"]
+    assert main.main(arguments) == 0
+    parts = json.loads((tmp_path / evidence.RESULT).read_text())["parts"]
+    # The first was not asked for, and is needed.
+    assert [part["status"] for part in parts.values()] == ["done", "failed", "done", "skipped"]
+    assert "RuntimeError: the driver went away" in parts["data"]["reason"]
+    assert "no time left" in capsys.readouterr().out
+
+
+def test_a_command_that_runs_out_of_time_is_ended(tmp_path):
+    done = run(Setting(tmp_path, Root(tmp_path)), ["-c", "import time; time.sleep(60)"], 1.0)
+    assert done.code is None and done.seconds < 20 and "out of time" in done.reason
+
+
+def _triton_kernels():
+    return [kernel for target in _catalog().values() for kernel in target.kernels if kernel.language == "triton"]
+
+
+def verdict_of(verified, benched):
+    told = {"verify": verified, "bench": benched}
+    return lambda part, kernel: told[part].get(kernel.target)
+
+
+def test_only_verified_kernels_are_trained_with():
+    kernels = _triton_kernels()
+    verified = {kernel.target: "PASS" for kernel in kernels} | {"rms_norm": "FAIL", "mlp": None}
+    chosen, left_out, rule = training.selection(kernels, verdict_of(verified, {}))
+    assert not {"rms_norm", "mlp"} & set(chosen) and {"relu_squared", "rope"} <= set(chosen)
+    assert left_out == {"rms_norm=triton_fused": "failed verification", "mlp=triton_fused": "not verified"}
+    assert rule == "verified, not benched yet"
+
+
+def test_as_soon_as_kernels_were_timed_only_the_faster_ones_are_trained_with():
+    kernels = _triton_kernels()
+    verified = {kernel.target: "PASS" for kernel in kernels}
+    assert training.selection(kernels, verdict_of(verified, {"rope": "SAME"}))[0] == {}
+    benched = {"rope": "SAME", "mlp": "FASTER"}
+    chosen, left_out, rule = training.selection(kernels, verdict_of(verified, benched))
+    assert set(chosen) == {"mlp"} and rule == "verified and FASTER"
+    assert left_out["rope=triton_fused"] == "bench: SAME" and left_out["rms_norm=triton_fused"] == "not benched"
+
+
+def test_an_arm_that_fails_does_not_take_the_other_one_with_it(monkeypatch, tmp_path):
+    def one(setting, arm, kernels, seconds):
+        if arm == "triton":
+            raise PartFailed("out of memory")
+        return {"tokens_per_second": 5.0, "val_bpb": 1.0}
+
+    monkeypatch.setattr(training, "_one", one)
+    monkeypatch.setattr(training, "verdicts_known", lambda setting, parts: verdict_of({"rope": "PASS"}, {}))
+    found = training.train(Setting(tmp_path, Root(), only=("rope",)), 100.0, {})
+    assert found["arms"] == {"baseline": {"tokens_per_second": 5.0, "val_bpb": 1.0}}
+    assert found["failed"] == {"triton": "out of memory"} and found["speedup"] is None
+    monkeypatch.setattr(training, "verdicts_known", lambda setting, parts: verdict_of({}, {}))
+    found = training.train(Setting(tmp_path, Root(), only=("rope",)), 100.0, {})
+    assert found["failed"] == {"triton": "no kernel to train with"} and set(found["arms"]) == {"baseline"}
+
+
+def test_as_little_confinement_as_will_do_is_left_out(monkeypatch, tmp_path):
+    tried = []
+
+    def attempt(setting, without, seconds):
+        tried.append(without)
+        kernel = None if without == "seccomp" else "cannot be launched"
+        device = None if without else "error 304"
+        return {"device": device, "triton_fused": kernel, "torch.compile": "no compiler"}, ["network"]
+
+    monkeypatch.setattr(confined, "_attempt", attempt)
+    monkeypatch.setenv(confined.WITHOUT, "")
+    found = confined.confined(Setting(tmp_path, Root(tmp_path)), 60.0)
+    assert tried == ["", "landlock", "seccomp"] and os.environ[confined.WITHOUT] == "seccomp"
+    assert found["without"] == "seccomp" and set(found["failed"]) == {"", "landlock"}
+    monkeypatch.setattr(confined, "_attempt", lambda *_: ({"device": "error 304"}, []))
+    with pytest.raises(PartFailed, match="no confined job works on the GPU: device: error 304"):
+        confined.confined(Setting(tmp_path, Root(tmp_path)), 60.0)
+
+
+@pytest.mark.parametrize(
+    ("stages", "found"),
+    [([], {"device": "start: ended by SIGSEGV"}), (["k"], {"device": None, "k": "start: ended by SIGSEGV"})],
+)
+def test_what_a_job_had_come_through_before_it_died_is_fine(monkeypatch, tmp_path, stages, found):
+    class Engine:
+        def run(self, job, args, *, on_progress, **_):
+            on_progress({"unenforced": ["reads"]})
+            for stage in stages:
+                on_progress({"stage": stage})
+            raise JobFailed("crash", "start: ended by SIGSEGV")
+
+    monkeypatch.setattr(confined, "ENGINES", {"cuda": Engine()})
+    assert confined._attempt(Setting(tmp_path, Root()), "", 10.0) == (found, ["reads"])
+
+
+class Timed:
+    """What `verdicts` asks for, without a GPU: canned verdicts of verify, and of `bench` what the verb would say."""
+
+    def __init__(self, monkeypatch, verified, *answers):
+        self.asked, answers = [], iter(answers)
+        record = SimpleNamespace(verdict=verified) if verified else None
+        monkeypatch.setattr(verdicts, "known", lambda setting, kind, kernel: record if kind == "verify" else None)
+        monkeypatch.setattr(verdicts, "verb", lambda setting, *words, **_: self.asked.append(words) or next(answers))
+        self.kernel = _triton_kernels()[0]
+
+    def bench(self, tmp_path, compiler=None):
+        return verdicts._bench(Setting(tmp_path, Root()), self.kernel, 0.0, compiler)
+
+
+@pytest.fixture
+def at_a_gpu(monkeypatch, tmp_path):
+    """A setting as on a GPU, with captured calls whose content is "now"."""
+    setting = Setting(tmp_path, Root(tmp_path))
+    setting.catalog = _catalog()
+    device, software = {"kind": "cuda", "key": "cuda-1"}, {"key": "s", "lab": "l"}
+    setting.context = Context(ENGINES["cuda"], device, software)
+    captured = {"now": SimpleNamespace(sha256="now")}
+    for module in (verdicts, basics):
+        monkeypatch.setattr(module, "newest_workloads", lambda *_: captured["now"])
+    setting.captured = captured
+    return setting
+
+
+def verified_on(setting, kernel, workloads):
+    return setting.ledger.append(
+        "verify", **setting.context.fields(), target=kernel.target, verdict="PASS", results={},
+        kernel={"name": kernel.name, "sha256": kernel.sha256}, workloads={"sha256": workloads},
+        settings={"contract_sha256": setting.catalog[kernel.target].contract_sha256},
+    )  # fmt: skip
+
+
+def test_a_verdict_is_known_for_the_calls_that_are_captured_here(at_a_gpu):
+    kernel = _triton_kernels()[0]
+    assert verdicts.known(at_a_gpu, "verify", kernel) is None
+    verified_on(at_a_gpu, kernel, "earlier")
+    assert verdicts.known(at_a_gpu, "verify", kernel) is None
+    record = verified_on(at_a_gpu, kernel, "now")
+    assert verdicts.known(at_a_gpu, "verify", kernel) == record and verdicts.known(at_a_gpu, "bench", kernel) is None
+    at_a_gpu.captured["now"] = None  # a fresh machine, to which only the ledger came
+    assert verdicts.known(at_a_gpu, "verify", kernel) is None
+
+
+def test_a_profile_is_known_while_its_captured_calls_are_at_hand(at_a_gpu):
+    def profiled(preset, dataset):
+        return at_a_gpu.ledger.append(
+            "profile", **at_a_gpu.context.fields(), results={"step_ms": 9.0},
+            settings={"preset": preset, "dataset": {"name": dataset}}, workloads={"rope": {"sha256": "now"}},
+        )  # fmt: skip
+
+    assert basics._known_profile(at_a_gpu) is None
+    record = profiled("upstream", "stdlib")
+    assert basics._known_profile(at_a_gpu) == {"step_ms": 9.0, "id": record.id}
+    at_a_gpu.dataset = "another"
+    assert basics._known_profile(at_a_gpu) is None
+    at_a_gpu.dataset = "stdlib"
+    at_a_gpu.captured["now"] = SimpleNamespace(sha256="later")
+    assert basics._known_profile(at_a_gpu) is None
+    at_a_gpu.captured["now"] = SimpleNamespace(sha256="now")
+    profiled("m5-tiny", "stdlib")
+    assert basics._known_profile(at_a_gpu) is None
+
+
+FASTER = Done(0, json.dumps({"verdict": "FASTER", "results": {"reason": ""}}), "", 30.0)
+
+
+def test_what_did_not_pass_verification_is_not_timed(monkeypatch, tmp_path):
+    for verdict in (None, "FAIL"):
+        timed = Timed(monkeypatch, verdict)
+        assert timed.bench(tmp_path)["reason"] == "no verification passed here" and timed.asked == []
+
+
+def test_where_the_compiler_fails_its_arm_is_left_out(monkeypatch, tmp_path):
+    timed = Timed(monkeypatch, "PASS", FASTER)
+    told = timed.bench(tmp_path, compiler="no compiler")
+    assert told["verdict"] == "FASTER" and told["without_compiled_arm"] == "no compiler"
+    assert "--no-compiled-arm" in timed.asked[0]
+    timed = Timed(monkeypatch, "PASS", Done(1, "", "error: InductorError: no", 5.0), FASTER)
+    told = timed.bench(tmp_path)
+    assert told["verdict"] == "FASTER" and "InductorError" in told["without_compiled_arm"]
+    assert ["--no-compiled-arm" in words for words in timed.asked] == [False, True]
+    timed = Timed(monkeypatch, "PASS", Done(None, "", "", 90.0))
+    assert timed.bench(tmp_path)["reason"] == "out of time after 90 s" and len(timed.asked) == 1
+
+
+def test_an_archive_that_cannot_be_written_is_told_and_takes_nothing_with_it(tmp_path):
+    setting = Setting(tmp_path / "nowhere", Root(tmp_path))
+    assert evidence.pack(setting)[0].startswith("everything (")
+
+
+def test_what_to_carry_is_what_is_installed_here_and_what_that_needs():
+    found = packages.to_carry(["torch", "triton", "numpy", "SciPy"])
+    names = {line.partition("==")[0] for line in found}
+    assert {"pydantic", "pydantic-core", "click", "typing-extensions"} <= names
+    assert not {"torch", "numpy", "scipy", "sympy"} & names and all("==" in line for line in found)
+
+
+def test_nothing_is_judged_where_confined_jobs_do_not_start(monkeypatch, tmp_path):
+    def broken(setting, seconds, done):
+        raise PartFailed("error 304")
+
+    monkeypatch.setattr(packages, "look", lambda: {"missing": [], "optional": [], "present": []})
+    monkeypatch.setattr(main, "_function", {"confined": broken, "tests": lambda *_: {"passed": 1}}.__getitem__)
+    assert main.main(["--rehearse", "--out", str(tmp_path), "--parts", "confined,verify,bench,tests"]) == 0
+    parts = json.loads((tmp_path / evidence.RESULT).read_text())["parts"]
+    assert {name: part["status"] for name, part in parts.items()} == {
+        "confined": "failed", "verify": "skipped", "bench": "skipped", "tests": "done",
+    }  # fmt: skip
+    assert parts["bench"]["reason"] == "without confined it cannot be done"
+
+
+def test_tests_that_ran_out_of_time_count_as_far_as_they_came(monkeypatch, tmp_path):
+    printed = "tests/gpu/test_a.py::test_one PASSED [ 10%]\ntests/gpu/test_a.py::test_two[x y] FAILED [ 20%]\n"
+    monkeypatch.setattr(basics, "run", lambda *_: Done(None, printed, "", 90.0))
+    found = basics.tests(Setting(tmp_path, Root(tmp_path)), 90.0)
+    assert (found["passed"], found["failed"], found["unfinished"]) == (1, 1, True)
+
+
+def call(folder, result, records):
+    """A folder as a call brings it back."""
+    folder.mkdir()
+    (folder / evidence.RESULT).write_text(json.dumps(result))
+    ledger = Ledger(folder / "ledger.jsonl")
+    for kind, key in records:
+        verdict = {"verify": "PASS", "bench": "SAME"}.get(kind)
+        about = {"target": "rope", "kernel": {"name": "k", "sha256": "a" * 64}} if verdict else {}
+        ledger.append(
+            kind, engine="cuda", device={"kind": "cuda", "key": key}, software={"key": "s"}, verdict=verdict, **about
+        )
+    with tarfile.open(folder / evidence.ARCHIVE, "w:gz") as archive:
+        archive.add(ledger.path, evidence.LEDGER)
+    return folder
+
+
+def test_two_calls_become_one_result_and_their_records_are_kept_once(tmp_path):
+    first, second = {**measured(), "device_key": "cuda-1"}, {**measured(), "device_key": "cuda-1"}
+    second["parts"]["bench"]["found"] = {"rope=triton_fused": {"verdict": "SAME", "rows": []}}
+    second["parts"]["verify"]["found"] = {"rms_norm=triton_fused": {"verdict": None, "reason": "out of time"}}
+    second["parts"]["train"] = {"status": "failed", "reason": "out of time", "seconds": 1.0, "found": None}
+    folders = [
+        call(tmp_path / "1", first, [("verify", "cuda-1"), ("compile", "cuda-1")]),
+        call(tmp_path / "2", second, [("bench", "cuda-1")]),
+    ]
+    records, result, count = evidence.ship(folders, Root(tmp_path))
+    assert count == 2 and [record.kind for record in Ledger(records).records()] == ["verify", "bench"]
+    assert evidence.ship(folders, Root(tmp_path))[2] == 0
+    parts = json.loads(result.read_text())["parts"]
+    assert {name: about["verdict"] for name, about in parts["bench"]["found"].items()} == {
+        "rms_norm=triton_fused": "FASTER", "rope=triton_fused": "SAME",
+    }  # fmt: skip
+    assert parts["verify"]["found"]["rms_norm=triton_fused"]["verdict"] == "PASS"
+    assert parts["train"]["status"] == "done" and json.loads(result.read_text())["seconds"] == 1000.0
+
+
+def test_results_of_two_machines_or_of_a_rehearsal_are_not_merged():
+    one, other = {**measured(), "device_key": "cuda-1"}, {**measured(), "device_key": "cuda-2"}
+    with pytest.raises(ValueError, match="different machines"):
+        evidence.merged([one, other])
+    with pytest.raises(ValueError, match="rehearsal"):
+        evidence.merged([{**one, "rehearsed": True}])
+
+
+def test_a_folder_that_no_call_brought_back_is_bad_input(tmp_path):
+    done = run(Setting(tmp_path, Root(tmp_path)), ["-m", "benchmarks.gpu.evidence", str(tmp_path / "nowhere")], 60.0)
+    assert done.code == 2 and done.err.startswith("error: ") and len(done.err.splitlines()) == 1
+
+
+def _catalog():
+    from autoresearch_lab.catalog import load_catalog
+
+    return load_catalog(Root())
+
+
+def test_the_table_and_the_page_say_what_was_measured_and_what_was_not():
+    result = measured()
+    text = report.table(result)
+    assert "rms_norm=triton_fused" in text and "FASTER" in text and "x1.50 [1.40, 1.60] 80%" in text
+    assert "counters: failed: ncu: no permission" in text and "x1.100, val_bpb -0.0010" in text
+    page = report.page(result)
+    assert (
+        "| rms_norm=triton_fused | 8x2048x512 | both | FASTER | 30.0 | torch_eager (compiled) 22.0 | 20.0 | 80% |"
+        in page
+    )
+    assert "1.500 [1.400, 1.600]" in page and "1,100,000" in page and "- counters: ncu: no permission" in page
+    assert "rms_norm backward | 36 | 400" in page and "rope=triton_fused: left out, failed verification" in page
+
+
+def test_the_committed_page_is_what_the_command_writes():
+    page = (CHECKOUT / report.PAGE).read_text(encoding="utf-8")
+    assert page.startswith(report.HEAD)
+    if report.NOTHING in page:
+        assert page == report.page(None)
+
+
+def test_the_worst_kernel_is_the_one_furthest_below_the_ceiling():
+    near, far = {**ROW, "direction": "forward"}, {**ROW, "direction": "forward", "target": "rope"}
+    far["share_of_ceiling"] = {"triton_fused": 0.3}
+    assert counters.worst({"bench": {"a": {"rows": [near]}, "b": {"rows": [far, ROW]}}})["target"] == "rope"
+    assert counters.worst({}) is None
+
+
+def test_what_ran_on_the_device_under_a_range_is_its_time():
+    cpu, gpu = torch.autograd.DeviceType.CPU, torch.autograd.DeviceType.CUDA
+
+    def event(name, device, us, annotation=False):
+        return SimpleNamespace(
+            name=name, device_type=device, device_time_total=us, cpu_time_total=999.0, is_user_annotation=annotation,
+            cpu_children=[],
+        )  # fmt: skip
+
+    events = [
+        *(event("rms_norm", cpu, 10.0) for _ in range(4)),
+        event("rms_norm", gpu, 10.0, annotation=True),  # the profiler shows the range on the device as well
+        event("rms_norm backward", cpu, 30.0),
+        event("aten::mul", cpu, 20.0),
+        event("vectorized_elementwise_kernel", gpu, 20.0),
+    ]
+    found = trace.attribute(events, on_gpu=True, steps=2)
+    assert found["ranges"] == {"rms_norm": {"calls": 2.0, "us": 20.0}, "rms_norm backward": {"calls": 0.5, "us": 15.0}}
+    assert found["kernels"] == [{"name": "vectorized_elementwise_kernel", "us": 10.0}] and found["total_us"] == 10.0
+
+
+def test_rows_of_a_bench_record_have_shares_of_the_ceiling(tmp_path):
+    spec = {"name": "x", "kind": "array", "dtype": "float32", "shape": [1024, 256], "strides": [256, 1], "grad": True}
+    workload = {"id": "w", "args": [spec], "gradient": True, "shifts": [1]}
+    samples.save(tmp_path / "samples.json.gz", [], [workload], [])
+    times = {"ratio": 2.0, "interval": [1.9, 2.1], "baseline_us": 400.0, "candidate_us": 200.0, "library_us": [300.0]}
+    directions = {name: times for name in ("forward", "backward", "both")}
+    about = {"id": "w", "calls_per_step": 2.0, "directions": directions}
+    setting = Setting(tmp_path, Root(tmp_path))
+    setting.catalog = _catalog()
+    common = {"engine": "cuda", "device": {"key": "cuda-test"}, "software": {"key": "s"}}
+    results = {"copy_gb_s": [[1 << 20, 20.0]], "matmul_gflop_s": {"float32": 1e6}}
+    setting.ledger.append("note", **common, settings={"event": "ceilings"}, results=results)
+    record = setting.ledger.append(
+        "bench", **common, target="relu_squared", kernel={"name": "triton_fused", "sha256": "a" * 64}, verdict="FASTER",
+        results={"workloads": [about], "libraries": [{"name": "lib"}]},
+        artifacts=[{"path": "samples.json.gz", "sha256": "b" * 64}],
+    )  # fmt: skip
+    rows = verdicts.table_rows(setting, record)
+    assert [row["direction"] for row in rows] == ["forward", "backward", "both"]
+    forward = rows[0]
+    assert forward["microseconds"] == {"baseline": 400.0, "triton_fused": 200.0, "lib": 300.0}
+    least = 2 * 4 * 1024 * 256 / 20e9 * 1e6  # read once, written once
+    assert forward["share_of_ceiling"]["triton_fused"] == pytest.approx(least / 200.0)
+    assert rows[2]["share_of_ceiling"]["lib"] > forward["share_of_ceiling"]["lib"]
+
+
+def test_readings_of_nsight_compute():
+    text = (
+        "==PROF== Connected\n"
+        '"ID","Kernel Name","gpu__time_duration.sum","launch__registers_per_thread"\n'
+        '"","","us","register/thread"\n'
+        '"0","_normalise_rows","12.5","40"\n'
+    )
+    (row,) = counters.read_csv(text)
+    assert row == {"kernel": "_normalise_rows", "duration": "12.5 us", "registers per thread": "40 register/thread"}
+    assert counters.read_csv("==ERROR== ERR_NVGPUCTRPERM") == []
