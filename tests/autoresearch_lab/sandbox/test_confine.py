@@ -59,6 +59,7 @@ def start_like_a_driver(args, run_dir, report):
         own = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         own.bind(chr(0) + f"cuda-other-{os.getpid()}")
         own.listen()
+        own.setblocking(False)
         own.accept()
 
     def connect():
