@@ -18,6 +18,7 @@ from autoresearch_lab.engine import Engine
 from autoresearch_lab.jobs import call
 from autoresearch_lab.sandbox.arrays import read_arrays
 from autoresearch_lab.sandbox.limits import GIB, Limits
+from autoresearch_lab.sandbox.protocol import not_enforced
 
 LEAST_ROUNDS = 3
 MOST_ROUNDS = 200
@@ -77,7 +78,7 @@ def measure(
 
     def listen(message: dict[str, Any]) -> None:
         if "unenforced" in message:
-            unenforced.extend(map(str, message["unenforced"]))
+            unenforced.extend(not_enforced(message))
             return
         marks.setdefault(str(message.get("stage")), time.perf_counter())
         if on_progress is not None:

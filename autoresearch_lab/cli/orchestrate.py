@@ -167,12 +167,12 @@ for _option in (
     click.option(
         "--proposer-seconds",
         type=click.FloatRange(min=0.1),
-        help="What the proposer may take for one kernel; its judging comes on top.  [default: 600]",
+        help=f"What the proposer may take for one kernel; its judging comes on top.  [default: {Budget.seconds:g}]",
     ),
     click.option(
         "--proposals",
         type=click.IntRange(min=1),
-        help="Kernels to be judged per workspace, those of earlier runs included.  [default: 5]",
+        help=f"Kernels to be judged per workspace, those of earlier runs included.  [default: {Budget.attempts}]",
     ),
     click.option(
         "--proposer",

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from autoresearch_lab.paths import CHECKOUT, write_atomic
 from autoresearch_lab.propose.attempts import Attempt, Budget
+from autoresearch_lab.sandbox.parent import signal_group
 from autoresearch_lab.workspace import Workspace
 
 HISTORY, LOG = "attempts.json", "proposer.log"
@@ -63,12 +64,9 @@ class Command:
 def _end(process: subprocess.Popen) -> None:
     """Nothing of the command goes on while kernels are timed."""
     for number in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, number)
-        except (ProcessLookupError, PermissionError):
-            break
+        signal_group(process, number)
         try:
             process.wait(GRACE_SECONDS)
         except subprocess.TimeoutExpired:
-            continue
+            pass
     process.wait()

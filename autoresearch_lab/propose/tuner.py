@@ -22,10 +22,10 @@ from autoresearch_lab.workspace import Workspace
 from autoresearch_lab.workspace.folder import KERNEL
 
 DECLARED = "TUNABLE"
-_FORMS = (
-    r"^(?P<before>{name}(?:\s*:[^=\n]+)?\s*=\s*)(?P<value>[^#\n]+?)(?P<after>\s*(?:#.*)?)$",  # Python
-    r"^(?P<before>\s*(?:static\s+)?constexpr\s+[\w:<> ]+\s{name}\s*=\s*)(?P<value>[^;\n]+)(?P<after>;.*)$",  # C++
-    r"^(?P<before>\s*#\s*define\s+{name}\s+)(?P<value>\S+)(?P<after>.*)$",
+_PYTHON = (r"^{name}(?:\s*:[^=\n]+)?\s*=\s*(?P<value>[^#\n]+?)\s*(?:#.*)?$",)
+_NATIVE = (
+    r"^\s*(?:static\s+)?constexpr\s+[\w:<> ]+\s{name}\s*=\s*(?P<value>[^;\n]+);",
+    r"^\s*#\s*define\s+{name}\s+(?P<value>\S+)",
 )
 
 
@@ -59,9 +59,8 @@ def declared(path: Path) -> dict[str, tuple[int | float, ...]]:
     """
     for node in syntax_nodes(path):
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        if isinstance(node, ast.Assign | ast.AnnAssign) and [getattr(name, "id", None) for name in targets] == [
-            DECLARED
-        ]:
+        names = [getattr(target, "id", None) for target in targets]
+        if isinstance(node, ast.Assign | ast.AnnAssign) and names == [DECLARED]:
             try:
                 found = ast.literal_eval(node.value)
                 return {str(name): tuple(map(_number, values)) for name, values in found.items()}
@@ -98,11 +97,9 @@ def _find(folder: Path, name: str) -> tuple[Path, str, re.Match[str]]:
             text = path.read_text(encoding="utf-8")
         except ValueError:
             raise LabError(f"{path} is not UTF-8") from None
-        forms = _FORMS[:1] if path.suffix == ".py" else _FORMS[1:]
-        for form in forms:
-            found += [
-                (path, text, match) for match in re.finditer(form.format(name=re.escape(name)), text, re.MULTILINE)
-            ]
+        for form in _PYTHON if path.suffix == ".py" else _NATIVE:
+            matches = re.finditer(form.format(name=re.escape(name)), text, re.MULTILINE)
+            found += [(path, text, match) for match in matches]
     if len(found) != 1:
         raise LabError(f"{kernel}: {DECLARED} names {name}, which is set {len(found)} times; once is wanted")
     return found[0]

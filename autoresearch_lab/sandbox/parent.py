@@ -20,7 +20,7 @@ from autoresearch_lab.sandbox.confine import environment
 from autoresearch_lab.sandbox.limits import Limits
 from autoresearch_lab.sandbox.protocol import decode
 
-__all__ = ["JobFailed", "Limits", "run_job"]
+__all__ = ["JobFailed", "Limits", "run_job", "signal_group"]
 
 MAX_MESSAGE_BYTES = 64 << 20
 TAIL_BYTES = 4000
@@ -165,11 +165,16 @@ def _end(process: subprocess.Popen) -> None:
         process.wait(timeout=0.5)
     except subprocess.TimeoutExpired:
         pass
+    signal_group(process)
+    process.wait()
+
+
+def signal_group(process: subprocess.Popen, number: int = signal.SIGKILL) -> None:
+    """Send it to everything that is left of the process group that `process` leads, which may itself have ended."""
     try:
-        os.killpg(process.pid, signal.SIGKILL)
+        os.killpg(process.pid, number)
     except (ProcessLookupError, PermissionError):
         pass
-    process.wait()
 
 
 def _judge(job: str, answer: dict[str, Any] | None, code: int, run_dir: Path) -> dict[str, Any]:

@@ -9,7 +9,10 @@ Every line carries the nonce of its job, so that output of another run can never
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
+
+MOST_NAMES = 20
 
 
 def encode(nonce: str, event: str, **fields: Any) -> bytes:
@@ -33,6 +36,22 @@ def decode(line: bytes, nonce: str) -> dict[str, Any]:
         raise ValueError("not a whole message")
     json.dumps(message, ensure_ascii=False).encode()
     return message
+
+
+def not_enforced(message: Mapping[str, Any]) -> list[str]:
+    """What of its confinement a job reports as not enforced on this system; empty for messages of another kind."""
+    return [printable(str(name)) for name in message.get("unenforced", ())][:MOST_NAMES]
+
+
+def printable(value: Any) -> Any:
+    """JSON with every control character in its texts replaced: what a kernel says ends up on a terminal."""
+    if isinstance(value, str):
+        return value if value.isprintable() else "".join(c if c.isprintable() or c == "\n" else " " for c in value)
+    if isinstance(value, list):
+        return [printable(item) for item in value]
+    if isinstance(value, dict):
+        return {printable(key): printable(item) for key, item in value.items()}
+    return value
 
 
 def _refuse(constant: str) -> float:

@@ -15,6 +15,7 @@ from autoresearch_lab.engine import Engine
 from autoresearch_lab.sandbox.arrays import read_arrays, write_arrays
 from autoresearch_lab.sandbox.limits import GIB, Limits
 from autoresearch_lab.sandbox.parent import JobFailed
+from autoresearch_lab.sandbox.protocol import not_enforced, printable
 from autoresearch_lab.verify.cases import Case, Contents, Step
 
 INPUTS, OUTPUTS = "inputs.safetensors", "outputs.safetensors"
@@ -103,7 +104,7 @@ def ask(
     def listen(message: dict[str, Any]) -> None:
         nonlocal stage
         if "unenforced" in message:
-            answers.unenforced = [printable(str(name)) for name in message["unenforced"]][:20]
+            answers.unenforced = not_enforced(message)
         elif message.get("stage") == "case":
             stage = printable(f"case {str(message.get('case'))[:80]}")
             answers.reached += 1
@@ -133,17 +134,6 @@ def ask(
         answers.description = {}
         answers.failure = Failure("protocol", f"the answer cannot be read: {error}", stage)
     return answers
-
-
-def printable(value: Any) -> Any:
-    """JSON with every control character in its texts replaced: what a kernel says ends up on a terminal."""
-    if isinstance(value, str):
-        return value if value.isprintable() else "".join(c if c.isprintable() or c == "\n" else " " for c in value)
-    if isinstance(value, list):
-        return [printable(item) for item in value]
-    if isinstance(value, dict):
-        return {printable(key): printable(item) for key, item in value.items()}
-    return value
 
 
 def discard(run_dir: Path) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -13,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autoresearch_lab.paths import CHECKOUT
+from autoresearch_lab.sandbox.parent import signal_group
 from benchmarks.gpu.setting import Setting
 
 GRACE_SECONDS = 5.0
@@ -81,11 +80,11 @@ def run(
             process.wait(GRACE_SECONDS)
         except subprocess.TimeoutExpired:
             pass
-        _kill(process)
+        signal_group(process)
         out, err = process.communicate()
         code = None
     except BaseException:
-        _kill(process)
+        signal_group(process)
         process.wait()
         raise
     return Done(code, out, err, time.monotonic() - began)
@@ -98,10 +97,3 @@ def verb(
     where = ["--root", str(setting.root.path), "--engine", setting.engine]
     command = ["-m", "autoresearch_lab.cli.app", *where, name, *options, "--json"]
     return run(setting, command, seconds, variables=variables)
-
-
-def _kill(process: subprocess.Popen) -> None:
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass

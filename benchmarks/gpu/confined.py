@@ -13,6 +13,7 @@ from typing import Any
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.sandbox.confine import WITHOUT
 from autoresearch_lab.sandbox.parent import JobFailed, Limits
+from autoresearch_lab.sandbox.protocol import not_enforced
 from benchmarks.gpu.command import PartFailed
 from benchmarks.gpu.setting import REHEARSED, Setting
 
@@ -29,12 +30,12 @@ def confined(setting: Setting, seconds: float) -> dict[str, Any]:
     end = setting.left - seconds
     failed: dict[str, str] = {}
     for without in ATTEMPTS:
-        found, not_enforced = _attempt(setting, without, setting.left - end)
+        found, unenforced = _attempt(setting, without, setting.left - end)
         # Without torch.compile an arm is missing, without the others everything.
         broken = {name: why for name, why in found.items() if why is not None and name != COMPILER}
         if not broken:
             os.environ[WITHOUT] = without  # for everything that this call starts from now on
-            return {"without": without, "not_enforced": not_enforced, "found": found, "failed": failed}
+            return {"without": without, "not_enforced": unenforced, "found": found, "failed": failed}
         failed[without] = "; ".join(f"{name}: {why}" for name, why in broken.items())
     raise PartFailed(f"no confined job works on the GPU: {failed['']}")
 
@@ -43,11 +44,11 @@ def _attempt(setting: Setting, without: str, seconds: float) -> tuple[dict[str, 
     """What the job `start` finds, and what was not enforced on it."""
     target = setting.catalog[REHEARSED]
     kernel = target.baseline("torch", "cpu") if setting.rehearse else target.kernel("triton_fused", "torch")
-    not_enforced: list[str] = []
+    unenforced: list[str] = []
     stages = ["device"]
 
     def listen(message: dict[str, Any]) -> None:
-        not_enforced.extend(message.get("unenforced", ()))
+        unenforced.extend(not_enforced(message))
         if "stage" in message:
             stages.append(message["stage"])
 
@@ -63,4 +64,4 @@ def _attempt(setting: Setting, without: str, seconds: float) -> tuple[dict[str, 
     except JobFailed as failure:
         # What it had come through is fine.
         found = {**dict.fromkeys(stages), stages[-1]: str(failure)}
-    return found, not_enforced
+    return found, unenforced

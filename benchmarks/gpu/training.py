@@ -68,21 +68,21 @@ def selection(
 ) -> tuple[dict[str, dict[str, str]], dict[str, str], str]:
     """({target: kernel to train with}, {kernel: why it is left out}, the rule): only what passed verification, and as
     soon as there are bench verdicts only what is FASTER. A composite kernel takes the place of its parts."""
-    right = [kernel for kernel in kernels if verdict("verify", kernel) == "PASS"]
-    timed = any(verdict("bench", kernel) for kernel in right)
-    rule = "verified and FASTER" if timed else "verified, not benched yet"
+    # Looked up once each: what an earlier call knows is read from the captured calls' files.
+    found = [(kernel, verdict("verify", kernel), verdict("bench", kernel)) for kernel in kernels]
+    timed = any(benched for _, verified, benched in found if verified == "PASS")
     chosen: dict[str, Kernel] = {}
     left_out: dict[str, str] = {}
-    for kernel in kernels:
-        name, benched = label(kernel), verdict("bench", kernel)
-        if kernel not in right:
-            left_out[name] = {"FAIL": "failed verification"}.get(verdict("verify", kernel) or "", "not verified")
+    for kernel, verified, benched in found:
+        if verified != "PASS":
+            left_out[label(kernel)] = "failed verification" if verified == "FAIL" else "not verified"
         elif timed and benched != FASTER:
-            left_out[name] = f"bench: {benched}" if benched else "not benched"
+            left_out[label(kernel)] = f"bench: {benched}" if benched else "not benched"
         elif kernel.target in chosen:
-            left_out[name] = f"{chosen[kernel.target].name} stands for this target"
+            left_out[label(kernel)] = f"{chosen[kernel.target].name} stands for this target"
         else:
             chosen[kernel.target] = kernel
+    rule = "verified and FASTER" if timed else "verified, not benched yet"
     return {target: kernel.plain() for target, kernel in chosen.items()}, left_out, rule
 
 
