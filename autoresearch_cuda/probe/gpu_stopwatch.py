@@ -76,7 +76,7 @@ class GpuStopwatch:
     ) -> None:
         self.clock = clock
         self.stream = stream or CudaStream(device)
-        self._grad = torch.autograd.grad
+        self.grad = torch.autograd.grad
         self._holds: dict[tuple[int, int, int], Hold] = {}
         # Sums over all windows that were timed: what the host saw, and what the marks saw of it.
         self.host_ns = self.seen_ns = 0.0
@@ -85,14 +85,14 @@ class GpuStopwatch:
     def measure(self, function: Kernel, call: Call, number: int, cache: str = COLD) -> Timing:
         """Forward, and backward where the trainer needs it, of one call on content `number`."""
         call.refill(number)
-        first, result = self._window(function, call, FORWARD, cache, lambda: function(*call.arguments))
+        first, result = self.window((function, call, FORWARD), cache, lambda: function(*call.arguments))
         outputs = outputs_of(result)
         windows = [first]
         if call.gradient:
             differentiable = [output for output in outputs if output.requires_grad]
             cotangents = call.cotangents(differentiable, number)
-            second, gradients = self._window(
-                function, call, BACKWARD, cache, lambda: self._grad(differentiable, call.leaves, cotangents)
+            second, gradients = self.window(
+                (function, call, BACKWARD), cache, lambda: self.grad(differentiable, call.leaves, cotangents)
             )
             windows.append(second)
             outputs = [*outputs, *gradients]
@@ -106,10 +106,10 @@ class GpuStopwatch:
             queue_ns=tuple(round(window.queue) for window in windows),
         )
 
-    def _window(
-        self, function: Kernel, call: Call, direction: int, cache: str, action: Callable[[], Any]
-    ) -> tuple[Window, Any]:
+    def window(self, what: tuple[Any, Call, int], cache: str, action: Callable[[], Any]) -> tuple[Window, Any]:
+        """`action` between two marks, and its result. what: the (kernel, call, direction) whose backlog this is."""
         clock, stream = self.clock, self.stream
+        function, call, direction = what
         hold = self._holds.setdefault((id(function), id(call), direction), Hold())
         if cache != WARM:
             stream.flush()

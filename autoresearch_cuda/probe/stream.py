@@ -1,4 +1,4 @@
-"""What timing on a GPU needs of CUDA: marks on the stream, a wait for everything, a backlog, and a cache flush.
+"""What timing on a GPU needs of CUDA: marks on the stream, a wait for everything, a backlog, a cache flush, and graphs.
 
 Bound when it is made, before any kernel is loaded, so that a kernel that replaces torch.cuda's functions changes
 nothing here. Tests put a planted one in its place.
@@ -6,9 +6,13 @@ nothing here. Tests put a planted one in its place.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
+
+# Records what an action launches instead of running it: (launches all of it at once, what the action returned).
+Recorder = Callable[[Callable[[], Any]], tuple[Callable[[], None], Any]]
 
 # The flush reads this many times the cache's size, and at least so much.
 FLUSH_FACTOR, LEAST_FLUSH_BYTES = 2, 64 << 20
@@ -40,6 +44,12 @@ class Stream(Protocol):
     def flush(self) -> None:
         """Leave nothing of what a kernel reads in the device's cache."""
 
+    def aside(self, action: Callable[[], Any]) -> None:
+        """Run `action` on another stream: what is to be recorded has to have run there before."""
+
+    def recorder(self) -> Recorder:
+        """Makes graphs that share one pool of memory, to be launched in the order in which they were recorded."""
+
 
 class CudaStream:
     """The real one: CUDA events on the current stream."""
@@ -47,6 +57,8 @@ class CudaStream:
     def __init__(self, device: torch.device) -> None:
         self._event, self.wait, self._spin = torch.cuda.Event, torch.cuda.synchronize, torch.cuda._sleep
         self._record, self._query, self._elapsed = self._event.record, self._event.query, self._event.elapsed_time
+        self._graph, self._capture, self._pool = torch.cuda.CUDAGraph, torch.cuda.graph, torch.cuda.graph_pool_handle
+        self._on, self._current, self._side = torch.cuda.stream, torch.cuda.current_stream, torch.cuda.Stream(device)
         cache = torch.cuda.get_device_properties(device).L2_cache_size
         self.flush_bytes = max(LEAST_FLUSH_BYTES, FLUSH_FACTOR * cache)
         # Read rather than written: lines that were written have to go back to memory, and would do so in the window.
@@ -82,3 +94,21 @@ class CudaStream:
 
     def flush(self) -> None:
         self._total(self._waste, dim=0, out=self._sum)
+
+    def aside(self, action: Callable[[], Any]) -> None:
+        current = self._current()
+        self._side.wait_stream(current)
+        with self._on(self._side):
+            action()
+        current.wait_stream(self._side)
+
+    def recorder(self) -> Recorder:
+        pool = self._pool()
+
+        def record(action: Callable[[], Any]) -> tuple[Callable[[], None], Any]:
+            graph = self._graph()
+            with self._capture(graph, pool=pool):
+                result = action()
+            return graph.replay, result
+
+        return record

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from autoresearch_cuda.probe import Report, asides, triton_code
 from autoresearch_cuda.probe.gpu_stopwatch import GpuStopwatch
 from autoresearch_cuda.probe.observers import output_probe, peak_bytes
+from autoresearch_cuda.probe.replay import replay_short
 from autoresearch_cuda.probe.stopwatch import Call, Stopwatch
 from autoresearch_cuda.process import prepare_process
 from autoresearch_cuda.seam import KernelFile, load_kernel
@@ -40,8 +41,8 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
     interrupted; "disturbed": per arm how often the system interfered (see `Disturbed`); "orders":
     per round [[workload, [arm, ...]], ...] as visited; "span_seconds" of all rounds together, "timed_seconds" inside
     windows; "foreign_load" per round; "first_call_ms" and "peak_bytes" per arm and workload; "configurations" of tuned
-    Triton kernels; "timer": how the times were taken; on a GPU also "gpu": what `asides.look` and
-    `GpuStopwatch.account` give. Kept outputs lie in run_dir/outputs.safetensors under the names of `Keeper.tensors`.
+    Triton kernels; "timer": how the times were taken; on a GPU also "gpu": what `asides.look`, `GpuStopwatch.account`
+    and `replay_short` give. Kept outputs lie in run_dir/outputs.safetensors under the names of `Keeper.tensors`.
     Raises:
         KernelError: a kernel does not load, or is not the one that was named.
     """
@@ -57,7 +58,7 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
     first_ms, span = measure(race, args, report)
     gpu = {**asides.look(watch, arms, calls, rng), **watch.account()} if isinstance(watch, GpuStopwatch) else None
     save_file(race.keeper.tensors(race.repeat, reference=0), str(run_dir / "outputs.safetensors"))
-    return {
+    result = {
         **measured(race, first_ms, span),
         "timer": watch.settings(),
         "gpu": gpu,
@@ -65,6 +66,10 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
         "process": settings,
         "configurations": triton_code.configurations(),
     }
+    if isinstance(watch, GpuStopwatch):
+        # Last of all: a kernel that cannot be recorded may leave CUDA in a state in which nothing else works.
+        result["gpu"] |= replay_short(watch, arms, calls, race.samples, rng)
+    return result
 
 
 def load_arm(kernel: dict[str, Any]) -> Kernel:

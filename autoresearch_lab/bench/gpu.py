@@ -1,8 +1,9 @@
-"""What a bench on a GPU says beside its times: whether the events can be believed, times with a warm cache, and which
-kernels make the host wait."""
+"""What a bench on a GPU says beside its times: whether the events can be believed, times with a warm cache and as
+replayed graphs, and which kernels make the host wait."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,8 @@ EXCESS_US, EXCESS_SHARE = 5.0, 0.01
 EXPLAINED = 0.5
 # How much longer an open window may last than its events, beyond what the baseline shows.
 UNSEEN_NS, UNSEEN_SHARE = 25_000.0, 0.1
+# How far (a ratio's logarithm) two ways to hide what launching costs may lie apart before the reader should know.
+REPLAY_DISAGREES = math.log(1.1)
 
 
 def check_events(raw: Mapping[str, Any], arms: Sequence[str]) -> None:
@@ -63,6 +66,51 @@ def warm_times(
         name: {workload["id"]: middle[arm, place].tolist() for place, workload in enumerate(workloads)}
         for arm, name in enumerate(names)
     }
+
+
+def replayed(
+    processes: Sequence[Process], names: Sequence[str], workloads: Sequence[Mapping[str, Any]]
+) -> dict[str, Any] | None:
+    """Short calls (an arm's forward or backward under 100 us) as replayed CUDA graphs, caches flushed; None where none
+    was.
+
+    {"times": {arm: {workload id: [forward, backward] in us per call}}, medians over the processes, "failed": {arm:
+    why one of its calls has no times}}.
+    """
+    found = [process.raw["gpu"] for process in processes if process.raw.get("gpu")]
+    times: dict[str, dict[str, list[float]]] = {}
+    failed: dict[str, str] = {}
+    for arm, name in enumerate(names):
+        for place, workload in enumerate(workloads):
+            seen = [raw["replayed"][arm][place] for raw in found]
+            for reason in (raw["not_replayed"][arm][place] for raw in found):
+                if reason:
+                    failed.setdefault(name, str(reason))
+            if seen and all(seen):
+                middle = np.median(np.asarray(seen, dtype=np.float64), axis=0) / 1e3
+                times.setdefault(name, {})[workload["id"]] = middle.tolist()
+    return {"times": times, "failed": failed} if times or failed else None
+
+
+def replay_remarks(
+    graphs: Mapping[str, Any] | None, names: Sequence[str], rows: Sequence[Mapping[str, Any]]
+) -> list[str]:
+    """A remark for every workload whose replayed graphs tell another speed-up than its windows behind a backlog do.
+
+    names: those of the arms, the baseline first and the candidate last; rows: `results.workloads` of the bench.
+    """
+    times = (graphs or {}).get("times", {})
+    baseline, candidate = times.get(names[0], {}), times.get(names[-1], {})
+    remarks = []
+    for row in rows:
+        before, after = sum(baseline.get(row["id"], [])), sum(candidate.get(row["id"], []))
+        if not before or not after:
+            continue
+        directions = row["directions"]
+        behind = (directions.get("both") or directions["forward"])["ratio"]
+        if abs(math.log(before / after) - math.log(behind)) > REPLAY_DISAGREES:
+            remarks.append(f"{row['id']}: x{before / after:.3f} as replayed CUDA graphs, x{behind:.3f} by the backlog")
+    return remarks
 
 
 def waiting(processes: Sequence[Process], names: Sequence[str]) -> list[str]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from autoresearch_lab.bench.analysis import DISAGREE, Analysis, objections
 from autoresearch_lab.bench.checks import WrongOutput
-from autoresearch_lab.bench.gpu import waiting, warm_times
+from autoresearch_lab.bench.gpu import replay_remarks, replayed, waiting, warm_times
 from autoresearch_lab.bench.measure import Arm, measure
 from autoresearch_lab.bench.rule import AMBIGUOUS, Finding, Rule, decide, find
 from autoresearch_lab.bench.samples import Process, total_ratios
@@ -62,6 +62,10 @@ class Session:
         return len(self.arms) - 1
 
     @property
+    def _names(self) -> list[str]:
+        return [f"{arm.role}:{arm.name}" for arm in self.arms]
+
+    @property
     def libraries(self) -> list[int]:
         """Places of the library's kernels."""
         return [place for place, arm in enumerate(self.arms) if arm.role == "library"]
@@ -97,6 +101,7 @@ class Session:
         results = {"reason": reason, "seconds": round(elapsed, 2), "level": 1 - alpha, "looks": look + 1}
         results |= self._report(analysis, finding)
         results["remarks"] = [*against, *self._remarks(analysis, finding)]
+        results["remarks"] += replay_remarks(results["replayed"], self._names, results["workloads"])
         return Outcome(verdict, finding.interval.ratio(), results)
 
     @property
@@ -178,7 +183,7 @@ class Session:
         groups = total_ratios(self.processes, 0, self.candidate, analysis.decisive, self.weights)
         shift = analysis.disturbance(self.candidate)
         first, memory = self.processes[0].raw["first_call_ms"], self.processes[0].raw["peak_bytes"]
-        names = [f"{arm.role}:{arm.name}" for arm in self.arms]
+        names = self._names
         return {
             "ratio": ratio.point,
             "interval": [ratio.low, ratio.high],
@@ -201,6 +206,7 @@ class Session:
             "process": self.processes[0].raw["process"],
             "timer": self.processes[0].raw.get("timer"),
             "warm": warm_times(self.processes, names, self.workloads),
+            "replayed": replayed(self.processes, names, self.workloads),
             "configurations": [process.raw.get("configurations", []) for process in self.processes],
         }
 

@@ -61,7 +61,7 @@ def _notes(found: Mapping[str, Any]) -> list[str]:
             f"against the library's {library['name']}: x{library['ratio']:.3f} [{low:.3f}, {high:.3f}]"
             + (": beats it" if found["beats_library"] else ": does not surely beat it")
         )
-    lines += _caches(found)
+    lines += _caches(found) + _graphs(found)
     predicted = found.get("predicted")
     if predicted:
         lines.append(
@@ -83,6 +83,17 @@ def _caches(found: Mapping[str, Any]) -> list[str]:
     warm = {name.partition(":")[0]: per_step(times) for name, times in found["warm"].items()}
     baseline, candidate = warm["baseline"], warm["candidate"]
     return [f"caches flushed before each call; warm: {_ms(baseline)} against {_ms(candidate)} per step"]
+
+
+def _graphs(found: Mapping[str, Any]) -> list[str]:
+    """Of a GPU: the baseline's and the candidate's short calls as replayed graphs, a line per workload."""
+    times = {name.partition(":")[0]: of for name, of in ((found.get("replayed") or {}).get("times") or {}).items()}
+    pairs = {
+        row["id"]: (sum(times["baseline"][row["id"]]), sum(times["candidate"][row["id"]]))
+        for row in found["workloads"]
+        if all(row["id"] in times.get(role, {}) for role in ("baseline", "candidate"))
+    }
+    return [f"{name} as replayed CUDA graphs: {one:.1f} us against {two:.1f} us" for name, (one, two) in pairs.items()]
 
 
 def _table(*columns: str) -> Table:

@@ -1,11 +1,14 @@
 """The GPU's clock: its parts do what they are for, and times come out as the hardware allows."""
 
+import random
+
 import pytest
 import torch
 
 from autoresearch_cuda.probe.ceilings import memory_seconds
 from autoresearch_cuda.probe.gpu_stopwatch import OPEN, GpuStopwatch
 from autoresearch_cuda.probe.observers import peak_bytes
+from autoresearch_cuda.probe.replay import SHORT_NS, replay_short
 from autoresearch_cuda.probe.stopwatch import Call
 from autoresearch_cuda.probe.stream import CudaStream
 
@@ -94,3 +97,21 @@ def test_backward_is_timed_and_the_clocks_agree(watch):
 def test_peak_memory_of_a_call(device):
     peak = peak_bytes(lambda: [torch.zeros(1 << 20, device=device) for _ in range(3)], device)
     assert 12 << 20 <= peak < 14 << 20
+
+
+def test_short_calls_are_replayed_as_graphs_and_agree_with_the_backlog(watch):
+    def chain(x):
+        return torch.relu(x).square().mul(2)
+
+    def waiting(x):
+        return x * x.sum().item()
+
+    subject = call(1 << 20, gradient=True)
+    numbers = range(15)
+    behind = [sorted(watch.measure(chain, subject, n).forward_ns for n in numbers)[7] for _ in range(2)][-1]
+    found = replay_short(watch, [chain, waiting], [subject], [[[[[SHORT_NS / 2, 0.0]]] * 2] * 2], random.Random(0))
+    forward, backward = found["replayed"][0][0]
+    assert 0.5 < forward / behind < 1.5 and backward > 0
+    assert found["replayed"][1][0] is None and found["not_replayed"][1][0]
+    # What could not be recorded has left the device in order.
+    assert torch.relu(torch.ones(4, device="cuda")).sum().item() == 4

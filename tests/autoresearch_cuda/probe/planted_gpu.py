@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from autoresearch_cuda.probe.stopwatch import outputs_of
+
 
 @dataclass
 class PlantedGpu:
@@ -18,17 +20,22 @@ class PlantedGpu:
     flushed: bool = False
     flushes: int = 0
     held: list[float] = field(default_factory=list)
+    recorded: list[float] | None = None
 
     def clock(self) -> int:
         return int(self.now)
 
     def kernel(self, ns: float) -> None:
-        """Launch a kernel that takes that long."""
+        """Launch a kernel that takes that long, or record it."""
+        if self.recorded is not None:
+            self.recorded.append(ns)
+            return
         self.now += self.launch
         idle = self.free <= self.now
         self.free = (self.now + self.gap if idle else self.free) + ns
 
     def on_another_stream(self, ns: float) -> None:
+        self._not_recorded()
         self.now += self.launch
         self.others = max(self.others, self.now + ns)
 
@@ -44,6 +51,7 @@ class PlantedGpu:
         return end - start
 
     def wait(self) -> None:
+        self._not_recorded()
         self.now = max(self.now, self.free, self.others) + self.wake
 
     def hold(self, ns: float) -> None:
@@ -54,3 +62,39 @@ class PlantedGpu:
         self.flushes += 1
         self.flushed = True
         self.kernel(30_000)
+
+    def aside(self, action) -> None:
+        action()
+
+    def recorder(self):
+        def record(action):
+            times, result = self._record(action)
+
+            def replay() -> None:
+                self._compute(action, result)
+                self.kernel(sum(times))
+
+            return replay, result
+
+        return record
+
+    def _record(self, action):
+        """(times of the kernels that `action` launches, what it returns)."""
+        self.recorded = times = []
+        try:
+            return times, action()
+        finally:
+            self.recorded = None
+
+    def _compute(self, action, result) -> None:
+        """What the kernels of a graph would write; a backward, that runs but once, leaves what it has."""
+        try:
+            _, fresh = self._record(action)
+        except RuntimeError:
+            return
+        for kept, new in zip(outputs_of(result), outputs_of(fresh), strict=True):
+            kept.detach().copy_(new.detach())
+
+    def _not_recorded(self) -> None:
+        if self.recorded is not None:
+            raise RuntimeError("operation not permitted when stream is capturing\nmore of CUDA's words")

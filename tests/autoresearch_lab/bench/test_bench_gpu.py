@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from autoresearch_lab.bench.gpu import waiting, warm_times
+from autoresearch_lab.bench.gpu import replay_remarks, replayed, waiting, warm_times
 from autoresearch_lab.bench.run import choose_arms
 from autoresearch_lab.bench.samples import Process
-from autoresearch_lab.bench.table import _caches
+from autoresearch_lab.bench.table import _caches, _graphs
 from autoresearch_lab.catalog import find_target, load_catalog
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.machine import Context
@@ -70,3 +70,38 @@ def test_a_kernel_that_makes_the_host_wait_is_named():
         "slow makes the host wait for the GPU: its times hold the host's, too"
     ]
     assert waiting([Process({})], ["quick"]) == []
+
+
+def short(times, reasons=((None, None), (None, None))) -> Process:
+    return Process({"gpu": {"replayed": times, "not_replayed": reasons}})
+
+
+def test_replayed_graphs_are_medians_over_the_processes_and_name_what_failed():
+    processes = [short([[[ns, 0], None], [[5e3, 0], None]]) for ns in (1e3, 2e3, 9e3)]
+    found = replayed(processes, ["baseline:x", "candidate:y"], WORKLOADS)
+    assert found == {"times": {"baseline:x": {"a": [2.0, 0.0]}, "candidate:y": {"a": [5.0, 0.0]}}, "failed": {}}
+    json.dumps(found, allow_nan=False)
+    waits = short([[None, None], [[5e3, 0], None]], [["no", None], [None, None]])
+    found = replayed([processes[0], waits], ["baseline:x", "candidate:y"], WORKLOADS)
+    assert found == {"times": {"candidate:y": {"a": [5.0, 0.0]}}, "failed": {"baseline:x": "no"}}
+    nothing = short([[None, None], [None, None]])
+    assert replayed([nothing], ["baseline:x", "candidate:y"], WORKLOADS) is None
+    assert replayed([Process({"gpu": None})], ["baseline:x"], WORKLOADS) is None
+
+
+def test_graphs_that_tell_another_speed_up_are_remarked():
+    names = ["baseline:x", "library:z", "candidate:y"]
+    graphs = {"times": {"baseline:x": {"a": [6.0, 3.0]}, "candidate:y": {"a": [4.0, 2.0]}}}
+
+    def rows(ratio):
+        return [
+            {"id": "a", "directions": {"forward": {"ratio": 9.0}, "both": {"ratio": ratio}}},
+            {"id": "b", "directions": {"forward": {"ratio": 9.0}}},
+        ]
+
+    assert replay_remarks(graphs, names, rows(1.45)) == []
+    assert replay_remarks(graphs, names, rows(1.2)) == ["a: x1.500 as replayed CUDA graphs, x1.200 by the backlog"]
+    assert replay_remarks(None, names, rows(1.2)) == []
+    found = {"replayed": graphs, "workloads": [{"id": "a"}, {"id": "b"}]}
+    assert _graphs(found) == ["a as replayed CUDA graphs: 9.0 us against 6.0 us"]
+    assert _graphs({"replayed": None, "workloads": []}) == []
