@@ -21,8 +21,8 @@ def muon_update(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Update p and both momenta in place and return them; grad is left as it is.
 
-    p, grad, momentum (N, R, C), one floating dtype; second_momentum (N, R, 1) if R ≥ C, else (N, 1, C): a running mean of
-    the mean square of the update along the last axis, or the one before it, without bias correction.
+    p, grad, momentum (N, R, C), one floating dtype; second_momentum (N, R, 1) if R ≥ C, else (N, 1, C): a running mean
+    of the mean square of the update along the last axis, or the one before it, without bias correction.
     """
     momentum.lerp_(grad, 1 - mu)
     update = newton_schulz(torch.lerp(grad, momentum, mu), steps).float()
