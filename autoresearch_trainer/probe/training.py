@@ -38,8 +38,8 @@ def train(rooms: Rooms, probe: Probe, args: dict[str, Any], run_dir: Path, repor
         "runs": [{"id", "seed", "steps", "stop": how many of them to execute (default all), "one_ulp": bool,
         "save": bool}].
     Reports {"run": result} after each, so that a killed job loses only the one it was in. A result is {"id", "losses":
-    nats per token of every step, "seconds", "tokens", "peak_memory_mb": the most that the process has used so far in MiB,
-    "weights": file name in run_dir or null, "sha256", "failed": why the loss left the sane range, or null}.
+    nats per token of every step, "seconds", "tokens", "peak_memory_mb": the most that the process has used so far in
+    MiB, "weights": file name in run_dir or null, "sha256", "failed": why the loss left the sane range, or null}.
     Each result also has "environment": what changed in the process since before the kernels were loaded.
     Returns {"runs": [...], "process": the process's settings}.
     """
