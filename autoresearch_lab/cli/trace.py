@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,8 @@ def _capture_steady(
     session: Session, train: dict[str, Any], kernels: str, steps: int | None, output: Path | None,
     *, tool: str | None, compiled: bool, time_budget: float | None,
 ) -> Outcome:  # fmt: skip
+    if time_budget is not None and not math.isfinite(time_budget):
+        raise LabError(f"capture: --time-budget {time_budget} is not a number of seconds")
     chosen, remark = steady.choose_tool(tool or "auto", session.engine)
     prefix = steady.new_prefix(session.root, output)
     selection = resolve(kernels, load_catalog(session.root), session.context, session.root)

@@ -63,9 +63,12 @@ def check_files(metadata: TraceMetadata, folder: Path, what: str) -> None:
 def _read(metadata: TraceMetadata, folder: Path) -> Timeline:
     # Of what nsys leaves, the database is the last.
     path = folder / metadata.files[-1].name
-    if metadata.tool == "nsys":
-        return nsys_database.read(path)
-    return chrome.read(path, on_gpu=metadata.device.get("kind") == "cuda")
+    try:
+        if metadata.tool == "nsys":
+            return nsys_database.read(path)
+        return chrome.read(path, on_gpu=metadata.device.get("kind") == "cuda")
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise LabError(f"{WHAT}: {path} is damaged ({type(error).__name__}: {error})") from None
 
 
 def _recorded(metadata: TraceMetadata, ledger: Ledger) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from autoresearch_data.hashing import file_sha256
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.ledger import Ledger
@@ -47,7 +49,10 @@ def auto_review(ledger: Ledger, trace: str) -> tuple[Record, list[Finding]]:
     newest = {_capture_of(record): record for record in fitting}
     subject = _only(profiles, trace, list(newest.values()), AUTO_REVIEW, "profiles of traces (trace-profile makes one)")
     plain = {"schema": 1, "id": subject.id, "device": subject.device, **(subject.results or {})}
-    found = findings(TraceProfile.model_validate(plain))
+    try:
+        found = findings(TraceProfile.model_validate(plain))
+    except ValidationError:
+        raise LabError(f"{AUTO_REVIEW}: {subject.id[:12]} is of another version; run trace-profile again") from None
     problems = [finding.text for finding in found if finding.level == "problem"]
     record = ledger.append(
         "review",

@@ -96,6 +96,8 @@ def test_from_the_trainer_to_the_review_on_a_cpu(lab, tmp_path, capsys):
         (("--output", "/proc/none/p"), "cannot write to /proc/none"),
         (("--output", "/tmp"), "is a folder"),
         (("--time-budget", "0"), "is not in the range"),
+        (("--time-budget", "inf"), "is not a number of seconds"),
+        (("--time-budget", "nan"), "is not a number of seconds"),
         (("--steps", "0"), "is not in the range"),
         (("--tool", "nsys"), "--tool nsys traces NVIDIA GPUs"),
         (("--tool", "perf"), "is not one of"),

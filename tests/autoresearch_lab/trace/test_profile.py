@@ -10,7 +10,7 @@ from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import Root
 from autoresearch_lab.trace.capture import METADATA
 
-from .database import Database
+from .database import Database, two_steps
 from .taken import taken
 
 
@@ -115,6 +115,22 @@ def test_a_trace_without_work_of_the_device_is_refused(lab, tmp_path, capsys):
     path, _ = taken(root, ledger, tmp_path / "one", base=base)
     assert profile(root, path, tmp_path / "p.json") == 2
     assert "no work of the device" in capsys.readouterr().err
+
+
+def test_a_database_with_other_than_numbers_is_refused(lab, tmp_path, capsys):
+    root, ledger = lab
+    base = two_steps()
+    base.rows["CUPTI_ACTIVITY_KIND_KERNEL"][0] = ("then", "now", *base.rows["CUPTI_ACTIVITY_KIND_KERNEL"][0][2:])
+    path, _ = taken(root, ledger, tmp_path / "one", base=base)
+    assert profile(root, path, tmp_path / "p.json") == 2
+    assert "one.sqlite is damaged" in capsys.readouterr().err and not ledger.find(kind="trace")
+
+
+def test_a_profile_of_another_version_is_not_reviewed(lab, capsys):
+    root, ledger = lab
+    record = ledger.append("trace", settings={"tool": "nsys", "capture": "a" * 64}, results={"idle": 0.5})
+    assert call(root, "auto-review", "--trace", record.id) == 2
+    assert "is of another version" in capsys.readouterr().err and not ledger.find(kind="review")
 
 
 def test_auto_review_finds_what_its_rules_say(lab, tmp_path, capsys):
