@@ -30,7 +30,7 @@ def train(setting: Setting, seconds: float, parts: dict[str, Any]) -> dict[str, 
     end = setting.left - seconds
     for arm, kernels in (("baseline", {}), ("triton", chosen)):
         if arm == "triton" and not chosen:
-            failed[arm] = "no kernel to train with"
+            failed[arm] = f"no kernel to train with ({rule})"
             continue
         # The first may take what the second, whose code is compiled by then for the most part, does not need.
         limit = setting.left - end - (SECOND_ARM_SECONDS if arm == "baseline" else 0.0)
@@ -82,7 +82,7 @@ def selection(
             left_out[label(kernel)] = f"{chosen[kernel.target].name} stands for this target"
         else:
             chosen[kernel.target] = kernel
-    rule = "verified and FASTER" if timed else "verified, not benched yet"
+    rule = "verified and FASTER" if timed else "verified; none was benched, so whether they are faster is unknown"
     return {target: kernel.plain() for target, kernel in chosen.items()}, left_out, rule
 
 
