@@ -72,8 +72,8 @@ def main(arguments: list[str] | None = None) -> int:
     from autoresearch_lab.ledger import commit_of
     from autoresearch_lab.paths import Root
     from benchmarks.gpu.evidence import pack, write_result
-    from benchmarks.gpu.report import table
     from benchmarks.gpu.setting import Setting, rehearsal_root
+    from benchmarks.gpu.summary import table
 
     if not options.rehearse and not has_nvidia_gpu():
         print("error: no NVIDIA GPU answers (nvidia-smi finds none); --rehearse runs on a CPU", file=sys.stderr)

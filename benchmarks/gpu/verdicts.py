@@ -7,16 +7,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from autoresearch_lab.bench import samples
-from autoresearch_lab.bench.checks import highest
 from autoresearch_lab.catalog import Kernel
 from autoresearch_lab.evidence import Subject
-from autoresearch_lab.machine import floor_seconds
-from autoresearch_lab.profile.rank import fastest_dtype
 from autoresearch_lab.profile.run import newest_workloads
 from autoresearch_lab.records import Record
 from benchmarks.gpu.command import Done, verb
 from benchmarks.gpu.evidence import pack
+from benchmarks.gpu.rows import table_rows
 from benchmarks.gpu.setting import Setting
 
 # Verification is the oracle's work on the CPU for the most part, so several kernels at once.
@@ -25,8 +22,6 @@ MOST_WORKERS, CORES_PER_WORKER, MOST_BENCH_SECONDS = 8, 2, 90.0
 LONG_BENCH = {"windowed_attention": 180.0}
 # One look after three processes: a rule fixed beforehand as any other, and shorter.
 LOOKS, BUDGET = "3", "20"
-# Kernels are timed with cold caches, the ceilings by repeating: what moves less than this may run from the cache there.
-COLD_BYTES = 256 << 20
 
 
 def verify(setting: Setting, seconds: float) -> dict[str, Any]:
@@ -103,41 +98,6 @@ def label(kernel: Kernel) -> str:
     return f"{kernel.target}={kernel.name}"
 
 
-def table_rows(setting: Setting, record: Record) -> list[dict[str, Any]]:
-    """Of a bench record: per workload and direction, every arm's time in us, its share of the ceiling (the least time
-    that this machine's measured ceilings allow / the time), and the candidate's ratio to the baseline with interval."""
-    found = record.results or {}
-    ceilings = _ceilings(setting, record)
-    _, workloads, _ = samples.load(setting.root.path / record.artifacts[0].path)
-    target = setting.catalog[record.target]
-    rows = []
-    for about, workload in zip(found["workloads"], workloads, strict=True):
-        dtype = fastest_dtype(target, workload, setting.catalog, ceilings)
-        for direction in (name for name in samples.DIRECTIONS if name in about["directions"]):
-            times = about["directions"][direction]
-            parts = ("forward", "backward") if direction == "both" else (direction,)
-            floors = [floor_seconds(ceilings, *target.oracle.cost(workload, part), dtype) for part in parts]
-            floor = None if None in floors else sum(floors) * 1e6
-            arms = {"baseline": times["baseline_us"], record.kernel.name: times["candidate_us"]}
-            arms |= {row["name"]: us for row, us in zip(found["libraries"], times["library_us"], strict=True)}
-            rows.append(
-                {
-                    "target": record.target,
-                    "kernel": record.kernel.name,
-                    "workload": about["id"],
-                    "shapes": [spec["shape"] for spec in workload["args"] if spec["kind"] == "array"],
-                    "calls_per_step": about["calls_per_step"],
-                    "direction": direction,
-                    "microseconds": arms,
-                    "share_of_ceiling": {arm: floor / us if floor and us else None for arm, us in arms.items()},
-                    "ratio": times["ratio"],
-                    "interval": times["interval"],
-                    "record": record.id,
-                }
-            )
-    return rows
-
-
 def known(setting: Setting, kind: str, kernel: Kernel) -> Record | None:
     """The newest record of that kind that speaks for just this kernel here, with the lab as it is and on the workloads
     that would be used now. One call goes on where another ended."""
@@ -171,14 +131,3 @@ def _by_saving(setting: Setting) -> Callable[[Kernel], float]:
     rows = (profiles[-1].results or {}).get("targets") or [] if profiles else []
     saveable = {row["target"]: row.get("saveable_ms") or row.get("total_ms") or 0.0 for row in rows}
     return lambda kernel: -saveable.get(kernel.target, 0.0)
-
-
-def _ceilings(setting: Setting, record: Record) -> dict[str, Any]:
-    """The highest that were measured on that device, of memory only what no cache can have helped."""
-    notes = setting.ledger.find(kind="note", engine=setting.engine, device_key=record.device["key"])
-    measured = [note.results or {} for note in notes if (note.settings or {}).get("event") == "ceilings"]
-    if not measured:
-        return {}
-    found = highest(measured)
-    cold = [row for row in found["copy_gb_s"] if row[0] >= COLD_BYTES]
-    return {**found, "copy_gb_s": cold or found["copy_gb_s"]}
