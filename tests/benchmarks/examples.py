@@ -1,6 +1,15 @@
-"""A result of benchmarks/gpu.sh as a run on a GPU leaves it."""
+"""A result of benchmarks/gpu.sh as a run on a GPU leaves it, and a folder as a call brings it back."""
 
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
+
+from autoresearch_lab.ledger import Ledger
+from benchmarks.gpu import evidence
 
 RIVAL = "torch_eager (compiled)"
 ROW: dict[str, Any] = {
@@ -37,3 +46,35 @@ def measured() -> dict[str, Any]:
     parts["counters"] = {"status": "failed", "reason": "ncu: no permission", "seconds": 1.0, "found": None}
     machine = {"name": "a GPU", "software": {"torch": "2.11.0"}, "cuda": "13.0"}
     return {"rehearsed": False, "started": "2026-01-01", "seconds": 500.0, "machine": machine, "parts": parts}
+
+
+def call(
+    folder: Path,
+    result: dict[str, Any],
+    records: Sequence[tuple[str, str]],
+    named: Mapping[str, bytes] | None = None,
+    there: Mapping[str, bytes] | None = None,
+) -> Path:
+    """records: (kind, device key). named: {path: content} of the files that each of them names; there: those that the
+    archive has, if not the same."""
+    folder.mkdir()
+    (folder / evidence.RESULT).write_text(json.dumps(result))
+    ledger = Ledger(folder / "ledger.jsonl")
+    artifacts = [
+        {"path": path, "sha256": hashlib.sha256(content).hexdigest()} for path, content in (named or {}).items()
+    ]
+    for kind, key in records:
+        verdict = {"verify": "PASS", "bench": "SAME"}.get(kind)
+        about = {"target": "rope", "kernel": {"name": "k", "sha256": "a" * 64}} if verdict else {}
+        device = {"kind": "cuda", "key": key}
+        ledger.append(
+            kind, engine="cuda", device=device, software={"key": "s"}, verdict=verdict, artifacts=artifacts or None,
+            **about,
+        )  # fmt: skip
+    with tarfile.open(folder / evidence.ARCHIVE, "w:gz") as archive:
+        archive.add(ledger.path, evidence.LEDGER)
+        for path, content in (there if there is not None else named or {}).items():
+            member = tarfile.TarInfo(f"{evidence.FILES}/{path}")
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    return folder

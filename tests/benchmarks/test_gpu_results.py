@@ -1,7 +1,6 @@
 """What comes back from benchmarks/gpu.sh, and how calls become one result."""
 
 import json
-import tarfile
 from types import SimpleNamespace
 
 import pytest
@@ -13,28 +12,12 @@ from benchmarks.gpu import counters, evidence, trace
 from benchmarks.gpu.command import run
 from benchmarks.gpu.setting import Setting
 
-from .examples import ROW, measured
+from .examples import ROW, call, measured
 
 
 def test_an_archive_that_cannot_be_written_is_told_and_takes_nothing_with_it(tmp_path):
     setting = Setting(tmp_path / "nowhere", Root(tmp_path))
     assert evidence.pack(setting)[0].startswith("everything (")
-
-
-def call(folder, result, records):
-    """A folder as a call brings it back."""
-    folder.mkdir()
-    (folder / evidence.RESULT).write_text(json.dumps(result))
-    ledger = Ledger(folder / "ledger.jsonl")
-    for kind, key in records:
-        verdict = {"verify": "PASS", "bench": "SAME"}.get(kind)
-        about = {"target": "rope", "kernel": {"name": "k", "sha256": "a" * 64}} if verdict else {}
-        ledger.append(
-            kind, engine="cuda", device={"kind": "cuda", "key": key}, software={"key": "s"}, verdict=verdict, **about
-        )
-    with tarfile.open(folder / evidence.ARCHIVE, "w:gz") as archive:
-        archive.add(ledger.path, evidence.LEDGER)
-    return folder
 
 
 def test_two_calls_become_one_result_and_their_records_are_kept_once(tmp_path):
@@ -46,9 +29,9 @@ def test_two_calls_become_one_result_and_their_records_are_kept_once(tmp_path):
         call(tmp_path / "1", first, [("verify", "cuda-1"), ("compile", "cuda-1")]),
         call(tmp_path / "2", second, [("bench", "cuda-1")]),
     ]
-    records, result, count = evidence.ship(folders, Root(tmp_path))
-    assert count == 2 and [record.kind for record in Ledger(records).records()] == ["verify", "bench"]
-    assert evidence.ship(folders, Root(tmp_path))[2] == 0
+    result, shipped = evidence.ship(folders, Root(tmp_path))
+    assert shipped.added == 2 and [one.kind for one in Ledger(shipped.path).records()] == ["verify", "bench"]
+    assert evidence.ship(folders, Root(tmp_path))[1].added == 0
     parts = json.loads(result.read_text())["parts"]
     assert {name: about["verdict"] for name, about in parts["bench"]["found"].items()} == {
         "rms_norm=triton_fused": "FASTER", "rope=triton_fused": "SAME",
