@@ -15,7 +15,6 @@ from benchmarks.gpu.verdicts import known, label
 
 STEPS, EVAL_TOKENS = 40, 1 << 19
 SECOND_ARM_SECONDS = 50.0
-SHOWN = ("tokens_per_second", "peak_vram_mb", "mfu_measured_percent", "mfu_datasheet_percent", "val_bpb")
 
 
 def train(setting: Setting, seconds: float, parts: dict[str, Any]) -> dict[str, Any]:
