@@ -44,12 +44,12 @@ class Part:
 # last: what they find shows in the verdicts, too. The reserves fit into the time together, so each part gets its own.
 PARTS = (
     Part("confined", 60, 25),
-    Part("data", 60, 0),
-    Part("profile", 150, 90, ("data",)),
-    Part("verify", 190, 100, ("confined", "data")),
+    Part("data", 60, 20),
+    Part("profile", 150, 80, ("data",)),
+    Part("verify", 190, 90, ("confined", "data")),
     Part("bench", 300, 110, ("confined", "data")),
     Part("train", 200, 120, ("data",)),
-    Part("capture", 60, 35, ("data",)),
+    Part("capture", 60, 30, ("data",)),
     Part("counters", 40, 15),
     Part("tests", 120, 20),
 )

@@ -249,7 +249,8 @@ def test_nothing_is_judged_where_confined_jobs_do_not_start(monkeypatch, tmp_pat
         raise PartFailed("error 304")
 
     monkeypatch.setattr(packages, "look", lambda: {"missing": [], "optional": [], "present": []})
-    monkeypatch.setattr(main, "_function", {"confined": broken, "tests": lambda *_: {"passed": 1}}.__getitem__)
+    counted = {"passed": 1, "failed": 0, "error": 0, "skipped": 0, "lines": [], "unfinished": False}
+    monkeypatch.setattr(main, "_function", {"confined": broken, "tests": lambda *_: counted}.__getitem__)
     assert main.main(["--rehearse", "--out", str(tmp_path), "--parts", "confined,verify,bench,tests"]) == 0
     parts = json.loads((tmp_path / evidence.RESULT).read_text())["parts"]
     assert {name: part["status"] for name, part in parts.items()} == {
