@@ -19,16 +19,20 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 PRESET ?= cpu-nano
 TOP ?= 8
 TRAIN_SECONDS ?= 20
+# Another Triton than the newest, for instance the one that an older PyTorch comes with, and the tests that it changes.
+TRITON ?= 3.6.0
+TRITON_TESTS := $(wildcard tests/kernels/test_triton_*.py) tests/kernels/interpreted tests/exploits/test_triton_faults.py
 # Processes that the tests are shared out to; those that measure time come after, one at a time.
 WORKERS ?= 2
 
-.PHONY: help setup lab mac test lint clean
+.PHONY: help setup lab mac test test-triton lint clean
 
 help:
 	@echo "make setup   install into $(VENV)"
 	@echo "make lab     the main job: profile, verify, bench, A/B, promote, train again, report"
 	@echo "make mac     on a Mac: all evidence that takes an Apple GPU (docs/mac.md)"
 	@echo "make test    the tests"
+	@echo "make test-triton TRITON=3.6.0   the tests of Triton kernels with that version"
 	@echo "make lint    ruff"
 	@echo "make clean   remove $(VENV), data, workspaces and local results (kernels and shipped evidence stay)"
 
@@ -57,6 +61,11 @@ test:
 	@$(MAKE) --no-print-directory setup EXTRAS=$(TEST_EXTRAS)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not alone"
 	@$(BIN)/python -m pytest -m alone
+
+test-triton:
+	@$(MAKE) --no-print-directory setup EXTRAS=$(TEST_EXTRAS)
+	@test -d build/triton-$(TRITON) || $(BIN)/python -m pip install --quiet --no-deps --target build/triton-$(TRITON) triton==$(TRITON)
+	@PYTHONPATH=$(CURDIR)/build/triton-$(TRITON) $(BIN)/python -m pytest -n $(WORKERS) $(TRITON_TESTS)
 
 lint: $(READY)
 	@$(BIN)/ruff check .

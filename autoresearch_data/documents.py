@@ -2,7 +2,7 @@
 
 Packing crops the rest of a document that does not fit into a row. A source file of 5,000 tokens in a row of 257 would
 lose 95 % of itself, and the model would only ever see the first lines of files: licences and imports. What packing
-loses at T = 256 falls with the limit: 33 % of the standard library's tokens at 1,000 characters, 16 % at 600, 9 % at
+loses at T = 256 falls with the limit: 33 % of the standard library's tokens at 1,000 characters, 15 % at 600, 9 % at
 400. 600 keeps most functions whole and fills a row of 257 tokens with one or two documents.
 """
 

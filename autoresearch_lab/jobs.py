@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from autoresearch_lab.engine import Engine
-from autoresearch_lab.errors import LabError
+from autoresearch_lab.errors import LabError, LabFailure
+from autoresearch_lab.paths import Root, writable_folder
 from autoresearch_lab.sandbox.limits import Limits
 from autoresearch_lab.sandbox.parent import JobFailed
 
@@ -41,3 +46,17 @@ def call(
             prefix = f"{job}: {failure.exception}: "
             raise LabError(str(failure).removeprefix(prefix)) from None
         raise
+
+
+@contextmanager
+def run_folder(root: Root, job: str) -> Iterator[Path]:
+    """A run folder of its own; where a job failed it is kept, with its logs, else removed."""
+    folder = writable_folder(root.runs, "runs") / f"{job}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    try:
+        yield folder
+    except LabFailure:
+        raise
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)

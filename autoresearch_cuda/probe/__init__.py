@@ -11,6 +11,8 @@ _PLACES = {
     "start": ("start", "run"),
     "ceilings": ("ceilings", "run"),
     "profile": ("profiler", "run"),
+    "trace": ("trace", "run"),
+    "one_call": ("one_call", "run"),
     "call": ("calls", "run"),
     "compile": ("compilation", "run"),
     "time": ("timing", "run"),

@@ -13,24 +13,24 @@ import torch
 from torch.autograd import _get_sequence_nr
 
 from autoresearch_cuda.probe.attribution import LEAF_NUMBER, nodes_behind
+from autoresearch_trainer.probe.ranges import backward_of
+
+Push, Pop = Callable[[str], Any], Callable[[], Any]
 
 
 class Ranges:
     """A `wrap` for Ops.load. `push(name)` opens a range, `pop()` closes the innermost one."""
 
-    def __init__(self, push: Callable[[str], Any], pop: Callable[[], Any]) -> None:
+    def __init__(self, push: Push, pop: Pop) -> None:
         self._push, self._pop = push, pop
         self._depth = 0
         self._owned: set[int] = set()
 
     @classmethod
     def available(cls) -> Ranges | None:
-        """Ranges of NVTX; None where the package is not installed."""
-        try:
-            import nvtx
-        except ImportError:
-            return None
-        return cls(nvtx.push_range, nvtx.pop_range)
+        """Ranges of NVTX; None where there is none."""
+        functions = nvtx_ranges()
+        return cls(*functions) if functions else None
 
     def __call__(self, target: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def called(*args: Any, **kwargs: Any) -> Any:
@@ -44,7 +44,7 @@ class Ranges:
             finally:
                 self._depth -= 1
                 self._pop()
-            self._mark_backward(f"{target} backward", result, first)
+            self._mark_backward(backward_of(target), result, first)
             if not self._depth:
                 self._owned.clear()
             return result
@@ -66,3 +66,12 @@ class Ranges:
                 self._owned.add(number)
                 node.register_prehook(opens)
                 node.register_hook(closes)
+
+
+def nvtx_ranges() -> tuple[Push, Pop] | None:
+    """(push, pop) of NVTX: those of the package `nvtx`, else those of a CUDA build of PyTorch; None without either."""
+    try:
+        import nvtx
+    except ImportError:
+        return (torch.cuda.nvtx.range_push, torch.cuda.nvtx.range_pop) if torch.version.cuda else None
+    return nvtx.push_range, nvtx.pop_range

@@ -187,6 +187,7 @@ def _record(
         **rows,
         "equal_time_steps": outcome.equal_time_steps,
         "disturbed": outcome.disturbed,
+        "peak_memory_mb": {arm: round(peak, 1) for arm, peak in trial.peak_memory_mb.items()},
         "seconds": {name: round(value, 2) for name, value in trial.seconds.items()},
         "reused": trial.reused,
         "remarks": _remarks(outcome, trial),

@@ -63,6 +63,9 @@ def _before_after(found: Mapping[str, Any]) -> list[str]:
         if losses.get("candidate_equal_time") is not None:
             line += f", {losses['candidate_equal_time']:.4f} at equal time"
         lines.append(line)
+    peaks = found.get("peak_memory_mb") or {}
+    if peaks.keys() >= {"baseline", "candidate"}:
+        lines.append(f"peak memory {peaks['baseline']:,.0f} -> {peaks['candidate']:,.0f} MiB of a training process")
     return lines
 
 

@@ -66,6 +66,8 @@ class Trial:
     raw_races: list[dict[str, Any]] = field(default_factory=list)
     race_keys: list[dict[str, Any]] = field(default_factory=list)
     executed: set[tuple[str, Run]] = field(default_factory=set)
+    # The most memory that a process training with the arm's kernels used, in MiB.
+    peak_memory_mb: dict[str, float] = field(default_factory=dict)
 
     def race(self, index: int, total: int) -> tuple[Race | None, list[str]]:
         """Race process number `index` (0, 1, ...); or None, with what the candidate changed in the environment.
@@ -138,6 +140,9 @@ class Trial:
         if missing:
             self.executed |= {(arm, run) for run in missing}
             results |= self._train(arm, missing)
+        peaks = [result["peak_memory_mb"] for result in results.values() if "peak_memory_mb" in result]
+        if peaks:
+            self.peak_memory_mb[arm] = max(self.peak_memory_mb.get(arm, 0.0), *peaks)
         return results
 
     def _train(self, arm: str, runs: list[Run]) -> dict[Run, dict[str, Any]]:

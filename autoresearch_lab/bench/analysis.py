@@ -86,18 +86,18 @@ class Analysis:
         ratio = self.interval(workload_ratios(self.processes, library, candidate, direction, place)).ratio()
         return {"ratio": ratio.point, "interval": [ratio.low, ratio.high]}
 
-    def regression(self, place: int, candidate: int) -> Interval:
-        """Log-ratio of one workload in its decisive direction."""
+    def regression(self, place: int, to_beat: int, candidate: int) -> Interval:
+        """Log-ratio of two arms at one workload in its decisive direction."""
         direction = BOTH if self.gradients[place] else FORWARD
-        return self.interval(workload_ratios(self.processes, 0, candidate, direction, place))
+        return self.interval(workload_ratios(self.processes, to_beat, candidate, direction, place))
 
-    def minimum_ratio(self, candidate: int) -> float:
+    def minimum_ratio(self, to_beat: int, candidate: int) -> float:
         """Ratio of the shortest times, which noise that only ever adds cannot move; shown, never decided on."""
         shortest = np.min(
             [process.times.sum(axis=-1).min(axis=(0, 1)) for process in self.processes], axis=0
         )  # (arm, workload)
         totals = shortest @ np.asarray(self.weights)
-        return float(totals[0] / totals[candidate])
+        return float(totals[to_beat] / totals[candidate])
 
     def disturbance(self, candidate: int) -> Interval | None:
         """How much longer (log-ratio) the baseline takes right after the candidate than after any other kernel; None
@@ -128,13 +128,18 @@ class Analysis:
 
 
 def objections(
-    analysis: Analysis, candidate: int, workloads: Sequence[Mapping[str, Any]], load: float | None, low: float
+    analysis: Analysis,
+    to_beat: int,
+    candidate: int,
+    workloads: Sequence[Mapping[str, Any]],
+    load: float | None,
+    low: float,
 ) -> list[str]:
-    """Reasons why this candidate cannot be called FASTER even if it is so on the whole. load: share of the machine that
-    other processes used; low: lower end of the deciding log-ratio."""
+    """Reasons why this candidate cannot be called FASTER even if it is so on the whole. to_beat: place of the arm that
+    decides; load: share of the machine that other processes used; low: lower end of the deciding log-ratio."""
     rule, found = analysis.rule, []
     for place, workload in enumerate(workloads):
-        ratio = analysis.regression(place, candidate)
+        ratio = analysis.regression(place, to_beat, candidate)
         if ratio.high < -math.log(rule.regression):
             found.append(f"workload {workload['id']} is slower: x{ratio.ratio().point:.3f}")
     both = analysis.disturbed(0, candidate)

@@ -30,7 +30,7 @@ BUSY = 0.2
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a bench found. ratio: baseline time / candidate time with its interval."""
+    """What a bench found. ratio: time of the arm to beat / candidate time with its interval."""
 
     verdict: str
     ratio: Interval
@@ -92,15 +92,19 @@ class Session:
             last = look == len(rule.looks) - 1 or time.monotonic() - began + longest > budget
             alpha = rule.alpha(look)
             analysis = self._analysis(alpha, rule, rng)
-            finding = self._find(analysis, rng)
-            against = objections(analysis, self.candidate, self.workloads, self.foreign_load, finding.interval.low)
+            to_beat, finding = self._find(analysis, rng)
+            against = objections(
+                analysis, to_beat, self.candidate, self.workloads, self.foreign_load, finding.interval.low
+            )
             verdict, reason = decide(finding, rule, against)
             if verdict != AMBIGUOUS or last:
                 break
         elapsed = time.monotonic() - began
         results = {"reason": reason, "seconds": round(elapsed, 2), "level": 1 - alpha, "looks": look + 1}
-        results |= self._report(analysis, finding)
-        results["remarks"] = [*against, *self._remarks(analysis, finding)]
+        if to_beat:
+            results["reason"] = f"against {self.arms[to_beat].name}: {reason}"
+        results |= self._report(analysis, finding, to_beat)
+        results["remarks"] = [*against, *self._remarks(analysis, finding, to_beat)]
         results["remarks"] += replay_remarks(results["replayed"], self._names, results["workloads"])
         return Outcome(verdict, finding.interval.ratio(), results)
 
@@ -171,29 +175,36 @@ class Session:
         gradients = [workload["gradient"] for workload in self.workloads]
         return Analysis(self.processes, self.weights, gradients, alpha, rule, rng)
 
-    def _find(self, analysis: Analysis, rng: np.random.Generator) -> Finding:
+    def _find(self, analysis: Analysis, rng: np.random.Generator) -> tuple[int, Finding]:
+        """(place of the arm to beat, the finding against it): of the baseline and the compiled one, where there is one,
+        that which the candidate is less surely ahead of. A win is one against both, so the error does not grow."""
         direction = analysis.decisive
-        groups = total_ratios(self.processes, 0, self.candidate, direction, self.weights)
         control = total_ratios(self.processes, 0, 1, direction, self.weights)
-        return find(groups, control, analysis.alpha, analysis.rule, rng)
+        found = {}
+        for place in [0, *(place for place, arm in enumerate(self.arms) if arm.compiled)]:
+            groups = total_ratios(self.processes, place, self.candidate, direction, self.weights)
+            found[place] = find(groups, control, analysis.alpha, analysis.rule, rng)
+        to_beat = min(found, key=lambda place: found[place].interval.low)
+        return to_beat, found[to_beat]
 
-    def _report(self, analysis: Analysis, finding: Finding) -> dict[str, Any]:
+    def _report(self, analysis: Analysis, finding: Finding, to_beat: int) -> dict[str, Any]:
         """The `results` of the record; all ratios are times of another arm / times of the candidate, > 1 = faster."""
         ratio, control = finding.interval.ratio(), finding.control.ratio()
-        groups = total_ratios(self.processes, 0, self.candidate, analysis.decisive, self.weights)
+        groups = total_ratios(self.processes, to_beat, self.candidate, analysis.decisive, self.weights)
         shift = analysis.disturbance(self.candidate)
         first, memory = self.processes[0].raw["first_call_ms"], self.processes[0].raw["peak_bytes"]
         names = self._names
         return {
             "ratio": ratio.point,
             "interval": [ratio.low, ratio.high],
+            "against": self.arms[to_beat].name,
             "direction": analysis.decisive,
             "threshold": math.exp(finding.threshold),
             "floor": math.exp(finding.floor),
             "control": {"ratio": control.point, "interval": [control.low, control.high]},
             "process_ratios": [float(math.exp(np.median(group))) for group in groups],
             "rounds": [process.rounds for process in self.processes],
-            "minimum_ratio": analysis.minimum_ratio(self.candidate),
+            "minimum_ratio": analysis.minimum_ratio(to_beat, self.candidate),
             "directions": analysis.directions(self.candidate),
             "workloads": [self._workload(analysis, place) for place in range(len(self.workloads))],
             **self._libraries(analysis),
@@ -237,12 +248,12 @@ class Session:
             "beats_library": None if best is None else best["interval"][0] > analysis.rule.margin,
         }
 
-    def _remarks(self, analysis: Analysis, finding: Finding) -> list[str]:
+    def _remarks(self, analysis: Analysis, finding: Finding, to_beat: int) -> list[str]:
         found = [f"{name} is not among the arms: {reason}" for name, reason in self.left_out.items()]
         if self.busy:
             found.append(f"other processes used {self.foreign_load:.0%} of the machine meanwhile")
         if finding.control.low > 0 or finding.control.high < 0:
             found.append(f"the baseline differs from itself by x{finding.control.ratio().point:.3f}")
-        if abs(math.log(analysis.minimum_ratio(self.candidate)) - finding.interval.point) > DISAGREE:
+        if abs(math.log(analysis.minimum_ratio(to_beat, self.candidate)) - finding.interval.point) > DISAGREE:
             found.append("the ratio of the shortest times differs from that of the medians by more than 5 %")
         return found + waiting(self.processes, [arm.name for arm in self.arms])

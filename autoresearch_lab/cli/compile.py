@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from autoresearch_lab.catalog import find_target, load_catalog
 from autoresearch_lab.cli.app import Outcome, Session, verb
@@ -41,22 +43,11 @@ def _words(config: dict[str, Any]) -> str:
 
 
 def _render(record: Record, console: Console) -> None:
+    """A table of the architectures for every kernel and configuration; these have lines of their own, being long."""
     rows: list[dict[str, Any]] = (record.results or {})["kernels"]
-    table = Table(box=None, pad_edge=False)
-    for column in ("arch", "kernel", "configuration"):
-        table.add_column(column, no_wrap=True)
-    for column in ("regs", "spills", "shared", "wide"):
-        table.add_column(column, justify="right")
-    table.add_column("tensor cores", overflow="fold")
-    for row in rows:
-        config = _words(row["config"])
-        if row.get("error"):
-            table.add_row(row["arch"], row["kernel"], config, "-", "-", "-", "-", "[red]does not compile[/red]")
-            continue
-        share = "none" if row["vector_share"] is None else f"{row['vector_share']:.0%}"
-        numbers = (str(row["registers"]), str(row["spill_bytes"]), str(row["shared_bytes"]), share)
-        table.add_row(row["arch"], row["kernel"], config, *numbers, " ".join(row["tensor_core"]) or "-")
-    console.print(table)
+    for (kernel, config), group in groupby(rows, lambda row: (row["kernel"], _words(row["config"]))):
+        console.print(Text.assemble((kernel, "bold"), "  ", (config, "dim")))
+        console.print(_architectures(list(group)))
     wrong = [row for row in rows if row["problems"]]
     for row in wrong:
         console.print(f"[red]{row['arch']} {row['kernel']}[/red]: {escape('; '.join(row['problems']))}")
@@ -64,6 +55,23 @@ def _render(record: Record, console: Console) -> None:
     console.print(
         f"{len(rows)} compiled, {len(wrong)} with problems; Triton {triton}; ledger {record.id[:12]}", style="dim"
     )
+
+
+def _architectures(rows: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("  arch", min_width=8)
+    for column in ("regs", "spills", "shared", "wide"):
+        table.add_column(column, justify="right", min_width=6)
+    table.add_column("tensor cores", overflow="fold")
+    for row in rows:
+        name = "  " + row["arch"]
+        if row.get("error"):
+            table.add_row(name, "-", "-", "-", "-", "[red]does not compile[/red]")
+            continue
+        share = "none" if row["vector_share"] is None else f"{row['vector_share']:.0%}"
+        numbers = (str(row["registers"]), str(row["spill_bytes"]), str(row["shared_bytes"]), share)
+        table.add_row(name, *numbers, " ".join(row["tensor_core"]) or "-")
+    return table
 
 
 _OPTIONS = (

@@ -167,7 +167,7 @@ _COMMON = (
     click.option("--foreign-limit", type=click.FloatRange(0.0, 1.0), default=_DEFAULT.foreign_limit, show_default=True,
                  help="Share of the cores that other processes may use."),
     click.option("--compile", "compile_mode", type=click.Choice(["on", "off"]),
-                 help="Train both arms compiled [default: on for CUDA, else off]."),
+                 help="Train both arms compiled [default: on for a GPU, else off]."),
     click.option("--again", is_flag=True, help="Measure anew although the ledger has a verdict."),
 )  # fmt: skip
 

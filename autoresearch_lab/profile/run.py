@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +12,7 @@ from autoresearch_lab.catalog import Target, load_catalog
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
-from autoresearch_lab.paths import Root, writable_folder
+from autoresearch_lab.paths import Root
 from autoresearch_lab.profile.rank import rank
 from autoresearch_lab.profile.schema import Profile, save
 from autoresearch_lab.promote.selection import Selection, resolve
@@ -51,7 +47,7 @@ def take_profile(
         LabError: unknown preset, dataset not prepared, or a kernel that does not load.
         JobFailed: the run itself failed.
     """
-    with _job_folder(root, "profile") as folder:
+    with jobs.run_folder(root, "profile") as folder:
         found = _run_job(context, folder, catalog, preset, dataset_folder, selection, steps, on_progress)
         kept = _keep(root, ledger, context, preset, found, folder)
     limits = _ceilings(context, root, ledger, on_progress)
@@ -99,7 +95,7 @@ def ensure_workloads(
     preset, dataset = preset or context.engine.default_preset, dataset or "stdlib"
     catalog = load_catalog(root)
     baseline = resolve("baseline", catalog, context, root)
-    with _job_folder(root, "capture") as folder:
+    with jobs.run_folder(root, "capture") as folder:
         found = _run_job(context, folder, catalog, preset, root.data(dataset), baseline, 0, on_progress)
         kept = _keep(root, ledger, context, preset, found, folder)
     plain = references(root, kept)
@@ -244,17 +240,3 @@ def _record(result: Profile, root: Root, ledger: Ledger, context: Context) -> Pr
         artifacts=[{"path": root.relative(copy), "sha256": file_sha256(copy)}],
     )
     return result.model_copy(update={"id": record.id})
-
-
-@contextmanager
-def _job_folder(root: Root, job: str) -> Iterator[Path]:
-    """A run folder of its own; where a job failed it is kept, with its logs, else removed."""
-    folder = writable_folder(root.runs, "runs") / f"{job}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-    try:
-        yield folder
-    except JobFailed:
-        raise
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    shutil.rmtree(folder, ignore_errors=True)

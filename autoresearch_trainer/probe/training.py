@@ -38,8 +38,8 @@ def train(rooms: Rooms, probe: Probe, args: dict[str, Any], run_dir: Path, repor
         "runs": [{"id", "seed", "steps", "stop": how many of them to execute (default all), "one_ulp": bool,
         "save": bool}].
     Reports {"run": result} after each, so that a killed job loses only the one it was in. A result is {"id", "losses":
-    nats per token of every step, "seconds", "tokens", "weights": file name in run_dir or null, "sha256", "failed": why
-    the loss left the sane range, or null}.
+    nats per token of every step, "seconds", "tokens", "peak_memory_mb": the most that the process has used so far in
+    MiB, "weights": file name in run_dir or null, "sha256", "failed": why the loss left the sane range, or null}.
     Each result also has "environment": what changed in the process since before the kernels were loaded.
     Returns {"runs": [...], "process": the process's settings}.
     """
@@ -69,7 +69,8 @@ def _train_once(
 ) -> dict[str, Any]:
     compiled = bool(args.get("compile"))
     config = TrainConfig.for_preset(args["preset"], steps=run["steps"], seed=run["seed"], compile=compiled)
-    trainer = rooms.trainer(config, ops, dataset, args.get("device", "cpu"))
+    device = args.get("device", "cpu")
+    trainer = rooms.trainer(config, ops, dataset, device)
     if run.get("one_ulp"):
         probe.move_one_ulp(trainer.model, run["seed"])
     losses: list[float] = []
@@ -93,6 +94,7 @@ def _train_once(
         "losses": losses,
         "seconds": seconds,
         "tokens": len(losses) * config.total_batch_tokens,
+        "peak_memory_mb": rooms.peak_memory_mb(device),
         "weights": weights,
         "sha256": file_sha256(run_dir / weights) if weights else None,
         "failed": failed,

@@ -32,7 +32,7 @@ PACKAGES = (
     Package("tiktoken", "tiktoken"),
     *(Package(name, name, "a dataset can be used, not prepared") for name in ("pyarrow", "rustbpe")),
     Package("pytest", "pytest", "the GPU tests are left out"),
-    Package("nvtx", "nvtx", "profiles have no ranges"),
+    Package("nvtx", "nvtx", "the ranges of profiles and traces are PyTorch's"),
     Package("liger_kernel", "liger-kernel", "Liger's kernels are not among the arms"),
     Package("quack", "quack-kernels", "quack's kernels are not among the arms"),
     Package("flash_attn", "flash-attn", "FlashAttention is not among the arms"),

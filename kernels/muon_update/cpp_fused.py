@@ -16,7 +16,7 @@ _apply = _kernel.function("muon_apply", POINTER, POINTER, POINTER, INTEGER, INTE
 
 def _check(*states: Tensor) -> None:
     if any(state.dtype != torch.float32 for state in states):
-        raise TypeError(f"muon_update takes float32, not {', '.join(str(state.dtype) for state in states)}")
+        raise NotImplementedError(f"muon_update of {', '.join(str(state.dtype) for state in states)}; float32 only")
 
 
 def _store(states: tuple[Tensor, ...], results: list[Tensor]) -> None:

@@ -26,7 +26,7 @@ def _apply(
     update = update.float()
     mean_square = update.square().mean(-1 if p.size(-2) >= p.size(-1) else -2, keepdim=True)
     second_momentum.copy_(beta2 * second_momentum + (1 - beta2) * mean_square)
-    scale = second_momentum.clamp(min=1e-10).rsqrt()
+    scale = second_momentum.float().clamp(min=1e-10).rsqrt()
     norm_before = mean_square.sum((-2, -1), keepdim=True).sqrt()
     norm_after = (mean_square * scale.square()).sum((-2, -1), keepdim=True).sqrt()
     update = update * (scale * (norm_before / norm_after.clamp(min=1e-10)))
@@ -45,7 +45,7 @@ def muon_update(
     beta2: float,
     steps: int,
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Update p (N, R, C) and both momenta in place and return them; grad is left as it is. All float32.
+    """Update p (N, R, C) and both momenta in place and return them; grad is left as it is; one floating dtype.
 
     second_momentum (N, R, 1) if R ≥ C, else (N, 1, C). Needs a C++ compiler on the CPU.
     """

@@ -12,6 +12,7 @@ from autoresearch_cuda.seam import part
 
 newton_schulz = part("newton_schulz")
 
+_DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 SIDE = 64  # of the tiles of a matrix
 NORMS = tl.constexpr(512)  # rows of the longer axis whose shares of a norm are added at a time
 
@@ -85,8 +86,8 @@ def _apply(
 
 
 def _check(*states: Tensor) -> None:
-    if any(state.dtype != torch.float32 for state in states):
-        raise TypeError(f"muon_update takes float32, not {', '.join(str(state.dtype) for state in states)}")
+    if any(state.dtype not in _DTYPES for state in states):
+        raise NotImplementedError(f"muon_update of {', '.join(str(state.dtype) for state in states)}")
 
 
 def _compute_nesterov(grad: Tensor, momentum: Tensor, mu: float) -> Tensor:
@@ -112,7 +113,7 @@ def _compute_step(p: Tensor, x: Tensor, second_momentum: Tensor, rates: list[flo
     states = (p, second_momentum)
     dense_p, dense_second = dense = [state.contiguous() for state in states]
     x = x.contiguous()
-    means = torch.empty_like(dense_second)
+    means = torch.empty_like(dense_second, dtype=torch.float32)
     # The mean square is along the shorter axis; the other one is kept.
     (kept, reduced), strides = ((rows, columns), (columns, 1)) if rows >= columns else ((columns, rows), (1, columns))
     tall, wide = triton.cdiv(kept, SIDE), triton.cdiv(reduced, SIDE)
@@ -127,7 +128,7 @@ _operators = triton_kit.operators(__file__)
 _nesterov = _operators.define(
     "nesterov(Tensor grad, Tensor(a!) momentum, float mu) -> Tensor",
     _compute_nesterov,
-    lambda grad, momentum, mu: grad.new_empty(grad.shape),
+    lambda grad, momentum, mu: grad.new_empty(grad.shape, dtype=torch.float32),
 )
 _step = _operators.define(
     "step(Tensor(a!) p, Tensor x, Tensor(b!) second_momentum, float[] rates) -> ()",
@@ -148,9 +149,10 @@ def muon_update(
     beta2: float,
     steps: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Update p (N,R,C) and both momenta in place and return them; grad is left as it is. All float32.
+    """Update p (N,R,C) and both momenta in place and return them; grad is left as it is.
 
-    second_momentum (N,R,1) if R ≥ C, else (N,1,C).
+    second_momentum (N,R,1) if R ≥ C, else (N,1,C). float32, bfloat16 and float16 are worked on in float32; for others
+    NotImplementedError is raised.
     """
     x = newton_schulz(_nesterov(grad, momentum, mu), steps)
     _step(p, x, second_momentum, [lr, weight_decay, beta2, 1 - beta2])

@@ -22,6 +22,14 @@ IGNORED = tl.constexpr(-1)
 
 # TILE: logits that a program holds at once, as whole rows; a row longer than that is held alone.
 _CONFIGS = [triton.Config({"TILE": tile}, num_warps=warps) for tile, warps in ((8192, 8), (4096, 4), (8192, 16))]
+
+
+def _fitting(configs: list[triton.Config], arguments: dict[str, Any], **sizes: Any) -> list[triton.Config]:
+    """No more than 1,024 logits per warp, where that can be: with twice as many the registers do not suffice."""
+    held = sizes["COLUMNS"]
+    return [config for config in configs if max(config.kwargs["TILE"], held) <= 1024 * config.num_warps] or configs[-1:]
+
+
 # Besides the row's logits there are two or three single numbers per row.
 LEAST_VECTOR_SHARE = {"_rows": 0.6}
 
@@ -75,7 +83,7 @@ def _tile(
         tl.store(at, result.to(gradient.dtype.element_ty), within)
 
 
-@triton_kit.tuned(_CONFIGS, key=["classes"])
+@triton_kit.tuned(_CONFIGS, key=["classes"], prune=_fitting)
 @triton.jit
 def _rows(
     logits, targets, shares, losses, gradient, factor, rows, classes, row_stride, share_stride, cap,

@@ -1,22 +1,16 @@
-"""Causal sliding-window attention by PyTorch's fused operators.
+"""Causal sliding-window attention by PyTorch's scaled_dot_product_attention: its own choice of a fused operator, with a
+mask where the window is shorter than the sequence."""
 
-scaled_dot_product_attention; on CUDA FlexAttention for windows shorter than the sequence, which skips whole blocks that
-a mask only hides.
-"""
-
-from functools import lru_cache
 from types import SimpleNamespace
 
 import torch
 import torch.nn.functional as F
-from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
 from autoresearch_cuda.seam import part
 
 attention_mask = part("attention_mask")
 
 _masks = SimpleNamespace()
-_flex = torch.compile(flex_attention, dynamic=False, fullgraph=True)
 
 
 @torch.compiler.assume_constant_result
@@ -29,14 +23,6 @@ def _build(seq_len: int, window: int, device: torch.device) -> str:
     return name
 
 
-@lru_cache
-def _block_mask(seq_len: int, window: int, device: str) -> BlockMask:
-    def visible(batch: torch.Tensor, head: torch.Tensor, i: torch.Tensor, j: torch.Tensor) -> torch.Tensor:
-        return (i >= j) & (i - j <= window)
-
-    return create_block_mask(visible, None, None, seq_len, seq_len, device=device)
-
-
 def windowed_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: int) -> torch.Tensor:
     """softmax(q kᵀ / √D) v over the keys j with 0 ≤ i − j ≤ window.
 
@@ -46,8 +32,6 @@ def windowed_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
     if window >= seq_len - 1:
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
-    elif q.device.type == "cuda":
-        y = _flex(q, k, v, block_mask=_block_mask(seq_len, window, str(q.device)), enable_gqa=grouped)
     else:
         mask = getattr(_masks, _build(seq_len, window, q.device))
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=grouped)

@@ -19,6 +19,10 @@ from autoresearch_cuda import triton_kit
 
 MOST_WIDTH = 128
 LOG2_E = 1.4426950408889634
+# For dk and dv each thread needs three numbers of every query. Triton 3.9 passes them on through shared memory; earlier
+# ones let each thread load them for itself, two at a time and from the cache, which takes as many instructions.
+_EARLIER = tuple(map(int, triton.__version__.split(".")[:2])) < (3, 9)
+LEAST_VECTOR_SHARE = {"_backward_kv": 0.3} if _EARLIER else {}
 
 
 def _configs(*choices: tuple[int, int, int, int]) -> list[triton.Config]:
@@ -42,7 +46,7 @@ def _tiles(general: list[triton.Config], hopper: list[triton.Config], small: lis
 
 
 _forward_tiles = _tiles(_configs((128, 32, 8, 3)), _configs((128, 64, 8, 3), (128, 64, 8, 2)), _configs((32, 32, 8, 1)))
-_dq_tiles = _tiles(_configs((64, 32, 4, 2)), _configs((128, 64, 8, 2), (64, 64, 8, 2)), _configs((16, 16, 4, 1)))
+_dq_tiles = _tiles(_configs((64, 32, 4, 2)), _configs((128, 64, 8, 2), (64, 64, 8, 2)), _configs((16, 16, 8, 1)))
 _dkv_tiles = _tiles(
     _configs((32, 32, 4, 2), (16, 64, 4, 2)), _configs((32, 64, 8, 2), (32, 32, 4, 2)), _configs((16, 16, 4, 1))
 )
@@ -430,6 +434,7 @@ def windowed_attention(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
 
 
 def compile_cases() -> list[tuple[Any, ...]]:
-    """The trainer's calls: heads of 128 and 64, whole and half windows."""
-    cases = [(128, 2048), (128, 1024), (64, 1024)]
-    return [(*(torch.empty(1, 2048, 2, width, dtype=torch.bfloat16) for _ in "qkv"), window) for width, window in cases]
+    """The trainer's calls: heads of 128 and 64, whole and half windows; and float32, which has tiles of its own."""
+    cases = [(128, 2048, torch.bfloat16), (128, 1024, torch.bfloat16), (64, 1024, torch.bfloat16)]
+    cases.append((128, 1024, torch.float32))
+    return [(*(torch.empty(1, 2048, 2, width, dtype=dtype) for _ in "qkv"), window) for width, window, dtype in cases]

@@ -1,10 +1,8 @@
 """What comes back from benchmarks/gpu.sh, and how calls become one result."""
 
 import json
-from types import SimpleNamespace
 
 import pytest
-import torch
 
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import Root
@@ -60,34 +58,16 @@ def test_the_worst_kernel_is_the_one_furthest_below_the_ceiling():
     assert counters.worst({}) is None
 
 
-def test_what_ran_on_the_device_under_a_range_is_its_time():
-    cpu, gpu = torch.autograd.DeviceType.CPU, torch.autograd.DeviceType.CUDA
-
-    def event(name, device, us, annotation=False):
-        return SimpleNamespace(
-            name=name, device_type=device, device_time_total=us, cpu_time_total=999.0, is_user_annotation=annotation,
-            cpu_children=[],
-        )  # fmt: skip
-
-    events = [
-        *(event("rms_norm", cpu, 10.0) for _ in range(4)),
-        event("rms_norm", gpu, 10.0, annotation=True),  # the profiler shows the range on the device as well
-        event("rms_norm backward", cpu, 30.0),
-        event("aten::mul", cpu, 20.0),
-        event("vectorized_elementwise_kernel", gpu, 20.0),
-    ]
-    found = trace.attribute(events, on_gpu=True, steps=2)
-    assert found["ranges"] == {"rms_norm": {"calls": 2.0, "us": 20.0}, "rms_norm backward": {"calls": 0.5, "us": 15.0}}
-    assert found["kernels"] == [{"name": "vectorized_elementwise_kernel", "us": 10.0}] and found["total_us"] == 10.0
-
-
-def test_readings_of_nsight_compute():
-    text = (
-        "==PROF== Connected\n"
-        '"ID","Kernel Name","gpu__time_duration.sum","launch__registers_per_thread"\n'
-        '"","","us","register/thread"\n'
-        '"0","_normalise_rows","12.5","40"\n'
-    )
-    (row,) = counters.read_csv(text)
-    assert row == {"kernel": "_normalise_rows", "duration": "12.5 us", "registers per thread": "40 register/thread"}
-    assert counters.read_csv("==ERROR== ERR_NVGPUCTRPERM") == []
+def test_what_is_told_of_a_trace_is_microseconds_under_every_range():
+    times = {"forward_ms": 0.02, "optimizer_ms": 0.0, "backward_ms": 0.015, "calls_per_step": 2.0}
+    update = {"forward_ms": 0.0, "optimizer_ms": 0.5, "backward_ms": 0.0, "calls_per_step": 1.0}
+    found = trace.told(
+        {
+            "steps": 2, "device_ms": 0.6, "kernels": [{"name": "gemm", "ms": 0.1}],
+            "targets": [{"target": "rms_norm", **times}, {"target": "adamw_update", **update}],
+        }
+    )  # fmt: skip
+    ranges = {"adamw_update": 500.0, "rms_norm": 20.0, "rms_norm backward": 15.0}
+    assert {name: row["us"] for name, row in found["ranges"].items()} == pytest.approx(ranges)
+    assert list(found["ranges"]) == list(ranges) and found["ranges"]["rms_norm"]["calls"] == 2.0
+    assert found["kernels"][0]["us"] == pytest.approx(100.0) and found["total_us"] == pytest.approx(600.0)

@@ -15,3 +15,5 @@ def test_kernel_passes_verify_through_the_interpreter(kernel, tmp_path):
     statuses = {check["name"]: check["status"] for check in record.results["checks"]}
     assert statuses["really_ran"] == "pass"
     assert record.results["configurations"]
+    # In every dtype that verify asks for there is a baseline to judge by.
+    assert not [why for why in record.results["not_judged"].values() if "the baseline raises" in why]

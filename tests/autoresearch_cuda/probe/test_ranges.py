@@ -1,9 +1,11 @@
 """Ranges nest, name every call forward and backward, and change nothing."""
 
+import sys
+
 import torch
 
 from autoresearch_cuda.ops import Ops
-from autoresearch_cuda.probe.ranges import Ranges
+from autoresearch_cuda.probe.ranges import Ranges, nvtx_ranges
 
 
 class Tape:
@@ -60,3 +62,12 @@ def test_results_are_the_same_and_an_error_closes_its_range():
     except AttributeError:
         pass
     assert not tape.open
+
+
+def test_without_the_package_a_cuda_build_of_pytorch_has_nvtx_and_a_cpu_build_has_none(monkeypatch):
+    monkeypatch.setitem(sys.modules, "nvtx", None)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert Ranges.available() is None
+    monkeypatch.setattr(torch.version, "cuda", "12.8")
+    assert nvtx_ranges() == (torch.cuda.nvtx.range_push, torch.cuda.nvtx.range_pop)
+    assert Ranges.available() is not None

@@ -55,6 +55,7 @@ def test_training_is_repeatable_and_reported_run_by_run(tmp_path):
         {"id": "moved", "seed": 1, "steps": 6, "stop": 3, "one_ulp": True},
     )
     assert len(runs["a"]["losses"]) == 6 and runs["a"]["tokens"] == 6 * 128
+    assert 0 < runs["a"]["peak_memory_mb"] <= runs["moved"]["peak_memory_mb"]  # of the process so far
     assert runs["again"]["losses"] == runs["a"]["losses"][:3]
     assert runs["other"]["losses"] != runs["again"]["losses"]
     moved = [abs(x - y) for x, y in zip(runs["moved"]["losses"], runs["again"]["losses"], strict=True)]

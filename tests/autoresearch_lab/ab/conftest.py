@@ -70,6 +70,7 @@ class PlantedEngine(Engine):
                 "id": run["id"], "losses": losses, "seconds": 1.0, "tokens": 2048 * len(losses), "weights": weights,
                 "sha256": file_sha256(run_dir / weights) if weights else None, "failed": lost,
                 "environment": self.plan.get("training_changes", []) if candidate else [],
+                "peak_memory_mb": 300.04 if candidate else 400.0,
             })  # fmt: skip
             report({"run": results[-1]})
         return {"runs": results, "process": {}}

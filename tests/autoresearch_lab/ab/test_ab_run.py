@@ -40,6 +40,7 @@ def test_a_clear_winner_is_promoted_with_all_gates(lab):
     assert len(found["neutral"]) == 4 and len(found["benefit"]) == 2  # a clear winner: two seeds at equal time
     assert len(found["losses"]["baseline"]) == 100 and len(found["losses"]["control"]) == 20
     assert jobs(lab) == {"race": 4, "train": 2, "evaluate": 1}
+    assert found["peak_memory_mb"] == {"baseline": 400.0, "candidate": 300.0}
     assert lab.ledger.problems() == [] and not list(lab.root.results.glob("cache/ab/*.safetensors"))
 
 

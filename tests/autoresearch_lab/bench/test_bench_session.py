@@ -189,6 +189,33 @@ def test_the_library_is_compared_too(session):
             assert rival["interval"][0] <= rival["ratio"] <= rival["interval"][1] < 1
 
 
+@pytest.mark.parametrize(
+    ("compiled", "candidate", "verdict", "against", "ratio"),
+    [
+        (1.3, 2.0, "FASTER", "torch_eager (compiled)", 1.54),
+        (2.0, 1.5, "SLOWER", "torch_eager (compiled)", 0.75),
+        (1.5, 1.5, "AMBIGUOUS", "torch_eager (compiled)", 1.0),
+        (0.5, 1.5, "FASTER", "torch_eager", 1.5),
+    ],
+)
+def test_the_compiled_baseline_is_an_arm_to_beat(session, target, compiled, candidate, verdict, against, ratio):
+    own = session(PlantedEngine(speed={2: compiled, 3: candidate}), library=True)
+    own.arms[2] = Arm("library", target.kernel("torch_eager", "torch"), compiled=True)
+    outcome = run(own)
+    assert outcome.verdict in (verdict, "SAME" if verdict == "AMBIGUOUS" else verdict)
+    assert outcome.results["against"] == against and outcome.ratio.point == pytest.approx(ratio, rel=0.02)
+    assert outcome.results["reason"].startswith("against torch_eager (compiled): ") is (against != "torch_eager")
+    assert outcome.results["directions"]["both"]["ratio"] == pytest.approx(candidate, rel=0.02)
+    assert outcome.results["process_ratios"] == pytest.approx([ratio] * len(outcome.results["rounds"]), rel=0.02)
+
+
+def test_a_call_that_only_the_compiled_baseline_does_faster_forbids_a_win(session, target):
+    own = session(PlantedEngine(workload_speed={(0, 2): 1.0, (0, 3): 3.0, (1, 2): 2.0, (1, 3): 1.5}), library=True)
+    own.arms[2] = Arm("library", target.kernel("torch_eager", "torch"), compiled=True)
+    outcome = run(own)
+    assert outcome.verdict == "AMBIGUOUS" and "relu_squared-0000000b is slower" in outcome.results["reason"]
+
+
 def test_a_baseline_that_differs_from_itself_raises_the_bar(session):
     outcome = run(session(PlantedEngine(speed={1: 1.2, 2: 1.1})))
     assert outcome.verdict == "AMBIGUOUS" and outcome.results["floor"] > 1.15

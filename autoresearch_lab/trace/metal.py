@@ -1,4 +1,4 @@
-"""GPU traces: recorded on an Apple GPU for Xcode, and what a person found in them. Both are records of the ledger."""
+"""GPU traces of an Apple GPU, recorded by Metal for Xcode."""
 
 from __future__ import annotations
 
@@ -19,7 +19,6 @@ from autoresearch_lab.records import Record
 from autoresearch_lab.sandbox.limits import Limits
 
 TRACE_EVENT = "gputrace"
-JUDGEMENTS = ("as-expected", "problem", "unclear")
 JOB_SECONDS = 1800.0
 
 
@@ -81,36 +80,6 @@ def capture(
         results={"trace": root.relative(output), "trace_sha256": folder_sha256(output), **_size(output),
                  "tokens_per_step": found["tokens_per_step"]},
     )  # fmt: skip
-
-
-def review(ledger: Ledger, root: Root, trace: str, judgement: str, text: str, reviewer: str) -> Record:
-    """Append what a person found in a trace (kind "review"). trace: the id of its record, or the beginning of one.
-
-    Raises:
-        LabError: no such trace, or more than one; it is not what was recorded any more; an empty text.
-    """
-    if not text.strip() or not reviewer.strip():
-        raise LabError("review-trace: say what was found (--text) and who looked (--reviewer)")
-    records = [r for r in ledger.find(kind="capture") if (r.settings or {}).get("event") == TRACE_EVENT]
-    found = [record for record in records if trace and record.id.startswith(trace)]
-    if len(found) != 1:
-        known = ", ".join(record.id[:12] for record in records[-5:]) or "none"
-        raise LabError(f"review-trace: {len(found)} traces have an id that begins with '{trace}'; newest: {known}")
-    subject = found[0]
-    results = subject.results or {}
-    path = root.path / results["trace"]
-    if not path.exists():
-        raise LabError(f"review-trace: {path} is not there any more")
-    if folder_sha256(path) != results["trace_sha256"]:
-        raise LabError(f"review-trace: {path} is not what was recorded")
-    return ledger.append(
-        "review",
-        engine=subject.engine,
-        device=subject.device,
-        software=subject.software,
-        settings={"event": TRACE_EVENT, "capture": subject.id, "trace_sha256": results["trace_sha256"]},
-        results={"judgement": judgement, "text": text.strip(), "reviewer": reviewer.strip()},
-    )
 
 
 def folder_sha256(path: Path) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from autoresearch_lab import engine, gputrace, jobs
+from autoresearch_lab import engine, jobs
 from autoresearch_lab.cli.app import main
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.errors import LabError
@@ -12,6 +12,7 @@ from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root
 from autoresearch_lab.promote.selection import Selection
+from autoresearch_lab.trace import metal, review
 
 GPU = Context(ENGINES["mlx"], {"kind": "mlx-gpu", "key": "mlx-gpu-1"}, {"key": "s"})
 REVIEW = ["--judgement", "problem", "--text", "gaps between launches", "--reviewer", "A. Reader"]
@@ -32,18 +33,35 @@ def taken(tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "run_job", run_job)
     root = Root(tmp_path)
     ledger = Ledger(root.ledger)
-    record = gputrace.capture(
+    record = metal.capture(
         GPU, root, ledger, preset="m5-tiny", dataset_folder=tmp_path, selection=Selection({}), steps=2,
-        output=gputrace.new_trace(root, None),
+        output=metal.new_trace(root, None),
     )  # fmt: skip
     return root, ledger, record, started
 
 
 def test_without_metal_capture_says_so_in_one_line(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(gputrace, "has_apple_gpu", lambda: False)
+    monkeypatch.setattr(metal, "has_apple_gpu", lambda: False)
     assert main(["--root", str(tmp_path), "--engine", "mlx", "capture"]) == 2
     told = capsys.readouterr()
     assert told.out == "" and len(told.err.strip().splitlines()) == 1 and "no Metal" in told.err
+
+
+@pytest.mark.parametrize(
+    ("option", "words"),
+    [
+        (["--time-budget", "5"], "--time-budget is not for --engine mlx"),
+        (["--tool", "nsys"], "--tool is not for --engine mlx"),
+        (["--compiled"], "--compiled is not for --engine mlx"),
+        (["--steps", "21"], "at most 20 with --engine mlx"),
+    ],
+)
+def test_options_of_the_other_engines_do_not_apply(tmp_path, capsys, monkeypatch, option, words):
+    monkeypatch.setattr(metal, "has_apple_gpu", lambda: True)
+    monkeypatch.setattr("autoresearch_lab.cli.app.choose", lambda name: ENGINES["mlx"])
+    assert main(["--root", str(tmp_path), "--engine", "mlx", "capture", *option]) == 2
+    told = capsys.readouterr().err
+    assert words in told and len(told.strip().splitlines()) == 1 and not (tmp_path / "results").exists()
 
 
 def test_a_capture_is_recorded_with_its_hash_and_started_with_what_metal_needs(taken):
@@ -51,7 +69,7 @@ def test_a_capture_is_recorded_with_its_hash_and_started_with_what_metal_needs(t
     assert started["MTL_CAPTURE_ENABLED"] == "1"
     assert record.kind == "capture" and record.settings["event"] == "gputrace" and record.settings["steps"] == 2
     path = root.path / record.results["trace"]
-    assert record.results["trace_sha256"] == gputrace.folder_sha256(path)
+    assert record.results["trace_sha256"] == metal.folder_sha256(path)
     assert (record.results["files"], record.results["bytes"]) == (1, 8)
 
 
@@ -75,7 +93,7 @@ def test_a_review_of_something_else_is_refused(taken, fault):
         frame.parent.rmdir()
         frame.parent.parent.rmdir()
     with pytest.raises(LabError, match="review-trace"):
-        gputrace.review(ledger, root, trace, "unclear", text, "A. Reader")
+        review.review(ledger, root, trace, "unclear", text, "A. Reader")
     assert not ledger.find(kind="review")
 
 
@@ -83,7 +101,7 @@ def test_names_that_xcode_or_metal_refuse_are_refused_beforehand(tmp_path):
     (tmp_path / "there.gputrace").mkdir()
     for name in ("trace.json", "there.gputrace"):
         with pytest.raises(LabError, match="capture"):
-            gputrace.new_trace(Root(tmp_path), tmp_path / name)
+            metal.new_trace(Root(tmp_path), tmp_path / name)
 
 
 def test_jobs_hand_variables_to_the_engine(tmp_path, monkeypatch):

@@ -1,0 +1,94 @@
+"""Reads the trace that PyTorch's profiler writes (Chrome's trace format, JSON, gzipped where the name says so).
+
+On a GPU a kernel names the runtime call that launched it by `correlation`, or the operator by `External id`; the call's
+thread and time say in which range it was made. On a CPU the operators themselves are the work.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections import defaultdict
+from collections.abc import Hashable, Iterable
+from pathlib import Path
+from typing import Any
+
+from autoresearch_lab.errors import LabError
+from autoresearch_lab.trace.timeline import Range, Timeline, Work
+
+_KINDS = {"kernel": "kernel", "gpu_memcpy": "copy", "gpu_memset": "set"}
+_CALLS = ("cuda_runtime", "cuda_driver")
+
+
+def read(path: Path, on_gpu: bool) -> Timeline:
+    """The trace's ranges, and what the device did; with on_gpu False, what the operators did.
+
+    Raises:
+        LabError: the file cannot be read or is not such a trace.
+    """
+    events = [event for event in _events(path) if event.get("ph") == "X" and "ts" in event]
+    ranges = [Range(e["name"], _thread(e), *_times(e)) for e in events if e.get("cat") == "user_annotation"]
+    return Timeline(ranges, _launched(events) if on_gpu else _operators(events))
+
+
+def _events(path: Path) -> list[dict[str, Any]]:
+    try:
+        content = path.read_bytes()
+        plain = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+        return [event for event in json.loads(plain)["traceEvents"] if isinstance(event, dict)]
+    except FileNotFoundError:
+        raise LabError(f"trace-profile: {path} is not there") from None
+    except (OSError, EOFError, ValueError, TypeError, KeyError) as error:
+        raise LabError(f"trace-profile: {path} is not a trace of PyTorch's profiler ({error})") from None
+
+
+def _thread(event: dict[str, Any]) -> Hashable:
+    return (event.get("pid"), event.get("tid"))
+
+
+def _times(event: dict[str, Any]) -> tuple[int, int]:
+    """(start, end) in ns; the file has microseconds."""
+    start = round(float(event["ts"]) * 1e3)
+    return start, start + round(float(event.get("dur", 0.0)) * 1e3)
+
+
+def _launched(events: Iterable[dict[str, Any]]) -> list[Work]:
+    calls: dict[Any, tuple[Hashable, int]] = {}
+    operators: dict[Any, tuple[Hashable, int]] = {}
+    for event in events:
+        about, category = event.get("args") or {}, event.get("cat")
+        if category in _CALLS and about.get("correlation") is not None:
+            calls.setdefault(about["correlation"], (_thread(event), _times(event)[0]))
+        elif category == "cpu_op" and about.get("External id") is not None:
+            operators.setdefault(about["External id"], (_thread(event), _times(event)[0]))
+    found = []
+    for event in events:
+        kind = _KINDS.get(str(event.get("cat")))
+        if kind is None:
+            continue
+        about, (start, end) = event.get("args") or {}, _times(event)
+        by = calls.get(about.get("correlation")) or operators.get(about.get("External id")) or (None, None)
+        found.append(Work(event["name"], kind, start, end, end - start, *by))
+    return found
+
+
+def _operators(events: Iterable[dict[str, Any]]) -> list[Work]:
+    """Every operator with the time that it did not spend in another one."""
+    threads: dict[Hashable, list[tuple[int, int, str]]] = defaultdict(list)
+    for event in events:
+        if event.get("cat") == "cpu_op":
+            threads[_thread(event)].append((*_times(event), event["name"]))
+    found = []
+    for thread, operators in threads.items():
+        operators.sort(key=lambda one: (one[0], -one[1]))
+        own = [end - start for start, end, _ in operators]
+        stack: list[int] = []
+        for place, (start, end, _) in enumerate(operators):
+            while stack and operators[stack[-1]][1] <= start:
+                stack.pop()
+            if stack:
+                own[stack[-1]] -= min(end, operators[stack[-1]][1]) - start
+            stack.append(place)
+        for (start, end, name), own_ns in zip(operators, own, strict=True):
+            found.append(Work(name, "operator", start, end, max(0, own_ns), thread, start))
+    return found

@@ -1,0 +1,112 @@
+"""Runs a job of an engine under a tool that has to start the process itself: Nsight Systems, Nsight Compute."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from autoresearch_lab.engine import Engine
+from autoresearch_lab.errors import LabError, LabFailure
+from autoresearch_lab.jobs import BAD_INPUT
+from autoresearch_lab.paths import CHECKOUT
+from autoresearch_lab.sandbox.parent import signal_group
+from autoresearch_lab.trace.child import ANSWER
+
+VERSION_SECONDS = 60.0
+
+
+def find(tool: str, use: str) -> str:
+    """Path of the tool's program.
+
+    Raises:
+        LabError: it is not on the PATH.
+    """
+    path = shutil.which(tool)
+    if path is None:
+        raise LabError(f"{use}: {tool} is not on this machine (doctor says what to install)")
+    return path
+
+
+def version(program: str) -> str | None:
+    """The line in which the program names its version; None where it does not."""
+    try:
+        told = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=VERSION_SECONDS)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    lines = [line.strip() for line in told.stdout.splitlines() if "version" in line.lower()]
+    return lines[-1] if lines else None
+
+
+def run_under(
+    command: Sequence[str], engine: Engine, job: str, args: dict[str, Any], *, run_dir: Path, seconds: float
+) -> tuple[dict[str, Any], str]:
+    """(the job's result, what tool and job printed on stdout). command: the tool and its options.
+
+    stdout and stderr are kept in run_dir. When the time is over, the whole process group is ended.
+
+    Raises:
+        LabError: the engine refused the request.
+        LabFailure: the job or the tool failed, or ran out of time; one line says which.
+    """
+    run_dir = Path(run_dir).resolve()
+    run_dir.mkdir(parents=True, exist_ok=True)
+    (run_dir / ANSWER).unlink(missing_ok=True)
+    request = run_dir / "request.json"
+    content = {"engine_package": engine.package, "job": job, "args": {"device": engine.job_device, **args}}
+    request.write_text(json.dumps({**content, "run_dir": str(run_dir)}), encoding="utf-8")
+    tool = Path(command[0]).name
+    with open(run_dir / "stdout.log", "wb") as out, open(run_dir / "stderr.log", "wb") as err:
+        process = subprocess.Popen(
+            [*command, sys.executable, "-m", "autoresearch_lab.trace.child", str(request)],
+            cwd=run_dir, env=_environment(), stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True,
+        )  # fmt: skip
+    try:
+        code = process.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        raise LabFailure(f"{job}: no end under {tool} within {seconds:.0f} s") from None
+    finally:
+        signal_group(process)
+        process.wait()
+    printed = _text(run_dir / "stdout.log")
+    return _judge(run_dir, job, tool, code, printed), printed
+
+
+def complaint(*texts: str) -> str:
+    """The last line in which a tool says what went wrong, else the last line."""
+    lines = [line.strip() for text in texts for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if "==ERROR==" in line or "rror" in line]
+    return (errors or lines or ["it said nothing"])[-1][:300]
+
+
+def _environment() -> dict[str, str]:
+    """This process's, with the lab and whatever this process found importable, wherever it found that.
+
+    TRITON_INTERPRET would let the interpreter pass for a GPU.
+    """
+    kept = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    kept["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path for path in (str(CHECKOUT), *sys.path) if path))
+    return kept
+
+
+def _judge(run_dir: Path, job: str, tool: str, code: int, printed: str) -> dict[str, Any]:
+    try:
+        answer = json.loads(_text(run_dir / ANSWER))
+    except ValueError:
+        why = complaint(printed, _text(run_dir / "stderr.log"))
+        raise LabFailure(f"{job}: {tool} ended with status {code} and no answer: {why}") from None
+    if "value" in answer:
+        return answer["value"]
+    if answer["error"] in BAD_INPUT:
+        raise LabError(answer["message"])
+    first = answer["message"].partition("\n")[0] or "no message"
+    raise LabFailure(f"{job}: {answer['error']}: {first}")
+
+
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""

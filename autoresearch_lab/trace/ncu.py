@@ -1,0 +1,82 @@
+"""Nsight Compute: hardware counters of what one call of a kernel launches."""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autoresearch_lab.bench.inputs import contents, has_gradient
+from autoresearch_lab.catalog import Kernel, Target
+from autoresearch_lab.engine import Engine
+from autoresearch_lab.errors import LabFailure
+from autoresearch_lab.sandbox.arrays import write_arrays
+from autoresearch_lab.trace.launch import complaint, run_under
+from autoresearch_lab.workloads import WorkloadSet
+
+METRICS = {
+    "gpu__time_duration.sum": "duration",
+    "dram__throughput.avg.pct_of_peak_sustained_elapsed": "memory throughput, % of the peak",
+    "sm__throughput.avg.pct_of_peak_sustained_elapsed": "arithmetic throughput, % of the peak",
+    "sm__warps_active.avg.pct_of_peak_sustained_active": "occupancy, %",
+    "launch__registers_per_thread": "registers per thread",
+}
+LAUNCHES = 6
+# The clocks stay as they are: on a machine that is lent they are not this program's to set.
+OPTIONS = ("--csv", "--page", "raw", "--clock-control", "none", "--profile-from-start", "off")
+SEED = 0
+
+
+def measure(
+    program: str,
+    engine: Engine,
+    target: Target,
+    kernel: Kernel,
+    captured: WorkloadSet,
+    workload: dict[str, Any],
+    *,
+    run_dir: Path,
+    seconds: float,
+) -> list[dict[str, str]]:
+    """[{"kernel": name on the device, metric in words: reading with its unit}] of the first LAUNCHES that one call on
+    the captured inputs makes, forward and then backward where the trainer needs it.
+
+    Raises:
+        LabError: the kernel does not load, or there is no CUDA device.
+        LabFailure: the kernel failed, or ncu may not read the counters; one line says which.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    arrays = contents(target, captured, workload, np.random.default_rng(SEED))
+    inputs = run_dir / "inputs.safetensors"
+    write_arrays(inputs, {f"{workload['id']}/{name}": array for name, array in arrays.items()})
+    call = {"id": workload["id"], "args": workload["args"], "gradient": has_gradient(target, workload), "shifts": [1]}
+    args = {"kernel": kernel.plain(), "workload": call, "inputs": str(inputs)}
+    command = [program, *OPTIONS, "--metrics", ",".join(METRICS), "--launch-count", str(LAUNCHES)]
+    _, printed = run_under(command, engine, "one_call", args, run_dir=run_dir, seconds=seconds)
+    launches = read_csv(printed)
+    if not launches:
+        raise LabFailure(f"ncu measured nothing: {complaint(printed)}")
+    return launches
+
+
+def read_csv(text: str) -> list[dict[str, str]]:
+    """The rows that `ncu --csv --page raw` prints behind its own messages: one per launch, a row of units first."""
+    lines = text.splitlines()
+    start = next((number for number, line in enumerate(lines) if line.startswith('"ID"')), None)
+    if start is None:
+        return []
+    rows = list(csv.DictReader(io.StringIO("\n".join(lines[start:]))))
+    if not rows:
+        return []
+    units = rows[0]
+    return [
+        {
+            "kernel": row.get("Kernel Name", ""),
+            **{words: f"{row[name]} {units[name] or ''}".strip() for name, words in METRICS.items() if row.get(name)},
+        }
+        for row in rows[1:]
+        if row.get("ID")
+    ]

@@ -1,0 +1,157 @@
+"""The files of a trace as data: what was traced (PREFIX.metadata.json), and whose time it was (a trace profile)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from autoresearch_lab.errors import LabError
+from autoresearch_lab.paths import write_atomic
+from autoresearch_lab.profile.schema import Dataset, Named
+
+SCHEMA = 1
+Tool = Literal["nsys", "torch"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class TracedFile(_Model):
+    """A file beside the metadata, so that a trace can be moved as a whole. name: without a folder."""
+
+    name: str = Field(pattern=r"^[^/\\]+$")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    bytes: int = Field(ge=0)
+
+
+class TraceMetadata(_Model):
+    """What was traced. `record` is the ledger id of the capture. step_ms: wall time of every traced step, the tool's
+    own cost included. compiled: whether the trainer's graph was, whose inside has no ranges of targets."""
+
+    schema_: Literal[1] = Field(SCHEMA, alias="schema")
+    record: str
+    time: str
+    tool: Tool
+    tool_version: str | None
+    engine: str
+    device: dict[str, Any]
+    software: dict[str, Any]
+    preset: str
+    dataset: Dataset
+    selection: dict[str, Named]
+    compiled: bool
+    steps: int = Field(ge=1)
+    step_ms: list[float] = Field(min_length=1)
+    tokens_per_step: int
+    batch_size: int
+    files: list[TracedFile] = Field(min_length=1)
+
+    def plain(self) -> dict[str, Any]:
+        """As the file holds it."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+class TargetTime(_Model):
+    """One target's device time in ms per step. forward_ms, backward_ms and optimizer_ms are without the targets inside
+    it, self_ms is their sum; total_ms is with them. share: of the device time. calls: ranges of its forward per step;
+    launches: kernels, copies and fills per step (operators on a CPU)."""
+
+    target: str
+    forward_ms: float
+    backward_ms: float
+    optimizer_ms: float
+    self_ms: float
+    total_ms: float
+    share: float
+    calls_per_step: float
+    launches_per_step: float
+
+
+class KernelTime(_Model):
+    """One kernel (copy, fill, operator) by name, in ms per step. under: the targets' ranges that launched it, the
+    busiest first."""
+
+    name: str
+    kind: str
+    ms: float
+    share: float
+    calls_per_step: float
+    under: list[str]
+
+
+class TraceProfile(_Model):
+    """Whose time the device's was, per traced step.
+
+    step_ms: wall time of a step while traced. device_ms: all work added up = the targets' self_ms + unattributed_ms;
+    busy_ms: time in which the device did anything; idle_share: of the steps, the rest. phases: device_ms by the phase
+    in which the work was launched, unattributed_phases likewise; kinds: by kind of work. unlaunched_ms: work whose
+    launching call the trace lacks. `id` is that of the ledger record.
+    """
+
+    schema_: Literal[1] = Field(SCHEMA, alias="schema")
+    id: str | None = None
+    capture: str
+    tool: Tool
+    engine: str
+    device: dict[str, Any]
+    preset: str
+    compiled: bool
+    steps: int = Field(ge=1)
+    step_ms: float = Field(gt=0)
+    device_ms: float
+    busy_ms: float
+    idle_share: float
+    attributed_ms: float
+    unattributed_ms: float
+    unattributed_share: float
+    unattributed_phases: dict[str, float]
+    unlaunched_ms: float
+    phases: dict[str, float]
+    kinds: dict[str, float]
+    launches_per_step: float
+    targets: list[TargetTime]
+    kernels: list[KernelTime]
+    remarks: list[str]
+
+    def plain(self) -> dict[str, Any]:
+        """As the file holds it."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+def save(content: TraceMetadata | TraceProfile, path: Path, what: str) -> None:
+    """Write it as JSON.
+
+    Raises:
+        LabError: the file cannot be written; `what` begins the message.
+    """
+    try:
+        write_atomic(path, json.dumps(content.plain(), indent=1, sort_keys=True, allow_nan=False) + "\n")
+    except OSError as error:
+        raise LabError(f"{what}: cannot write {path}: {error.strerror or error}") from None
+
+
+def load_metadata(path: Path, what: str) -> TraceMetadata:
+    """Read a PREFIX.metadata.json.
+
+    Raises:
+        LabError: it is missing, not JSON, or not metadata of this schema; `what` begins the line that says which.
+    """
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LabError(f"{what}: cannot read {path}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise LabError(f"{what}: {path} is not JSON ({error})") from None
+    found = content.get("schema") if isinstance(content, dict) else None
+    if found != SCHEMA:
+        raise LabError(f"{what}: {path} is not the metadata of a capture, schema {SCHEMA} (it says {found!r})")
+    try:
+        return TraceMetadata.model_validate(content)
+    except ValidationError as error:
+        first: Any = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise LabError(f"{what}: {path} is damaged: {where}: {first['msg']}") from None
