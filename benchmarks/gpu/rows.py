@@ -60,6 +60,13 @@ def table_rows(setting: Setting, record: Record) -> list[dict[str, Any]]:
     return rows
 
 
+def overall(record: Record) -> dict[str, Any]:
+    """What the verdict of a bench record rests on: {"to_beat": the arm, "ratio": its time / the kernel's over a step of
+    training, "interval"}."""
+    found = record.results or {}
+    return {"to_beat": found["against"], "ratio": found["ratio"], "interval": found["interval"]}
+
+
 def _parts(direction: str) -> tuple[str, ...]:
     return (samples.FORWARD, samples.BACKWARD) if direction == samples.BOTH else (direction,)
 

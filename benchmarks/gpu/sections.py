@@ -12,12 +12,13 @@ Median us per call, caches cold; *graph*: the same as replayed CUDA graphs, take
 the least time that a measured ceiling of this machine allows / the time. For what is bound by memory that ceiling is
 the bandwidth of a copy, half of it read and half written (what mostly reads can exceed it); for the rest it is the rate
 of matrix products. *Arm / kernel*: time of the arm / time of the kernel with the bench's interval, above 1 where the
-kernel is faster. The verdict is against the baseline, over all calls of a training step together."""
+kernel is faster. The verdict is on all calls of a training step together, against the one of baseline and compiled
+baseline that the kernel is less surely ahead of."""
 TRAINING = """\
 One run per arm, compiled, the same tokens and seed; no interval. The batch is what fits, so its calls are larger
 than those timed above. The A/B that `promote` asks for does not fit into nine minutes, so the kernels are not promoted
 ones, but chosen by this rule: {rule}. They are: {names}."""
-CAPTURE = "Device time per step under each target's calls (uncompiled, PyTorch's profiler)."
+CAPTURE = "Device time per step under each target's calls, without the targets inside (uncompiled, PyTorch's profiler)."
 
 
 def kernels(result: dict[str, Any]) -> list[str]:
@@ -32,7 +33,8 @@ def kernels(result: dict[str, Any]) -> list[str]:
         if not about.get("rows"):
             missing.append(f"- {name}: {about.get('verdict') or NOT_YET}, {about.get('reason') or 'no times'}")
             continue
-        lines += ["", f"### `{name}`: {about.get('verdict') or '-'}", ""]
+        overall = about["overall"]
+        lines += ["", f"### `{name}`: {about['verdict'] or '-'}, x{ratio(overall)} against {overall['to_beat']}", ""]
         lines += columns("call", "direction", "arm", "us", "graph", "share", "of", "arm / kernel")
         lines += [cells(one) for row in about["rows"] for one in _arms(row)]
     missing += [

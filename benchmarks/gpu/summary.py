@@ -36,18 +36,16 @@ def table(result: dict[str, Any]) -> str:
 
 
 def _kernels(result: dict[str, Any]) -> list[str]:
+    """Verdicts, the ratio that decided with the arm that it is against, and the shares of the ceiling, call by call."""
     verified, benched = found(result, "verify"), found(result, "bench")
     lines = []
     for name in sorted({*verified, *benched}):
         right = (verified.get(name) or {}).get("verdict") or "-"
         about = benched.get(name) or {}
         fast = "-" if result["rehearsed"] else about.get("verdict") or "-"
-        rows = about.get("rows", [])
+        rows, overall = about.get("rows", []), about.get("overall")
         decisive = "both" if any(row["direction"] == "both" for row in rows) else "forward"
-        shown = "  ".join(_short(row) for row in rows if row["direction"] == decisive)
-        lines.append(f"{name:<40} {right:<5} {fast:<10} {shown}".rstrip())
+        shares = [percent(row["share_of_ceiling"].get(row["kernel"])) for row in rows if row["direction"] == decisive]
+        shown = [f"x{ratio(overall, 2)} against {overall['to_beat']};", *shares] if overall else []
+        lines.append(f"{name:<40} {right:<5} {fast:<10} {' '.join(shown)}".rstrip())
     return lines
-
-
-def _short(row: dict[str, Any]) -> str:
-    return f"x{ratio(row, 2)} {percent(row['share_of_ceiling'].get(row['kernel']))}"

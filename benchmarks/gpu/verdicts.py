@@ -13,7 +13,7 @@ from autoresearch_lab.profile.run import newest_workloads
 from autoresearch_lab.records import Record
 from benchmarks.gpu.command import Done, verb
 from benchmarks.gpu.evidence import pack
-from benchmarks.gpu.rows import table_rows
+from benchmarks.gpu.rows import overall, table_rows
 from benchmarks.gpu.setting import Setting
 
 # Verification is the oracle's work on the CPU for the most part, so several kernels at once.
@@ -44,7 +44,8 @@ def verify(setting: Setting, seconds: float) -> dict[str, Any]:
 
 
 def bench(setting: Setting, seconds: float, done: dict[str, Any]) -> dict[str, Any]:
-    """{"<target>=<kernel>": {"verdict", "reason", "seconds", "rows"}}, the most promising first, until time is over.
+    """{"<target>=<kernel>": {"verdict", "reason", "seconds", "overall", "rows"}}, the most promising first, while there
+    is time.
 
     Where the compiled baseline cannot be built, the bench is done without that arm, and says so.
     """
@@ -59,7 +60,7 @@ def bench(setting: Setting, seconds: float, done: dict[str, Any]) -> dict[str, A
             found[label(kernel)] = _bench(setting, kernel, end, compiler)
         except Exception as error:  # the other kernels' minutes are not given away for this one
             words = " ".join(f"{type(error).__name__}: {error}".split())[:400]
-            found[label(kernel)] = {"verdict": None, "reason": words, "seconds": 0.0, "rows": []}
+            found[label(kernel)] = {"verdict": None, "reason": words, "seconds": 0.0, **_figures(setting, None)}
         pack(setting)
     return found
 
@@ -68,11 +69,10 @@ def _bench(setting: Setting, kernel: Kernel, end: float, compiler: str | None) -
     """One kernel, until `end` seconds are left. compiler: what torch.compile fails with in confined jobs."""
     record = known(setting, "bench", kernel)
     if record is not None:
-        rows = [] if setting.rehearse else table_rows(setting, record)
-        return {"verdict": record.verdict, "reason": "", "seconds": 0.0, "rows": rows}
+        return {"verdict": record.verdict, "reason": "", "seconds": 0.0, **_figures(setting, record)}
     verified = known(setting, "verify", kernel)
     if not setting.rehearse and (verified is None or verified.verdict != "PASS"):
-        return {"verdict": None, "reason": "no verification passed here", "seconds": 0.0, "rows": []}
+        return {"verdict": None, "reason": "no verification passed here", "seconds": 0.0, **_figures(setting, None)}
     names = ["--target", kernel.target, "--kernel", kernel.name, "--looks", "2" if setting.rehearse else LOOKS]
     names += ["--budget", "1" if setting.rehearse else BUDGET, *(["--no-compiled-arm"] if compiler else [])]
 
@@ -85,9 +85,15 @@ def _bench(setting: Setting, kernel: Kernel, end: float, compiler: str | None) -
         told = {**run("--no-compiled-arm"), "without_compiled_arm": told["reason"]}
     if setting.rehearse:  # what came out on this CPU is not what this is for
         verdict = "rehearsed" if told["verdict"] else None
-        return {**told, "verdict": verdict, "reason": "" if verdict else told["reason"], "rows": []}
-    record = known(setting, "bench", kernel)
-    return {**told, "rows": table_rows(setting, record) if record else []}
+        return {**told, "verdict": verdict, "reason": "" if verdict else told["reason"], **_figures(setting, None)}
+    return {**told, **_figures(setting, known(setting, "bench", kernel))}
+
+
+def _figures(setting: Setting, record: Record | None) -> dict[str, Any]:
+    """{"overall", "rows"} of a bench, see `rows`; without figures in a rehearsal, or where there is no record."""
+    if record is None or setting.rehearse:
+        return {"overall": None, "rows": []}
+    return {"overall": overall(record), "rows": table_rows(setting, record)}
 
 
 def _is_compilers(reason: str) -> bool:

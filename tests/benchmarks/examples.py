@@ -28,9 +28,10 @@ SUMMARY = {"tokens_per_second": 1e6, "peak_vram_mb": 2e4, "mfu_percent": 40.0, "
 def measured() -> dict[str, Any]:
     """With one part that failed, and one test."""
     forward = {**ROW, "direction": "forward"}
+    overall = {"to_beat": RIVAL, "ratio": 1.1, "interval": [1.05, 1.15]}
     found = {
         "verify": {"rms_norm=triton_fused": {"verdict": "PASS"}, "rope=triton_fused": {"verdict": "FAIL"}},
-        "bench": {"rms_norm=triton_fused": {"verdict": "FASTER", "rows": [forward, ROW]}},
+        "bench": {"rms_norm=triton_fused": {"verdict": "FASTER", "overall": overall, "rows": [forward, ROW]}},
         "train": {
             "arms": {"baseline": SUMMARY, "triton": {**SUMMARY, "tokens_per_second": 1.1e6}},
             "speedup": 1.1, "val_bpb_difference": -0.001, "left_out": {"rope=triton_fused": "failed verification"},

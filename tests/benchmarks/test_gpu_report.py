@@ -11,7 +11,11 @@ from .examples import measured
 
 def test_the_table_says_what_was_measured_and_what_was_not():
     text = table(measured())
-    assert "rms_norm=triton_fused" in text and "FASTER" in text and "x1.50 [1.40, 1.60] 80%" in text
+    assert (
+        "rms_norm=triton_fused" in text
+        and "FASTER" in text
+        and "x1.10 [1.05, 1.15] against torch_eager (compiled); 80%" in text
+    )
     assert "counters: failed: ncu: no permission" in text
     assert "x1.100 tokens/s, val_bpb -0.0010 (verified and FASTER)" in text
 
@@ -24,7 +28,7 @@ def test_the_page_has_every_arm_with_its_ratio_and_its_share_of_the_ceiling():
     assert f"{call} **triton_fused** | 20.0 | 19.0 | 80% | copy bandwidth | - |" in lines
     assert sum("8x2048x512, 00000001 | forward" in line for line in lines) == 3
     assert (
-        "### `rms_norm=triton_fused`: FASTER" in lines
+        "### `rms_norm=triton_fused`: FASTER, x1.100 [1.050, 1.150] against torch_eager (compiled)" in lines
         and "- rope=triton_fused: not yet measured, verify: FAIL" in lines
     )
 

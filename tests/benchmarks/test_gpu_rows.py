@@ -1,5 +1,7 @@
 """The rows that benchmarks/gpu.sh makes of a bench record: every arm with its time, its share of a ceiling, a ratio."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from autoresearch_lab.bench import samples
@@ -82,3 +84,9 @@ def test_replayed_graphs_stand_beside_the_times_per_direction(rows_of):
 def test_an_earlier_record_has_no_ratios_of_the_librarys_kernels(rows_of):
     row = rows_of(times={key: value for key, value in TIMES.items() if key != "library_ratios"})[0]
     assert set(row["against"]) == {"baseline"} and row["microseconds"]["lib"] == 300.0
+
+
+def test_the_verdict_is_shown_with_the_arm_that_it_is_against(rows_of):
+    results = {"against": "torch_eager (compiled)", "ratio": 1.2, "interval": [1.1, 1.3], "directions": {}}
+    found = rows.overall(SimpleNamespace(results=results))
+    assert found == {"to_beat": "torch_eager (compiled)", "ratio": 1.2, "interval": [1.1, 1.3]}
