@@ -57,7 +57,8 @@ def bench(setting: Setting, seconds: float, done: dict[str, Any]) -> dict[str, A
             names = ["--target", kernel.target, "--kernel", kernel.name]
             verb(setting, "verify", *names, seconds=setting.left - end)
         try:
-            found[label(kernel)] = _bench(setting, kernel, end, compiler)
+            told = _bench(setting, kernel, end, compiler)
+            found[label(kernel)] = _without_figures(told) if setting.rehearse else told
         except Exception as error:  # the other kernels' minutes are not given away for this one
             words = " ".join(f"{type(error).__name__}: {error}".split())[:400]
             found[label(kernel)] = {"verdict": None, "reason": words, "seconds": 0.0, **_figures(setting, None)}
@@ -83,17 +84,20 @@ def _bench(setting: Setting, kernel: Kernel, end: float, compiler: str | None) -
     told = run() | ({"without_compiled_arm": compiler} if compiler else {})
     if told["verdict"] is None and not compiler and _is_compilers(told["reason"]):
         told = {**run("--no-compiled-arm"), "without_compiled_arm": told["reason"]}
-    if setting.rehearse:  # what came out on this CPU is not what this is for
-        verdict = "rehearsed" if told["verdict"] else None
-        return {**told, "verdict": verdict, "reason": "" if verdict else told["reason"], **_figures(setting, None)}
     return {**told, **_figures(setting, known(setting, "bench", kernel))}
 
 
 def _figures(setting: Setting, record: Record | None) -> dict[str, Any]:
-    """{"overall", "rows"} of a bench, see `rows`; without figures in a rehearsal, or where there is no record."""
-    if record is None or setting.rehearse:
+    """{"overall", "rows"} of a bench, see `rows`; of none where there is no record."""
+    if record is None:
         return {"overall": None, "rows": []}
     return {"overall": overall(record), "rows": table_rows(setting, record)}
+
+
+def _without_figures(told: dict[str, Any]) -> dict[str, Any]:
+    """Of a rehearsal: what came out on this CPU is not what this is for. That there are rows is."""
+    verdict = "rehearsed" if told["verdict"] and told["rows"] else None
+    return {**told, "verdict": verdict, "reason": "" if verdict else told["reason"], "overall": None, "rows": []}
 
 
 def _is_compilers(reason: str) -> bool:

@@ -1,4 +1,4 @@
-"""benchmarks/gpu.sh without a GPU: rehearsed on the CPU, every part of it (82 s on two idle cores)."""
+"""benchmarks/gpu.sh without a GPU: rehearsed on the CPU, every part of it (65 to 80 s on two cores)."""
 
 import importlib.util
 import json
