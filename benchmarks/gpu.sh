@@ -1,9 +1,13 @@
 #!/bin/sh
 # Everything that wants a GPU, in one call of at most nine minutes; docs/cuda.md, "A GPU at hand".
 #     benchmarks/gpu.sh                 on a machine with an NVIDIA GPU
-#     benchmarks/gpu.sh --rehearse      the same path on a CPU: small shapes, Triton's interpreter, nothing is timed
-# PYTHON: the interpreter to use. Wheels in wheels/ are unpacked beside the checkout's code first, for what is missing.
+#     benchmarks/gpu.sh --rehearse      the same path on a CPU: small shapes, Triton's interpreter, no figures
+# PYTHON: the interpreter to use. A bare machine has PyTorch and its Triton; every other package that
+# `python -m benchmarks.gpu.packages` names travels beside the checkout's files as a wheel, in wheels/ (docs/cuda.md has
+# the command that fetches them), and is unpacked here first. Unpacking counts as part of the nine minutes.
 set -u
+GPU_SH_BEGAN=$(date +%s)
+export GPU_SH_BEGAN
 cd "$(dirname "$0")/.." || exit 2
 PYTHON=${PYTHON:-$(command -v python3 || command -v python)}
 [ -n "$PYTHON" ] || { echo "error: no python3 here; set PYTHON" >&2; exit 2; }

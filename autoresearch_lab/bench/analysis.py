@@ -64,7 +64,8 @@ class Analysis:
         return found
 
     def workload(self, place: int, candidate: int, libraries: Sequence[int]) -> dict[str, Any]:
-        """One workload: ratio baseline / candidate per direction, and the arms' times in microseconds per call."""
+        """One workload: ratios baseline / candidate and library's kernel / candidate per direction, with their
+        intervals, and the arms' times in microseconds per call."""
         found: dict[str, Any] = {"directions": {}}
         for direction in DIRECTIONS if self.gradients[place] else (FORWARD,):
             ratio = self.interval(workload_ratios(self.processes, 0, candidate, direction, place)).ratio()
@@ -76,8 +77,14 @@ class Analysis:
                 "baseline_us": float(middle[0]),
                 "candidate_us": float(middle[candidate]),
                 "library_us": [float(middle[arm]) for arm in libraries],
+                "library_ratios": [self._rival(place, direction, arm, candidate) for arm in libraries],
             }
         return found
+
+    def _rival(self, place: int, direction: str, library: int, candidate: int) -> dict[str, Any]:
+        """Ratio library's kernel / candidate on one workload, > 1 = the candidate is faster."""
+        ratio = self.interval(workload_ratios(self.processes, library, candidate, direction, place)).ratio()
+        return {"ratio": ratio.point, "interval": [ratio.low, ratio.high]}
 
     def regression(self, place: int, to_beat: int, candidate: int) -> Interval:
         """Log-ratio of two arms at one workload in its decisive direction."""

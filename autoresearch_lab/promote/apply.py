@@ -14,6 +14,7 @@ from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root
 from autoresearch_lab.promote import registry, shipping
+from autoresearch_lab.promote.artifacts import from_folder
 from autoresearch_lab.promote.check import decisive_ab, readiness
 from autoresearch_lab.promote.install import install
 from autoresearch_lab.promote.registry import Promotion
@@ -129,7 +130,8 @@ def _enlist(
         raise
     if ship:
         shown = standing(find_target(load_catalog(root), kernel.target), kernel, context, ledger)
-        shipping.add(root, context, [shown.verify, shown.bench, evidence, record])
+        given = [shown.verify, shown.bench, evidence, record]
+        shipping.add(root, context.device["key"], given, [from_folder(root)])
     return record
 
 

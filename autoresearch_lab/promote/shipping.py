@@ -1,37 +1,51 @@
 """Evidence that goes with the project: results/kernel_lab/shipped/<device key>.jsonl.
 
-The records are those of the machine's ledger, line for line, so that their hashes can still be checked.
+The records are those of the machine's ledger, line for line, so that their hashes can still be checked. The files that
+they name lie beside them (see `artifacts`).
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
 from pydantic import ValidationError
 
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root, writable_folder, write_atomic
+from autoresearch_lab.promote import artifacts
+from autoresearch_lab.promote.artifacts import Opener
 from autoresearch_lab.records import Record
 
 
-def add(root: Root, context: Context, records: Sequence[Record | None]) -> Path:
-    """Append those records that are not there yet; returns the file.
+@dataclass(frozen=True)
+class Shipped:
+    """What `add` did. left_out: {path of a file that a record names: why it was not copied}."""
+
+    path: Path
+    added: int
+    left_out: dict[str, str]
+
+
+def add(root: Root, device_key: str, records: Sequence[Record | None], openers: Sequence[Opener]) -> Shipped:
+    """Append those records that are not there yet, and copy the files that the given ones name, from `openers`.
 
     Raises:
-        LabError: the file holds something that is not a record, or cannot be written.
+        LabError: the file holds something that is not a record, or cannot be written; the key is no device's.
     """
+    artifacts.check_key(device_key)
     writable_folder(root.shipped, "shipped evidence")
-    path = root.shipped / f"{context.device['key']}.jsonl"
+    path = root.shipped / f"{device_key}.jsonl"
+    given = {record.id: record for record in records if record is not None}
     with FileLock(str(root.results / "shipped.lock")):
         known = read(path)
         ids = {record.id for record in known}
-        new = [record for record in records if record is not None and record.id not in ids]
+        new = [record for record in given.values() if record.id not in ids]
         write_atomic(path, "".join(_line(record) for record in [*known, *new]))
-    return path
+        return Shipped(path, len(new), artifacts.keep(root, device_key, given.values(), openers))
 
 
 def read(path: Path) -> list[Record]:

@@ -60,12 +60,15 @@ def collect(root: Root, ledger: Ledger, context: Context | None, remarks: list[s
         counts=state.counts,
         problems=tuple(state.problems),
         remarks=tuple(
-            [
-                *remarks,
-                *found.remarks,
-                *state.remarks,
-                *([f"{hidden} older records are not listed"] if hidden > 0 else []),
-            ]
+            # What cannot be read is met twice: when it is shown, and when it is checked.
+            dict.fromkeys(
+                [
+                    *remarks,
+                    *found.remarks,
+                    *state.remarks,
+                    *([f"{hidden} older records are not listed"] if hidden > 0 else []),
+                ]
+            )
         ),
     )
 

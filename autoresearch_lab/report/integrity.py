@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ from typing import Any
 from autoresearch_data.hashing import file_sha256
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import Root
-from autoresearch_lab.report.sources import by_kind
+from autoresearch_lab.promote.artifacts import kept_at
+from autoresearch_lab.records import Artifact, Record
+from autoresearch_lab.report.sources import by_kind, read_shipped
 
 
 @dataclass(frozen=True)
@@ -25,12 +28,15 @@ class Integrity:
 
 
 def inspect(root: Root, ledger: Ledger) -> Integrity:
-    """Check the whole ledger.
+    """Check the whole ledger, and the files that shipped records name.
 
     Raises:
-        LedgerCorrupt: a line cannot be read.
+        LedgerCorrupt: a line of the ledger cannot be read.
     """
-    return Integrity(by_kind(ledger.records()), ledger.problems(), [*_torn(ledger.path), *_artifacts(root, ledger)])
+    records = ledger.records()
+    shipped, unread = read_shipped(root)
+    remarks = [*_torn(ledger.path), *_own_artifacts(root, records), *unread, *_shipped_artifacts(root, shipped)]
+    return Integrity(by_kind(records), ledger.problems(), remarks)
 
 
 def _torn(path: Path) -> list[str]:
@@ -46,17 +52,35 @@ def _torn(path: Path) -> list[str]:
     return remarks
 
 
-def _artifacts(root: Root, ledger: Ledger) -> list[str]:
-    """How many of the files that records name are missing, or hold something else by now."""
-    named = {(item.path, item.sha256) for record in ledger.records() for item in record.artifacts or ()}
+def _own_artifacts(root: Root, records: Iterable[Record]) -> list[str]:
+    """Of the machine's own ledger. A shipped copy will do, where the file itself was written anew."""
+    named = [(root.path / item.path, item, record) for record in records for item in record.artifacts or ()]
+    return _files({(item.path, item.sha256): [file, *_copies(root, record, item)] for file, item, record in named}, "")
+
+
+def _shipped_artifacts(root: Root, records: Iterable[Record]) -> list[str]:
+    """Of shipped records, whose files are shipped, too."""
+    named = [(item, record) for record in records for item in record.artifacts or ()]
+    return _files({(item.path, item.sha256): _copies(root, record, item) for item, record in named}, "shipped ")
+
+
+def _copies(root: Root, record: Record, artifact: Artifact) -> list[Path]:
+    key = (record.device or {}).get("key")
+    return [kept_at(root, key, artifact)] if key else []
+
+
+def _files(named: dict[tuple[str, str], list[Path]], which: str) -> list[str]:
+    """How many files (path and hash: places where each may lie) are missing, or hold something else by now."""
     missing = changed = 0
-    for path, sha256 in named:
-        file = root.path / path
-        if not file.is_file():
+    for (_, sha256), places in named.items():
+        there = [file for file in places if file.is_file()]
+        if not there:
             missing += 1
-        elif file_sha256(file) != sha256:
+        elif all(file_sha256(file) != sha256 for file in there):
             changed += 1
     whole = len(named) - missing - changed
     if not missing and not changed:
         return []
-    return [f"of {len(named)} files that records name, {whole} are as recorded, {changed} changed, {missing} missing"]
+    return [
+        f"of {len(named)} files that {which}records name, {whole} are as recorded, {changed} changed, {missing} missing"
+    ]

@@ -69,6 +69,18 @@ class Sources:
         return sorted(chosen.values(), key=lambda record: record.time, reverse=True)
 
 
+def read_shipped(root: Root) -> tuple[list[Record], list[str]]:
+    """(the records that come with the project, remarks on what of them cannot be read)."""
+    records: list[Record] = []
+    remarks = []
+    for path in sorted(root.shipped.glob("*.jsonl")):
+        try:
+            records += Ledger(path).records()
+        except LabError as error:
+            remarks.append(f"shipped evidence: {error}")
+    return records, remarks
+
+
 def read(root: Root, ledger: Ledger, context: Context | None) -> Sources:
     """Read it all.
 
@@ -81,12 +93,8 @@ def read(root: Root, ledger: Ledger, context: Context | None) -> Sources:
     except LabError as error:
         targets = {}
         remarks.append(f"catalogue: {error}")
-    shipped: list[Record] = []
-    for path in sorted(root.shipped.glob("*.jsonl")):
-        try:
-            shipped += Ledger(path).records()
-        except LabError as error:
-            remarks.append(f"shipped evidence: {error}")
+    shipped, unread = read_shipped(root)
+    remarks += unread
     own = ledger.records()
     known = {record.id for record in own}
     shipped = [record for record in shipped if record.id not in known]

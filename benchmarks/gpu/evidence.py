@@ -3,8 +3,9 @@
 python -m benchmarks.gpu.evidence FOLDER [FOLDER ...]
 
 One archive, written again after every part and every benched kernel, so that a machine that goes away leaves what there
-was. FOLDER: what came back of one call each; their records are added to results/kernel_lab/shipped/<device>.jsonl, and
-their results are merged into one beside it, from which docs/gpu-results.md is made.
+was. FOLDER: what came back of one call each; their records are added to results/kernel_lab/shipped/<device>.jsonl, the
+files that these name to the folder <device>, and their results are merged into one beside it, from which
+docs/gpu-results.md is made.
 """
 
 from __future__ import annotations
@@ -16,16 +17,23 @@ import os
 import tarfile
 import zlib
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.paths import Root, write_atomic
+from autoresearch_lab.promote import shipping
+from autoresearch_lab.promote.artifacts import MOST_FILE_BYTES
+from autoresearch_lab.promote.shipping import Shipped
+from autoresearch_lab.records import Record
 from benchmarks.gpu.setting import Setting
 
 ARCHIVE, RESULT = "evidence.tar.gz", "gpu.json"
-# Of one file, and of all; most of it is compressed already. A machine that is lent may give back no larger files.
-MOST_FILE_BYTES, MOST_BYTES = 4 << 20, 14 << 20
+# Of all files together; most of it is compressed already. A machine that is lent may give back no larger files.
+MOST_BYTES = 14 << 20
+FILES = "files"
 LEDGER = "ledger.jsonl"
 # Verdicts of single kernels, by name: a later call has others than an earlier one.
 BY_KERNEL = ("verify", "bench")
@@ -60,7 +68,7 @@ def _files(setting: Setting) -> Iterator[tuple[str, Path]]:
     if root.ledger.exists():
         yield LEDGER, root.ledger
         paths = {one.path for record in setting.ledger.records() for one in record.artifacts or []}
-        yield from ((f"files/{path}", root.path / path) for path in sorted(paths) if (root.path / path).is_file())
+        yield from ((f"{FILES}/{path}", root.path / path) for path in sorted(paths) if (root.path / path).is_file())
     logs = (path for path in root.runs.glob("**/std*.log") if path.stat().st_size)
     yield from ((f"runs/{path.relative_to(root.runs).as_posix()}", path) for path in logs)
     for pattern in ("*.json", "train/*/*.json"):
@@ -98,38 +106,44 @@ def _with_verdicts_of(part: dict[str, Any], earlier: dict[str, Any]) -> dict[str
     return {**part, "found": {**earlier, **now}}
 
 
-def ship(folders: Sequence[Path], root: Root) -> tuple[Path, Path, int]:
-    """(records, result, number of new records): see the module. Raises ValueError or OSError for what is no such
-    folder."""
+def ship(folders: Sequence[Path], root: Root) -> tuple[Path, Shipped]:
+    """(the merged result, what became of the records and their files): see the module.
+
+    Raises:
+        ValueError, LabError, OSError, KeyError, tarfile.TarError: what is no such folder.
+    """
     result = merged([json.loads((folder / RESULT).read_text(encoding="utf-8")) for folder in folders])
-    lines = [line for folder in folders for line in _ledger_lines(folder / ARCHIVE)]
-    found = [(json.loads(line), line) for line in lines]
-    about = [record["device"] or {} for record, _ in found]
-    device = {one["key"] for one in about if one.get("kind") == "cuda"}
-    if len(device) != 1:
-        raise ValueError(f"records of one GPU wanted; found {', '.join(sorted(device)) or 'none'}")
-    key = device.pop()
-    records = root.shipped / f"{key}.jsonl"
-    held = records.read_text(encoding="utf-8") if records.exists() else ""
-    known = {json.loads(line)["id"] for line in held.splitlines()}
-    added: dict[str, str] = {}
-    for record, line in found:
-        here = (record["device"] or {}).get("key") == key
-        if here and record["kind"] in KINDS and record["id"] not in known:
-            added[record["id"]] = line
-    write_atomic(records, held + "".join(f"{line}\n" for line in added.values()))
+    with ExitStack() as stack:
+        archives = [stack.enter_context(tarfile.open(folder / ARCHIVE)) for folder in folders]
+        found = [Record.model_validate(json.loads(line)) for archive in archives for line in _ledger_lines(archive)]
+        keys = {record.device["key"] for record in found if (record.device or {}).get("kind") == "cuda"}
+        if len(keys) != 1:
+            raise ValueError(f"records of one GPU wanted; found {', '.join(sorted(keys)) or 'none'}")
+        key = keys.pop()
+        records = [record for record in found if (record.device or {}).get("key") == key and record.kind in KINDS]
+        # The newest archive first: what it has of a file that was written anew is what the newest record names.
+        shipped = shipping.add(root, key, records, [partial(_member, archive) for archive in reversed(archives)])
     page = root.shipped / f"{key}.gpu.json"
     write_atomic(page, json.dumps(result, indent=1) + "\n")
-    return records, page, len(added)
+    return page, shipped
 
 
-def _ledger_lines(archive: Path) -> list[str]:
-    with tarfile.open(archive) as file:
-        try:
-            member = file.extractfile(LEDGER)
-        except KeyError:
-            return []
-        return io.TextIOWrapper(member, encoding="utf-8").read().splitlines() if member else []
+def _ledger_lines(archive: tarfile.TarFile) -> list[str]:
+    file = _open(archive, LEDGER)
+    return io.TextIOWrapper(file, encoding="utf-8").read().splitlines() if file else []
+
+
+def _member(archive: tarfile.TarFile, path: str) -> BinaryIO | None:
+    """A file that a record names; None where the archive does not have it."""
+    return _open(archive, f"{FILES}/{path}")
+
+
+def _open(archive: tarfile.TarFile, name: str) -> BinaryIO | None:
+    try:
+        member = archive.getmember(name)
+    except KeyError:
+        return None
+    return cast(BinaryIO, archive.extractfile(member)) if member.isfile() else None  # never what a link points to
 
 
 def main() -> None:
@@ -137,10 +151,12 @@ def main() -> None:
     parser.add_argument("folders", type=Path, nargs="+", help="with gpu.json and evidence.tar.gz, oldest first")
     options = parser.parse_args()
     try:
-        records, result, count = ship(options.folders, Root())
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zlib.error, tarfile.TarError) as error:
-        parser.exit(2, f"error: {error}\n")
-    print(f"{count} records added to {records}; result: {result}")
+        result, shipped = ship(options.folders, Root())
+    except (LabError, OSError, ValueError, KeyError, TypeError, EOFError, zlib.error, tarfile.TarError) as error:
+        parser.exit(2, f"error: {' '.join(str(error).split())}\n")
+    print(f"{shipped.added} records added to {shipped.path}; result: {result}")
+    for path, reason in shipped.left_out.items():
+        print(f"left out: {path}: {reason}")
 
 
 if __name__ == "__main__":

@@ -3,8 +3,9 @@
     benchmarks/gpu.sh [--rehearse] [--out DIR] [--seconds 540] [--parts profile,verify,...] [--only TARGET,...]
 
 A part that fails is told and the next one goes on. What the ledger knows already of a kernel is not repeated, so a
-second call goes on where the first one's time was over. Exit code 0: it came to its end, whatever the parts found; 2:
-it could not begin.
+second call goes on where the first one's time was over. GPU_SH_BEGAN in the environment, in seconds since 1970: when
+gpu.sh itself began, from which --seconds count. Exit code 0: it came to its end, whatever the parts found; 2: it could
+not begin.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,12 +26,13 @@ from benchmarks.gpu import packages
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 SECONDS = 540.0
+BEGAN = "GPU_SH_BEGAN"
 
 
 @dataclass(frozen=True)
 class Part:
-    """seconds: the most that a part may take; reserve: what earlier parts leave to it. needs: without these, where they
-    were tried in this call, it is not begun."""
+    """seconds: the most that a part may take; reserve: what earlier parts leave to it, also in s. needs: without these,
+    where they were tried in this call, it is not begun."""
 
     name: str
     seconds: float
@@ -38,21 +40,23 @@ class Part:
     needs: tuple[str, ...] = ()
 
 
-# What the others rest on comes first, the tests last: what they find shows in the verdicts, too.
+# What the others rest on comes first; bench before train, which takes the kernels that bench found FASTER; the tests
+# last: what they find shows in the verdicts, too. The reserves fit into the time together, so each part gets its own.
 PARTS = (
-    Part("confined", 60, 0),
-    Part("data", 60, 0),
-    Part("profile", 150, 90, ("data",)),
-    Part("verify", 190, 110, ("confined", "data")),
+    Part("confined", 60, 25),
+    Part("data", 60, 20),
+    Part("profile", 150, 80, ("data",)),
+    Part("verify", 190, 90, ("confined", "data")),
+    Part("bench", 300, 110, ("confined", "data")),
     Part("train", 200, 120, ("data",)),
-    Part("bench", 300, 80, ("confined", "data")),
-    Part("capture", 60, 35, ("data",)),
+    Part("capture", 60, 30, ("data",)),
     Part("counters", 40, 15),
-    Part("tests", 120, 0),
+    Part("tests", 120, 20),
 )
 
 
 def main(arguments: list[str] | None = None) -> int:
+    began = _began()
     options = _options(arguments)
     found = packages.look()
     for line in found["optional"]:
@@ -68,8 +72,8 @@ def main(arguments: list[str] | None = None) -> int:
     from autoresearch_lab.ledger import commit_of
     from autoresearch_lab.paths import Root
     from benchmarks.gpu.evidence import pack, write_result
-    from benchmarks.gpu.report import table
     from benchmarks.gpu.setting import Setting, rehearsal_root
+    from benchmarks.gpu.summary import table
 
     if not options.rehearse and not has_nvidia_gpu():
         print("error: no NVIDIA GPU answers (nvidia-smi finds none); --rehearse runs on a CPU", file=sys.stderr)
@@ -77,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
     out = options.out.expanduser().resolve()
     out.mkdir(parents=True, exist_ok=True)
     root = rehearsal_root(out) if options.rehearse else Root()
-    setting = Setting(out, root, options.rehearse, options.seconds, options.dataset, options.only)
+    setting = Setting(out, root, options.rehearse, options.seconds, options.dataset, options.only, began)
     result: dict[str, Any] = {
         "schema": 1,
         "rehearsed": options.rehearse,
@@ -95,13 +99,14 @@ def main(arguments: list[str] | None = None) -> int:
     except (LabError, LabFailure) as failure:
         print(f"error: the GPU cannot be described: {failure}", file=sys.stderr)
         return 2
-    scale = min(1.0, options.seconds / SECONDS)  # in a shorter call everything is shorter
     # What has to be left out of the confinement is found anew in each call.
     judging = {"verify", "bench"} & set(options.parts)
     todo = [part for part in PARTS if part.name in options.parts or (part.name == "confined" and judging)]
+    # In a shorter call, or where unpacking took long, every part is shorter.
+    scale = min(1.0, setting.left / max(1.0, sum(part.reserve for part in todo)))
     done: dict[str, Any] = {}
     for number, part in enumerate(todo):
-        limit = min(part.seconds, setting.left - scale * sum(later.reserve for later in todo[number + 1 :]))
+        limit = time_for(part, todo[number + 1 :], setting.left, scale)
         missing = [name for name in part.needs if name in result["parts"] and name not in done]
         told = _run(part, setting, limit, done) if not missing else _skipped(f"without {missing[0]} it cannot be done")
         result["parts"][part.name] = told
@@ -118,6 +123,17 @@ def main(arguments: list[str] | None = None) -> int:
         write_result(setting, result)
     print(table(result))
     return 0
+
+
+def time_for(part: Part, later: Sequence[Part], left: float, scale: float) -> float:
+    """Seconds that a part may take of those that are left, so that each later one has `scale` times its reserve."""
+    return min(part.seconds, left - scale * sum(one.reserve for one in later))
+
+
+def _began() -> float:
+    """When this call began, on the monotonic clock: with gpu.sh, whose unpacking of wheels counts, too."""
+    stated = float(os.environ.pop(BEGAN, None) or time.time())
+    return time.monotonic() - max(0.0, time.time() - stated)
 
 
 def _run(part: Part, setting: Any, limit: float, done: dict[str, Any]) -> dict[str, Any]:
@@ -173,7 +189,7 @@ def machine(rehearse: bool) -> dict[str, Any]:
 def _options(arguments: list[str] | None) -> argparse.Namespace:
     names = [part.name for part in PARTS]
     parser = argparse.ArgumentParser(prog="benchmarks/gpu.sh", description=__doc__.splitlines()[0])
-    parser.add_argument("--rehearse", action="store_true", help="the same path on a CPU, small; nothing is timed")
+    parser.add_argument("--rehearse", action="store_true", help="the same path on a CPU, small; no figures")
     default = os.environ.get("OUT") or CHECKOUT / "results" / "gpu" / time.strftime("%Y%m%d-%H%M%S")
     parser.add_argument(
         "--out", type=Path, default=Path(default), help="folder of the result [default: $OUT, or results/gpu/...]"

@@ -23,7 +23,8 @@ class Setting:
     """rehearse: the same path on a CPU, small, through Triton's interpreter. out: what is brought back goes there.
 
     seconds: of the whole call; each part may use its share and what earlier parts left (see `limit`). dataset: its name
-    in the data folder. only: targets to look at (None: all that have a Triton kernel).
+    in the data folder. only: targets to look at (None: all that have a Triton kernel). began: when the call did, on the
+    monotonic clock.
     """
 
     out: Path

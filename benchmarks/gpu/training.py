@@ -15,7 +15,6 @@ from benchmarks.gpu.verdicts import known, label
 
 STEPS, EVAL_TOKENS = 40, 1 << 19
 SECOND_ARM_SECONDS = 50.0
-SHOWN = ("tokens_per_second", "peak_vram_mb", "mfu_measured_percent", "mfu_datasheet_percent", "val_bpb")
 
 
 def train(setting: Setting, seconds: float, parts: dict[str, Any]) -> dict[str, Any]:
@@ -30,7 +29,7 @@ def train(setting: Setting, seconds: float, parts: dict[str, Any]) -> dict[str, 
     end = setting.left - seconds
     for arm, kernels in (("baseline", {}), ("triton", chosen)):
         if arm == "triton" and not chosen:
-            failed[arm] = "no kernel to train with"
+            failed[arm] = f"no kernel to train with ({rule})"
             continue
         # The first may take what the second, whose code is compiled by then for the most part, does not need.
         limit = setting.left - end - (SECOND_ARM_SECONDS if arm == "baseline" else 0.0)
@@ -82,7 +81,7 @@ def selection(
             left_out[label(kernel)] = f"{chosen[kernel.target].name} stands for this target"
         else:
             chosen[kernel.target] = kernel
-    rule = "verified and FASTER" if timed else "verified, not benched yet"
+    rule = "verified and FASTER" if timed else "verified; none was benched, so whether they are faster is unknown"
     return {target: kernel.plain() for target, kernel in chosen.items()}, left_out, rule
 
 

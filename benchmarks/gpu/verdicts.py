@@ -7,16 +7,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from autoresearch_lab.bench import samples
-from autoresearch_lab.bench.checks import highest
 from autoresearch_lab.catalog import Kernel
 from autoresearch_lab.evidence import Subject
-from autoresearch_lab.machine import floor_seconds
-from autoresearch_lab.profile.rank import fastest_dtype
 from autoresearch_lab.profile.run import newest_workloads
 from autoresearch_lab.records import Record
 from benchmarks.gpu.command import Done, verb
 from benchmarks.gpu.evidence import pack
+from benchmarks.gpu.rows import overall, table_rows
 from benchmarks.gpu.setting import Setting
 
 # Verification is the oracle's work on the CPU for the most part, so several kernels at once.
@@ -25,8 +22,6 @@ MOST_WORKERS, CORES_PER_WORKER, MOST_BENCH_SECONDS = 8, 2, 90.0
 LONG_BENCH = {"windowed_attention": 180.0}
 # One look after three processes: a rule fixed beforehand as any other, and shorter.
 LOOKS, BUDGET = "3", "20"
-# Kernels are timed with cold caches, the ceilings by repeating: what moves less than this may run from the cache there.
-COLD_BYTES = 256 << 20
 
 
 def verify(setting: Setting, seconds: float) -> dict[str, Any]:
@@ -49,7 +44,8 @@ def verify(setting: Setting, seconds: float) -> dict[str, Any]:
 
 
 def bench(setting: Setting, seconds: float, done: dict[str, Any]) -> dict[str, Any]:
-    """{"<target>=<kernel>": {"verdict", "reason", "seconds", "rows"}}, the most promising first, until time is over.
+    """{"<target>=<kernel>": {"verdict", "reason", "seconds", "overall", "rows"}}, the most promising first, while there
+    is time.
 
     Where the compiled baseline cannot be built, the bench is done without that arm, and says so.
     """
@@ -61,10 +57,11 @@ def bench(setting: Setting, seconds: float, done: dict[str, Any]) -> dict[str, A
             names = ["--target", kernel.target, "--kernel", kernel.name]
             verb(setting, "verify", *names, seconds=setting.left - end)
         try:
-            found[label(kernel)] = _bench(setting, kernel, end, compiler)
+            told = _bench(setting, kernel, end, compiler)
+            found[label(kernel)] = _without_figures(told) if setting.rehearse else told
         except Exception as error:  # the other kernels' minutes are not given away for this one
             words = " ".join(f"{type(error).__name__}: {error}".split())[:400]
-            found[label(kernel)] = {"verdict": None, "reason": words, "seconds": 0.0, "rows": []}
+            found[label(kernel)] = {"verdict": None, "reason": words, "seconds": 0.0, **_figures(setting, None)}
         pack(setting)
     return found
 
@@ -73,11 +70,10 @@ def _bench(setting: Setting, kernel: Kernel, end: float, compiler: str | None) -
     """One kernel, until `end` seconds are left. compiler: what torch.compile fails with in confined jobs."""
     record = known(setting, "bench", kernel)
     if record is not None:
-        rows = [] if setting.rehearse else table_rows(setting, record)
-        return {"verdict": record.verdict, "reason": "", "seconds": 0.0, "rows": rows}
+        return {"verdict": record.verdict, "reason": "", "seconds": 0.0, **_figures(setting, record)}
     verified = known(setting, "verify", kernel)
     if not setting.rehearse and (verified is None or verified.verdict != "PASS"):
-        return {"verdict": None, "reason": "no verification passed here", "seconds": 0.0, "rows": []}
+        return {"verdict": None, "reason": "no verification passed here", "seconds": 0.0, **_figures(setting, None)}
     names = ["--target", kernel.target, "--kernel", kernel.name, "--looks", "2" if setting.rehearse else LOOKS]
     names += ["--budget", "1" if setting.rehearse else BUDGET, *(["--no-compiled-arm"] if compiler else [])]
 
@@ -88,11 +84,20 @@ def _bench(setting: Setting, kernel: Kernel, end: float, compiler: str | None) -
     told = run() | ({"without_compiled_arm": compiler} if compiler else {})
     if told["verdict"] is None and not compiler and _is_compilers(told["reason"]):
         told = {**run("--no-compiled-arm"), "without_compiled_arm": told["reason"]}
-    if setting.rehearse:  # what came out on this CPU is not what this is for
-        verdict = "rehearsed" if told["verdict"] else None
-        return {**told, "verdict": verdict, "reason": "" if verdict else told["reason"], "rows": []}
-    record = known(setting, "bench", kernel)
-    return {**told, "rows": table_rows(setting, record) if record else []}
+    return {**told, **_figures(setting, known(setting, "bench", kernel))}
+
+
+def _figures(setting: Setting, record: Record | None) -> dict[str, Any]:
+    """{"overall", "rows"} of a bench, see `rows`; of none where there is no record."""
+    if record is None:
+        return {"overall": None, "rows": []}
+    return {"overall": overall(record), "rows": table_rows(setting, record)}
+
+
+def _without_figures(told: dict[str, Any]) -> dict[str, Any]:
+    """Of a rehearsal: what came out on this CPU is not what this is for. That there are rows is."""
+    verdict = "rehearsed" if told["verdict"] and told["rows"] else None
+    return {**told, "verdict": verdict, "reason": "" if verdict else told["reason"], "overall": None, "rows": []}
 
 
 def _is_compilers(reason: str) -> bool:
@@ -101,41 +106,6 @@ def _is_compilers(reason: str) -> bool:
 
 def label(kernel: Kernel) -> str:
     return f"{kernel.target}={kernel.name}"
-
-
-def table_rows(setting: Setting, record: Record) -> list[dict[str, Any]]:
-    """Of a bench record: per workload and direction, every arm's time in us, its share of the ceiling (the least time
-    that this machine's measured ceilings allow / the time), and the candidate's ratio to the baseline with interval."""
-    found = record.results or {}
-    ceilings = _ceilings(setting, record)
-    _, workloads, _ = samples.load(setting.root.path / record.artifacts[0].path)
-    target = setting.catalog[record.target]
-    rows = []
-    for about, workload in zip(found["workloads"], workloads, strict=True):
-        dtype = fastest_dtype(target, workload, setting.catalog, ceilings)
-        for direction in (name for name in samples.DIRECTIONS if name in about["directions"]):
-            times = about["directions"][direction]
-            parts = ("forward", "backward") if direction == "both" else (direction,)
-            floors = [floor_seconds(ceilings, *target.oracle.cost(workload, part), dtype) for part in parts]
-            floor = None if None in floors else sum(floors) * 1e6
-            arms = {"baseline": times["baseline_us"], record.kernel.name: times["candidate_us"]}
-            arms |= {row["name"]: us for row, us in zip(found["libraries"], times["library_us"], strict=True)}
-            rows.append(
-                {
-                    "target": record.target,
-                    "kernel": record.kernel.name,
-                    "workload": about["id"],
-                    "shapes": [spec["shape"] for spec in workload["args"] if spec["kind"] == "array"],
-                    "calls_per_step": about["calls_per_step"],
-                    "direction": direction,
-                    "microseconds": arms,
-                    "share_of_ceiling": {arm: floor / us if floor and us else None for arm, us in arms.items()},
-                    "ratio": times["ratio"],
-                    "interval": times["interval"],
-                    "record": record.id,
-                }
-            )
-    return rows
 
 
 def known(setting: Setting, kind: str, kernel: Kernel) -> Record | None:
@@ -171,14 +141,3 @@ def _by_saving(setting: Setting) -> Callable[[Kernel], float]:
     rows = (profiles[-1].results or {}).get("targets") or [] if profiles else []
     saveable = {row["target"]: row.get("saveable_ms") or row.get("total_ms") or 0.0 for row in rows}
     return lambda kernel: -saveable.get(kernel.target, 0.0)
-
-
-def _ceilings(setting: Setting, record: Record) -> dict[str, Any]:
-    """The highest that were measured on that device, of memory only what no cache can have helped."""
-    notes = setting.ledger.find(kind="note", engine=setting.engine, device_key=record.device["key"])
-    measured = [note.results or {} for note in notes if (note.settings or {}).get("event") == "ceilings"]
-    if not measured:
-        return {}
-    found = highest(measured)
-    cold = [row for row in found["copy_gb_s"] if row[0] >= COLD_BYTES]
-    return {**found, "copy_gb_s": cold or found["copy_gb_s"]}

@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from autoresearch_lab.bench import samples
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root
@@ -80,7 +79,7 @@ def test_only_verified_kernels_are_trained_with():
     chosen, left_out, rule = training.selection(kernels, verdict_of(verified, {}))
     assert not {"rms_norm", "mlp"} & set(chosen) and {"relu_squared", "rope"} <= set(chosen)
     assert left_out == {"rms_norm=triton_fused": "failed verification", "mlp=triton_fused": "not verified"}
-    assert rule == "verified, not benched yet"
+    assert rule.startswith("verified; none was benched")
 
 
 def test_as_soon_as_kernels_were_timed_only_the_faster_ones_are_trained_with():
@@ -106,7 +105,12 @@ def test_an_arm_that_fails_does_not_take_the_other_one_with_it(monkeypatch, tmp_
     assert found["failed"] == {"triton": "out of memory"} and found["speedup"] is None
     monkeypatch.setattr(training, "verdicts_known", lambda setting, parts: verdict_of({}, {}))
     found = training.train(Setting(tmp_path, Root(), only=("rope",)), 100.0, {})
-    assert found["failed"] == {"triton": "no kernel to train with"} and set(found["arms"]) == {"baseline"}
+    assert found["failed"]["triton"].startswith("no kernel to train with (verified; none was benched")
+    assert set(found["arms"]) == {"baseline"}
+    same = verdict_of({"rope": "PASS"}, {"rope": "SAME"})
+    monkeypatch.setattr(training, "verdicts_known", lambda setting, parts: same)
+    found = training.train(Setting(tmp_path, Root(), only=("rope",)), 100.0, {})
+    assert found["failed"] == {"triton": "no kernel to train with (verified and FASTER)"}
 
 
 def test_as_little_confinement_as_will_do_is_left_out(monkeypatch, tmp_path):
@@ -245,7 +249,8 @@ def test_nothing_is_judged_where_confined_jobs_do_not_start(monkeypatch, tmp_pat
         raise PartFailed("error 304")
 
     monkeypatch.setattr(packages, "look", lambda: {"missing": [], "optional": [], "present": []})
-    monkeypatch.setattr(main, "_function", {"confined": broken, "tests": lambda *_: {"passed": 1}}.__getitem__)
+    counted = {"passed": 1, "failed": 0, "error": 0, "skipped": 0, "lines": [], "unfinished": False}
+    monkeypatch.setattr(main, "_function", {"confined": broken, "tests": lambda *_: counted}.__getitem__)
     assert main.main(["--rehearse", "--out", str(tmp_path), "--parts", "confined,verify,bench,tests"]) == 0
     parts = json.loads((tmp_path / evidence.RESULT).read_text())["parts"]
     assert {name: part["status"] for name, part in parts.items()} == {
@@ -265,29 +270,3 @@ def _catalog():
     from autoresearch_lab.catalog import load_catalog
 
     return load_catalog(Root())
-
-
-def test_rows_of_a_bench_record_have_shares_of_the_ceiling(tmp_path):
-    spec = {"name": "x", "kind": "array", "dtype": "float32", "shape": [1024, 256], "strides": [256, 1], "grad": True}
-    workload = {"id": "w", "args": [spec], "gradient": True, "shifts": [1]}
-    samples.save(tmp_path / "samples.json.gz", [], [workload], [])
-    times = {"ratio": 2.0, "interval": [1.9, 2.1], "baseline_us": 400.0, "candidate_us": 200.0, "library_us": [300.0]}
-    directions = {name: times for name in ("forward", "backward", "both")}
-    about = {"id": "w", "calls_per_step": 2.0, "directions": directions}
-    setting = Setting(tmp_path, Root(tmp_path))
-    setting.catalog = _catalog()
-    common = {"engine": "cuda", "device": {"key": "cuda-test"}, "software": {"key": "s"}}
-    results = {"copy_gb_s": [[1 << 20, 20.0]], "matmul_gflop_s": {"float32": 1e6}}
-    setting.ledger.append("note", **common, settings={"event": "ceilings"}, results=results)
-    record = setting.ledger.append(
-        "bench", **common, target="relu_squared", kernel={"name": "triton_fused", "sha256": "a" * 64}, verdict="FASTER",
-        results={"workloads": [about], "libraries": [{"name": "lib"}]},
-        artifacts=[{"path": "samples.json.gz", "sha256": "b" * 64}],
-    )  # fmt: skip
-    rows = verdicts.table_rows(setting, record)
-    assert [row["direction"] for row in rows] == ["forward", "backward", "both"]
-    forward = rows[0]
-    assert forward["microseconds"] == {"baseline": 400.0, "triton_fused": 200.0, "lib": 300.0}
-    least = 2 * 4 * 1024 * 256 / 20e9 * 1e6  # read once, written once
-    assert forward["share_of_ceiling"]["triton_fused"] == pytest.approx(least / 200.0)
-    assert rows[2]["share_of_ceiling"]["lib"] > forward["share_of_ceiling"]["lib"]

@@ -182,6 +182,11 @@ def test_the_library_is_compared_too(session):
     assert outcome.results["library"]["ratio"] == pytest.approx(0.75, rel=0.02)
     assert outcome.results["library"]["baseline_ratio"] == pytest.approx(2.0, rel=0.02)
     assert outcome.results["beats_library"] is False
+    for row in outcome.results["workloads"]:
+        for about in row["directions"].values():
+            (rival,) = about["library_ratios"]
+            assert rival["ratio"] == pytest.approx(0.75, rel=0.02)
+            assert rival["interval"][0] <= rival["ratio"] <= rival["interval"][1] < 1
 
 
 @pytest.mark.parametrize(

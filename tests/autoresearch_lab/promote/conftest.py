@@ -75,8 +75,8 @@ def lab(tmp_path):
     return here
 
 
-def evidence(lab, kernels, verify="PASS", bench="FASTER", ab="PROMOTE", context=None, **conditions):
-    """Records for these kernels; with several the A/B is a joint one."""
+def evidence(lab, kernels, verify="PASS", bench="FASTER", ab="PROMOTE", context=None, artifacts=None, **conditions):
+    """Records for these kernels; with several the A/B is a joint one. artifacts: the files that the bench names."""
     fields = (context or lab.context).fields()
     contracts = {name: target.contract_sha256 for name, target in lab.catalog().items()}
     for kernel in kernels:
@@ -90,7 +90,7 @@ def evidence(lab, kernels, verify="PASS", bench="FASTER", ab="PROMOTE", context=
         if verify:
             lab.ledger.append("verify", **common, verdict=verify)
         if bench:
-            lab.ledger.append("bench", **common, verdict=bench)
+            lab.ledger.append("bench", **common, verdict=bench, artifacts=artifacts)
     if ab is None:
         return None
     single = kernels[0] if len(kernels) == 1 else None

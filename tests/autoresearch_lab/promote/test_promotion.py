@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from autoresearch_data.hashing import file_sha256
 from autoresearch_lab.catalog import Kernel
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.promote import registry
@@ -13,6 +14,7 @@ from autoresearch_lab.promote.apply import demote, promote, promote_all
 from autoresearch_lab.promote.check import readiness
 from autoresearch_lab.promote.selection import resolve
 from autoresearch_lab.records import Record
+from autoresearch_lab.report.integrity import inspect
 
 
 def in_use(lab, target="double"):
@@ -181,6 +183,21 @@ def test_shipping_writes_the_committed_list_and_its_evidence(lab):
     assert [one.kind for one in shipped] == ["verify", "bench", "ab", "promote"] and shipped[-1].id == record.id
     run(lab, ship=True)
     assert len(path.read_text().splitlines()) == 5  # the new promotion; evidence is not repeated
+
+
+def test_the_files_that_shipped_evidence_names_are_shipped_too(lab):
+    file = lab.root.results / "runs" / "bench" / "samples.json.gz"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"raw")
+    artifact = {"path": lab.root.relative(file), "sha256": file_sha256(file)}
+    lab.evidence(lab.kernel(), artifacts=[artifact])
+    run(lab, ship=True)
+    file.unlink()
+    (copy,) = (lab.root.shipped / "cpu-1").iterdir()
+    assert copy.read_bytes() == b"raw" and copy.name == f"{artifact['sha256'][:16]}-samples.json.gz"
+    assert inspect(lab.root, lab.ledger).remarks == []
+    copy.unlink()
+    assert len(inspect(lab.root, lab.ledger).remarks) == 2  # it is missing from both
 
 
 def test_demoting_what_is_shipped_is_local_unless_asked(lab):

@@ -1,0 +1,118 @@
+"""The sections of docs/gpu-results.md: lines of Markdown from what the parts found."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.gpu.formats import cells, columns, found, gain, outcomes, percent, ratio
+
+NOT_YET = "not yet measured"
+KERNELS = """\
+Median us per call, caches cold; *graph*: the same as replayed CUDA graphs, taken of calls under 100 us. *Share*:
+the least time that a measured ceiling of this machine allows / the time. For what is bound by memory that ceiling is
+the bandwidth of a copy, half of it read and half written (what mostly reads can exceed it); for the rest it is the rate
+of matrix products. *Arm / kernel*: time of the arm / time of the kernel with the bench's interval, above 1 where the
+kernel is faster. The verdict is on all calls of a training step together, against the one of baseline and compiled
+baseline that the kernel is less surely ahead of."""
+TRAINING = """\
+One run per arm, compiled, the same tokens and seed; no interval. The batch is what fits, so its calls are larger
+than those timed above. The A/B that `promote` asks for does not fit into nine minutes, so the kernels are not promoted
+ones, but chosen by this rule: {rule}. They are: {names}."""
+CAPTURE = "Device time per step under each target's calls, without the targets inside (uncompiled, PyTorch's profiler)."
+
+
+def kernels(result: dict[str, Any]) -> list[str]:
+    """The table kernel x arm x call, one table per kernel."""
+    benched, verified = found(result, "bench"), found(result, "verify")
+    unjudged = {name: about for name, about in verified.items() if name not in benched}
+    if not benched and not unjudged:
+        return [NOT_YET]
+    lines = KERNELS.splitlines()
+    missing = []
+    for name, about in sorted(benched.items()):
+        if not about.get("rows"):
+            missing.append(f"- {name}: {about.get('verdict') or NOT_YET}, {about.get('reason') or 'no times'}")
+            continue
+        overall = about["overall"]
+        lines += ["", f"### `{name}`: {about['verdict'] or '-'}, x{ratio(overall)} against {overall['to_beat']}", ""]
+        lines += columns("call", "direction", "arm", "us", "graph", "share", "of", "arm / kernel")
+        lines += [cells(one) for row in about["rows"] for one in _arms(row)]
+    missing += [
+        f"- {name}: {NOT_YET}, verify: {about.get('verdict') or about.get('reason') or '-'}"
+        for name, about in sorted(unjudged.items())
+    ]
+    return [*lines, *(["", *missing] if missing else [])]
+
+
+def _arms(row: dict[str, Any]) -> list[tuple[str, ...]]:
+    """A call's cells, an arm each, the kernel last."""
+    shapes = " ".join("x".join(map(str, shape)) or "scalar" for shape in row["shapes"][:2])
+    # Calls may differ in scalars alone, a window for instance: the end of the workload's id tells them apart.
+    call = f"{shapes}, {row['workload'].rpartition('-')[2]}"
+    graphs = row["replayed"]
+    lines = []
+    for arm in sorted(row["microseconds"], key=lambda arm: arm == row["kernel"]):
+        share = row["share_of_ceiling"].get(arm)
+        lines.append(
+            (
+                *(call, row["direction"], f"**{arm}**" if arm == row["kernel"] else arm),
+                *(f"{row['microseconds'][arm]:.1f}", f"{graphs[arm]:.1f}" if arm in graphs else "-"),
+                *(percent(share), row["ceiling"] or "-", ratio(row["against"].get(arm))),
+            )
+        )
+    return lines
+
+
+def training(result: dict[str, Any]) -> list[str]:
+    """The arms' speed, memory, MFU and val_bpb."""
+    trained = found(result, "train")
+    if not trained:
+        return [NOT_YET]
+    names = ", ".join(trained["chosen"]) or "none"
+    lines = TRAINING.format(rule=trained["rule"], names=names).splitlines()
+    lines += ["", *columns("", "tokens/s", "peak memory", "MFU, measured", "MFU, stated", "val_bpb")]
+    for arm, one in trained["arms"].items():
+        speed, bits = one.get("tokens_per_second"), one.get("val_bpb")
+        memory, mfu = one.get("peak_vram_mb"), (one.get("mfu_measured_percent"), one.get("mfu_datasheet_percent"))
+        lines.append(
+            cells(
+                (
+                    *(arm, f"{speed:,.0f}" if speed else "-", f"{memory:,.0f} MiB" if memory is not None else "-"),
+                    *("-" if points is None else f"{points:.1f} %" for points in mfu),
+                    f"{bits:.4f}" if bits is not None else "-",
+                )
+            )
+        )
+    if words := gain(trained):
+        lines += ["", f"With the kernels against without: {words}."]
+    lines += ["", *(f"- {name}: left out, {why}" for name, why in (trained.get("left_out") or {}).items())]
+    return lines + [f"- {arm}: failed, {why}" for arm, why in (trained.get("failed") or {}).items()]
+
+
+def capture(result: dict[str, Any]) -> list[str]:
+    """Device time under the calls of the targets."""
+    captured = found(result, "capture")
+    if not captured:
+        return [NOT_YET]
+    rows = [(name, f"{row['calls']:.0f}", f"{row['us']:.0f}") for name, row in captured["ranges"].items()]
+    return [CAPTURE, "", *columns("range", "calls", "us"), *map(cells, rows)]
+
+
+def counters(result: dict[str, Any]) -> list[str]:
+    """Nsight Compute's readings of the kernel that is furthest below its ceiling, a launch each."""
+    read = found(result, "counters")
+    if not read:
+        return [NOT_YET]
+    names = list(dict.fromkeys(name for launch in read["launches"] for name in launch))
+    rows = [[str(launch.get(name, "-")) for name in names] for launch in read["launches"]]
+    about = f"{read['kernel']} on {read['workload']}, the call that is furthest below its ceiling; one row per launch."
+    return [about, "", *columns(*names), *map(cells, rows)]
+
+
+def tests(result: dict[str, Any]) -> list[str]:
+    """How many of the tests that need a GPU passed, and which failed."""
+    tested = found(result, "tests")
+    if not tested:
+        return [NOT_YET]
+    lines = [f"`tests/gpu`: {outcomes(tested)}."]
+    return [*lines, "", *(f"- {line}" for line in tested["lines"])] if tested["lines"] else lines
