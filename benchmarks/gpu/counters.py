@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from autoresearch_lab.bench.samples import BOTH
 from autoresearch_lab.profile.run import newest_workloads
 from autoresearch_lab.trace import launch, ncu
 from autoresearch_lab.trace.deep import choose_workload
@@ -43,10 +44,17 @@ def capture(setting: Setting, seconds: float, parts: dict[str, Any]) -> dict[str
 
 
 def worst(parts: dict[str, Any]) -> dict[str, Any] | None:
-    """The benched call whose kernel reaches the least share of the ceiling; None where there is none."""
+    """The benched call, forward or backward, whose kernel loses most time per step against the ceiling; None where
+    there is none. Not the one with the least share: that would always be a call too small to matter."""
     rows = [row for about in (parts.get("bench") or {}).values() for row in about.get("rows", [])]
-    known = [row for row in rows if row["direction"] == "forward" and row["share_of_ceiling"].get(row["kernel"])]
-    return min(known, key=lambda row: row["share_of_ceiling"][row["kernel"]], default=None)
+    known = [row for row in rows if row["direction"] != BOTH and row["share_of_ceiling"].get(row["kernel"])]
+    return max(known, key=_lost, default=None)
+
+
+def _lost(row: dict[str, Any]) -> float:
+    """Microseconds per step above the least that the ceiling allows."""
+    kernel = row["kernel"]
+    return (1 - row["share_of_ceiling"][kernel]) * row["microseconds"][kernel] * row["calls_per_step"]
 
 
 def counters(setting: Setting, seconds: float, parts: dict[str, Any]) -> dict[str, Any]:

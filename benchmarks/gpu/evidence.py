@@ -37,7 +37,7 @@ FILES = "files"
 LEDGER = "ledger.jsonl"
 # Verdicts of single kernels, by name: a later call has others than an earlier one.
 BY_KERNEL = ("verify", "bench")
-KINDS = ("profile", "capture", "verify", "bench", "note")
+KINDS = ("profile", "capture", "trace", "review", "verify", "bench", "note")
 
 
 def pack(setting: Setting) -> list[str]:

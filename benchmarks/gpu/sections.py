@@ -99,13 +99,14 @@ def capture(result: dict[str, Any]) -> list[str]:
 
 
 def counters(result: dict[str, Any]) -> list[str]:
-    """Nsight Compute's readings of the kernel that is furthest below its ceiling, a launch each."""
+    """Nsight Compute's readings of the call that loses most time against its ceiling, a launch each."""
     read = found(result, "counters")
     if not read:
         return [NOT_YET]
     names = list(dict.fromkeys(name for launch in read["launches"] for name in launch))
     rows = [[str(launch.get(name, "-")) for name in names] for launch in read["launches"]]
-    about = f"{read['kernel']} on {read['workload']}, the call that is furthest below its ceiling; one row per launch."
+    call = f"{read['kernel']} on {read['workload']}"
+    about = f"{call}, the call that loses most time per step against its ceiling; one row per launch."
     return [about, "", *columns(*names), *map(cells, rows)]
 
 
