@@ -23,6 +23,7 @@ from autoresearch_data.dataset import open_dataset
 from autoresearch_trainer.config import TrainConfig, preset
 from autoresearch_trainer.errors import ConfigError
 from autoresearch_trainer.memory import fit_batch
+from autoresearch_trainer.probe.load import ForeignLoad
 from autoresearch_trainer.probe.ranges import STEP
 
 RUN_STEPS = 1_000_000  # schedules stand at their start
@@ -36,7 +37,8 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
     file that PyTorch's profiler writes (*.json or *.json.gz). Optional: "seed".
 
     Returns {"dataset", "selection", "steps", "step_ms": wall time of each, "tokens_per_step", "batch_size", "compiled",
-    "environment"}. Raises ConfigError, KernelError or NoDataset for a request that cannot be served.
+    "foreign_load": share of the cores that other processes used meanwhile, None = unknown, "environment"}.
+    Raises ConfigError, KernelError or NoDataset for a request that cannot be served.
     """
     device = torch.device(args.get("device", "cpu"))
     if device.type == "cuda" and not torch.cuda.is_available():
@@ -55,6 +57,7 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
             report({"stage": "warm-up", "done": number, "total": args["warmup"]})
             trainer.step()
             collector.after_step(number)
+        load = ForeignLoad()
         seconds = traced_steps(trainer, recorder, args["steps"], args["seconds"], report)
     return {
         "dataset": {"name": dataset.name, "fingerprint": dataset.fingerprint},
@@ -64,6 +67,7 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
         "tokens_per_step": config.total_batch_tokens,
         "batch_size": config.batch_size,
         "compiled": config.compile,
+        "foreign_load": load.since_last(),
         "environment": environment,
     }
 

@@ -87,6 +87,10 @@ def new_prefix(root: Root, output: Path | None) -> Path:
     return prefix
 
 
+# Of what the job returns.
+MEASURED = ("steps", "step_ms", "tokens_per_step", "batch_size", "foreign_load")
+
+
 def beside(prefix: Path, suffix: str) -> Path:
     """The prefix's file with that suffix; a prefix may have dots in it."""
     return prefix.with_name(prefix.name + suffix)
@@ -110,7 +114,7 @@ def capture(
         found, version, files = _run(context, request, folder, on_progress)
         traced = _place(files, [beside(prefix, suffix) for suffix in SUFFIXES[request.tool]])
     settings = {name: found[name] for name in ("dataset", "selection", "compiled")}
-    measured = {name: found[name] for name in ("steps", "step_ms", "tokens_per_step", "batch_size")}
+    measured = {name: found[name] for name in MEASURED}
     about = {"tool": request.tool, "tool_version": version, "preset": request.preset}
     record = ledger.append(
         "capture",

@@ -11,6 +11,7 @@ from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.trace import chrome, nsys_database
 from autoresearch_lab.trace.attribute import attribute
 from autoresearch_lab.trace.capture import METADATA
+from autoresearch_lab.trace.rules import LIMITS
 from autoresearch_lab.trace.schema import TraceMetadata, TraceProfile, load_metadata
 from autoresearch_lab.trace.timeline import Timeline
 from autoresearch_trainer.probe.ranges import STEP, target_of
@@ -33,7 +34,8 @@ def profile_trace(metadata_path: Path, ledger: Ledger) -> TraceProfile:
     found = attribute(timeline, metadata.steps)
     result = TraceProfile(
         capture=metadata.record, tool=metadata.tool, engine=metadata.engine, device=metadata.device,
-        preset=metadata.preset, compiled=metadata.compiled, **found, remarks=_remarks(metadata, timeline, found, known),
+        preset=metadata.preset, compiled=metadata.compiled, foreign_load=metadata.foreign_load, **found,
+        remarks=_remarks(metadata, timeline, found, known),
     )  # fmt: skip
     record = ledger.append(
         "trace",
@@ -83,6 +85,8 @@ def _recorded(metadata: TraceMetadata, ledger: Ledger) -> bool:
 
 def _remarks(metadata: TraceMetadata, timeline: Timeline, found: dict[str, Any], known: bool) -> list[str]:
     remarks = []
+    if (metadata.foreign_load or 0.0) > LIMITS["busy"]:
+        remarks.append(f"other processes used {metadata.foreign_load:.0%} of the machine meanwhile: times are too long")
     if not known:
         remarks.append("the capture is not in this ledger: it was taken elsewhere")
     if not any(one.name == STEP for one in timeline.ranges):

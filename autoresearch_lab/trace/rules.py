@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from autoresearch_lab.trace.schema import TraceProfile
 
-# Shares of the traced steps (idle), and of the device time (the others).
-LIMITS = {"idle": 0.20, "unattributed": 0.40, "memory": 0.05, "target": 0.05}
+# Shares of the machine (busy), of the traced steps (idle), and of the device time (the others).
+LIMITS = {"busy": 0.20, "idle": 0.20, "unattributed": 0.40, "memory": 0.05, "target": 0.05}
 MOST_TARGETS = 5
 
 
@@ -31,7 +31,15 @@ class Finding:
 
 def findings(profile: TraceProfile) -> list[Finding]:
     """All findings, problems first."""
-    return [*_idle(profile), *_hidden(profile), *_memory(profile), *_worth_a_workspace(profile)]
+    return [*_busy(profile), *_idle(profile), *_hidden(profile), *_memory(profile), *_worth_a_workspace(profile)]
+
+
+def _busy(profile: TraceProfile) -> list[Finding]:
+    load, limit = profile.foreign_load, LIMITS["busy"]
+    if load is None or load <= limit:
+        return []
+    text = f"other processes used {load:.0%} of the machine while it was traced: capture again while it is alone"
+    return [Finding("busy-machine", "problem", text, value=load, limit=limit)]
 
 
 def _idle(profile: TraceProfile) -> list[Finding]:

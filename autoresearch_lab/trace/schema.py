@@ -30,7 +30,8 @@ class TracedFile(_Model):
 
 class TraceMetadata(_Model):
     """What was traced. `record` is the ledger id of the capture. step_ms: wall time of every traced step, the tool's
-    own cost included. compiled: whether the trainer's graph was, whose inside has no ranges of targets."""
+    own cost included. compiled: whether the trainer's graph was, whose inside has no ranges of targets. foreign_load:
+    share of the cores that other processes used while it was traced; None = unknown."""
 
     schema_: Literal[1] = Field(SCHEMA, alias="schema")
     record: str
@@ -48,6 +49,7 @@ class TraceMetadata(_Model):
     step_ms: list[float] = Field(min_length=1)
     tokens_per_step: int
     batch_size: int
+    foreign_load: float | None = None
     files: list[TracedFile] = Field(min_length=1)
 
     def plain(self) -> dict[str, Any]:
@@ -89,7 +91,7 @@ class TraceProfile(_Model):
     step_ms: wall time of a step while traced. device_ms: all work added up = the targets' self_ms + unattributed_ms;
     busy_ms: time in which the device did anything; idle_share: of the steps, the rest. phases: device_ms by the phase
     in which the work was launched, unattributed_phases likewise; kinds: by kind of work. unlaunched_ms: work whose
-    launching call the trace lacks. `id` is that of the ledger record.
+    launching call the trace lacks. foreign_load: as in the metadata. `id` is that of the ledger record.
     """
 
     schema_: Literal[1] = Field(SCHEMA, alias="schema")
@@ -102,6 +104,7 @@ class TraceProfile(_Model):
     compiled: bool
     steps: int = Field(ge=1)
     step_ms: float = Field(gt=0)
+    foreign_load: float | None = None
     device_ms: float
     busy_ms: float
     idle_share: float

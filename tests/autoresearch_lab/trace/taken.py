@@ -9,7 +9,7 @@ from .database import two_steps
 GPU = {"kind": "cuda", "name": "Test GPU", "key": "cuda-1"}
 
 
-def taken(root, ledger, prefix, *, compiled=False, base=None):
+def taken(root, ledger, prefix, *, compiled=False, base=None, foreign_load=0.1):
     """(path of the metadata, the metadata) of a trace that Nsight Systems could have taken."""
     prefix.parent.mkdir(parents=True, exist_ok=True)
     report, database = beside(prefix, ".nsys-rep"), beside(prefix, ".sqlite")
@@ -27,6 +27,7 @@ def taken(root, ledger, prefix, *, compiled=False, base=None):
         record=record.id, time=record.time, tool="nsys", tool_version="2025.1", **common, preset="upstream",
         dataset={"name": "d", "fingerprint": "f"}, selection={"rope": {"name": "triton_fused", "sha256": "a" * 64}},
         compiled=compiled, steps=2, step_ms=[10.0, 10.0], tokens_per_step=64, batch_size=1, files=files,
+        foreign_load=foreign_load,
     )  # fmt: skip
     save(metadata, beside(prefix, METADATA), "capture")
     return beside(prefix, METADATA), metadata

@@ -55,6 +55,15 @@ def test_a_prefix_will_do_and_a_trace_may_be_taken_elsewhere(lab, tmp_path, caps
     assert path.name == f"one{METADATA}" and len(Ledger(other.ledger).records()) == 1
 
 
+def test_a_busy_machine_is_told_of(lab, tmp_path, capsys):
+    root, ledger = lab
+    path, _ = taken(root, ledger, root.results / "one", foreign_load=0.69)
+    assert profile(root, path, tmp_path / "p.json", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["foreign_load"] == 0.69
+    assert found["remarks"] == ["other processes used 69% of the machine meanwhile: times are too long"]
+
+
 def _edited(path):
     with open(path.with_name("one.sqlite"), "ab") as file:
         file.write(b"more")

@@ -35,6 +35,7 @@ def test_nothing_out_of_the_ordinary_is_no_finding():
 @pytest.mark.parametrize(
     ("rule", "limit", "changes"),
     [
+        ("busy-machine", "busy", lambda share: {"foreign_load": share}),
         ("launch-bound", "idle", lambda share: {"idle_share": share}),
         ("unattributed", "unattributed", lambda share: {"unattributed_share": share}),
         ("memory-traffic", "memory", lambda share: {"kinds": {"copy": 50 * share, "set": 50 * share}}),
