@@ -79,11 +79,16 @@ class Transport(Protocol):
 
 
 def admit(
-    transport: Transport, nodes: Sequence[Node], context: Context, taken: Sequence[Crew], say: Callable[[str], None]
+    transport: Transport,
+    nodes: Sequence[Node],
+    context: Context,
+    taken: Sequence[Crew],
+    say: Callable[[str], None],
+    seconds: float = HELLO_SECONDS,
 ) -> tuple[list[Crew], list[str]]:
     """Ask every node who it is; returns the workers that may work, and why each of the others may not.
 
-    taken: the workers that there are already. Each refusal is said as well. Takes at most HELLO_SECONDS.
+    taken: the workers that there are already. seconds: how long they may take. Each refusal is said as well.
     """
     asked: list[tuple[Crew, Any]] = []
     refused: list[str] = []
@@ -105,11 +110,11 @@ def admit(
             asked.append((crew, transport.call(crew.handle, "hello", *question)))
         except Lost as lost:
             refuse(node, str(lost))
-    arrived = _answered(transport, [reference for _, reference in asked])
+    arrived = _answered(transport, [reference for _, reference in asked], seconds)
     for crew, reference in asked:
         try:
             if reference not in arrived:
-                raise Lost(f"no worker started there within {HELLO_SECONDS:.0f} s; other work may hold its processors")
+                raise Lost(f"no worker started there within {seconds:.0f} s; other work may hold its processors")
             crew.hello = transport.fetch(reference)
             obstacle = _obstacle(crew.hello, context, [*taken, *admitted])
         except (Lost, LabFailure) as lost:
@@ -127,9 +132,9 @@ def admit(
     return admitted, refused
 
 
-def _answered(transport: Transport, references: list[Any]) -> list[Any]:
+def _answered(transport: Transport, references: list[Any], seconds: float) -> list[Any]:
     """Those that have an answer before the time is over."""
-    end = time.monotonic() + HELLO_SECONDS
+    end = time.monotonic() + seconds
     waiting, arrived = list(references), []
     while waiting and (left := end - time.monotonic()) > 0:
         arrived += transport.wait(waiting, min(left, 1.0))

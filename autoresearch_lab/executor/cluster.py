@@ -18,6 +18,9 @@ from autoresearch_lab.executor.seam import Item
 
 # So often a step may lose its worker, and a node its workers, before both are left alone in this run.
 MOST_LOSSES = 2
+# For a worker in place of one that was lost. The others finish what they do meanwhile and get nothing new; a node that
+# has just died may still count as alive.
+REPLACE_SECONDS = 40.0
 # How often the progress is told while nothing ends.
 TICK_SECONDS = 1.0
 
@@ -145,5 +148,6 @@ class Cluster:
         future = "it is left for the next run" if over else "it will be tried again"
         self._say(f"ray: the worker on {node.name} was lost with the {name} ({why}); {future}")
         if self._losses[node.id] < MOST_LOSSES and node.id in [alive.id for alive in self._transport.nodes()]:
-            self._crews += admit(self._transport, [node], self._errands.context, self._crews, self._say)[0]
+            context, seconds = self._errands.context, REPLACE_SECONDS
+            self._crews += admit(self._transport, [node], context, self._crews, self._say, seconds)[0]
         return over

@@ -16,8 +16,9 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,13 @@ from autoresearch_lab.paths import Root
 LOCAL = "local"
 VARIABLE = "RAY_ADDRESS"
 REACH_SECONDS, JOIN_SECONDS = 5.0, 60.0
+POLL_SECONDS = 0.2
 # What a local instance keeps for data on its way; captured calls are tens of megabytes.
 STORE_BYTES = 512 << 20
+# What an instance of this machine's own is started with: it tells nobody of it, runs workers at this process's
+# priority, and listens at the loopback interface, as by default where Ray knows no clusters (read once, when Ray is
+# imported).
+_LOCAL_ONLY = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0", "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
 # Joins a cluster and leaves it again. In a process of its own, because Ray takes its time with an address at which
 # something else answers, and can end the process that asked.
 _TRIAL = "import sys, ray; ray.init(address=sys.argv[1], log_to_driver=False, configure_logging=False); ray.shutdown()"
@@ -72,19 +78,25 @@ class RayTransport:
         if address != LOCAL:
             _try(address)
         self._gpus = gpus
+        # Ray prints what happens to its workers on stdout, which belongs to the result.
+        self._quiet = ExitStack()
         folder = Path(tempfile.mkdtemp(prefix="kernel-lab-code-"))
         try:
             self.manifest = stage(root, folder / "code")
             self._join(address, folder / "code")
+        except BaseException:
+            self.close()
+            raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
     def _join(self, address: str, code: Path) -> None:
-        with _ray_to_itself():
+        with _ray_to_itself(_LOCAL_ONLY if address == LOCAL else {}):
             import ray
             from ray.exceptions import RayError
 
             self._ray = ray
+            self._quiet.enter_context(redirect_stdout(self._quiet.enter_context(open(os.devnull, "w"))))
             options: dict[str, Any] = {}
             if address == LOCAL:
                 # Nothing of it is to be reached from outside. One processor, because one worker is all there will be;
@@ -100,7 +112,6 @@ class RayTransport:
                     **options,
                 )
             except (OSError, RuntimeError, ValueError, RayError) as error:
-                ray.shutdown()
                 raise LabError(f"ray: cannot join {_named(address)}: {_line(str(error))}") from None
 
     def nodes(self) -> list[Node]:
@@ -131,9 +142,13 @@ class RayTransport:
         return self._ray.put(value)
 
     def wait(self, references: Sequence[Any], seconds: float) -> list[Any]:
-        if not references:
-            return []
-        return self._ray.wait(list(references), num_returns=1, timeout=seconds)[0]
+        end = time.monotonic() + seconds
+        while references:
+            arrived = self._ray.wait(list(references), num_returns=1, timeout=0)[0]
+            if arrived or time.monotonic() >= end:
+                return arrived
+            time.sleep(POLL_SECONDS)  # here and not in Ray, which would turn every signal into Ctrl-C
+        return []
 
     def fetch(self, reference: Any) -> Any:
         from ray.exceptions import RayError, RayTaskError
@@ -149,7 +164,9 @@ class RayTransport:
         self._ray.kill(handle)
 
     def close(self) -> None:
-        self._ray.shutdown()
+        if "ray" in sys.modules:
+            sys.modules["ray"].shutdown()
+        self._quiet.close()
 
 
 def _try(address: str) -> None:
@@ -173,10 +190,8 @@ def _try(address: str) -> None:
 
 
 @contextmanager
-def _ray_to_itself() -> Iterator[None]:
-    """Ray takes over what SIGTERM does, reports usage, and runs workers at a lower priority; none of it is wanted. The
-    variables are for what a local instance starts; a cluster that is joined has its own."""
-    wanted = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_worker_niceness": "0"}
+def _ray_to_itself(wanted: dict[str, str]) -> Iterator[None]:
+    """Set the `wanted` variables that are not set yet, for Ray alone; and what SIGTERM does stays as it is."""
     missing = [name for name in wanted if name not in os.environ]
     before = signal.getsignal(signal.SIGTERM)
     os.environ.update({name: wanted[name] for name in missing})

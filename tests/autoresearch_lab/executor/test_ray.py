@@ -26,6 +26,9 @@ from autoresearch_lab.orchestrate import Candidate
 from autoresearch_lab.paths import Root
 from autoresearch_lab.workloads import WorkloadSet
 
+# Not importorskip: what a local instance listens at is decided when Ray is first imported.
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+
 
 def test_where_the_cluster_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
@@ -53,8 +56,8 @@ def test_an_address_without_its_executor_is_refused(tmp_path: Path, capsys: pyte
     assert capsys.readouterr().err == "error: --ray-address needs --executor ray\n"
 
 
+@needs_ray
 def test_where_nobody_listens_it_says_so_at_once() -> None:
-    pytest.importorskip("ray")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
@@ -62,9 +65,9 @@ def test_where_nobody_listens_it_says_so_at_once() -> None:
         RayTransport(address, Root(), gpus=False)
 
 
+@needs_ray
 @pytest.mark.alone
 def test_where_something_else_listens_the_wait_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("ray")
     monkeypatch.setattr(transport, "JOIN_SECONDS", 3.0)
     with socket.create_server(("127.0.0.1", 0)) as mute:
         began = time.monotonic()
@@ -73,9 +76,11 @@ def test_where_something_else_listens_the_wait_is_bounded(monkeypatch: pytest.Mo
     assert time.monotonic() - began < 10
 
 
+@needs_ray
 @pytest.mark.alone
-def test_a_verification_on_a_local_instance_whose_worker_is_killed_once(root: Root, captured: WorkloadSet) -> None:
-    pytest.importorskip("ray")
+def test_a_verification_on_a_local_instance_whose_worker_is_killed_once(
+    root: Root, captured: WorkloadSet, capfd: pytest.CaptureFixture
+) -> None:
     here = context(ENGINES["cpu"], root)
     ledger, said = Ledger(root.ledger), []
     target = load_catalog(root)["rms_norm"]
@@ -86,6 +91,7 @@ def test_a_verification_on_a_local_instance_whose_worker_is_killed_once(root: Ro
     cluster = Cluster(lambda: RayTransport(LOCAL, root, gpus=False), errands, said.append)
     try:
         cluster.open()
+        assert _listening() == {"127.0.0.1"}
         cluster.start(candidate, "verify")
         assert cluster.vacancy() is None  # a machine for each
         killer = threading.Thread(target=_kill_worker)
@@ -97,6 +103,7 @@ def test_a_verification_on_a_local_instance_whose_worker_is_killed_once(root: Ro
         assert cluster.wait() == [(candidate, True)]
     finally:
         cluster.close()
+    assert capfd.readouterr().out == ""  # stdout belongs to the result
     (record,) = ledger.records()
     assert record.verdict == "PASS" and subject.staleness(record) is None
     assert record.settings["executor"]["name"] == "ray" and record.settings["executor"]["node"]
@@ -114,6 +121,13 @@ def _kill_worker() -> None:
                 process.kill()
                 return
         time.sleep(0.05)
+
+
+def _listening() -> set[str]:
+    """Addresses at which this process's descendants can be reached."""
+    processes = psutil.Process().children(recursive=True)
+    found = {c.laddr.ip for p in processes for c in p.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+    return {address.removeprefix("::ffff:") for address in found}
 
 
 def _command(process: psutil.Process) -> list[str]:
