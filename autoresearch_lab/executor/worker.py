@@ -16,6 +16,8 @@ import uuid
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from autoresearch_lab.bench.run import bench
 from autoresearch_lab.catalog import find_target, load_catalog
 from autoresearch_lab.engine import choose
@@ -30,12 +32,17 @@ from autoresearch_lab.verify.run import verify
 # How many threads a library takes. Ray sets some of these for its workers; here they have to be as on the driver.
 THREADS = ("OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_")
 
+PREFIX, LOCK = "kernel-lab-worker-", "lock"
+
 
 class Worker:
     """What answers on a node. Takes and returns plain data only; nothing that goes wrong in a step is raised."""
 
     def __init__(self) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="kernel-lab-worker-"))
+        _sweep()
+        self._folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        self._lock = FileLock(self._folder / LOCK)  # falls with this process, however that ends
+        self._lock.acquire()
         self._context: Context | None = None
 
     def hello(self, engine: str, manifest: dict[str, str], threads: dict[str, str], niceness: int) -> dict[str, Any]:
@@ -86,6 +93,7 @@ class Worker:
 
     def close(self) -> None:
         """Leave nothing behind."""
+        self._lock.release()
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def _step(self, errand: dict[str, Any], captured: dict[str, Any], root: Root, ledger: Ledger) -> None:
@@ -105,6 +113,16 @@ class Worker:
         folder.mkdir()
         (folder / "kernels").symlink_to(kernels_folder())
         return Root(folder)
+
+
+def _sweep() -> None:
+    """Remove what workers that were killed left here: those folders whose lock nobody holds."""
+    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/{LOCK}"):
+        try:
+            with FileLock(path, timeout=0):
+                shutil.rmtree(path.parent, ignore_errors=True)
+        except (Timeout, OSError):
+            pass  # one that works, or somebody else's
 
 
 def machine_id() -> str:

@@ -13,6 +13,7 @@ from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.executor.checkout import difference, kernels_folder, stage
 from autoresearch_lab.executor.parcel import pack_kernel, pack_workloads, unpack_kernel, unpack_workloads
+from autoresearch_lab.executor.worker import Worker
 from autoresearch_lab.paths import CHECKOUT, Root
 
 
@@ -111,3 +112,16 @@ def test_kernels_of_a_lab_elsewhere_are_sent_beside_the_checkouts(tmp_path: Path
     assert "root/kernels/mine/target.toml" in manifest and "kernels/rms_norm/target.toml" in manifest
     assert kernels_folder(tmp_path / "code") == tmp_path / "code" / "root" / "kernels"
     assert kernels_folder(CHECKOUT) == CHECKOUT / "kernels"
+
+
+def test_a_worker_removes_what_a_killed_one_left_and_nothing_of_one_that_works(lab: Any, tmp_path: Path) -> None:
+    left = tmp_path / "kernel-lab-worker-killed"
+    left.mkdir()
+    (left / "lock").touch()
+    first = Worker()
+    assert not left.exists()
+    second = Worker()
+    assert len(list(tmp_path.glob("kernel-lab-worker-*"))) == 2
+    for worker in (first, second):
+        worker.close()
+    assert not list(tmp_path.glob("kernel-lab-worker-*"))
