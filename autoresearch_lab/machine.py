@@ -18,6 +18,7 @@ from autoresearch_data.hashing import file_sha256, json_sha256
 from autoresearch_lab.engine import INTERPRETERS, Engine
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import CHECKOUT, Root
+from autoresearch_lab.records import Record
 from autoresearch_lab.sandbox.parent import Limits
 
 # The code whose change makes old verdicts those of another lab.
@@ -116,12 +117,17 @@ def ceilings(context: Context, root: Root, ledger: Ledger, *, fresh: bool = Fals
         {"copy_gb_s": [[bytes, GB/s], ...] for rising sizes of the working set, "matmul_gflop_s": {dtype: GFLOP/s},
         "record": ledger id of the newest measurement, "measurements": how many there are}.
     """
-    notes = ledger.find(kind="note", **context.keys())
-    known = [record for record in notes if (record.settings or {}).get("event") == "ceilings"]
+    known = ceilings_notes(context, ledger)
     if fresh or not known:
         measured = _run_short_job(context.engine, "ceilings", root)
         known.append(ledger.append("note", **context.fields(), settings={"event": "ceilings"}, results=measured))
     return {**_best(record.results or {} for record in known), "record": known[-1].id, "measurements": len(known)}
+
+
+def ceilings_notes(context: Context, ledger: Ledger) -> list[Record]:
+    """The measurements of ceilings that the ledger holds of this device with this software, oldest first."""
+    notes = ledger.find(kind="note", **context.keys())
+    return [record for record in notes if (record.settings or {}).get("event") == "ceilings"]
 
 
 def _best(measurements: Iterable[dict[str, Any]]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ counts for it, so a run that was killed continues where it was, and a second run
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.evidence import Subject
+from autoresearch_lab.executor.seam import INDEPENDENT, Executor, Local
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.records import Record
 
@@ -146,20 +148,21 @@ def drive(
     on_step: Callable[[Candidate, str], None],
     most_finalists: int | None = None,
     together: bool = False,
+    executor: Executor | None = None,
 ) -> dict[str, State]:
     """Bring every candidate to its end and return the final states by label.
 
-    First all are verified and benchmarked, in the profile's order. Then the winners go into the trainer, the one with
-    the largest predicted gain first, each against the trainer as promoted so far: gains need not add up, and a small
-    one shows better once the large ones are in. Of several winners for one target only the fastest goes on, and of all
-    targets' winners at most `most_finalists` (those decided before included).
+    First all are verified and benchmarked by the `executor` (None: here, one after the other), in the profile's order.
+    Then, always here, the winners go into the trainer, the one with the largest predicted gain first, each against the
+    trainer as promoted so far: gains need not add up, and a small one shows better once the large ones are in. Of
+    several winners for one target only the fastest goes on, and of all targets' winners at most `most_finalists` (those
+    decided before included).
 
     together: first one A/B of all winners at once, which costs as much as that of a single one; only where it does not
     promote them do they go in one by one. Of two winners that overlap (a composite target's and a part's) the one with
     the larger predicted gain takes part in it; the other one's turn comes after.
     """
-    for candidate in candidates:
-        _advance(candidate, steps, on_step, until="ab")
+    _judge(candidates, steps, on_step, executor or Local(lambda item, step: getattr(steps, step)(item)))
     finalists: dict[str, Candidate] = {}
     for candidate in sorted(candidates, key=lambda c: c.predicted_gain, reverse=True):
         if steps.state(candidate).step in ("ab", "promote") or "ab" in candidate.records:
@@ -170,11 +173,11 @@ def drive(
         steps.together(undecided)
     admitted = list(finalists.values())[:most_finalists]
     for candidate in admitted:
-        _advance(candidate, steps, on_step, until=None)
+        _advance(candidate, steps, on_step)
     final = {}
     for candidate in candidates:
         state = steps.state(candidate)
-        if state.step is not None and candidate not in admitted:
+        if state.step in ("ab", "promote") and candidate not in admitted:
             fastest = finalists.get(candidate.target.name) is candidate
             why = f"not among the {most_finalists} largest predicted gains" if fastest else "not the target's fastest"
             state = State(None, f"bench: FASTER, not tried in the trainer: {why}")
@@ -191,15 +194,58 @@ def _compatible(candidates: Iterable[Candidate]) -> list[Candidate]:
     return chosen
 
 
-def _advance(candidate: Candidate, steps: Steps, on_step: Callable[[Candidate, str], None], until: str | None) -> None:
-    """Execute due steps until there is none, or the next one is at or behind `until`."""
+def _judge(
+    candidates: Iterable[Candidate],
+    steps: Steps,
+    on_step: Callable[[Candidate, str], None],
+    executor: Executor,
+) -> None:
+    """Execute due steps until every candidate has none left, or an A/B next. The executor has the steps that do not
+    depend on each other; a candidate that began is brought on before the next one begins."""
+    done: dict[str, set[str]] = {candidate.label: set() for candidate in candidates}
+    waiting = deque(candidate for candidate in candidates if _due(candidate, steps, done[candidate.label], "ab"))
+    running: dict[str, str] = {}
+    try:
+        if waiting:
+            executor.open()
+        while waiting or running:
+            while waiting and (place := executor.vacancy()) is not None:
+                candidate = waiting.popleft()
+                step = _due(candidate, steps, done[candidate.label], "ab")
+                if step is None:
+                    continue
+                done[candidate.label].add(step)
+                if step in INDEPENDENT:
+                    on_step(candidate, step + place)
+                    executor.start(candidate, step)
+                    running[candidate.label] = step
+                else:
+                    on_step(candidate, step)
+                    getattr(steps, step)(candidate)
+                    waiting.appendleft(candidate)
+            if waiting or running:
+                for candidate, over in executor.wait():
+                    step = running.pop(candidate.label)
+                    if not over:
+                        done[candidate.label].discard(step)
+                    waiting.appendleft(candidate)
+    finally:
+        executor.close()
+
+
+def _advance(candidate: Candidate, steps: Steps, on_step: Callable[[Candidate, str], None]) -> None:
+    """Execute due steps here until there is none."""
     done: set[str] = set()
-    while True:
-        state = steps.state(candidate)
-        if state.step is None or (until is not None and STEPS.index(state.step) >= STEPS.index(until)):
-            return
-        if state.step in done:
-            return  # what it left does not count (an A/B under foreign load, say): the state tells why
-        done.add(state.step)
-        on_step(candidate, state.step)
-        getattr(steps, state.step)(candidate)
+    while (step := _due(candidate, steps, done)) is not None:
+        done.add(step)
+        on_step(candidate, step)
+        getattr(steps, step)(candidate)
+
+
+def _due(candidate: Candidate, steps: Steps, done: set[str], until: str | None = None) -> str | None:
+    """The candidate's next step; None where there is none, where it is at or behind `until`, and where it is `done`:
+    what it left does not count then (an A/B under foreign load, say), and the state tells why."""
+    step = steps.state(candidate).step
+    if step is None or step in done or (until is not None and STEPS.index(step) >= STEPS.index(until)):
+        return None
+    return step

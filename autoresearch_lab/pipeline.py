@@ -18,6 +18,10 @@ from autoresearch_lab.catalog import Kernel, Target, load_catalog
 from autoresearch_lab.engine import lacks_gpu
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.evidence import Subject
+from autoresearch_lab.executor.cluster import Cluster
+from autoresearch_lab.executor.errands import Errands
+from autoresearch_lab.executor.seam import Executor
+from autoresearch_lab.executor.transport import RayTransport, chosen_address, require_ray
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.orchestrate import Candidate, State, Steps, drive, state_of
@@ -37,7 +41,8 @@ Progress = Callable[[dict[str, Any]], None]
 
 @dataclass
 class Pipeline:
-    """The steps of one orchestration: profile, place of the workspaces, and what judging needs."""
+    """The steps of one orchestration: profile, place of the workspaces, and what judging needs. executor: carries out
+    the steps that do not depend on each other; None for here, one after the other."""
 
     profile: Profile
     workspace_root: Path
@@ -50,6 +55,7 @@ class Pipeline:
     most_finalists: int | None = None
     winners_together: bool = False
     on_progress: Progress | None = None
+    executor: Executor | None = None
 
     def __post_init__(self) -> None:
         """Raises LabError where the profile was taken elsewhere, or its dataset is not the one prepared now."""
@@ -154,7 +160,23 @@ class Pipeline:
         """
         candidates = self.candidates()
         steps = Steps(self.extract, self.verify, self.bench, self.ab, self.promote, self.together, self.state)
-        return candidates, drive(candidates, steps, on_step, self.most_finalists, self.winners_together)
+        return candidates, drive(candidates, steps, on_step, self.most_finalists, self.winners_together, self.executor)
+
+    def use_ray(self, address: str | None, say: Callable[[str], None]) -> None:
+        """Have the independent steps carried out on a Ray cluster; `say` gets lines about it. It is joined when the
+        first of them is due.
+
+        Raises:
+            LabError: Ray is not installed, or the address (None: RAY_ADDRESS, else an instance of its own) is none.
+        """
+        require_ray()
+        where, gpus = chosen_address(address), self.context.engine.device == "cuda"
+        errands = Errands(self.context, self.root, self.ledger, self.workloads, self.profile.id, self.bench_seconds)
+        self.executor = Cluster(lambda: RayTransport(where, self.root, gpus), errands, say, self._tell)
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        if self.on_progress is not None:
+            self.on_progress(message)
 
     def extract(self, candidate: Candidate) -> None:
         create(

@@ -43,7 +43,11 @@ def orchestrate(
     proposer: str | None,
     proposals: int | None,
     proposer_seconds: float | None,
+    executor: str,
+    ray_address: str | None,
 ) -> Outcome:
+    if ray_address is not None and executor != "ray":
+        raise LabError("--ray-address needs --executor ray")
     measured = load(profile.expanduser())
     folder = (workspace_root or session.root.workspaces).expanduser().resolve()
     if folder.exists() and not folder.is_dir():
@@ -51,6 +55,9 @@ def orchestrate(
     settings = replace(Settings.for_device(session.engine.device), steps=steps, race_seconds=race_seconds)
     pipeline = Pipeline(measured, folder, session.context, session.root, session.ledger, top_k, bench_seconds, settings)
     pipeline.winners_together = together
+    say = lambda line: session.log.print(escape(line))  # noqa: E731
+    if executor == "ray":
+        pipeline.use_ray(ray_address, say)
     author = _author(proposer, proposals, proposer_seconds)
     if dry_run:
         if author is not None:
@@ -63,8 +70,8 @@ def orchestrate(
         pipeline.on_progress = show
         if author is not None:
             budget = Budget(proposals or Budget.attempts, proposer_seconds or Budget.seconds)
-            propose_all(pipeline, author, budget, lambda line: session.log.print(escape(line)))
-        candidates, states = pipeline.run(lambda candidate, step: session.log.print(f"{step}: {candidate.label}"))
+            propose_all(pipeline, author, budget, say)
+        candidates, states = pipeline.run(lambda candidate, step: say(f"{step}: {candidate.label}"))
     return _outcome(candidates, states, plan=False)
 
 
@@ -164,6 +171,19 @@ _TOP = click.option(
 
 _orchestrate = verb(orchestrate)
 for _option in (
+    click.option(
+        "--ray-address",
+        metavar="ADDR",
+        help="Cluster of --executor ray: HOST:PORT, auto or local.  [default: $RAY_ADDRESS, else local]",
+    ),
+    click.option(
+        "--executor",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        show_default=True,
+        help="Where kernels are verified and timed: here, or on a cluster's machines of the same kind; "
+        "docs/cluster.md.",
+    ),
     click.option(
         "--proposer-seconds",
         type=click.FloatRange(min=0.1),

@@ -196,3 +196,58 @@ def test_predicted_gain_is_amdahls(tmp_path: Path) -> None:
     lab.write(candidate, "bench")
     candidate.records["bench"] = lab.ledger.records()[-1]
     assert candidate.predicted_gain == pytest.approx(1 / 0.75 - 1)
+
+
+class TwoPlaces:
+    """An executor with two places, where what is started later ends first, and a first attempt may come to nothing."""
+
+    def __init__(self, lab: Lab, lost: int = 0) -> None:
+        self.lab, self.lost = lab, lost
+        self.running: list[tuple[Candidate, str]] = []
+        self.opened = self.closed = 0
+
+    def open(self) -> None:
+        self.opened += 1
+
+    def vacancy(self) -> str | None:
+        return f" on {len(self.running)}" if len(self.running) < 2 else None
+
+    def start(self, item: Candidate, step: str) -> None:
+        self.running.append((item, step))
+
+    def wait(self) -> list[tuple[Candidate, bool]]:
+        candidate, step = self.running.pop()
+        if self.lost:
+            self.lost -= 1
+            return [(candidate, False)]
+        self.lab.write(candidate, step)
+        return [(candidate, True)]
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_verify_and_bench_go_to_the_executor_and_the_rest_stays_here(tmp_path: Path, lost: int) -> None:
+    lab = Lab(tmp_path, {"a": GOOD, "b": GOOD, "c": {"verify": "FAIL"}}, {"a": 2.0, "b": 2.0, "c": 1.0})
+    candidates = [lab.candidate("norm", "a"), lab.candidate("rope", "b"), lab.candidate("mask", "c")]
+    places = TwoPlaces(lab, lost)
+    tell = lambda c, step: lab.executed.append(f"{c.label} {step}")  # noqa: E731
+    final = drive(candidates, lab.steps(), tell, executor=places)
+    assert [final[c.label].reason for c in candidates] == ["promoted", "promoted", "verify: FAIL"]
+    assert lab.executed[:4] == ["norm=a extract", "norm=a verify on 0", "rope=b extract", "rope=b verify on 1"]
+    assert sum(" verify on " in step for step in lab.executed) == 3 + lost
+    assert [step for step in lab.executed if step.endswith((" ab", " promote"))] == lab.executed[-4:]
+    assert (places.opened, places.closed) == (1, 1)
+    again = TwoPlaces(lab)
+    assert drive(candidates, lab.steps(), tell, executor=again) == final
+    assert again.opened == 0
+
+
+def test_an_executor_is_closed_when_a_step_fails(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, {"a": GOOD}, {"a": 2.0})
+    places = TwoPlaces(lab)
+    places.wait = lambda: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        drive([lab.candidate("norm", "a")], lab.steps(), lambda c, step: None, executor=places)
+    assert places.closed == 1
