@@ -123,6 +123,9 @@ def _shortest(samples: Sequence[Any], place: int) -> float:
     return min((median for median in medians if median), default=0.0)
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
+    """Of what went wrong first: ending a recording that failed raises once more, and says less."""
+    while error.__context__ is not None:
+        error = error.__context__
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0][:200]}" if lines else type(error).__name__

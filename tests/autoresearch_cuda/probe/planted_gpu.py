@@ -83,6 +83,8 @@ class PlantedGpu:
         self.recorded = times = []
         try:
             return times, action()
+        except RuntimeError as error:
+            raise RuntimeError("operation failed due to a previous error during capture") from error
         finally:
             self.recorded = None
 
