@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from autoresearch_lab import jsonfile
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.paths import write_atomic
 
 SCHEMA = 1
 
@@ -136,10 +135,7 @@ def save(profile: Profile, path: Path) -> None:
     Raises:
         LabError: the file cannot be written.
     """
-    try:
-        write_atomic(path, json.dumps(profile.plain(), indent=1, sort_keys=True, allow_nan=False) + "\n")
-    except OSError as error:
-        raise LabError(f"profile: cannot write {path}: {error.strerror or error}") from None
+    jsonfile.save(profile.plain(), path, "profile")
 
 
 def load(path: Path) -> Profile:
@@ -148,19 +144,4 @@ def load(path: Path) -> Profile:
     Raises:
         LabError: it is missing, not JSON, or not a profile of this schema; one line says which.
     """
-    path = Path(path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise LabError(f"profile: cannot read {path}: {error.strerror or error}") from None
-    except ValueError as error:
-        raise LabError(f"profile: {path} is not JSON ({error}); run profile again") from None
-    found = content.get("schema") if isinstance(content, dict) else None
-    if found != SCHEMA:
-        raise LabError(f"profile: {path} is not a profile of schema {SCHEMA} (it says {found!r}); run profile again")
-    try:
-        return Profile.model_validate(content)
-    except ValidationError as error:
-        first: Any = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise LabError(f"profile: {path} is damaged: {where}: {first['msg']}; run profile again") from None
+    return jsonfile.load(Profile, path, "profile", SCHEMA, named="a profile", advice="; run profile again")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from autoresearch_lab.errors import LabError
-from autoresearch_lab.paths import write_atomic
+from autoresearch_lab import jsonfile
 from autoresearch_lab.profile.schema import Dataset, Named
 
 SCHEMA = 1
@@ -131,10 +129,7 @@ def save(content: TraceMetadata | TraceProfile, path: Path, what: str) -> None:
     Raises:
         LabError: the file cannot be written; `what` begins the message.
     """
-    try:
-        write_atomic(path, json.dumps(content.plain(), indent=1, sort_keys=True, allow_nan=False) + "\n")
-    except OSError as error:
-        raise LabError(f"{what}: cannot write {path}: {error.strerror or error}") from None
+    jsonfile.save(content.plain(), path, what)
 
 
 def load_metadata(path: Path, what: str) -> TraceMetadata:
@@ -143,18 +138,4 @@ def load_metadata(path: Path, what: str) -> TraceMetadata:
     Raises:
         LabError: it is missing, not JSON, or not metadata of this schema; `what` begins the line that says which.
     """
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise LabError(f"{what}: cannot read {path}: {error.strerror or error}") from None
-    except ValueError as error:
-        raise LabError(f"{what}: {path} is not JSON ({error})") from None
-    found = content.get("schema") if isinstance(content, dict) else None
-    if found != SCHEMA:
-        raise LabError(f"{what}: {path} is not the metadata of a capture, schema {SCHEMA} (it says {found!r})")
-    try:
-        return TraceMetadata.model_validate(content)
-    except ValidationError as error:
-        first: Any = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise LabError(f"{what}: {path} is damaged: {where}: {first['msg']}") from None
+    return jsonfile.load(TraceMetadata, path, what, SCHEMA, named="the metadata of a capture")

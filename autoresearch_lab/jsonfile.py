@@ -1,0 +1,51 @@
+"""A file that holds one JSON document of a known schema: written whole, and read with a line that says what is wrong."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from autoresearch_lab.errors import LabError
+from autoresearch_lab.paths import write_atomic
+
+Document = TypeVar("Document", bound=BaseModel)
+
+
+def save(plain: dict[str, Any], path: Path, what: str) -> None:
+    """Write `plain`; `what` begins the message of an error.
+
+    Raises:
+        LabError: the file cannot be written.
+    """
+    try:
+        write_atomic(path, json.dumps(plain, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    except OSError as error:
+        raise LabError(f"{what}: cannot write {path}: {error.strerror or error}") from None
+
+
+def load(model: type[Document], path: Path, what: str, schema: int, *, named: str, advice: str = "") -> Document:
+    """Read a document of `model` whose key "schema" is `schema`. named: what it should be, in words; advice: ends the
+    message where it is something else.
+
+    Raises:
+        LabError: the file is missing, not JSON, or not such a document; one line says which.
+    """
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise LabError(f"{what}: cannot read {path}: {error.strerror or error}") from None
+    except ValueError as error:
+        raise LabError(f"{what}: {path} is not JSON ({error}){advice}") from None
+    found = content.get("schema") if isinstance(content, dict) else None
+    if found != schema:
+        raise LabError(f"{what}: {path} is not {named} of schema {schema} (it says {found!r}){advice}")
+    try:
+        return model.model_validate(content)
+    except ValidationError as error:
+        first: Any = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise LabError(f"{what}: {path} is damaged: {where}: {first['msg']}{advice}") from None
