@@ -1,4 +1,4 @@
-"""A file that holds one JSON document of a known schema: written whole, and read with a line that says what is wrong."""
+"""A file that holds one JSON document of a known schema: written whole, read with one line that says what is wrong."""
 
 from __future__ import annotations
 
