@@ -1,8 +1,8 @@
 """Which evidence counts: a record speaks for a kernel only while everything that it rests on is unchanged.
 
-A verdict is keyed by the kernel's content, the target's contract and oracle, the captured workloads, the device and
-the software (the lab's own judging code included). When any of them changes, the record stays in the ledger and stops
-counting.
+A verdict is keyed by the kernel's content and that of the baseline that it was judged against, the target's contract
+and oracle, the captured workloads, the device and the software (the lab's own judging code included). When any of them
+changes, the record stays in the ledger and stops counting.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ class Subject:
             "another device": device.get("key") != self.context.device["key"],
             "another software": software.get("key") != self.context.software["key"],
             "another contract": (record.settings or {}).get("contract_sha256") != self.target.contract_sha256,
+            "another baseline": other_baseline(record, self.target),
             "other workloads": (record.workloads or {}).get("sha256") != self.workloads_sha256,
         }
         return next((reason for reason, holds in reasons.items() if holds), None)
@@ -45,3 +46,16 @@ class Subject:
             if self.staleness(record) is None and all(given.get(key) == value for key, value in settings.items()):
                 return record
         return None
+
+
+def other_baseline(record: Record, target: Target) -> bool:
+    """Whether the record was judged against another content of the target's baseline than today's. An A/B's other arm
+    may have had another kernel altogether, which then is what it was against; then there is nothing to compare."""
+    given = (record.settings or {}).get("baseline")
+    if record.kind == "ab" and isinstance(given, dict):
+        given = given.get(target.name)
+    if not isinstance(given, dict) or not given.get("sha256"):
+        return False
+    framework = "mlx" if record.engine == "mlx" else "torch"
+    today = [kernel for kernel in target.kernels if kernel.role == "baseline" and kernel.framework == framework]
+    return any(kernel.name == given.get("name") and kernel.sha256 != given["sha256"] for kernel in today)

@@ -16,7 +16,7 @@ from autoresearch_lab.bench.checks import check_possible, highest
 from autoresearch_lab.bench.inputs import job_workloads, weights, write_inputs
 from autoresearch_lab.bench.measure import Arm
 from autoresearch_lab.bench.rule import Rule
-from autoresearch_lab.bench.session import Session
+from autoresearch_lab.bench.session import PROCESS, Session
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.evidence import Subject
@@ -24,6 +24,7 @@ from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context, ceilings
 from autoresearch_lab.paths import Root, writable_folder
 from autoresearch_lab.records import Record
+from autoresearch_lab.sandbox.confine import discard_scratch
 from autoresearch_lab.workloads import WorkloadSet
 
 BUDGET_SECONDS = 30.0
@@ -70,6 +71,7 @@ def bench(
         limits, remarks = check_ceilings(session, context, root, ledger)
     finally:
         inputs.unlink(missing_ok=True)  # tens of megabytes, and made again from the seed and the captured samples
+        discard_scratch(run_dir / PROCESS)
     path = run_dir / "samples.json.gz"
     samples.save(path, [arm.plain() for arm in arms], workloads, session.processes)
     profile = profile_of(ledger, context, target, workload_set)

@@ -24,6 +24,8 @@ from autoresearch_lab.statistics import Interval
 
 # Share of the budget that one process measures for; with start-up and checks it takes about twice that.
 SHARE, LEAST_SECONDS, MOST_SECONDS = 0.08, 0.5, 4.0
+# The folder in which the processes run, one after the other.
+PROCESS = "process"
 # From this share of the machine used by other processes on, the reader should know (see also Rule.crowded).
 BUSY = 0.2
 
@@ -157,7 +159,7 @@ class Session:
             arms,
             self.workloads,
             self.inputs,
-            run_dir=self.run_dir / "process",
+            run_dir=self.run_dir / PROCESS,
             seconds=seconds,
             seed=seed,
             calls=self._calls(),

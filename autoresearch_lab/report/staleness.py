@@ -1,8 +1,8 @@
 """Does a record still speak of this machine, this kernel, this contract, these workloads? If not: why not, in words.
 
-Evidence is keyed by kernel content, engine, device, software, contract and workloads. `Now` is what these are today; a
-record that differs in any of them is stale. What cannot be known today (no engine on this machine, no profile) is not
-held against a record: it is left out of the comparison.
+Evidence is keyed by kernel content, engine, device, software, contract, workloads and the baseline's content. `Now` is
+what these are today; a record that differs in any of them is stale. What cannot be known today (no engine on this
+machine, no profile) is not held against a record: it is left out of the comparison.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 from autoresearch_data.hashing import kernel_hash
 from autoresearch_lab.catalog import Target
+from autoresearch_lab.evidence import other_baseline
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root
@@ -91,6 +92,8 @@ def stale_reasons(record: Record, present: Now) -> list[str]:
     reasons = [reason for subject in found for reason in _kernel(subject, record, present)]
     reasons += _machine(record, present)
     reasons += [reason for subject in found for reason in (*_contract(subject, present), *_inputs(subject, present))]
+    listed = [present.targets[subject.target] for subject in found if subject.target in present.targets]
+    reasons += ["baseline changed" for target in listed if other_baseline(record, target)]
     return list(dict.fromkeys(reasons))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from autoresearch_lab.catalog import Contract, Kernel
 from autoresearch_lab.engine import Engine
 from autoresearch_lab.sandbox.arrays import read_arrays, write_arrays
+from autoresearch_lab.sandbox.confine import discard_scratch
 from autoresearch_lab.sandbox.limits import GIB, Limits
 from autoresearch_lab.sandbox.parent import JobFailed
 from autoresearch_lab.sandbox.protocol import not_enforced, printable
@@ -140,8 +140,7 @@ def discard(run_dir: Path) -> None:
     """Remove what a run leaves behind in bulk: arrays, caches and temporary files; logs and the job file stay."""
     for name in (INPUTS, OUTPUTS):
         (run_dir / name).unlink(missing_ok=True)
-    for name in ("cache", "tmp"):
-        shutil.rmtree(run_dir / name, ignore_errors=True)
+    discard_scratch(run_dir)
 
 
 def _limits(engine: Engine, kernel: Kernel, inputs: Path, seconds: float, data_bytes: int) -> Limits:

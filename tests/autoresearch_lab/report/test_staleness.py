@@ -36,6 +36,20 @@ def test_a_changed_kernel_is_named(lab: Any) -> None:
     assert reasons(lab, record, lab.context) == ["kernel changed"]
 
 
+@pytest.mark.parametrize(("kind", "verdict"), [("verify", "PASS"), ("bench", "FASTER"), ("ab", "PROMOTE")])
+def test_a_changed_baseline_is_named(lab: Any, kind: str, verdict: str) -> None:
+    path = lab.root.kernels / "rope" / "torch_eager.py"
+    baseline = {"name": "torch_eager", "sha256": kernel_hash(path)}
+    settings = {"baseline": {"rope": baseline} if kind == "ab" else baseline}
+    record = lab.ledger.append(kind, **lab.subject("rope"), settings=settings, verdict=verdict)
+    other = lab.ledger.append(
+        kind, **lab.subject("rope"), settings={"baseline": {"name": "x", "sha256": "0"}}, verdict=verdict
+    )
+    path.write_text(path.read_text() + "# another\n")
+    assert reasons(lab, record, lab.context) == ["baseline changed"]
+    assert reasons(lab, other, lab.context) == []
+
+
 def test_a_kernel_that_is_gone_is_named(lab: Any) -> None:
     record = lab.ledger.append(
         "verify", **{**lab.subject("rope"), "kernel": {"name": "workspace:lost", "sha256": "0" * 64}}, verdict="PASS"
