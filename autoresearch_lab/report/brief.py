@@ -25,6 +25,9 @@ def brief(record: Record) -> str:
         return form.times_interval(decisive.ratio) if decisive else text(results(record, "reason"))
     if record.kind == "ab":
         return ab.brief(ab.read(record, source))
+    if record.kind == "compile":
+        architectures = ", ".join(map(str, settings(record, "arch") or ()))
+        return f"{'no problem' if results(record, 'ok') else 'problems'} on {architectures}"
     if record.kind in ("promote", "demote"):
         return text(dig(record.device, "name"))
     return text(settings(record, "event")) or text(settings(record, "preset"))

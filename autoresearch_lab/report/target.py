@@ -12,21 +12,28 @@ from autoresearch_lab.report.brief import brief
 from autoresearch_lab.report.sources import Sources
 from autoresearch_lab.report.views import Source
 
-STEPS = ("verify", "bench", "ab", "promote")
+STEPS = ("compile", "verify", "bench", "ab", "promote")
+# What a record without a device of its own is not held against.
+ELSEWHERE = ("other engine", "other device", "other software")
 
 
 @dataclass(frozen=True)
 class Found:
-    """One record: where it comes from, its verdict, and what it found in a few words."""
+    """One record: where it comes from, its verdict, and what it found in a few words. without_device: "interpreted" or
+    "compiled", where it speaks of the kernel but of no device, and so never counts; else None."""
 
     source: Source
     verdict: str | None
     summary: str
+    without_device: str | None = None
 
     @property
     def state(self) -> str:
         if self.source.shipped:
             return "shipped"
+        if self.without_device:
+            stale = [reason for reason in self.source.stale or () if not reason.startswith(ELSEWHERE)]
+            return f"{self.without_device}, on no device" + (f"; stale: {'; '.join(stale)}" if stale else "")
         if self.source.stale:
             return "stale: " + "; ".join(self.source.stale)
         return "not compared" if self.source.stale is None else "counts"
@@ -41,12 +48,14 @@ class Found:
             "counts": self.source.counts and self.source.stale is not None,
             "stale": None if self.source.stale is None else list(self.source.stale),
             "shipped": self.source.shipped,
+            "without_device": self.without_device,
         }
 
 
 @dataclass(frozen=True)
 class KernelEvidence:
-    """A kernel of the catalogue, or one that only the ledger knows (`role` is then "workspace" or "gone")."""
+    """A kernel of the catalogue, or one that only the ledger knows (`role` is then "workspace" or "gone"); one of
+    another engine is listed where the ledger knows it."""
 
     name: str
     role: str
@@ -90,6 +99,7 @@ def evidence_of(found: Sources, target: Target, kernel: str | None = None, remar
         LabError: neither the catalogue nor the ledger knows that kernel.
     """
     listed = {item.name: item for item in target.kernels if _fits(item.framework, item.devices, found)}
+    catalogue = {item.name: item for item in target.kernels}
     names = list(listed)
     own = [record for record in found.records if record.target == target.name and record.kernel]
     shipped = [record for record in found.shipped if record.target == target.name and record.kernel]
@@ -100,8 +110,10 @@ def evidence_of(found: Sources, target: Target, kernel: str | None = None, remar
     in_use = used_here.sha256 if used_here else None
     kernels = []
     for name in [kernel] if kernel is not None else names:
-        sha256 = listed[name].sha256 if name in listed else None
-        role = listed[name].role if name in listed else "workspace" if name.startswith("workspace:") else "gone"
+        sha256 = catalogue[name].sha256 if name in catalogue else None
+        role = "workspace" if name.startswith("workspace:") else "gone"
+        if name in catalogue:
+            role = catalogue[name].role if name in listed else f"{catalogue[name].role} of another engine"
         used = sha256 == in_use if in_use else role == "baseline"
         rows = _rows(found, own, name, False) + _rows(found, shipped, name, True)
         kernels.append(KernelEvidence(name, role, sha256, used, rows))
@@ -123,5 +135,11 @@ def _rows(found: Sources, records: list[Record], name: str, shipped: bool) -> li
         if newest:
             counting = [record for record in newest if found.source(record, shipped).counts]
             record = (counting or newest)[0]
-            rows.append(Found(found.source(record, shipped), record.verdict, brief(record)))
+            rows.append(Found(found.source(record, shipped), record.verdict, brief(record), _without_device(record)))
     return rows
+
+
+def _without_device(record: Record) -> str | None:
+    if record.kind == "compile":
+        return "compiled"
+    return "interpreted" if (record.device or {}).get("kind") == "interpreter" else None

@@ -1,0 +1,53 @@
+"""What `evidence` says of a kernel that was judged without a device, or for another engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autoresearch_lab.catalog import load_catalog
+from autoresearch_lab.report import sources
+from autoresearch_lab.report.target import evidence_of
+
+
+def found(lab: Any, name: str) -> tuple[str, list[tuple[str, str, str]]]:
+    target = load_catalog(lab.root)["rope"]
+    known = evidence_of(sources.read(lab.root, lab.ledger, lab.context), target)
+    kernel = next(kernel for kernel in known.kernels if kernel.name == name)
+    return kernel.role, [(row.source.kind, row.summary, row.state) for row in kernel.found]
+
+
+TRITON = """
+[[kernels]]
+name = "triton_fused"
+framework = "torch"
+devices = ["cuda"]
+role = "candidate"
+language = "triton"
+file = "triton_fused.py"
+summary = "for another engine"
+"""
+
+
+def test_a_kernel_of_another_engine_is_no_kernel_that_is_gone(empty: Any) -> None:
+    folder = empty.root.kernels / "rope"
+    with open(folder / "target.toml", "a", encoding="utf-8") as file:
+        file.write(TRITON)
+    (folder / "triton_fused.py").write_text("# in Triton\n")
+    target = load_catalog(empty.root)["rope"]
+    kernel = target.kernel("triton_fused", "torch")
+    identity = {"target": "rope", "kernel": {"name": kernel.name, "sha256": kernel.sha256}}
+    settings = {"contract_sha256": target.contract_sha256, "arch": ["sm_90", "gfx942"]}
+    empty.ledger.append("compile", engine="cuda", software={}, **identity, settings=settings, results={"ok": True})
+    device = {"kind": "interpreter", "key": "interpreter-1"}
+    empty.ledger.append(
+        "verify", engine="cuda", device=device, software={"key": "x"}, **identity, settings=settings, verdict="PASS"
+    )
+    role, rows = found(empty, kernel.name)
+    assert role.endswith("of another engine")
+    assert [(kind, state) for kind, _, state in rows] == [
+        ("compile", "compiled, on no device"),
+        ("verify", "interpreted, on no device"),
+    ]
+    assert rows[0][1] == "no problem on sm_90, gfx942"
+    kernel.path.write_text("# another\n")
+    assert found(empty, kernel.name)[1][0][2] == "compiled, on no device; stale: kernel changed"
