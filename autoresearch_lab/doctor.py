@@ -193,12 +193,13 @@ def _state(root: Root, ledger: Ledger) -> list[Finding]:
     remedy = "" if state == "ok" else "profiles, datasets and checkpoints take a few GB: make room"
     found = [Finding("lab", "free disk", state, f"{free:.1f} GiB at {root.path}", remedy)]
     found.append(_guard("results folder", lambda: f"{writable_folder(root.results, 'results')} can be written"))
+    found.append(_guard("run folders", lambda: f"{writable_folder(root.runs, 'run folders')} can be written"))
     found.append(_guard("ledger", lambda: _ledger_detail(ledger)))
     return found
 
 
 def _guard(name: str, check: Callable[[], str]) -> Finding:
-    """A check that complains by raising LabError; both of these are needed for any work."""
+    """A check that complains by raising LabError; all of these are needed for any work."""
     try:
         return Finding("lab", name, "ok", check(), needed=True)
     except LabError as error:
@@ -206,6 +207,7 @@ def _guard(name: str, check: Callable[[], str]) -> Finding:
 
 
 def _ledger_detail(ledger: Ledger) -> str:
+    ledger.check()
     problems = ledger.problems()
     if problems:
         more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""

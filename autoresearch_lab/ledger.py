@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -42,26 +43,46 @@ class Ledger:
         """All whole records, oldest first.
 
         Raises:
+            LabError: the file cannot be read.
             LedgerCorrupt: a line other than the last cannot be parsed.
         """
-        if not self.path.exists():
-            return []
-        status = self.path.stat()
-        key = (status.st_mtime_ns, status.st_size)
-        if self._cache is None or self._cache[0] != key:
-            self._cache = (key, list(_parse(self.path, _whole_lines(self.path)[0])))
-        return list(self._cache[1])
+        with _told("read", self.path):
+            if not self.path.exists():
+                return []
+            status = self.path.stat()
+            key = (status.st_mtime_ns, status.st_size)
+            if self._cache is None or self._cache[0] != key:
+                self._cache = (key, list(_parse(self.path, _whole_lines(self.path)[0])))
+            return list(self._cache[1])
+
+    def check(self) -> None:
+        """Whether a record could be appended; to be asked before long work, whose result would be lost otherwise.
+
+        Nothing is written, no folder is made and no lock is waited for.
+
+        Raises:
+            LabError: the ledger cannot be read, or its folder, its file or its lock cannot be written.
+            LedgerCorrupt: as `records`.
+        """
+        self.records()
+        with _told("append to", self.path):
+            folder = next(folder for folder in self.path.parents if folder.exists())
+            writable_folder(folder, "ledger")
+            for path in (self.path, self._lock):
+                if path.exists():
+                    with open(path, "r+b"):
+                        pass
 
     def append(self, kind: str, **fields: Any) -> Record:
         """Write one record and return it. `fields` are those of `Record` except schema, id, prev, time and commit.
 
         Raises:
-            LabError: the folder cannot be written, or another process holds the lock too long.
+            LabError: the folder, the file or its lock cannot be written, or another process holds the lock too long.
             LedgerCorrupt: the ledger is broken; nothing is appended to it then.
         """
         writable_folder(self.path.parent, "ledger")
         try:
-            with FileLock(str(self.path) + ".lock", timeout=LOCK_SECONDS):
+            with _told("append to", self.path), FileLock(self._lock, timeout=LOCK_SECONDS):
                 self._set_torn_line_aside()
                 records = self.records()
                 record = _seal(kind, records[-1].id if records else None, fields)
@@ -97,6 +118,10 @@ class Ledger:
             previous = record.id
         return found
 
+    @property
+    def _lock(self) -> Path:
+        return self.path.with_name(self.path.name + ".lock")
+
     def _set_torn_line_aside(self) -> None:
         """Move an incomplete last line to `<ledger>.torn`, so that the next record starts on a line of its own."""
         if not self.path.exists():
@@ -119,6 +144,22 @@ class Ledger:
             file.write(buffer.getvalue().encode("utf-8"))
             file.flush()
             os.fsync(file.fileno())
+
+
+@contextmanager
+def _told(action: str, path: Path) -> Iterator[None]:
+    """What the system refuses about the ledger's files, as one line that names the file.
+
+    Raises:
+        LabError: in place of any OSError but the lock's own Timeout.
+    """
+    try:
+        yield
+    except Timeout:
+        raise  # an OSError as well
+    except OSError as error:
+        named = f" ({error.filename})" if error.filename not in (None, str(path), path) else ""
+        raise LabError(f"ledger: cannot {action} {path}{named}: {error.strerror or error}") from None
 
 
 def _dumps(value: Any) -> str:

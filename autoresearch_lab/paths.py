@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from dataclasses import dataclass
@@ -83,8 +84,43 @@ def writable_folder(path: Path, what: str) -> Path:
     return path
 
 
+def output_file(path: Path, what: str) -> Path:
+    """`path` with ~ expanded, when a file can be written there; to be asked before long work.
+
+    Raises:
+        LabError: it is a folder or something else that is no regular file, or its folder cannot be written.
+    """
+    path = path.expanduser()
+    if path.is_dir():
+        raise LabError(f"{what}: {path} is a folder; name a file")
+    try:
+        writable_folder(_regular(path).parent, what)
+    except OSError as error:
+        raise LabError(f"{what}: cannot write {path}: {error.strerror or error}") from None
+    return path
+
+
+def _regular(path: Path) -> Path:
+    """The file that `path` leads to, through symbolic links; it need not exist.
+
+    Raises:
+        OSError: something else is there (a device, a pipe, a folder): a rename onto it would replace it.
+    """
+    target = Path(os.path.realpath(path))
+    if os.path.lexists(target) and (target.is_symlink() or not target.is_file()):
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    return target
+
+
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a file (text as UTF-8) so that readers see the old content or the new, never a part of it."""
+    """Write a file (text as UTF-8) so that readers see the old content or the new, never a part of it.
+
+    A symbolic link stays one: the file that it leads to is written.
+
+    Raises:
+        OSError: the file cannot be written, or what is there is no regular file.
+    """
+    path = _regular(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

@@ -8,6 +8,7 @@ from typing import Any
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.evidence import Subject
+from autoresearch_lab.invocation import command_line
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.records import Record
@@ -21,6 +22,7 @@ class Standing:
     kernel: Kernel
     verify: Record | None
     bench: Record | None
+    engine: str
 
     @property
     def missing(self) -> str | None:
@@ -28,10 +30,14 @@ class Standing:
         name = f"{self.target.name}={self.kernel.name} ({self.kernel.sha256[:12]})"
         for verb, record, wanted in (("verify", self.verify, "PASS"), ("bench", self.bench, "FASTER")):
             if record is None:
-                return f"{name} has no {verb} that counts here; run: {command(verb, self.target, self.kernel)}"
+                return f"{name} has no {verb} that counts here; run: {self.command(verb)}"
             if record.verdict != wanted:
                 return f"{name}: {verb} says {record.verdict}, not {wanted} (record {record.id[:12]})"
         return None
+
+    def command(self, verb: str, *more: str) -> str:
+        """The command line that does `verb` to this kernel here."""
+        return command_line(verb, self.target, self.kernel, self.engine, *more)
 
     def plain(self) -> dict[str, Any]:
         """As the settings of an A/B record name it."""
@@ -67,7 +73,7 @@ def standing(
             if wanted in (None, workloads) and subject.staleness(record) is None:
                 latest[kind], wanted = record, workloads
                 break
-    return Standing(target, kernel, latest.get("verify"), latest.get("bench"))
+    return Standing(target, kernel, latest.get("verify"), latest.get("bench"), context.engine.name)
 
 
 def require(
@@ -82,10 +88,3 @@ def require(
     if found.missing:
         raise LabError(found.missing)
     return found
-
-
-def command(verb: str, target: Target, kernel: Kernel) -> str:
-    """The command line that makes the missing record."""
-    if kernel.path.parent != target.folder:
-        return f"kernel-lab {verb} --workspace {kernel.path.parent}"
-    return f"kernel-lab {verb} --target {target.name} --kernel {kernel.name}"

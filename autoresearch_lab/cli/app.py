@@ -1,6 +1,7 @@
 """The command line's frame: global options, the list of verbs, and how a verb ends.
 
-Exit codes: 0 = done and positive, 1 = done and negative, or failed for a reason of its own, 2 = bad input.
+Exit codes: 0 = done and positive, 1 = done and negative, or failed for a reason of its own, 2 = bad input
+or a place that cannot be read or written, 130 = interrupted, 143 = terminated.
 """
 
 from __future__ import annotations
@@ -18,12 +19,17 @@ from typing import Any
 import click
 from rich.console import Console
 
-from autoresearch_lab.engine import Engine, choose
+from autoresearch_lab.engine import ENGINES, Engine, choose
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context, context
 from autoresearch_lab.paths import CHECKOUT, Root
 
+# Verbs that write nothing into the ledger. The others ask it first whether a record could be appended: what is found in
+# minutes or hours must not be lost at the end.
+READ_ONLY = frozenset(
+    {"doctor", "list-targets", "exploits", "controls", "promotion-check", "evidence", "report", "ledger"}
+)
 # Verb -> module in this package that defines it; imported only when the verb is used, so that --help stays quick.
 VERBS = {
     "doctor": "machine",
@@ -104,11 +110,14 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--engine", default="auto", show_default=True, help="auto, cpu, cuda or mlx.")
+@click.option("--engine", type=click.Choice(["auto", *ENGINES]), default="auto", show_default=True)
 @click.option("--root", type=click.Path(path_type=Path), default=CHECKOUT, help="The lab's folder [default: checkout].")
 @click.pass_context
 def cli(ctx: click.Context, engine: str, root: Path) -> None:
     """Profile a language-model trainer, prove faster kernels, and promote those that make training better."""
+    # Also for verbs that only read: where nothing is, a mistyped root would pass for an empty lab.
+    if not root.expanduser().is_dir():
+        raise LabError(f"--root {root}: there is no such folder")
     ctx.obj = Session(Root(root.expanduser().resolve()), engine)
 
 
@@ -116,10 +125,13 @@ def verb(function: Callable[..., Outcome]) -> Callable[..., None]:
     """Turn `function(session, **options) -> Outcome` into a click callback with --json and honest exit codes."""
 
     @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
-    @click.pass_obj
+    @click.pass_context
     @functools.wraps(function)
-    def run(session: Session, as_json: bool, **options: Any) -> None:
+    def run(ctx: click.Context, as_json: bool, **options: Any) -> None:
+        session: Session = ctx.obj
         session.as_json = as_json
+        if ctx.info_name not in READ_ONLY:
+            session.ledger.check()
         outcome = function(session, **options)
         if as_json:
             print(json.dumps(outcome.data, indent=2, sort_keys=True, allow_nan=False))
@@ -155,13 +167,16 @@ def run_guarded(command: Callable[[], Any]) -> int:
         return complain("interrupted", 130)
     except BrokenPipeError:
         return 1
+    except OSError as error:
+        where = f"cannot use {error.filename}: " if error.filename is not None else ""
+        return complain(f"{where}{error.strerror or error}", 2)
     except SystemExit as ended:
         return ended.code if isinstance(ended.code, int) else 1
     return 0
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived."""
+class Terminated(BaseException):
+    """SIGTERM arrived. No KeyboardInterrupt: click turns those into Abort, and the two have different exit codes."""
 
 
 def _terminate(*_: Any) -> None:

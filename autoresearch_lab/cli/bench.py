@@ -14,6 +14,7 @@ from autoresearch_lab.bench.run import BUDGET_SECONDS, bench
 from autoresearch_lab.bench.table import render
 from autoresearch_lab.catalog import Kernel, Target, find_target, load_catalog
 from autoresearch_lab.cli.app import Outcome, Session, verb
+from autoresearch_lab.cli.numbers import FiniteRange
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.engine import lacks_gpu
 from autoresearch_lab.errors import LabError
@@ -107,7 +108,7 @@ _OPTIONS = (
     click.option("--kernel", help="Name of that kernel."),
     click.option(
         "--budget",
-        type=click.FloatRange(min=1.0, max=3600.0),
+        type=FiniteRange(min=1.0, max=3600.0),
         default=BUDGET_SECONDS,
         show_default=True,
         help="Seconds after which no further process is started.",

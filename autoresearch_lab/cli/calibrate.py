@@ -12,6 +12,7 @@ from autoresearch_lab.calibrate.plan import Plan
 from autoresearch_lab.calibrate.run import Calibration
 from autoresearch_lab.calibrate.table import markdown, render
 from autoresearch_lab.cli.app import Outcome, Session, verb
+from autoresearch_lab.cli.numbers import FiniteRange
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.paths import write_atomic
@@ -109,17 +110,17 @@ _OPTIONS = (
     click.option("--ab-trials", type=_COUNT, default=_DEFAULT.ab_trials, show_default=True, help="Nulls in the A/B."),
     click.option("--harm-trials", type=_COUNT, default=_DEFAULT.harm_trials, show_default=True,
                  help="Per planted harm, in verify and in the A/B each; as many honest kernels beside them."),
-    click.option("--bench-seconds", type=click.FloatRange(min=1.0), default=BUDGET_SECONDS, show_default=True,
+    click.option("--bench-seconds", type=FiniteRange(min=1.0), default=BUDGET_SECONDS, show_default=True,
                  help="Budget of one bench."),
     click.option("--library/--no-library", default=True, show_default=True,
                  help="Time the library's kernels along, as bench does; they do not enter the verdict."),
-    click.option("--race-seconds", type=click.FloatRange(min=0.1), default=_DEFAULT.race_seconds, show_default=True,
+    click.option("--race-seconds", type=FiniteRange(min=0.1), default=_DEFAULT.race_seconds, show_default=True,
                  help="Measuring time of each process of an A/B."),
     click.option("--steps", type=click.IntRange(min=2), default=_DEFAULT.steps, show_default=True,
                  help="Optimizer steps of the A/B's trainings."),
-    click.option("--foreign-limit", type=click.FloatRange(0.0, 1.0), default=_DEFAULT.foreign_limit, show_default=True,
+    click.option("--foreign-limit", type=FiniteRange(0.0, 1.0), default=_DEFAULT.foreign_limit, show_default=True,
                  help="Share of the cores that other processes may use in an A/B."),
-    click.option("--budget-seconds", type=click.FloatRange(min=0.0),
+    click.option("--budget-seconds", type=FiniteRange(min=0.0),
                  help="Stop in time; 0 shows what the ledger holds [default: until all trials are made]."),
     click.option("--write", type=click.Path(path_type=Path), metavar="FILE.md", help="Also write the table as a page."),
 )  # fmt: skip

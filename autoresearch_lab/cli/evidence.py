@@ -12,6 +12,7 @@ from autoresearch_lab.catalog import find_target, load_catalog
 from autoresearch_lab.cli.app import Outcome, Session, verb
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.machine import Context
+from autoresearch_lab.paths import output_file
 from autoresearch_lab.report import query, sources, terminal
 from autoresearch_lab.report.integrity import inspect
 from autoresearch_lab.report.target import evidence_of
@@ -51,9 +52,10 @@ def evidence(session: Session, *, target: str | None, kernel: str | None, sql: s
 )
 @verb
 def report(session: Session, *, output: Path | None) -> Outcome:
-    path = output.expanduser() if output else session.root.results / DEFAULT_NAME
+    path = output or session.root.results / DEFAULT_NAME
     if path.suffix.lower() not in (".html", ".htm"):
         raise LabError(f"the report is HTML: give --output a name that ends in .html, not {path.name}")
+    path = output_file(path, "report")
     context, remark = session_context(session)
     size = write_report(session.root, session.ledger, context, path, [remark] if remark else [])
     records = len(session.ledger.records())
@@ -80,7 +82,7 @@ def ledger(session: Session, *, check: bool, tail: int | None, export: Path | No
         data["tail"] = [record.plain() for record in newest]
         shown.append(lambda console: terminal.print_records(console, newest))
     if export is not None:
-        query.export(records, export.expanduser())
+        query.export(records, output_file(export, "ledger"))
         data["export"] = str(export)
         shown.append(lambda console: console.print(f"{len(records)} records written to {export}"))
     if check or not shown:

@@ -16,6 +16,7 @@ from autoresearch_lab.ab.suite import suite_verdict
 from autoresearch_lab.ab.table import render
 from autoresearch_lab.catalog import Kernel, load_catalog
 from autoresearch_lab.cli.app import Outcome, Session, verb
+from autoresearch_lab.cli.numbers import FiniteRange
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.promote.check import ab_of
@@ -152,7 +153,7 @@ _DEFAULT = Settings()
 LENGTH = (
     click.option("--steps", type=click.IntRange(min=2), default=_DEFAULT.steps, show_default=True,
                  help="Optimizer steps of the fixed-token trainings."),
-    click.option("--race-seconds", type=click.FloatRange(min=0.1), default=_DEFAULT.race_seconds, show_default=True,
+    click.option("--race-seconds", type=FiniteRange(min=0.1), default=_DEFAULT.race_seconds, show_default=True,
                  help="Undisturbed measuring time of each of the processes."),
 )  # fmt: skip
 _COMMON = (
@@ -164,7 +165,7 @@ _COMMON = (
                  help="The other arm: promoted, baseline, or target=kernel,..."),
     click.option("--dataset", default="stdlib", show_default=True, help="Prepared dataset to train on."),
     *LENGTH,
-    click.option("--foreign-limit", type=click.FloatRange(0.0, 1.0), default=_DEFAULT.foreign_limit, show_default=True,
+    click.option("--foreign-limit", type=FiniteRange(0.0, 1.0), default=_DEFAULT.foreign_limit, show_default=True,
                  help="Share of the cores that other processes may use."),
     click.option("--compile", "compile_mode", type=click.Choice(["on", "off"]),
                  help="Train both arms compiled [default: on for a GPU, else off]."),

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.cli.app import Outcome, Session, verb
+from autoresearch_lab.cli.numbers import FiniteRange
 from autoresearch_lab.engine import choose
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.mac import metal_kernels, plan, record, require_metal, run
@@ -18,7 +19,7 @@ from autoresearch_lab.machine import context
 _STYLES = {"ok": "green", "negative": "yellow", "failed": "bold red"}
 
 
-@click.option("--bench-seconds", type=click.FloatRange(min=1), default=30.0, show_default=True)
+@click.option("--bench-seconds", type=FiniteRange(min=1), default=30.0, show_default=True)
 @click.option("--dataset", default="stdlib", show_default=True, help="Corpus to prepare and train on.")
 @click.option("--preset", help="What to profile and train [default: what suits this Mac].")
 @verb

@@ -14,6 +14,7 @@ from rich.table import Table
 from autoresearch_lab.ab.settings import Settings
 from autoresearch_lab.cli.app import Outcome, Session, verb
 from autoresearch_lab.cli.integration import LENGTH
+from autoresearch_lab.cli.numbers import FiniteRange
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.mainjob import MainJob
@@ -186,7 +187,7 @@ for _option in (
     ),
     click.option(
         "--proposer-seconds",
-        type=click.FloatRange(min=0.1),
+        type=FiniteRange(min=0.1),
         help=f"What the proposer may take for one kernel; its judging comes on top.  [default: {Budget.seconds:g}]",
     ),
     click.option(
@@ -203,7 +204,7 @@ for _option in (
     click.option("--dry-run", is_flag=True, help="Print what would be done, and why, without doing it."),
     click.option("--together", is_flag=True, help="Try all winners of the benchmark in one A/B before single ones."),
     *LENGTH,
-    click.option("--bench-seconds", type=click.FloatRange(min=1), default=30.0, show_default=True),
+    click.option("--bench-seconds", type=FiniteRange(min=1), default=30.0, show_default=True),
     _TOP,
     click.option("--workspace-root", type=click.Path(path_type=Path), help="Workspaces [default: workspaces]."),
     click.option("--profile", type=click.Path(path_type=Path), required=True, help="File of `profile`."),
@@ -219,7 +220,7 @@ for _option in (
         show_default=True,
         help="Winners of the benchmark that enter the trainer, the largest predicted gain first.",
     ),
-    click.option("--train-seconds", type=click.FloatRange(min=1), default=20.0, show_default=True),
+    click.option("--train-seconds", type=FiniteRange(min=1), default=20.0, show_default=True),
     _TOP,
     click.option("--dataset", default="stdlib", show_default=True, help="Corpus to prepare and train on."),
     click.option("--preset", help="What to train [default: the engine's own]."),

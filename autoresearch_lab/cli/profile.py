@@ -11,8 +11,7 @@ from rich.console import Console
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.cli.app import Outcome, Session, verb
 from autoresearch_lab.cli.progress import progress
-from autoresearch_lab.errors import LabError
-from autoresearch_lab.paths import writable_folder
+from autoresearch_lab.paths import output_file
 from autoresearch_lab.profile import save, take_profile
 from autoresearch_lab.profile.run import DEFAULT_STEPS
 from autoresearch_lab.profile.table import render
@@ -30,10 +29,7 @@ def profile(
     data_dir: Path | None,
     kernels: str,
 ) -> Outcome:
-    output = output.expanduser()
-    if output.is_dir():
-        raise LabError(f"profile: --output {output} is a folder; name a file")
-    writable_folder(output.resolve().parent, "profile")
+    output = output_file(output, "profile")
     catalog = load_catalog(session.root)
     selection = resolve(kernels, catalog, session.context, session.root)
     for remark in selection.remarks:

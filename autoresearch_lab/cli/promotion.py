@@ -18,19 +18,21 @@ from autoresearch_lab.promote.apply import promote_all
 from autoresearch_lab.promote.check import Readiness, readiness
 
 
-def check(session: Session, *, target: str, workspace: Path | None, kernel: str | None) -> Outcome:
-    catalog = load_catalog(session.root)
-    subject = find_target(catalog, target)
-    engine = session.engine
+def check(session: Session, *, target: str | None, workspace: Path | None, kernel: str | None) -> Outcome:
     if workspace is not None and kernel is not None:
         raise LabError("promotion-check: give --workspace or --kernel, not both")
     if workspace is not None:
         chosen = list(candidates(session, workspace, ()).values())
-        if chosen[0].target != target:
+        if target not in (None, chosen[0].target):
             raise LabError(f"promotion-check: {workspace} is a workspace of target {chosen[0].target}, not {target}")
-    elif kernel is not None:
+        target = chosen[0].target
+    if target is None:
+        raise LabError("promotion-check: give --target T, or --workspace DIR")
+    subject = find_target(load_catalog(session.root), target)
+    if kernel is not None:
         chosen = list(candidates(session, None, (f"{target}={kernel}",)).values())
-    else:
+    elif workspace is None:
+        engine = session.engine
         chosen = subject.with_role("candidate", engine.framework, engine.device)
         if not chosen:
             raise LabError(f"target {target} has no candidate kernel for engine {engine.name}")
@@ -50,9 +52,9 @@ def _show_readiness(found: list[Readiness], console: Console) -> None:
     console.print(table)
     for one in found:
         if one.obstacle:
-            console.print(one.obstacle)
+            console.print(one.obstacle, markup=False, soft_wrap=True)
         if one.next_command:
-            console.print(f"next: {one.next_command}", style="bold")
+            console.print(f"next: {one.next_command}", style="bold", markup=False, soft_wrap=True)
 
 
 def promote(
@@ -95,7 +97,7 @@ COMMANDS = {
         "promotion-check",
         check,
         "Which evidence a kernel has, what is missing, and the next command. Exit code 0 = ready to promote.",
-        _TARGET,
+        click.option("--target", help="The target [default: the workspace's]."),
         _WORKSPACE,
         click.option("--kernel", help="A kernel of the catalogue [default: all candidates of the target]."),
     ),

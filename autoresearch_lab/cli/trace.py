@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,11 @@ import click
 
 from autoresearch_lab.catalog import find_target, load_catalog
 from autoresearch_lab.cli.app import Outcome, Session, verb
+from autoresearch_lab.cli.numbers import FiniteRange
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.paths import writable_folder
+from autoresearch_lab.invocation import program
+from autoresearch_lab.paths import output_file
 from autoresearch_lab.promote.selection import resolve
 from autoresearch_lab.trace import capture as steady
 from autoresearch_lab.trace import deep, metal
@@ -27,7 +28,7 @@ METAL_STEPS, MOST_METAL_STEPS = 1, 20
 @click.option("--output", type=click.Path(path_type=Path), help="PREFIX of the new files; mlx: a new *.gputrace.")
 @click.option("--compiled", is_flag=True, help="Trace the compiled graph: no ranges of targets inside. Not mlx.")
 @click.option("--tool", type=click.Choice(steady.TOOLS), help="auto: nsys on an NVIDIA GPU, else torch. Not mlx.")
-@click.option("--time-budget", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
+@click.option("--time-budget", type=FiniteRange(min=0, min_open=True), metavar="SECONDS",
               help=f"No traced step begins later [default: {steady.DEFAULT_SECONDS:g}]. Not mlx.")  # fmt: skip
 @click.option("--steps", type=click.IntRange(min=1, max=1000),
               help=f"Steps to trace at most [default: {steady.DEFAULT_STEPS}; mlx: {METAL_STEPS}].")  # fmt: skip
@@ -70,11 +71,12 @@ def _capture_metal(
         )  # fmt: skip
     data = {"record": record.id, **(record.settings or {}), **(record.results or {})}
     megabytes = data["bytes"] / 1e6
+    review = f"{program(session.root.path)} review-trace --trace {record.id[:12]}"
     return Outcome(
         data,
         lambda console: console.print(
             f"{path} ({megabytes:.1f} MB): open it in Xcode; ledger {record.id[:12]}\n"
-            f"then: kernel-lab.py review-trace --trace {record.id[:12]} --judgement ... --text ... --reviewer ...",
+            f"then: {review} --judgement ... --text ... --reviewer ...",
             soft_wrap=True,
         ),
     )
@@ -84,8 +86,6 @@ def _capture_steady(
     session: Session, train: dict[str, Any], kernels: str, steps: int | None, output: Path | None,
     *, tool: str | None, compiled: bool, time_budget: float | None,
 ) -> Outcome:  # fmt: skip
-    if time_budget is not None and not math.isfinite(time_budget):
-        raise LabError(f"capture: --time-budget {time_budget} is not a number of seconds")
     chosen, remark = steady.choose_tool(tool or "auto", session.engine)
     prefix = steady.new_prefix(session.root, output)
     selection = resolve(kernels, load_catalog(session.root), session.context, session.root)
@@ -103,7 +103,7 @@ def _capture_steady(
         {**found.plain(), "metadata": str(path)},
         lambda console: console.print(
             f"{path}: {found.steps} steps, {found.tool}, {megabytes:.1f} MB; ledger {found.record[:12]}\n"
-            f"then: kernel-lab.py trace-profile --metadata {path} --output FILE",
+            f"then: {program(session.root.path)} trace-profile --metadata {path} --output FILE",
             soft_wrap=True,
         ),
     )
@@ -173,12 +173,9 @@ def review_trace(session: Session, *, trace: str, judgement: str, text: str, rev
 
 def _new_file(path: Path, what: str) -> Path:
     """Where JSON is to be written. Raises LabError for a folder, a file that exists, a place that is not writable."""
-    path = path.expanduser()
-    if path.is_dir():
-        raise LabError(f"{what}: --output {path} is a folder; name a file")
+    path = output_file(path, what)
     if path.exists():
         raise LabError(f"{what}: {path} exists already")
-    writable_folder(path.resolve().parent, what)
     return path
 
 

@@ -13,6 +13,7 @@ from autoresearch_lab.cli.app import Outcome, Session, verb
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.engine import INTERPRETERS, lacks_gpu
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.invocation import program
 from autoresearch_lab.profile import ensure_workloads, load
 from autoresearch_lab.workspace import Workspace, create
 
@@ -25,7 +26,7 @@ def init(session: Session, *, target: str, workspace: Path, start: str | None, p
         captured = ensure_workloads(
             found, session.context, session.root, session.ledger, preset=preset, on_progress=show
         )
-    return _outcome(create(found, workspace, session.context, session.root, session.ledger, captured, kernel))
+    return _outcome(session, create(found, workspace, session.context, session.root, session.ledger, captured, kernel))
 
 
 def extract(session: Session, *, profile: Path, rank: int, workspace: Path, start: str | None) -> Outcome:
@@ -46,7 +47,7 @@ def extract(session: Session, *, profile: Path, rank: int, workspace: Path, star
     made = create(
         found, workspace, session.context, session.root, session.ledger, captured, kernel, profile=measured
     )  # fmt: skip
-    return _outcome(made)
+    return _outcome(session, made)
 
 
 def _start(target: Target, name: str | None, session: Session) -> Kernel | None:
@@ -73,15 +74,15 @@ def _empty(folder: Path) -> None:
         raise LabError(f"workspace: {folder} exists and is not empty; name a new folder")
 
 
-def _outcome(workspace: Workspace) -> Outcome:
+def _outcome(session: Session, workspace: Workspace) -> Outcome:
     def render(console: Console) -> None:
         console.print(f"[bold]{workspace.target.name}[/bold] on {workspace.engine_name}: {workspace.folder}")
         console.print("  change  kernel.py")
         console.print("  read    README.md")
-        command = f"kernel-lab --engine {workspace.engine_name}"
+        command = program(session.root.path, workspace.engine_name)
         without_gpu = lacks_gpu(workspace.kernel.language)
         for name in ("verify",) if without_gpu else ("verify", "bench", "ab"):
-            console.print(f"  {name:7} {command} {name} --workspace {workspace.folder}")
+            console.print(f"  {name:7} {command} {name} --workspace {workspace.folder}", soft_wrap=True)
         if without_gpu:
             language = workspace.kernel.language.capitalize()
             console.print(f"  [dim]{language} kernels are verified on the CPU here; the rest takes their GPU[/dim]")

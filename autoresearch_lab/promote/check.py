@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from autoresearch_lab.ab.require import Standing, command, standing
+from autoresearch_lab.ab.require import Standing, standing
 from autoresearch_lab.ab.suite import suite_verdict
 from autoresearch_lab.catalog import Kernel, Target, find_target
 from autoresearch_lab.ledger import Ledger
@@ -47,16 +47,15 @@ class Readiness:
     @property
     def next_command(self) -> str | None:
         """The command that takes this kernel one step further; None where a negative verdict stands in the way."""
-        target, kernel = self.standing.target, self.standing.kernel
         for kind, record in self.records.items():
             if record is None:
-                return ab_command(target, kernel) if kind == "ab" else command(kind, target, kernel)
+                return self.standing.command(kind)
             if record.verdict != WANTED[kind]:
                 again = kind == "ab" and record.verdict == "UNDECIDED" or record.verdict == "AMBIGUOUS"
                 if not again:
                     return None
-                return f"{ab_command(target, kernel)} --again" if kind == "ab" else command(kind, target, kernel)
-        return promote_command(target, kernel)
+                return self.standing.command(kind, *(["--again"] if kind == "ab" else []))
+        return self.standing.command("promote")
 
     def plain(self) -> dict[str, Any]:
         target, kernel = self.standing.target, self.standing.kernel
@@ -128,17 +127,3 @@ def abs_of(
         if tried == wanted and all(given.get(key) == value for key, value in settings.items()):
             matching.append(record)
     return matching
-
-
-def ab_command(target: Target, kernel: Kernel) -> str:
-    return "kernel-lab ab " + _which(target, kernel)
-
-
-def promote_command(target: Target, kernel: Kernel) -> str:
-    return "kernel-lab promote " + _which(target, kernel)
-
-
-def _which(target: Target, kernel: Kernel) -> str:
-    if kernel.path.parent != target.folder:
-        return f"--workspace {kernel.path.parent}"
-    return f"--kernel {target.name}={kernel.name}"

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from autoresearch_lab.errors import LabFailure
-from autoresearch_lab.paths import CHECKOUT
+from autoresearch_lab.paths import CHECKOUT, writable_folder
 from autoresearch_lab.sandbox.confine import environment
 from autoresearch_lab.sandbox.limits import Limits
 from autoresearch_lab.sandbox.protocol import decode
@@ -56,10 +56,10 @@ def run_job(
     or the parent is interrupted, the whole process group is killed. `variables` are added to the child's environment.
 
     Raises:
+        LabError: `run_dir` cannot be made or written.
         JobFailed: the child crashed, hung, ran out of memory, raised, or broke the protocol.
     """
-    run_dir = Path(run_dir).resolve()
-    run_dir.mkdir(parents=True, exist_ok=True)
+    run_dir = writable_folder(Path(run_dir).resolve(), "run folder")
     nonce = secrets.token_hex(16)
     variables = {**_environment(), **(variables or {})}
     reader, writer = os.pipe()

@@ -116,14 +116,20 @@ def capture(
     settings = {name: found[name] for name in ("dataset", "selection", "compiled")}
     measured = {name: found[name] for name in MEASURED}
     about = {"tool": request.tool, "tool_version": version, "preset": request.preset}
-    record = ledger.append(
-        "capture",
-        **context.fields(),
-        settings={"event": TRACE_EVENT, **about, **settings, "time_budget": request.seconds},
-        results={**measured, "metadata": root.relative(beside(prefix, METADATA)),
-                 "bytes": sum(file.bytes for file in traced)},
-        artifacts=[{"path": root.relative(prefix.with_name(file.name)), "sha256": file.sha256} for file in traced],
-    )  # fmt: skip
+    places = [prefix.with_name(file.name) for file in traced]
+    try:
+        record = ledger.append(
+            "capture",
+            **context.fields(),
+            settings={"event": TRACE_EVENT, **about, **settings, "time_budget": request.seconds},
+            results={**measured, "metadata": root.relative(beside(prefix, METADATA)),
+                     "bytes": sum(file.bytes for file in traced)},
+            artifacts=[{"path": root.relative(place), "sha256": file.sha256}
+                       for place, file in zip(places, traced, strict=True)],
+        )  # fmt: skip
+    except BaseException:
+        _remove(places)  # without the record nobody can read them, and they would occupy the prefix
+        raise
     metadata = TraceMetadata(
         record=record.id, time=record.time, **context.fields(), **about, **settings, **measured, files=traced
     )
@@ -167,8 +173,12 @@ def _place(files: list[Path], places: list[Path]) -> list[TracedFile]:
             shutil.move(file, place)
         return [TracedFile(name=one.name, sha256=file_sha256(one), bytes=one.stat().st_size) for one in places]
     except BaseException as error:
-        for place in places:
-            place.unlink(missing_ok=True)
+        _remove(places)
         if isinstance(error, OSError):
             raise LabError(f"capture: cannot write {places[0].parent}: {error.strerror or error}") from None
         raise
+
+
+def _remove(places: list[Path]) -> None:
+    for place in places:
+        place.unlink(missing_ok=True)

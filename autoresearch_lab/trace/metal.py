@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,14 +73,19 @@ def capture(
         context.engine, "gputrace", args, run_dir=root.runs / f"gputrace-{secrets.token_hex(4)}",
         limits=Limits(seconds=JOB_SECONDS), variables={"MTL_CAPTURE_ENABLED": "1"}, on_progress=on_progress,
     )  # fmt: skip
-    return ledger.append(
-        "capture",
-        **context.fields(),
-        settings={"event": TRACE_EVENT, "preset": preset, "steps": steps, "dataset": found["dataset"],
-                  "selection": found["selection"]},
-        results={"trace": root.relative(output), "trace_sha256": folder_sha256(output), **_size(output),
-                 "tokens_per_step": found["tokens_per_step"]},
-    )  # fmt: skip
+    try:
+        return ledger.append(
+            "capture",
+            **context.fields(),
+            settings={"event": TRACE_EVENT, "preset": preset, "steps": steps, "dataset": found["dataset"],
+                      "selection": found["selection"]},
+            results={"trace": root.relative(output), "trace_sha256": folder_sha256(output), **_size(output),
+                     "tokens_per_step": found["tokens_per_step"]},
+        )  # fmt: skip
+    except BaseException:
+        # Without the record it cannot be reviewed, and it would occupy the name.
+        shutil.rmtree(output, ignore_errors=True) if output.is_dir() else output.unlink(missing_ok=True)
+        raise
 
 
 def folder_sha256(path: Path) -> str:

@@ -113,4 +113,5 @@ def metadata_path(path: Path, what: str) -> Path:
     completed = path.with_name(path.name + METADATA) if path.name else path
     if completed.is_file():
         return completed
-    raise LabError(f"{what}: cannot read {path}: no such file")
+    reason = f"it is a folder; name a PREFIX or its PREFIX{METADATA}" if path.is_dir() else "no such file"
+    raise LabError(f"{what}: cannot read {path}: {reason}")

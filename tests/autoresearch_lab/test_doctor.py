@@ -78,6 +78,18 @@ def test_a_corrupt_ledger_is_a_finding(lab):
     assert finding.state == "problem" and finding.needed and "line 1" in finding.detail
 
 
+@pytest.mark.parametrize(
+    ("blocked", "name"),
+    [("runs", "run folders"), ("ledger.jsonl", "ledger"), ("ledger.jsonl.lock", "ledger")],
+)
+def test_places_that_cannot_be_used_are_findings(lab, blocked, name):
+    """A file in a folder's place, or a folder in a file's."""
+    lab.results.mkdir(parents=True)
+    (lab.results / blocked).touch() if blocked == "runs" else (lab.results / blocked).mkdir()
+    finding = found(lab)["lab", name]
+    assert finding.state == "problem" and finding.needed and str(lab.results / blocked) in finding.detail
+
+
 def test_a_changed_record_is_a_finding(lab):
     ledger = Ledger(lab.ledger)
     ledger.append("note", settings={"a": 1})

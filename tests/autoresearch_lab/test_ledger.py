@@ -122,3 +122,54 @@ def test_concurrent_writers_keep_one_chain(ledger: Ledger) -> None:
         writer.join()
     assert len(ledger.records()) == 15
     assert ledger.problems() == []
+
+
+def test_a_folder_in_the_ledgers_place_is_named(ledger: Ledger) -> None:
+    ledger.path.mkdir(parents=True)
+    for use in (ledger.records, ledger.check):
+        with pytest.raises(LabError, match=f"cannot read {ledger.path}: Is a directory"):
+            use()
+    with pytest.raises(LabError, match=str(ledger.path)):
+        ledger.append("note")
+
+
+def test_a_ledger_that_may_not_be_read_or_written_is_named(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger.append("note")
+
+    def refuse(path: object, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", refuse)
+        with pytest.raises(LabError, match=f"cannot read {ledger.path}: Permission denied"):
+            Ledger(ledger.path).records()
+    monkeypatch.setattr("builtins.open", refuse)
+    for use in (ledger.check, lambda: ledger.append("note")):
+        with pytest.raises(LabError, match=f"cannot append to {ledger.path}: Permission denied"):
+            use()
+
+
+def test_a_lock_that_cannot_be_taken_is_named(ledger: Ledger) -> None:
+    lock = ledger.path.with_name(ledger.path.name + ".lock")
+    lock.mkdir(parents=True)
+    for use in (ledger.check, lambda: ledger.append("note")):
+        with pytest.raises(LabError, match=f"cannot append to {ledger.path}.*{lock.name}"):
+            use()
+
+
+def test_checking_finds_what_would_stop_an_append_and_leaves_nothing(ledger: Ledger) -> None:
+    ledger.check()
+    assert not ledger.path.parent.exists()
+    ledger.append("note")
+    before = {path: path.read_bytes() for path in ledger.path.parent.iterdir()}
+    ledger.check()
+    assert {path: path.read_bytes() for path in ledger.path.parent.iterdir()} == before
+    ledger.path.write_text("damaged\n" + ledger.path.read_text())
+    with pytest.raises(LedgerCorrupt):
+        ledger.check()
+
+
+def test_checking_notices_a_file_in_the_folders_place(ledger: Ledger) -> None:
+    ledger.path.parent.touch()
+    with pytest.raises(LabError, match=f"cannot write to {ledger.path.parent}"):
+        ledger.check()

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from autoresearch_lab.cli.app import main
+from autoresearch_lab.invocation import program
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def call(lab, monkeypatch, capsys):
         (("ab", "--kernel", "rms_norm=torch_eager"), "uses already"),
         (("ab", "--kernel", "rms_norm=torch_library", "--against", "best"), "cannot read selection 'best'"),
         (("ab", "--kernel", "rms_norm=torch_library", "--steps", "0"), "--steps"),
-        (("ab", "--kernel", "rms_norm=torch_library"), "no verify that counts here; run: kernel-lab verify"),
+        (("ab", "--kernel", "rms_norm=torch_library"), "no verify that counts here; run: kernel-lab"),
         (("promotion-check", "--target", "no_such"), "unknown target 'no_such'"),
         (("promotion-check", "--target", "rms_norm", "--kernel", "no_such"), "no torch kernel 'no_such'"),
         (("promote", "--kernel", "rms_norm=torch_library"), "no verify that counts here"),
@@ -54,7 +55,7 @@ def test_from_ab_to_promote_and_back(call, lab):
     name = f"{lab.target.name}={lab.kernel.name}"
     check = ("promotion-check", "--target", lab.target.name, "--kernel", lab.kernel.name)
     code, out, _ = call(*check)
-    assert code == 1 and f"next: kernel-lab ab --kernel {name}" in " ".join(out.split())
+    assert code == 1 and f"next: {program(lab.root.path, 'cpu')} ab --kernel {name}" in out
     code, out, err = call("ab", "--kernel", name)
     assert code == 0 and out.startswith("PROMOTE") and "tokens/s" in out and "race 1 of 4" in err
     count = len(lab.ledger.records())
@@ -62,7 +63,10 @@ def test_from_ab_to_promote_and_back(call, lab):
     assert code == 0 and json.loads(out)["verdict"] == "PROMOTE" and "already decided" in err
     assert len(lab.ledger.records()) == count
     code, out, _ = call(*check, "--json")
-    assert code == 0 and json.loads(out)["kernels"][0]["next"] == f"kernel-lab promote --kernel {name}"
+    assert (
+        code == 0
+        and json.loads(out)["kernels"][0]["next"] == f"{program(lab.root.path, 'cpu')} promote --kernel {name}"
+    )
     code, out, _ = call("promote", "--kernel", name)
     assert code == 0 and f"promoted {name}" in out
     code, out, err = call("ab", "--kernel", name)

@@ -2,11 +2,12 @@
 
 import os
 import signal
+from pathlib import Path
 
 import click
 import pytest
 
-from autoresearch_lab.cli.app import run_guarded
+from autoresearch_lab.cli.app import READ_ONLY, VERBS, main, run_guarded
 from autoresearch_lab.errors import LabError, LabFailure
 
 
@@ -31,6 +32,9 @@ def _raise(error: BaseException):
         (click.UsageError("no such option"), 2, "error: no such option"),
         (KeyboardInterrupt(), 130, "error: interrupted"),
         (SystemExit(1), 1, ""),
+        (PermissionError(13, "Permission denied", "/a/b"), 2, "error: cannot use /a/b: Permission denied"),
+        (OSError(28, "No space left on device"), 2, "error: No space left on device"),
+        (BrokenPipeError(32, "Broken pipe"), 1, ""),
     ],
 )
 def test_every_end_has_its_exit_code(error: BaseException, code: int, line: str, capsys):
@@ -41,3 +45,27 @@ def test_every_end_has_its_exit_code(error: BaseException, code: int, line: str,
 def test_a_terminated_command_says_so(capsys):
     assert run_guarded(lambda: os.kill(os.getpid(), signal.SIGTERM)) == 143
     assert capsys.readouterr().err.strip() == "error: terminated"
+
+
+def test_a_terminated_verb_is_no_interrupted_one(capsys):
+    """Click turns KeyboardInterrupt into Abort."""
+    verb = click.Command("verb", callback=lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert run_guarded(lambda: verb.main(args=[], standalone_mode=False)) == 143
+    assert capsys.readouterr().err.strip() == "error: terminated"
+
+
+@pytest.mark.parametrize("verb", ["list-targets", "report", "ledger"])
+def test_a_mistyped_engine_is_refused_by_every_verb(verb: str, tmp_path: Path, capsys):
+    assert main(["--root", str(tmp_path), "--engine", "foo", verb]) == 2
+    assert "'foo' is not one of" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("verb", ["list-targets", "report", "ledger"])
+def test_a_root_that_is_not_there_is_refused_and_not_made(verb: str, tmp_path: Path, capsys):
+    missing = tmp_path / "missing"
+    assert main(["--root", str(missing), verb]) == 2
+    assert capsys.readouterr().err == f"error: --root {missing}: there is no such folder\n" and not missing.exists()
+
+
+def test_only_known_verbs_are_read_only():
+    assert set(VERBS) > READ_ONLY

@@ -93,6 +93,7 @@ def test_compile_check_writes_a_record_and_a_table(root, capsys):
         (["--kernel", "relu_squared=torch_eager"], "not a Triton kernel"),
         (["--kernel", "relu_squared=triton_fused", "--arch", "h100"], "unknown architecture 'h100'"),
         (["--kernel", "relu_squared=triton_fused", "--arch", ""], "unknown architecture"),
+        (["--kernel", "relu_squared=triton_fused", "--arch", "sm_90,sm_999"], "'sm_999'; known: sm_70, sm_75"),
     ],
 )
 def test_compile_check_refuses_bad_input(root, capsys, arguments, words):

@@ -1,6 +1,7 @@
 """The verb, with the real trainer on a small real corpus, and what it says to bad input."""
 
 import json
+import os
 import sysconfig
 from pathlib import Path
 
@@ -71,15 +72,19 @@ def test_profile_for_real(lab, tmp_path, capsys):
         (("--kernels", "rms_norm=imaginary"), "rms_norm has no torch kernel 'imaginary'"),
         (("--output", "/proc/none/p.json"), "cannot write to /proc/none"),
         (("--output", "/tmp"), "is a folder"),
+        (("--output", "{pipe}"), "pipe: it is not a regular file"),
         (("--steps", "1"), "is not in the range"),
         (("--top-k", "0"), "is not in the range"),
     ],
 )
-def test_bad_input_is_one_line_and_exit_2(lab, tmp_path, capsys, monkeypatch, arguments, message):
+def test_bad_input_is_one_line_and_exit_2(lab, tmp_path, tmp_path_factory, capsys, monkeypatch, arguments, message):
+    pipe = tmp_path_factory.mktemp("special") / "pipe"
+    os.mkfifo(pipe)
+    arguments = [argument.format(pipe=pipe) for argument in arguments]
     monkeypatch.chdir(tmp_path)
     before = len(Ledger(lab.ledger).records())
     assert call(lab, *arguments) == 2
     errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
     assert len(errors) == 1 and message in errors[0]
     assert len(Ledger(lab.ledger).records()) == before
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.iterdir()) == [] and pipe.is_fifo()

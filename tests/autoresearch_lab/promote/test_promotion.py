@@ -9,6 +9,7 @@ import pytest
 from autoresearch_data.hashing import file_sha256
 from autoresearch_lab.catalog import Kernel
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.invocation import program
 from autoresearch_lab.promote import registry
 from autoresearch_lab.promote.apply import demote, promote, promote_all
 from autoresearch_lab.promote.check import readiness
@@ -60,10 +61,10 @@ def test_promote_and_demote_restore_exactly(lab):
 
 def test_without_evidence_nothing_is_promoted(lab):
     kernel = lab.kernel()
-    with pytest.raises(LabError, match="no verify that counts here; run: kernel-lab verify --target double"):
+    with pytest.raises(LabError, match="no verify that counts here; run: kernel-lab .*verify --target double"):
         run(lab)
     lab.evidence(kernel, ab=None)
-    with pytest.raises(LabError, match="no A/B that counts here; run: kernel-lab ab --kernel double=fused"):
+    with pytest.raises(LabError, match="no A/B that counts here; run: kernel-lab .*ab --kernel double=fused"):
         run(lab)
     lab.evidence(kernel, ab="REJECT")
     with pytest.raises(LabError, match=r"the A/B says REJECT \(as planted\)"):
@@ -107,21 +108,23 @@ def test_an_ab_of_compiled_arms_neither_replaces_nor_overrules_silently(lab):
 
 
 def test_readiness_names_the_next_command(lab):
+    lab_command = program(lab.root.path, "cpu")
+
     def next_command():
         return readiness(lab.catalog()["double"], lab.kernel(), lab.context, lab.ledger).next_command
 
-    assert next_command() == "kernel-lab verify --target double --kernel fused"
+    assert next_command() == f"{lab_command} verify --target double --kernel fused"
     lab.evidence(lab.kernel(), bench=None, ab=None)
-    assert next_command() == "kernel-lab bench --target double --kernel fused"
+    assert next_command() == f"{lab_command} bench --target double --kernel fused"
     lab.evidence(lab.kernel(), verify=None, ab=None)
-    assert next_command() == "kernel-lab ab --kernel double=fused"
+    assert next_command() == f"{lab_command} ab --kernel double=fused"
     lab.evidence(lab.kernel(), verify=None, bench=None, ab="UNDECIDED")
-    assert next_command() == "kernel-lab ab --kernel double=fused --again"
+    assert next_command() == f"{lab_command} ab --kernel double=fused --again"
     lab.evidence(lab.kernel(), verify=None, bench=None, ab="REJECT")
     assert next_command() is None
     lab.evidence(lab.kernel())
     found = readiness(lab.catalog()["double"], lab.kernel(), lab.context, lab.ledger)
-    assert found.ready and found.next_command == "kernel-lab promote --kernel double=fused"
+    assert found.ready and found.next_command == f"{lab_command} promote --kernel double=fused"
     assert json.loads(json.dumps(found.plain()))["evidence"]["ab"]["verdict"] == "PROMOTE"
 
 

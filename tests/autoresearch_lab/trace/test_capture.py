@@ -96,8 +96,8 @@ def test_from_the_trainer_to_the_review_on_a_cpu(lab, tmp_path, capsys):
         (("--output", "/proc/none/p"), "cannot write to /proc/none"),
         (("--output", "/tmp"), "is a folder"),
         (("--time-budget", "0"), "is not in the range"),
-        (("--time-budget", "inf"), "is not a number of seconds"),
-        (("--time-budget", "nan"), "is not a number of seconds"),
+        (("--time-budget", "inf"), "is not a finite number"),
+        (("--time-budget", "nan"), "is not a finite number"),
         (("--steps", "0"), "is not in the range"),
         (("--tool", "nsys"), "--tool nsys traces NVIDIA GPUs"),
         (("--tool", "perf"), "is not one of"),
@@ -168,6 +168,26 @@ def test_where_nsys_fails_it_is_told_and_nothing_is_left(lab, tmp_path, stand_in
     with pytest.raises(LabFailure, match=words):
         take(lab, tmp_path / "one")
     assert not list(tmp_path.glob("one*")) and len(Ledger(lab.ledger).records()) == before
+
+
+def test_where_the_record_cannot_be_written_the_prefix_stays_free(lab, tmp_path, monkeypatch):
+    """As when the ledger was damaged or its disk filled up while the trainer ran."""
+
+    def traced(context, request, folder, on_progress):
+        folder.mkdir(parents=True)
+        (folder / "trace").write_text("a trace")
+        found = dict.fromkeys(("dataset", "selection", "compiled", *steady.MEASURED))
+        return found, "torch", [folder / "trace"]
+
+    def refuse(*_, **__):
+        raise LabError("ledger: cannot append")
+
+    monkeypatch.setattr(steady, "_run", traced)
+    monkeypatch.setattr(steady, "choose_tool", lambda *_: ("torch", None))
+    monkeypatch.setattr(Ledger, "append", refuse)
+    with pytest.raises(LabError, match="cannot append"):
+        take(lab, tmp_path / "one")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_the_trainer_refuses_under_nsys_is_bad_input(lab, tmp_path, stand_in):

@@ -18,6 +18,13 @@ GPU = Context(ENGINES["mlx"], {"kind": "mlx-gpu", "key": "mlx-gpu-1"}, {"key": "
 REVIEW = ["--judgement", "problem", "--text", "gaps between launches", "--reviewer", "A. Reader"]
 
 
+def take(root, ledger):
+    return metal.capture(
+        GPU, root, ledger, preset="m5-tiny", dataset_folder=root.path, selection=Selection({}), steps=2,
+        output=metal.new_trace(root, None),
+    )  # fmt: skip
+
+
 @pytest.fixture
 def taken(tmp_path, monkeypatch):
     """A trace that a job wrote: (root, ledger, its record, the environment that the job was started with)."""
@@ -33,11 +40,7 @@ def taken(tmp_path, monkeypatch):
     monkeypatch.setattr(engine, "run_job", run_job)
     root = Root(tmp_path)
     ledger = Ledger(root.ledger)
-    record = metal.capture(
-        GPU, root, ledger, preset="m5-tiny", dataset_folder=tmp_path, selection=Selection({}), steps=2,
-        output=metal.new_trace(root, None),
-    )  # fmt: skip
-    return root, ledger, record, started
+    return root, ledger, take(root, ledger), started
 
 
 def test_without_metal_capture_says_so_in_one_line(tmp_path, capsys, monkeypatch):
@@ -71,6 +74,14 @@ def test_a_capture_is_recorded_with_its_hash_and_started_with_what_metal_needs(t
     path = root.path / record.results["trace"]
     assert record.results["trace_sha256"] == metal.folder_sha256(path)
     assert (record.results["files"], record.results["bytes"]) == (1, 8)
+
+
+def test_where_the_record_cannot_be_written_the_trace_does_not_stay(taken):
+    root, ledger, record, _ = taken
+    ledger.path.write_text("damaged\n" + ledger.path.read_text())
+    with pytest.raises(LabError, match="line 1 of"):
+        take(root, ledger)
+    assert [path.name for path in (root.results / "traces").iterdir()] == [Path(record.results["trace"]).name]
 
 
 def test_a_review_names_the_trace_and_is_kept(taken, capsys):

@@ -48,6 +48,7 @@ def test_a_prefix_will_do_and_a_trace_may_be_taken_elsewhere(lab, tmp_path, caps
     path, _ = taken(root, ledger, tmp_path / "there" / "one")
     shutil.move(tmp_path / "there", tmp_path / "here")
     other = Root(tmp_path / "other")
+    other.path.mkdir()
     assert profile(other, tmp_path / "here" / "one", tmp_path / "p.json", "--json") == 0
     assert json.loads(capsys.readouterr().out)["remarks"] == [
         "the capture is not in this ledger: it was taken elsewhere"
@@ -170,6 +171,7 @@ def test_auto_review_of_something_else_is_refused(lab, tmp_path, capsys):
         (["--trace", ""], "0 profiles of traces"),
         (["--metadata", path], "0 profiles of traces"),  # captured, and not profiled yet
         (["--metadata", tmp_path / "none"], "no such file"),
+        (["--metadata", tmp_path], "it is a folder"),
         ([], "give --trace ID or --metadata FILE"),
         (["--trace", metadata.record, "--metadata", path], "give --trace ID or --metadata FILE"),
     ):

@@ -1,0 +1,35 @@
+"""Command lines that the lab suggests: they name the root and the engine wherever they would mean others without."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+from autoresearch_lab.catalog import Kernel, Target
+from autoresearch_lab.engine import automatic
+from autoresearch_lab.paths import CHECKOUT
+
+# Verbs that take several kernels, each with its target.
+_JOINT = ("ab", "promote")
+
+
+def command_line(verb: str, target: Target, kernel: Kernel, engine: str, *more: str) -> str:
+    """The command that does `verb` to this kernel, whether it is one of the catalogue or of a workspace."""
+    if kernel.path.parent != target.folder:
+        subject = ["--workspace", str(kernel.path.parent)]
+    elif verb in _JOINT:
+        subject = ["--kernel", f"{target.name}={kernel.name}"]
+    else:
+        subject = ["--target", target.name, "--kernel", kernel.name]
+    # A target's folder is ROOT/kernels/NAME.
+    return " ".join([program(target.folder.parents[1], engine), verb, shlex.join([*subject, *more])])
+
+
+def program(root: Path, engine: str | None = None) -> str:
+    """`kernel-lab` with the global options that are needed to get to this root and, if given, to this engine."""
+    words = ["kernel-lab"]
+    if root.resolve() != CHECKOUT:
+        words += ["--root", str(root)]
+    if engine is not None and engine != automatic():
+        words += ["--engine", engine]
+    return shlex.join(words)
