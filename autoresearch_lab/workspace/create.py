@@ -68,7 +68,7 @@ def create(
                 "started_from": {"name": start.name, "sha256": start.sha256},
             },
         )
-        draft.rename(folder)
+        _settle(draft, folder)
     except OSError as error:
         raise LabError(f"workspace: cannot write {error.filename or folder}: {error.strerror}") from None
     finally:
@@ -115,6 +115,16 @@ def _fill(
     )
     _write(folder / layout.LOCK, lock.text())
     return lock
+
+
+def _settle(draft: Path, folder: Path) -> None:
+    """Make `draft` the workspace. An empty folder that is there already stays the same one, for somebody may stand in
+    it; the lock comes last then, so that a part is never taken for the whole."""
+    if not folder.exists():
+        draft.rename(folder)
+        return
+    for path in sorted(draft.iterdir(), key=lambda path: path.name == layout.LOCK):
+        path.rename(folder / path.name)
 
 
 def _copy_kernel(kernel: Kernel, folder: Path) -> None:

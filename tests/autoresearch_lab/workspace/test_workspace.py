@@ -103,6 +103,17 @@ def test_a_folder_in_use_is_not_filled(context: Context, root: Root, captured: W
     assert (tmp_path / "used" / "mine.txt").read_text() == "keep"
 
 
+def test_an_empty_folder_that_is_there_stays_the_same_one(
+    context: Context, root: Root, captured: WorkloadSet, tmp_path: Path
+) -> None:
+    """A shell may stand in it."""
+    (tmp_path / "mine").mkdir()
+    before, ledger = (tmp_path / "mine").stat().st_ino, Ledger(root.ledger)
+    create(load_catalog(root)["rms_norm"], tmp_path / "mine", context, root, ledger, captured)
+    assert (tmp_path / "mine").stat().st_ino == before and not (tmp_path / ".mine.draft").exists()
+    assert open_workspace(tmp_path / "mine", root, ledger).kernel.name == "workspace:mine"
+
+
 def test_a_contract_that_changed_since_is_refused(opened, root: Root, tmp_path: Path) -> None:
     import shutil
 
