@@ -105,10 +105,18 @@ def state_of(
     state = _by_evidence(candidate, ledger, promoted, ab_settings, replaced_by)
     if state.step is not None and not opened:
         state = State("extract", "no workspace yet")
-    failure = state.step and candidate.subject.latest(ledger, "note", event=FAILED, step=state.step)
-    if failure:
-        return State(state.step, f"{state.step} failed: {(failure.results or {}).get('reason')}", failed=True)
-    return state
+    failure = _failure(candidate, ledger, state.step) if state.step else None
+    return state if failure is None else State(state.step, f"{state.step} failed: {failure}", failed=True)
+
+
+def _failure(candidate: Candidate, ledger: Ledger, step: str) -> str | None:
+    """Why the step could not be done the last time; None where it was not tried, or was done since."""
+    for record in reversed(ledger.find(target=candidate.target.name)):
+        settings = record.settings or {}
+        failed = record.kind == "note" and settings.get("event") == FAILED and settings.get("step") == step
+        if (failed or record.kind == step) and candidate.subject.staleness(record) is None:
+            return str((record.results or {}).get("reason")) if failed else None
+    return None
 
 
 def _by_evidence(

@@ -322,3 +322,12 @@ def test_what_is_decided_is_said_where_there_is_no_workspace(tmp_path: Path) -> 
     lab.drive([lab.candidate("norm", "a")])
     lab.opened.clear()
     assert lab.steps().state(lab.candidate("norm", "a")) == State(None, "ab: REJECT")
+
+
+def test_what_was_done_since_it_failed_counts(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, {"a": GOOD}, {"a": 3.0})
+    lab.broken["a ab"] = LabFailure("no")
+    assert lab.drive([lab.candidate("norm", "a")])["norm=a"].failed
+    lab.broken.clear()
+    lab.disturbed = True
+    assert not lab.drive([lab.candidate("norm", "a")])["norm=a"].failed
