@@ -119,6 +119,7 @@ class MainJob:
             most_finalists=self.most_finalists,
             winners_together=True,
             on_progress=self.on_progress,
+            on_remark=self.say,
         )
         candidates, states = pipeline.run(lambda candidate, step: self.say(f"{step}: {candidate.label}"))
         return candidates, states, pipeline

@@ -2,6 +2,9 @@
 
 Nothing is remembered outside the ledger and the workspaces. Each candidate's next step follows from the evidence that
 counts for it, so a run that was killed continues where it was, and a second run repeats nothing.
+
+A step that cannot be done (a kernel that breaks off while it is timed, say) is no verdict. It is noted, the other
+candidates go on, and the next run tries it again after them.
 """
 
 from __future__ import annotations
@@ -13,15 +16,20 @@ from pathlib import Path
 from typing import Any
 
 from autoresearch_lab.catalog import Kernel, Target
+from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.evidence import Subject
 from autoresearch_lab.executor.seam import INDEPENDENT, Executor, Local
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.records import Record
 
 STEPS = ("extract", "verify", "bench", "ab", "promote")
+TOGETHER = "ab together"
 
 # An A/B has to show more than this gain in tokens per second; what cannot reach it is not worth measuring.
 LEAST_GAIN = 0.01
+
+# The ledger's note of a step that could not be done.
+FAILED = "failed"
 
 
 @dataclass
@@ -73,10 +81,11 @@ class Candidate:
 
 @dataclass(frozen=True)
 class State:
-    """Where a candidate stands: the next step, or why there is none."""
+    """Where a candidate stands: the next step, or why there is none. failed: it was tried and could not be done."""
 
     step: str | None
     reason: str
+    failed: bool = False
 
 
 def state_of(
@@ -87,12 +96,37 @@ def state_of(
     opened: bool,
     replaced_by: Sequence[str] = (),
 ) -> State:
-    """Read off the ledger where `candidate` stands, and note the records that say so in `candidate.records`.
+    """Read off the ledger where `candidate` stands, and keep the records that say so in `candidate.records`.
 
     promoted: {target: content hash} of the kernels in use here. ab_settings: what an A/B must have been run with
     (preset, dataset fingerprint). opened: whether its workspace exists. replaced_by: the kernels in use that do all of
     its target's work, so that the trainer would not call it.
     """
+    state = _by_evidence(candidate, ledger, promoted, ab_settings, replaced_by)
+    if state.step is not None and not opened:
+        state = State("extract", "no workspace yet")
+    failure = _failure(candidate, ledger, state.step) if state.step else None
+    return state if failure is None else State(state.step, f"{state.step} failed: {failure}", failed=True)
+
+
+def _failure(candidate: Candidate, ledger: Ledger, step: str) -> str | None:
+    """Why the step could not be done the last time; None where it was not tried, or was done since."""
+    for record in reversed(ledger.find(target=candidate.target.name)):
+        settings = record.settings or {}
+        failed = record.kind == "note" and settings.get("event") == FAILED and settings.get("step") == step
+        if (failed or record.kind == step) and candidate.subject.staleness(record) is None:
+            return str((record.results or {}).get("reason")) if failed else None
+    return None
+
+
+def _by_evidence(
+    candidate: Candidate,
+    ledger: Ledger,
+    promoted: dict[str, str],
+    ab_settings: dict[str, Any],
+    replaced_by: Sequence[str],
+) -> State:
+    """See `state_of`; whether there is a workspace, and what failed, is not looked at."""
     candidate.records = {
         kind: record for kind in ("verify", "bench") if (record := candidate.subject.latest(ledger, kind)) is not None
     }
@@ -105,8 +139,6 @@ def state_of(
         return State(None, f"no longer called: {', '.join(replaced_by)} in its place")
     if candidate.best_gain < LEAST_GAIN:
         return State(None, f"too little to gain: {candidate.best_gain:+.1%} tokens/s at best")
-    if not opened:
-        return State("extract", "no workspace yet")
     for kind, wanted in (("verify", "PASS"), ("bench", "FASTER"), ("ab", "PROMOTE")):
         record = candidate.records.get(kind)
         if kind == "ab" and promoted.get(candidate.target.name) == candidate.kernel.sha256:
@@ -131,7 +163,8 @@ def _because(record: Record) -> str:
 
 @dataclass
 class Steps:
-    """What executes each step; the orchestrator decides only which one is due."""
+    """What executes each step; the orchestrator decides only which one is due. failed(candidate, step, reason): notes
+    that a step could not be done; raises LabError where the ledger cannot take that, which ends the run."""
 
     extract: Callable[[Candidate], None]
     verify: Callable[[Candidate], None]
@@ -140,6 +173,7 @@ class Steps:
     promote: Callable[[Candidate], None]
     together: Callable[[list[Candidate]], None]
     state: Callable[[Candidate], State]
+    failed: Callable[[Candidate, str, str], None]
 
 
 def drive(
@@ -161,23 +195,28 @@ def drive(
     together: first one A/B of all winners at once, which costs as much as that of a single one; only where it does not
     promote them do they go in one by one. Of two winners that overlap (a composite target's and a part's) the one with
     the larger predicted gain takes part in it; the other one's turn comes after.
+
+    Wherever candidates stand in a row, those whose next step failed in an earlier run stand behind the others.
+
+    Raises:
+        LabError, LabFailure: what concerns all candidates failed: the ledger, or the cluster.
     """
     _judge(candidates, steps, on_step, executor or Local(lambda item, step: getattr(steps, step)(item)))
     finalists: dict[str, Candidate] = {}
-    for candidate in sorted(candidates, key=lambda c: c.predicted_gain, reverse=True):
+    for candidate in sorted(candidates, key=lambda c: (steps.state(c).failed, -c.predicted_gain)):
         if steps.state(candidate).step in ("ab", "promote") or "ab" in candidate.records:
             finalists.setdefault(candidate.target.name, candidate)
     undecided = _compatible(c for c in finalists.values() if steps.state(c).step == "ab")
     if together and len(undecided) > 1:
         on_step(undecided[0], f"ab of {len(undecided)} winners together, the first being")
-        steps.together(undecided)
+        _attempt(undecided[0], TOGETHER, steps, steps.together, undecided)
     admitted = list(finalists.values())[:most_finalists]
     for candidate in admitted:
         _advance(candidate, steps, on_step)
     final = {}
     for candidate in candidates:
         state = steps.state(candidate)
-        if state.step in ("ab", "promote") and candidate not in admitted:
+        if state.step in ("ab", "promote") and not state.failed and candidate not in admitted:
             fastest = finalists.get(candidate.target.name) is candidate
             why = f"not among the {most_finalists} largest predicted gains" if fastest else "not the target's fastest"
             state = State(None, f"bench: FASTER, not tried in the trainer: {why}")
@@ -201,9 +240,11 @@ def _judge(
     executor: Executor,
 ) -> None:
     """Execute due steps until every candidate has none left, or an A/B next. The executor has the steps that do not
-    depend on each other; a candidate that began is brought on before the next one begins."""
+    depend on each other; a candidate that began is brought on before the next one begins. One whose step fails is left
+    to the next run."""
     done: dict[str, set[str]] = {candidate.label: set() for candidate in candidates}
-    waiting = deque(candidate for candidate in candidates if _due(candidate, steps, done[candidate.label], "ab"))
+    due = [candidate for candidate in candidates if _due(candidate, steps, done[candidate.label], "ab")]
+    waiting = deque(sorted(due, key=lambda candidate: steps.state(candidate).failed))
     running: dict[str, str] = {}
     try:
         if waiting:
@@ -217,15 +258,18 @@ def _judge(
                 done[candidate.label].add(step)
                 if step in INDEPENDENT:
                     on_step(candidate, step + place)
-                    executor.start(candidate, step)
-                    running[candidate.label] = step
+                    if _attempt(candidate, step, steps, executor.start, candidate, step):
+                        running[candidate.label] = step
+                        continue
                 else:
                     on_step(candidate, step)
-                    getattr(steps, step)(candidate)
-                    waiting.appendleft(candidate)
+                    _attempt(candidate, step, steps, getattr(steps, step), candidate)
+                waiting.appendleft(candidate)
             if waiting or running:
-                for candidate, over in executor.wait():
+                for candidate, over, failure in executor.wait():
                     step = running.pop(candidate.label)
+                    if failure is not None:
+                        steps.failed(candidate, step, failure)
                     if not over:
                         done[candidate.label].discard(step)
                     waiting.appendleft(candidate)
@@ -239,7 +283,17 @@ def _advance(candidate: Candidate, steps: Steps, on_step: Callable[[Candidate, s
     while (step := _due(candidate, steps, done)) is not None:
         done.add(step)
         on_step(candidate, step)
-        getattr(steps, step)(candidate)
+        _attempt(candidate, step, steps, getattr(steps, step), candidate)
+
+
+def _attempt(candidate: Candidate, step: str, steps: Steps, work: Callable[..., None], *arguments: Any) -> bool:
+    """Do the `work` of a step; where it cannot be done, note that. Returns whether it was done."""
+    try:
+        work(*arguments)
+    except (LabError, LabFailure) as failure:
+        steps.failed(candidate, step, str(failure))
+        return False
+    return True
 
 
 def _due(candidate: Candidate, steps: Steps, done: set[str], until: str | None = None) -> str | None:

@@ -24,7 +24,7 @@ from autoresearch_lab.executor.seam import Executor
 from autoresearch_lab.executor.transport import RayTransport, chosen_address, require_ray
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
-from autoresearch_lab.orchestrate import Candidate, State, Steps, drive, state_of
+from autoresearch_lab.orchestrate import FAILED, Candidate, State, Steps, drive, state_of
 from autoresearch_lab.paths import Root
 from autoresearch_lab.profile.schema import Profile
 from autoresearch_lab.promote.apply import promote, promote_all
@@ -33,8 +33,9 @@ from autoresearch_lab.promote.selection import resolve
 from autoresearch_lab.records import Record
 from autoresearch_lab.verify.run import verify
 from autoresearch_lab.workloads import WorkloadSet
-from autoresearch_lab.workspace import create, open_workspace
-from autoresearch_lab.workspace.folder import KERNEL, LOCK
+from autoresearch_lab.workspace import create
+from autoresearch_lab.workspace.folder import LOCK
+from autoresearch_lab.workspace.shelf import Shelf
 
 Progress = Callable[[dict[str, Any]], None]
 
@@ -42,7 +43,8 @@ Progress = Callable[[dict[str, Any]], None]
 @dataclass
 class Pipeline:
     """The steps of one orchestration: profile, place of the workspaces, and what judging needs. executor: carries out
-    the steps that do not depend on each other; None for here, one after the other."""
+    the steps that do not depend on each other; None for here, one after the other. on_remark: gets lines for the user.
+    """
 
     profile: Profile
     workspace_root: Path
@@ -56,11 +58,12 @@ class Pipeline:
     winners_together: bool = False
     on_progress: Progress | None = None
     executor: Executor | None = None
+    on_remark: Callable[[str], None] | None = None
 
     def __post_init__(self) -> None:
         """Raises LabError where the profile was taken elsewhere, or its dataset is not the one prepared now."""
+        self.profile.require_engine(self.context.engine.name, "orchestrate")
         for what, then, now in (
-            ("engine", self.profile.engine, self.context.engine.name),
             ("device", self.profile.device.get("key"), self.context.device["key"]),
             ("software", self.profile.software.get("key"), self.context.software["key"]),
         ):
@@ -86,13 +89,14 @@ class Pipeline:
         """The kernels of the profile's top targets that run on this engine, in the profile's order: those of the
         catalogue, then the kernels that somebody changed in a workspace. A target that has none takes no place among
         the top ones: composite targets stand above their parts, and often only the parts have kernels."""
+        shelf = Shelf(self.workspace_root, self.context.engine, self.root, self.ledger, self._say)
         found: list[Candidate] = []
         targets = 0
         for row in sorted(self.profile.targets, key=lambda row: row.rank):
             target = self.catalog.get(row.target)
             if target is None or row.target not in self.profile.workloads or targets == self.top_k:
                 continue
-            kernels = list(self._kernels(target))
+            kernels = list(self._kernels(target, shelf))
             targets += bool(kernels)
             for kernel, folder in kernels:
                 digest = self.workloads(target.name).sha256
@@ -104,20 +108,18 @@ class Pipeline:
                 )
         return found
 
-    def _kernels(self, target: Target) -> Iterator[tuple[Kernel, Path]]:
+    def _kernels(self, target: Target, shelf: Shelf) -> Iterator[tuple[Kernel, Path]]:
         engine = self.context.engine
         known: set[str] = set()
         for kernel in target.with_role("candidate", engine.framework, engine.device):
             known.add(kernel.sha256)
-            yield kernel, self.workspace_root / f"{target.name}-{kernel.name}"
+            yield kernel, shelf.place(f"{target.name}-{kernel.name}")
         known.add(target.baseline(engine.framework, engine.device).sha256)
-        for lock in sorted(self.workspace_root.glob(f"*/{LOCK}")):
-            if (lock.parent / KERNEL).is_file():
-                opened = open_workspace(lock.parent, self.root, self.ledger)
-                wanted = opened.target.name == target.name and not lacks_gpu(opened.kernel.language)
-                if wanted and opened.kernel.sha256 not in known:
-                    known.add(opened.kernel.sha256)
-                    yield opened.kernel, lock.parent
+        for opened in shelf.workspaces():
+            wanted = opened.target.name == target.name and not lacks_gpu(opened.kernel.language)
+            if wanted and opened.kernel.sha256 not in known:
+                known.add(opened.kernel.sha256)
+                yield opened.kernel, opened.folder
 
     def workloads(self, target: str) -> WorkloadSet:
         if target not in self._sets:
@@ -156,15 +158,16 @@ class Pipeline:
         """Execute every step that is due; returns the candidates and where each of them ended.
 
         Raises:
-            LabError, LabFailure: a step could not be done; what was done before it is in the ledger.
+            LabError, LabFailure: the ledger cannot be written, or the cluster was lost; what was done before is there.
         """
         candidates = self.candidates()
-        steps = Steps(self.extract, self.verify, self.bench, self.ab, self.promote, self.together, self.state)
+        steps = Steps(
+            self.extract, self.verify, self.bench, self.ab, self.promote, self.together, self.state, self.failed
+        )
         return candidates, drive(candidates, steps, on_step, self.most_finalists, self.winners_together, self.executor)
 
-    def use_ray(self, address: str | None, say: Callable[[str], None]) -> None:
-        """Have the independent steps carried out on a Ray cluster; `say` gets lines about it. It is joined when the
-        first of them is due.
+    def use_ray(self, address: str | None) -> None:
+        """Have the independent steps carried out on a Ray cluster. It is joined when the first of them is due.
 
         Raises:
             LabError: Ray is not installed, or the address (None: RAY_ADDRESS, else an instance of its own) is none.
@@ -172,11 +175,15 @@ class Pipeline:
         require_ray()
         where, gpus = chosen_address(address), self.context.engine.device == "cuda"
         errands = Errands(self.context, self.root, self.ledger, self.workloads, self.profile.id, self.bench_seconds)
-        self.executor = Cluster(lambda: RayTransport(where, self.root, gpus), errands, say, self._tell)
+        self.executor = Cluster(lambda: RayTransport(where, self.root, gpus), errands, self._say, self._tell)
 
     def _tell(self, message: dict[str, Any]) -> None:
         if self.on_progress is not None:
             self.on_progress(message)
+
+    def _say(self, line: str) -> None:
+        if self.on_remark is not None:
+            self.on_remark(line)
 
     def extract(self, candidate: Candidate) -> None:
         create(
@@ -244,6 +251,20 @@ class Pipeline:
     def promote(self, candidate: Candidate) -> None:
         promote(candidate.target, candidate.kernel, self.context, self.root, self.ledger)
         self._read_catalog()
+
+    def failed(self, candidate: Candidate, step: str, reason: str) -> None:
+        """Note that a step could not be done. Raises LabError where the ledger cannot take the note."""
+        line = " ".join(reason.split())
+        self.ledger.append(
+            "note",
+            **self.context.fields(),
+            target=candidate.target.name,
+            kernel={"name": candidate.kernel.name, "sha256": candidate.kernel.sha256},
+            workloads=self.workloads(candidate.target.name).record_field(self.profile.id),
+            settings={"event": FAILED, "step": step, "contract_sha256": candidate.target.contract_sha256},
+            results={"reason": line},
+        )
+        self._say(f"{step} of {candidate.label} failed: {line}")
 
     def _read_catalog(self) -> None:
         """A workspace's kernel has become one of the catalogue with its promotion."""

@@ -19,14 +19,16 @@ from autoresearch_lab.cli.app import Outcome, Session, verb
 from autoresearch_lab.cli.numbers import FiniteRange
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.presets import require_presets
 from autoresearch_lab.promote.check import ab_of
 from autoresearch_lab.promote.selection import Selection, parse_choice, resolve
 from autoresearch_lab.records import Record
 
 
 def ab(session: Session, *, preset: str | None, **options: Any) -> Outcome:
-    trial = _Request(session, **options)
-    record = trial.on(preset or session.engine.default_preset)
+    chosen = preset or session.engine.default_preset
+    require_presets(chosen)
+    record = _Request(session, **options).on(chosen)
     data = {"verdict": record.verdict, "record": record.id, **record.plain()}
     return Outcome(data, lambda console: render(record, console), positive=record.verdict == "PROMOTE")
 
@@ -35,6 +37,7 @@ def suite(session: Session, *, presets: str, **options: Any) -> Outcome:
     names = list(dict.fromkeys(name.strip() for name in presets.split(",") if name.strip()))
     if not names:
         raise LabError("integration-suite: --presets needs one or more names")
+    require_presets(*names)
     trial = _Request(session, **options)
     records = {name: trial.on(name) for name in names}
     verdict, reason = suite_verdict(records)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from autoresearch_lab.ab.settings import Settings
 from autoresearch_lab.cli.app import Outcome, Session, verb
@@ -21,6 +21,7 @@ from autoresearch_lab.mainjob import MainJob
 from autoresearch_lab.orchestrate import Candidate, State
 from autoresearch_lab.paths import writable_folder
 from autoresearch_lab.pipeline import Pipeline
+from autoresearch_lab.presets import require_presets
 from autoresearch_lab.profile import load
 from autoresearch_lab.propose.attempts import Budget, Proposer
 from autoresearch_lab.propose.command import Command
@@ -56,14 +57,15 @@ def orchestrate(
     settings = replace(Settings.for_device(session.engine.device), steps=steps, race_seconds=race_seconds)
     pipeline = Pipeline(measured, folder, session.context, session.root, session.ledger, top_k, bench_seconds, settings)
     pipeline.winners_together = together
-    say = lambda line: session.log.print(escape(line))  # noqa: E731
+    say = lambda line: session.log.print(escape(line), soft_wrap=True)  # noqa: E731
+    pipeline.on_remark = say
     if executor == "ray":
-        pipeline.use_ray(ray_address, say)
+        pipeline.use_ray(ray_address)
     author = _author(proposer, proposals, proposer_seconds)
     if dry_run:
         if author is not None:
             for target, place, _ in places(pipeline, isinstance(author, Tuner)):
-                session.log.print(escape(f"proposals for {target.name} in {place}"))
+                say(f"proposals for {target.name} in {place}")
         candidates = pipeline.candidates()
         return _outcome(candidates, {candidate.label: pipeline.state(candidate) for candidate in candidates}, plan=True)
     writable_folder(folder, "orchestrate")
@@ -102,17 +104,24 @@ def _outcome(candidates: list[Candidate], states: dict[str, State], plan: bool) 
         if not rows:
             console.print(f"nothing to try: {NO_CANDIDATES}")
             return
-        table = Table("rank", "candidate", "verify", "bench", "A/B", "next" if plan else "ended with", box=None)
+        # Names are what the next command is given, so they are folded and never cut.
+        folded = (Column(name, overflow="fold") for name in ("candidate", "verify", "bench", "A/B"))
+        table = Table("rank", *folded, "next" if plan else "ended with", box=None)
         for row in rows:
-            last = row["next"] + ": " + row["reason"] if row["next"] else row["reason"]
-            table.add_row(
-                *(str(row[key] or "-") for key in ("rank", "candidate", "verify", "bench", "ab")), escape(last)
-            )
+            cells = (str(row[key] or "-") for key in ("rank", "candidate", "verify", "bench", "ab"))
+            table.add_row(*map(escape, cells), escape(_last(row, plan)))
         console.print(table)
 
     promoted = [row["candidate"] for row in rows if row["reason"] == "promoted"]
     data = {"plan": plan, "candidates": rows, "promoted": promoted, "remark": None if rows else NO_CANDIDATES}
-    return Outcome(data, render, plan or bool(promoted))
+    return Outcome(data, render, plan or (bool(promoted) and not any(row["failed"] for row in rows)))
+
+
+def _last(row: dict[str, Any], plan: bool) -> str:
+    """The table's last cell: what is next and why, or how it ended."""
+    if row["next"] is None or (row["failed"] and not plan):
+        return row["reason"]
+    return f"{row['next']}: {'the last ' if row['failed'] else ''}{row['reason']}"
 
 
 def _row(candidate: Candidate, state: State) -> dict[str, Any]:
@@ -124,6 +133,7 @@ def _row(candidate: Candidate, state: State) -> dict[str, Any]:
         "workspace": str(candidate.workspace),
         "next": state.step,
         "reason": state.reason,
+        "failed": state.failed,
         **{kind: records[kind].verdict if kind in records else None for kind in ("verify", "bench", "ab")},
         "records": {kind: record.id for kind, record in records.items()},
         "speedup": candidate.speedup,
@@ -135,7 +145,8 @@ def run(
     session: Session, *, preset: str | None, dataset: str, top_k: int, most_finalists: int, train_seconds: float
 ) -> Outcome:
     chosen = preset or session.engine.default_preset
-    say = lambda line: session.log.print(f"[bold]==[/bold] {line}")  # noqa: E731
+    require_presets(chosen)
+    say = lambda line: session.log.print(f"[bold]==[/bold] {escape(line)}", soft_wrap=True)  # noqa: E731
     job = MainJob(
         session.context, session.root, session.ledger, chosen, dataset, top_k, most_finalists, train_seconds, say
     )
@@ -154,7 +165,7 @@ def run(
 
     def render(console: Console) -> None:
         for label, reason in ends.items():
-            console.print(f"  {label}: {reason}", highlight=False)
+            console.print(escape(f"  {label}: {reason}"), highlight=False, soft_wrap=True)
         table.render(console)
         speed = f"{closing['tokens_per_second']:,.0f}"
         console.print(
@@ -163,7 +174,8 @@ def run(
         )
 
     result = {**table.plain(), "candidates": ends, "closing_run": closing}
-    return Outcome(result, render, comparison is None or comparison.verdict == "PROMOTE")
+    failed = any(state.failed for state in states.values())
+    return Outcome(result, render, not failed and (comparison is None or comparison.verdict == "PROMOTE"))
 
 
 _TOP = click.option(

@@ -16,6 +16,7 @@ from autoresearch_lab.errors import LabError
 from autoresearch_lab.invocation import program
 from autoresearch_lab.profile import ensure_workloads, load
 from autoresearch_lab.workspace import Workspace, create
+from autoresearch_lab.workspace.folder import is_free
 
 
 def init(session: Session, *, target: str, workspace: Path, start: str | None, preset: str | None) -> Outcome:
@@ -38,11 +39,7 @@ def extract(session: Session, *, profile: Path, rank: int, workspace: Path, star
     reference = measured.workloads.get(row.target)
     if reference is None:
         raise LabError(f"extract: the profile {profile} names no workloads for {row.target}; run profile again")
-    if measured.engine != session.engine.name:
-        raise LabError(
-            f"extract: {profile} was taken with engine {measured.engine}, not {session.engine.name}; "
-            f"use: kernel-lab --engine {measured.engine} extract"
-        )
+    measured.require_engine(session.engine.name, "extract")
     captured = workloads.load(session.root.path / reference.path, expected=reference.sha256)
     made = create(
         found, workspace, session.context, session.root, session.ledger, captured, kernel, profile=measured
@@ -70,7 +67,7 @@ def _start(target: Target, name: str | None, session: Session) -> Kernel | None:
 def _empty(folder: Path) -> None:
     """Said before any long work: the folder must be new or empty."""
     folder = folder.expanduser()
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not is_free(folder):
         raise LabError(f"workspace: {folder} exists and is not empty; name a new folder")
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.executor.admission import Crew, Lost, Transport, admit
 from autoresearch_lab.executor.errands import Errands
-from autoresearch_lab.executor.seam import Item
+from autoresearch_lab.executor.seam import Ended, Item
 
 # So often a step may lose its worker, and a node its workers, before both are left alone in this run.
 MOST_LOSSES = 2
@@ -52,7 +52,6 @@ class Cluster:
         self._running: list[_Running] = []
         self._captured: dict[str, Any] = {}
         self._losses: Counter[str] = Counter()
-        self._failure: LabError | LabFailure | None = None
 
     def open(self) -> None:
         """Join the cluster and admit workers. Raises LabError where it cannot be joined, or no node may work."""
@@ -66,7 +65,7 @@ class Cluster:
 
     def vacancy(self) -> str | None:
         crew = self._free()
-        return None if crew is None or self._failure is not None else f" on {crew.node.name}"
+        return None if crew is None else f" on {crew.node.name}"
 
     def start(self, item: Item, step: str) -> None:
         crew = self._free()
@@ -78,10 +77,12 @@ class Cluster:
         answer = self._transport.call(crew.handle, "run", errand, self._captured[target])
         self._running.append(_Running(crew, item, step, answer))
 
-    def wait(self) -> list[tuple[Item, bool]]:
+    def wait(self) -> list[Ended]:
         assert self._transport is not None
         if not self._running:
-            self._stop()
+            raise LabFailure(
+                "ray: all workers were lost; run orchestrate again to continue, the ledger has what was done"
+            )
         while True:
             arrived = self._transport.wait([running.answer for running in self._running], TICK_SECONDS)
             if arrived:
@@ -91,10 +92,7 @@ class Cluster:
             self._tell({"stage": f"{first.step} of {first.item.label} on {first.crew.node.name}{rest}"})
         ended = [running for running in self._running if running.answer in arrived]
         self._running = [running for running in self._running if running.answer not in arrived]
-        outcome = [(running.item, self._end(running)) for running in ended]
-        if self._failure is not None and not self._running:
-            self._stop()
-        return outcome
+        return [self._end(running) for running in ended]
 
     def close(self) -> None:
         if self._transport is None:
@@ -116,26 +114,17 @@ class Cluster:
         busy = [running.crew for running in self._running]
         return next((crew for crew in self._crews if crew not in busy), None)
 
-    def _stop(self) -> None:
-        """Raises what ended the run, once nothing is under way any more."""
-        if self._failure is not None:
-            raise self._failure
-        raise LabFailure("ray: all workers were lost; run orchestrate again to continue, the ledger has what was done")
-
-    def _end(self, running: _Running) -> bool:
-        """Take a reply in; returns whether the step is over for this run."""
+    def _end(self, running: _Running) -> Ended:
+        """Take a reply in."""
         assert self._transport is not None
         try:
             reply = self._transport.fetch(running.answer)
             self._errands.merge(reply, running.item.subject, running.step, running.crew.executor())
         except Lost as lost:
-            return self._lose(running, str(lost))
+            return Ended(running.item, self._lose(running, str(lost)))
         except (LabError, LabFailure) as failure:
-            if self._failure is None:
-                self._failure = failure
-                if self._running:
-                    self._say(f"ray: {running.step} of {running.item.label} failed; waiting for what is under way")
-        return True
+            return Ended(running.item, True, str(failure))
+        return Ended(running.item, True)
 
     def _lose(self, running: _Running, why: str) -> bool:
         """A worker is gone: hire another one on its node, if that is still there; may the step be tried again?"""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from autoresearch_lab.evidence import Subject
 
@@ -24,6 +24,15 @@ class Item(Protocol):
         """What its evidence has to be about."""
 
 
+class Ended(NamedTuple):
+    """A step that has ended. over: whether it is so for this run; one that is not was lost with its worker and may be
+    started again. failure: why it could not be done, where that is so."""
+
+    item: Item
+    over: bool
+    failure: str | None = None
+
+
 class Executor(Protocol):
     """Carries out steps of candidates. A step that was started ends in a record of the ledger, or in none."""
 
@@ -35,14 +44,13 @@ class Executor(Protocol):
         while every place is taken."""
 
     def start(self, item: Item, step: str) -> None:
-        """Start a step; there must be a vacancy."""
+        """Start a step; there must be a vacancy. Raises LabError or LabFailure where it cannot be done."""
 
-    def wait(self) -> list[tuple[Item, bool]]:
-        """Wait until started steps end: (item, whether the step is over for this run). One that is not was lost with
-        its worker and may be started again.
+    def wait(self) -> list[Ended]:
+        """Wait until started steps end.
 
         Raises:
-            LabError, LabFailure: a step could not be done; whatever else had been started has ended before.
+            LabError, LabFailure: nothing more can be done here.
         """
 
     def close(self) -> None:
@@ -54,7 +62,7 @@ class Local:
 
     def __init__(self, carry_out: Callable[[Item, str], None]) -> None:
         self._carry_out = carry_out
-        self._ended: list[tuple[Item, bool]] = []
+        self._ended: list[Ended] = []
 
     def open(self) -> None:
         pass
@@ -64,9 +72,9 @@ class Local:
 
     def start(self, item: Item, step: str) -> None:
         self._carry_out(item, step)
-        self._ended.append((item, True))
+        self._ended.append(Ended(item, True))
 
-    def wait(self) -> list[tuple[Item, bool]]:
+    def wait(self) -> list[Ended]:
         ended, self._ended = self._ended, []
         return ended
 

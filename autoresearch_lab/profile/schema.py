@@ -117,6 +117,14 @@ class Profile(_Model):
         """As the file holds it."""
         return self.model_dump(mode="json", by_alias=True)
 
+    def require_engine(self, name: str, verb: str) -> None:
+        """Raises LabError where `verb` was asked of another engine than the profile's."""
+        if self.engine != name:
+            raise LabError(
+                f"{verb}: the profile was taken with engine {self.engine}, not {name}; "
+                f"use: kernel-lab --engine {self.engine} {verb}"
+            )
+
     def row(self, rank: int) -> TargetTimes:
         """The target of that rank.
 

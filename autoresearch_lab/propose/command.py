@@ -8,6 +8,7 @@ import signal
 import subprocess
 from dataclasses import dataclass
 
+from autoresearch_lab.errors import LabError
 from autoresearch_lab.paths import CHECKOUT, write_atomic
 from autoresearch_lab.propose.attempts import Attempt, Budget
 from autoresearch_lab.sandbox.parent import signal_group
@@ -15,6 +16,12 @@ from autoresearch_lab.workspace import Workspace
 
 HISTORY, LOG = "attempts.json", "proposer.log"
 GRACE_SECONDS = 5.0
+# What the shell's status says of the command itself, not of what it did.
+CANNOT_RUN, NOT_FOUND = 126, 127
+
+
+class CannotStart(LabError):
+    """The command does not run at all, in no workspace."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,8 @@ class Command:
 
     It changes kernel.py and native sources beside it, and ends. Where it leaves the kernel as it was, it has nothing
     more to propose.
+
+    Raises CannotStart where the shell cannot run it.
     """
 
     line: str
@@ -56,9 +65,18 @@ class Command:
                 code = None  # what it has written until now is judged all the same
             finally:
                 _end(process)
+        if code in (CANNOT_RUN, NOT_FOUND):
+            reason = _last_line(log.name) or f"status {code}"
+            raise CannotStart(f"--proposer: {self.line!r} cannot be started: {reason}")
         if code is None or code == 0:
             return None
         return f"the proposer ended with status {code}; see {workspace.folder / LOG}"
+
+
+def _last_line(path: str) -> str:
+    with open(path, encoding="utf-8", errors="replace") as file:
+        lines = file.read().split("\n")
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
 def _end(process: subprocess.Popen) -> None:

@@ -8,10 +8,12 @@ from pathlib import Path
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.evidence import Subject
+from autoresearch_lab.ledger import LedgerCorrupt
 from autoresearch_lab.orchestrate import LEAST_GAIN, Candidate
 from autoresearch_lab.pipeline import Pipeline
 from autoresearch_lab.promote.selection import resolve
 from autoresearch_lab.propose.attempts import Attempt, Budget, Proposer
+from autoresearch_lab.propose.command import CannotStart
 from autoresearch_lab.propose.loop import Tell, propose
 from autoresearch_lab.propose.tuner import Tuner, declared
 from autoresearch_lab.records import Record
@@ -23,17 +25,19 @@ def propose_all(pipeline: Pipeline, proposer: Proposer, budget: Budget, tell: Te
     """Let `proposer` write kernels for the profile's top targets, in a workspace each, where `Pipeline.run` finds them.
 
     Raises:
-        LabError: a workspace cannot be opened.
+        LabError: the proposer cannot be started, or the ledger cannot be read.
         LabFailure: see `loop.propose`; what was done before it is in the ledger.
     """
     context, root, ledger = pipeline.context, pipeline.root, pipeline.ledger
     attempts: list[Attempt] = []
     for target, folder, start in places(pipeline, isinstance(proposer, Tuner)):
-        if not (folder / LOCK).is_file():
-            sets = pipeline.workloads(target.name)
-            create(target, folder, context, root, ledger, sets, start, pipeline.profile)
         try:
+            if not (folder / LOCK).is_file():
+                sets = pipeline.workloads(target.name)
+                create(target, folder, context, root, ledger, sets, start, pipeline.profile)
             attempts += propose(folder, proposer, partial(_judge, pipeline), budget, context, root, ledger, tell)
+        except (CannotStart, LedgerCorrupt):
+            raise  # that concerns every target
         except LabError as error:  # what was done to this workspace is no reason to leave the others alone
             tell(f"{target.name}: {error}")
     return attempts

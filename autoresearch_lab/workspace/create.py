@@ -1,4 +1,8 @@
-"""Makes a workspace: copies what is fixed, locks it, and notes the lock in the ledger."""
+"""Makes a workspace: copies what is fixed, locks it, and notes the lock in the ledger.
+
+It is filled in a hidden folder beside its own, noted, and only then given its name. So whenever this is killed, the
+name is free, or that of a whole workspace that the ledger knows. A note of one that never came to be does no harm.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import secrets
 import shutil
 from pathlib import Path
 
-from autoresearch_data.hashing import NATIVE_SUFFIXES, file_sha256
+from autoresearch_data.hashing import NATIVE_SUFFIXES, file_sha256, kernel_hash
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.ledger import Ledger
@@ -41,42 +45,49 @@ def create(
     engine = context.engine
     baseline = target.baseline(engine.framework, engine.device)
     start = from_kernel or baseline
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not layout.is_free(folder):
         raise LabError(f"workspace: {folder} exists and is not empty; name a new folder")
-    writable_folder(folder, "workspace")
+    writable_folder(folder.parent, "workspace")
+    draft = folder.with_name(f".{folder.name}.draft")  # one name, so that the next run removes what a killed one left
     try:
-        lock = _fill(target, folder, engine.name, workload_set, baseline, start, profile.id if profile else None)
+        shutil.rmtree(draft, ignore_errors=True)
+        draft.mkdir()
+        lock = _fill(target, draft, folder, engine.name, workload_set, baseline, start, profile.id if profile else None)
+        ledger.append(
+            "note",
+            **context.fields(),
+            target=target.name,
+            kernel={"name": f"{layout.PREFIX}{folder.name}", "sha256": kernel_hash(draft / layout.KERNEL)},
+            workloads=workload_set.record_field(lock.profile),
+            settings={
+                "event": layout.EVENT,
+                "id": lock.id,
+                "workspace": root.relative(folder),
+                "lock_sha256": file_sha256(draft / layout.LOCK),
+                "contract_sha256": lock.contract_sha256,
+                "started_from": {"name": start.name, "sha256": start.sha256},
+            },
+        )
+        _settle(draft, folder)
     except OSError as error:
         raise LabError(f"workspace: cannot write {error.filename or folder}: {error.strerror}") from None
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
     kernel = workspace_kernel(target, folder, engine.framework, engine.device)
-    ledger.append(
-        "note",
-        **context.fields(),
-        target=target.name,
-        kernel={"name": kernel.name, "sha256": kernel.sha256},
-        workloads=workload_set.record_field(lock.profile),
-        settings={
-            "event": layout.EVENT,
-            "id": lock.id,
-            "workspace": root.relative(folder),
-            "lock_sha256": file_sha256(folder / layout.LOCK),
-            "contract_sha256": lock.contract_sha256,
-            "started_from": {"name": start.name, "sha256": start.sha256},
-        },
-    )
     return Workspace(folder, lock.id, target, kernel, workload_set, engine.name, lock.profile)
 
 
 def _fill(
     target: Target,
     folder: Path,
+    final: Path,
     engine: str,
     workload_set: WorkloadSet,
     baseline: Kernel,
     start: Kernel,
     profile_id: str | None,
 ) -> Lock:
-    """Write every file; the lock last, so that a half-made folder is never taken for a workspace."""
+    """Write every file into `folder`; `final` is where they will be found."""
     contract = {
         "sha256": target.contract_sha256,
         **target.contract.model_dump(mode="json", exclude={"kernels"}),
@@ -86,7 +97,7 @@ def _fill(
     shutil.copyfile(workload_set.sample_path, folder / layout.SAMPLES)
     shutil.copyfile(baseline.path, folder / layout.BASELINE)
     shutil.copyfile(target.folder / "oracle.py", folder / layout.ORACLE)
-    _write(folder / layout.README, readme(target, folder, engine, workload_set))
+    _write(folder / layout.README, readme(target, final, engine, workload_set))
     _copy_kernel(start, folder)
     fixed = [
         layout.CONTRACT, layout.WORKLOADS, layout.SAMPLES, layout.BASELINE, layout.ORACLE, layout.README
@@ -104,6 +115,16 @@ def _fill(
     )
     _write(folder / layout.LOCK, lock.text())
     return lock
+
+
+def _settle(draft: Path, folder: Path) -> None:
+    """Make `draft` the workspace. An empty folder that is there already stays the same one, for somebody may stand in
+    it; the lock comes last then, so that a part is never taken for the whole."""
+    if not folder.exists():
+        draft.rename(folder)
+        return
+    for path in sorted(draft.iterdir(), key=lambda path: path.name == layout.LOCK):
+        path.rename(folder / path.name)
 
 
 def _copy_kernel(kernel: Kernel, folder: Path) -> None:

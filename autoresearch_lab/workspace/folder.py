@@ -76,6 +76,11 @@ class Workspace:
         }
 
 
+def is_free(folder: Path) -> bool:
+    """Whether a workspace can be made there: nothing is, or an empty folder."""
+    return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+
+
 def read_lock(folder: Path) -> Lock:
     """The workspace's lock.
 

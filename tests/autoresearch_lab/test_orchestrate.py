@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
+from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.evidence import Subject
+from autoresearch_lab.executor.seam import Ended
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.orchestrate import Candidate, State, Steps, drive, state_of
 
@@ -26,6 +28,7 @@ class Lab:
         self.disturbed = False
         self.joint = "PROMOTE"
         self.executed: list[str] = []
+        self.broken: dict[str, Exception] = {}  # "kernel step" -> what it ends with
 
     def candidate(
         self, target: str, kernel: str, rank: int = 1, share: float = 0.5, saveable: float = 0.0
@@ -39,7 +42,15 @@ class Lab:
         return Candidate(rank, named, file, Path(kernel), share, saveable or share, "w" * 64, subject)
 
     def write(self, candidate: Candidate, kind: str, **settings: Any) -> None:
-        verdict = self.verdicts[candidate.kernel.name][kind]
+        if error := self.broken.get(f"{candidate.kernel.name} {kind}"):
+            raise error
+        results = {"ratio": self.ratios[candidate.kernel.name], "disturbed": self.disturbed and kind == "ab"}
+        self.append(candidate, kind, results, self.verdicts[candidate.kernel.name][kind], **settings)
+
+    def failed(self, candidate: Candidate, step: str, reason: str) -> None:
+        self.append(candidate, "note", {"reason": reason}, None, event="failed", step=step)
+
+    def append(self, candidate: Candidate, kind: str, results: dict[str, Any], verdict: str | None, **settings: Any):
         self.ledger.append(
             kind,
             engine="cpu",
@@ -49,12 +60,14 @@ class Lab:
             kernel={"name": candidate.kernel.name, "sha256": candidate.kernel.sha256},
             workloads={"sha256": "w" * 64},
             settings={"contract_sha256": "c" * 64, **settings},
-            results={"ratio": self.ratios[candidate.kernel.name], "disturbed": self.disturbed and kind == "ab"},
+            results=results,
             verdict=verdict,
         )
 
     def together(self, candidates: list[Candidate]) -> None:
         self.executed.append("together " + " ".join(c.label for c in candidates))
+        if error := self.broken.get("together"):
+            raise error
         if self.joint == "PROMOTE":
             self.promoted.update({c.target.name: c.kernel.sha256 for c in candidates})
 
@@ -67,6 +80,7 @@ class Lab:
             promote=lambda c: self.promoted.update({c.target.name: c.kernel.sha256}),
             together=self.together,
             state=lambda c: state_of(c, self.ledger, self.promoted, AB, c.label in self.opened),
+            failed=self.failed,
         )
 
     def drive(self, candidates: list[Candidate]) -> dict[str, State]:
@@ -215,13 +229,13 @@ class TwoPlaces:
     def start(self, item: Candidate, step: str) -> None:
         self.running.append((item, step))
 
-    def wait(self) -> list[tuple[Candidate, bool]]:
+    def wait(self) -> list[Ended]:
         candidate, step = self.running.pop()
         if self.lost:
             self.lost -= 1
-            return [(candidate, False)]
+            return [Ended(candidate, False)]
         self.lab.write(candidate, step)
-        return [(candidate, True)]
+        return [Ended(candidate, True)]
 
     def close(self) -> None:
         self.closed += 1
@@ -251,3 +265,69 @@ def test_an_executor_is_closed_when_a_step_fails(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         drive([lab.candidate("norm", "a")], lab.steps(), lambda c, step: None, executor=places)
     assert places.closed == 1
+
+
+@pytest.mark.parametrize("step", ["verify", "bench", "ab"])
+@pytest.mark.parametrize("error", [LabError("no"), LabFailure("no")])
+def test_a_step_that_fails_is_no_verdict_and_the_others_go_on(tmp_path: Path, step: str, error: Exception) -> None:
+    lab = Lab(tmp_path, {"a": GOOD, "b": GOOD}, {"a": 3.0, "b": 2.0})
+    lab.broken[f"a {step}"] = error
+    candidates = [lab.candidate("norm", "a"), lab.candidate("rope", "b")]
+    assert lab.drive(candidates)["rope=b"].reason == "promoted"
+    final = lab.drive(candidates)
+    assert final == {"norm=a": State(step, f"{step} failed: no", failed=True), "rope=b": State(None, "promoted")}
+    assert lab.executed.count(f"norm=a {step}") == 2  # once in each run
+    lab.broken.clear()
+    assert lab.drive(candidates)["norm=a"] == State(None, "promoted")
+
+
+@pytest.mark.parametrize("step", ["verify", "bench", "ab"])
+def test_what_failed_is_tried_again_after_the_others(tmp_path: Path, step: str) -> None:
+    lab = Lab(tmp_path, {"a": GOOD, "b": GOOD}, {"a": 3.0, "b": 2.0})
+    lab.broken[f"a {step}"] = LabFailure("no")
+    lab.drive([lab.candidate("norm", "a")])
+    lab.executed.clear()
+    lab.drive([lab.candidate("norm", "a"), lab.candidate("rope", "b")])
+    assert lab.executed.index(f"rope=b {step}") < lab.executed.index(f"norm=a {step}")
+
+
+def test_a_finalist_that_fails_takes_no_place_from_the_next_one_in_the_next_run(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, {"a": GOOD, "b": GOOD}, {"a": 3.0, "b": 2.0})
+    lab.broken["a ab"] = LabFailure("no")
+    candidates = [lab.candidate("norm", "a"), lab.candidate("rope", "b")]
+    for expected in ("not among the 1 largest predicted gains", "promoted"):
+        final = drive(candidates, lab.steps(), lambda c, step: None, 1)
+        assert final["norm=a"].reason == "ab failed: no" and final["rope=b"].reason.endswith(expected)
+
+
+def test_winners_that_fail_together_go_in_one_by_one(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, {"a": GOOD, "b": GOOD}, {"a": 3.0, "b": 2.0})
+    lab.broken["together"] = LabFailure("no")
+    candidates = [lab.candidate("norm", "a"), lab.candidate("rope", "b")]
+    final = drive(candidates, lab.steps(), lambda c, step: None, together=True)
+    assert {state.reason for state in final.values()} == {"promoted"}
+    assert lab.ledger.latest(kind="note").settings["step"] == "ab together"
+
+
+def test_where_the_ledger_cannot_take_the_note_the_run_ends(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, {"a": GOOD, "b": GOOD}, {"a": 3.0, "b": 2.0})
+    lab.broken["a verify"] = LabFailure("no")
+    lab.ledger.path.write_text("{\n")
+    with pytest.raises(LabError, match="cannot be read"):
+        lab.drive([lab.candidate("norm", "a"), lab.candidate("rope", "b")])
+
+
+def test_what_is_decided_is_said_where_there_is_no_workspace(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, {"a": {**GOOD, "ab": "REJECT"}}, {"a": 3.0})
+    lab.drive([lab.candidate("norm", "a")])
+    lab.opened.clear()
+    assert lab.steps().state(lab.candidate("norm", "a")) == State(None, "ab: REJECT")
+
+
+def test_what_was_done_since_it_failed_counts(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, {"a": GOOD}, {"a": 3.0})
+    lab.broken["a ab"] = LabFailure("no")
+    assert lab.drive([lab.candidate("norm", "a")])["norm=a"].failed
+    lab.broken.clear()
+    lab.disturbed = True
+    assert not lab.drive([lab.candidate("norm", "a")])["norm=a"].failed

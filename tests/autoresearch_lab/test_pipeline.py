@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,9 +11,17 @@ import pytest
 
 from autoresearch_lab import pipeline as module
 from autoresearch_lab.catalog import Kernel, load_catalog
+from autoresearch_lab.engine import ENGINES
+from autoresearch_lab.errors import LabError
+from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.machine import Context
+from autoresearch_lab.orchestrate import State, state_of
 from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.pipeline import Pipeline
+from autoresearch_lab.profile.schema import Profile
 from autoresearch_lab.promote.install import install
+from autoresearch_lab.workloads import WorkloadSet
+from autoresearch_lab.workspace import Workspace, create
 
 LAYERS = 2
 # target: (calls per step, of these within other targets), as the baseline trainer makes them.
@@ -36,7 +45,8 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     made = object.__new__(Pipeline)
     made.profile = SimpleNamespace(targets=rows, workloads=CALLS, step_ms=20.0)
     made.catalog, made.workspace_root = load_catalog(Root()), Path("/nowhere")
-    made.context = SimpleNamespace(engine=SimpleNamespace(framework="torch", device="cpu"))
+    made.context = SimpleNamespace(engine=SimpleNamespace(name="cpu", framework="torch", device="cpu"))
+    made.root, made.ledger = Root(), None
     monkeypatch.setattr(made, "workloads", lambda target: SimpleNamespace(sha256="0" * 64))
     made.top_k = 2
     return made
@@ -90,6 +100,45 @@ def test_a_workspaces_kernel_is_known_once_it_is_promoted(
     )
     pipeline.promote(candidate)
     assert pipeline.catalog["rms_norm"].kernel("mine", "torch").sha256 == mine.sha256
+
+
+def test_workspaces_that_cannot_be_used_stop_nothing(
+    pipeline: Pipeline, opened: tuple[Workspace, Ledger], context: Context, root: Root, captured: WorkloadSet
+) -> None:
+    """The candidate of the catalogue gets a workspace beside its spoilt one, a changed kernel is found, and the MLX
+    engine's is none of this run's."""
+    target, (mine, ledger), said = pipeline.catalog["rms_norm"], opened, []
+    catalogued = target.with_role("candidate", "torch", "cpu")[0]
+    (mine.folder / "kernel.py").write_text("def rms_norm(x, eps): ...\n")
+    spoilt = root.workspaces / f"rms_norm-{catalogued.name}"
+    create(target, spoilt, context, root, ledger, captured, catalogued)
+    (spoilt / "oracle.py").write_text("# changed")
+    apple = create(target, root.workspaces / "apple", replace(context, engine=ENGINES["mlx"]), root, ledger, captured)
+    (apple.folder / "kernel.py").write_text("def rms_norm(x, eps): return x\n")
+    pipeline.root, pipeline.ledger, pipeline.workspace_root = root, ledger, root.workspaces
+    pipeline.context, pipeline.on_remark = context, said.append
+    found = {c.label: c.workspace.name for c in pipeline.candidates() if c.target.name == "rms_norm"}
+    assert found[f"rms_norm={catalogued.name}"] == f"rms_norm-{catalogued.name}-2"
+    assert found["rms_norm=workspace:one"] == "one" and "rms_norm=workspace:apple" not in found
+    assert len(said) == 1 and said[0].startswith("left aside: ") and str(spoilt / "oracle.py") in said[0]
+
+
+def test_a_failure_is_noted_so_that_the_next_run_knows_it(
+    pipeline: Pipeline, context: Context, root: Root, captured: WorkloadSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.root, pipeline.ledger, pipeline.context = root, Ledger(root.ledger), context
+    pipeline.profile.id = None
+    monkeypatch.setattr(pipeline, "workloads", lambda target: captured)
+    candidate = pipeline.candidates()[0]
+    pipeline.failed(candidate, "extract", "of\n  two lines")
+    state = state_of(candidate, pipeline.ledger, {}, {}, opened=False)
+    assert state == State("extract", "extract failed: of two lines", failed=True)
+
+
+def test_a_profile_of_another_engine_says_which(context: Context, root: Root) -> None:
+    profile = Profile.model_construct(engine="mlx")
+    with pytest.raises(LabError, match="with engine mlx, not cpu; use: kernel-lab --engine mlx orchestrate"):
+        Pipeline(profile, root.workspaces, context, root, Ledger(root.ledger), 1)
 
 
 def test_every_baseline_composite_calls_all_its_parts() -> None:

@@ -90,28 +90,28 @@ SLOWER, UNSURE = {"gain": -0.1, "harm": 0.0}, {"gain": 0.5, "harm": 0.0, "foreig
 @pytest.mark.parametrize(
     ("small", "large", "verdict", "reason"),
     [
-        (GOOD, GOOD, "PROMOTE", "gains with a-small, a-large, worse with none"),
-        (GOOD, SAME, "PROMOTE", "gains with a-small, worse with none"),
+        (GOOD, GOOD, "PROMOTE", "gains with cpu-nano, cpu-tiny, worse with none"),
+        (GOOD, SAME, "PROMOTE", "gains with cpu-nano, worse with none"),
         (SAME, SAME, "REJECT", "no gain with any preset"),
-        (GOOD, WORSE, "REJECT", "worse with a-large: val_bpb is worse"),
-        (WORSE, GOOD, "REJECT", "worse with a-small: val_bpb is worse"),
-        (GOOD, SLOWER, "REJECT", "worse with a-large: no gain in the trainer"),
-        (GOOD, UNSURE, "UNDECIDED", "not settled with a-large"),
+        (GOOD, WORSE, "REJECT", "worse with cpu-tiny: val_bpb is worse"),
+        (WORSE, GOOD, "REJECT", "worse with cpu-nano: val_bpb is worse"),
+        (GOOD, SLOWER, "REJECT", "worse with cpu-tiny: no gain in the trainer"),
+        (GOOD, UNSURE, "UNDECIDED", "not settled with cpu-tiny"),
     ],
 )
 def test_the_suite_promotes_what_is_worse_nowhere(call, lab, small, large, verdict, reason):
     lab.evidence()
-    lab.engine.plan["presets"] = {"a-small": small, "a-large": large}
+    lab.engine.plan["presets"] = {"cpu-nano": small, "cpu-tiny": large}
     name = f"{lab.target.name}={lab.kernel.name}"
-    suite = ("integration-suite", "--presets", "a-small, a-large,a-small", "--kernel", name)
+    suite = ("integration-suite", "--presets", "cpu-nano, cpu-tiny,cpu-nano", "--kernel", name)
     code, out, _ = call(*suite, "--json")
     found = json.loads(out)
     assert (code, found["verdict"]) == (0 if verdict == "PROMOTE" else 1, verdict)
-    assert reason in found["reason"] and list(found["presets"]) == ["a-large", "a-small"]
+    assert reason in found["reason"] and list(found["presets"]) == ["cpu-nano", "cpu-tiny"]
     note = lab.ledger.latest(kind="note")
     assert note.settings["event"] == "suite" and note.results["verdict"] == verdict
     assert {lab.ledger.get(record).settings["preset"] for record in note.settings["presets"].values()} == {
-        "a-small", "a-large",
+        "cpu-nano", "cpu-tiny",
     }  # fmt: skip
 
     # What the suite says is what promotion goes by, whichever preset came last.
@@ -126,3 +126,10 @@ def test_the_suite_needs_presets(call, lab):
     lab.evidence()
     code, _, err = call("integration-suite", "--presets", " , ", "--kernel", f"{lab.target.name}={lab.kernel.name}")
     assert code == 2 and "--presets needs one or more names" in err and lab.engine.asked == []
+
+
+@pytest.mark.parametrize("asked", [("ab", "--preset", "typo"), ("integration-suite", "--presets", "cpu-nano,typo")])
+def test_an_unknown_preset_is_refused_before_anything_is_measured(call, lab, asked):
+    lab.evidence()
+    code, _, err = call(*asked, "--kernel", f"{lab.target.name}={lab.kernel.name}")
+    assert code == 2 and "unknown preset 'typo'; known: cpu-nano" in err and lab.engine.asked == []

@@ -1,6 +1,7 @@
 """What `orchestrate` passes on, and what it says at its end."""
 
 import io
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -10,6 +11,7 @@ from autoresearch_lab.cli import app, orchestrate
 from autoresearch_lab.cli.orchestrate import _outcome
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.machine import Context
+from autoresearch_lab.orchestrate import Candidate, State
 
 
 def test_without_candidates_it_says_why_and_what_to_do():
@@ -39,3 +41,66 @@ def test_the_length_of_an_ab_reaches_it(monkeypatch, tmp_path):
 @pytest.mark.parametrize("words", [["--steps", "1"], ["--race-seconds", "0"]])
 def test_too_short_an_ab_is_refused(tmp_path, words):
     assert app.main(["--root", str(tmp_path), "orchestrate", "--profile", "p.json", *words]) == 2
+
+
+def candidate(name):
+    target, kernel = SimpleNamespace(name="relu_squared"), SimpleNamespace(name=name, sha256="0" * 64)
+    return Candidate(1, target, kernel, Path(name), 0.5, 0.5, "w", subject=None)
+
+
+def shown(outcome, width=120):
+    console = Console(record=True, width=width, file=io.StringIO())
+    outcome.render(console)
+    return console.export_text()
+
+
+def test_names_are_folded_and_never_cut():
+    name = "workspace:relu_squared-a-name-that-is-long"
+    one = candidate(name)
+    text = shown(_outcome([one], {one.label: State(None, "bench: SLOWER")}, plan=False), width=60)
+    assert "…" not in text and "".join(one.label.split()) in "".join(line[6:24].strip() for line in text.splitlines())
+
+
+def test_a_candidate_whose_step_failed_is_told_and_the_end_is_not_positive():
+    good, bad = candidate("good"), candidate("bad")
+    states = {good.label: State(None, "promoted"), bad.label: State("bench", "bench failed: no", failed=True)}
+    outcome = _outcome([good, bad], states, plan=False)
+    assert not outcome.positive and [row["failed"] for row in outcome.data["candidates"]] == [False, True]
+    assert " bench failed: no" in shown(outcome) and "bench: bench" not in shown(outcome)
+    plan = _outcome([good, bad], states, plan=True)
+    assert plan.positive and "bench: the last bench failed: no" in " ".join(shown(plan).split())
+    assert _outcome([good], states, plan=False).positive
+
+
+def test_a_remark_is_one_line_however_long(monkeypatch, tmp_path, context, capsys):
+    made = SimpleNamespace()
+    made.candidates = lambda: made.on_remark("left aside: " + "x " * 200) or []
+    monkeypatch.setattr(app, "context", lambda engine, root: context)
+    monkeypatch.setattr(orchestrate, "load", lambda path: None)
+    monkeypatch.setattr(orchestrate, "Pipeline", lambda *_: made)
+    words = ["--root", str(tmp_path), "--engine", "cpu", "orchestrate", "--dry-run", "--profile", "p.json"]
+    app.main(words)
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+def test_the_main_job_refuses_an_unknown_preset_before_it_begins(tmp_path, capsys):
+    assert app.main(["--root", str(tmp_path), "--engine", "cpu", "run", "--preset", "typo"]) == 2
+    assert "unknown preset 'typo'" in capsys.readouterr().err and list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("failed", "code"), [(True, 1), (False, 0)])
+def test_the_main_job_goes_on_after_a_failed_step_and_says_so_at_its_end(
+    monkeypatch, tmp_path, context, capsys, failed, code
+):
+    states = {"norm=a[0]": State("bench", "bench failed: no", failed=True) if failed else State(None, "promoted")}
+    trained = {"summary": {"val_bpb": 1.0, "tokens_per_second": 1.0, "num_steps": 1}}
+    job = SimpleNamespace(
+        prepare=lambda: None, profile=lambda data: None, save_profile=lambda profile: None,
+        orchestrate=lambda profile: ([], states, None), compare=lambda pipeline: None, train=lambda data: trained,
+    )  # fmt: skip
+    monkeypatch.setattr(app, "context", lambda engine, root: context)
+    monkeypatch.setattr(orchestrate, "MainJob", lambda *_: job)
+    monkeypatch.setattr(orchestrate, "write_report", lambda *_: None)
+    monkeypatch.setattr(orchestrate, "summary", lambda *_: SimpleNamespace(plain=dict, render=lambda console: None))
+    assert app.main(["--root", str(tmp_path), "--engine", "cpu", "run", "--preset", "cpu-nano"]) == code
+    assert f"  norm=a[0]: {states['norm=a[0]'].reason}" in capsys.readouterr().out

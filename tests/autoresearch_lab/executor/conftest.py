@@ -6,7 +6,9 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,6 +26,7 @@ from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context, ceilings_notes
 from autoresearch_lab.orchestrate import Candidate, State, Steps, drive, state_of
 from autoresearch_lab.paths import Root
+from autoresearch_lab.pipeline import Pipeline
 from autoresearch_lab.workloads import WorkloadSet
 
 
@@ -160,7 +163,12 @@ class Lab:
 
     def drive(self, *names: str) -> dict[str, State]:
         stop = {name: lambda candidate: None for name in ("extract", "verify", "bench", "ab", "promote", "together")}
-        steps = Steps(**stop, state=lambda c: state_of(c, self.ledger, {}, {}, True))
+        pipeline = SimpleNamespace(
+            ledger=self.ledger, context=self.context, workloads=lambda target: self.captured,
+            profile=SimpleNamespace(id=None), _say=self.said.append,
+        )  # fmt: skip
+        failed = partial(Pipeline.failed, pipeline)
+        steps = Steps(**stop, state=lambda c: state_of(c, self.ledger, {}, {}, True), failed=failed)
         on_step = lambda candidate, step: self.steps_taken.append(f"{step}: {candidate.label}")  # noqa: E731
         return drive([self.candidate(name) for name in names], steps, on_step, executor=self.cluster())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -106,12 +107,22 @@ def test_an_interrupted_run_leaves_whole_records_only(lab: Any) -> None:
 
 
 @pytest.mark.parametrize("verdict", ["impossible", "bug"])
-def test_a_step_that_cannot_be_done_ends_the_run_after_what_is_under_way(lab: Any, verdict: str) -> None:
+def test_a_step_that_cannot_be_done_leaves_the_others_alone(lab: Any, verdict: str) -> None:
     lab.verdicts["workspace:one"] = verdict
-    with pytest.raises(LabFailure, match="impossible|a bug"):
-        lab.drive("one", "two")
-    assert "workspace:two" in [record.kernel.name for record in lab.ledger.find(kind="bench")]
+    final = lab.drive("one", "two", "three")
+    assert re.match("bench failed: (impossible|a bug)", final["rms_norm=workspace:one"].reason)
+    benched = [record.kernel.name for record in lab.ledger.find(kind="bench")]
+    assert sorted(benched) == ["workspace:three", "workspace:two"]
     assert lab.ledger.problems() == [] and lab.machines.closed
+    lab.verdicts.clear()
+    assert lab.drive("one")["rms_norm=workspace:one"].step == "ab"
+
+
+def test_a_ledger_that_cannot_be_read_any_more_ends_the_run(lab: Any) -> None:
+    lab.machines.spoil = lambda reply: lab.root.ledger.write_text("{\n")
+    with pytest.raises(LabError, match="cannot be read"):
+        lab.drive("one", "two")
+    assert lab.machines.closed
 
 
 def test_a_machine_of_another_kind_gets_no_work(lab: Any) -> None:

@@ -96,11 +96,11 @@ def test_a_verification_on_a_local_instance_whose_worker_is_killed_once(
         assert cluster.vacancy() is None  # a machine for each
         killer = threading.Thread(target=_kill_worker)
         killer.start()
-        assert cluster.wait() == [(candidate, False)]
+        assert cluster.wait() == [(candidate, False, None)]
         killer.join()
         assert ledger.records() == []
         cluster.start(candidate, "verify")
-        assert cluster.wait() == [(candidate, True)]
+        assert cluster.wait() == [(candidate, True, None)]
     finally:
         cluster.close()
     assert capfd.readouterr().out == ""  # stdout belongs to the result

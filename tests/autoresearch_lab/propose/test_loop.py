@@ -11,7 +11,7 @@ import pytest
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.propose import loop
 from autoresearch_lab.propose.attempts import Budget, history
-from autoresearch_lab.propose.command import Command
+from autoresearch_lab.propose.command import CannotStart, Command
 from autoresearch_lab.propose.loop import propose
 
 # verdict of the bench, ratio, half its interval
@@ -217,3 +217,9 @@ def test_a_command_that_takes_too_long_is_ended_and_what_it_wrote_is_judged(go):
     assert [attempt.bench for attempt in found] == ["FASTER"] and len(said) == 1
     child = int((go.workspace.folder / "child").read_text())
     assert not psutil.pid_exists(child) or psutil.Process(child).status() == psutil.STATUS_ZOMBIE
+
+
+@pytest.mark.parametrize("line", ["no-such-agent --fast", "./README.md"])
+def test_a_command_that_cannot_be_started_is_bad_input_and_not_given_up(go, line):
+    with pytest.raises(CannotStart, match="cannot be started: .*(not found|denied)"):
+        go(Command(line))

@@ -8,9 +8,13 @@ import pytest
 
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.cli import app, orchestrate
+from autoresearch_lab.errors import LabError
+from autoresearch_lab.ledger import LedgerCorrupt
 from autoresearch_lab.paths import Root
 from autoresearch_lab.pipeline import Pipeline
 from autoresearch_lab.propose import targets
+from autoresearch_lab.propose.attempts import Budget
+from autoresearch_lab.propose.command import CannotStart
 from autoresearch_lab.propose.tuner import Tuner
 
 # target: (share of the step, what could be saved of the step's 20 ms)
@@ -52,6 +56,32 @@ def test_the_tuner_gets_the_kernels_that_declare_something(pipeline):
         ("rms_norm", "rms_norm-cpp_fused-tuned", "cpp_fused"),
         ("residual_mix", "residual_mix-cpp_fused-tuned", "cpp_fused"),
     ]
+
+
+@pytest.mark.parametrize("step", ["create", "propose"])
+def test_one_workspace_that_cannot_be_used_leaves_the_others_alone(pipeline, monkeypatch, step):
+    def refuses(*given):
+        tried.append(given)
+        raise LabError("not this one")
+
+    tried, said = [], []
+    pipeline.ledger, pipeline.workloads = None, lambda target: None
+    monkeypatch.setattr(targets, "create", lambda *given: None)
+    monkeypatch.setattr(targets, step, refuses)
+    targets.propose_all(pipeline, lambda *_: None, Budget(), said.append)
+    assert len(tried) == 2 and said == ["relu_squared: not this one", "rms_norm: not this one"]
+
+
+@pytest.mark.parametrize("error", [CannotStart("no"), LedgerCorrupt("no")])
+def test_what_concerns_every_target_ends_it(pipeline, monkeypatch, error):
+    def refuses(*_):
+        raise error
+
+    pipeline.ledger, pipeline.workloads = None, lambda target: None
+    monkeypatch.setattr(targets, "create", lambda *given: None)
+    monkeypatch.setattr(targets, "propose", refuses)
+    with pytest.raises(type(error)):
+        targets.propose_all(pipeline, lambda *_: None, Budget(), lambda line: None)
 
 
 def test_what_is_asked_for_reaches_the_proposer(monkeypatch, tmp_path, context):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.workloads import WorkloadSet
 from autoresearch_lab.workspace import create, open_workspace
 
+# The package offers the function of that name.
+module = importlib.import_module("autoresearch_lab.workspace.create")
 FIXED = ("contract.json", "workloads.json", "workloads.safetensors", "baseline.py", "oracle.py", "README.md")
 
 
@@ -34,9 +37,9 @@ def test_it_holds_the_baseline_and_what_judges_it(opened, root: Root, captured: 
 
 def test_the_kernel_may_change(opened, root: Root) -> None:
     made, ledger = opened
-    path = made.folder / "kernel.py"
+    path, before = made.folder / "kernel.py", made.kernel.sha256
     path.write_text(path.read_text() + "\n# faster\n")
-    assert open_workspace(made.folder, root, ledger).kernel.sha256 != made.kernel.sha256
+    assert open_workspace(made.folder, root, ledger).kernel.sha256 != before
 
 
 def test_a_native_kernel_comes_with_its_source(context: Context, root: Root, captured: WorkloadSet) -> None:
@@ -100,6 +103,17 @@ def test_a_folder_in_use_is_not_filled(context: Context, root: Root, captured: W
     assert (tmp_path / "used" / "mine.txt").read_text() == "keep"
 
 
+def test_an_empty_folder_that_is_there_stays_the_same_one(
+    context: Context, root: Root, captured: WorkloadSet, tmp_path: Path
+) -> None:
+    """A shell may stand in it."""
+    (tmp_path / "mine").mkdir()
+    before, ledger = (tmp_path / "mine").stat().st_ino, Ledger(root.ledger)
+    create(load_catalog(root)["rms_norm"], tmp_path / "mine", context, root, ledger, captured)
+    assert (tmp_path / "mine").stat().st_ino == before and not (tmp_path / ".mine.draft").exists()
+    assert open_workspace(tmp_path / "mine", root, ledger).kernel.name == "workspace:mine"
+
+
 def test_a_contract_that_changed_since_is_refused(opened, root: Root, tmp_path: Path) -> None:
     import shutil
 
@@ -110,3 +124,27 @@ def test_a_contract_that_changed_since_is_refused(opened, root: Root, tmp_path: 
     path.write_text(path.read_text().replace("factor = 2.0", "factor = 3.0"))
     with pytest.raises(LabError, match="has changed since"):
         open_workspace(made.folder, root, ledger)
+
+
+@pytest.mark.parametrize("moment", ["readme", "file_sha256", "append", "rename"])
+@pytest.mark.parametrize("outright", [False, True])
+def test_killed_while_it_is_made_the_next_run_makes_it(
+    moment: str, outright: bool, context: Context, root: Root, captured: WorkloadSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """outright: nothing is cleared up, as after SIGKILL."""
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    place = {"append": Ledger, "rename": Path}.get(moment, module)
+    target, folder, ledger = load_catalog(root)["rms_norm"], root.workspaces / "one", Ledger(root.ledger)
+    with monkeypatch.context() as patch:
+        patch.setattr(place, moment, killed)
+        if outright:
+            patch.setattr(module.shutil, "rmtree", lambda *_, **__: None)
+        with pytest.raises(KeyboardInterrupt):
+            create(target, folder, context, root, ledger, captured)
+    assert not folder.exists()
+    made = create(target, folder, context, root, ledger, captured)
+    assert open_workspace(folder, root, ledger).id == made.id
+    assert [path.name for path in root.workspaces.iterdir()] == ["one"]
