@@ -55,8 +55,9 @@ def _culprit(error: BaseException, selected: Sequence[KernelFile]) -> KernelFile
             if place in by_path:
                 return by_path[place]
         # What torch.compile cannot trace has no frame of its own: the place is in the text.
-        for path, file in by_path.items():
-            if path in str(link):
-                return file
+        text = str(link)
+        if innermost := max(by_path, key=text.rfind, default=None):
+            if innermost in text:
+                return by_path[innermost]
         link = link.__cause__ or link.__context__
     return None

@@ -194,6 +194,19 @@ def test_a_kernel_that_declines_while_it_is_traced_is_named_too(config, dataset,
     assert "rows of 7 only" in "".join(json.loads((tmp_path / "out" / "run.json").read_text())["traceback"])
 
 
+def test_of_two_selected_kernels_the_inner_one_is_named(config, dataset, tmp_path: Path):
+    (tmp_path / "outer.py").write_text(
+        "import torch.nn.functional as F\nfrom autoresearch_cuda.seam import part\n"
+        "relu_squared = part('relu_squared')\n"
+        "def mlp(x, w_fc, w_proj):\n"
+        "    return F.linear(relu_squared(F.linear(x, w_fc.to(x.dtype))), w_proj.to(x.dtype))\n"
+    )
+    selection = {"mlp": KernelFile.at("mlp", tmp_path / "outer.py"), **kernel_at(tmp_path / "mine.py", DECLINES)}
+    for compiled in (False, True):
+        with pytest.raises(KernelFailed, match="^kernel relu_squared=mine "):
+            run(replace(config, compile=compiled), selection, dataset, tmp_path / "out")
+
+
 def test_what_baseline_kernels_run_into_is_not_laid_at_a_kernel(config, dataset, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(Trainer, "step", lambda self: 1 / 0)
     with pytest.raises(ZeroDivisionError):
