@@ -18,4 +18,4 @@ def test_an_environment_of_uv_gets_pip_too():
     """`make test-triton` and the advice that errors give run it."""
     with_uv = planned("UV=uv", "setup")
     assert "uv venv" in with_uv and "-m pip --version" in with_uv and "uv pip install --quiet" in with_uv
-    assert "uv" not in planned("UV=", "setup")
+    assert "uv pip" not in planned("UV=", "setup")
