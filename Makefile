@@ -43,6 +43,8 @@ $(READY): pyproject.toml
 ifneq ($(UV),)
 	test -d $(VENV) || uv venv --python $(PYTHON) $(VENV)
 	uv pip install --python $(BIN)/python -e '.[$(EXTRAS)]'
+# uv's environments have no pip, which test-triton and the advice to install an extra call; without a network, no matter.
+	-@$(BIN)/python -m pip --version >/dev/null 2>&1 || uv pip install --quiet --python $(BIN)/python pip
 else
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet -e '.[$(EXTRAS)]'

@@ -1,6 +1,7 @@
 """Whether the model is compiled: what `--compile auto` means on this machine."""
 
 from autoresearch_cuda.native import compiler
+from autoresearch_data.compiler import HeadersMissing, python_headers
 from autoresearch_trainer.errors import ConfigError, KernelError
 from autoresearch_trainer.train import UNTIMED_STEPS
 
@@ -24,6 +25,12 @@ def resolve_compile(mode: str, device: str, steps: int | None) -> tuple[bool, st
         if mode == "on":
             raise ConfigError(f"--compile on: {error}") from error
         return False, "no C++ compiler"
+    try:
+        python_headers()  # Inductor's C++ is an extension of Python
+    except HeadersMissing as error:
+        if mode == "on":
+            raise ConfigError(f"--compile on: {error}") from error
+        return False, str(error)
     if mode == "on":
         return True, "asked for"
     if steps is not None and steps <= UNTIMED_STEPS:

@@ -14,6 +14,8 @@ import platform
 import shlex
 import shutil
 import subprocess
+import sys
+import sysconfig
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
@@ -26,6 +28,10 @@ COMPILERS = ("g++", "clang++", "c++")
 
 class CompilerMissing(Exception):
     """There is no C++ compiler on this machine."""
+
+
+class HeadersMissing(Exception):
+    """Python's own C headers are not installed."""
 
 
 class CompileFailed(Exception):
@@ -48,6 +54,17 @@ def find() -> tuple[tuple[str, ...], str]:
                 return command, done.stdout
     wanted = f"CXX={configured}" if configured else " or ".join(COMPILERS)
     raise CompilerMissing(f"no C++ compiler ({wanted}); install one, for instance the package g++")
+
+
+def python_headers() -> Path:
+    """The folder of Python.h, which what extends Python is compiled against. Raises HeadersMissing."""
+    folder = Path(sysconfig.get_path("include"))
+    # A framework build on a Mac may name a folder that does not exist; its headers are beside its library.
+    framework = Path(sysconfig.get_path("stdlib")).parent.parent / "Headers"
+    for candidate in (folder, framework) if sys.platform == "darwin" else (folder,):
+        if (candidate / "Python.h").is_file():
+            return candidate
+    raise HeadersMissing(f"no {folder / 'Python.h'}; install Python's headers, for instance the package python3-dev")
 
 
 def run(command: Sequence[str], source_name: str) -> None:

@@ -2,7 +2,7 @@
 
 A file grows as `<name>.part`; `<name>.part.json` beside it holds the server's ETag, so that a download is only
 continued if the file on the server is still the same one. It gets its final name after its size, its SHA-256 (where the
-server states one) and its parquet footer are right.
+server states one) and its parquet footer are right; what it is then is noted beside it and checked in every later run.
 """
 
 from __future__ import annotations
@@ -22,11 +22,9 @@ from email.message import Message
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from autoresearch_data.errors import DataFailure
 from autoresearch_data.hashing import file_sha256
+from autoresearch_data.kept import damage, keep_note, opens
 from autoresearch_data.progress import Reporter, Stage
 
 _CHUNK_BYTES = 1 << 18
@@ -86,27 +84,47 @@ class _KeepLinked(urllib.request.HTTPRedirectHandler):
 def download_all(
     remotes: list[Remote], reporter: Reporter, *, parallel: int = 4, patience: Patience | None = None
 ) -> None:
-    """Fetch every file that is not there yet, `parallel` at a time. A file under its final name counts as complete.
+    """Fetch every file that is not there yet or is not what came, `parallel` at a time.
 
-    Raises DataFailure with the address and reason of the first file that could not be had; what the others have got so
-    far stays, and the next call continues there.
+    Raises DataFailure with the address and reason of the first file that could not be had, and the path of one that is
+    damaged; what the others have got so far stays, and the next call continues there.
     """
-    missing = [remote for remote in remotes if not remote.path.is_file()]
+    damaged = _damaged([remote.path for remote in remotes if remote.path.is_file()], reporter, parallel)
+    missing = [remote for remote in remotes if remote.path in damaged or not remote.path.is_file()]
     if not missing:
         return
+    for path, what in damaged.items():
+        reporter.note(f"{path} {what}: fetching it anew")
     stop = threading.Event()
     with reporter.stage(f"downloading {len(missing)} files", 0, "bytes") as stage:
         with ThreadPoolExecutor(parallel) as pool:
-            jobs = [pool.submit(_Job(remote, stage, stop, patience or Patience()).run) for remote in missing]
+            jobs = {pool.submit(_Job(remote, stage, stop, patience or Patience()).run): remote for remote in missing}
             try:
                 wait(jobs, return_when=FIRST_EXCEPTION)
             finally:
                 # Where one failed, or at Ctrl-C, the others stop at their next chunk and keep their parts.
                 stop.set()
                 pool.shutdown(wait=True, cancel_futures=True)
-        failures = [error for job in jobs if not job.cancelled() and (error := job.exception())]
-        for error in sorted(failures, key=lambda error: isinstance(error, _Stopped)):
+        failures = [(error, jobs[job].path) for job in jobs if not job.cancelled() and (error := job.exception())]
+        for error, path in sorted(failures, key=lambda failure: isinstance(failure[0], _Stopped)):
+            if path in damaged and isinstance(error, DataFailure):
+                raise DataFailure(f"{path} {damaged[path]}, and {error}") from error
             raise error
+
+
+def _damaged(paths: list[Path], reporter: Reporter, parallel: int) -> dict[Path, str]:
+    """What is wrong with the files of earlier runs; those that are whole are left out."""
+    if not paths:
+        return {}
+    with reporter.stage(f"checking {len(paths)} downloaded files", len(paths), "files") as stage:
+
+        def check(path: Path) -> tuple[Path, str | None]:
+            found = damage(path)
+            stage.advance(1)
+            return path, found
+
+        with ThreadPoolExecutor(parallel) as pool:
+            return {path: what for path, what in pool.map(check, paths) if what}
 
 
 class _Stopped(DataFailure):
@@ -121,6 +139,7 @@ class _Job:
     patience: Patience
     counted: int = field(default=0, init=False)
     expected: int = field(default=0, init=False)
+    etag: str | None = field(default=None, init=False)
 
     @property
     def part(self) -> Path:
@@ -154,9 +173,9 @@ class _Job:
         opener = urllib.request.build_opener(redirects)
         try:
             with opener.open(self._request(), timeout=self.patience.timeout) as response:
-                total, etag = self._start(response)
+                total, self.etag = self._start(response)
                 self._expect(total)
-                self.note.write_text(json.dumps({"etag": etag}), encoding="utf-8")
+                self.note.write_text(json.dumps({"etag": self.etag}), encoding="utf-8")
                 self._take(response)
         except urllib.error.HTTPError as error:
             self._refused(error)
@@ -164,21 +183,23 @@ class _Job:
         except _PASSING as error:
             raise _Retry(str(getattr(error, "reason", None) or error) or type(error).__name__) from error
         linked_size = redirects.linked.get(_LINKED_SIZE, "")
-        self._check(int(linked_size) if linked_size.isdigit() else total, redirects.linked.get(_LINKED_HASH, ""))
+        stated = redirects.linked.get(_LINKED_HASH, "")
+        sha256 = self._check(int(linked_size) if linked_size.isdigit() else total, stated)
         with open(self.part, "rb+") as stream:
             os.fsync(stream.fileno())
+        keep_note(self.remote.path, self.etag, self._size(), sha256)
         os.replace(self.part, self.remote.path)
         self.note.unlink(missing_ok=True)
 
     def _request(self) -> urllib.request.Request:
         request = urllib.request.Request(self.remote.url, headers={"User-Agent": _USER_AGENT})
-        etag = None
+        self.etag = None
         with suppress(OSError, ValueError, KeyError, TypeError):
-            etag = json.loads(self.note.read_text(encoding="utf-8"))["etag"]
-        if self._size() and etag:
+            self.etag = json.loads(self.note.read_text(encoding="utf-8"))["etag"]
+        if self._size() and self.etag:
             request.add_header("Range", f"bytes={self._size()}-")
             # A server whose file has changed ignores the range and sends the whole new file.
-            request.add_header("If-Range", etag)
+            request.add_header("If-Range", self.etag)
         elif self._size():
             self.part.unlink()
         return request
@@ -218,22 +239,22 @@ class _Job:
             raise _Retry(f"HTTP {error.code} {error.reason}", error.headers.get("Retry-After"))
         raise DataFailure(f"cannot download {self.remote.url}: HTTP {error.code} {error.reason}")
 
-    def _check(self, size: int | None, stated_hash: str) -> None:
+    def _check(self, size: int | None, stated_hash: str) -> str:
+        """SHA-256 of the part, if it is the whole file. Raises _Retry otherwise."""
         if size is not None and self._size() < size:
             raise _Retry(f"the connection ended after {self._size()} of {size} bytes")
         if size is not None and self._size() > size:
             self._discard()
             raise _Retry(f"got more than the {size} bytes that were announced")
         expected = stated_hash.strip('"').lower()
-        if re.fullmatch(r"[0-9a-f]{64}", expected) and file_sha256(self.part) != expected:
+        found = file_sha256(self.part)
+        if re.fullmatch(r"[0-9a-f]{64}", expected) and found != expected:
             self._discard()
             raise _Retry("the content does not have the hash that the server states")
-        if self.remote.path.suffix == ".parquet":
-            try:
-                pq.ParquetFile(self.part).close()
-            except (pa.ArrowException, OSError) as error:
-                self._discard()
-                raise _Retry("what came is no complete parquet file") from error
+        if not opens(self.part, self.remote.path.name):
+            self._discard()
+            raise _Retry("what came is no complete parquet file")
+        return found
 
     def _discard(self) -> None:
         self.part.unlink(missing_ok=True)

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import psutil
 
+from autoresearch_data.compiler import HeadersMissing, python_headers
 from autoresearch_lab.engine import ENGINES, automatic
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.hardware import detect, has_apple_gpu, suggest_preset
@@ -90,6 +91,7 @@ def _tools() -> list[Finding]:
         Finding("machine", "cpu", "ok", f"{_cpu_name()}, {cores} cores, {memory:.0f} GiB, {platform.system()}"),
         _gpu(),
         _compiler(),
+        _headers(),
         _allocator(),
         *_mlx(),
         _tool("nsys", "Nsight Systems: capture on NVIDIA GPUs", "the package nsight-systems-cli"),
@@ -115,6 +117,14 @@ def _compiler() -> Finding:
             return Finding("machine", "c++ compiler", "ok", _output([name, "--version"]).partition("\n")[0] or name)
     remedy = "xcode-select --install" if sys.platform == "darwin" else "install the package g++"
     return Finding("machine", "c++ compiler", "missing", "needed for the CPU kernels", remedy)
+
+
+def _headers() -> Finding:
+    try:
+        return Finding("machine", "python headers", "ok", str(python_headers()))
+    except HeadersMissing as error:
+        why, _, remedy = str(error).partition("; ")
+        return Finding("machine", "python headers", "missing", f"{why}: a CPU trains uncompiled", remedy)
 
 
 def _allocator() -> Finding:

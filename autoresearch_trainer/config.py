@@ -1,5 +1,6 @@
 """Configuration as data: the model's shape, the presets, and everything else that decides a training run."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 from autoresearch_trainer.errors import ConfigError
 
 COMPUTE_DTYPES = ("bfloat16", "float32")
+MOST_SEED = 2**63 - 1  # what every engine's generator takes
 SMOKE_TOKENS = 4096
 VALUE_GATE_CHANNELS = 32  # the value gate reads this many channels of its layer's input
 
@@ -137,8 +139,10 @@ class TrainConfig:
     def __post_init__(self) -> None:
         if (self.time_budget is None) == (self.steps is None):
             raise ConfigError("give exactly one of time_budget and steps")
-        if self.time_budget is not None and not self.time_budget > 0:
-            raise ConfigError(f"time_budget must be positive, not {self.time_budget}")
+        if self.time_budget is not None and not 0 < self.time_budget < math.inf:
+            raise ConfigError(f"time_budget must be positive and finite, not {self.time_budget}")
+        if not 0 <= self.seed <= MOST_SEED:
+            raise ConfigError(f"seed must be from 0 to {MOST_SEED}, not {self.seed}")
         if self.steps is not None and self.steps < 1:
             raise ConfigError(f"steps must be at least 1, not {self.steps}")
         if self.compute_dtype not in COMPUTE_DTYPES:

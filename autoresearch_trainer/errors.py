@@ -25,8 +25,12 @@ class KernelChanged(KernelError):
     """The kernel file is not the one that was selected: its content hash differs."""
 
 
+class KernelFailed(EngineError):
+    """A selected kernel raised or declined in training, or returned what the trainer cannot use."""
+
+
 class TrainingFailed(EngineError):
-    """The loss became NaN or left the sane range."""
+    """The loss became NaN or left the sane range, or the trained model has no val_bpb."""
 
 
 class OutOfMemory(EngineError):

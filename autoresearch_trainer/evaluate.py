@@ -4,6 +4,7 @@ The first rows are those of the specification. They are no random sample: best-f
 first. Where only a part is read, rows at equal distances stand for the whole far better.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -13,7 +14,7 @@ import numpy as np
 
 from autoresearch_data.bpb import accumulate, bits_per_byte
 from autoresearch_data.packing import BestFitLoader
-from autoresearch_trainer.errors import ConfigError
+from autoresearch_trainer.errors import ConfigError, TrainingFailed
 
 OnBatch = Callable[[int, int], None]
 # Losses in nats (B, T), float64, of inputs and targets (B, T), int32; an engine makes it from its model.
@@ -32,6 +33,14 @@ class EvalResult:
     bytes: int
     tokens: int
     standard_error: float | None = None
+
+    def checked(self, model: str) -> "EvalResult":
+        """Itself. Raises TrainingFailed where val_bpb is no number: `model` has diverged."""
+        if not math.isfinite(self.val_bpb):
+            raise TrainingFailed(
+                f"val_bpb of {model} is {self.val_bpb}: its weights or its kernels give no finite loss"
+            )
+        return self
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

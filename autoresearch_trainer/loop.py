@@ -1,7 +1,7 @@
 """`run`: a whole training run, from the selection of kernels to run.json."""
 
-import json
 import time
+import traceback
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict
@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from autoresearch_data.errors import DataError
-from autoresearch_data.folders import make_folder, replacing_file
+from autoresearch_data.folders import make_folder
+from autoresearch_trainer.blame import naming_kernels
 from autoresearch_trainer.config import TrainConfig
-from autoresearch_trainer.errors import ConfigError, EngineError, Interrupted
+from autoresearch_trainer.errors import ConfigError, EngineError, Interrupted, KernelFailed
 from autoresearch_trainer.evaluate import EvalResult
 from autoresearch_trainer.memory import evaluation_rows, explained
 from autoresearch_trainer.ops import Selection
 from autoresearch_trainer.process import QuietCollector, StopSignal, process_seconds, stop_signal
+from autoresearch_trainer.record import finite, write_json, written
 from autoresearch_trainer.rooms import Rooms
 from autoresearch_trainer.saver import Interval
 from autoresearch_trainer.summary import kernel_calls, summarise, summary_lines
@@ -54,8 +56,9 @@ def run(
     resume: a checkpoint folder to continue from.
     choices: what was decided before the run, and ceiling: where config.peak_flops comes from; both go into the record.
 
-    Raises ConfigError and KernelError for bad input, TrainingFailed for a diverged loss, OutOfMemory, Interrupted for
-    SIGINT or SIGTERM; run.json is written in the latter three cases as well, with its status.
+    Raises ConfigError and KernelError for bad input and a full disk, KernelFailed for a kernel that fails in training,
+    TrainingFailed for a diverged loss, OutOfMemory, Interrupted for SIGINT or SIGTERM; run.json is written in the
+    latter four cases as well, with its status, and with the traceback of a kernel.
     """
     run_ = _Run(rooms, device, config, dataset, Path(out_dir), report or (lambda event: None))
     with stop_signal() as stop:
@@ -116,21 +119,25 @@ class _Run:
         try:
             self._train(stop, every)
             if checkpoint:
-                self.rooms.save_checkpoint(trainer, self.checkpoint_folder, self._extra())
+                self._save_checkpoint()
             trainer.drop_gradients()
             evaluation = self._evaluate(stop)
             if weights:
-                self.rooms.save_weights(trainer.model, self.out_dir / WEIGHTS_FILE)
+                with written(self.out_dir / WEIGHTS_FILE):
+                    self.rooms.save_weights(trainer.model, self.out_dir / WEIGHTS_FILE)
             record["status"] = "complete"
         except Interrupted as error:
             record["status"] = "interrupted"
+            record["error"] = str(error)
             if (checkpoint or save_interrupted) and trainer.steps_done:
-                self.rooms.save_checkpoint(trainer, self.checkpoint_folder, self._extra())
+                self._save_checkpoint()
                 error = Interrupted(error.signum, error.step, f"; continue with --resume {self.checkpoint_folder}")
             record["error"] = str(error)
             raise error from None
         except EngineError as error:
             record["error"] = str(error)
+            if isinstance(error, KernelFailed):
+                record["traceback"] = traceback.format_exception(error.__cause__)
             raise
         finally:
             val_bpb = evaluation.val_bpb if evaluation else None
@@ -143,10 +150,14 @@ class _Run:
             if "checkpoints" in record:
                 record["checkpoints"] = asdict(record["checkpoints"])
             record["kernels"] = kernel_calls(trainer.ops, self.counter)
-            record |= self.steps
-            _write_json(self.out_dir / RUN_FILE, record)
+            self.record = record = finite(record | self.steps)
+            write_json(self.out_dir / RUN_FILE, record)
         self.report({"event": "summary", "lines": summary_lines(record), "record": record})
         return record
+
+    def _save_checkpoint(self) -> None:
+        with written(self.checkpoint_folder):
+            self.rooms.save_checkpoint(self.trainer, self.checkpoint_folder, self._extra())
 
     def _extra(self) -> dict[str, Any]:
         return {"steps": {name: list(values) for name, values in self.steps.items()}}
@@ -159,17 +170,18 @@ class _Run:
             if every:
                 saver = stack.enter_context(self.rooms.saver(self.checkpoint_folder, every, trainer.steps_done))
                 self.record["checkpoints"] = saver.costs
-            stack.enter_context(self._explained())
             while not trainer.finished:
                 stop.raise_if_set(trainer.steps_done)
-                result = trainer.step()
+                with naming_kernels(trainer.ops), self._explained():
+                    result = trainer.step()
                 if index == 0:
                     self.record["seconds_to_first_step"] = process_seconds()
                 collector.after_step(index)
                 steps["losses"].append(result.loss)
                 steps["step_seconds"].append(result.seconds)
                 if saver:
-                    saver.after_step(trainer, self._extra)
+                    with self._explained():
+                        saver.after_step(trainer, self._extra)
                 smoothed = LOSS_SMOOTHING * smoothed + (1 - LOSS_SMOOTHING) * result.loss
                 index += 1
                 self.report(
@@ -203,11 +215,9 @@ class _Run:
 
         batch, length = config.eval_batch_size or config.batch_size, config.model.sequence_len
         rows = evaluation_rows(config, self.device)
-        with self._explained():
+        with naming_kernels(trainer.ops), self._explained():
             tokens, over = config.eval_tokens, config.eval_spread_over
-            return self.rooms.evaluate_bpb(trainer.model, trainer.dataset, batch, length, tokens, on_batch, rows, over)
-
-
-def _write_json(path: Path, value: dict[str, Any]) -> None:
-    with replacing_file(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1) + "\n", encoding="utf-8")
+            result = self.rooms.evaluate_bpb(
+                trainer.model, trainer.dataset, batch, length, tokens, on_batch, rows, over
+            )
+        return result.checked(f"the model after {trainer.steps_done} steps")

@@ -52,7 +52,7 @@ def complete(rooms: Rooms, request: Request, default_preset: str, dataset: Any) 
     if request.eval_tokens is not None and request.evaluation is not None:
         raise ConfigError("give --eval or --eval-tokens, not both")
     if request.resume is not None:
-        config, chosen = _resumed(request)
+        config, chosen = _resumed(rooms, request)
     else:
         config, chosen = _fresh(rooms, request, default_preset)
     config, choice = _evaluated(config, request, preset(config.preset), dataset)
@@ -100,7 +100,7 @@ def _passes(config: TrainConfig) -> str:
     return f" in {config.accumulation} passes" if config.accumulation > 1 else ""
 
 
-def _resumed(request: Request) -> tuple[TrainConfig, list[Choice]]:
+def _resumed(rooms: Rooms, request: Request) -> tuple[TrainConfig, list[Choice]]:
     config = TrainConfig.from_json(read_state(request.resume)["config"])
     if request.preset not in (None, config.preset):
         raise ConfigError(f"the checkpoint is of preset {config.preset}, not {request.preset}")
@@ -109,6 +109,8 @@ def _resumed(request: Request) -> tuple[TrainConfig, list[Choice]]:
     config = replace(config, **(request.changes or {}), **_length(request, None))
     if request.compile != "auto":
         config = replace(config, compile=request.compile == "on")
+    if config.compile:
+        rooms.resolve_compile("on", request.device, config.steps)  # may be refused here: another machine saved it
     from_there = f"as in {request.resume}"
     shape = f"{config.batch_size} x {config.model.sequence_len} tokens{_passes(config)}"
     return config, [

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from autoresearch_trainer.blame import naming_kernels
 from autoresearch_trainer.config import Preset
 from autoresearch_trainer.ops import Selection
 from autoresearch_trainer.rooms import Rooms
@@ -21,16 +22,19 @@ def rung_report(
 ) -> dict[str, Any]:
     """Evaluate the weights on every rung: {"weights", "rungs": {name: result with "error", its difference from full}}.
 
-    The rungs are those of `preset`, for the sequence length of the model. Raises ConfigError for unreadable weights.
+    The rungs are those of `preset`, for the sequence length of the model. Raises ConfigError for unreadable weights,
+    KernelFailed for a kernel that fails, TrainingFailed for a model that has diverged.
     """
     rooms.prepare_process()
-    model = rooms.load_model(weights, rooms.ops.load(selection), device)
+    ops = rooms.ops.load(selection)
+    model = rooms.load_model(weights, ops, device)
     length = model.config.sequence_len
     batch = preset.batch_size
     whole = full_tokens(dataset, length, batch * length)
     tokens = {rung: limited(rung_tokens(preset, rung), whole, batch * length) for rung in RUNGS}
-    results = rooms.evaluate_rungs(model, dataset, batch, length, tokens, on_batch)
-    full = results["full"].val_bpb
+    with naming_kernels(ops):
+        results = rooms.evaluate_rungs(model, dataset, batch, length, tokens, on_batch)
+    full = results["full"].checked(str(weights)).val_bpb
     rungs = {name: {**result.to_json(), "error": result.val_bpb - full} for name, result in results.items()}
     return {"weights": str(weights), "dataset": dataset.fingerprint, "rungs": rungs}
 

@@ -72,8 +72,8 @@ class TrainerBase:
         )
 
     def end_step(self, loss: float, seconds: float) -> StepResult:
-        """Count the step. Raises TrainingFailed if the loss is NaN or above 100."""
-        if not loss <= LOSS_LIMIT:
+        """Count the step. Raises TrainingFailed if the loss is not finite or above 100."""
+        if not abs(loss) <= LOSS_LIMIT:
             raise TrainingFailed(
                 f"loss is {loss:.4g} at step {self.steps_done}; largest gradient: {self.largest_gradient()}"
             )

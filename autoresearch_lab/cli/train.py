@@ -43,7 +43,12 @@ _PATH = click.Path(path_type=Path)
 )
 @click.option("--checkpoint-every", metavar="N", help="Also save every N seconds, or every Nsteps, in the background.")
 @click.option("--resume", type=_PATH, default=None, help="Continue from a checkpoint folder.")
-@click.option("--results", type=_PATH, default=None, help="Table of runs to append to [default: runs/results.tsv].")
+@click.option(
+    "--results",
+    type=_PATH,
+    default=None,
+    help="Table of runs to append to [default: runs/results.tsv; none with --smoke].",
+)
 @click.option("--description", default="", help="What this run tries, for that table.")
 @click.option("--print-config", is_flag=True, help="Show what would be trained, and why; train nothing.")
 @click.option("--eval-rungs", "rungs", type=_PATH, default=None, help="Evaluate these weights on every rung instead.")
@@ -93,8 +98,10 @@ def _run(training: Training, root: Root, options: dict[str, Any]) -> None:
     out = options["out"] or root.path / "runs" / "last"
     if every and options["checkpoint"] is False:
         raise LabError("give --checkpoint-every or --no-checkpoint, not both")
-    table = options["results"] or root.path / "runs" / "results.tsv"
-    check_table(table)
+    # A smoke run tries whether training works at all; among those that are compared it would only mislead.
+    table = options["results"] or (None if options["smoke"] else root.path / "runs" / "results.tsv")
+    if table:
+        check_table(table)
     last: dict[str, Any] = {}
     with Console(sys.stderr if options["as_json"] else sys.stdout) as console:
 
@@ -120,12 +127,13 @@ def _run(training: Training, root: Root, options: dict[str, Any]) -> None:
                 ceiling=training.ceiling,
             )
         except BaseException:
-            if last:  # it had begun
+            if table and last:  # it had begun
                 append_run(table, {**last, **_written(out, loop.RUN_FILE)}, options["description"], root.path)
             raise
-    append_run(table, record, options["description"], root.path)
+    if table:
+        append_run(table, record, options["description"], root.path)
     if options["as_json"]:
-        print(json.dumps(record, indent=1))
+        print(json.dumps(record, indent=1, allow_nan=False))
 
 
 def _written(out: Path, name: str) -> dict[str, Any]:
@@ -147,7 +155,7 @@ def _evaluate_rungs(training: Training, options: dict[str, Any]) -> None:
 
 
 def _print(data: dict[str, Any], lines: list[str], as_json: bool) -> None:
-    print(json.dumps(data, indent=1) if as_json else "\n".join(lines))
+    print(json.dumps(data, indent=1, allow_nan=False) if as_json else "\n".join(lines))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -4,6 +4,7 @@ import shutil
 import tomllib
 from dataclasses import replace
 from itertools import zip_longest
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from autoresearch_cuda.native import CompilerMissing
 from autoresearch_cuda.ops import CallCounter, Ops
 from autoresearch_cuda.seam import KERNELS_ROOT, TARGETS, installed_kernel
 from autoresearch_cuda.train import Trainer
+from autoresearch_data import compiler as system_compiler
 from autoresearch_trainer.errors import ConfigError
 
 FORWARD = [target for target in TARGETS if not target.endswith("update") and target != "newton_schulz"]
@@ -78,8 +80,22 @@ def test_a_compiled_trainer_computes_what_the_eager_one_does(config, dataset):
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
+def test_without_pythons_headers_the_cpu_stays_eager(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """As on Debian without python3-dev: there is a compiler, and yet Inductor stops at Python.h."""
+    monkeypatch.setattr(compiling, "compiler", lambda: "/usr/bin/g++")
+    monkeypatch.setattr(system_compiler.sysconfig, "get_path", lambda name: str(tmp_path))
+    reason = f"no {tmp_path / 'Python.h'}; install Python's headers, for instance the package python3-dev"
+    assert resolve_compile("auto", "cpu", None) == (False, reason)
+    with pytest.raises(ConfigError, match="--compile on: no .*Python.h; install .*python3-dev"):
+        resolve_compile("on", "cpu", None)
+    assert resolve_compile("auto", "cuda", None) == (True, "a GPU")
+    (tmp_path / "Python.h").touch()
+    assert resolve_compile("on", "cpu", None) == (True, "asked for")
+
+
 def test_auto_compiles_on_gpus_and_where_there_is_a_compiler(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(compiling, "compiler", lambda: "/usr/bin/g++")
+    monkeypatch.setattr(compiling, "python_headers", lambda: Path("/usr/include/python3"))
     assert resolve_compile("auto", "cuda", None) == (True, "a GPU")
     for steps in (None, 12):
         assert resolve_compile("auto", "cpu", steps) == (True, "C++ compiler found: /usr/bin/g++")

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import resource
 import signal
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +13,11 @@ import pytest
 from autoresearch_cuda.loop import run
 from autoresearch_cuda.process import process_seconds
 from autoresearch_cuda.seam import KernelFile
+from autoresearch_cuda.train import Trainer
 from autoresearch_trainer import summary as summary_module
 from autoresearch_trainer.console import Console
 from autoresearch_trainer.datasheet import datasheet_flops
-from autoresearch_trainer.errors import ConfigError, Interrupted, OutOfMemory, TrainingFailed
+from autoresearch_trainer.errors import ConfigError, Interrupted, KernelFailed, OutOfMemory, TrainingFailed
 from autoresearch_trainer.summary import summary_lines
 
 UPSTREAM_BLOCK = r"""---
@@ -144,6 +146,107 @@ def test_a_failed_run_leaves_its_record(config, dataset, tmp_path: Path):
         run(config, {"relu_squared": KernelFile.at("relu_squared", tmp_path / "kernel.py")}, dataset, tmp_path / "out")
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["status"] == "failed" and "loss is nan" in record["error"]
+
+
+RAISES = "def relu_squared(x):\n    return x.no_such_thing\n"
+DECLINES = "def relu_squared(x):\n    raise NotImplementedError('rows of 7 only')\n"
+RETURNS_ANOTHER_SHAPE = "def relu_squared(x):\n    return x[..., :-1]\n"
+FAILING_BACKWARD = """import torch
+class Broken(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        return x.relu().square()
+    @staticmethod
+    def backward(ctx, grad):
+        raise ValueError('no gradient\\nand more')
+relu_squared = Broken.apply
+"""
+
+
+def kernel_at(path: Path, text: str) -> dict[str, KernelFile]:
+    path.write_text(text)
+    return {"relu_squared": KernelFile.at("relu_squared", path)}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (RAISES, "^kernel relu_squared=mine failed: AttributeError: 'Tensor' object has no attribute 'no_such_thing'$"),
+        (DECLINES, "^kernel relu_squared=mine declined: rows of 7 only$"),
+        (FAILING_BACKWARD, "^kernel relu_squared=mine failed: ValueError: no gradient$"),
+        (RETURNS_ANOTHER_SHAPE, "^training with the kernel relu_squared=mine failed: RuntimeError: .*shape"),
+    ],
+    ids=["raises", "declines", "backward", "shape"],
+)
+def test_a_kernel_that_fails_is_named_in_one_line(config, dataset, tmp_path: Path, text: str, message: str):
+    with pytest.raises(KernelFailed, match=message) as caught:
+        run(config, kernel_at(tmp_path / "mine.py", text), dataset, tmp_path / "out")
+    assert caught.value.exit_code == 1 and "\n" not in str(caught.value)
+    record = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert record["status"] == "failed" and record["error"] == str(caught.value)
+    assert record["traceback"][0].startswith("Traceback") and "in step" in "".join(record["traceback"])
+
+
+def test_a_kernel_that_declines_while_it_is_traced_is_named_too(config, dataset, tmp_path: Path):
+    with pytest.raises(KernelFailed, match="kernel relu_squared=mine ") as caught:
+        run(replace(config, compile=True), kernel_at(tmp_path / "mine.py", DECLINES), dataset, tmp_path / "out")
+    assert "\n" not in str(caught.value)
+    assert "rows of 7 only" in "".join(json.loads((tmp_path / "out" / "run.json").read_text())["traceback"])
+
+
+def test_of_two_selected_kernels_the_inner_one_is_named(config, dataset, tmp_path: Path):
+    (tmp_path / "outer.py").write_text(
+        "import torch.nn.functional as F\nfrom autoresearch_cuda.seam import part\n"
+        "relu_squared = part('relu_squared')\n"
+        "def mlp(x, w_fc, w_proj):\n"
+        "    return F.linear(relu_squared(F.linear(x, w_fc.to(x.dtype))), w_proj.to(x.dtype))\n"
+    )
+    selection = {"mlp": KernelFile.at("mlp", tmp_path / "outer.py"), **kernel_at(tmp_path / "mine.py", DECLINES)}
+    for compiled in (False, True):
+        with pytest.raises(KernelFailed, match="^kernel relu_squared=mine "):
+            run(replace(config, compile=compiled), selection, dataset, tmp_path / "out")
+
+
+def test_what_baseline_kernels_run_into_is_not_laid_at_a_kernel(config, dataset, tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(Trainer, "step", lambda self: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        run(config, None, dataset, tmp_path / "out")
+
+
+def test_a_model_that_the_last_step_broke_is_no_result(config, dataset, tmp_path: Path, monkeypatch):
+    step = Trainer.step
+
+    def breaking(self):
+        result = step(self)
+        if self.finished:
+            next(self.model.parameters()).data.fill_(float("nan"))
+        return result
+
+    monkeypatch.setattr(Trainer, "step", breaking)
+    with pytest.raises(TrainingFailed, match="val_bpb of the model after 14 steps is nan"):
+        run(config, None, dataset, tmp_path / "out")
+    record = json.loads((tmp_path / "out" / "run.json").read_text(), parse_constant=pytest.fail)
+    assert record["status"] == "failed" and record["summary"]["val_bpb"] is None and "is nan" in record["error"]
+
+
+@pytest.fixture
+def small_disk():
+    """Files end after 100,000 bytes: enough for run.json, too little for the weights."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize(
+    ("what", "name"), [({"weights": True}, "weights.safetensors"), ({"checkpoint": True}, "checkpoint")]
+)
+def test_a_full_disk_is_one_line_with_the_file(config, dataset, tmp_path: Path, small_disk, what: dict, name: str):
+    with pytest.raises(ConfigError, match=f"cannot write {tmp_path / name}: ") as caught:
+        run(config, None, dataset, tmp_path, **what)
+    assert caught.value.exit_code == 2
+    assert json.loads((tmp_path / "run.json").read_text())["error"] == str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_training(config, dataset, tmp_path: Path):

@@ -9,7 +9,9 @@ from autoresearch_cuda import memory
 from autoresearch_cuda.checkpoint import save_checkpoint
 from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.plan import Request, complete
+from autoresearch_cuda.rooms import ROOMS
 from autoresearch_cuda.train import Trainer
+from autoresearch_trainer import plan as shared_plan
 from autoresearch_trainer import rungs
 from autoresearch_trainer.config import PRESETS, Preset, TrainConfig
 from autoresearch_trainer.errors import ConfigError
@@ -96,6 +98,19 @@ def test_a_resumed_run_keeps_its_configuration(config, dataset, tmp_path: Path, 
         complete(Request(resume=tmp_path / "c", preset="cpu-nano"), "-", dataset)
     with pytest.raises(ConfigError, match="has a batch of 1; a resumed run keeps it"):
         complete(Request(resume=tmp_path / "c", batch_size=2), "-", dataset)
+
+
+def test_a_resumed_run_is_not_compiled_where_that_is_impossible(config, dataset, tmp_path: Path, monkeypatch):
+    def refuse(*arguments) -> None:
+        raise ConfigError("--compile on: no Python.h")
+
+    monkeypatch.setattr(shared_plan, "read_state", lambda folder: {"config": replace(config, compile=True).to_json()})
+    monkeypatch.setitem(PRESETS, "test", Preset(config.model, 2, 128, 256, 512))
+    rooms = replace(ROOMS, resolve_compile=refuse)
+    with pytest.raises(ConfigError, match="no Python.h"):
+        shared_plan.complete(rooms, Request(resume=tmp_path, eval_tokens=256), "-", dataset)
+    request = Request(resume=tmp_path, eval_tokens=256, compile="off")
+    assert not shared_plan.complete(rooms, request, "-", dataset)[0].compile
 
 
 @pytest.mark.parametrize(

@@ -40,13 +40,58 @@ def fetch(file_server, tmp_path):
 
 def arrived(tmp_path):
     folder = tmp_path / "a"
-    assert [path.name for path in folder.iterdir()] == ["shard.parquet"], "only the finished file may remain"
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["shard.parquet", "shard.parquet.json"], "only the finished file and its note may remain"
+    note = json.loads((folder / "shard.parquet.json").read_text())
+    assert note["sha256"] == hashlib.sha256(CONTENT).hexdigest() and note["bytes"] == len(CONTENT)
     return (folder / "shard.parquet").read_bytes() == CONTENT
 
 
 def test_a_file_arrives_once_and_is_not_asked_for_again(fetch, tmp_path):
     assert fetch() == [None] and arrived(tmp_path)
     assert fetch() == [None]
+
+
+def flipped(content):
+    """One bit changed in the middle: size and footer stay right."""
+    changed = bytearray(content)
+    changed[1_000] ^= 1
+    return bytes(changed)
+
+
+@pytest.mark.parametrize(
+    ("harm", "what"), [(flipped, "SHA-256 differs"), (lambda content: content[:5_000], "has 5000 bytes, not the ")]
+)
+def test_a_file_that_was_damaged_since_is_named_and_fetched_anew(fetch, file_server, tmp_path, harm, what):
+    fetch()
+    path = tmp_path / "a" / "shard.parquet"
+    path.write_bytes(harm(CONTENT))
+    shown = io.StringIO()
+    with Reporter.on(shown) as reporter:
+        assert fetch(reporter) == [None, None] and arrived(tmp_path)
+    assert f"{path} " in shown.getvalue() and what in shown.getvalue() and "fetching it anew" in shown.getvalue()
+
+
+def test_a_damaged_file_that_cannot_be_had_anew_is_named_in_the_error(fetch, file_server, tmp_path):
+    fetch()
+    path = tmp_path / "a" / "shard.parquet"
+    path.write_bytes(flipped(CONTENT))
+    file_server.faults[NAME] = [file_server.status(404)]
+    with pytest.raises(DataFailure, match=rf"{path} has not the content .*, and cannot download .*HTTP 404"):
+        fetch()
+    assert path.read_bytes() == flipped(CONTENT), "what there is stays until there is better"
+
+
+def test_a_file_without_a_note_is_taken_if_it_can_be_opened_and_watched_from_then_on(fetch, tmp_path):
+    path = tmp_path / "a" / "shard.parquet"
+    path.parent.mkdir()
+    path.write_bytes(CONTENT)
+    assert fetch() == [] and arrived(tmp_path)
+    path.write_bytes(flipped(CONTENT))
+    assert fetch() == [None] and arrived(tmp_path)
+    (tmp_path / "a" / "shard.parquet.json").unlink()
+    path.write_bytes(CONTENT[:5_000])
+    assert fetch() == [None, None] and arrived(tmp_path)
 
 
 @pytest.mark.parametrize("reset", [False, True])

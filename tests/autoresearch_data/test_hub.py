@@ -46,6 +46,13 @@ def test_climbmix_holds_out_the_pinned_shard(file_server, tmp_path, capsys):
     corpus = find_corpus("climbmix", Choice(tmp_path / ".downloads", 2, file_server.url))
     prepared = prepare(corpus, tmp_path / "climbmix")
     assert splits(prepared) == (texts("s0") + texts("s1"), texts("s6542"))
+    # A download that was damaged since is had anew, also where nothing but --force says that it is wanted.
+    shard = next((tmp_path / ".downloads").rglob("shard_00001.parquet"))
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[:-100])
+    assert main([*arguments, "--force"]) == 0
+    assert f"{shard} has {len(whole) - 100} bytes" in capsys.readouterr().err and shard.read_bytes() == whole
+    asked += 1
     # Another dataset from the same downloads fetches only what is new.
     publish(file_server, repository, "shard_00002.parquet", file_server.parquet(texts("s2")))
     arguments[arguments.index("2")] = "3"

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from autoresearch_data import compiler as system_compiler
 from autoresearch_lab import doctor, engine
 from autoresearch_lab.cli import app
 from autoresearch_lab.ledger import Ledger
@@ -43,6 +44,15 @@ def test_missing_packages_come_with_the_command(lab, monkeypatch):
     monkeypatch.setattr(engine, "has_nvidia_gpu", lambda: False)
     finding = found(lab)["engine", "cpu"]
     assert finding.state == "missing" and finding.remedy == "pip install -e '.[cpu]'"
+
+
+def test_missing_headers_of_python_are_named_with_what_they_are_for(lab, monkeypatch, tmp_path):
+    monkeypatch.setattr(system_compiler.sysconfig, "get_path", lambda name: str(tmp_path))
+    finding = found(lab)["machine", "python headers"]
+    assert finding.state == "missing" and finding.detail == f"no {tmp_path / 'Python.h'}: a CPU trains uncompiled"
+    assert finding.remedy == "install Python's headers, for instance the package python3-dev" and not finding.needed
+    (tmp_path / "Python.h").touch()
+    assert found(lab)["machine", "python headers"].state == "ok"
 
 
 def test_what_mlx_can_do_here_is_said(lab, monkeypatch):

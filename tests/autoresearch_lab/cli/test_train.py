@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from types import SimpleNamespace
@@ -96,6 +97,32 @@ def test_json_leaves_stdout_to_the_record(lab: Path, capsys):
     assert lines[3].split()[3] == "+0.000000"
 
 
+def test_a_smoke_run_is_no_row_among_those_that_are_compared(lab: Path, capsys):
+    smoke = ("--preset", "cpu-nano", "--smoke", "--kernels", "baseline")
+    assert call(lab, *smoke) == 0
+    assert not (lab / "runs" / "results.tsv").exists()
+    assert call(lab, *smoke, "--results", str(lab / "asked.tsv")) == 0
+    assert len((lab / "asked.tsv").read_text().splitlines()) == 2
+
+
+def test_a_model_without_val_bpb_is_a_crash_and_not_nan(lab: Path, capsys, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("autoresearch_trainer.evaluate.bits_per_byte", lambda nats, size: float("nan"))
+    assert call(lab, *SMALL, "--steps", "1", "--json") == 1
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.splitlines()[-1].startswith("error: val_bpb of the model after 1 steps")
+    row = (lab / "runs" / "results.tsv").read_text().splitlines()[-1].split("\t")
+    assert row[1:4] == ["0.000000", "0.0", "crash"]
+
+
+def test_a_kernel_that_declines_ends_the_run_in_one_line(lab: Path, capsys):
+    target = lab / "kernels" / "relu_squared"
+    (lab / "kernels").unlink()
+    shutil.copytree(CHECKOUT / "kernels", lab / "kernels")
+    (target / "torch_library.py").write_text("def relu_squared(x):\n    raise NotImplementedError('not here')\n")
+    assert call(lab, *SMALL[:-1], "relu_squared=torch_library", "--steps", "1") == 1
+    assert capsys.readouterr().err.splitlines() == ["error: kernel relu_squared=torch_library declined: not here"]
+
+
 def test_a_run_that_was_interrupted_can_go_on(lab: Path, capsys, monkeypatch: pytest.MonkeyPatch):
     stop = True
 
@@ -145,6 +172,9 @@ def test_the_measured_ceiling_of_this_device_is_used(lab: Path, capsys):
         (["--steps", "x"], "not a valid integer"),
         (["--time-budget", "-1"], "time_budget must be positive"),
         (["--time-budget", "0"], "time_budget must be positive"),
+        (["--time-budget", "inf"], "time_budget must be positive and finite"),
+        (["--seed", "99999999999999999999999"], "seed must be from 0 to 9223372036854775807"),
+        (["--seed", "-1"], "seed must be from 0 to"),
         (["--batch-size", "3"], "not a multiple of the 768 tokens"),
         (["--batch-size", "0"], "not a multiple"),
         (["--checkpoint-every", "often", "--steps", "1"], "cannot read the interval 'often'"),
