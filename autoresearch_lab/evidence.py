@@ -56,6 +56,11 @@ def other_baseline(record: Record, target: Target) -> bool:
         given = given.get(target.name)
     if not isinstance(given, dict) or not given.get("sha256"):
         return False
-    framework = "mlx" if record.engine == "mlx" else "torch"
+    framework = framework_of(record)
     today = [kernel for kernel in target.kernels if kernel.role == "baseline" and kernel.framework == framework]
     return any(kernel.name == given.get("name") and kernel.sha256 != given["sha256"] for kernel in today)
+
+
+def framework_of(record: Record) -> str:
+    """The framework of the engine that a record was made with; the names of kernels are its own."""
+    return "mlx" if record.engine == "mlx" else "torch"

@@ -89,8 +89,7 @@ class GpuStopwatch:
         outputs = outputs_of(result)
         windows = [first]
         if call.gradient:
-            differentiable = [output for output in outputs if output.requires_grad]
-            cotangents = call.cotangents(differentiable, number)
+            differentiable, cotangents = call.seeds(outputs, number)
             second, gradients = self.window(
                 (function, call, BACKWARD), cache, lambda: self.grad(differentiable, call.leaves, cotangents)
             )

@@ -83,8 +83,7 @@ def _both(watch: GpuStopwatch, function: Kernel, call: Call, recorder: Callable[
     outputs = outputs_of(result)
     if not call.gradient:
         return Recorded([forward], outputs)
-    differentiable = [output for output in outputs if output.requires_grad]
-    cotangents = call.cotangents(differentiable, 0)
+    differentiable, cotangents = call.seeds(outputs, 0)
     backward, gradients = recorder(lambda: watch.grad(differentiable, call.leaves, cotangents))
     return Recorded([forward, backward], [*outputs, *gradients])
 

@@ -44,6 +44,11 @@ class Call:
         for name, buffer in self.buffers.items():
             buffer.fill(contents[name], scale)
 
+    def seeds(self, outputs: list[torch.Tensor], number: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+        """(those outputs that backward starts from, their cotangents)."""
+        differentiable = [output for output in outputs if output.requires_grad]
+        return differentiable, self.cotangents(differentiable, number)
+
     def cotangents(self, outputs: list[torch.Tensor], number: int) -> list[torch.Tensor]:
         """Random cotangents in the outputs' dtypes, the same for every arm; 1 for a scalar, as a loss has it."""
         if not self._cotangents:
@@ -99,8 +104,7 @@ class Stopwatch:
         outputs = outputs_of(result)
         if not call.gradient:
             return Timing(forward, 0, outputs, involuntary_switches() != switches)
-        differentiable = [output for output in outputs if output.requires_grad]
-        cotangents = call.cotangents(differentiable, number)
+        differentiable, cotangents = call.seeds(outputs, number)
         start = clock()
         gradients = torch.autograd.grad(differentiable, call.leaves, cotangents)
         backward = clock() - start

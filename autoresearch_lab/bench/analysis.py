@@ -68,28 +68,28 @@ class Analysis:
         intervals, and the arms' times in microseconds per call."""
         found: dict[str, Any] = {"directions": {}}
         for direction in DIRECTIONS if self.gradients[place] else (FORWARD,):
-            ratio = self.interval(workload_ratios(self.processes, 0, candidate, direction, place)).ratio()
             seconds = np.concatenate([process.seconds(direction)[:, :, place] for process in self.processes])
             middle = np.median(seconds, axis=0) * 1e6
             found["directions"][direction] = {
-                "ratio": ratio.point,
-                "interval": [ratio.low, ratio.high],
+                **self._ratio(place, direction, 0, candidate),
                 "baseline_us": float(middle[0]),
                 "candidate_us": float(middle[candidate]),
                 "library_us": [float(middle[arm]) for arm in libraries],
-                "library_ratios": [self._rival(place, direction, arm, candidate) for arm in libraries],
+                "library_ratios": [self._ratio(place, direction, arm, candidate) for arm in libraries],
             }
         return found
 
-    def _rival(self, place: int, direction: str, library: int, candidate: int) -> dict[str, Any]:
-        """Ratio library's kernel / candidate on one workload, > 1 = the candidate is faster."""
-        ratio = self.interval(workload_ratios(self.processes, library, candidate, direction, place)).ratio()
+    def between(self, place: int, direction: str, top: int, bottom: int) -> Interval:
+        """Log-ratio of two arms at one workload."""
+        return self.interval(workload_ratios(self.processes, top, bottom, direction, place))
+
+    def _ratio(self, place: int, direction: str, top: int, bottom: int) -> dict[str, Any]:
+        ratio = self.between(place, direction, top, bottom).ratio()
         return {"ratio": ratio.point, "interval": [ratio.low, ratio.high]}
 
     def regression(self, place: int, to_beat: int, candidate: int) -> Interval:
         """Log-ratio of two arms at one workload in its decisive direction."""
-        direction = BOTH if self.gradients[place] else FORWARD
-        return self.interval(workload_ratios(self.processes, to_beat, candidate, direction, place))
+        return self.between(place, BOTH if self.gradients[place] else FORWARD, to_beat, candidate)
 
     def minimum_ratio(self, to_beat: int, candidate: int) -> float:
         """Ratio of the shortest times, which noise that only ever adds cannot move; shown, never decided on."""

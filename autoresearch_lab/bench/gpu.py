@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from autoresearch_lab.bench.samples import Process
+from autoresearch_lab.bench.samples import Process, whole
 from autoresearch_lab.errors import LabFailure
 
 # By how much the events may exceed the host's clock in one window (their resolution is half a microsecond), and what
@@ -106,8 +106,7 @@ def replay_remarks(
         before, after = sum(baseline.get(row["id"], [])), sum(candidate.get(row["id"], []))
         if not before or not after:
             continue
-        directions = row["directions"]
-        behind = (directions.get("both") or directions["forward"])["ratio"]
+        behind = whole(row["directions"])["ratio"]
         if abs(math.log(before / after) - math.log(behind)) > REPLAY_DISAGREES:
             remarks.append(f"{row['id']}: x{before / after:.3f} as replayed CUDA graphs, x{behind:.3f} by the backlog")
     return remarks

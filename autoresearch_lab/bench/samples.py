@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,11 @@ from autoresearch_lab.statistics import paired_log_ratio
 FORWARD, BACKWARD, BOTH = "forward", "backward", "both"
 DIRECTIONS = (FORWARD, BACKWARD, BOTH)
 LEAST_CALM = 3
+
+
+def whole(directions: Mapping[str, Any]) -> Any:
+    """What a record says of a workload's whole call: forward and backward together, or forward where that is all."""
+    return directions.get(BOTH) or directions[FORWARD]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from autoresearch_lab.bench.samples import whole
 from autoresearch_lab.records import Record
 
 COLOURS = {"FASTER": "bold green", "SLOWER": "bold red", "SAME": "bold yellow", "AMBIGUOUS": "bold yellow"}
@@ -42,7 +43,7 @@ def _directions(found: Mapping[str, Any]) -> Table:
 def _workloads(found: Mapping[str, Any]) -> Table:
     table = _table("workload", "calls", "baseline", "candidate", "speed-up", "interval")
     for row in found["workloads"]:
-        times = row["directions"].get("both") or row["directions"]["forward"]
+        times = whole(row["directions"])
         cells = (_ms(times["baseline_us"] / 1e3), _ms(times["candidate_us"] / 1e3))
         table.add_row(row["id"], f"{row['calls_per_step']:g}", *cells, *_ratio(times["ratio"], times["interval"]))
     return table
@@ -80,20 +81,25 @@ def _caches(found: Mapping[str, Any]) -> list[str]:
     def per_step(times: Mapping[str, list[float]]) -> float:
         return sum(sum(times[name]) * weight for name, weight in weights.items()) / 1e3
 
-    warm = {name.partition(":")[0]: per_step(times) for name, times in found["warm"].items()}
-    baseline, candidate = warm["baseline"], warm["candidate"]
+    warm = _by_role(found["warm"])
+    baseline, candidate = per_step(warm["baseline"]), per_step(warm["candidate"])
     return [f"caches flushed before each call; warm: {_ms(baseline)} against {_ms(candidate)} per step"]
 
 
 def _graphs(found: Mapping[str, Any]) -> list[str]:
     """Of a GPU: the baseline's and the candidate's short calls as replayed graphs, a line per workload."""
-    times = {name.partition(":")[0]: of for name, of in ((found.get("replayed") or {}).get("times") or {}).items()}
+    times = _by_role((found.get("replayed") or {}).get("times") or {})
     pairs = {
         row["id"]: (sum(times["baseline"][row["id"]]), sum(times["candidate"][row["id"]]))
         for row in found["workloads"]
         if all(row["id"] in times.get(role, {}) for role in ("baseline", "candidate"))
     }
     return [f"{name} as replayed CUDA graphs: {one:.1f} us against {two:.1f} us" for name, (one, two) in pairs.items()]
+
+
+def _by_role(times: Mapping[str, Any]) -> dict[str, Any]:
+    """{role: its entry} of what is named "role:kernel"; of several libraries the last."""
+    return {name.partition(":")[0]: of for name, of in times.items()}
 
 
 def _table(*columns: str) -> Table:

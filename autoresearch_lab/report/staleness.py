@@ -13,7 +13,7 @@ from typing import Any
 
 from autoresearch_data.hashing import kernel_hash
 from autoresearch_lab.catalog import Target
-from autoresearch_lab.evidence import other_baseline
+from autoresearch_lab.evidence import framework_of, other_baseline
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root
@@ -109,7 +109,7 @@ def kernels_today(subject: Subject, record: Record, present: Now) -> set[str]:
 
     A workspace's kernel that was taken into the catalogue unchanged keeps its evidence: the content is what counts.
     """
-    name, framework = subject.name, "mlx" if record.engine == "mlx" else "torch"
+    name, framework = subject.name, framework_of(record)
     listed = present.targets[subject.target].kernels if subject.target in present.targets else ()
     found = {kernel.name: _hash(kernel.path) for kernel in listed if kernel.framework == framework}
     if name.startswith(WORKSPACE_PREFIX):

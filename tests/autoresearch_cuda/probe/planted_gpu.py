@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+import torch
+
 from autoresearch_cuda.probe.stopwatch import outputs_of
 
 
@@ -100,3 +102,20 @@ class PlantedGpu:
     def _not_recorded(self) -> None:
         if self.recorded is not None:
             raise RuntimeError("operation not permitted when stream is capturing\nmore of CUDA's words")
+
+
+def both_ways(gpu: PlantedGpu, forward_ns: float, backward_ns: float):
+    """A kernel function that launches a kernel of these times in forward and in backward."""
+
+    class Timed(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            gpu.kernel(forward_ns)
+            return x * 2
+
+        @staticmethod
+        def backward(ctx, gradient):
+            gpu.kernel(backward_ns)
+            return gradient * 2
+
+    return lambda x: Timed.apply(x)

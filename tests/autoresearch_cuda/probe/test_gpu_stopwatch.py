@@ -4,7 +4,7 @@ import random
 
 import pytest
 import torch
-from planted_gpu import PlantedGpu
+from planted_gpu import PlantedGpu, both_ways
 
 from autoresearch_cuda.probe import asides
 from autoresearch_cuda.probe.ceilings import BACKLOG_NS, _gpu_seconds
@@ -93,19 +93,7 @@ def test_a_kernel_that_waits_for_the_device_outlasts_every_backlog_and_is_named(
 
 def test_backward_has_a_window_of_its_own():
     gpu = PlantedGpu()
-
-    class Timed(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            gpu.kernel(5_000)
-            return x * 2
-
-        @staticmethod
-        def backward(ctx, gradient):
-            gpu.kernel(12_000)
-            return gradient * 2
-
-    timing = stopwatch(gpu).measure(lambda x: Timed.apply(x), a_call(gradient=True), 0)
+    timing = stopwatch(gpu).measure(both_ways(gpu, 5_000, 12_000), a_call(gradient=True), 0)
     assert (timing.forward_ns, timing.backward_ns) == (5_000, 12_000)
     assert len(timing.outputs) == 2 and len(timing.host_ns) == 2
 

@@ -2,8 +2,7 @@
 
 import random
 
-import torch
-from planted_gpu import PlantedGpu
+from planted_gpu import PlantedGpu, both_ways
 from test_gpu_stopwatch import a_call, kernels, stopwatch
 
 from autoresearch_cuda.probe.replay import SHORT_NS, replay_short
@@ -23,19 +22,7 @@ def test_a_graph_of_many_kernels_takes_the_sum_of_their_times_however_long_launc
 
 def test_backward_has_a_graph_of_its_own():
     gpu = PlantedGpu()
-
-    class Timed(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx, x):
-            gpu.kernel(5_000)
-            return x * 2
-
-        @staticmethod
-        def backward(ctx, gradient):
-            gpu.kernel(12_000)
-            return gradient * 2
-
-    assert replays(gpu, lambda x: Timed.apply(x), gradient=True)["replayed"] == [[[5_000, 12_000]]]
+    assert replays(gpu, both_ways(gpu, 5_000, 12_000), gradient=True)["replayed"] == [[[5_000, 12_000]]]
 
 
 def test_long_calls_are_not_replayed():
