@@ -1,7 +1,7 @@
 """Whether the model is compiled: what `--compile auto` means on this machine."""
 
+from autoresearch_common.compiler import HeadersMissing, python_headers
 from autoresearch_cuda.native import compiler
-from autoresearch_data.compiler import HeadersMissing, python_headers
 from autoresearch_trainer.errors import ConfigError, KernelError
 from autoresearch_trainer.train import UNTIMED_STEPS
 

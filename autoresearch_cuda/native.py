@@ -2,7 +2,7 @@
 
 A kernel `cpp_fused.py` calls `native.load(__file__)`; its sibling `cpp_fused.cpp` has a plain C interface and needs no
 PyTorch headers, so a compile takes well under a second. Shared objects are cached in `<cache root>/native`, see
-`autoresearch_data.compiler`.
+`autoresearch_common.compiler`.
 
 Floating point stays IEEE: fast-math flags are refused, because linking with them makes the whole process flush
 denormals to zero, the other arm of a comparison included. OpenMP runs on the runtime that torch has loaded, so its
@@ -21,9 +21,9 @@ from typing import Any
 
 import torch
 
+from autoresearch_common import compiler as system_compiler
+from autoresearch_common.hashing import kernel_hash
 from autoresearch_cuda.operators import Operators
-from autoresearch_data import compiler as system_compiler
-from autoresearch_data.hashing import kernel_hash
 from autoresearch_trainer.errors import KernelError
 
 # Argument types of C functions: a tensor's data_ptr(), int64_t, a dtype code or other int, float, int64_t* and double*.

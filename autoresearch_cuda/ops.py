@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-from autoresearch_cuda.seam import SEAM, Kernel
+from autoresearch_cuda.kernel_files import INSTALLED, Kernel
 from autoresearch_trainer import ops as shared
 from autoresearch_trainer.ops import Selection, Wrap
 
@@ -14,7 +14,7 @@ __all__ = ["CallCounter", "Ops", "Selection", "Wrap"]
 class Ops(shared.Ops):
     """The PyTorch kernels of one run."""
 
-    seam = SEAM
+    installed = INSTALLED
 
 
 class CallCounter(shared.CallCounter):

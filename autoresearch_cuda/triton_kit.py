@@ -14,8 +14,8 @@ from typing import Any
 import torch
 import triton
 
+from autoresearch_common.hashing import kernel_hash
 from autoresearch_cuda.operators import Operators
-from autoresearch_data.hashing import kernel_hash
 from autoresearch_trainer.errors import KernelError
 
 # Dispatch key of PyTorch -> kind of device; AMD's GPUs go by the name CUDA there, too.

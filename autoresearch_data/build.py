@@ -10,6 +10,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from autoresearch_common.hashing import file_sha256
 from autoresearch_data.corpora import Corpus
 from autoresearch_data.dataset import (
     CORPUS_FOLDER,
@@ -24,7 +25,6 @@ from autoresearch_data.dataset import (
 )
 from autoresearch_data.errors import CorruptDataset, DataError, NoDataset
 from autoresearch_data.folders import make_folder, replacing_file, replacing_folder
-from autoresearch_data.hashing import file_sha256
 from autoresearch_data.progress import Reporter
 from autoresearch_data.shards import Shards, count_rows, read_texts
 from autoresearch_data.tokenizer import SPECIAL_TOKENS, SPLIT_PATTERN, VOCAB_SIZE, Tokenizer

@@ -14,9 +14,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from autoresearch_common.hashing import file_sha256, json_sha256
 from autoresearch_data.errors import CorruptDataset, NoDataset
 from autoresearch_data.folders import DEFAULT_DATASET, data_dir
-from autoresearch_data.hashing import file_sha256, json_sha256
 from autoresearch_data.sources import SOURCES
 from autoresearch_data.tokenizer import Tokenizer
 from autoresearch_data.tokens import SplitSummary, Tokens

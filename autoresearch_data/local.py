@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from autoresearch_common.hashing import file_sha256
 from autoresearch_data.documents import DOCUMENT_CHARACTERS, split_text
 from autoresearch_data.errors import DataError
-from autoresearch_data.hashing import file_sha256
 from autoresearch_data.progress import Reporter
 from autoresearch_data.shards import TEXT_COLUMN, VALIDATION_PERMILLE, Shards, Unit, read_texts, write_shuffled
 

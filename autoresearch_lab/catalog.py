@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from autoresearch_data import workload
-from autoresearch_data.hashing import file_sha256, json_sha256, kernel_hash
+from autoresearch_common import workload
+from autoresearch_common.hashing import file_sha256, json_sha256, kernel_hash
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.hardware import has_apple_gpu
 from autoresearch_lab.paths import Root

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from autoresearch_data.hashing import json_sha256
+from autoresearch_common.hashing import json_sha256
 from autoresearch_lab import jobs, machine
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.engine import ENGINES, compiler

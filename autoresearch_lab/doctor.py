@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import psutil
 
-from autoresearch_data.compiler import HeadersMissing, python_headers
+from autoresearch_common.compiler import HeadersMissing, python_headers
 from autoresearch_lab.engine import ENGINES, automatic
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.hardware import detect, has_apple_gpu, suggest_preset

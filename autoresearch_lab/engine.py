@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from autoresearch_data import compiler as system_compiler
+from autoresearch_common import compiler as system_compiler
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.hardware import detect, has_apple_gpu, suggest_preset
 from autoresearch_lab.sandbox.parent import Limits, run_job

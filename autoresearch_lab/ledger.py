@@ -20,7 +20,7 @@ import jsonlines
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from autoresearch_data.hashing import json_sha256
+from autoresearch_common.hashing import json_sha256
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.paths import CHECKOUT, writable_folder
 from autoresearch_lab.records import SCHEMA, Record

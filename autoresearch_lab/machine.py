@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from autoresearch_data.hashing import file_sha256, json_sha256
+from autoresearch_common.hashing import file_sha256, json_sha256
 from autoresearch_lab.engine import INTERPRETERS, Engine
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import CHECKOUT, Root
@@ -103,7 +103,7 @@ def code_digest(package: str) -> str:
     lab = Path(__file__).parent
     files = [lab / "statistics.py"]
     files += [path for name in JUDGING_PACKAGES for path in sorted((lab / name).rglob("*.py"))]
-    engine = (CHECKOUT / package, CHECKOUT / "autoresearch_trainer")
+    engine = (CHECKOUT / package, CHECKOUT / "autoresearch_trainer", CHECKOUT / "autoresearch_common")
     files += sorted(path for folder in engine for pattern in ("*.py", "*.h") for path in folder.rglob(pattern))
     return json_sha256([[path.relative_to(CHECKOUT).as_posix(), file_sha256(path)] for path in files])[:12]
 

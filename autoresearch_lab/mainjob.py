@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autoresearch_common.hashing import file_sha256, json_sha256
 from autoresearch_data.build import prepare
 from autoresearch_data.corpora import find_corpus
 from autoresearch_data.dataset import Dataset
 from autoresearch_data.errors import DataError, DataFailure
-from autoresearch_data.hashing import file_sha256, json_sha256
 from autoresearch_data.progress import Reporter
 from autoresearch_lab import workloads
 from autoresearch_lab.catalog import load_catalog

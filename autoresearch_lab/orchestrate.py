@@ -18,7 +18,7 @@ from typing import Any
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.evidence import Subject
-from autoresearch_lab.executor.seam import INDEPENDENT, Executor, Local
+from autoresearch_lab.executor.executor import INDEPENDENT, Executor, Local
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.records import Record
 

@@ -11,6 +11,15 @@ from pathlib import Path
 from autoresearch_lab.errors import LabError
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+# The project's own code, below CHECKOUT.
+PACKAGES = (
+    "autoresearch_common",
+    "autoresearch_data",
+    "autoresearch_trainer",
+    "autoresearch_cuda",
+    "autoresearch_mlx",
+    "autoresearch_lab",
+)
 
 
 @dataclass(frozen=True)

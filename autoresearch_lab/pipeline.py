@@ -19,8 +19,8 @@ from autoresearch_lab.engine import lacks_gpu
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.evidence import Subject
 from autoresearch_lab.executor.cluster import Cluster
-from autoresearch_lab.executor.errands import Errands
-from autoresearch_lab.executor.seam import Executor
+from autoresearch_lab.executor.executor import Executor
+from autoresearch_lab.executor.tasks import Tasks
 from autoresearch_lab.executor.transport import RayTransport, chosen_address, require_ray
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
@@ -35,7 +35,7 @@ from autoresearch_lab.verify.run import verify
 from autoresearch_lab.workloads import WorkloadSet
 from autoresearch_lab.workspace import create
 from autoresearch_lab.workspace.folder import LOCK
-from autoresearch_lab.workspace.shelf import Shelf
+from autoresearch_lab.workspace.listing import Workspaces
 
 Progress = Callable[[dict[str, Any]], None]
 
@@ -89,14 +89,14 @@ class Pipeline:
         """The kernels of the profile's top targets that run on this engine, in the profile's order: those of the
         catalogue, then the kernels that somebody changed in a workspace. A target that has none takes no place among
         the top ones: composite targets stand above their parts, and often only the parts have kernels."""
-        shelf = Shelf(self.workspace_root, self.context.engine, self.root, self.ledger, self._say)
+        workspaces = Workspaces(self.workspace_root, self.context.engine, self.root, self.ledger, self._say)
         found: list[Candidate] = []
         targets = 0
         for row in sorted(self.profile.targets, key=lambda row: row.rank):
             target = self.catalog.get(row.target)
             if target is None or row.target not in self.profile.workloads or targets == self.top_k:
                 continue
-            kernels = list(self._kernels(target, shelf))
+            kernels = list(self._kernels(target, workspaces))
             targets += bool(kernels)
             for kernel, folder in kernels:
                 digest = self.workloads(target.name).sha256
@@ -108,14 +108,14 @@ class Pipeline:
                 )
         return found
 
-    def _kernels(self, target: Target, shelf: Shelf) -> Iterator[tuple[Kernel, Path]]:
+    def _kernels(self, target: Target, workspaces: Workspaces) -> Iterator[tuple[Kernel, Path]]:
         engine = self.context.engine
         known: set[str] = set()
         for kernel in target.with_role("candidate", engine.framework, engine.device):
             known.add(kernel.sha256)
-            yield kernel, shelf.place(f"{target.name}-{kernel.name}")
+            yield kernel, workspaces.place(f"{target.name}-{kernel.name}")
         known.add(target.baseline(engine.framework, engine.device).sha256)
-        for opened in shelf.workspaces():
+        for opened in workspaces.workspaces():
             wanted = opened.target.name == target.name and not lacks_gpu(opened.kernel.language)
             if wanted and opened.kernel.sha256 not in known:
                 known.add(opened.kernel.sha256)
@@ -174,8 +174,8 @@ class Pipeline:
         """
         require_ray()
         where, gpus = chosen_address(address), self.context.engine.device == "cuda"
-        errands = Errands(self.context, self.root, self.ledger, self.workloads, self.profile.id, self.bench_seconds)
-        self.executor = Cluster(lambda: RayTransport(where, self.root, gpus), errands, self._say, self._tell)
+        tasks = Tasks(self.context, self.root, self.ledger, self.workloads, self.profile.id, self.bench_seconds)
+        self.executor = Cluster(lambda: RayTransport(where, self.root, gpus), tasks, self._say, self._tell)
 
     def _tell(self, message: dict[str, Any]) -> None:
         if self.on_progress is not None:

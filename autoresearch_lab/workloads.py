@@ -22,7 +22,7 @@ import numpy as np
 import safetensors
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from autoresearch_data.hashing import file_sha256, json_sha256
+from autoresearch_common.hashing import file_sha256, json_sha256
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.paths import Root, write_atomic
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from autoresearch_mlx.seam import SEAM, Kernel
+from autoresearch_mlx.kernel_files import INSTALLED, Kernel
 from autoresearch_trainer import ops as shared
 from autoresearch_trainer.ops import Selection, Wrap
 
@@ -16,7 +16,7 @@ _tracing = 0
 class Ops(shared.Ops):
     """The MLX kernels of one run."""
 
-    seam = SEAM
+    installed = INSTALLED
 
 
 @contextmanager

@@ -3,9 +3,9 @@
 from autoresearch_mlx import compiling, memory, process
 from autoresearch_mlx.checkpoint import load_checkpoint, load_model, save_checkpoint, save_weights
 from autoresearch_mlx.evaluate import evaluate_bpb, evaluate_rungs
+from autoresearch_mlx.kernel_files import BASELINE
 from autoresearch_mlx.ops import CallCounter, Ops
 from autoresearch_mlx.saver import BackgroundSaver
-from autoresearch_mlx.seam import BASELINE
 from autoresearch_mlx.train import Trainer
 from autoresearch_trainer.rooms import Rooms
 

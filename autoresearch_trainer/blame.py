@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from autoresearch_trainer.errors import EngineError, KernelFailed
+from autoresearch_trainer.kernel_files import KernelFile
 from autoresearch_trainer.ops import Ops
-from autoresearch_trainer.seam import KernelFile
 
 
 @contextmanager
@@ -21,7 +21,7 @@ def naming_kernels(ops: Ops) -> Iterator[None]:
     except EngineError:
         raise
     except Exception as error:
-        selected = [file for file in ops.kernels.values() if file.name != ops.seam.baseline]
+        selected = [file for file in ops.kernels.values() if file.name != ops.installed.baseline]
         culprit = _culprit(error, selected)
         # Without a place in a kernel an error of the system, such as a closed pipe, is not laid at one.
         if culprit is None and (not selected or isinstance(error, OSError)):

@@ -10,8 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from autoresearch_common.hashing import json_sha256
 from autoresearch_data.folders import replacing_folder
-from autoresearch_data.hashing import json_sha256
 from autoresearch_trainer.config import GPTConfig
 from autoresearch_trainer.errors import ConfigError
 from autoresearch_trainer.train import TrainerBase

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import ClassVar, Self
 
 from autoresearch_trainer.errors import KernelError
-from autoresearch_trainer.seam import TARGETS, Kernel, KernelFile, Seam, load_kernel
+from autoresearch_trainer.kernel_files import TARGETS, InstalledKernels, Kernel, KernelFile, load_kernel
 
 Selection = Mapping[str, KernelFile | Mapping[str, str]]
 Wrap = Callable[[str, Kernel], Kernel]
@@ -20,7 +20,7 @@ class Ops:
     Each engine has a subclass that names its seam.
     """
 
-    seam: ClassVar[Seam]
+    installed: ClassVar[InstalledKernels]
 
     rms_norm: Kernel
     rope: Kernel
@@ -51,14 +51,14 @@ class Ops:
         composite kernel calls the wrapped form of its parts. Raises KernelError (unknown target or kernel, a file that
         does not load) or KernelChanged (content differs from the selected hash).
         """
-        targets = cls.seam.targets
+        targets = cls.installed.targets
         chosen = {target: KernelFile.of(file) for target, file in (selection or {}).items()}
         for target, file in chosen.items():
             if target not in targets:
                 raise KernelError(f"unknown target {target!r}; known: {', '.join(targets)}")
             if file.target != target:
                 raise KernelError(f"kernel {file.name!r} is for target {file.target!r}, selected for {target!r}")
-        kernels = {target: chosen.get(target) or cls.seam.installed_kernel(target) for target in targets}
+        kernels = {target: chosen.get(target) or cls.installed.installed_kernel(target) for target in targets}
         loaded: dict[str, Kernel] = {}
         loading: list[str] = []
 

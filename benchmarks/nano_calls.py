@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from autoresearch_data.workload import contiguous
+from autoresearch_common.workload import contiguous
 
 B, T, C, HEADS, WIDTH, VOCAB, HIDDEN = 8, 256, 128, 1, 128, 8192, 512
 N = B * T

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 import torch
 
+from autoresearch_cuda.kernel_files import KernelFile, load_kernel
 from autoresearch_cuda.probe.stopwatch import Call
 from autoresearch_cuda.process import prepare_process
-from autoresearch_cuda.seam import KernelFile, load_kernel
 from autoresearch_lab.bench.inputs import has_gradient
 from autoresearch_lab.catalog import Kernel, Target, load_catalog
 from autoresearch_lab.paths import Root

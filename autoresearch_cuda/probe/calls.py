@@ -16,11 +16,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.autograd import profiler_legacy
 
+from autoresearch_cuda.kernel_files import Kernel, KernelFile, load_kernel
 from autoresearch_cuda.probe import Report, interpreter, poison, triton_code
 from autoresearch_cuda.probe.forms import describe, layout_of, storage_bytes, storage_content
 from autoresearch_cuda.probe.guard import Guard
 from autoresearch_cuda.probe.tensors import Buffer
-from autoresearch_cuda.seam import Kernel, KernelFile, load_kernel
 from autoresearch_trainer.probe import native_code
 from autoresearch_trainer.probe.native_code import NoOps
 from autoresearch_trainer.probe.words import signature, words

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
+from autoresearch_cuda.kernel_files import KernelFile, load_kernel
 from autoresearch_cuda.probe import Report, assembly
 from autoresearch_cuda.probe.launches import Launch, Launches, call_both_ways, example_calls
-from autoresearch_cuda.seam import KernelFile, load_kernel
 from autoresearch_trainer.errors import KernelError
 from autoresearch_trainer.probe.native_code import definitions
 

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from autoresearch_cuda.kernel_files import KernelFile, load_kernel
 from autoresearch_cuda.probe import Report
 from autoresearch_cuda.probe.stopwatch import Call, outputs_of
 from autoresearch_cuda.process import prepare_process
-from autoresearch_cuda.seam import KernelFile, load_kernel
 from autoresearch_trainer.errors import ConfigError
 from autoresearch_trainer.probe.timing import contents_of
 

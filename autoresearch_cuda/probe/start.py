@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
+from autoresearch_cuda.kernel_files import KernelFile, load_kernel
 from autoresearch_cuda.probe import Report
-from autoresearch_cuda.seam import KernelFile, load_kernel
 
 SHAPE = (64, 256)
 MOST_WORDS = 600

@@ -11,17 +11,17 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 
-from autoresearch_cuda.probe import Report, asides, triton_code
+from autoresearch_cuda.kernel_files import KernelFile, load_kernel
+from autoresearch_cuda.probe import Report, extra_timings, triton_code
 from autoresearch_cuda.probe.gpu_stopwatch import GpuStopwatch
 from autoresearch_cuda.probe.observers import output_probe, peak_bytes
 from autoresearch_cuda.probe.replay import replay_short
 from autoresearch_cuda.probe.stopwatch import Call, Stopwatch
 from autoresearch_cuda.process import prepare_process
-from autoresearch_cuda.seam import KernelFile, load_kernel
+from autoresearch_trainer.kernel_files import Kernel
 from autoresearch_trainer.probe.keeper import Keeper
 from autoresearch_trainer.probe.rounds import Race
 from autoresearch_trainer.probe.timing import contents_of, measure, measured, peaks
-from autoresearch_trainer.seam import Kernel
 
 # torch.compile makes a version per shape and arm, and beyond its limit runs uncompiled without a word.
 MOST_COMPILES = 256
@@ -41,8 +41,8 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
     interrupted; "disturbed": per arm how often the system interfered (see `Disturbed`); "orders":
     per round [[workload, [arm, ...]], ...] as visited; "span_seconds" of all rounds together, "timed_seconds" inside
     windows; "foreign_load" per round; "first_call_ms" and "peak_bytes" per arm and workload; "configurations" of tuned
-    Triton kernels; "timer": how the times were taken; on a GPU also "gpu": what `asides.look`, `GpuStopwatch.account`
-    and `replay_short` give. Kept outputs lie in run_dir/outputs.safetensors under the names of `Keeper.tensors`.
+    Triton kernels; "timer": how the times were taken; on a GPU also "gpu": what `extra_timings.look`,
+    `GpuStopwatch.account` and `replay_short` give. Kept outputs lie in run_dir/outputs.safetensors under the names of `Keeper.tensors`.
     Raises:
         KernelError: a kernel does not load, or is not the one that was named.
     """
@@ -56,7 +56,9 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
     race = Race(watch, arms, calls, rng, Keeper(args["checked"], rng, output_probe(rng)))
 
     first_ms, span = measure(race, args, report)
-    gpu = {**asides.look(watch, arms, calls, rng), **watch.account()} if isinstance(watch, GpuStopwatch) else None
+    gpu = None
+    if isinstance(watch, GpuStopwatch):
+        gpu = {**extra_timings.look(watch, arms, calls, rng), **watch.account()}
     save_file(race.keeper.tensors(race.repeat, reference=0), str(run_dir / "outputs.safetensors"))
     result = {
         **measured(race, first_ms, span),

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from autoresearch_data.hashing import file_sha256, json_sha256
+from autoresearch_common.hashing import file_sha256, json_sha256
 from autoresearch_lab.paths import Root, write_atomic
 
 SCHEMA = 1

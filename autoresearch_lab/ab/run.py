@@ -11,9 +11,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from autoresearch_common.hashing import file_sha256, json_sha256
 from autoresearch_data.dataset import Manifest
 from autoresearch_data.errors import DataError
-from autoresearch_data.hashing import file_sha256, json_sha256
 from autoresearch_lab.ab import decide
 from autoresearch_lab.ab.cache import Cache
 from autoresearch_lab.ab.decide import Outcome

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from autoresearch_data.hashing import file_sha256
+from autoresearch_common.hashing import file_sha256
 from autoresearch_lab.bench import samples
 from autoresearch_lab.bench.analysis import prediction
 from autoresearch_lab.bench.checks import check_possible, highest

@@ -17,9 +17,9 @@ from filelock import FileLock, Timeout
 
 from autoresearch_lab.ab.run import describe_dataset
 from autoresearch_lab.calibrate import plants
-from autoresearch_lab.calibrate.annex import Annex
 from autoresearch_lab.calibrate.plan import AB, BENCH, HARMS, NULL, Plan, Trial
 from autoresearch_lab.calibrate.report import Report, summarise
+from autoresearch_lab.calibrate.separate_lab import SeparateLab
 from autoresearch_lab.calibrate.trials import Subject, Trials
 from autoresearch_lab.calibrate.work import PROCESSES, SECONDS, Work, find_work
 from autoresearch_lab.catalog import Target, find_target, load_catalog
@@ -120,10 +120,10 @@ class Calibration:
         return report
 
     def _make(self, left: Callable[[], float]) -> int:
-        annex = Annex(self.root)
-        annex.know_ceilings(self.context, self.root, self.ledger)
+        separate_lab = SeparateLab(self.root)
+        separate_lab.know_ceilings(self.context, self.root, self.ledger)
         selection = baseline_selection(self.catalog, self.context.engine)
-        trials = Trials(self.plan, self.context, annex, selection, self._subjects, self.on_progress)
+        trials = Trials(self.plan, self.context, separate_lab, selection, self._subjects, self.on_progress)
         known = self.done()
         taken: dict[str, list[float]] = {stage: [] for stage in EXPECTED}
         for trial, record in known.items():
@@ -137,7 +137,7 @@ class Calibration:
             stage = trial.group.stage
             if trial in known or not fits(stage):
                 continue
-            self._prepare(trial, annex)
+            self._prepare(trial, separate_lab)
             if not fits(stage):
                 continue
             results = trials.run(trial)
@@ -147,7 +147,7 @@ class Calibration:
             self.log(f"{place}/{len(self.schedule)} {trial.label}: {results['verdict']}, {results['seconds']:.0f} s")
         return made
 
-    def _prepare(self, trial: Trial, annex: Annex) -> None:
+    def _prepare(self, trial: Trial, separate_lab: SeparateLab) -> None:
         """The target's captured calls; and the extra work where this trial needs it."""
         plan, target = self.plan, self.catalog[trial.target]
         subject = self._subjects.get(trial.target)
@@ -157,15 +157,15 @@ class Calibration:
             )
             subject = self._subjects[trial.target] = Subject(target, captured)
         if self._needs_work(trial) and subject.work is None:
-            subject.work = self._work(target, subject.workloads, annex)
+            subject.work = self._work(target, subject.workloads, separate_lab)
         if self._needs_work(trial) and trial.group.stage == AB and subject.step_seconds is None:
             subject.step_seconds = self._step_seconds()
 
-    def _work(self, target: Target, captured: WorkloadSet, annex: Annex) -> Work:
+    def _work(self, target: Target, captured: WorkloadSet, separate_lab: SeparateLab) -> Work:
         known = self._known_work(target.name, captured.sha256)
         if known is not None:
             return known
-        folder = annex.root.runs / f"work-{target.name}-{secrets.token_hex(4)}"
+        folder = separate_lab.root.runs / f"work-{target.name}-{secrets.token_hex(4)}"
         engine, seed = self.context.engine, secrets.randbits(31)
         effects = self.plan.effects if target.name in self.plan.targets and self.plan.effect_trials else ()
         try:

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autoresearch_data.hashing import json_sha256
+from autoresearch_common.hashing import json_sha256
 from autoresearch_lab.ab.run import ab
 from autoresearch_lab.ab.settings import Settings
 from autoresearch_lab.bench.run import bench
 from autoresearch_lab.calibrate import plants
-from autoresearch_lab.calibrate.annex import Annex
 from autoresearch_lab.calibrate.plan import AB, BENCH, FASTER, GRADIENT, NULL, SLOWER, Plan, Trial
+from autoresearch_lab.calibrate.separate_lab import SeparateLab
 from autoresearch_lab.calibrate.work import Work
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.errors import LabFailure
@@ -48,20 +48,20 @@ class Trials:
 
     plan: Plan
     context: Context
-    annex: Annex
+    separate_lab: SeparateLab
     baseline: Selection
     subjects: Mapping[str, Subject] = field(default_factory=dict)
     on_progress: Progress | None = None
 
     def run(self, trial: Trial) -> dict[str, Any]:
         """Execute a trial and return its results: "verdict" (FAILED where the stage gave none), "reason", "seconds",
-        and what the stage found. The records of the stage itself are in the annex's ledger.
+        and what the stage found. The records of the stage itself are in the separate_lab's ledger.
 
         Raises:
             LabError: the stage refused the request (another A/B is running, no dataset): no trial was made.
         """
         subject = self.subjects[trial.target]
-        folder = self.annex.root.runs / f"trial-{secrets.token_hex(4)}"
+        folder = self.separate_lab.root.runs / f"trial-{secrets.token_hex(4)}"
         began = time.monotonic()
         try:
             if trial.group.stage == BENCH:
@@ -87,14 +87,14 @@ class Trials:
         elif trial.group.plant == SLOWER:
             candidate = self._slowed(trial, own, subject, trial.group.effect)
         target = plants.against(subject.target, rival, library=self.plan.library)
-        self.annex.vouch(candidate, target, subject.workloads, self.context, "verify")
+        self.separate_lab.vouch(candidate, target, subject.workloads, self.context, "verify")
         return bench(
             candidate,
             target,
             subject.workloads,
             self.context,
-            self.annex.root,
-            self.annex.ledger,
+            self.separate_lab.root,
+            self.separate_lab.ledger,
             budget_seconds=self.plan.bench_seconds,
             run_dir=folder,
             rule=self.plan.rule,
@@ -109,8 +109,8 @@ class Trials:
             subject.target,
             subject.workloads,
             self.context,
-            self.annex.root,
-            self.annex.ledger,
+            self.separate_lab.root,
+            self.separate_lab.ledger,
             run_dir=folder,
             on_progress=self._tell(trial),
         )
@@ -125,7 +125,7 @@ class Trials:
             assert subject.work is not None and subject.step_seconds is not None
             share = trial.group.effect * subject.step_seconds / subject.work.step_seconds
             rival = rival.with_kernels({trial.target: self._slowed(trial, own, subject, share)})
-        self.annex.vouch(candidate, subject.target, subject.workloads, self.context, "verify", "bench")
+        self.separate_lab.vouch(candidate, subject.target, subject.workloads, self.context, "verify", "bench")
         plan, default = self.plan, Settings()
         settings = Settings(
             race_seconds=plan.race_seconds,
@@ -138,8 +138,8 @@ class Trials:
             {trial.target: candidate},
             rival,
             self.context,
-            self.annex.root,
-            self.annex.ledger,
+            self.separate_lab.root,
+            self.separate_lab.ledger,
             preset=plan.preset,
             dataset=plan.dataset,
             settings=settings,
@@ -164,7 +164,7 @@ class Trials:
         return self._plant(trial, own, trial.group.plant, make(plants.source_of(own), own.target, self._note(trial)))
 
     def _plant(self, trial: Trial, own: Kernel, what: str, source: str) -> Kernel:
-        return plants.plant(self.annex.plants, own, f"{what}_{trial.group.stage}", source)
+        return plants.plant(self.separate_lab.plants, own, f"{what}_{trial.group.stage}", source)
 
     def _note(self, trial: Trial) -> str:
         """What makes each trial's kernel another content, also where the conditions are others."""
@@ -179,7 +179,7 @@ class Trials:
 
 
 def _findings(record: Record) -> dict[str, Any]:
-    """The part of a stage's record that the table needs; the whole lies in the annex's ledger under "record"."""
+    """The part of a stage's record that the table needs; the whole lies in the separate_lab's ledger under "record"."""
     found, settings = record.results or {}, record.settings or {}
     kept = ("reason", "ratio", "interval", "looks", "look", "failed_check", "foreign_load", "load_average", "disturbed")
     return {

@@ -5,11 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from autoresearch_data.hashing import file_sha256
-from autoresearch_lab.paths import CHECKOUT, Root
+from autoresearch_common.hashing import file_sha256
+from autoresearch_lab.paths import CHECKOUT, PACKAGES, Root
 
-# Everything that a verification or a benchmark runs or reads.
-_PACKAGES = ("autoresearch_data", "autoresearch_trainer", "autoresearch_cuda", "autoresearch_mlx", "autoresearch_lab")
 _KERNELS = "kernels"
 # Kernels of a lab whose root is not the checkout; those of the checkout are what composite baselines are made of.
 _ROOT_KERNELS = "root/kernels"
@@ -19,7 +17,7 @@ _LEFT_OUT = shutil.ignore_patterns("__pycache__", "*.pyc", "promoted.local.toml"
 
 def stage(root: Root, folder: Path) -> dict[str, str]:
     """Copy the code and the kernels into `folder`, which is new, and return its manifest: {relative path: sha256}."""
-    for name in (*_PACKAGES, _KERNELS):
+    for name in (*PACKAGES, _KERNELS):
         shutil.copytree(CHECKOUT / name, folder / name, ignore=_LEFT_OUT)
     if root.kernels.resolve() != (CHECKOUT / _KERNELS).resolve():
         shutil.copytree(root.kernels, folder / _ROOT_KERNELS, ignore=_LEFT_OUT)

@@ -13,8 +13,8 @@ from typing import Any
 
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.executor.admission import Crew, Lost, Transport, admit
-from autoresearch_lab.executor.errands import Errands
-from autoresearch_lab.executor.seam import Ended, Item
+from autoresearch_lab.executor.executor import Ended, Item
+from autoresearch_lab.executor.tasks import Tasks
 
 # So often a step may lose its worker, and a node its workers, before both are left alone in this run.
 MOST_LOSSES = 2
@@ -36,17 +36,17 @@ class _Running:
 
 
 class Cluster:
-    """See `seam.Executor`. connect: joins the cluster (raises LabError where it cannot). say: lines for the user;
+    """See `executor.Executor`. connect: joins the cluster (raises LabError where it cannot). say: lines for the user;
     tell: progress messages."""
 
     def __init__(
         self,
         connect: Callable[[], Transport],
-        errands: Errands,
+        tasks: Tasks,
         say: Callable[[str], None],
         tell: Callable[[dict[str, Any]], None] = lambda message: None,
     ) -> None:
-        self._connect, self._errands, self._say, self._tell = connect, errands, say, tell
+        self._connect, self._errands, self._say, self._tell = connect, tasks, say, tell
         self._transport: Transport | None = None
         self._crews: list[Crew] = []
         self._running: list[_Running] = []
@@ -73,8 +73,8 @@ class Cluster:
         target = item.subject.target.name
         if target not in self._captured:
             self._captured[target] = self._transport.share(self._errands.captured(target))
-        errand = self._errands.pack(item.subject, step)
-        answer = self._transport.call(crew.handle, "run", errand, self._captured[target])
+        task = self._errands.pack(item.subject, step)
+        answer = self._transport.call(crew.handle, "run", task, self._captured[target])
         self._running.append(_Running(crew, item, step, answer))
 
     def wait(self) -> list[Ended]:

@@ -23,7 +23,7 @@ from autoresearch_lab.catalog import find_target, load_catalog
 from autoresearch_lab.engine import choose
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.executor.checkout import difference, kernels_folder
-from autoresearch_lab.executor.parcel import unpack_kernel, unpack_workloads
+from autoresearch_lab.executor.packing import unpack_kernel, unpack_workloads
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context, context
 from autoresearch_lab.paths import Root, write_atomic
@@ -73,19 +73,19 @@ class Worker:
             "niceness": os.getpriority(os.PRIO_PROCESS, 0),
         }
 
-    def run(self, errand: dict[str, Any], captured: dict[str, Any]) -> dict[str, Any]:
-        """Carry out a step (see `errands.pack`); returns {"records": what was appended, "files": {path in a record:
+    def run(self, task: dict[str, Any], captured: dict[str, Any]) -> dict[str, Any]:
+        """Carry out a step (see `tasks.pack`); returns {"records": what was appended, "files": {path in a record:
         bytes}, "error": None or [name of the error's class, message]}."""
         root = self._lab()
         error = None
         ledger = Ledger(root.ledger)
-        write_atomic(root.ledger, "".join(json.dumps(record) + "\n" for record in errand["records"]))
+        write_atomic(root.ledger, "".join(json.dumps(record) + "\n" for record in task["records"]))
         try:
-            self._step(errand, captured, root, ledger)
+            self._step(task, captured, root, ledger)
         except (LabError, LabFailure) as failure:
             # A job that failed is a failure to whoever gave it, whatever it failed of.
             error = ["LabError" if isinstance(failure, LabError) else "LabFailure", str(failure)]
-        made = ledger.records()[len(errand["records"]) :]
+        made = ledger.records()[len(task["records"]) :]
         paths = [artifact.path for record in made for artifact in record.artifacts or []]
         files = {path: (root.path / path).read_bytes() for path in paths}
         shutil.rmtree(root.path, ignore_errors=True)
@@ -96,16 +96,16 @@ class Worker:
         self._lock.release()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _step(self, errand: dict[str, Any], captured: dict[str, Any], root: Root, ledger: Ledger) -> None:
-        target = find_target(load_catalog(root), errand["kernel"]["target"])
-        kernel = unpack_kernel(errand["kernel"], root.workspaces / "candidate")
+    def _step(self, task: dict[str, Any], captured: dict[str, Any], root: Root, ledger: Ledger) -> None:
+        target = find_target(load_catalog(root), task["kernel"]["target"])
+        kernel = unpack_kernel(task["kernel"], root.workspaces / "candidate")
         workload_set = unpack_workloads(captured, self._folder / "workloads")
         subject = (kernel, target, workload_set, self._context, root, ledger)
-        run_dir = root.runs / errand["step"]
-        if errand["step"] == "verify":
-            verify(*subject, run_dir=run_dir, profile_id=errand["profile"])
+        run_dir = root.runs / task["step"]
+        if task["step"] == "verify":
+            verify(*subject, run_dir=run_dir, profile_id=task["profile"])
         else:
-            bench(*subject, run_dir=run_dir, budget_seconds=errand["bench_seconds"])
+            bench(*subject, run_dir=run_dir, budget_seconds=task["bench_seconds"])
 
     def _lab(self) -> Root:
         """A new, empty lab with the kernels that came with the code."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from autoresearch_data.hashing import file_sha256, json_sha256
+from autoresearch_common.hashing import file_sha256, json_sha256
 from autoresearch_lab import jobs, machine, workloads
 from autoresearch_lab.catalog import Target, load_catalog
 from autoresearch_lab.errors import LabError

@@ -7,7 +7,7 @@ import re
 import shutil
 from pathlib import Path
 
-from autoresearch_data.hashing import KERNEL_SUFFIXES, kernel_hash
+from autoresearch_common.hashing import KERNEL_SUFFIXES, kernel_hash
 from autoresearch_lab.catalog import Kernel, Target, find_target, load_catalog
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.paths import Root, write_atomic

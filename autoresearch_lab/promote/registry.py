@@ -17,7 +17,7 @@ import tomli_w
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from autoresearch_data.hashing import json_sha256
+from autoresearch_common.hashing import json_sha256
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.paths import Root, write_atomic
 

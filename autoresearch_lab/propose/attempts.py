@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from autoresearch_data.hashing import NATIVE_SUFFIXES, kernel_hash
+from autoresearch_common.hashing import NATIVE_SUFFIXES, kernel_hash
 from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.workspace import Workspace

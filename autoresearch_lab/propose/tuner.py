@@ -14,7 +14,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from autoresearch_data.hashing import NATIVE_SUFFIXES, kernel_hash
+from autoresearch_common.hashing import NATIVE_SUFFIXES, kernel_hash
 from autoresearch_lab.catalog import syntax_nodes
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.propose.attempts import Attempt, Budget, best, restore

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autoresearch_data.hashing import kernel_hash
+from autoresearch_common.hashing import kernel_hash
 from autoresearch_lab.catalog import Target
 from autoresearch_lab.evidence import framework_of, other_baseline
 from autoresearch_lab.ledger import Ledger

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from autoresearch_lab.paths import CHECKOUT
+from autoresearch_lab.paths import CHECKOUT, PACKAGES
 from autoresearch_lab.sandbox import landlock, seccomp
 
 _PR_SET_NO_NEW_PRIVS = 38
@@ -27,10 +27,7 @@ _DEVICES = ("/dev",)
 # are yet to come, so all that lies there can be written; found through /proc/self it is that of this process alone.
 _GPU_DEVICES = (*_DEVICES, "/proc/self/task")
 # Of the checkout the code is readable, the results are not.
-_CODE = (
-    *("autoresearch_data", "autoresearch_trainer", "autoresearch_cuda", "autoresearch_mlx", "autoresearch_lab"),
-    "kernels",
-)
+_CODE = (*PACKAGES, "kernels")
 # For a GPU whose driver does not start confined: "seccomp", "landlock" or both, separated by a comma, are left out of
 # what confines jobs on that GPU. Their records say so. Read before any code of others runs.
 WITHOUT = "KERNEL_LAB_GPU_WITHOUT"

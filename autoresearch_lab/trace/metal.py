@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from autoresearch_data.hashing import file_sha256, json_sha256
+from autoresearch_common.hashing import file_sha256, json_sha256
 from autoresearch_lab import jobs
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.hardware import has_apple_gpu

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from autoresearch_data.hashing import file_sha256
+from autoresearch_common.hashing import file_sha256
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.trace import chrome, nsys_database

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from autoresearch_data.hashing import file_sha256
+from autoresearch_common.hashing import file_sha256
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import Root

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from autoresearch_data import workload as w
+from autoresearch_common import workload as w
 from autoresearch_lab.catalog import Target
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.workloads import WorkloadSet

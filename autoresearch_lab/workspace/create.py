@@ -11,7 +11,7 @@ import secrets
 import shutil
 from pathlib import Path
 
-from autoresearch_data.hashing import NATIVE_SUFFIXES, file_sha256, kernel_hash
+from autoresearch_common.hashing import NATIVE_SUFFIXES, file_sha256, kernel_hash
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.ledger import Ledger

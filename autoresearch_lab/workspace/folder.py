@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from autoresearch_data.hashing import NATIVE_SUFFIXES, file_sha256
+from autoresearch_common.hashing import NATIVE_SUFFIXES, file_sha256
 from autoresearch_lab.catalog import Kernel, Target, syntax_nodes
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.workloads import WorkloadSet

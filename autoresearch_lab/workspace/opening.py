@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from autoresearch_data.hashing import file_sha256
+from autoresearch_common.hashing import file_sha256
 from autoresearch_lab import workloads
 from autoresearch_lab.catalog import find_target, load_catalog
 from autoresearch_lab.engine import ENGINES

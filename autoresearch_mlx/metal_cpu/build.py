@@ -14,7 +14,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-from autoresearch_data import compiler as system_compiler
+from autoresearch_common import compiler as system_compiler
 from autoresearch_mlx.metal_cpu.errors import CompileFailed, CompilerMissing, CompilerUnsuitable
 from autoresearch_mlx.metal_cpu.signature import HEADER_LINES
 

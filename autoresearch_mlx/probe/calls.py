@@ -18,12 +18,12 @@ import mlx.core as mx
 import numpy as np
 
 from autoresearch_mlx import arrays as files
+from autoresearch_mlx.kernel_files import Kernel, KernelFile, load_kernel
 from autoresearch_mlx.probe import Report
 from autoresearch_mlx.probe.guard import Guard
 from autoresearch_mlx.probe.layout import Argument, cotangent_in, describe
 from autoresearch_mlx.probe.metal_code import MetalCode
 from autoresearch_mlx.probe.metal_on_cpu import MetalOnCpu
-from autoresearch_mlx.seam import Kernel, KernelFile, load_kernel
 from autoresearch_trainer.probe import native_code, poison
 from autoresearch_trainer.probe.native_code import NoOps
 from autoresearch_trainer.probe.words import signature, words

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from autoresearch_mlx import arrays as files
+from autoresearch_mlx.kernel_files import KernelFile, load_kernel
 from autoresearch_mlx.probe import Report
 from autoresearch_mlx.probe.stopwatch import Call, Stopwatch, output_probe, peak_bytes
 from autoresearch_mlx.process import prepare_process
-from autoresearch_mlx.seam import KernelFile, load_kernel
 from autoresearch_trainer.probe.keeper import Keeper
 from autoresearch_trainer.probe.rounds import Race
 from autoresearch_trainer.probe.timing import contents_of, measure, measured, peaks

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autoresearch_data.hashing import json_sha256
+from autoresearch_common.hashing import json_sha256
 from autoresearch_trainer.errors import ConfigError
 
 SAMPLE_BYTES = 4 << 20  # per argument; more rows of the same kind teach nothing new

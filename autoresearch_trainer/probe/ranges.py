@@ -3,7 +3,7 @@
 One range per traced step, in it one per phase, and in those one per call of a target, forward and backward.
 """
 
-from autoresearch_trainer.seam import TARGETS
+from autoresearch_trainer.kernel_files import TARGETS
 
 STEP = "training step"
 PHASES = ("forward", "backward", "optimizer", "data")

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from autoresearch_trainer.kernel_files import Kernel
 from autoresearch_trainer.probe.load import ForeignLoad
-from autoresearch_trainer.seam import Kernel
 
 # A sample of short calls is at least this long and made of several of them: the first after another kernel is slower.
 SAMPLE_SECONDS, SHORT_SECONDS = 1e-3, 5e-3

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autoresearch_common.hashing import file_sha256
 from autoresearch_data.dataset import Dataset, open_dataset
-from autoresearch_data.hashing import file_sha256
 from autoresearch_trainer.config import TrainConfig
 from autoresearch_trainer.errors import ConfigError, TrainingFailed
 from autoresearch_trainer.probe import Report

@@ -4,7 +4,7 @@ import inspect
 import traceback
 from pathlib import Path
 
-from autoresearch_trainer.seam import Kernel
+from autoresearch_trainer.kernel_files import Kernel
 
 MOST_MESSAGE = 500
 

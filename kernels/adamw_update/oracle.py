@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from autoresearch_data import workload as w
+from autoresearch_common import workload as w
 
 # The second moment holds squares, so float16 gradients have to stay far below its maximum.
 LIMITS = {**w.HUGE, "float16": 200.0}

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from autoresearch_data import workload as w
+from autoresearch_common import workload as w
 
 
 def forward(args: dict[str, Any]) -> tuple[np.ndarray, ...]:

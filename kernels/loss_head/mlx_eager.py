@@ -2,7 +2,7 @@
 
 import mlx.core as mx
 
-from autoresearch_mlx.seam import part
+from autoresearch_mlx.kernel_files import part
 
 softcap_cross_entropy = part("softcap_cross_entropy")
 

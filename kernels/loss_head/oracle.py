@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from autoresearch_data import workload as w
-from autoresearch_data.oracles import load_part
+from autoresearch_common import workload as w
+from autoresearch_common.oracles import load_part
 
 _loss = load_part(__file__, "softcap_cross_entropy")
 

@@ -3,7 +3,7 @@
 import torch
 import torch.nn.functional as F
 
-from autoresearch_cuda.seam import part
+from autoresearch_cuda.kernel_files import part
 
 relu_squared = part("relu_squared")
 

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from autoresearch_cuda import native
+from autoresearch_cuda.kernel_files import part
 from autoresearch_cuda.native import CODE, INTEGER, POINTER, REALS, reals
-from autoresearch_cuda.seam import part
 
 newton_schulz = part("newton_schulz")
 

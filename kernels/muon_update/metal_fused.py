@@ -3,8 +3,8 @@
 import mlx.core as mx
 
 from autoresearch_mlx import metal_kit
+from autoresearch_mlx.kernel_files import part
 from autoresearch_mlx.metal_kit import SIMD
-from autoresearch_mlx.seam import part
 
 newton_schulz = part("newton_schulz")
 

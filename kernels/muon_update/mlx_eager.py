@@ -2,7 +2,7 @@
 
 import mlx.core as mx
 
-from autoresearch_mlx.seam import part
+from autoresearch_mlx.kernel_files import part
 
 newton_schulz = part("newton_schulz")
 

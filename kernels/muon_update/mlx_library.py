@@ -3,7 +3,7 @@ passed as arrays, because compiled code takes a Python number for a constant."""
 
 import mlx.core as mx
 
-from autoresearch_mlx.seam import part
+from autoresearch_mlx.kernel_files import part
 
 newton_schulz = part("newton_schulz")
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from autoresearch_data import workload as w
+from autoresearch_common import workload as w
 
 FLOOR = 1e-10
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from autoresearch_cuda.seam import part
+from autoresearch_cuda.kernel_files import part
 
 newton_schulz = part("newton_schulz")
 

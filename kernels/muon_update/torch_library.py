@@ -3,7 +3,7 @@ change from step to step and compiled code would otherwise be built again."""
 
 import torch
 
-from autoresearch_cuda.seam import part
+from autoresearch_cuda.kernel_files import part
 
 newton_schulz = part("newton_schulz")
 

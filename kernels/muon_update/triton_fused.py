@@ -8,7 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from autoresearch_cuda import triton_kit
-from autoresearch_cuda.seam import part
+from autoresearch_cuda.kernel_files import part
 
 newton_schulz = part("newton_schulz")
 

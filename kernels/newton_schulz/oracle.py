@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from autoresearch_data import workload as w
+from autoresearch_common import workload as w
 
 COEFFICIENTS = (
     (8.156554524902461, -22.48329292557795, 15.878769915207462),

@@ -2,7 +2,7 @@
 
 import mlx.core as mx
 
-from autoresearch_mlx.seam import part
+from autoresearch_mlx.kernel_files import part
 
 rope, rms_norm = part("rope"), part("rms_norm")
 

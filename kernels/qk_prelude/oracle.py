@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from autoresearch_data import workload as w
-from autoresearch_data.oracles import load_part
+from autoresearch_common import workload as w
+from autoresearch_common.oracles import load_part
 
 _rope, _rms_norm = load_part(__file__, "rope"), load_part(__file__, "rms_norm")
 

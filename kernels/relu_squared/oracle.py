@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from autoresearch_data import workload as w
+from autoresearch_common import workload as w
 
 # The square itself must stay in the range of the type.
 LIMITS = {**w.HUGE, "float16": 200.0}

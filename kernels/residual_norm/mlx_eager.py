@@ -2,7 +2,7 @@
 
 import mlx.core as mx
 
-from autoresearch_mlx.seam import part
+from autoresearch_mlx.kernel_files import part
 
 residual_mix, rms_norm = part("residual_mix"), part("rms_norm")
 

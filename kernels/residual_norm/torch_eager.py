@@ -2,7 +2,7 @@
 
 import torch
 
-from autoresearch_cuda.seam import part
+from autoresearch_cuda.kernel_files import part
 
 residual_mix, rms_norm = part("residual_mix"), part("rms_norm")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from autoresearch_data import workload as w
+from autoresearch_common import workload as w
 
 BASE = 10000.0
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from autoresearch_data import workload as w
+from autoresearch_common import workload as w
 
 IGNORED = -1
 BLOCK_ELEMENTS = 1 << 18

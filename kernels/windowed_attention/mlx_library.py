@@ -2,7 +2,7 @@
 
 import mlx.core as mx
 
-from autoresearch_mlx.seam import part
+from autoresearch_mlx.kernel_files import part
 
 attention_mask = part("attention_mask")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from autoresearch_data import workload as w
+from autoresearch_common import workload as w
 
 # Scores reach some tens: nearly one-hot softmax, yet their own rounding is not what decides the weights.
 LIMITS = dict.fromkeys(w.HUGE, 8.0)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 from autoresearch_cuda import attention
-from autoresearch_cuda.seam import part
+from autoresearch_cuda.kernel_files import part
 
 attention_mask = part("attention_mask")
 

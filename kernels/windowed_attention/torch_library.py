@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import torch
 import torch.nn.functional as F
 
-from autoresearch_cuda.seam import part
+from autoresearch_cuda.kernel_files import part
 
 attention_mask = part("attention_mask")
 

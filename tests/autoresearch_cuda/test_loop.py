@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from autoresearch_cuda.kernel_files import KernelFile
 from autoresearch_cuda.loop import run
 from autoresearch_cuda.process import process_seconds
-from autoresearch_cuda.seam import KernelFile
 from autoresearch_cuda.train import Trainer
 from autoresearch_trainer import summary as summary_module
 from autoresearch_trainer.console import Console
@@ -196,7 +196,7 @@ def test_a_kernel_that_declines_while_it_is_traced_is_named_too(config, dataset,
 
 def test_of_two_selected_kernels_the_inner_one_is_named(config, dataset, tmp_path: Path):
     (tmp_path / "outer.py").write_text(
-        "import torch.nn.functional as F\nfrom autoresearch_cuda.seam import part\n"
+        "import torch.nn.functional as F\nfrom autoresearch_cuda.kernel_files import part\n"
         "relu_squared = part('relu_squared')\n"
         "def mlp(x, w_fc, w_proj):\n"
         "    return F.linear(relu_squared(F.linear(x, w_fc.to(x.dtype))), w_proj.to(x.dtype))\n"

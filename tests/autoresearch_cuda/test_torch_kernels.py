@@ -8,8 +8,8 @@ import shutil
 import pytest
 import torch
 
+from autoresearch_cuda.kernel_files import TARGETS, installed_kernel
 from autoresearch_cuda.ops import Ops
-from autoresearch_cuda.seam import TARGETS, installed_kernel
 
 BF16 = torch.bfloat16
 

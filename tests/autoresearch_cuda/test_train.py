@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from autoresearch_cuda.kernel_files import KernelFile
 from autoresearch_cuda.ops import Ops
-from autoresearch_cuda.seam import KernelFile
 from autoresearch_cuda.train import UNTIMED_STEPS, Trainer
 from autoresearch_trainer.errors import ConfigError, TrainingFailed
 
@@ -79,7 +79,7 @@ def test_the_schedule_follows_steps_or_counted_time(config, dataset):
 @pytest.mark.parametrize(("factor", "shown"), [("float('nan')", "nan"), ("1e4", "e\\+04")])
 def test_a_diverged_loss_fails_fast_with_step_and_gradient(config, dataset, tmp_path: Path, factor: str, shown: str):
     text = (
-        "import torch\nfrom autoresearch_cuda.seam import part\n"
+        "import torch\nfrom autoresearch_cuda.kernel_files import part\n"
         "def softcap_cross_entropy(logits, targets, softcap, reduction):\n"
         f"    return torch.nn.functional.cross_entropy(logits.float(), targets, reduction=reduction) * {factor}\n"
     )

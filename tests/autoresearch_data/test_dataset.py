@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
+from autoresearch_common.hashing import file_sha256
 from autoresearch_data import build
 from autoresearch_data.build import prepare
 from autoresearch_data.corpora import find_corpus
 from autoresearch_data.dataset import open_dataset
 from autoresearch_data.errors import CorruptDataset, DataError, NoDataset
 from autoresearch_data.folders import data_dir, dataset_folder
-from autoresearch_data.hashing import file_sha256
 from autoresearch_data.local import standard_library
 from autoresearch_data.shards import read_texts
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from autoresearch_data.hashing import kernel_hash
+from autoresearch_common.hashing import kernel_hash
 from autoresearch_lab.catalog import find_target, load_catalog
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.paths import CHECKOUT, Root

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from autoresearch_data import compiler as system_compiler
+from autoresearch_common import compiler as system_compiler
 from autoresearch_lab import doctor, engine
 from autoresearch_lab.cli import app
 from autoresearch_lab.ledger import Ledger

@@ -10,7 +10,7 @@ import pytest
 
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.evidence import Subject
-from autoresearch_lab.executor.seam import Ended
+from autoresearch_lab.executor.executor import Ended
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.orchestrate import Candidate, State, Steps, drive, state_of
 

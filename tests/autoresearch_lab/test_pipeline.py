@@ -69,7 +69,10 @@ def test_what_a_composite_kernel_does_itself_is_no_longer_called(pipeline: Pipel
 
 
 def test_a_composite_kernel_that_calls_the_parts_leaves_them_their_work(pipeline: Pipeline, tmp_path: Path) -> None:
-    code = 'from autoresearch_cuda import seam\nrope = seam.part("rope")\ndef qk_prelude(q, k, cos, sin, eps): ...\n'
+    code = (
+        'from autoresearch_cuda import kernel_files\nrope = kernel_files.part("rope")\n'
+        "def qk_prelude(q, k, cos, sin, eps): ...\n"
+    )
     mine = kernel(tmp_path, "qk_prelude", code)
     assert mine.parts == {"rope"}
     assert pipeline.catalog["qk_prelude"].parts_replaced(mine) == {"rms_norm"}

@@ -19,11 +19,11 @@ from autoresearch_cuda.ops import Ops as TorchOps  # noqa: E402
 from autoresearch_cuda.optim import MuonAdamW as TorchOptimizer  # noqa: E402
 from autoresearch_mlx import checkpoint as mlx_checkpoint  # noqa: E402
 from autoresearch_mlx.arrays import to_numpy  # noqa: E402
+from autoresearch_mlx.kernel_files import INSTALLED as MLX_SEAM  # noqa: E402
 from autoresearch_mlx.ops import Ops as MlxOps  # noqa: E402
 from autoresearch_mlx.optim import MuonAdamW as MlxOptimizer  # noqa: E402
-from autoresearch_mlx.seam import SEAM as MLX_SEAM  # noqa: E402
 from autoresearch_trainer.config import PRESETS, TrainConfig  # noqa: E402
-from autoresearch_trainer.seam import KernelFile, load_kernel  # noqa: E402
+from autoresearch_trainer.kernel_files import KernelFile, load_kernel  # noqa: E402
 
 LENGTH, WIDTH, VOCAB, BATCH = 32, 16, 64, 2
 # Relative to the largest magnitude. Both compute in float32 with other orders of addition: a few hundred roundings.

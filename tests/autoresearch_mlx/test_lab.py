@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("mlx.core", reason="MLX is not installed")
 
-from autoresearch_data import workload as w
+from autoresearch_common import workload as w
 from autoresearch_lab.catalog import Kernel, load_catalog
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.ledger import Ledger

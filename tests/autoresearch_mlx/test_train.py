@@ -11,9 +11,9 @@ mx = pytest.importorskip("mlx.core", reason="MLX is not installed")
 from autoresearch_mlx.arrays import to_numpy  # noqa: E402
 from autoresearch_mlx.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
 from autoresearch_mlx.evaluate import evaluate_bpb  # noqa: E402
+from autoresearch_mlx.kernel_files import TARGETS, KernelFile  # noqa: E402
 from autoresearch_mlx.loop import run  # noqa: E402
 from autoresearch_mlx.ops import CallCounter, Ops  # noqa: E402
-from autoresearch_mlx.seam import TARGETS, KernelFile  # noqa: E402
 from autoresearch_mlx.train import Trainer  # noqa: E402
 from autoresearch_trainer.errors import ConfigError, KernelChanged, TrainingFailed  # noqa: E402
 from autoresearch_trainer.summary import summary_lines  # noqa: E402

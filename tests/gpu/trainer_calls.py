@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from autoresearch_data.workload import contiguous
+from autoresearch_common.workload import contiguous
 from autoresearch_lab.catalog import Target
 from autoresearch_lab.sandbox.arrays import is_float, storage
 from autoresearch_trainer.config import PRESETS

@@ -20,7 +20,7 @@ from kernel_cases import (
     workload,
 )
 
-from autoresearch_data.workload import variant
+from autoresearch_common.workload import variant
 
 KINDS = ("typical", "edge", "adversarial")
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
+from autoresearch_common import compiler
 from autoresearch_cuda import native
-from autoresearch_cuda.seam import KERNELS_ROOT
-from autoresearch_data import compiler
+from autoresearch_cuda.kernel_files import KERNELS_ROOT
 
 SOURCE = """
 #include "native.h"

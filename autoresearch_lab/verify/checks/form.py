@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from typing import Any
 
-from autoresearch_data.workload import ITEMSIZE
+from autoresearch_common.workload import ITEMSIZE
 from autoresearch_lab.verify.cases import Case
 from autoresearch_lab.verify.checks.result import MOST_EXAMPLES, Result, failed, passed
 from autoresearch_lab.verify.evidence import Evidence

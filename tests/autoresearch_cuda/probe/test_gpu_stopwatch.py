@@ -6,12 +6,12 @@ import pytest
 import torch
 from planted_gpu import PlantedGpu, both_ways
 
-from autoresearch_cuda.probe import asides
+from autoresearch_cuda.kernel_files import KernelFile
+from autoresearch_cuda.probe import extra_timings
 from autoresearch_cuda.probe.ceilings import BACKLOG_NS, _gpu_seconds
 from autoresearch_cuda.probe.gpu_stopwatch import MOST_HOLD_NS, OPEN, WARM, GpuStopwatch
 from autoresearch_cuda.probe.stopwatch import Call
 from autoresearch_cuda.probe.timing import load_arm
-from autoresearch_cuda.seam import KernelFile
 from autoresearch_lab.bench.gpu import check_events
 from autoresearch_lab.errors import LabFailure
 
@@ -119,7 +119,7 @@ def answer(gpu: PlantedGpu, *functions) -> dict:
     for function in functions:
         for number in range(4):
             watch.measure(function, calls[0], number)
-    return {"gpu": {**asides.look(watch, functions, calls, random.Random(0)), **watch.account()}}
+    return {"gpu": {**extra_timings.look(watch, functions, calls, random.Random(0)), **watch.account()}}
 
 
 def test_honest_kernels_pass_the_check_of_the_clocks():

@@ -5,8 +5,8 @@ import statistics
 import pytest
 import torch
 
+from autoresearch_cuda.kernel_files import KernelFile, installed_kernel
 from autoresearch_cuda.probe import race
-from autoresearch_cuda.seam import KernelFile, installed_kernel
 from autoresearch_trainer.config import PRESETS, Preset
 from autoresearch_trainer.probe import race as shared
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from autoresearch_common.hashing import kernel_hash
 from autoresearch_cuda.probe import JOBS
-from autoresearch_data.hashing import kernel_hash
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.paths import Root
 

@@ -8,10 +8,10 @@ import torch
 
 from autoresearch_cuda.checkpoint import load_model
 from autoresearch_cuda.evaluate import evaluate_bpb
+from autoresearch_cuda.kernel_files import KernelFile
 from autoresearch_cuda.model import GPT
 from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.probe import environment, training
-from autoresearch_cuda.seam import KernelFile
 from autoresearch_trainer.config import PRESETS, Preset
 from autoresearch_trainer.errors import ConfigError
 from autoresearch_trainer.probe import training as shared

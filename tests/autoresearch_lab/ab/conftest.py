@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from autoresearch_data.hashing import file_sha256
+from autoresearch_common.hashing import file_sha256
 from autoresearch_lab.ab.run import ab
 from autoresearch_lab.ab.settings import Settings
 from autoresearch_lab.catalog import load_catalog

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autoresearch_data.hashing import file_sha256
+from autoresearch_common.hashing import file_sha256
 from autoresearch_lab import workloads
 from autoresearch_lab.bench import samples
 from autoresearch_lab.bench.rule import Rule

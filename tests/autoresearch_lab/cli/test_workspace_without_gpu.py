@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autoresearch_data import workload as w
+from autoresearch_common import workload as w
 from autoresearch_lab import catalog, engine, workloads
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.cli import judge

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from autoresearch_data.hashing import file_sha256
+from autoresearch_common.hashing import file_sha256
 from autoresearch_lab.catalog import Kernel, load_catalog
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.errors import LabFailure
@@ -21,7 +21,7 @@ from autoresearch_lab.evidence import Subject
 from autoresearch_lab.executor import worker
 from autoresearch_lab.executor.admission import Lost, Node
 from autoresearch_lab.executor.cluster import Cluster
-from autoresearch_lab.executor.errands import Errands
+from autoresearch_lab.executor.tasks import Tasks
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context, ceilings_notes
 from autoresearch_lab.orchestrate import Candidate, State, Steps, drive, state_of
@@ -89,8 +89,8 @@ class Machines:
     def _carry_out(self, call: Call) -> Any:
         name = call.node.name
         if call.method == "run":
-            errand = call.arguments[0]
-            self.runs.append((name, errand["step"], errand["kernel"]["name"]))
+            task = call.arguments[0]
+            self.runs.append((name, task["step"], task["kernel"]["name"]))
             if self.deaths[name] > 0:
                 self.deaths[name] -= 1
                 if name in self.gone:
@@ -155,11 +155,11 @@ class Lab:
         subject = Subject(target, kernel, self.captured.sha256, self.context)
         return Candidate(1, target, kernel, folder, 0.5, 0.5, self.captured.sha256, subject)
 
-    def errands(self) -> Errands:
-        return Errands(self.context, self.root, self.ledger, lambda target: self.captured, None, 5.0)
+    def tasks(self) -> Tasks:
+        return Tasks(self.context, self.root, self.ledger, lambda target: self.captured, None, 5.0)
 
     def cluster(self) -> Cluster:
-        return Cluster(lambda: self.machines, self.errands(), self.said.append)
+        return Cluster(lambda: self.machines, self.tasks(), self.said.append)
 
     def drive(self, *names: str) -> dict[str, State]:
         stop = {name: lambda candidate: None for name in ("extract", "verify", "bench", "ab", "promote", "together")}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from autoresearch_data.hashing import file_sha256
+from autoresearch_common.hashing import file_sha256
 from autoresearch_lab.errors import LabError, LabFailure
 
 

@@ -18,7 +18,7 @@ from autoresearch_lab.errors import LabError
 from autoresearch_lab.evidence import Subject
 from autoresearch_lab.executor import transport
 from autoresearch_lab.executor.cluster import Cluster
-from autoresearch_lab.executor.errands import Errands
+from autoresearch_lab.executor.tasks import Tasks
 from autoresearch_lab.executor.transport import LOCAL, RayTransport, chosen_address, require_ray
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import context
@@ -87,8 +87,8 @@ def test_a_verification_on_a_local_instance_whose_worker_is_killed_once(
     kernel = target.kernel("cpp_fused", "torch")
     subject = Subject(target, kernel, captured.sha256, here)
     candidate = Candidate(1, target, kernel, root.workspaces / "one", 0.5, 0.5, captured.sha256, subject)
-    errands = Errands(here, root, ledger, lambda name: captured, None, 5.0)
-    cluster = Cluster(lambda: RayTransport(LOCAL, root, gpus=False), errands, said.append)
+    tasks = Tasks(here, root, ledger, lambda name: captured, None, 5.0)
+    cluster = Cluster(lambda: RayTransport(LOCAL, root, gpus=False), tasks, said.append)
     try:
         cluster.open()
         assert _listening() == {"127.0.0.1"}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from autoresearch_data.hashing import file_sha256
+from autoresearch_common.hashing import file_sha256
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.engine import Engine
 from autoresearch_lab.errors import LabError

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from autoresearch_data.hashing import file_sha256
+from autoresearch_common.hashing import file_sha256
 from autoresearch_lab.catalog import Kernel
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.invocation import program

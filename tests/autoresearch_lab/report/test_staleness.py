@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from autoresearch_data.hashing import kernel_hash
+from autoresearch_common.hashing import kernel_hash
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.machine import Context
 from autoresearch_lab.report.staleness import now, stale_reasons

@@ -1,6 +1,6 @@
 """A capture that was taken without training: files, their metadata and the record, as `capture` leaves them."""
 
-from autoresearch_data.hashing import file_sha256
+from autoresearch_common.hashing import file_sha256
 from autoresearch_lab.trace.capture import METADATA, beside
 from autoresearch_lab.trace.schema import TracedFile, TraceMetadata, save
 

@@ -64,7 +64,7 @@ def test_an_edit_of_a_fixed_file_is_refused_by_name(name: str, opened, root: Roo
 
 
 def test_an_edit_that_the_lock_was_made_to_cover_is_refused(opened, root: Root) -> None:
-    from autoresearch_data.hashing import file_sha256
+    from autoresearch_common.hashing import file_sha256
 
     made, ledger = opened
     contract = json.loads((made.folder / "contract.json").read_text())

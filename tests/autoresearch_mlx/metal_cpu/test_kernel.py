@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from autoresearch_data import compiler as system_compiler
+from autoresearch_common import compiler as system_compiler
 from autoresearch_mlx import metal_cpu
 from autoresearch_mlx.metal_cpu import build
 from autoresearch_mlx.metal_cpu.launch import launch

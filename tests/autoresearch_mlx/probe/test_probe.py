@@ -9,13 +9,13 @@ import pytest
 mx = pytest.importorskip("mlx.core", reason="MLX is not installed")
 
 from autoresearch_mlx import arrays as files  # noqa: E402
+from autoresearch_mlx.kernel_files import TARGETS, KernelFile  # noqa: E402
 from autoresearch_mlx.memory import on_gpu  # noqa: E402
 from autoresearch_mlx.ops import Ops  # noqa: E402
 from autoresearch_mlx.probe import JOBS  # noqa: E402
 from autoresearch_mlx.probe.phases import phased_step  # noqa: E402
 from autoresearch_mlx.probe.profiler import _Session  # noqa: E402
 from autoresearch_mlx.process import QuietCollector  # noqa: E402
-from autoresearch_mlx.seam import TARGETS, KernelFile  # noqa: E402
 from autoresearch_mlx.train import Trainer  # noqa: E402
 from autoresearch_trainer.config import PRESETS, Preset  # noqa: E402
 from autoresearch_trainer.errors import ConfigError, KernelChanged  # noqa: E402

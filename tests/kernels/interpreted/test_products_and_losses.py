@@ -10,7 +10,7 @@ from kernel_cases import arguments, array, cotangents, error, kernel, oracle, ru
 from test_kernels import KINDS, compare
 from test_kernels import test_native_kernel_propagates_nan_and_inf_as_the_oracle as nonfinite
 
-from autoresearch_data.workload import variant
+from autoresearch_common.workload import variant
 from autoresearch_trainer.probe.native_code import definitions
 
 NAME = "triton_fused"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from autoresearch_data.oracles import load_part
+from autoresearch_common.oracles import load_part
 
 
 def test_the_part_is_taken_from_the_folder_beside(tmp_path: Path):

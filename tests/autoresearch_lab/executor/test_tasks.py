@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from autoresearch_data.hashing import json_sha256
+from autoresearch_common.hashing import json_sha256
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.executor.checkout import difference, kernels_folder, stage
-from autoresearch_lab.executor.parcel import pack_kernel, pack_workloads, unpack_kernel, unpack_workloads
+from autoresearch_lab.executor.packing import pack_kernel, pack_workloads, unpack_kernel, unpack_workloads
 from autoresearch_lab.executor.worker import Worker
 from autoresearch_lab.paths import CHECKOUT, Root
 
@@ -76,19 +76,19 @@ def test_a_file_that_changed_on_its_way_is_refused(lab: Any) -> None:
 
 def test_a_kernel_travels_with_its_native_source(lab: Any, tmp_path: Path) -> None:
     kernel = load_catalog(lab.root)["rms_norm"].kernel("cpp_fused", "torch")
-    parcel = pack_kernel(kernel)
-    assert unpack_kernel(parcel, tmp_path / "there").sha256 == kernel.sha256
-    parcel["files"][".cpp"] += b"// changed"
+    packed = pack_kernel(kernel)
+    assert unpack_kernel(packed, tmp_path / "there").sha256 == kernel.sha256
+    packed["files"][".cpp"] += b"// changed"
     with pytest.raises(LabError, match="rms_norm/cpp_fused was changed on its way"):
-        unpack_kernel(parcel, tmp_path / "again")
+        unpack_kernel(packed, tmp_path / "again")
 
 
 def test_workloads_travel_with_their_samples(lab: Any, tmp_path: Path) -> None:
-    parcel = pack_workloads(lab.captured)
-    found = unpack_workloads(parcel, tmp_path / "there")
+    packed = pack_workloads(lab.captured)
+    found = unpack_workloads(packed, tmp_path / "there")
     assert found.sha256 == lab.captured.sha256 and found.samples.keys() == lab.captured.samples.keys()
     with pytest.raises(LabError, match="changed after they were captured"):
-        unpack_workloads({**parcel, "samples": parcel["samples"][:-1] + b"x"}, tmp_path / "again")
+        unpack_workloads({**packed, "samples": packed["samples"][:-1] + b"x"}, tmp_path / "again")
 
 
 def test_the_code_that_is_sent_is_this_checkouts(tmp_path: Path) -> None:

@@ -16,11 +16,11 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from autoresearch_data.hashing import json_sha256
+from autoresearch_common.hashing import json_sha256
 from autoresearch_lab.bench.run import profile_of
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.evidence import Subject
-from autoresearch_lab.executor.parcel import pack_kernel, pack_workloads
+from autoresearch_lab.executor.packing import pack_kernel, pack_workloads
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context, ceilings_notes
 from autoresearch_lab.paths import Root
@@ -31,7 +31,7 @@ ERRORS = {"LabError": LabError, "LabFailure": LabFailure}
 
 
 @dataclass
-class Errands:
+class Tasks:
     """The driver's side of a step. workloads: target -> its captured calls; profile_id: the ledger record of the
     profile that they come from; bench_seconds: budget of one benchmark."""
 

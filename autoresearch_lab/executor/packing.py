@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from autoresearch_data.hashing import KERNEL_SUFFIXES
+from autoresearch_common.hashing import KERNEL_SUFFIXES
 from autoresearch_lab import workloads
 from autoresearch_lab.catalog import Kernel
 from autoresearch_lab.errors import LabError
@@ -28,26 +28,26 @@ def pack_kernel(kernel: Kernel) -> dict[str, Any]:
     }
 
 
-def unpack_kernel(parcel: dict[str, Any], folder: Path) -> Kernel:
+def unpack_kernel(packed: dict[str, Any], folder: Path) -> Kernel:
     """Write the kernel's files into `folder`, which is new.
 
     Raises:
         LabError: they are not what they were when the kernel was chosen.
     """
     folder.mkdir(parents=True)
-    for suffix, content in parcel["files"].items():
-        (folder / f"{parcel['stem']}{suffix}").write_bytes(content)
+    for suffix, content in packed["files"].items():
+        (folder / f"{packed['stem']}{suffix}").write_bytes(content)
     kernel = Kernel(
-        parcel["target"],
-        parcel["name"],
-        parcel["framework"],
-        tuple(parcel["devices"]),
+        packed["target"],
+        packed["name"],
+        packed["framework"],
+        tuple(packed["devices"]),
         "candidate",
-        parcel["language"],
-        folder / f"{parcel['stem']}.py",
-        requires=parcel["requires"],
+        packed["language"],
+        folder / f"{packed['stem']}.py",
+        requires=packed["requires"],
     )
-    if not kernel.path.is_file() or kernel.sha256 != parcel["sha256"]:
+    if not kernel.path.is_file() or kernel.sha256 != packed["sha256"]:
         raise LabError(f"{kernel.target}/{kernel.name} was changed on its way to the worker; run orchestrate again")
     return kernel
 
@@ -62,15 +62,15 @@ def pack_workloads(captured: WorkloadSet) -> dict[str, Any]:
     }
 
 
-def unpack_workloads(parcel: dict[str, Any], folder: Path) -> WorkloadSet:
+def unpack_workloads(packed: dict[str, Any], folder: Path) -> WorkloadSet:
     """The set below `folder`; written there unless it was before.
 
     Raises:
         LabError: its content is not that of its hash.
     """
-    path = folder / parcel["sha256"][:16] / f"{parcel['target']}.json"
+    path = folder / packed["sha256"][:16] / f"{packed['target']}.json"
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.with_suffix(".safetensors").write_bytes(parcel["samples"])
-        path.write_bytes(parcel["calls"])
-    return workloads.load(path, expected=parcel["sha256"])
+        path.with_suffix(".safetensors").write_bytes(packed["samples"])
+        path.write_bytes(packed["calls"])
+    return workloads.load(path, expected=packed["sha256"])

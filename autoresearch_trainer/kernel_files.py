@@ -1,4 +1,4 @@
-"""Loads kernel files: the seam between an engine and `kernels/<target>/`.
+"""Loads kernel files: what stands between an engine and `kernels/<target>/`.
 
 A kernel is a Python file that defines a function with its target's name (plus an optional native source with the same
 stem). It is named by path and content hash, executed once as a fresh module, and never looked up again: what runs is
@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from autoresearch_data.hashing import kernel_hash
+from autoresearch_common.hashing import kernel_hash
 from autoresearch_trainer.errors import KernelChanged, KernelError
 
 Kernel = Callable[..., Any]
@@ -114,7 +114,7 @@ def load_kernel(file: KernelFile, parts: Resolver | None = None) -> Kernel:
 
 
 @dataclass(frozen=True)
-class Seam:
+class InstalledKernels:
     """What one engine asks of the kernels: the targets that its model and optimizer call, and its baseline's name."""
 
     targets: tuple[str, ...]

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from autoresearch_cuda.kernel_files import TARGETS, KernelFile, content_hash, installed_kernel, load_kernel
 from autoresearch_cuda.ops import CallCounter, Ops
-from autoresearch_cuda.seam import TARGETS, KernelFile, content_hash, installed_kernel, load_kernel
 from autoresearch_trainer.errors import KernelChanged, KernelError
 
 DOUBLED = "def relu_squared(x):\n    return 2 * x.clamp(min=0) ** 2\n"
@@ -52,7 +52,7 @@ def test_native_source_beside_the_file_counts_as_content(tmp_path: Path):
         ("import nothing_of_that_name", "does not load: ModuleNotFoundError"),
         ("def relu_squared(x) return x", "does not load: SyntaxError"),
         ("relu_squared = 3", "defines no function 'relu_squared'"),
-        ("from autoresearch_cuda.seam import part\npart('attention')", "unknown target 'attention'"),
+        ("from autoresearch_cuda.kernel_files import part\npart('attention')", "unknown target 'attention'"),
     ],
 )
 def test_a_kernel_that_does_not_load_fails_with_one_line(tmp_path: Path, text: str, message: str):
@@ -94,7 +94,7 @@ def test_a_file_loaded_alone_gets_baseline_parts():
 
 
 def test_kernels_that_use_each_other_in_a_circle_are_refused(tmp_path: Path):
-    text = "from autoresearch_cuda.seam import part\npart('{}')\ndef {}(*args):\n    pass\n"
+    text = "from autoresearch_cuda.kernel_files import part\npart('{}')\ndef {}(*args):\n    pass\n"
     selection = {
         target: KernelFile.at(target, write(tmp_path / f"{target}.py", text.format(other, target)))
         for target, other in (("rope", "rms_norm"), ("rms_norm", "rope"))

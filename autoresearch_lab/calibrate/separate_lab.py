@@ -21,7 +21,7 @@ FOLDER = "calibration"
 PLANTED = {"calibration": "planted"}
 
 
-class Annex:
+class SeparateLab:
     """The trials' root and ledger. Raises LabError where the folder cannot be written."""
 
     def __init__(self, root: Root) -> None:

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from autoresearch_data.hashing import file_sha256, json_sha256, kernel_hash
+from autoresearch_common.hashing import file_sha256, json_sha256, kernel_hash
 
 
 def test_kernel_hash_is_the_documented_byte_string(tmp_path):

@@ -15,7 +15,7 @@ from autoresearch_lab.workspace.folder import KERNEL, LOCK, Workspace, is_free, 
 from autoresearch_lab.workspace.opening import open_workspace
 
 
-class Shelf:
+class Workspaces:
     """The workspaces of one engine in `folder`. say: gets a line for each that is left aside, once."""
 
     def __init__(self, folder: Path, engine: Engine, root: Root, ledger: Ledger, say: Callable[[str], None]) -> None:
