@@ -17,6 +17,7 @@ from autoresearch_common import workload
 from autoresearch_common.hashing import file_sha256, json_sha256, kernel_hash
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.hardware import has_apple_gpu
+from autoresearch_lab.results.base import KernelId
 from autoresearch_lab.paths import Root
 
 Role = Literal["baseline", "library", "candidate"]
@@ -100,6 +101,11 @@ class Kernel:
     @cached_property
     def sha256(self) -> str:
         return kernel_hash(self.path)
+
+    @property
+    def id(self) -> KernelId:
+        """As records name it."""
+        return KernelId(name=self.name, sha256=self.sha256)
 
     @cached_property
     def parts(self) -> frozenset[str]:

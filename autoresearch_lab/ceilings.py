@@ -8,7 +8,7 @@ from typing import Any
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import short_job
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.record import Record
 
 
 def ceilings(lab: Lab, *, fresh: bool = False) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.engine import ENGINES, compiler
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.lab import Lab
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.record import Record
 from autoresearch_lab.sandbox.limits import Limits
 
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100", "gfx942")
@@ -86,7 +86,7 @@ def compile_check(
         engine=ENGINES["cuda"].name,
         software=software,
         target=target.name,
-        kernel={"name": kernel.name, "sha256": kernel.sha256},
+        kernel=kernel.id,
         settings={
             "arch": list(arch),
             "first_only": first_only,

@@ -17,7 +17,7 @@ from autoresearch_lab.errors import LabError
 from autoresearch_lab.hardware import has_apple_gpu
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import CHECKOUT, Root
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.record import Record
 
 # Runs a command, its output going where ours goes, and returns its exit code.
 Execute = Callable[[Sequence[str]], int]

@@ -28,7 +28,7 @@ from autoresearch_lab.pipeline import Pipeline
 from autoresearch_lab.profile.run import take_profile
 from autoresearch_lab.profile.schema import Profile, load, save
 from autoresearch_lab.promote.selection import Selection, resolve
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.record import Record
 
 Say = Callable[[str], None]
 TRAIN_EVENT = "train"
@@ -87,7 +87,7 @@ class MainJob:
             same = (
                 settings.get("preset") == self.preset
                 and (settings.get("dataset") or {}).get("fingerprint") == dataset.fingerprint
-                and settings.get("selection") == selection.hashes()
+                and settings.get("selection") == selection.recorded()
             )
             if not same or not record.artifacts:
                 continue
@@ -143,7 +143,7 @@ class MainJob:
             "preset": self.preset,
             "dataset": dataset.fingerprint,
             "seconds": self.train_seconds,
-            "kernels": selection.hashes(),
+            "kernels": selection.recorded(),
         }
         folder = self.lab.root.results / "training" / json_sha256([asked, self.lab.context.keys()])[:16]
         for record in reversed(self.lab.ledger.find(kind="note", **self.lab.context.keys())):

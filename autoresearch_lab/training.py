@@ -43,7 +43,7 @@ class Training:
             "choices": self.choices,
             "config": self.config.to_json(),
             "dataset": {"name": self.dataset.name, "fingerprint": self.dataset.fingerprint},
-            "kernels": self.selection.hashes(),
+            "kernels": self.selection.recorded(),
             "ceiling": self.ceiling,
         }
 

@@ -8,19 +8,19 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from autoresearch_lab.ab import rule
 from autoresearch_lab.ab.races import Race
-from autoresearch_lab.ab.rule import Gate, State
+from autoresearch_lab.ab.rule import Gate, GateState
 from autoresearch_lab.ab.trial import CandidateFailed, Run, Trial
 from autoresearch_lab.errors import LabFailure
+from autoresearch_lab.results.ab import GateNumbers, SeedLoss
 
 ARMS = ("baseline", "candidate")
 
 
 @dataclass
-class Outcome:
+class AbOutcome:
     """What an A/B found. `gates` holds those that were reached, in the order of judging."""
 
     verdict: str
@@ -32,23 +32,30 @@ class Outcome:
     bpb: dict[str, dict[int, float]] = field(default_factory=dict)
     equal_time_steps: int | None = None
     disturbed: bool = False
+    # The pairs of seeds behind "neutral" and "benefit".
+    pairs: dict[str, list[SeedLoss]] = field(default_factory=dict)
 
-    def summary(self) -> dict[str, Any]:
-        """The numbers that a reader wants first, means and medians over processes and seeds."""
-        rates = {arm: _middle([race.tokens_per_second[arm] for race in self.races]) for arm in ARMS}
-        speed = self.gates["speed"].numbers if "speed" in self.gates else {}
-        kinds = (*ARMS, "candidate_equal_time")
-        return {
-            "tokens_per_second": rates,
-            "ratio": speed.get("ratio"),
-            "ratio_lower": speed.get("lower"),
-            "ratio_upper": speed.get("upper"),
-            "val_bpb": {kind: _mean(list(self.bpb.get(kind, {}).values())) for kind in kinds},
-            "losses": {kind: _mean_curve(list(curves.values())) for kind, curves in self.losses.items()},
-        }
+    @property
+    def speed(self) -> GateNumbers | None:
+        return self.gates["speed"].numbers if "speed" in self.gates else None
+
+    @property
+    def tokens_per_second(self) -> dict[str, float | None]:
+        """Medians over processes, by arm."""
+        return {arm: _middle([race.tokens_per_second[arm] for race in self.races]) for arm in ARMS}
+
+    @property
+    def val_bpb(self) -> dict[str, float | None]:
+        """Means over seeds, by arm."""
+        return {kind: _mean(list(self.bpb.get(kind, {}).values())) for kind in (*ARMS, "candidate_equal_time")}
+
+    @property
+    def mean_losses(self) -> dict[str, list[float]]:
+        """Training loss step by step, mean over seeds."""
+        return {kind: _mean_curve(list(curves.values())) for kind, curves in self.losses.items()}
 
 
-def decide(trial: Trial, predicted_saved: float | None) -> Outcome:
+def decide(trial: Trial, predicted_saved: float | None) -> AbOutcome:
     """Run the A/B to its verdict. predicted_saved: fraction of the step that bench and profile promise; None = unknown.
 
     Raises:
@@ -64,7 +71,7 @@ def decide(trial: Trial, predicted_saved: float | None) -> Outcome:
                 break
     except CandidateFailed as failure:
         verdict, reason = "REJECT", f"the candidate failed in the trainer: {failure}"
-    return Outcome(
+    return AbOutcome(
         verdict,
         reason,
         course.look,
@@ -74,6 +81,7 @@ def decide(trial: Trial, predicted_saved: float | None) -> Outcome:
         course.bpb,
         course.equal_time_steps,
         course.disturbed,
+        course.pairs,
     )
 
 
@@ -89,6 +97,7 @@ class _Course:
         self.bpb: dict[str, dict[int, float]] = {}
         self.equal_time_steps: int | None = None
         self.disturbed = False
+        self.pairs: dict[str, list[SeedLoss]] = {}
 
     def look_at(self, count: int) -> bool:
         """Bring all gates up to `count` processes and seeds. False where one of them made the rest pointless."""
@@ -97,13 +106,13 @@ class _Course:
         if not self._race(count):
             return False
         ratio = self.gates["speed"].numbers
-        if not self._pass(rule.gain_gate(ratio["ratio"], self.predicted_saved, settings)):
+        if not self._pass(rule.gain_gate(ratio.ratio or 0.0, self.predicted_saved, settings)):
             return False
         seeds = settings.seeds[:count]
         # A clear winner gets so many more steps that a few seeds show it; the choice rests on speed alone.
-        clear = self.look == 1 and ratio["lower"] >= settings.clear_speed
+        clear = self.look == 1 and (ratio.lower or 0.0) >= settings.clear_speed
         paired = seeds[: settings.clear_seeds] if clear else seeds
-        self.equal_time_steps = rule.equal_time_steps(settings.steps, ratio["lower"])
+        self.equal_time_steps = rule.equal_time_steps(settings.steps, ratio.lower or 0.0)
         if not self._train(seeds, paired):
             return False
         if not self._pass(self._divergence(seeds)):
@@ -113,13 +122,13 @@ class _Course:
 
     def _pass(self, gate: Gate) -> bool:
         self.gates[gate.name] = gate
-        return gate.state is not State.FAIL
+        return gate.state is not GateState.FAIL
 
     def _environment(self, changes: Sequence[str]) -> bool:
         """Gate 0: the candidate leaves the process as it was."""
         note = "; ".join(changes) or "floating-point environment, threads and flags unchanged"
-        state = State.FAIL if changes else State.PASS
-        return self._pass(Gate("environment", state, note, {"changes": list(changes)}))
+        state = GateState.FAIL if changes else GateState.PASS
+        return self._pass(Gate("environment", state, note, GateNumbers(changes=list(changes))))
 
     def _race(self, count: int) -> bool:
         """Race up to `count` processes in all; stop as soon as the candidate is plainly not faster."""
@@ -134,9 +143,8 @@ class _Course:
             if len(self.races) < 2:
                 continue
             gate = rule.speed_gate([race.log_ratio for race in self.races], settings)
-            gate.numbers["processes"] = [race.plain() for race in self.races]
-            if gate.state is State.FAIL or len(self.races) == count:
-                return self._pass(gate) and gate.state is State.PASS
+            if gate.state is GateState.FAIL or len(self.races) == count:
+                return self._pass(gate) and gate.state is GateState.PASS
         raise AssertionError("a look has two or more processes")
 
     def _busy(self, race: Race) -> bool:
@@ -146,7 +154,7 @@ class _Course:
             f"other processes used more than {self.trial.settings.foreign_limit:.0%} of the cores during most of a "
             f"race ({race.foreign_share:.0%} in its calmest part): run it again on a quieter machine"
         )
-        self._pass(Gate("speed", State.OPEN, note, {"processes": [race.plain() for race in self.races]}))
+        self._pass(Gate("speed", GateState.OPEN, note))
         return False
 
     def _train(self, seeds: list[int], paired: list[int]) -> bool:
@@ -172,7 +180,7 @@ class _Course:
         if not self._environment([f"in training: {text}" for text in changes]):
             return False
         failed = next((result["failed"] for result in ours.values() if result["failed"]), None)
-        return failed is None or self._pass(Gate("neutral", State.FAIL, f"training failed: {failed}"))
+        return failed is None or self._pass(Gate("neutral", GateState.FAIL, f"training failed: {failed}"))
 
     def _control(self, seed: int) -> Run:
         settings = self.trial.settings
@@ -202,7 +210,7 @@ class _Course:
         for name, kind, compared in (("neutral", "candidate", seeds), ("benefit", "candidate_equal_time", paired)):
             self.gates[name] = self._loss_gate(name, kind, compared)
         benefit = self.gates["benefit"].numbers
-        benefit |= {"baseline_steps": steps, "candidate_steps": self.equal_time_steps}
+        benefit.baseline_steps, benefit.candidate_steps = steps, self.equal_time_steps
 
     def _loss_gate(self, name: str, kind: str, seeds: list[int]) -> Gate:
         rows = [(seed, self.bpb["baseline"][seed], self.bpb[kind][seed]) for seed in seeds]
@@ -210,10 +218,10 @@ class _Course:
             if theirs is None:
                 raise LabFailure(f"val_bpb of the baseline is not finite for seed {seed}")
             if ours is None:
-                return Gate(name, State.FAIL, f"val_bpb is not finite for seed {seed}")
+                return Gate(name, GateState.FAIL, f"val_bpb is not finite for seed {seed}")
         gate = rule.loss_gate(name, [ours - theirs for _, theirs, ours in rows], self.trial.settings)
-        gate.numbers["seeds"] = [
-            {"seed": seed, "baseline": theirs, "candidate": ours, "delta": ours - theirs} for seed, theirs, ours in rows
+        self.pairs[name] = [
+            SeedLoss(seed=seed, baseline=theirs, candidate=ours, delta=ours - theirs) for seed, theirs, ours in rows
         ]
         return gate
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from autoresearch_lab.bench.samples import whole
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.record import Record
 
 COLOURS = {"FASTER": "bold green", "SLOWER": "bold red", "SAME": "bold yellow", "AMBIGUOUS": "bold yellow"}
 

@@ -11,7 +11,7 @@ from autoresearch_lab.calibrate.counting import Promise, Row, count, promises, w
 from autoresearch_lab.calibrate.plan import Plan, Trial
 from autoresearch_lab.calibrate.work import Work
 from autoresearch_lab.machine import Context
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.record import Record
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import writable_folder
 from autoresearch_lab.profile import ensure_workloads, take_profile
 from autoresearch_lab.promote.selection import baseline as baseline_selection
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.record import Record
 from autoresearch_lab.workloads import WorkloadSet
 
 TRIAL_EVENT, WORK_EVENT, TABLE_EVENT = "calibration-trial", "calibration-work", "calibration"

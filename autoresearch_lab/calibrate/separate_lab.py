@@ -49,7 +49,7 @@ class SeparateLab(Lab):
                 kind,
                 **self.context.fields(),
                 target=target.name,
-                kernel={"name": kernel.name, "sha256": kernel.sha256},
+                kernel=kernel.id,
                 workloads=workload_set.record_field(),
                 settings={"contract_sha256": target.contract_sha256, **PLANTED},
                 results=results,

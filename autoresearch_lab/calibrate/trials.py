@@ -21,7 +21,7 @@ from autoresearch_lab.calibrate.work import Work
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.promote.selection import Selection
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.record import Record
 from autoresearch_lab.verify.run import verify
 from autoresearch_lab.workloads import WorkloadSet
 

@@ -16,7 +16,7 @@ from autoresearch_lab.cli.app import Outcome, Session, verb
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.compile_check import ARCHITECTURES, architectures, compile_check
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.record import Record
 
 
 def run(session: Session, *, kernel: str, arch: str, first_only: bool) -> Outcome:

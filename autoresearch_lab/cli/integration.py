@@ -22,7 +22,7 @@ from autoresearch_lab.errors import LabError
 from autoresearch_lab.presets import require_presets
 from autoresearch_lab.promote.check import ab_of
 from autoresearch_lab.promote.selection import Selection, parse_choice, resolve
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.record import Record
 
 
 def ab(session: Session, *, preset: str | None, **options: Any) -> Outcome:
@@ -108,7 +108,7 @@ class _Request:
 
     def _known(self, preset: str) -> Record | None:
         dataset = {key: self.data[key] for key in ("name", "fingerprint")}
-        same = {"preset": preset, "dataset": dataset, "baseline": self.against.hashes()}
+        same = {"preset": preset, "dataset": dataset, "baseline": self.against.recorded()}
         record = ab_of(self.candidate, self.catalog, self.session.lab, **same)
         if record is None or (record.results or {}).get("disturbed"):
             return None

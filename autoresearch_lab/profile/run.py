@@ -17,7 +17,7 @@ from autoresearch_lab.paths import Root
 from autoresearch_lab.profile.rank import rank
 from autoresearch_lab.profile.schema import Profile, save
 from autoresearch_lab.promote.selection import Selection, resolve
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.record import Record
 from autoresearch_lab.sandbox.limits import Limits
 from autoresearch_lab.sandbox.parent import JobFailed
 from autoresearch_lab.workloads import WorkloadSet

@@ -9,7 +9,7 @@ from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.machine import code_digest
 from autoresearch_lab.propose.attempts import EVENT, Attempt, Budget, Proposer, best, history, keep, restore, start_over
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.record import Record
 from autoresearch_lab.workspace import Workspace, open_workspace
 
 # (workspace, "verify" or "bench") -> the record that counts for the workspace's kernel.

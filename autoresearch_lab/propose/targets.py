@@ -16,7 +16,7 @@ from autoresearch_lab.propose.attempts import Attempt, Budget, Proposer
 from autoresearch_lab.propose.command import CannotStart
 from autoresearch_lab.propose.loop import Tell, propose
 from autoresearch_lab.propose.tuner import Tuner, declared
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.record import Record
 from autoresearch_lab.workspace import Workspace, create
 from autoresearch_lab.workspace.folder import LOCK
 

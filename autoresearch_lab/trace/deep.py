@@ -14,7 +14,7 @@ from autoresearch_lab.errors import LabError
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import write_atomic
 from autoresearch_lab.profile.run import ensure_workloads
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.record import Record
 from autoresearch_lab.trace import launch, ncu
 from autoresearch_lab.workloads import WorkloadSet
 
@@ -60,7 +60,7 @@ def deep_profile(
         "trace",
         **lab.context.fields(),
         target=target.name,
-        kernel={"name": kernel.name, "sha256": kernel.sha256},
+        kernel=kernel.id,
         workloads=captured.record_field(),
         seeds={"inputs": ncu.SEED},
         settings={"tool": "ncu", "tool_version": launch.version(program), "workload": chosen["id"],

@@ -15,7 +15,7 @@ from autoresearch_lab.hardware import has_apple_gpu
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import Root, writable_folder
 from autoresearch_lab.promote.selection import Selection
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.record import Record
 from autoresearch_lab.sandbox.limits import Limits
 
 TRACE_EVENT = "gputrace"

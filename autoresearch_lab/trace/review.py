@@ -11,7 +11,7 @@ from autoresearch_lab.errors import LabError
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import Root
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.record import Record
 from autoresearch_lab.trace import metal
 from autoresearch_lab.trace.capture import TRACE_EVENT
 from autoresearch_lab.trace.rules import LIMITS, Finding, findings

@@ -16,7 +16,7 @@ import numpy as np
 from autoresearch_lab.catalog import Target
 from autoresearch_lab.sandbox.arrays import storage
 from autoresearch_lab.verify.cases import Case, widen
-from autoresearch_lab.verify.evidence import Evidence
+from autoresearch_lab.verify.comparisons import Comparisons
 from autoresearch_lab.verify.exchange import Answers, shadow_number
 from autoresearch_lab.verify.plan import Planner
 from autoresearch_lab.verify.reference import Expected, References
@@ -87,7 +87,7 @@ def _with_fault(
 
 
 def _noticed(target: Target, cases: list[Case], candidate: Answers, baseline: Answers, references: References) -> bool:
-    evidence = Evidence(target, cases, candidate, baseline, references)
+    evidence = Comparisons(target, cases, candidate, baseline, references)
     return any(not comparison.passed for comparison in evidence.everything)
 
 

@@ -17,11 +17,13 @@ from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.machine import Context
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.base import KernelId
+from autoresearch_lab.results.record import VerifyRecord
+from autoresearch_lab.results.verify import CheckResult, VerifyResults, VerifySeeds, VerifySettings
 from autoresearch_lab.verify.cases import Case
 from autoresearch_lab.verify.checks import NEEDED, ORDER
-from autoresearch_lab.verify.checks.result import Result, failed
-from autoresearch_lab.verify.evidence import Evidence
+from autoresearch_lab.verify.checks.result import failed
+from autoresearch_lab.verify.comparisons import Comparisons
 from autoresearch_lab.verify.exchange import Answers, ask, discard, write_inputs
 from autoresearch_lab.verify.plan import Planner
 from autoresearch_lab.verify.reference import References
@@ -59,7 +61,7 @@ def verify(
     seconds: float | None = None,
     prepared: dict[str, Prepared] | None = None,
     on_progress: Progress | None = None,
-) -> Record:
+) -> VerifyRecord:
     """Verify `kernel` and append the record (kind "verify", verdict PASS or FAIL).
 
     seed: of all shapes and values; drawn by the system where None, as it must be for the verdict to mean anything.
@@ -85,48 +87,45 @@ def verify(
         kernel, baseline, target, lab.context, ready, run_dir, seconds, tell, fresh=shared is None
     )
     tell({"stage": "judge"})
-    evidence = Evidence(target, ready.cases, candidate, ready.baseline, ready.references, idle)
-    results = judge(evidence)
-    verdict, summary = _summary(results, evidence)
-    if verdict == "PASS":
+    evidence = Comparisons(target, ready.cases, candidate, ready.baseline, ready.references, idle)
+    results = _results(judge(evidence), evidence)
+    results.launches = _launches(candidate.description.get("launches"))
+    tuned = candidate.description.get("configurations", [])
+    results.configurations = tuned[:MOST_CONFIGURATIONS]
+    results.configurations_left_out = max(0, len(tuned) - MOST_CONFIGURATIONS)
+    results.duration_seconds = round(time.monotonic() - began, 2)
+    if not results.failed_check:
         shutil.rmtree(run_dir, ignore_errors=True)  # after a failure the logs may tell more
     tolerance = target.contract.tolerance
     in_workspace = kernel.name.startswith("workspace:")
     return lab.ledger.append(
-        "verify",
+        VerifyRecord,
         **lab.context.fields(),
         target=target.name,
-        kernel={"name": kernel.name, "sha256": kernel.sha256},
+        kernel=kernel.id,
         workloads=workload_set.record_field(profile_id),
-        seeds={"verify": chosen, "drawn": seed is None},
-        settings={
-            "contract_sha256": target.contract_sha256,
-            "factor": tolerance.factor,
-            "floor": tolerance.floor,
-            "baseline": {"name": baseline.name, "sha256": baseline.sha256},
-            "seconds": seconds,
-            "interpreted": interpreted,
-            "not_enforced": candidate.unenforced,
-            "workspace": lab.root.relative(kernel.path.parent) if in_workspace else None,
-        },
-        results={
-            **summary,
-            "interpreted": interpreted,
-            "launches": _launches(candidate.description.get("launches")),
-            "configurations": (tuned := candidate.description.get("configurations", []))[:MOST_CONFIGURATIONS],
-            "configurations_left_out": max(0, len(tuned) - MOST_CONFIGURATIONS),
-            "duration_seconds": round(time.monotonic() - began, 2),
-        },
-        verdict=verdict,
+        seeds=VerifySeeds(verify=chosen, drawn=seed is None),
+        settings=VerifySettings(
+            contract_sha256=target.contract_sha256,
+            factor=tolerance.factor,
+            floor=tolerance.floor,
+            baseline=KernelId(name=baseline.name, sha256=baseline.sha256),
+            seconds=seconds,
+            interpreted=interpreted,
+            not_enforced=candidate.unenforced,
+            workspace=lab.root.relative(kernel.path.parent) if in_workspace else None,
+        ),
+        results=results,
+        verdict="FAIL" if results.failed_check else "PASS",
     )
 
 
-def judge(evidence: Evidence) -> dict[str, Result]:
+def judge(evidence: Comparisons) -> dict[str, CheckResult]:
     """All checks in order. Where the kernel gave no answer the rest is skipped."""
-    results: dict[str, Result] = {}
+    results: dict[str, CheckResult] = {}
     for module in ORDER:
         if any(results[name].status == "fail" for name in NEEDED if name in results):
-            results[module.NAME] = Result("skipped", "there is no answer to judge")
+            results[module.NAME] = CheckResult(status="skipped", reason="there is no answer to judge")
             continue
         try:
             results[module.NAME] = module.check(evidence)
@@ -185,7 +184,7 @@ def _compute(
         candidate = asked()
         if ready.baseline.failure is not None:
             raise LabFailure(f"verify: the baseline {baseline.name} itself fails: {ready.baseline.failure.message}")
-        _vouch(Evidence(target, ready.cases, ready.baseline, ready.baseline, ready.references), baseline.name)
+        _vouch(Comparisons(target, ready.cases, ready.baseline, ready.baseline, ready.references), baseline.name)
         idle = None
         if candidate.failure is None and candidate.description["native"]:
             # In the candidate's folder, where its compiled code is cached.
@@ -221,7 +220,7 @@ def in_background(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Ca
     return result
 
 
-def _vouch(evidence: Evidence, name: str) -> None:
+def _vouch(evidence: Comparisons, name: str) -> None:
     """The baseline has to be usable on what the trainer really calls; otherwise nothing can be judged."""
     for case in evidence.cases:
         if case.group == "accuracy":
@@ -231,17 +230,16 @@ def _vouch(evidence: Evidence, name: str) -> None:
                 raise LabFailure(f"verify: no verdict, the baseline {name} is not right on {case.id}: {why}")
 
 
-def _summary(results: dict[str, Result], evidence: Evidence) -> tuple[str, dict[str, Any]]:
-    """(verdict, results field of the record)."""
+def _results(results: dict[str, CheckResult], evidence: Comparisons) -> VerifyResults:
+    """What the checks found, as the record carries it."""
     first = next((name for name, result in results.items() if result.status == "fail"), None)
     answered = evidence.candidate.failure is None
     worst = evidence.worst() if answered else None
-    return "FAIL" if first else "PASS", {
-        "verdict": "FAIL" if first else "PASS",
-        "failed_check": first,
-        "reason": results[first].reason if first else "",
-        "error_ratio": min(worst, 1e308) if worst is not None else None,
-        "checks": [result.plain(name) for name, result in results.items()],
-        "cases": len(evidence.cases),
-        "not_judged": evidence.not_judged if answered else {},
-    }
+    return VerifyResults(
+        failed_check=first,
+        reason=results[first].reason if first else "",
+        error_ratio=min(worst, 1e308) if worst is not None else None,
+        checks=[found.model_copy(update={"name": name}) for name, found in results.items()],
+        cases=len(evidence.cases),
+        not_judged=evidence.not_judged if answered else {},
+    )

@@ -27,7 +27,7 @@ from autoresearch_lab.paths import Root, write_atomic
 from autoresearch_lab.promote import shipping
 from autoresearch_lab.promote.artifacts import MOST_FILE_BYTES
 from autoresearch_lab.promote.shipping import Shipped
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.record import Record
 from benchmarks.gpu.setting import Setting
 
 ARCHIVE, RESULT = "evidence.tar.gz", "gpu.json"

@@ -9,7 +9,7 @@ from autoresearch_lab.bench.checks import highest
 from autoresearch_lab.catalog import Target
 from autoresearch_lab.ceilings import floor_seconds
 from autoresearch_lab.profile.rank import fastest_dtype
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.record import Record
 from benchmarks.gpu.setting import Setting
 
 COPY, PRODUCTS = "copy bandwidth", "matrix products"

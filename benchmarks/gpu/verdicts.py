@@ -10,7 +10,7 @@ from typing import Any
 from autoresearch_lab.catalog import Kernel
 from autoresearch_lab.evidence import Subject
 from autoresearch_lab.profile.run import newest_workloads
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.record import Record
 from benchmarks.gpu.command import Done, verb
 from benchmarks.gpu.evidence import pack
 from benchmarks.gpu.rows import overall, table_rows

@@ -44,7 +44,8 @@ class Lab:
     def write(self, candidate: Candidate, kind: str, **settings: Any) -> None:
         if error := self.broken.get(f"{candidate.kernel.name} {kind}"):
             raise error
-        results = {"ratio": self.ratios[candidate.kernel.name], "disturbed": self.disturbed and kind == "ab"}
+        ratio = self.ratios[candidate.kernel.name]
+        results = {"verify": {}, "bench": {"ratio": ratio}, "ab": {"ratio": ratio, "disturbed": self.disturbed}}[kind]
         self.append(candidate, kind, results, self.verdicts[candidate.kernel.name][kind], **settings)
 
     def failed(self, candidate: Candidate, step: str, reason: str) -> None:

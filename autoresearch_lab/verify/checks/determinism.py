@@ -3,14 +3,15 @@
 import numpy as np
 
 from autoresearch_lab.verify.cases import Case, widen
+from autoresearch_lab.results.verify import CheckResult
 from autoresearch_lab.verify.checks.poison import FIRST, THIRD
-from autoresearch_lab.verify.checks.result import MOST_EXAMPLES, Result, failed, passed
-from autoresearch_lab.verify.evidence import Evidence
+from autoresearch_lab.verify.checks.result import MOST_EXAMPLES, failed, passed
+from autoresearch_lab.verify.comparisons import Comparisons
 
 NAME = "determinism"
 
 
-def check(evidence: Evidence) -> Result:
+def check(evidence: Comparisons) -> CheckResult:
     problems, seen, spread = [], 0, 0.0
     for case in evidence.group("accuracy"):
         if len(case.steps) <= THIRD or case.steps[FIRST].contents is not case.steps[THIRD].contents:
@@ -32,7 +33,7 @@ def check(evidence: Evidence) -> Result:
     return passed(compared=seen, spread=0.0)
 
 
-def _spread(evidence: Evidence, case: Case, name: str) -> float:
+def _spread(evidence: Comparisons, case: Case, name: str) -> float:
     one, two = (widen(evidence.candidate.array(case, step, name)).astype(np.float64) for step in (FIRST, THIRD))
     if one.shape != two.shape:
         return 1e308

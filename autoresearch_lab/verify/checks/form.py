@@ -9,8 +9,9 @@ from typing import Any
 
 from autoresearch_common.workload import ITEMSIZE
 from autoresearch_lab.verify.cases import Case
-from autoresearch_lab.verify.checks.result import MOST_EXAMPLES, Result, failed, passed
-from autoresearch_lab.verify.evidence import Evidence
+from autoresearch_lab.results.verify import CheckResult
+from autoresearch_lab.verify.checks.result import MOST_EXAMPLES, failed, passed
+from autoresearch_lab.verify.comparisons import Comparisons
 from autoresearch_lab.verify.reference import Expected
 
 NAME = "form"
@@ -20,7 +21,7 @@ ARRAY_TYPES = ("torch.Tensor", "mlx.core.array")
 STORAGE_FACTOR, STORAGE_SLACK = 4, 1 << 16
 
 
-def check(evidence: Evidence) -> Result:
+def check(evidence: Comparisons) -> CheckResult:
     problems, seen = [], 0
     for case in evidence.group("accuracy", "gradients", "odd", "held_out"):
         for number, step in enumerate(case.steps):
@@ -32,7 +33,7 @@ def check(evidence: Evidence) -> Result:
     return passed(calls=seen)
 
 
-def _step(evidence: Evidence, case: Case, number: int) -> Iterator[str]:
+def _step(evidence: Comparisons, case: Case, number: int) -> Iterator[str]:
     answer = evidence.form(case, number)
     outputs = evidence.target.contract.outputs
     right = evidence.results(case, number)

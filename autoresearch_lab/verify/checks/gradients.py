@@ -1,14 +1,15 @@
 """Catches a missing, zero, scaled or wrong gradient: random cotangents, never 1, of several layouts; every argument
 alone; backward a second time; forward with gradients switched off."""
 
-from autoresearch_lab.verify.checks.result import Result, failed, judge, not_applicable
+from autoresearch_lab.results.verify import CheckResult
+from autoresearch_lab.verify.checks.result import failed, judge, not_applicable
 from autoresearch_lab.verify.checks.stale import stale_results
-from autoresearch_lab.verify.evidence import Evidence
+from autoresearch_lab.verify.comparisons import Comparisons
 
 NAME = "gradients"
 
 
-def check(evidence: Evidence) -> Result:
+def check(evidence: Comparisons) -> CheckResult:
     if not evidence.target.differentiable:
         return not_applicable("the target has no gradient")
     cases = evidence.group("accuracy", "gradients")

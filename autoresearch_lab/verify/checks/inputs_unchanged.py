@@ -1,13 +1,14 @@
 """Catches a kernel that scribbles into its arguments, or into the memory between the elements of a strided one. An
 argument that the contract marks as updated in place has to hold the output of the same name afterwards."""
 
-from autoresearch_lab.verify.checks.result import MOST_EXAMPLES, Result, failed, passed
-from autoresearch_lab.verify.evidence import Evidence
+from autoresearch_lab.results.verify import CheckResult
+from autoresearch_lab.verify.checks.result import MOST_EXAMPLES, failed, passed
+from autoresearch_lab.verify.comparisons import Comparisons
 
 NAME = "inputs_unchanged"
 
 
-def check(evidence: Evidence) -> Result:
+def check(evidence: Comparisons) -> CheckResult:
     contract = evidence.target.contract
     inplace = {argument.name for argument in contract.args if argument.inplace}
     updated = {place: output.name for place, output in enumerate(contract.outputs) if output.name in inplace}

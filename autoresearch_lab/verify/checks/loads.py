@@ -1,14 +1,15 @@
 """Catches a kernel that cannot be used at all: it does not compile or import, was edited meanwhile, defines no function
 of the target's name, or one with other parameters."""
 
-from autoresearch_lab.verify.checks.result import Result, failed, passed
-from autoresearch_lab.verify.evidence import Evidence
+from autoresearch_lab.results.verify import CheckResult
+from autoresearch_lab.verify.checks.result import failed, passed
+from autoresearch_lab.verify.comparisons import Comparisons
 
 NAME = "loads"
 _POSITIONAL = ("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD")
 
 
-def check(evidence: Evidence) -> Result:
+def check(evidence: Comparisons) -> CheckResult:
     failure = evidence.candidate.failure
     if failure is not None and failure.stage in ("start", "load"):
         return failed(f"while loading: {failure.message}", kind=failure.kind, detail=failure.detail[-800:])

@@ -6,15 +6,16 @@ decline more than half of the cases in the dtype that the trainer uses.
 """
 
 from autoresearch_lab.verify.cases import Case, main_dtype
-from autoresearch_lab.verify.checks.result import Result, failed, judge
+from autoresearch_lab.results.verify import CheckResult
+from autoresearch_lab.verify.checks.result import failed, judge
 from autoresearch_lab.verify.checks.stale import stale_results
-from autoresearch_lab.verify.evidence import Evidence
+from autoresearch_lab.verify.comparisons import Comparisons
 
 NAME = "odd"
 DECLINED = "NotImplementedError"
 
 
-def check(evidence: Evidence) -> Result:
+def check(evidence: Comparisons) -> CheckResult:
     cases = [case for case in evidence.cases if case.group == "odd" and evidence.usable(case)]
     declined = []
     for case in cases:
@@ -38,8 +39,8 @@ def check(evidence: Evidence) -> Result:
         for comparison in evidence.comparisons(case)
         if (case.id, comparison.step, comparison.name) not in stale
     ]
-    result = judge(comparisons)
-    return Result(result.status, result.reason, {**result.numbers, "declined": [case.id for case in declined]})
+    found = judge(comparisons)
+    return found.model_copy(update={"details": {**found.details, "declined": [case.id for case in declined]}})
 
 
 def _strides(case: Case) -> list[list[int]]:

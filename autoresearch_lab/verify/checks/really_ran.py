@@ -4,14 +4,15 @@ right when the native functions do nothing.
 A kernel without native code is what it says it is, and has nothing to prove here.
 """
 
-from autoresearch_lab.verify.checks.result import Result, failed, not_applicable, passed
-from autoresearch_lab.verify.evidence import Evidence
+from autoresearch_lab.results.verify import CheckResult
+from autoresearch_lab.verify.checks.result import failed, not_applicable, passed
+from autoresearch_lab.verify.comparisons import Comparisons
 from autoresearch_lab.verify.reference_ops import REFERENCE_OPS
 
 NAME = "really_ran"
 
 
-def check(evidence: Evidence) -> Result:
+def check(evidence: Comparisons) -> CheckResult:
     description = evidence.candidate.description
     operators = _operators(evidence)
     native = [str(name).rsplit("/", 1)[-1] for name in description["native"]]
@@ -37,7 +38,7 @@ def check(evidence: Evidence) -> Result:
     return passed(native=native, idle_calls=calls, broken_when_idle=broken, right_when_idle=still_right)
 
 
-def _operators(evidence: Evidence) -> dict[str, int]:
+def _operators(evidence: Comparisons) -> dict[str, int]:
     """Framework operators that ran in the counted cases, the handful that any call makes left out."""
     found: dict[str, int] = {}
     for case in evidence.cases:
@@ -47,9 +48,9 @@ def _operators(evidence: Evidence) -> dict[str, int]:
     return dict(sorted(found.items())[:60])
 
 
-def _outcome(evidence: Evidence) -> tuple[list[str], list[str]]:
+def _outcome(evidence: Comparisons) -> tuple[list[str], list[str]]:
     """(results still right, results broken) of the counted cases with idle native code."""
-    idle = Evidence(evidence.target, evidence.cases, evidence.idle, evidence.baseline, evidence.references)
+    idle = Comparisons(evidence.target, evidence.cases, evidence.idle, evidence.baseline, evidence.references)
     right, broken = [], []
     for case in evidence.cases:
         if not case.spied or not idle.candidate.case(case.id):

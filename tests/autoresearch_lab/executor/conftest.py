@@ -212,7 +212,7 @@ def lab(root: Root, context: Context, captured: WorkloadSet, monkeypatch: pytest
             **fields(kernel, target, workload_set),
             settings={
                 "contract_sha256": target.contract_sha256, "ceilings": notes[-1].id, "verify": verified.id,
-                "seconds": budget_seconds,
+                "budget_seconds": budget_seconds,
             },
             results={"ratio": 2.0},
             verdict="FASTER",

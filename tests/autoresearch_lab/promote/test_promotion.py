@@ -14,8 +14,8 @@ from autoresearch_lab.promote import registry
 from autoresearch_lab.promote.apply import demote, promote, promote_all
 from autoresearch_lab.promote.check import readiness
 from autoresearch_lab.promote.selection import resolve
-from autoresearch_lab.records import Record
 from autoresearch_lab.report.integrity import inspect
+from autoresearch_lab.results.record import Record
 
 
 def in_use(lab, target="double"):
@@ -48,13 +48,13 @@ def test_promote_and_demote_restore_exactly(lab):
     ab = lab.evidence(lab.kernel())
     record = run(lab)
     assert in_use(lab) == "fused" and in_use(lab, "triple") == "torch_eager"
-    assert record.kind == "promote" and record.settings["evidence"] == ab.id
-    assert record.results == {"file": "kernels/promoted.local.toml", "previous": None}
+    assert record.kind == "promote" and record.settings.evidence == ab.id
+    assert record.results.file == "kernels/promoted.local.toml" and record.results.previous is None
     entry = tomllib.loads(lab.root.promoted_local.read_text())["promoted"][0]
     assert entry["device"] == "cpu-1" and entry["sha256"] == lab.kernel().sha256 and entry["evidence"] == ab.id
     undone = back(lab)
     assert undone.kind == "demote" and undone.kernel.name == "fused"
-    assert undone.results["now"]["name"] == "torch_eager"
+    assert undone.results.now.name == "torch_eager"
     assert in_use(lab) == "torch_eager" and files(lab.root.kernels) == before
     assert lab.ledger.problems() == []
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from autoresearch_lab.catalog import Target
+from autoresearch_lab.results.verify import ComparedResult
 from autoresearch_lab.verify.cases import ROUGH, Case, main_dtype, widen
 from autoresearch_lab.verify.exchange import Answers, shadow_number
 from autoresearch_lab.verify.metrics import NAMES, Errors, allowed, errors, worst
@@ -58,22 +59,22 @@ class Comparison:
         kind = self.case.steps[self.step].contents.kind
         return f"{kind} values, {self.case.shapes()}"
 
-    def plain(self) -> dict[str, Any]:
-        return {
-            "case": self.case.id,
-            "step": self.step,
-            "contents": self.case.steps[self.step].contents.kind,
-            "result": self.name,
-            "arguments": self.case.shapes(),
-            "metric": self.metric,
-            "error": self.error,
-            "baseline_error": self.baseline,
-            "allowed": self.limit,
-            "problem": self.problem,
-        }
+    def recorded(self) -> ComparedResult:
+        return ComparedResult(
+            case=self.case.id,
+            step=self.step,
+            contents=self.case.steps[self.step].contents.kind,
+            result=self.name,
+            arguments=self.case.shapes(),
+            metric=self.metric,
+            error=_finite(self.error),
+            baseline_error=self.baseline,
+            allowed=self.limit,
+            problem=self.problem,
+        )
 
 
-class Evidence:
+class Comparisons:
     """Cases, what candidate and baseline answered, and what would be right."""
 
     def __init__(
@@ -291,6 +292,11 @@ def measure(values: np.ndarray, right: Expected) -> Errors:
         return errors(values, right.value, right.scale)
     clean = np.where(right.finite, values, 0.0)
     return errors(clean, np.where(right.finite, right.value, 0.0), right.scale)
+
+
+def _finite(error: float) -> float:
+    """JSON has no infinity."""
+    return min(error, 1e308)
 
 
 def _ratio(error: float, limit: float) -> float:
