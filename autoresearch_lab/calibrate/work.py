@@ -36,7 +36,7 @@ Progress = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
-class Work:
+class ExtraWork:
     """The extra work of one target. step_seconds: time of all calls of an optimizer step. per_share: {elements of the
     first argument: turns that add the time of a whole call}; fixed: share that the wrapper alone adds. measured:
     {effect: interval of what the turns for it really add, as a ratio of times}."""
@@ -52,25 +52,13 @@ class Work:
         rest = max(0.0, share - self.fixed)
         return {size: round(rest * turns) for size, turns in self.per_share.items()}
 
-    def plain(self) -> dict[str, Any]:
-        """As a record's results carry it: JSON has only text for keys."""
-        return {
-            "target": self.target,
-            "step_seconds": self.step_seconds,
-            "per_share": {str(size): turns for size, turns in self.per_share.items()},
-            "fixed": self.fixed,
-            "measured": {str(effect): interval for effect, interval in self.measured.items()},
-        }
+    def recorded(self) -> WorkResults:
+        """As a record's results carry it."""
+        return WorkResults(**vars(self))
 
     @classmethod
-    def of(cls, plain: Mapping[str, Any]) -> Work:
-        return cls(
-            plain["target"],
-            plain["step_seconds"],
-            {int(size): turns for size, turns in plain["per_share"].items()},
-            plain["fixed"],
-            {float(effect): interval for effect, interval in plain["measured"].items()},
-        )
+    def of(cls, recorded: WorkResults) -> ExtraWork:
+        return cls(**dict(recorded))
 
 
 def find_work(
@@ -85,7 +73,7 @@ def find_work(
     seconds: float = SECONDS,
     processes: int = PROCESSES,
     on_progress: Progress | None = None,
-) -> Work:
+) -> ExtraWork:
     """Fit the extra work of a target and measure it for every effect (shares of the time of the calls).
 
     Raises:
@@ -110,7 +98,7 @@ def find_work(
         raise LabFailure(
             f"calibrate: work planted into {target.name} for {TRIAL:.0%} adds {added - fixed:.0%}: too busy a machine?"
         )
-    work = Work(
+    work = ExtraWork(
         target.name,
         sum(weight * bed.seconds(plain, place) for place, weight in enumerate(bed.weights)),
         {size: turns / slope for size, turns in guess.items()},
@@ -126,7 +114,7 @@ def find_work(
         shifts = [bed.middle(process, place) for process in found]
         bounds = (t_interval(shifts, ALPHA) if len(shifts) > 1 else Interval(shifts[0], shifts[0], shifts[0])).ratio()
         measured[effect] = [bounds.low, bounds.point, bounds.high]
-    return Work(work.target, work.step_seconds, work.per_share, work.fixed, measured)
+    return ExtraWork(work.target, work.step_seconds, work.per_share, work.fixed, measured)
 
 
 def turn_seconds(turns: int = 200_000, repeats: int = 7) -> float:
