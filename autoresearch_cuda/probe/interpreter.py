@@ -4,7 +4,7 @@ The interpreter runs the programs of a launch one after the other, in order, so 
 looks stable, and two programs that disturb each other on a GPU get along. Here every launch runs its programs in an
 order of its own, and these are errors:
     OutOfBounds  an access outside the memory of the launch's arguments, as where a mask is missing;
-    Race         memory that one program writes and another writes or reads, other than through atomics.
+    DataRace     memory that one program writes and another writes or reads, other than through atomics.
 And bfloat16 is what it is on a GPU: float32 is rounded to the nearest, where the interpreter itself cuts the rest off,
 and matrix products take its values, where the interpreter takes its bits for integers.
 """
@@ -26,7 +26,7 @@ class OutOfBounds(RuntimeError):
     """A program touched memory that belongs to none of its arguments."""
 
 
-class Race(RuntimeError):
+class DataRace(RuntimeError):
     """Two programs of one launch touched the same memory, and at least one of them wrote it."""
 
 
@@ -124,7 +124,7 @@ class Watch:
             self._touched[kind].append((self._program, addresses))
 
     def _judge(self) -> None:
-        """Raises Race where two programs are in each other's way."""
+        """Raises DataRace where two programs are in each other's way."""
         written, writers = _joined(self._touched["write"])
         if not written.size:
             return
@@ -132,14 +132,14 @@ class Watch:
         written, writers = written[order], writers[order]
         clash = np.flatnonzero((written[1:] == written[:-1]) & (writers[1:] != writers[:-1]))
         if clash.size:
-            raise Race(self._clash("both write", writers[clash[0]], writers[clash[0] + 1]))
+            raise DataRace(self._clash("both write", writers[clash[0]], writers[clash[0] + 1]))
         if self._atomics:
             return  # programs that hand results to each other by flags may read what others wrote
         read, readers = _joined(self._touched["read"])
         place = np.minimum(np.searchsorted(written, read), written.size - 1)
         clash = np.flatnonzero((written[place] == read) & (writers[place] != readers))
         if clash.size:
-            raise Race(self._clash("write and read", writers[place[clash[0]]], readers[clash[0]]))
+            raise DataRace(self._clash("write and read", writers[place[clash[0]]], readers[clash[0]]))
 
     def _clash(self, what: str, one: int, other: int) -> str:
         return f"{self._name}: programs {self._words(one)} and {self._words(other)} {what} the same memory"

@@ -27,6 +27,8 @@ from autoresearch_lab.verify.exchange import Answers, ask, discard, write_inputs
 from autoresearch_lab.verify.plan import Planner
 from autoresearch_lab.verify.reference import References
 from autoresearch_lab.workloads import WorkloadSet
+from autoresearch_trainer.jobs import Progress as JobProgress
+from autoresearch_trainer.jobs.calls import CallAnswer
 
 # How long a candidate's process may take to load, or for one case; honest ones need a second, some to compile.
 CANDIDATE_SECONDS = 60.0
@@ -36,7 +38,7 @@ INTERPRETED_SECONDS = 300.0
 MOST_CONFIGURATIONS = 512
 BASELINE_SECONDS = 300.0
 
-Progress = Callable[[dict[str, Any]], None]
+Progress = Callable[[JobProgress], None]
 
 
 @dataclass
@@ -89,6 +91,7 @@ def verify(
     evidence = Evidence(target, ready.cases, candidate, ready.baseline, ready.references, idle)
     results = judge(evidence)
     verdict, summary = _summary(results, evidence)
+    told = candidate.answer
     if verdict == "PASS":
         shutil.rmtree(run_dir, ignore_errors=True)  # after a failure the logs may tell more
     tolerance = target.contract.tolerance
@@ -113,8 +116,8 @@ def verify(
         results={
             **summary,
             "interpreted": interpreted,
-            "launches": _launches(candidate.description.get("launches")),
-            "configurations": (tuned := candidate.description.get("configurations", []))[:MOST_CONFIGURATIONS],
+            "launches": told.launches if told else None,
+            "configurations": (tuned := _configurations(told))[:MOST_CONFIGURATIONS],
             "configurations_left_out": max(0, len(tuned) - MOST_CONFIGURATIONS),
             "duration_seconds": round(time.monotonic() - began, 2),
         },
@@ -137,11 +140,9 @@ def judge(evidence: Evidence) -> dict[str, Result]:
     return results
 
 
-def _launches(told: Any) -> dict[str, int] | None:
-    """How many launches of Metal kernels ran on the CPU, by build, as the candidate's process tells; None of others."""
-    if not isinstance(told, dict):
-        return None
-    return {name: count for name in ("checked", "fast") if isinstance(count := told.get(name), int)}
+def _configurations(told: CallAnswer | None) -> list[dict[str, Any]]:
+    """Of tuned Triton kernels, as the candidate's process tells."""
+    return [configuration.model_dump() for configuration in told.configurations] if told else []
 
 
 def _prepare(target: Target, workload_set: WorkloadSet, seed: int) -> Prepared:
@@ -166,18 +167,17 @@ def _compute(
     The candidate's process never runs the baseline, and cannot read the folder in which the baseline's results lie.
     """
     folders = {name: run_dir / name for name in ("data", "candidate", "baseline")}
-    inputs, size = write_inputs(folders["data"], ready.cases)
-    common = {"data_bytes": size, "on_progress": tell}
+    inputs = write_inputs(folders["data"], ready.cases)
     contract = target.contract
     try:
         asked = in_background(
             ask, context.engine, kernel, contract, ready.cases, inputs,
-            run_dir=folders["candidate"], seconds=seconds, **common,
+            run_dir=folders["candidate"], seconds=seconds, on_progress=tell,
         )  # fmt: skip
         if fresh:
             own = in_background(
                 ask, context.engine, baseline, contract, ready.cases, inputs,
-                run_dir=folders["baseline"], seconds=BASELINE_SECONDS, data_bytes=size, every_step=False,
+                run_dir=folders["baseline"], seconds=BASELINE_SECONDS, every_step=False,
             )  # fmt: skip
             for case in ready.cases:
                 for step in case.steps:
@@ -188,11 +188,11 @@ def _compute(
             raise LabFailure(f"verify: the baseline {baseline.name} itself fails: {ready.baseline.failure.message}")
         _vouch(Evidence(target, ready.cases, ready.baseline, ready.baseline, ready.references), baseline.name)
         idle = None
-        if candidate.failure is None and candidate.description["native"]:
+        if candidate.failure is None and candidate.told.native:
             # In the candidate's folder, where its compiled code is cached.
             idle = ask(
                 context.engine, kernel, contract, [case for case in ready.cases if case.spied], inputs,
-                run_dir=folders["candidate"], seconds=seconds, data_bytes=size, noop=True,
+                run_dir=folders["candidate"], seconds=seconds, noop=True,
             )  # fmt: skip
         return candidate, idle
     finally:

@@ -12,13 +12,15 @@ import numpy as np
 
 from autoresearch_mlx import arrays as files
 from autoresearch_mlx.arrays import NAMES, to_numpy
-from autoresearch_trainer.probe.capture import SAMPLE_BYTES, CaptureBase, TargetInfo, scalar_spec
+from autoresearch_trainer.jobs.base import Spec
+from autoresearch_trainer.jobs.tracing import TargetInfo
+from autoresearch_trainer.probe.capture import SAMPLE_BYTES, CaptureBase, scalar_spec
 
 
 class Capture(CaptureBase):
     """See CaptureBase."""
 
-    def spec(self, name: str, value: Any, info: TargetInfo) -> dict[str, Any]:
+    def spec(self, name: str, value: Any, info: TargetInfo) -> Spec:
         if isinstance(value, mx.array) and name in info.scalars:
             value = value.item()
         if not isinstance(value, mx.array):

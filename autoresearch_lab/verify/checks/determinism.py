@@ -6,6 +6,7 @@ from autoresearch_lab.verify.cases import Case, widen
 from autoresearch_lab.verify.checks.poison import FIRST, THIRD
 from autoresearch_lab.verify.checks.result import MOST_EXAMPLES, Result, failed, passed
 from autoresearch_lab.verify.evidence import Evidence
+from autoresearch_trainer.jobs.calls import ResultName
 
 NAME = "determinism"
 
@@ -32,7 +33,7 @@ def check(evidence: Evidence) -> Result:
     return passed(compared=seen, spread=0.0)
 
 
-def _spread(evidence: Evidence, case: Case, name: str) -> float:
+def _spread(evidence: Evidence, case: Case, name: ResultName) -> float:
     one, two = (widen(evidence.candidate.array(case, step, name)).astype(np.float64) for step in (FIRST, THIRD))
     if one.shape != two.shape:
         return 1e308

@@ -19,12 +19,12 @@ def check(evidence: Evidence) -> Result:
     declined = []
     for case in cases:
         raised = evidence.error(case)
-        if raised and raised["type"] == DECLINED:
+        if raised and raised.type == DECLINED:
             declined.append(case)
         elif raised:
             return failed(
-                f"{case.id} ({case.shapes()}, strides {_strides(case)}) raised {raised['type']}: {raised['message']}",
-                where=raised.get("where", ""),
+                f"{case.id} ({case.shapes()}, strides {_strides(case)}) raised {raised.type}: {raised.message}",
+                where=raised.where,
             )
     captured = {main_dtype(case.workload) for case in evidence.cases if case.group == "accuracy"}
     usual = [case for case in cases if main_dtype(case.workload) in captured]

@@ -6,6 +6,7 @@ import numpy as np
 from autoresearch_lab.verify.cases import PATTERN, SECOND_PATTERN, Case
 from autoresearch_lab.verify.checks.result import MOST_EXAMPLES, Result, failed, passed
 from autoresearch_lab.verify.evidence import Evidence
+from autoresearch_trainer.jobs.calls import ResultName
 
 NAME = "poison"
 FIRST, SECOND, THIRD = 0, 1, 2
@@ -26,7 +27,7 @@ def check(evidence: Evidence) -> Result:
     return passed(compared=seen)
 
 
-def _problem(evidence: Evidence, case: Case, name: str) -> str | None:
+def _problem(evidence: Evidence, case: Case, name: ResultName) -> str | None:
     one, two = evidence.candidate.array(case, FIRST, name), evidence.candidate.array(case, SECOND, name)
     if one is None or two is None or one.shape != two.shape or one.dtype != two.dtype:
         return None

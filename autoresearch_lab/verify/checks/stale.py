@@ -7,6 +7,7 @@ from itertools import combinations
 
 from autoresearch_lab.verify.checks.result import MOST_EXAMPLES, Result, failed, passed
 from autoresearch_lab.verify.evidence import Evidence
+from autoresearch_trainer.jobs.calls import ResultName
 
 NAME = "stale"
 
@@ -24,14 +25,14 @@ def check(evidence: Evidence) -> Result:
     return passed(pairs=pairs)
 
 
-def stale_results(evidence: Evidence) -> dict[tuple[str, int, str], int]:
+def stale_results(evidence: Evidence) -> dict[tuple[str, int, ResultName], int]:
     """Wrong results that equal, bit for bit, the result of another step where it is right.
 
     {(case, step, result): the other step}; the checks of accuracy leave these to the check `stale`.
     """
-    found: dict[tuple[str, int, str], int] = {}
+    found: dict[tuple[str, int, ResultName], int] = {}
     for case in evidence.group("accuracy", "gradients", "odd", "held_out"):
-        verdicts = {(c.step, c.name): c.passed for c in evidence.comparisons(case) if not c.name.startswith("again.")}
+        verdicts = {(c.step, c.name): c.passed for c in evidence.comparisons(case) if c.name.kind != "second_gradient"}
         for (step, name), is_right in verdicts.items():
             if not is_right:
                 for other in range(len(case.steps)):
