@@ -11,7 +11,7 @@ import numpy as np
 from autoresearch_lab.bench.samples import BACKWARD, BOTH, FORWARD
 from autoresearch_lab.catalog import Target
 from autoresearch_lab.errors import LabFailure
-from autoresearch_lab.machine import bandwidth, matmul_rate
+from autoresearch_lab.ceilings import bandwidth, matmul_rate
 
 if TYPE_CHECKING:
     from autoresearch_lab.bench.session import Session

@@ -21,7 +21,8 @@ from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.evidence import Subject
 from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.machine import Context, ceilings
+from autoresearch_lab.ceilings import ceilings
+from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root, writable_folder
 from autoresearch_lab.records import Record
 from autoresearch_lab.sandbox.confine import discard_scratch

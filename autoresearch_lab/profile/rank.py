@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from autoresearch_lab.catalog import Target
-from autoresearch_lab.machine import floor_seconds, matmul_rate
+from autoresearch_lab.ceilings import floor_seconds, matmul_rate
 from autoresearch_lab.profile.schema import TargetTimes
 
 FLOATS = ("float32", "bfloat16", "float16", "float64")

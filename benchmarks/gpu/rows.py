@@ -7,7 +7,7 @@ from typing import Any
 from autoresearch_lab.bench import samples
 from autoresearch_lab.bench.checks import highest
 from autoresearch_lab.catalog import Target
-from autoresearch_lab.machine import floor_seconds
+from autoresearch_lab.ceilings import floor_seconds
 from autoresearch_lab.profile.rank import fastest_dtype
 from autoresearch_lab.records import Record
 from benchmarks.gpu.setting import Setting

@@ -8,7 +8,7 @@ from typing import Any
 
 from autoresearch_lab.bench.rule import FASTER
 from autoresearch_lab.catalog import Kernel
-from autoresearch_lab.machine import known_peak
+from autoresearch_lab.ceilings import known_peak
 from benchmarks.gpu.command import PartFailed, run
 from benchmarks.gpu.setting import Setting
 from benchmarks.gpu.verdicts import known, label

@@ -23,7 +23,8 @@ from autoresearch_lab.executor.admission import Lost, Node
 from autoresearch_lab.executor.cluster import Cluster
 from autoresearch_lab.executor.tasks import Tasks
 from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.machine import Context, ceilings_notes
+from autoresearch_lab.ceilings import ceilings_notes
+from autoresearch_lab.machine import Context
 from autoresearch_lab.orchestrate import Candidate, State, Steps, drive, state_of
 from autoresearch_lab.paths import Root
 from autoresearch_lab.pipeline import Pipeline
