@@ -109,6 +109,10 @@ class Kernel:
         named = [(getattr(c.func, "id", getattr(c.func, "attr", None)), c.args[0]) for c in calls]
         return frozenset(a.value for name, a in named if name == "part" and isinstance(a, ast.Constant))
 
+    def plain(self) -> dict[str, str]:
+        """The same as JSON."""
+        return self.file.to_json()
+
     @property
     def file(self) -> KernelFile:
         """As a job takes it."""

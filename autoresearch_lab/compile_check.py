@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from autoresearch_common.hashing import json_sha256
 from autoresearch_lab import jobs, machine
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.engine import ENGINES, compiler
-from autoresearch_lab.errors import LabError, LabFailure
+from autoresearch_lab.errors import LabError
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import Root
 from autoresearch_lab.records import Record
 from autoresearch_lab.sandbox.limits import Limits
+from autoresearch_trainer.jobs.machine import COMPILE, CompileArgs, CompiledKernel
 
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100", "gfx942")
 # What Triton 3.9 compiles for. For other names it ends the process without a word, or compiles nothing.
@@ -67,21 +68,18 @@ def compile_check(
         raise LabError(f"compile-check: {target.name}/{kernel.name} is {kernel.language}, not a Triton kernel")
     engine = compiler()
     run_dir = root.runs / f"compile-{target.name}-{secrets.token_hex(4)}"
-    args = {
-        "kernel": kernel.plain(),
-        "arch": list(arch),
-        "grad": [argument.grad for argument in target.contract.args],
-        "first_only": first_only,
-    }
+    args = CompileArgs(
+        kernel=kernel.file,
+        arch=list(arch),
+        grad=[argument.grad for argument in target.contract.args],
+        first_only=first_only,
+    )
     limits = Limits(
         seconds=JOB_SECONDS, quiet_seconds=QUIET_SECONDS, confined=True, readable=(str(kernel.path.resolve().parent),)
     )
-    answer = jobs.call(engine, "compile", args, run_dir=run_dir, limits=limits, on_progress=on_progress)
+    answer = jobs.call(engine, COMPILE, args, run_dir=run_dir, limits=limits, on_progress=on_progress)
     shutil.rmtree(run_dir, ignore_errors=True)
-    try:
-        rows = [{**row, "problems": problems(row, answer["vector_share"])} for row in answer["kernels"]]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise LabFailure(f"compile-check: the answer makes no sense: {type(error).__name__}: {error}") from None
+    rows = [{**recorded(row), "problems": problems(row, answer.vector_share)} for row in answer.kernels]
     software = machine.software(engine, root)
     return ledger.append(
         "compile",
@@ -92,7 +90,7 @@ def compile_check(
         settings={
             "arch": list(arch),
             "first_only": first_only,
-            "triton": answer["triton"],
+            "triton": answer.triton,
             "least_vector_share": LEAST_VECTOR_SHARE,
             "contract_sha256": target.contract_sha256,
             "calls": json_sha256([[row["kernel"], row["signature"], row["config"]] for row in rows]),
@@ -101,19 +99,26 @@ def compile_check(
     )
 
 
-def problems(row: dict[str, Any], declared: dict[str, float]) -> list[str]:
+def recorded(row: CompiledKernel) -> dict[str, Any]:
+    """As the record has it: of one that does not compile there are no findings."""
+    if row.error:
+        return row.model_dump(include={"kernel", "arch", "config", "signature", "error"})
+    return row.model_dump(exclude={"error"})
+
+
+def problems(row: CompiledKernel, declared: Mapping[str, float]) -> list[str]:
     """What is wrong with one compiled kernel, in words; empty where nothing is."""
-    if row.get("error"):
-        return [f"does not compile: {row['error']}"]
+    if row.error:
+        return [f"does not compile: {row.error}"]
     found = []
-    if row["spill_bytes"]:
-        found.append(f"spills {row['spill_bytes']} bytes per thread")
-    least = float(declared.get(row["kernel"], LEAST_VECTOR_SHARE))
-    if row["vector_share"] is not None and row["vector_share"] < least:
-        widths = ", ".join(f"{count} of {width}" for width, count in row["load_widths"].items())
+    if row.spill_bytes:
+        found.append(f"spills {row.spill_bytes} bytes per thread")
+    least = declared.get(row.kernel, LEAST_VECTOR_SHARE)
+    if row.vector_share is not None and row.vector_share < least:
+        widths = ", ".join(f"{count} of {width}" for width, count in row.load_widths.items())
         found.append(
-            f"only {row['vector_share']:.0%} of its loads are {row['wide']} bytes wide, {least:.0%} wanted ({widths})"
+            f"only {row.vector_share:.0%} of its loads are {row.wide} bytes wide, {least:.0%} wanted ({widths})"
         )
-    if row["dot"] and not row["tensor_core"]:
+    if row.dot and not row.tensor_core:
         found.append("multiplies matrices without tensor cores")
     return found

@@ -10,12 +10,12 @@ from typing import Any
 
 from autoresearch_data.dataset import Dataset, open_dataset
 from autoresearch_lab.catalog import load_catalog
+from autoresearch_lab.ceilings import known_peak
 from autoresearch_lab.datasets import choose_dataset
 from autoresearch_lab.engine import Engine, choose
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.hardware import Hardware, detect, suggest_preset
 from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.ceilings import known_peak
 from autoresearch_lab.machine import device_key
 from autoresearch_lab.paths import Root
 from autoresearch_lab.promote.selection import Selection, resolve

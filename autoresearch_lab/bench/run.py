@@ -12,16 +12,16 @@ import numpy as np
 from autoresearch_common.hashing import file_sha256
 from autoresearch_lab.bench import samples
 from autoresearch_lab.bench.analysis import prediction
-from autoresearch_lab.bench.checks import check_possible, highest
 from autoresearch_lab.bench.inputs import job_workloads, weights, write_inputs
-from autoresearch_lab.bench.measure import Arm
+from autoresearch_lab.bench.measure import Arm, TimingBed
+from autoresearch_lab.bench.possible import check_possible
 from autoresearch_lab.bench.rule import Rule
-from autoresearch_lab.bench.session import PROCESS, Session
+from autoresearch_lab.bench.session import BenchSession
 from autoresearch_lab.catalog import Kernel, Target
+from autoresearch_lab.ceilings import ceilings
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.evidence import Subject
 from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.ceilings import ceilings
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root, writable_folder
 from autoresearch_lab.records import Record
@@ -29,6 +29,8 @@ from autoresearch_lab.sandbox.confine import discard_scratch
 from autoresearch_lab.workloads import WorkloadSet
 
 BUDGET_SECONDS = 30.0
+# The folder in which the processes run, one after the other.
+PROCESS = "process"
 
 
 def bench(
@@ -66,7 +68,8 @@ def bench(
     inputs = run_dir / "inputs.safetensors"
     write_inputs(inputs, target, workload_set, rng)
     try:
-        session = Session(context.engine, target, arms, workloads, weights(workload_set), inputs, run_dir, on_progress)
+        bed = TimingBed(context.engine, target, workloads, inputs, run_dir / PROCESS)
+        session = BenchSession(bed, arms, weights(workload_set), on_progress)
         outcome = session.run(rule, budget_seconds, rng)
         arms = session.arms  # those that could be timed
         limits, remarks = check_ceilings(session, context, root, ledger)
@@ -83,7 +86,7 @@ def bench(
         target=target.name,
         kernel={"name": kernel.name, "sha256": kernel.sha256},
         workloads=workload_set.record_field(profile.id if profile else None),
-        seeds={"bench": seed, "processes": [process.raw["seed"] for process in session.processes]},
+        seeds={"bench": seed, "processes": [process.seed for process in session.processes]},
         settings={
             "contract_sha256": target.contract_sha256,
             "verify": verified.id,
@@ -92,7 +95,7 @@ def bench(
             "libraries": [arm.plain() for arm in arms if arm.role == "library"],
             "budget_seconds": budget_seconds,
             "rule": rule.plain(),
-            "not_enforced": session.processes[0].raw.get("unenforced", []),
+            "not_enforced": list(session.processes[0].unenforced),
         },
         results={**outcome.results, "remarks": outcome.results["remarks"] + remarks, "predicted": predicted},
         verdict=outcome.verdict,
@@ -100,7 +103,9 @@ def bench(
     )
 
 
-def check_ceilings(session: Session, context: Context, root: Root, ledger: Ledger) -> tuple[dict[str, Any], list[str]]:
+def check_ceilings(
+    session: BenchSession, context: Context, root: Root, ledger: Ledger
+) -> tuple[dict[str, Any], list[str]]:
     """(the machine's ceilings, remarks). A time below what they allow is refused, but not on the word of ceilings that
     were measured while the machine was busy: they are measured once more first.
 
@@ -111,7 +116,7 @@ def check_ceilings(session: Session, context: Context, root: Root, ledger: Ledge
     try:
         return known, check_possible(session, known)
     except LabFailure:
-        known = highest([known, ceilings(context, root, ledger, fresh=True)])
+        known = ceilings(context, root, ledger, fresh=True)
         return known, check_possible(session, known)
 
 

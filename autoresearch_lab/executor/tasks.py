@@ -18,11 +18,11 @@ from pydantic import ValidationError
 
 from autoresearch_common.hashing import json_sha256
 from autoresearch_lab.bench.run import profile_of
+from autoresearch_lab.ceilings import ceilings_notes
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.evidence import Subject
 from autoresearch_lab.executor.packing import pack_kernel, pack_workloads
 from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.ceilings import ceilings_notes
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root
 from autoresearch_lab.records import Record

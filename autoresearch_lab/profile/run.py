@@ -9,7 +9,7 @@ from typing import Any
 from autoresearch_common.hashing import file_sha256, json_sha256
 from autoresearch_lab import jobs, machine, workloads
 from autoresearch_lab.catalog import Target, load_catalog
-from autoresearch_lab.errors import LabError
+from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root
@@ -20,6 +20,7 @@ from autoresearch_lab.records import Record
 from autoresearch_lab.sandbox.limits import Limits
 from autoresearch_lab.sandbox.parent import JobFailed
 from autoresearch_lab.workloads import WorkloadSet
+from autoresearch_trainer.jobs.tracing import PROFILE, ProfileAnswer, ProfileArgs, TargetInfo
 
 Progress = Callable[[dict[str, Any]], None]
 
@@ -52,26 +53,24 @@ def take_profile(
         kept = _keep(root, ledger, context, preset, found, folder)
     limits = _ceilings(context, root, ledger, on_progress)
     calls = {name: captured.workloads for name, captured in kept.items()}
-    measured = {name: times for name, times in found["targets"].items() if name in calls}
+    times = found.times
+    if times is None:
+        raise LabFailure("profile: the trainer's steps were not measured")
+    measured = {name: share.model_dump() for name, share in times.targets.items() if name in calls}
     result = Profile(
         engine=context.engine.name,
         device=context.device,
         software=context.software,
         preset=preset,
-        dataset=found["dataset"],
-        selection=found["selection"],
+        dataset=found.dataset.model_dump(),
+        selection={name: kernel.model_dump() for name, kernel in found.selection.items()},
         ceilings=limits,
-        targets=rank(measured, calls, catalog, limits, found["step_ms"]),
+        targets=rank(measured, calls, catalog, limits, times.step_ms),
         workloads=references(root, kept),
-        **{name: found[name] for name in _COPIED},
+        environment=found.environment,
+        **times.model_dump(exclude={"targets"}),
     )
     return _record(result, root, ledger, context)
-
-
-_COPIED = (
-    *("steps", "step_ms", "instrumented_step_ms", "step_spread", "tokens_per_step", "tokens_per_second"),
-    *("attributed_ms", "unattributed_ms", "sum_ms", "sum_deviation", "elsewhere", "phases", "environment"),
-)
 
 
 def ensure_workloads(
@@ -102,7 +101,7 @@ def ensure_workloads(
     ledger.append(
         "capture",
         **context.fields(),
-        settings={"event": CAPTURE_EVENT, "preset": preset, "dataset": found["dataset"]},
+        settings={"event": CAPTURE_EVENT, "preset": preset, "dataset": found.dataset.model_dump()},
         results={"workloads": plain},
         workloads=plain,
     )
@@ -171,30 +170,30 @@ def _run_job(
     selection: Selection,
     steps: int,
     on_progress: Progress | None,
-) -> dict[str, Any]:
+) -> ProfileAnswer:
     described = {
-        name: {
-            "args": [argument.name for argument in target.contract.args],
-            "phase": target.contract.phase,
-            "grads": [argument.name for argument in target.contract.args if argument.grad],
-            "scalars": [argument.name for argument in target.contract.args if argument.kind == "scalar"],
-        }
+        name: TargetInfo(
+            args=tuple(argument.name for argument in target.contract.args),
+            phase=target.contract.phase,
+            grads=frozenset(argument.name for argument in target.contract.args if argument.grad),
+            scalars=frozenset(argument.name for argument in target.contract.args if argument.kind == "scalar"),
+        )
         for name, target in catalog.items()
         if name in selection.kernels
     }
-    args = {
-        "preset": preset,
-        "dataset_dir": str(Path(dataset_folder).resolve()),
-        "selection": selection.plain(),
-        "targets": described,
-        "steps": steps,
-    }
+    args = ProfileArgs(
+        preset=preset,
+        dataset_dir=str(Path(dataset_folder).resolve()),
+        selection=selection.files,
+        targets=described,
+        steps=steps,
+    )
     limits = Limits(seconds=JOB_SECONDS)
-    return jobs.call(context.engine, "profile", args, run_dir=folder, limits=limits, on_progress=on_progress)
+    return jobs.call(context.engine, PROFILE, args, run_dir=folder, limits=limits, on_progress=on_progress)
 
 
 def _keep(
-    root: Root, ledger: Ledger, context: Context, preset: str, found: Mapping[str, Any], folder: Path
+    root: Root, ledger: Ledger, context: Context, preset: str, found: ProfileAnswer, folder: Path
 ) -> dict[str, WorkloadSet]:
     """Move what the job captured to its place under the root.
 
@@ -202,8 +201,9 @@ def _keep(
     another number of threads round differently, and a new sample of the same calls must not make evidence stale.
     """
     kept = {}
-    for name, captured in found["workloads"].items():
-        data = found["dataset"]
+    for name, told in found.workloads.items():
+        captured: list[dict[str, Any]] = [{**call} for call in told]
+        data = found.dataset.model_dump()
         software = context.software["key"]
         known = newest_workloads(name, context, root, ledger, preset, data["name"], software_key=software)
         if known is not None and known.workloads == captured and known.data == data:

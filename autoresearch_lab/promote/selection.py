@@ -19,6 +19,7 @@ from autoresearch_lab.errors import LabError
 from autoresearch_lab.machine import Context, context
 from autoresearch_lab.paths import Root
 from autoresearch_lab.promote import registry
+from autoresearch_trainer.kernel_files import KernelFile
 
 WORKSPACE = "workspace:"
 
@@ -33,6 +34,11 @@ class Selection:
     def plain(self) -> dict[str, dict[str, str]]:
         """As an engine's jobs take it: {target: {"target", "name", "path", "sha256"}}."""
         return {target: kernel.plain() for target, kernel in self.kernels.items()}
+
+    @property
+    def files(self) -> dict[str, KernelFile]:
+        """As an engine's jobs take it."""
+        return {target: kernel.file for target, kernel in self.kernels.items()}
 
     def hashes(self) -> dict[str, dict[str, str]]:
         """As records carry it: {target: {"name", "sha256"}}."""

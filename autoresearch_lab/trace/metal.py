@@ -18,6 +18,7 @@ from autoresearch_lab.paths import Root, writable_folder
 from autoresearch_lab.promote.selection import Selection
 from autoresearch_lab.records import Record
 from autoresearch_lab.sandbox.limits import Limits
+from autoresearch_trainer.jobs.tracing import GPUTRACE, GputraceArgs
 
 TRACE_EVENT = "gputrace"
 JOB_SECONDS = 1800.0
@@ -62,25 +63,25 @@ def capture(
         LabError: unknown preset, no dataset, a kernel that does not load, or no Metal.
         JobFailed: the run itself failed.
     """
-    args = {
-        "preset": preset,
-        "dataset_dir": str(Path(dataset_folder).resolve()),
-        "selection": selection.plain(),
-        "steps": steps,
-        "output": str(output),
-    }
+    args = GputraceArgs(
+        preset=preset,
+        dataset_dir=str(Path(dataset_folder).resolve()),
+        selection=selection.files,
+        steps=steps,
+        output=str(output),
+    )
     found = jobs.call(
-        context.engine, "gputrace", args, run_dir=root.runs / f"gputrace-{secrets.token_hex(4)}",
+        context.engine, GPUTRACE, args, run_dir=root.runs / f"gputrace-{secrets.token_hex(4)}",
         limits=Limits(seconds=JOB_SECONDS), variables={"MTL_CAPTURE_ENABLED": "1"}, on_progress=on_progress,
     )  # fmt: skip
     try:
         return ledger.append(
             "capture",
             **context.fields(),
-            settings={"event": TRACE_EVENT, "preset": preset, "steps": steps, "dataset": found["dataset"],
-                      "selection": found["selection"]},
+            settings={"event": TRACE_EVENT, "preset": preset, "steps": steps, "dataset": found.dataset.model_dump(),
+                      "selection": {name: kernel.model_dump() for name, kernel in found.selection.items()}},
             results={"trace": root.relative(output), "trace_sha256": folder_sha256(output), **_size(output),
-                     "tokens_per_step": found["tokens_per_step"]},
+                     "tokens_per_step": found.tokens_per_step},
         )  # fmt: skip
     except BaseException:
         # Without the record it cannot be reviewed, and it would occupy the name.

@@ -154,7 +154,9 @@ class Evidence:
                     if self.candidate.array(case, number, name.again) is not None:
                         yield self._judge(case, number, name.again, right, own, limits)
 
-    def _judge(self, case: Case, step: int, name: ResultName, right: Expected, own: Errors, limits: Errors) -> Comparison:
+    def _judge(
+        self, case: Case, step: int, name: ResultName, right: Expected, own: Errors, limits: Errors
+    ) -> Comparison:
         found = self.candidate.array(case, step, name)
         if found is None:
             # Whether a result is there at all is the business of the checks of form and of gradients.

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -89,14 +90,16 @@ class Answers:
 
 
 @dataclass(frozen=True)
-class Inputs:
-    """The contents of all cases as a file, and how many bytes of arrays it holds."""
+class Calls:
+    """Cases, and the file with the contents of all of them. bytes: of its arrays."""
 
+    cases: list[Case]
+    contract: Contract
     path: Path
     bytes: int
 
 
-def write_inputs(folder: Path, cases: Iterable[Case]) -> Inputs:
+def write_inputs(folder: Path, cases: list[Case], contract: Contract) -> Calls:
     """Write the contents of all cases once."""
     arrays: dict[str, np.ndarray] = {}
     for case in cases:
@@ -106,27 +109,29 @@ def write_inputs(folder: Path, cases: Iterable[Case]) -> Inputs:
                 arrays[f"{contents.cotangents_prefix}{place}"] = cotangent
     folder.mkdir(parents=True, exist_ok=True)
     write_arrays(folder / INPUTS, arrays)
-    return Inputs(folder / INPUTS, sum(array.nbytes for array in arrays.values()))
+    return Calls(cases, contract, folder / INPUTS, sum(array.nbytes for array in arrays.values()))
+
+
+# A candidate makes every step. The baseline leaves out those that only repeat, and makes the shadows instead. "idle" is
+# the candidate once more with native functions that do nothing, in the cases whose operators are counted.
+Part = Literal["candidate", "baseline", "idle"]
 
 
 def ask(
     engine: Engine,
     kernel: Kernel,
-    contract: Contract,
-    cases: list[Case],
-    inputs: Inputs,
+    calls: Calls,
     *,
+    part: Part,
     run_dir: Path,
     seconds: float,
-    every_step: bool = True,
-    noop: bool = False,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Answers:
     """Have `kernel` compute the cases in a confined process of its own. `seconds`: how long it may be quiet.
 
-    every_step: make the steps that only repeat, too; where not, as for the baseline, the shadows instead. Whatever the
-    process does, this returns: a failure is part of the answer.
+    Whatever the process does, this returns: a failure is part of the answer.
     """
+    cases = [case for case in calls.cases if case.spied or part != "idle"]
     answers = Answers()
     stage = "start"
 
@@ -146,14 +151,14 @@ def ask(
     outputs.unlink(missing_ok=True)
     args = CallArgs(
         kernel=kernel.file,
-        inputs=str(inputs.path),
-        noop=noop,
-        cases=[_asked(case, contract, every_step) for case in cases],
+        inputs=str(calls.path),
+        noop=part == "idle",
+        cases=[_asked(case, calls.contract, part) for case in cases],
     )
     try:
-        limits = _limits(engine, kernel, inputs, seconds)
+        limits = _limits(engine, kernel, calls, seconds)
         answer = engine.run(CALL, args, run_dir=run_dir, limits=limits, on_progress=listen)
-        answers.arrays = read_arrays(outputs, most_bytes=(64 << 20) + 16 * inputs.bytes)
+        answers.arrays = read_arrays(outputs, most_bytes=(64 << 20) + 16 * calls.bytes)
         answers.answer = answer
     except JobFailed as failed:
         answers.failure = Failure(failed.kind, str(failed).removeprefix("call: "), stage, failed.detail)
@@ -169,25 +174,26 @@ def discard(run_dir: Path) -> None:
     discard_scratch(run_dir)
 
 
-def _limits(engine: Engine, kernel: Kernel, inputs: Inputs, seconds: float) -> Limits:
+def _limits(engine: Engine, kernel: Kernel, calls: Calls, seconds: float) -> Limits:
     return Limits(
         seconds=LONGEST_FACTOR * seconds,
         quiet_seconds=seconds,
         cpu_seconds=int(16 * LONGEST_FACTOR * seconds) + 60,
         # A GPU's driver reserves address space by the hundred GiB.
-        memory_bytes=SPARE_MEMORY + MEMORY_PER_BYTE * inputs.bytes if engine.device == "cpu" else None,
-        file_bytes=(256 << 20) + 16 * inputs.bytes,
+        memory_bytes=SPARE_MEMORY + MEMORY_PER_BYTE * calls.bytes if engine.device == "cpu" else None,
+        file_bytes=(256 << 20) + 16 * calls.bytes,
         processes=MOST_PROCESSES,
         confined=True,
-        readable=(str(kernel.path.resolve().parent), str(inputs.path)),
+        readable=(str(kernel.path.resolve().parent), str(calls.path)),
         gpu=engine.job_device == "cuda",
     )
 
 
-def _asked(case: Case, contract: Contract, every_step: bool) -> CallCase:
+def _asked(case: Case, contract: Contract, part: Part) -> CallCase:
     """A case as the engine takes it. Steps that are left out leave a null, so that numbers stay the same."""
-    steps = [_step(case, step, step.contents) if every_step or step.judged else None for step in case.steps]
-    if not every_step:
+    baseline = part == "baseline"
+    steps = [None if baseline and not step.judged else _step(case, step, step.contents) for step in case.steps]
+    if baseline:
         steps += [_step(case, step, contents) for step in case.steps for contents in step.shadows]
     return CallCase(
         id=case.id,

@@ -167,17 +167,16 @@ def _compute(
     The candidate's process never runs the baseline, and cannot read the folder in which the baseline's results lie.
     """
     folders = {name: run_dir / name for name in ("data", "candidate", "baseline")}
-    inputs = write_inputs(folders["data"], ready.cases)
-    contract = target.contract
+    calls = write_inputs(folders["data"], ready.cases, target.contract)
     try:
         asked = in_background(
-            ask, context.engine, kernel, contract, ready.cases, inputs,
-            run_dir=folders["candidate"], seconds=seconds, on_progress=tell,
+            ask, context.engine, kernel, calls,
+            part="candidate", run_dir=folders["candidate"], seconds=seconds, on_progress=tell,
         )  # fmt: skip
         if fresh:
             own = in_background(
-                ask, context.engine, baseline, contract, ready.cases, inputs,
-                run_dir=folders["baseline"], seconds=BASELINE_SECONDS, every_step=False,
+                ask, context.engine, baseline, calls,
+                part="baseline", run_dir=folders["baseline"], seconds=BASELINE_SECONDS,
             )  # fmt: skip
             for case in ready.cases:
                 for step in case.steps:
@@ -191,9 +190,8 @@ def _compute(
         if candidate.failure is None and candidate.told.native:
             # In the candidate's folder, where its compiled code is cached.
             idle = ask(
-                context.engine, kernel, contract, [case for case in ready.cases if case.spied], inputs,
-                run_dir=folders["candidate"], seconds=seconds, noop=True,
-            )  # fmt: skip
+                context.engine, kernel, calls, part="idle", run_dir=folders["candidate"], seconds=seconds
+            )
         return candidate, idle
     finally:
         for folder in folders.values():

@@ -80,7 +80,6 @@ class CompiledKernel(JobAnswer):
     arch: Text
     config: dict[Text, Scalar | None]
     signature: dict[Text, Text]
-    launch_number: Count | None = None
     error: Text | None = None
     dot: bool = False
     registers: Count = 0
