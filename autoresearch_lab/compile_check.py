@@ -12,8 +12,7 @@ from autoresearch_lab import jobs, machine
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.engine import ENGINES, compiler
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.paths import Root
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.records import Record
 from autoresearch_lab.sandbox.limits import Limits
 from autoresearch_trainer.jobs.machine import COMPILE, CompileArgs, CompiledKernel
@@ -49,8 +48,7 @@ def compile_check(
     kernel: Kernel,
     target: Target,
     arch: Sequence[str],
-    root: Root,
-    ledger: Ledger,
+    lab: Lab,
     *,
     first_only: bool = False,
     on_progress: Progress | None = None,
@@ -67,7 +65,7 @@ def compile_check(
     if kernel.language != "triton":
         raise LabError(f"compile-check: {target.name}/{kernel.name} is {kernel.language}, not a Triton kernel")
     engine = compiler()
-    run_dir = root.runs / f"compile-{target.name}-{secrets.token_hex(4)}"
+    run_dir = lab.root.runs / f"compile-{target.name}-{secrets.token_hex(4)}"
     args = CompileArgs(
         kernel=kernel.file,
         arch=list(arch),
@@ -80,8 +78,8 @@ def compile_check(
     answer = jobs.call(engine, COMPILE, args, run_dir=run_dir, limits=limits, on_progress=on_progress)
     shutil.rmtree(run_dir, ignore_errors=True)
     rows = [{**recorded(row), "problems": problems(row, answer.vector_share)} for row in answer.kernels]
-    software = machine.software(engine, root)
-    return ledger.append(
+    software = machine.software(engine, lab.root)
+    return lab.ledger.append(
         "compile",
         engine=ENGINES["cuda"].name,
         software=software,
