@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autoresearch_common.hashing import json_sha256
@@ -15,6 +15,7 @@ from autoresearch_lab.errors import LabError
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.records import Record
 from autoresearch_lab.sandbox.limits import Limits
+from autoresearch_trainer.jobs import Report
 from autoresearch_trainer.jobs.machine import COMPILE, CompileArgs, CompiledKernel
 
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100", "gfx942")
@@ -27,8 +28,6 @@ KNOWN = (
 # unless the kernel file declares less for a kernel of its own (LEAST_VECTOR_SHARE) and says why.
 LEAST_VECTOR_SHARE = 0.75
 JOB_SECONDS, QUIET_SECONDS = 3600.0, 300.0
-
-Progress = Callable[[dict[str, Any]], None]
 
 
 def architectures(text: str) -> list[str]:
@@ -51,7 +50,7 @@ def compile_check(
     lab: Lab,
     *,
     first_only: bool = False,
-    on_progress: Progress | None = None,
+    on_progress: Report | None = None,
 ) -> Record:
     """Compile every kernel that the file launches on its own example calls, forward and backward, for every
     architecture and declared configuration, and append the record (kind "compile"; results["ok"] says how it ended).

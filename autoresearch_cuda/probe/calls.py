@@ -10,7 +10,7 @@ import hashlib
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -118,7 +118,7 @@ class _Case:
             if spec["kind"] == "array":
                 buffer = Buffer({**spec, "grad": spec["name"] in wanted}, device, needs_grad=True)
                 # What lies between the elements of a strided argument belongs to somebody else.
-                buffer.tensor.untyped_storage().fill_(0xFF)
+                cast(Any, buffer.tensor.untyped_storage()).fill_(0xFF)
                 self.buffers[spec["name"]] = buffer
                 self.sizes.add(buffer.nbytes)
 
@@ -182,12 +182,14 @@ class _Case:
         Where asked, backward runs twice; the second value then is "done" or the error that refused it."""
         names = self.case.grad
         inputs = [self.buffers[name].tensor for name in names]
-        given = {place: self.contents.get(f"{step.cotangents}{place}") for place, _ in outputs}
+        given = {
+            place: self.contents[key] for place, _ in outputs if (key := f"{step.cotangents}{place}") in self.contents
+        }
         # An output of another shape is wrong in its own right, and has no use for the cotangent.
         reached = [
             (place, output)
             for place, output in outputs
-            if output.requires_grad and given[place] is not None and output.shape == given[place].shape
+            if output.requires_grad and place in given and output.shape == given[place].shape
         ]
         if not reached:
             return dict.fromkeys(names), None
@@ -219,7 +221,7 @@ class _Case:
     def _digests(self) -> dict[str, str]:
         """Hash of each argument's whole storage, the gaps between strided elements included, except those in place."""
         return {
-            name: _sha256(storage_content(buffer.tensor)).hexdigest()
+            name: _sha256(storage_content(buffer.tensor).data).hexdigest()
             for name, buffer in self.buffers.items()
             if name not in self.case.inplace
         }

@@ -48,7 +48,7 @@ class Watch:
         round_to_nearest()
         mend_products()
         mend_scalars()
-        module = sys.modules["triton.runtime.interpreter"]
+        module: Any = sys.modules["triton.runtime.interpreter"]
         builder, watch = module.interpreter_builder, self
         set_dimensions, set_index = builder.set_grid_dim, builder.set_grid_idx
         load, store, atomic = builder.create_masked_load, builder.create_masked_store, builder.create_atomic_rmw
@@ -150,7 +150,7 @@ class Watch:
 
 def round_to_nearest() -> None:
     """Replace the interpreter's conversion from float32 to bfloat16 by one that rounds to the nearest, ties to even."""
-    module = sys.modules["triton.runtime.interpreter"]
+    module: Any = sys.modules["triton.runtime.interpreter"]
     language, original = module.tl, module._convert_float
     if getattr(original, "rounds", False):
         return
@@ -162,7 +162,8 @@ def round_to_nearest() -> None:
                 return np.asarray(values).astype(ml_dtypes.bfloat16).view(np.uint16)
         return original(values, source, target, mode)
 
-    convert.rounds = True
+    marked: Any = convert
+    marked.rounds = True
     module._convert_float = convert
 
 
@@ -173,7 +174,7 @@ def mend_products() -> None:
     The BLAS behind the interpreter adds in an order that depends on the tiles' shapes and on which operand is
     transposed, so two kernels would get different bits for one product, and a difference of the two would be noise.
     """
-    module = sys.modules["triton.runtime.interpreter"]
+    module: Any = sys.modules["triton.runtime.interpreter"]
     language, builder = module.tl, module.interpreter_builder
     original = builder.create_dot
     if getattr(original, "mended", False):
@@ -191,14 +192,15 @@ def mend_products() -> None:
         is_bfloat16 = operand.dtype.scalar == language.bfloat16
         return builder.cast_impl(operand, language.float32) if is_bfloat16 else operand
 
-    product.mended = True
+    marked: Any = product
+    marked.mended = True
     builder.create_dot = product
 
 
 def mend_scalars() -> None:
     """Let a tensor of one number be the bound of a loop: Triton 3.6 asks NumPy for `int(array)`, and NumPy 2.4 grants
     that to arrays without axes only."""
-    module = sys.modules["triton.runtime.interpreter"]
+    module: Any = sys.modules["triton.runtime.interpreter"]
     original = module._patch_lang_tensor
     if getattr(original, "mended", False):
         return
@@ -207,7 +209,8 @@ def mend_scalars() -> None:
         original(tensor, scope)
         scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
 
-    patch.mended = True
+    marked: Any = patch
+    marked.mended = True
     module._patch_lang_tensor = patch
 
 

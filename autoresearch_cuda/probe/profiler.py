@@ -93,8 +93,9 @@ class _Session:
         self._capturing: str | None = "before"
         self._ranges = Ranges.available() if device.type == "cuda" else None
         self.trainer = Trainer(config, Ops.load(selection, self._wrap), dataset, device)
-        self.trainer._next_batch = self.recorder.timed("data", self.trainer._next_batch)
-        self.trainer.optimizer.step = self.recorder.timed("optimizer", self.trainer.optimizer.step)
+        trainer: Any = self.trainer  # two of its methods are replaced
+        trainer._next_batch = self.recorder.timed("data", trainer._next_batch)
+        trainer.optimizer.step = self.recorder.timed("optimizer", trainer.optimizer.step)
 
     def _wrap(self, target: str, function: Callable[..., Any]) -> Callable[..., Any]:
         if target not in self.targets:

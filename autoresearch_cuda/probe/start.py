@@ -5,12 +5,13 @@ of any of them. One such job says which, before many are lost to it.
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from autoresearch_cuda.kernel_files import load_kernel
+from autoresearch_cuda.kernel_files import Kernel, KernelFile, load_kernel
 from autoresearch_cuda.probe import Report
 from autoresearch_trainer.jobs.machine import StartAnswer, StartArgs
 
@@ -35,11 +36,15 @@ def run(args: StartArgs, run_dir: Path, report: Report) -> StartAnswer:
         return StartAnswer(found=found)
     for name, kernel in args.kernels.items():
         report({"stage": name})
-        found[name] = _attempt(lambda kernel=kernel: call(load_kernel(kernel)))
+        found[name] = _attempt(partial(_load_and_call, kernel, call))
     if args.compile:
         report({"stage": "torch.compile"})
         found["torch.compile"] = _attempt(lambda: call(torch.compile(square)))
     return StartAnswer(found=found)
+
+
+def _load_and_call(kernel: KernelFile, call: Callable[[Kernel], None]) -> None:
+    call(load_kernel(kernel))
 
 
 def _attempt(action: Callable[[], None]) -> str | None:

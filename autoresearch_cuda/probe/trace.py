@@ -142,7 +142,7 @@ def traced_steps(
     return taken
 
 
-def _mark_phases(trainer: Trainer, push: Callable[[str], Any], pop: Callable[[], Any]) -> None:
+def _mark_phases(trainer: Any, push: Callable[[str], Any], pop: Callable[[], Any]) -> None:
     """Open a range around every phase of a step. Backward has no function of its own in the trainer: it lasts from the
     end of forward to the next batch."""
     backward = False

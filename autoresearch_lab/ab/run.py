@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from autoresearch_lab.paths import Root, writable_folder, write_atomic
 from autoresearch_lab.promote.selection import Selection
 from autoresearch_lab.promote.selection import baseline as baseline_selection
 from autoresearch_lab.records import Record
+from autoresearch_trainer.jobs import Report
 
 
 def ab(
@@ -38,7 +39,7 @@ def ab(
     dataset: str = "stdlib",
     settings: Settings | None = None,
     workloads: Mapping[str, str] | None = None,
-    on_progress: Callable[[dict[str, Any]], None] | None = None,
+    on_progress: Report | None = None,
 ) -> Record:
     """Decide whether `candidate` (target -> kernel), laid over `baseline`, makes the trainer better; append the record.
 

@@ -243,7 +243,7 @@ class Trial:
     def _saved(self, name: str, arm: str, run: Run) -> SavedWeights:
         trained = self._trained(arm, run)
         path = str(self.cache.weights(self._train_key(arm, run)))
-        return SavedWeights(id=name, path=path, sha256=(trained and trained.sha256) or "")
+        return SavedWeights(id=name, path=path, sha256=trained.sha256 or "" if trained else "")
 
     def forget_races(self) -> None:
         """Once an A/B is decided its races are history: another one must measure anew."""
@@ -320,9 +320,8 @@ class Trial:
     def _base_key(self) -> dict[str, Any]:
         # Sums split over another number of threads round differently.
         threads = os.environ.get("OMP_NUM_THREADS")
-        keys = {"preset": self.preset, "dataset": self.dataset["fingerprint"], "threads": threads}
-        keys["compile"] = self.settings.compile
-        return {**keys, **self.context.keys()}
+        about = {"preset": self.preset, "dataset": self.dataset["fingerprint"], "threads": threads}
+        return {**about, "compile": self.settings.compile, **self.context.keys()}
 
     def _race_key(self, args: ThroughputArgs) -> dict[str, Any]:
         arms = {arm: selection.contents() for arm, selection in self.arms.items()}

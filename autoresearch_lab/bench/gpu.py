@@ -47,7 +47,7 @@ def check_events(answer: TimeAnswer, arms: Sequence[str]) -> None:
     unseen = np.asarray(found.open_host) - device_ns  # (arm, workload, direction)
     allowed = np.maximum(unseen[0], 0.0) + UNSEEN_NS + UNSEEN_SHARE * device_ns
     if np.any(unseen > allowed):
-        arm, place, direction = np.unravel_index(int(np.argmax(unseen - allowed)), unseen.shape)
+        arm, place, direction = map(int, np.unravel_index(int(np.argmax(unseen - allowed)), unseen.shape))
         raise LabFailure(
             f"bench: {arms[arm]}: {('forward', 'backward')[direction]} of workload {place} keeps the device busy for "
             f"{unseen[arm, place, direction] / 1e3:.0f} us that the events do not see (work on another stream?)"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +26,7 @@ from autoresearch_lab.paths import writable_folder
 from autoresearch_lab.records import Record
 from autoresearch_lab.sandbox.confine import discard_scratch
 from autoresearch_lab.workloads import WorkloadSet
+from autoresearch_trainer.jobs import Report
 
 BUDGET_SECONDS = 30.0
 # The folder in which the processes run, one after the other.
@@ -44,7 +44,7 @@ def bench(
     run_dir: Path,
     rule: Rule | None = None,
     compiled_arm: bool | None = None,
-    on_progress: Callable[[dict[str, Any]], None] | None = None,
+    on_progress: Report | None = None,
 ) -> Record:
     """Time `kernel` against the baseline, the baseline again and the library's kernels, and append the record.
 

@@ -54,7 +54,8 @@ class Process:
         """Indices of the rounds in which none of these arms was interrupted in both visits to one of these workloads;
         all rounds where fewer than LEAST_CALM are of that kind: where calls are long, interruptions are part of them.
         """
-        clean = np.asarray(self.answer.clean, dtype=bool).any(axis=1)[:, arms][:, :, workloads].all(axis=(1, 2))
+        visited = np.asarray(self.answer.clean, dtype=bool).max(axis=1)  # (round, arm, workload)
+        clean = visited[:, arms][:, :, workloads].all(axis=(1, 2))
         calm = np.flatnonzero(clean)
         return calm if len(calm) >= LEAST_CALM else np.arange(self.rounds)
 

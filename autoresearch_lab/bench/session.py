@@ -94,7 +94,8 @@ class BenchSession:
             if verdict != AMBIGUOUS or last:
                 break
         elapsed = time.monotonic() - began
-        results = {"reason": reason, "seconds": round(elapsed, 2), "level": 1 - alpha, "looks": look + 1}
+        about = {"reason": reason, "seconds": round(elapsed, 2), "level": 1 - alpha, "looks": look + 1}
+        results: dict[str, Any] = about
         if to_beat:
             results["reason"] = f"against {self.arms[to_beat].name}: {reason}"
         results |= self._report(analysis, finding, to_beat)
@@ -219,7 +220,7 @@ class BenchSession:
 
     def _libraries(self, analysis: Analysis) -> dict[str, Any]:
         """Every library kernel against the candidate, and whether the candidate surely beats the best of them."""
-        found = []
+        found: list[dict[str, Any]] = []
         for place in self.libraries:
             ratio = analysis.against(place, self.candidate).ratio()
             baseline = analysis.against(0, place).ratio()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,8 @@ from autoresearch_lab.records import Record
 from autoresearch_lab.sandbox.limits import Limits
 from autoresearch_lab.sandbox.parent import JobFailed
 from autoresearch_lab.workloads import WorkloadSet
+from autoresearch_trainer.jobs import Report
 from autoresearch_trainer.jobs.tracing import PROFILE, ProfileAnswer, ProfileArgs, TargetInfo
-
-Progress = Callable[[dict[str, Any]], None]
 
 DEFAULT_STEPS = 20
 JOB_SECONDS = 3600.0
@@ -38,7 +37,7 @@ def take_profile(
     dataset_folder: Path,
     selection: Selection,
     steps: int = DEFAULT_STEPS,
-    on_progress: Progress | None = None,
+    on_progress: Report | None = None,
 ) -> Profile:
     """Profile the trainer, measure the ceilings if this machine has none yet, rank, keep the workloads, and append a
     `profile` record.
@@ -77,7 +76,7 @@ def ensure_workloads(
     lab: Lab,
     preset: str | None = None,
     dataset: str | None = None,
-    on_progress: Progress | None = None,
+    on_progress: Report | None = None,
 ) -> WorkloadSet:
     """The newest captured set of this target on this engine and device whose files are whole; with `preset` or
     `dataset`, one captured from that. Where there is none, the trainer runs for some steps to capture all targets.
@@ -148,7 +147,7 @@ def _reference(record: Record, target: str, preset: str | None, dataset: str | N
     return (record.workloads or {}).get(target)
 
 
-def _ceilings(lab: Lab, on_progress: Progress | None) -> dict[str, Any]:
+def _ceilings(lab: Lab, on_progress: Report | None) -> dict[str, Any]:
     """The machine's ceilings, measured once more; empty, that is unknown, where that fails: the profile stands."""
     if on_progress is not None:
         on_progress({"stage": "ceilings of this machine"})
@@ -166,7 +165,7 @@ def _run_job(
     dataset_folder: Path,
     selection: Selection,
     steps: int,
-    on_progress: Progress | None,
+    on_progress: Report | None,
 ) -> ProfileAnswer:
     described = {
         name: TargetInfo(

@@ -37,9 +37,13 @@ def decode(line: bytes, nonce: str) -> Message:
     message = json.loads(line, parse_constant=_refuse)
     if not isinstance(message, dict) or message.get("nonce") != nonce or "event" not in message:
         raise ValueError("not a message of this job")
-    needed = {"result": {"value": dict}, "error": {"kind": str, "type": str, "message": str}}.get(message["event"], {})
-    whole = all(isinstance(message.get(name), kind) for name, kind in needed.items())
-    if not whole or (message["event"] == "error" and message["kind"] not in get_args(FailureKind)):
+    whole = True
+    if message["event"] == "result":
+        whole = isinstance(message.get("value"), dict)
+    elif message["event"] == "error":
+        texts = all(isinstance(message.get(name), str) for name in ("kind", "type", "message"))
+        whole = texts and message["kind"] in get_args(FailureKind)
+    if not whole:
         raise ValueError("not a whole message")
     json.dumps(message, ensure_ascii=False).encode()
     return message

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from autoresearch_common.hashing import file_sha256
 from autoresearch_lab import jobs
@@ -25,6 +23,7 @@ from autoresearch_lab.promote.selection import Selection
 from autoresearch_lab.sandbox.limits import Limits
 from autoresearch_lab.trace import launch, nsys
 from autoresearch_lab.trace.schema import Tool, TracedFile, TraceMetadata, save
+from autoresearch_trainer.jobs import Report
 from autoresearch_trainer.jobs.tracing import TRACE, TraceAnswer, TraceArgs
 from autoresearch_trainer.train import UNTIMED_STEPS
 
@@ -101,7 +100,7 @@ def capture(
     lab: Lab,
     request: Request,
     prefix: Path,
-    on_progress: Callable[[dict[str, Any]], None] | None = None,
+    on_progress: Report | None = None,
 ) -> TraceMetadata:
     """Trace, put the files in their place, append the record (kind "capture") and write the metadata.
 
@@ -137,7 +136,7 @@ def capture(
 
 
 def _run(
-    context: Context, request: Request, folder: Path, on_progress: Callable[[dict[str, Any]], None] | None
+    context: Context, request: Request, folder: Path, on_progress: Report | None
 ) -> tuple[TraceAnswer, str | None, list[Path]]:
     """(answer of the job, version of the tool, files in `folder`)."""
     args = TraceArgs(

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from autoresearch_common.hashing import file_sha256, json_sha256
 from autoresearch_lab import jobs
@@ -17,6 +15,7 @@ from autoresearch_lab.paths import Root, writable_folder
 from autoresearch_lab.promote.selection import Selection
 from autoresearch_lab.records import Record
 from autoresearch_lab.sandbox.limits import Limits
+from autoresearch_trainer.jobs import Report
 from autoresearch_trainer.jobs.tracing import GPUTRACE, GputraceArgs
 
 TRACE_EVENT = "gputrace"
@@ -52,7 +51,7 @@ def capture(
     selection: Selection,
     steps: int,
     output: Path,
-    on_progress: Callable[[dict[str, Any]], None] | None = None,
+    on_progress: Report | None = None,
 ) -> Record:
     """Record `steps` training steps into `output` and append the record (kind "capture").
 

@@ -145,7 +145,7 @@ def rounded(values: Mapping[str, Any], specs: list[Spec]) -> tuple[dict[str, np.
 
 def output_dtypes(contract: Contract, specs: list[Spec]) -> tuple[str, ...]:
     """The dtype of each output for arguments of these dtypes."""
-    by_name = {spec["name"]: spec.get("dtype") for spec in specs}
+    by_name = {spec["name"]: spec["dtype"] for spec in specs if spec["kind"] == "array"}
     names = (output.dtype for output in contract.outputs)
     return tuple(by_name[name.removeprefix("like:")] if name.startswith("like:") else name for name in names)
 

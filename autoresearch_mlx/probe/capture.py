@@ -49,5 +49,6 @@ def strides(array: mx.array) -> list[int]:
     if array.ndim == 0:
         return []
     mx.eval(array)
-    view = memoryview(array.view(mx.uint16) if array.dtype == mx.bfloat16 else array)
-    return [step // view.itemsize for step in view.strides]
+    stored: Any = array.view(mx.uint16) if array.dtype == mx.bfloat16 else array
+    view = memoryview(stored)
+    return [step // view.itemsize for step in view.strides or ()]

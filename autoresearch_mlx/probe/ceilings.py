@@ -67,9 +67,10 @@ def matmul_rate(name: str, sizes: Sequence[int] | None = None) -> float:
         mx.eval(a)
         best = max(best, 2 * size**3 / best_seconds(lambda x: x @ x, a, SECONDS_PER_MATMUL))
     if name == "float32" and not on_gpu():
-        a = np.ones((1024, 1024), np.float32)
-        out = np.empty_like(a)
-        best = max(best, 2 * 1024**3 / best_host_seconds(lambda: np.matmul(a, a, out=out), SECONDS_PER_MATMUL))
+        square = np.ones((1024, 1024), np.float32)
+        out = np.empty_like(square)
+        seconds = best_host_seconds(lambda: np.matmul(square, square, out=out), SECONDS_PER_MATMUL)
+        best = max(best, 2 * 1024**3 / seconds)
     return best
 
 

@@ -5,7 +5,9 @@ An Apple GPU and the CPU build of MLX are different kinds of device, so that not
 
 import platform
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -31,7 +33,7 @@ def describe(kind: str) -> Facts:
 
 
 def _gpu() -> Facts:
-    facts = mx.device_info()
+    facts: Mapping[str, Any] = mx.device_info()
     cores = re.search(r"Total Number of Cores:\s*(\d+)", output(["system_profiler", "SPDisplaysDataType"]))
     return {
         "kind": "mlx-gpu",

@@ -26,7 +26,7 @@ from autoresearch_mlx.ops import Ops
 from autoresearch_mlx.probe import Report
 from autoresearch_mlx.probe.capture import Capture
 from autoresearch_mlx.probe.phases import PHASES, phased_step
-from autoresearch_mlx.probe.stopwatch import Replay, Stopwatch
+from autoresearch_mlx.probe.stopwatch import Replay, Stopwatch, Timing
 from autoresearch_mlx.process import QuietCollector, prepare_process
 from autoresearch_mlx.train import Trainer
 from autoresearch_trainer.config import TrainConfig
@@ -237,7 +237,7 @@ class _Session:
 def _seconds(watch: Stopwatch, seen: _Seen) -> tuple[float, float]:
     """Median seconds of forward and backward of one call repeated by itself; the first repetition is not counted."""
     watch.measure(seen.function, seen.replay, 0)
-    timings = []
+    timings: list[Timing] = []
     started = time.perf_counter()
     while len(timings) < LEAST_REPLAYS or time.perf_counter() - started < REPLAY_SECONDS:
         timings.append(watch.measure(seen.function, seen.replay, 0))

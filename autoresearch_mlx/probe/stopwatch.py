@@ -63,7 +63,7 @@ class Call:
 
 
 def _cotangent(output: mx.array, rng: np.random.Generator) -> mx.array:
-    value = rng.standard_normal(output.shape, dtype=np.float32) if output.ndim else np.float32(1)
+    value = rng.standard_normal(output.shape, dtype=np.float32) if output.ndim else np.ones((), np.float32)
     return mx.array(value).astype(output.dtype)
 
 

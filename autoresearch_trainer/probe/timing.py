@@ -4,6 +4,7 @@ import gc
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from autoresearch_trainer.jobs import Report
@@ -50,7 +51,7 @@ def measure(rounds: Rounds, args: TimeArgs, report: Report) -> dict[str, Any]:
 def peaks(rounds: Rounds, peak_bytes: Callable[[Callable[[], Any]], int | None]) -> list[list[int | None]]:
     """Peak bytes per arm and workload, outputs and gradients included."""
     arms, places = range(len(rounds.arms)), range(len(rounds.calls))
-    return [[peak_bytes(lambda a=arm, p=place: rounds.repeat(a, p, 0)) for place in places] for arm in arms]
+    return [[peak_bytes(partial(rounds.repeat, arm, place, 0)) for place in places] for arm in arms]
 
 
 def contents_of(workload: TimedCall, arrays: Mapping[str, Any]) -> dict[str, Any]:

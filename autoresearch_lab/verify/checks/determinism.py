@@ -34,7 +34,10 @@ def check(evidence: Evidence) -> Result:
 
 
 def _spread(evidence: Evidence, case: Case, name: ResultName) -> float:
-    one, two = (widen(evidence.candidate.array(case, step, name)).astype(np.float64) for step in (FIRST, THIRD))
+    first, third = (evidence.candidate.array(case, step, name) for step in (FIRST, THIRD))
+    if first is None or third is None:
+        return 1e308
+    one, two = widen(first).astype(np.float64), widen(third).astype(np.float64)
     if one.shape != two.shape:
         return 1e308
     largest = float(np.max(np.abs(np.nan_to_num(one, posinf=0.0, neginf=0.0)), initial=0.0))

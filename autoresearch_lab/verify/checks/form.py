@@ -46,9 +46,9 @@ def _step(evidence: Evidence, case: Case, number: int) -> Iterator[str]:
         allowed = {f"argument {output.name}"} if output.name in inplace else set()
         for words in _problems(form, right[ResultName.output(place)], allowed, storage=not allowed):
             yield f"output {output.name} {words}"
-    for name, form in answer.grads.items():
-        if form is not None:
-            for words in _problems(form, right[ResultName.gradient(name)], None, storage=False):
+    for name, gradient in answer.grads.items():
+        if gradient is not None:
+            for words in _problems(gradient, right[ResultName.gradient(name)], None, storage=False):
                 yield f"gradient of {name} {words}"
 
 

@@ -6,6 +6,7 @@ A kernel without native code is what it says it is, and has nothing to prove her
 
 from autoresearch_lab.verify.checks.result import Result, failed, not_applicable, passed
 from autoresearch_lab.verify.evidence import Evidence
+from autoresearch_lab.verify.exchange import Answers
 from autoresearch_lab.verify.reference_ops import REFERENCE_OPS
 
 NAME = "really_ran"
@@ -25,7 +26,7 @@ def check(evidence: Evidence) -> Result:
         return not_applicable(reason, native=native)
     if idle.failure is not None:
         return passed(native=native, idled=f"the kernel broke: {idle.failure.message}")
-    still_right, broken = _outcome(evidence)
+    still_right, broken = _outcome(evidence, idle)
     calls = idle.told.noop.calls
     if still_right and not broken:
         return failed(
@@ -47,10 +48,11 @@ def _operators(evidence: Evidence) -> dict[str, int]:
     return dict(sorted(found.items())[:60])
 
 
-def _outcome(evidence: Evidence) -> tuple[list[str], list[str]]:
+def _outcome(evidence: Evidence, answers: Answers) -> tuple[list[str], list[str]]:
     """(results still right, results broken) of the counted cases with idle native code."""
-    idle = Evidence(evidence.target, evidence.cases, evidence.idle, evidence.baseline, evidence.references)
-    right, broken = [], []
+    idle = Evidence(evidence.target, evidence.cases, answers, evidence.baseline, evidence.references)
+    right: list[str] = []
+    broken: list[str] = []
     for case in evidence.cases:
         if not case.spied or not idle.candidate.case(case.id):
             continue

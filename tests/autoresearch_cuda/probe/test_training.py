@@ -14,6 +14,7 @@ from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.probe import JOBS, environment, training
 from autoresearch_trainer.config import PRESETS, Preset
 from autoresearch_trainer.errors import ConfigError
+from autoresearch_trainer.jobs.base import DatasetRef
 from autoresearch_trainer.probe import training as shared
 from autoresearch_trainer.rungs import full_tokens
 
@@ -146,4 +147,4 @@ def test_a_changed_dataset_is_refused(monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr(shared, "open_dataset", lambda folder: SimpleNamespace(fingerprint="e" * 64))
     with pytest.raises(ConfigError, match="changed"):
-        shared.open_checked(DATASET)
+        shared.open_checked(DatasetRef(**DATASET))
