@@ -1,12 +1,12 @@
 """Captures the workloads of a PyTorch trainer; see autoresearch_trainer.probe.capture."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import save_file
 
-from autoresearch_trainer.jobs.base import Spec
+from autoresearch_trainer.jobs.base import Dtype, Spec
 from autoresearch_trainer.jobs.tracing import TargetInfo
 from autoresearch_trainer.probe.capture import SAMPLE_BYTES, CaptureBase, scalar_spec
 
@@ -30,7 +30,7 @@ def argument_spec(name: str, value: Any) -> Spec:
         return {
             "name": name,
             "kind": "array",
-            "dtype": str(value.dtype).removeprefix("torch."),
+            "dtype": cast(Dtype, str(value.dtype).removeprefix("torch.")),
             "shape": list(value.shape),
             "strides": list(value.stride()),
             "grad": bool(value.requires_grad and torch.is_grad_enabled()),

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
+from autoresearch_common.arrays import storage, write_arrays
 from autoresearch_common.workload import Workload
 from autoresearch_lab.catalog import Target
-from autoresearch_lab.sandbox.arrays import storage, write_arrays
 from autoresearch_lab.workloads import WorkloadSet
 from autoresearch_trainer.jobs.timing import TimedCall
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 
+from autoresearch_common.arrays import read_arrays
 from autoresearch_lab.bench.checks import check_clock, check_outputs, check_shape
 from autoresearch_lab.bench.gpu import check_events
 from autoresearch_lab.bench.samples import Process
@@ -17,7 +18,6 @@ from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.engine import Engine
 from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.jobs import call
-from autoresearch_lab.sandbox.arrays import read_arrays
 from autoresearch_lab.sandbox.limits import GIB, Limits
 from autoresearch_lab.sandbox.protocol import not_enforced
 from autoresearch_trainer.jobs import Progress

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from autoresearch_common.arrays import write_arrays
 from autoresearch_lab.bench.inputs import contents, has_gradient
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.engine import Engine
 from autoresearch_lab.errors import LabFailure
-from autoresearch_lab.sandbox.arrays import write_arrays
 from autoresearch_lab.trace.launch import complaint, run_under
 from autoresearch_lab.workloads import WorkloadSet
 from autoresearch_trainer.jobs.timing import ONE_CALL, OneCallArgs, TimedCall

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from autoresearch_common.arrays import is_float, storage
 from autoresearch_lab.catalog import Contract
-from autoresearch_lab.sandbox.arrays import is_float, storage
 
 Spec = dict[str, Any]
 

@@ -14,8 +14,8 @@ from typing import Literal
 import ml_dtypes
 import numpy as np
 
+from autoresearch_common.arrays import storage
 from autoresearch_lab.catalog import Target
-from autoresearch_lab.sandbox.arrays import storage
 from autoresearch_lab.verify.cases import Case, widen
 from autoresearch_lab.verify.evidence import Evidence
 from autoresearch_lab.verify.exchange import Answers, shadow_number

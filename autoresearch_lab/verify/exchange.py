@@ -10,9 +10,9 @@ from typing import Literal, cast
 
 import numpy as np
 
+from autoresearch_common.arrays import read_arrays, write_arrays
 from autoresearch_lab.catalog import Contract, Kernel
 from autoresearch_lab.engine import Engine
-from autoresearch_lab.sandbox.arrays import read_arrays, write_arrays
 from autoresearch_lab.sandbox.confine import discard_scratch
 from autoresearch_lab.sandbox.limits import GIB, Limits
 from autoresearch_lab.sandbox.parent import JobFailed, Kind

@@ -7,7 +7,7 @@ from types import ModuleType
 
 import numpy as np
 
-from autoresearch_lab.sandbox.arrays import storage
+from autoresearch_common.arrays import storage
 from autoresearch_lab.verify.cases import JITTER, ROUGH, Case, Contents, Step
 from autoresearch_lab.verify.metrics import Scale, scale_of
 from autoresearch_trainer.jobs.calls import ResultName

@@ -5,14 +5,14 @@ as an array of one element (a learning rate) is a scalar where the contract says
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import mlx.core as mx
 import numpy as np
 
 from autoresearch_mlx import arrays as files
 from autoresearch_mlx.arrays import NAMES, to_numpy
-from autoresearch_trainer.jobs.base import Spec
+from autoresearch_trainer.jobs.base import Dtype, Spec
 from autoresearch_trainer.jobs.tracing import TargetInfo
 from autoresearch_trainer.probe.capture import SAMPLE_BYTES, CaptureBase, scalar_spec
 
@@ -28,7 +28,7 @@ class Capture(CaptureBase):
         return {
             "name": name,
             "kind": "array",
-            "dtype": NAMES[value.dtype],
+            "dtype": cast(Dtype, NAMES[value.dtype]),
             "shape": list(value.shape),
             "strides": strides(value),
             "grad": info.phase == "forward" and name in info.grads,

@@ -6,7 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    ValidationError,
+    with_config,
+)
 from typing_extensions import TypedDict
 
 from autoresearch_trainer.kernel_files import KernelFile
@@ -67,6 +76,7 @@ Count = Annotated[int, Field(ge=0)]
 # Settings of a process or facts of a device: kept in records, compared, never interpreted.
 Facts = dict[Text, JsonValue]
 Scalar = bool | int | float | str
+Dtype = Literal["float64", "float32", "float16", "bfloat16", "int64", "int32", "bool"]
 # {target: kernel} that a trainer runs with.
 Selection = dict[str, KernelFile]
 
@@ -94,17 +104,19 @@ class KernelUsed(JobAnswer):
     sha256: Text
 
 
+@with_config(ConfigDict(extra="forbid"))
 class ArraySpec(TypedDict):
     """An array argument of a call. `strides` in elements; `grad`: the caller needs its gradient."""
 
     name: str
     kind: Literal["array"]
-    dtype: str
+    dtype: Dtype
     shape: list[int]
     strides: list[int]
     grad: bool
 
 
+@with_config(ConfigDict(extra="forbid"))
 class ScalarSpec(TypedDict):
     """An argument that is a plain value."""
 

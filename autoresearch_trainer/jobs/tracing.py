@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
 from autoresearch_trainer.jobs.base import (
@@ -59,6 +59,7 @@ class ProfileArgs(TrainerArgs):
     warmup: int | None = None
 
 
+@with_config(ConfigDict(extra="forbid"))
 class Sample(TypedDict):
     """Where the real values are: arrays `<prefix><argument>` in that file of run_dir/samples."""
 
@@ -66,15 +67,17 @@ class Sample(TypedDict):
     prefix: str
 
 
+@with_config(ConfigDict(extra="forbid"))
 class CapturedCall(TypedDict):
-    """One call as the trainer makes it; calls_per_step = 0: only before the first step."""
+    """One call as the trainer makes it; calls_per_step = 0: only before the first step. sample: null where no values
+    were kept."""
 
     id: str
     target: str
     args: list[Spec]
     phase: Literal["forward", "optimizer"]
-    calls_per_step: float
-    sample: Sample
+    calls_per_step: Annotated[float, Field(ge=0)]
+    sample: Sample | None
 
 
 class TargetShare(JobAnswer):

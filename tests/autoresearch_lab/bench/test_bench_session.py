@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from autoresearch_common.arrays import write_arrays
 from autoresearch_lab.bench import samples
 from autoresearch_lab.bench.analysis import prediction
 from autoresearch_lab.bench.checks import check_outputs, output_name
@@ -20,7 +21,6 @@ from autoresearch_lab.catalog import find_target, load_catalog
 from autoresearch_lab.ceilings import highest
 from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.paths import Root
-from autoresearch_lab.sandbox.arrays import write_arrays
 from autoresearch_lab.sandbox.parent import JobFailed
 from autoresearch_lab.statistics import Interval
 from autoresearch_trainer.jobs.timing import TimeAnswer
