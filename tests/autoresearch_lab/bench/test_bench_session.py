@@ -23,6 +23,7 @@ from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.paths import Root
 from autoresearch_lab.sandbox.parent import JobFailed
 from autoresearch_lab.statistics import Interval
+from autoresearch_trainer.jobs import AnswerRefused
 from autoresearch_trainer.jobs.timing import TimeAnswer
 
 RULE = Rule(resamples=300)
@@ -53,7 +54,10 @@ class PlantedEngine:
     unable: str | None = None
 
     def run(self, job, args, **options):
-        return job.read(self.perform(job.name, args.model_dump(mode="json"), **options))
+        try:
+            return job.read(self.perform(job.name, args.model_dump(mode="json"), **options))
+        except AnswerRefused as error:
+            raise JobFailed("protocol", str(error)) from None
 
     def perform(self, job, args, *, run_dir: Path, limits=None, variables=None, on_progress=None):
         assert job == "time" and limits.confined
@@ -430,3 +434,25 @@ def test_the_prediction_is_amdahls_law():
     assert found["saved_ms_interval"] == pytest.approx([15.0, 24.0])
     assert prediction(profile, "mlp", Interval(1.6, 2.0, 2.5)) is None
     assert prediction(None, "rope", Interval(1.6, 2.0, 2.5)) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"samples": [[[[[1.0, 1.0]]]]]},
+        {"samples": []},
+        {"orders": [[[0, [0, 1]], [1, [0, 1, 2]]]] * 10},
+        {"orders": [[[0, [0, 1, 2]], [7, [0, 1, 2]]]] * 10},
+        {"calls": [1]},
+        {"first_call_ms": [[1.0]] * 3},
+    ],
+)
+def test_samples_of_another_shape_are_refused_in_words(session, changes):
+    with pytest.raises(LabFailure, match="samples of another shape than 3 arms, 2 calls"):
+        run(session(PlantedEngine(changes=changes)))
+
+
+@pytest.mark.parametrize("changes", [{"samples": "fast"}, {"span_seconds": None}, {"verdict": "FASTER"}])
+def test_an_answer_that_is_none_is_the_processes_own_fault(session, changes):
+    with pytest.raises(LabFailure, match="answer cannot be read"):
+        run(session(PlantedEngine(changes=changes)))
