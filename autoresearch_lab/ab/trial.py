@@ -36,6 +36,8 @@ from autoresearch_trainer.jobs.training import (
 )
 
 Listener = Callable[[Progress], None]
+# What the time of each job counts as, in records.
+CLOCKS = {THROUGHPUT.name: "races", TRAIN.name: "training", EVALUATE.name: "evaluation"}
 P = TypeVar("P", bound=JobAnswer)
 JOB_SECONDS = 3600.0
 RACE_EXTRA_SECONDS = 600.0  # for compiling and warming up
@@ -79,7 +81,7 @@ class Trial:
     folder: Path
     on_progress: Listener | None = None
     reused: int = 0
-    seconds: dict[str, float] = field(default_factory=lambda: {"races": 0.0, "training": 0.0, "evaluation": 0.0})
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(CLOCKS.values(), 0.0))
     raw_races: list[dict[str, Any]] = field(default_factory=list)
     race_keys: list[dict[str, Any]] = field(default_factory=list)
     executed: set[tuple[str, Run]] = field(default_factory=set)
@@ -112,7 +114,7 @@ class Trial:
             stage = f"race {index + 1} of {total}"
             limits = Limits(seconds=args.limit_seconds + RACE_EXTRA_SECONDS)
             started = time.monotonic()
-            answer = self._job(THROUGHPUT, args, stage, "races", limits, both=True)
+            answer = self._job(THROUGHPUT, args, stage, limits, both=True)
             kept = {**answer.model_dump(), "wall_seconds": time.monotonic() - started}
             self.cache.put(key, kept)
         else:
@@ -196,7 +198,7 @@ class Trial:
             for run in runs
         ]  # fmt: skip
         args = TrainArgs(**self._common(), selection=self.arms[arm].files, runs=described)
-        self._job(TRAIN, args, f"training the {arm}", "training", both=arm == "candidate", on_message=keep)
+        self._job(TRAIN, args, f"training the {arm}", both=arm == "candidate", on_message=keep)
         return results
 
     @staticmethod
@@ -231,7 +233,7 @@ class Trial:
                 weights=[self._saved(name, arm, run) for name, (arm, run) in waiting.items()],
                 eval_tokens=self.settings.eval_tokens,
             )
-            self._job(EVALUATE, args, "evaluating", "evaluation", on_message=keep)
+            self._job(EVALUATE, args, "evaluating", on_message=keep)
         found = {}
         for pair in wanted:
             value = self.cache.get(self._evaluation_key(*pair))
@@ -263,7 +265,6 @@ class Trial:
         job: Job[A, R],
         args: A,
         stage: str,
-        clock: str,
         limits: Limits | None = None,
         *,
         both: bool = False,
@@ -300,7 +301,7 @@ class Trial:
                 raise CandidateFailed(str(failure)) from failure
             raise
         finally:
-            self.seconds[clock] += time.monotonic() - started
+            self.seconds[CLOCKS[job.name]] += time.monotonic() - started
 
     def _baseline_runs(self) -> bool:
         """Whether the other arm can train here at all; if not, the candidate is not to blame."""
