@@ -17,8 +17,9 @@ from autoresearch_common import workload
 from autoresearch_common.hashing import file_sha256, json_sha256, kernel_hash
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.hardware import has_apple_gpu
-from autoresearch_lab.results.base import KernelId
 from autoresearch_lab.paths import Root
+from autoresearch_lab.results.base import KernelId
+from autoresearch_trainer.kernel_files import KernelFile
 
 Role = Literal["baseline", "library", "candidate"]
 
@@ -115,8 +116,13 @@ class Kernel:
         return frozenset(a.value for name, a in named if name == "part" and isinstance(a, ast.Constant))
 
     def plain(self) -> dict[str, str]:
-        """As a selection carries it to an engine."""
-        return {"target": self.target, "name": self.name, "path": str(self.path), "sha256": self.sha256}
+        """The same as JSON."""
+        return self.file.to_json()
+
+    @property
+    def file(self) -> KernelFile:
+        """As a job takes it."""
+        return KernelFile(self.target, self.name, str(self.path), self.sha256)
 
     def made_for(self, framework: str, device: str) -> bool:
         """Whether it is a kernel of that framework for that kind of device."""

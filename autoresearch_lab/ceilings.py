@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import short_job
 from autoresearch_lab.results.record import Record
+from autoresearch_trainer.jobs.machine import CEILINGS, CeilingsArgs
 
 
 def ceilings(lab: Lab, *, fresh: bool = False) -> dict[str, Any]:
@@ -22,11 +23,11 @@ def ceilings(lab: Lab, *, fresh: bool = False) -> dict[str, Any]:
     """
     known = ceilings_notes(lab)
     if fresh or not known:
-        measured = short_job(lab.context.engine, "ceilings", lab.root)
+        measured = short_job(lab.context.engine, CEILINGS, CeilingsArgs(), lab.root).model_dump()
         known.append(
             lab.ledger.append("note", **lab.context.fields(), settings={"event": "ceilings"}, results=measured)
         )
-    return {**_best(record.results or {} for record in known), "record": known[-1].id, "measurements": len(known)}
+    return {**highest(record.results or {} for record in known), "record": known[-1].id, "measurements": len(known)}
 
 
 def ceilings_notes(lab: Lab) -> list[Record]:
@@ -35,8 +36,8 @@ def ceilings_notes(lab: Lab) -> list[Record]:
     return [record for record in notes if (record.settings or {}).get("event") == "ceilings"]
 
 
-def _best(measurements: Iterable[dict[str, Any]]) -> dict[str, Any]:
-    """The highest rate per size and per dtype."""
+def highest(measurements: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Several measurements as one: the highest rate per size and per dtype, since other work only takes speed away."""
     copy: dict[int, float] = {}
     products: dict[str, float] = {}
     for measured in measurements:
@@ -64,9 +65,16 @@ def matmul_rate(ceilings: dict[str, Any], dtype: str) -> float | None:
     return rate * 1e9 if rate else None
 
 
-def floor_seconds(ceilings: dict[str, Any], flops: int, moved_bytes: int, dtype: str) -> float | None:
-    """Least time for the work on this machine: max(FLOP / best rate, bytes / best bandwidth); None = unknown."""
-    speed, rate = bandwidth(ceilings, moved_bytes), matmul_rate(ceilings, dtype)
+def floor_seconds(ceilings: dict[str, Any], flops: int, moved_bytes: int, dtype: str | None = None) -> float | None:
+    """Least time for the work on this machine: max(FLOP / best rate, bytes / best bandwidth); None = unknown.
+
+    Without a dtype this is a floor for refusing results, more generous than an estimate: the arithmetic may use the
+    fastest type there is, and the bandwidth is that of a working set of a quarter of the size, since part of it may
+    stay in a cache.
+    """
+    speed = bandwidth(ceilings, moved_bytes if dtype else moved_bytes // 4)
+    dtypes = [dtype] if dtype else list(ceilings.get("matmul_gflop_s", {}))
+    rate = max((rate for rate in (matmul_rate(ceilings, one) for one in dtypes) if rate), default=None)
     if speed is None or (flops and rate is None):
         return None
     return max(moved_bytes / speed, flops / rate if rate else 0.0)

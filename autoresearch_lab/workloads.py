@@ -17,66 +17,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-import ml_dtypes
 import numpy as np
-import safetensors
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from autoresearch_common.arrays import read_arrays
 from autoresearch_common.hashing import file_sha256, json_sha256
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.paths import Root, write_atomic
+from autoresearch_trainer.jobs.tracing import CapturedCall
 
 SCHEMA = 1
-DTYPES = {
-    "F64": np.dtype(np.float64),
-    "F32": np.dtype(np.float32),
-    "F16": np.dtype(np.float16),
-    "BF16": np.dtype(ml_dtypes.bfloat16),
-    "I64": np.dtype(np.int64),
-    "I32": np.dtype(np.int32),
-    "BOOL": np.dtype(np.bool_),
-}
-
-
-class ArraySpec(BaseModel):
-    """An array argument; `strides` in elements, `grad` = the caller needs its gradient."""
-
-    model_config = ConfigDict(extra="forbid")
-    name: str
-    kind: Literal["array"]
-    dtype: Literal["float64", "float32", "float16", "bfloat16", "int64", "int32", "bool"]
-    shape: list[int]
-    strides: list[int]
-    grad: bool
-
-
-class ScalarSpec(BaseModel):
-    """An argument that is a plain value."""
-
-    model_config = ConfigDict(extra="forbid")
-    name: str
-    kind: Literal["scalar"]
-    value: bool | int | float | str
-
-
-class Sample(BaseModel):
-    """Where the real values are: tensors `<prefix><argument>` in `file`, beside the set's JSON file."""
-
-    model_config = ConfigDict(extra="forbid")
-    file: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
-    prefix: str
-
-
-class Workload(BaseModel):
-    """One call as the trainer makes it."""
-
-    model_config = ConfigDict(extra="forbid")
-    id: str
-    target: str
-    args: list[ArraySpec | ScalarSpec]
-    phase: Literal["forward", "optimizer"]
-    calls_per_step: float = Field(ge=0)
-    sample: Sample | None = None
 
 
 class _File(BaseModel):
@@ -86,7 +36,7 @@ class _File(BaseModel):
     engine: str
     preset: str
     data: dict[str, str]
-    workloads: list[Workload] = Field(min_length=1)
+    workloads: list[CapturedCall] = Field(min_length=1)
 
 
 @dataclass(frozen=True)
@@ -116,8 +66,11 @@ class WorkloadSet:
 
     @cached_property
     def samples(self) -> dict[str, np.ndarray]:
-        """Every sampled array by its full name, in its storage dtype."""
-        return read_arrays(self.sample_path)
+        """Every sampled array by its full name, in its storage dtype. Raises LabError where the file is not whole."""
+        try:
+            return read_arrays(self.sample_path.resolve())
+        except ValueError as error:
+            raise LabError(f"workloads: {error}") from None
 
     def sample(self, workload: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """{argument: leading rows of its real values} of one workload; empty where none were kept."""
@@ -201,28 +154,10 @@ def load(path: Path, expected: str | None = None) -> WorkloadSet:
         engine=content.engine,
         preset=content.preset,
         data=content.data,
-        workloads=[workload.model_dump(mode="json") for workload in content.workloads],
+        workloads=content.model_dump(mode="json")["workloads"],
         sample_sha256=sample_sha256,
         path=path,
     )
     if expected is not None and found.sha256 != expected:
         raise LabError(f"workloads: {path} or its samples were changed after they were captured; run profile again")
     return found
-
-
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of a safetensors file, bfloat16 included, without a framework.
-
-    Raises:
-        LabError: it is missing or not such a file.
-    """
-    try:
-        entries = safetensors.deserialize(Path(path).read_bytes())
-    except OSError as error:
-        raise LabError(f"cannot read {path}: {error.strerror}") from None
-    except safetensors.SafetensorError as error:
-        raise LabError(f"{path} is not a safetensors file: {error}") from None
-    return {
-        name: np.frombuffer(entry["data"], dtype=DTYPES[entry["dtype"]]).reshape(entry["shape"])
-        for name, entry in entries
-    }

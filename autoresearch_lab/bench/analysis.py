@@ -11,6 +11,7 @@ import numpy as np
 from autoresearch_lab.bench.rule import Rule
 from autoresearch_lab.bench.samples import BOTH, DIRECTIONS, FORWARD, Process, total_ratios, workload_ratios
 from autoresearch_lab.statistics import Interval, grouped_interval, t_interval
+from autoresearch_trainer.jobs.timing import TimedCall
 
 # The many intervals that are shown and decide nothing need fewer resamples than the one that does.
 RESAMPLES = 2_000
@@ -119,11 +120,10 @@ class Analysis:
 
     def disturbed(self, *arms: int) -> dict[str, float]:
         """Shares over the given arms: "aside" = calls that were set aside, "unclean" = samples without a clean call."""
-        rows = [process.raw["disturbed"][arm] for process in self.processes for arm in arms]
-        total = {key: sum(row[key] for row in rows) for key in ("calls", "aside", "samples", "unclean")}
+        rows = [process.answer.disturbed[arm] for process in self.processes for arm in arms]
         return {
-            "aside": total["aside"] / max(1, total["calls"]),
-            "unclean": total["unclean"] / max(1, total["samples"]),
+            "aside": sum(row.aside for row in rows) / max(1, sum(row.calls for row in rows)),
+            "unclean": sum(row.unclean for row in rows) / max(1, sum(row.samples for row in rows)),
         }
 
 
@@ -131,7 +131,7 @@ def objections(
     analysis: Analysis,
     to_beat: int,
     candidate: int,
-    workloads: Sequence[Mapping[str, Any]],
+    workloads: Sequence[TimedCall],
     load: float | None,
     low: float,
 ) -> list[str]:

@@ -159,7 +159,9 @@ def wrong(outcomes: Sequence[tuple[CalibrationTrial, TrialResults]]) -> list[str
     return found
 
 
-def promises(rows: Sequence[TrialCount], outcomes: Sequence[tuple[CalibrationTrial, TrialResults]] = ()) -> list[Promise]:
+def promises(
+    rows: Sequence[TrialCount], outcomes: Sequence[tuple[CalibrationTrial, TrialResults]] = ()
+) -> list[Promise]:
     """What the verdicts promise, held against the rows; a promise that no row speaks of is left out.
 
     A kernel is promoted where verify passes it and the A/B promotes it. So harm is counted in pairs: the trials of
@@ -192,7 +194,9 @@ def promises(rows: Sequence[TrialCount], outcomes: Sequence[tuple[CalibrationTri
     ]
 
 
-def _harm_promoted(rows: Sequence[TrialCount], outcomes: Sequence[tuple[CalibrationTrial, TrialResults]]) -> list[Promise]:
+def _harm_promoted(
+    rows: Sequence[TrialCount], outcomes: Sequence[tuple[CalibrationTrial, TrialResults]]
+) -> list[Promise]:
     stages: dict[str, dict[tuple[str, str, int], str]] = {VERIFY: {}, AB: {}}
     for trial, results in outcomes:
         if trial.group.plant in HARMS and trial.group.stage in stages and not _concluded_nothing(results):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from autoresearch_lab.calibrate.counting import Promise, TrialCount, count, promises, wrong
-from autoresearch_lab.calibrate.plan import Plan, CalibrationTrial
+from autoresearch_lab.calibrate.plan import CalibrationTrial, Plan
 from autoresearch_lab.calibrate.work import ExtraWork
 from autoresearch_lab.machine import Context
 from autoresearch_lab.results.note import TableResults

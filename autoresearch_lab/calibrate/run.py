@@ -17,18 +17,18 @@ from filelock import FileLock, Timeout
 
 from autoresearch_lab.ab.run import describe_dataset
 from autoresearch_lab.calibrate import plants
-from autoresearch_lab.calibrate.plan import AB, BENCH, HARMS, NULL, Plan, CalibrationTrial
+from autoresearch_lab.calibrate.plan import AB, BENCH, HARMS, NULL, CalibrationTrial, Plan
 from autoresearch_lab.calibrate.report import CalibrationReport, summarise
 from autoresearch_lab.calibrate.separate_lab import SeparateLab
 from autoresearch_lab.calibrate.trials import PlantedTarget, Trials
 from autoresearch_lab.calibrate.work import PROCESSES, SECONDS, ExtraWork, find_work
 from autoresearch_lab.catalog import Target, find_target, load_catalog
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.evidence import newest_here, newest_profile
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import writable_folder
 from autoresearch_lab.profile import ensure_workloads, take_profile
 from autoresearch_lab.promote.selection import baseline as baseline_selection
-from autoresearch_lab.evidence import newest_here, newest_profile
 from autoresearch_lab.results.note import TableSettings, TrialResults, TrialSettings, WorkSeeds, WorkSettings
 from autoresearch_lab.results.record import TableRecord, TrialRecord, WorkRecord
 from autoresearch_lab.workloads import WorkloadSet
@@ -181,9 +181,7 @@ class Calibration:
             target=target.name,
             workloads=captured.record_field(),
             seeds=WorkSeeds(work=seed),
-            settings=WorkSettings(
-                event="calibration-work", seconds=self.work_seconds, processes=self.work_processes
-            ),
+            settings=WorkSettings(event="calibration-work", seconds=self.work_seconds, processes=self.work_processes),
             results=work.recorded(),
         )
         return work

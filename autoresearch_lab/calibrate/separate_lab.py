@@ -10,12 +10,12 @@ from pathlib import Path
 
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.ceilings import ceilings, ceilings_notes
-from autoresearch_lab.results.base import Ceilings
-from autoresearch_lab.results.note import CeilingsSettings
-from autoresearch_lab.results.record import CeilingsRecord
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import Root, writable_folder
+from autoresearch_lab.results.base import Ceilings
+from autoresearch_lab.results.note import CeilingsSettings
+from autoresearch_lab.results.record import CeilingsRecord
 from autoresearch_lab.workloads import WorkloadSet
 
 FOLDER = "calibration"

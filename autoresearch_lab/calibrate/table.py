@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from autoresearch_lab.calibrate.counting import BROKEN, CONFIDENCE, HELD, TrialCount, Share
+from autoresearch_lab.calibrate.counting import BROKEN, CONFIDENCE, HELD, Share, TrialCount
 from autoresearch_lab.calibrate.plan import AB, BENCH
 from autoresearch_lab.calibrate.report import CalibrationReport
 

@@ -15,7 +15,7 @@ from autoresearch_lab.ab.run import ab
 from autoresearch_lab.ab.settings import Settings
 from autoresearch_lab.bench.run import bench
 from autoresearch_lab.calibrate import plants
-from autoresearch_lab.calibrate.plan import AB, BENCH, FASTER, GRADIENT, NULL, SLOWER, Plan, CalibrationTrial
+from autoresearch_lab.calibrate.plan import AB, BENCH, FASTER, GRADIENT, NULL, SLOWER, CalibrationTrial, Plan
 from autoresearch_lab.calibrate.separate_lab import SeparateLab
 from autoresearch_lab.calibrate.work import ExtraWork
 from autoresearch_lab.catalog import Kernel, Target
@@ -76,7 +76,9 @@ class Trials:
             shutil.rmtree(folder, ignore_errors=True)
         return _findings(record, round(time.monotonic() - began, 2))
 
-    def _bench(self, trial: CalibrationTrial, subject: PlantedTarget, folder: Path) -> VerifyRecord | BenchRecord | AbRecord:
+    def _bench(
+        self, trial: CalibrationTrial, subject: PlantedTarget, folder: Path
+    ) -> VerifyRecord | BenchRecord | AbRecord:
         """Nulls and slower candidates meet the baseline as it is; a faster one is the baseline that meets a slowed
         copy of itself."""
         own = subject.target.baseline(*self._where)
@@ -98,7 +100,9 @@ class Trials:
             on_progress=self._tell(trial),
         )
 
-    def _verify(self, trial: CalibrationTrial, subject: PlantedTarget, folder: Path) -> VerifyRecord | BenchRecord | AbRecord:
+    def _verify(
+        self, trial: CalibrationTrial, subject: PlantedTarget, folder: Path
+    ) -> VerifyRecord | BenchRecord | AbRecord:
         own = subject.target.baseline(*self._where)
         candidate = self._null(trial, own) if trial.group.plant == NULL else self._harmful(trial, own)
         return verify(

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from autoresearch_lab.bench.inputs import job_workloads, weights, write_inputs
-from autoresearch_lab.bench.measure import Arm, measure
+from autoresearch_lab.bench.measure import Arm, TimingBed, measure
 from autoresearch_lab.bench.samples import BOTH, FORWARD, Process, total_ratios
 from autoresearch_lab.calibrate.plants import plant, slowed_source, source_of
 from autoresearch_lab.catalog import Kernel, Target
@@ -145,31 +145,19 @@ class _Bed:
         seed: int,
         on_progress: Progress | None,
     ) -> None:
-        self.target, self.engine, self.folder, self.on_progress = target, engine, folder, on_progress
-        self.rng = np.random.default_rng(seed)
-        self.workloads = job_workloads(target, workload_set, self.rng)
+        self.on_progress, self.rng = on_progress, np.random.default_rng(seed)
+        workloads, inputs = job_workloads(target, workload_set, self.rng), folder / "inputs.safetensors"
+        self.bed = TimingBed(engine, target, workloads, inputs, folder / "process")
         self.weights = weights(workload_set)
-        self.direction = BOTH if any(workload["gradient"] for workload in self.workloads) else FORWARD
-        self.inputs = folder / "inputs.safetensors"
+        self.direction = BOTH if any(workload["gradient"] for workload in workloads) else FORWARD
         folder.mkdir(parents=True, exist_ok=True)
-        write_inputs(self.inputs, target, workload_set, self.rng)
+        write_inputs(inputs, target, workload_set, self.rng)
 
     def run(self, kernels: Sequence[Kernel], seconds: float) -> Process:
         if self.on_progress is not None:
-            self.on_progress({"stage": f"extra work for {self.target.name}"})
+            self.on_progress({"stage": f"extra work for {self.bed.target.name}"})
         arms = [Arm("baseline" if place == 0 else "candidate", kernel) for place, kernel in enumerate(kernels)]
-        return measure(
-            self.engine,
-            self.target,
-            arms,
-            self.workloads,
-            self.inputs,
-            run_dir=self.folder / "process",
-            seconds=seconds,
-            seed=int(self.rng.integers(1 << 31)),
-            calls=None,
-            memory=False,
-        )
+        return measure(self.bed, arms, seconds=seconds, seed=int(self.rng.integers(1 << 31)))
 
     def middle(self, process: Process, arm: int) -> float:
         """Median log-ratio of the arm's time to the reference's over all calls of a step: > 0 = the arm is slower."""

@@ -67,7 +67,9 @@ def run(
     if page is not None:
         write_atomic(page, markdown(report))
     broken = any(promise.state == BROKEN for promise in report.promises)
-    return Outcome(report.recorded().model_dump(mode="json"), lambda console: render(report, console), positive=not broken)
+    return Outcome(
+        report.recorded().model_dump(mode="json"), lambda console: render(report, console), positive=not broken
+    )
 
 
 def _names(text: str, option: str) -> tuple[str, ...]:

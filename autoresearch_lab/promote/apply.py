@@ -10,10 +10,10 @@ from typing import Any
 from autoresearch_lab.ab.require import standing
 from autoresearch_lab.catalog import Kernel, Target, find_target, load_catalog
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.evidence import decisive_ab
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.promote import registry, shipping
 from autoresearch_lab.promote.artifacts import from_folder
-from autoresearch_lab.evidence import decisive_ab
 from autoresearch_lab.promote.check import readiness
 from autoresearch_lab.promote.install import install
 from autoresearch_lab.promote.registry import Promotion

@@ -6,14 +6,15 @@ in their storage dtype, so that oracle, baseline and candidate see the very same
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from autoresearch_common.arrays import is_float, storage
 from autoresearch_lab.catalog import Contract
-from autoresearch_lab.sandbox.arrays import is_float, storage
 
 Spec = dict[str, Any]
 
@@ -26,17 +27,31 @@ ROUGH = ("edge", "adversarial")
 PATTERN, SECOND_PATTERN = 0xFE, 0x7F
 
 
-@dataclass(frozen=True)
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True, eq=False)
 class Contents:
     """Values of all arguments, and cotangents for the outputs where gradients are asked for.
 
     arrays: {argument: storage dtype, the argument's shape}; scalars: {argument: value}. kind: how they were made.
+    number: tells these contents from all others that this process made; steps with the same contents share it.
     """
 
     arrays: Mapping[str, np.ndarray]
     scalars: Mapping[str, Any]
     cotangents: tuple[np.ndarray, ...] | None = None
     kind: str = "typical"
+    number: int = field(default_factory=lambda: next(_numbers))
+
+    @property
+    def prefix(self) -> str:
+        """What the names of its arrays in a file of inputs begin with."""
+        return f"{self.number}/"
+
+    @property
+    def cotangents_prefix(self) -> str:
+        return f"{self.prefix}ct/"
 
     def widened(self) -> dict[str, Any]:
         """As an oracle takes them: floating values as float64, the rest as it is."""
@@ -130,7 +145,7 @@ def rounded(values: Mapping[str, Any], specs: list[Spec]) -> tuple[dict[str, np.
 
 def output_dtypes(contract: Contract, specs: list[Spec]) -> tuple[str, ...]:
     """The dtype of each output for arguments of these dtypes."""
-    by_name = {spec["name"]: spec.get("dtype") for spec in specs}
+    by_name = {spec["name"]: spec["dtype"] for spec in specs if spec["kind"] == "array"}
     names = (output.dtype for output in contract.outputs)
     return tuple(by_name[name.removeprefix("like:")] if name.startswith("like:") else name for name in names)
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from autoresearch_common.arrays import is_float, storage
 from autoresearch_lab.catalog import Target
-from autoresearch_lab.sandbox.arrays import is_float, storage
 from autoresearch_lab.verify.cases import (
     SECOND_PATTERN,
     Case,

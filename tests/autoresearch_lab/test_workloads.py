@@ -144,8 +144,8 @@ def test_missing_files_are_named(tmp_path):
         workloads.load(tmp_path / "nothing.json")
 
 
-def test_arrays_that_are_none_are_refused(tmp_path):
-    path = tmp_path / "x.safetensors"
-    path.write_bytes(b"not one")
-    with pytest.raises(LabError, match="is not a safetensors file"):
-        workloads.read_arrays(path)
+def test_a_sample_that_is_none_is_refused(tmp_path):
+    saved = captured(tmp_path)
+    saved.sample_path.write_bytes(b"not one")
+    with pytest.raises(LabError, match="is not a whole file of arrays"):
+        _ = saved.samples

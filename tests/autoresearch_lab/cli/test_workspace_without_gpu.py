@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from autoresearch_common import workload as w
+from autoresearch_common.arrays import storage, write_arrays
 from autoresearch_lab import catalog, engine, workloads
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.cli import judge
@@ -16,7 +17,6 @@ from autoresearch_lab.cli import workspace as verbs
 from autoresearch_lab.cli.app import main
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import CHECKOUT, Root
-from autoresearch_lab.sandbox.arrays import storage, write_arrays
 from autoresearch_lab.workspace.folder import language
 
 NEEDED = {"triton": ("torch", "triton"), "metal": ("mlx",)}
