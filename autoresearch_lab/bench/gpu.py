@@ -4,13 +4,13 @@ replayed graphs, and which kernels make the host wait."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-from autoresearch_lab.bench.samples import Process, whole
+from autoresearch_lab.bench.samples import Process
 from autoresearch_lab.errors import LabFailure
+from autoresearch_lab.results.bench import Replayed, WorkloadTimes
 from autoresearch_trainer.jobs.timing import TimeAnswer, TimedCall
 
 # By how much the events may exceed the host's clock in one window (their resolution is half a microsecond), and what
@@ -69,9 +69,7 @@ def warm_times(
     }
 
 
-def replayed(
-    processes: Sequence[Process], names: Sequence[str], workloads: Sequence[TimedCall]
-) -> dict[str, Any] | None:
+def replayed(processes: Sequence[Process], names: Sequence[str], workloads: Sequence[TimedCall]) -> Replayed | None:
     """Short calls (an arm's forward or backward under 100 us) as replayed CUDA graphs, caches flushed; None where none
     was.
 
@@ -90,26 +88,24 @@ def replayed(
             if seen and all(seen):
                 middle = np.median(np.asarray(seen, dtype=np.float64), axis=0) / 1e3
                 times.setdefault(name, {})[workload["id"]] = middle.tolist()
-    return {"times": times, "failed": failed} if times or failed else None
+    return Replayed(times=times, failed=failed) if times or failed else None
 
 
-def replay_remarks(
-    graphs: Mapping[str, Any] | None, names: Sequence[str], rows: Sequence[Mapping[str, Any]]
-) -> list[str]:
+def replay_remarks(graphs: Replayed | None, names: Sequence[str], rows: Sequence[WorkloadTimes]) -> list[str]:
     """A remark for every workload whose replayed graphs tell another speed-up than its windows behind a backlog do.
 
     names: those of the arms, the baseline first and the candidate last; rows: `results.workloads` of the bench.
     """
-    times = (graphs or {}).get("times", {})
+    times = graphs.times if graphs else {}
     baseline, candidate = times.get(names[0], {}), times.get(names[-1], {})
     remarks = []
     for row in rows:
-        before, after = sum(baseline.get(row["id"], [])), sum(candidate.get(row["id"], []))
+        before, after = sum(baseline.get(row.id, [])), sum(candidate.get(row.id, []))
         if not before or not after:
             continue
-        behind = whole(row["directions"])["ratio"]
+        behind = row.whole.ratio
         if abs(math.log(before / after) - math.log(behind)) > REPLAY_DISAGREES:
-            remarks.append(f"{row['id']}: x{before / after:.3f} as replayed CUDA graphs, x{behind:.3f} by the backlog")
+            remarks.append(f"{row.id}: x{before / after:.3f} as replayed CUDA graphs, x{behind:.3f} by the backlog")
     return remarks
 
 

@@ -18,6 +18,7 @@ from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.engine import Engine
 from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.jobs import call
+from autoresearch_lab.results.bench import ArmId
 from autoresearch_lab.sandbox.limits import GIB, Limits
 from autoresearch_lab.sandbox.protocol import not_enforced
 from autoresearch_trainer.jobs import Progress
@@ -47,8 +48,9 @@ class Arm:
     def name(self) -> str:
         return f"{self.kernel.name} (compiled)" if self.compiled else self.kernel.name
 
-    def plain(self) -> dict[str, str]:
-        return {"role": self.role, "name": self.name, "sha256": self.kernel.sha256}
+    def recorded(self) -> ArmId:
+        """As records name it."""
+        return ArmId(role=self.role, name=self.name, sha256=self.kernel.sha256)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from autoresearch_lab.bench.samples import BACKWARD, BOTH, FORWARD
@@ -11,6 +9,7 @@ from autoresearch_lab.bench.session import BenchSession
 from autoresearch_lab.catalog import Target
 from autoresearch_lab.ceilings import floor_seconds
 from autoresearch_lab.errors import LabFailure
+from autoresearch_lab.results.base import Ceilings
 from autoresearch_trainer.jobs.timing import TimedCall
 
 # A time below this share of the least that the measured ceilings allow is refused; below the second share where the
@@ -18,7 +17,7 @@ from autoresearch_trainer.jobs.timing import TimedCall
 IMPOSSIBLE, IMPOSSIBLE_BUSY = 0.9, 0.3
 
 
-def check_possible(session: BenchSession, ceilings: dict[str, Any]) -> list[str]:
+def check_possible(session: BenchSession, ceilings: Ceilings) -> list[str]:
     """Refuse times of the candidate that the measured ceilings of this machine rule out; returns remarks.
 
     Raises:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,7 +22,7 @@ from autoresearch_lab.evidence import Subject, newest_profile
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import writable_folder
-from autoresearch_lab.results.base import Artifact
+from autoresearch_lab.results.base import Artifact, Ceilings
 from autoresearch_lab.results.bench import BenchRule, BenchSeeds, BenchSettings
 from autoresearch_lab.results.record import BenchRecord, VerifyRecord
 from autoresearch_lab.sandbox.confine import discard_scratch
@@ -77,9 +76,11 @@ def bench(
         inputs.unlink(missing_ok=True)  # tens of megabytes, and made again from the seed and the captured samples
         discard_scratch(run_dir / PROCESS)
     path = run_dir / "samples.json.gz"
-    samples.save(path, [arm.plain() for arm in arms], workloads, session.processes)
+    samples.save(path, [arm.recorded().model_dump() for arm in arms], workloads, session.processes)
     profile = newest_profile(lab, target=target.name, workloads=workload_set.sha256)
-    predicted = prediction(profile.results if profile else None, target.name, outcome.ratio)
+    results = outcome.results
+    results.remarks += remarks
+    results.predicted = prediction(profile.results if profile else None, target.name, outcome.ratio)
     return lab.ledger.append(
         BenchRecord,
         **lab.context.fields(),
@@ -105,7 +106,7 @@ def bench(
     )
 
 
-def check_ceilings(session: BenchSession, lab: Lab) -> tuple[dict[str, Any], list[str]]:
+def check_ceilings(session: BenchSession, lab: Lab) -> tuple[Ceilings, list[str]]:
     """(the machine's ceilings, remarks). A time below what they allow is refused, but not on the word of ceilings that
     were measured while the machine was busy: they are measured once more first.
 

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from autoresearch_lab.bench.measure import Arm, TimingBed, measure
 from autoresearch_lab.bench.rule import AMBIGUOUS, Finding, Rule, decide, find
 from autoresearch_lab.bench.samples import Process, total_ratios
 from autoresearch_lab.errors import LabError, LabFailure
+from autoresearch_lab.results.bench import BenchResults, LibraryRatio, Ratio, WorkloadTimes
 from autoresearch_lab.statistics import Interval
 from autoresearch_trainer.jobs import Progress
 
@@ -32,7 +32,7 @@ class BenchOutcome:
 
     verdict: str
     ratio: Interval
-    results: dict[str, Any]
+    results: BenchResults
 
 
 class BenchSession:
@@ -94,13 +94,11 @@ class BenchSession:
             if verdict != AMBIGUOUS or last:
                 break
         elapsed = time.monotonic() - began
-        about = {"reason": reason, "seconds": round(elapsed, 2), "level": 1 - alpha, "looks": look + 1}
-        results: dict[str, Any] = about
-        if to_beat:
-            results["reason"] = f"against {self.arms[to_beat].name}: {reason}"
-        results |= self._report(analysis, finding, to_beat)
-        results["remarks"] = [*against, *self._remarks(analysis, finding, to_beat)]
-        results["remarks"] += replay_remarks(results["replayed"], self._names, results["workloads"])
+        results = self._report(analysis, finding, to_beat)
+        results.reason = f"against {self.arms[to_beat].name}: {reason}" if to_beat else reason
+        results.seconds, results.level, results.looks = round(elapsed, 2), 1 - alpha, look + 1
+        results.remarks = [*against, *self._remarks(analysis, finding, to_beat)]
+        results.remarks += replay_remarks(results.replayed, self._names, results.workloads)
         return BenchOutcome(verdict, finding.interval.ratio(), results)
 
     @property
@@ -178,68 +176,62 @@ class BenchSession:
         to_beat = min(found, key=lambda place: found[place].interval.low)
         return to_beat, found[to_beat]
 
-    def _report(self, analysis: Analysis, finding: Finding, to_beat: int) -> dict[str, Any]:
-        """The `results` of the record; all ratios are times of another arm / times of the candidate, > 1 = faster."""
+    def _report(self, analysis: Analysis, finding: Finding, to_beat: int) -> BenchResults:
+        """What the record says of the samples; reason, remarks and costs are filled in by `run`."""
         ratio, control = finding.interval.ratio(), finding.control.ratio()
         groups = total_ratios(self.processes, to_beat, self.candidate, analysis.decisive, self.weights)
         shift = analysis.disturbance(self.candidate)
-        first, memory = self.processes[0].answer.first_call_ms, self.processes[0].answer.peak_bytes
-        names = self._names
-        return {
-            "ratio": ratio.point,
-            "interval": [ratio.low, ratio.high],
-            "against": self.arms[to_beat].name,
-            "direction": analysis.decisive,
-            "threshold": math.exp(finding.threshold),
-            "floor": math.exp(finding.floor),
-            "control": {"ratio": control.point, "interval": [control.low, control.high]},
-            "process_ratios": [float(math.exp(np.median(group))) for group in groups],
-            "rounds": [process.rounds for process in self.processes],
-            "minimum_ratio": analysis.minimum_ratio(to_beat, self.candidate),
-            "directions": analysis.directions(self.candidate),
-            "workloads": [self._workload(analysis, place) for place in range(len(self.bed.workloads))],
-            **self._libraries(analysis),
-            "disturbance": None if shift is None else shift.ratio().plain(),
-            "first_call_ms": dict(zip(names, first, strict=True)),
-            "peak_bytes": None if memory is None else dict(zip(names, memory, strict=True)),
-            "foreign_load": self.foreign_load,
-            "disturbed": {name: analysis.disturbed(place) for place, name in enumerate(names)},
-            "load_average": self.processes[-1].answer.load_average,
-            "process": self.processes[0].answer.process,
-            "timer": self.processes[0].answer.timer,
-            "warm": warm_times(self.processes, names, self.bed.workloads),
-            "replayed": replayed(self.processes, names, self.bed.workloads),
-            "configurations": [
-                [one.model_dump() for one in process.answer.configurations] for process in self.processes
+        begun, names = self.processes[0].answer, self._names
+        libraries = [self._library(analysis, place) for place in self.libraries]
+        best = min(libraries, key=lambda library: library.ratio, default=None)
+        return BenchResults(
+            ratio=ratio.point,
+            interval=(ratio.low, ratio.high),
+            against=self.arms[to_beat].name,
+            direction=analysis.decisive,
+            threshold=math.exp(finding.threshold),
+            floor=math.exp(finding.floor),
+            control=Ratio(ratio=control.point, interval=(control.low, control.high)),
+            process_ratios=[float(math.exp(np.median(group))) for group in groups],
+            rounds=[process.rounds for process in self.processes],
+            minimum_ratio=analysis.minimum_ratio(to_beat, self.candidate),
+            directions=analysis.directions(self.candidate),
+            workloads=[
+                WorkloadTimes(
+                    id=workload["id"],
+                    calls_per_step=self.weights[place],
+                    directions=analysis.workload(place, self.candidate, self.libraries),
+                )
+                for place, workload in enumerate(self.bed.workloads)
             ],
-        }
+            libraries=libraries,
+            library=best,
+            left_out=self.left_out,
+            beats_library=None if best is None else best.interval[0] > analysis.rule.margin,
+            disturbance=None if shift is None else shift.ratio().plain(),
+            first_call_ms=dict(zip(names, begun.first_call_ms, strict=True)),
+            peak_bytes=None if begun.peak_bytes is None else dict(zip(names, begun.peak_bytes, strict=True)),
+            foreign_load=self.foreign_load,
+            disturbed={name: analysis.disturbed(place) for place, name in enumerate(names)},
+            load_average=self.processes[-1].answer.load_average,
+            process=begun.process,
+            timer=begun.timer,
+            warm=warm_times(self.processes, names, self.bed.workloads),
+            replayed=replayed(self.processes, names, self.bed.workloads),
+            configurations=[[one.model_dump() for one in process.answer.configurations] for process in self.processes],
+        )
 
-    def _workload(self, analysis: Analysis, place: int) -> dict[str, Any]:
-        found = analysis.workload(place, self.candidate, self.libraries)
-        return {"id": self.bed.workloads[place]["id"], "calls_per_step": self.weights[place], **found}
-
-    def _libraries(self, analysis: Analysis) -> dict[str, Any]:
-        """Every library kernel against the candidate, and whether the candidate surely beats the best of them."""
-        found: list[dict[str, Any]] = []
-        for place in self.libraries:
-            ratio = analysis.against(place, self.candidate).ratio()
-            baseline = analysis.against(0, place).ratio()
-            found.append(
-                {
-                    "name": self.arms[place].name,
-                    "ratio": ratio.point,
-                    "interval": [ratio.low, ratio.high],
-                    "baseline_ratio": baseline.point,
-                    "baseline_interval": [baseline.low, baseline.high],
-                }
-            )
-        best = min(found, key=lambda entry: entry["ratio"], default=None)
-        return {
-            "libraries": found,
-            "library": best,
-            "left_out": self.left_out,
-            "beats_library": None if best is None else best["interval"][0] > analysis.rule.margin,
-        }
+    def _library(self, analysis: Analysis, place: int) -> LibraryRatio:
+        """A library's kernel against the candidate, and the baseline against it."""
+        ratio = analysis.against(place, self.candidate).ratio()
+        baseline = analysis.against(0, place).ratio()
+        return LibraryRatio(
+            name=self.arms[place].name,
+            ratio=ratio.point,
+            interval=(ratio.low, ratio.high),
+            baseline_ratio=baseline.point,
+            baseline_interval=(baseline.low, baseline.high),
+        )
 
     def _remarks(self, analysis: Analysis, finding: Finding, to_beat: int) -> list[str]:
         found = [f"{name} is not among the arms: {reason}" for name, reason in self.left_out.items()]

@@ -8,6 +8,7 @@ from typing import Any
 
 from autoresearch_lab.bench.rule import Rule
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.results.note import TrialId
 
 BENCH, VERIFY, AB = "bench", "verify", "ab"
 # What is planted. Null: the baseline under another hash. Faster, slower: extra work in the baseline, in the candidate.

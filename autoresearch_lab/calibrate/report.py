@@ -11,7 +11,7 @@ from autoresearch_lab.calibrate.counting import Promise, TrialCount, count, prom
 from autoresearch_lab.calibrate.plan import CalibrationTrial, Plan
 from autoresearch_lab.calibrate.work import ExtraWork
 from autoresearch_lab.machine import Context
-from autoresearch_lab.results.note import TableResults
+from autoresearch_lab.results.note import TableResults, TrialResults
 from autoresearch_lab.results.record import TrialRecord
 
 

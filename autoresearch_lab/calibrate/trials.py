@@ -27,6 +27,7 @@ from autoresearch_lab.verify.run import verify
 from autoresearch_lab.workloads import WorkloadSet
 
 Progress = Callable[[dict[str, Any]], None]
+StageRecord = VerifyRecord | BenchRecord | AbRecord
 FAILED = "FAILED"
 # Seeds of an A/B's trainings and races: no two trials share one.
 SEEDS_APART = 10_000
@@ -76,9 +77,7 @@ class Trials:
             shutil.rmtree(folder, ignore_errors=True)
         return _findings(record, round(time.monotonic() - began, 2))
 
-    def _bench(
-        self, trial: CalibrationTrial, subject: PlantedTarget, folder: Path
-    ) -> VerifyRecord | BenchRecord | AbRecord:
+    def _bench(self, trial: CalibrationTrial, subject: PlantedTarget, folder: Path) -> StageRecord:
         """Nulls and slower candidates meet the baseline as it is; a faster one is the baseline that meets a slowed
         copy of itself."""
         own = subject.target.baseline(*self._where)
@@ -100,9 +99,7 @@ class Trials:
             on_progress=self._tell(trial),
         )
 
-    def _verify(
-        self, trial: CalibrationTrial, subject: PlantedTarget, folder: Path
-    ) -> VerifyRecord | BenchRecord | AbRecord:
+    def _verify(self, trial: CalibrationTrial, subject: PlantedTarget, folder: Path) -> StageRecord:
         own = subject.target.baseline(*self._where)
         candidate = self._null(trial, own) if trial.group.plant == NULL else self._harmful(trial, own)
         return verify(
@@ -114,7 +111,7 @@ class Trials:
             on_progress=self._tell(trial),
         )
 
-    def _ab(self, trial: CalibrationTrial, subject: PlantedTarget) -> VerifyRecord | BenchRecord | AbRecord:
+    def _ab(self, trial: CalibrationTrial, subject: PlantedTarget) -> StageRecord:
         """Harm has to come with a gain, or the speed gate would refuse it before anything else looks; so the other arm
         carries extra work, a share of the training step. The same without harm shows that this gain is seen."""
         own = subject.target.baseline(*self._where)
@@ -175,7 +172,7 @@ class Trials:
         return lambda message: self.on_progress({"stage": trial.label}) if self.on_progress else None
 
 
-def _findings(record: VerifyRecord | BenchRecord | AbRecord, seconds: float) -> TrialResults:
+def _findings(record: StageRecord, seconds: float) -> TrialResults:
     """The part of a stage's record that the table needs; the whole lies in the separate lab's ledger under "record"."""
     results = TrialResults(
         verdict=record.verdict,

@@ -23,6 +23,7 @@ from autoresearch_lab.calibrate.plants import plant, slowed_source, source_of
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.engine import Engine
 from autoresearch_lab.errors import LabFailure
+from autoresearch_lab.results.note import WorkResults
 from autoresearch_lab.statistics import Interval, t_interval
 from autoresearch_lab.workloads import WorkloadSet
 
