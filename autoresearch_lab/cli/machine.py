@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import click
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from autoresearch_lab.catalog import Kernel, Target, load_catalog
-from autoresearch_lab.cli.app import Outcome, Session, verb
+from autoresearch_lab.cli.app import Session, VerbResult, command
 from autoresearch_lab.doctor import Finding, examine, usable
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.ledger import Ledger
@@ -18,10 +17,11 @@ from autoresearch_lab.ledger import Ledger
 MARKS = {"ok": "[green]ok[/green]", "missing": "[yellow]no[/yellow]", "problem": "[red]bad[/red]"}
 
 
-def doctor(session: Session) -> Outcome:
+def doctor(session: Session) -> VerbResult:
     findings = examine(session.lab.root, session.lab.ledger)
-    data = {"usable": usable(findings), "findings": [finding.plain() for finding in findings]}
-    return Outcome(data, lambda console: _show_findings(findings, console), positive=data["usable"])
+    able = usable(findings)
+    data = {"usable": able, "findings": [finding.plain() for finding in findings]}
+    return VerbResult(data, lambda console: _show_findings(findings, console), positive=able)
 
 
 def _show_findings(findings: list[Finding], console: Console) -> None:
@@ -45,10 +45,10 @@ def _show_findings(findings: list[Finding], console: Console) -> None:
         console.print("[red]This machine cannot run the lab yet; see the lines above.[/red]")
 
 
-def list_targets(session: Session) -> Outcome:
+def list_targets(session: Session) -> VerbResult:
     catalog, ledger = load_catalog(session.lab.root), session.lab.ledger
     rows = [_describe(target, ledger) for target in catalog.values()]
-    return Outcome({"targets": rows}, lambda console: _show_targets(rows, console))
+    return VerbResult({"targets": rows}, lambda console: _show_targets(rows, console))
 
 
 def _describe(target: Target, ledger: Ledger) -> dict[str, Any]:
@@ -91,10 +91,8 @@ def _show_targets(rows: list[dict[str, Any]], console: Console) -> None:
 
 
 COMMANDS = {
-    "doctor": click.command("doctor", help="Say what this machine can and cannot do, and what to install.")(
-        verb(doctor)
+    "doctor": command("doctor", doctor, "Say what this machine can and cannot do, and what to install."),
+    "list-targets": command(
+        "list-targets", list_targets, "List the targets, their kernels per engine, and the evidence on each."
     ),
-    "list-targets": click.command(
-        "list-targets", help="List the targets, their kernels per engine, and the evidence on each."
-    )(verb(list_targets)),
 }

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from autoresearch_lab.catalog import find_target, load_catalog
-from autoresearch_lab.cli.app import Outcome, Session, verb
+from autoresearch_lab.cli.app import Session, VerbResult, verb
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.verify.controls import controls as plant_controls
@@ -24,7 +24,7 @@ COLOURS = {"caught": "green", "passed": "green", "missed": "bold red", "wrongly 
 NO_FAULT = "none"  # the control in which nothing is planted
 
 
-def exploits(session: Session, *, names: tuple[str, ...]) -> Outcome:
+def exploits(session: Session, *, names: tuple[str, ...]) -> VerbResult:
     suite = load_suite()
     known = {case.name for case in suite.cases()}
     unknown = [name for name in names if name not in known]
@@ -34,7 +34,7 @@ def exploits(session: Session, *, names: tuple[str, ...]) -> Outcome:
     counts = Counter(row["outcome"] for row in rows)
     data = {"rows": rows, "counts": dict(counts)}
     summary = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
-    return Outcome(data, lambda console: console.print(f"\n{summary}"), not any(counts[outcome] for outcome in BAD))
+    return VerbResult(data, lambda console: console.print(f"\n{summary}"), not any(counts[outcome] for outcome in BAD))
 
 
 def _show_exploit(row: dict[str, Any], console: Console) -> None:
@@ -47,7 +47,7 @@ def _show_exploit(row: dict[str, Any], console: Console) -> None:
         console.print(f"    {escape(row['reason'])}", style="dim", soft_wrap=True)
 
 
-def controls(session: Session, *, target: str | None, seed: int) -> Outcome:
+def controls(session: Session, *, target: str | None, seed: int) -> VerbResult:
     suite, catalog = load_suite(), load_catalog(Root())
     chosen = [find_target(catalog, target)] if target else list(catalog.values())
     rows = []
@@ -62,7 +62,7 @@ def controls(session: Session, *, target: str | None, seed: int) -> Outcome:
     planted = sum(len(row["controls"]) for row in rows)
     missed = sum(not noticed for row in rows for noticed in row["controls"].values())
     summary = f"{planted} faults planted into {len(rows)} targets, {missed} of them not noticed."
-    return Outcome({"targets": rows}, lambda console: console.print(f"\n{summary}"), good)
+    return VerbResult({"targets": rows}, lambda console: console.print(f"\n{summary}"), good)
 
 
 def _show_controls(row: dict[str, Any], console: Console) -> None:
