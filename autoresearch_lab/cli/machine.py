@@ -10,7 +10,7 @@ from rich.table import Table
 
 from autoresearch_lab.catalog import Kernel, Target, load_catalog
 from autoresearch_lab.cli.app import Session, VerbResult, command
-from autoresearch_lab.doctor import Finding, examine, usable
+from autoresearch_lab.doctor import Diagnosis, examine, usable
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.ledger import Ledger
 
@@ -24,7 +24,7 @@ def doctor(session: Session) -> VerbResult:
     return VerbResult(data, lambda console: _show_findings(findings, console), positive=able)
 
 
-def _show_findings(findings: list[Finding], console: Console) -> None:
+def _show_findings(findings: list[Diagnosis], console: Console) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(no_wrap=True, style="dim")
     table.add_column(no_wrap=True)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from autoresearch_common.workload import CapturedWorkload
 from autoresearch_lab import jobs
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.engine import Engine
@@ -69,7 +70,7 @@ def deep_profile(
     )  # fmt: skip
 
 
-def choose_workload(target: Target, captured: WorkloadSet, wanted: str | None) -> dict[str, Any]:
+def choose_workload(target: Target, captured: WorkloadSet, wanted: str | None) -> CapturedWorkload:
     """The captured call of that id; None: the one that moves the most bytes.
 
     Raises:

@@ -16,7 +16,7 @@ from autoresearch_lab.sandbox.confine import discard_scratch
 from autoresearch_lab.sandbox.limits import GIB, Limits
 from autoresearch_lab.sandbox.parent import JobFailed
 from autoresearch_lab.sandbox.protocol import not_enforced, printable
-from autoresearch_lab.verify.cases import Case, Contents, Step
+from autoresearch_lab.verify.cases import Case, CaseStep, Contents
 
 INPUTS, OUTPUTS = "inputs.safetensors", "outputs.safetensors"
 # Address space beyond the data's own: PyTorch, its threads' arenas, compilers.
@@ -177,7 +177,7 @@ def _plain(case: Case, contract: Contract, every_step: bool) -> dict[str, Any]:
     }
 
 
-def _plain_step(case: Case, step: Step, contents: Contents) -> dict[str, Any]:
+def _plain_step(case: Case, step: CaseStep, contents: Contents) -> dict[str, Any]:
     prefix = _prefix(contents)
     return {
         "contents": prefix,

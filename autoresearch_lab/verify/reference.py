@@ -8,7 +8,7 @@ from types import ModuleType
 import numpy as np
 
 from autoresearch_lab.sandbox.arrays import storage
-from autoresearch_lab.verify.cases import JITTER, ROUGH, Case, Contents, Step
+from autoresearch_lab.verify.cases import JITTER, ROUGH, Case, CaseStep, Contents
 from autoresearch_lab.verify.metrics import Scale, scale_of
 
 Values = dict[str, np.ndarray]
@@ -38,7 +38,7 @@ class References:
         self._oracle = oracle
         self._known: dict[int, tuple[Contents, dict[str, Expected]]] = {}
 
-    def of(self, case: Case, step: Step) -> dict[str, Expected]:
+    def of(self, case: Case, step: CaseStep) -> dict[str, Expected]:
         """All results of a step by name."""
         return _asked_for(case, self._remembered(case, step.contents, step.shadows))
 

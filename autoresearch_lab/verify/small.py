@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from autoresearch_common import workload as w
+from autoresearch_common.workload import ArraySpec, CapturedWorkload, Scalar, ScalarSpec, Spec
 from autoresearch_lab.catalog import Target
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.workloads import WorkloadSet
 
 PRESET = "small"
-Spec = dict[str, Any]
 
 
 def small_workloads(target: Target, engine: str) -> WorkloadSet:
@@ -23,7 +22,7 @@ def small_workloads(target: Target, engine: str) -> WorkloadSet:
     name = target.name
     if name not in _CALLS:
         raise LabError(f"no small calls are written down for target {name}")
-    workloads = [
+    workloads: list[CapturedWorkload] = [
         {
             "id": f"{name}-{number:08x}",
             "target": name,
@@ -37,12 +36,12 @@ def small_workloads(target: Target, engine: str) -> WorkloadSet:
     return WorkloadSet(name, engine, PRESET, {}, workloads, "0" * 64, Path(PRESET, f"{name}.json"))
 
 
-def _array(name: str, dtype: str, shape: tuple[int, ...], grad: bool = True) -> Spec:
+def _array(name: str, dtype: str, shape: tuple[int, ...], grad: bool = True) -> ArraySpec:
     strides = w.contiguous(shape)
     return {"name": name, "kind": "array", "dtype": dtype, "shape": list(shape), "strides": strides, "grad": grad}
 
 
-def _scalars(**values: Any) -> list[Spec]:
+def _scalars(**values: Scalar) -> list[ScalarSpec]:
     return [{"name": name, "kind": "scalar", "value": value} for name, value in values.items()]
 
 

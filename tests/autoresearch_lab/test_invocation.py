@@ -47,4 +47,4 @@ def test_promotion_check_of_a_workspace_names_a_command_that_works(opened, conte
     assert app.main([*given, "promotion-check", f"rope=workspace:{workspace.folder}"]) == 2
     assert "is a workspace of target rms_norm, not rope" in capsys.readouterr().err
     assert app.main([*given, "promotion-check"]) == 2
-    assert "name a kernel (TARGET=NAME or the folder of a workspace), or a target with --target" in capsys.readouterr().err
+    assert "name a kernel (TARGET=NAME or the folder of a workspace), or a target" in capsys.readouterr().err

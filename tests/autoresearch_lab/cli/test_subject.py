@@ -36,9 +36,9 @@ BAD = [
     (["rms_norm=workspace:empty"], "is not a workspace"),
     (["no_such=workspace:empty"], "unknown target 'no_such'"),
     (["rms_norm=torch_library", "--workspace", "empty"], "give a kernel or --workspace DIR, not both"),
-    (["--kernel", "rms_norm=torch_library"], "there is no --kernel; a kernel is an argument: {verb} rms_norm=torch_library"),
+    (["--kernel", "rms_norm=torch_library"], "a kernel is an argument: {verb} rms_norm=torch_library"),
     (["--kernel=torch_library"], "there is no --kernel; a kernel is an argument: {verb} TARGET=torch_library"),
-]  # fmt: skip
+]
 
 
 @pytest.fixture
