@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
 from typing import Any
 
 import click
@@ -38,7 +37,8 @@ def run(session: Session, *, named: list[KernelWords], looks: str | None, **opti
             session.lab,
             run_dir=session.lab.root.runs / f"bench-{chosen.target.name}-{secrets.token_hex(4)}",
             rule=rule,
-            on_progress=_staged(show),
+            # One stage per process.
+            on_progress=lambda message: show({**message, "stage": f"process {message['process'] + 1}"}),
             **options,
         )
     data = {"verdict": record.verdict, "record": record.id, **record.plain()}
@@ -54,19 +54,6 @@ def _rule(looks: str | None) -> Rule:
     if len(numbers) != len(words) or list(numbers) != sorted(set(numbers)) or numbers[0] < 2:
         raise LabError(f"bench: --looks {looks}: use rising numbers of processes, at least 2, such as 4,6,8")
     return Rule(looks=numbers)
-
-
-def _staged(show: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
-    """The job's messages as progress: one stage per process."""
-
-    def listen(message: dict[str, Any]) -> None:
-        stage = f"process {message['process'] + 1}"
-        if message.get("stage") == "round":
-            show({"stage": stage, "done": message["done"]})
-        else:
-            show({"stage": stage})
-
-    return listen
 
 
 COMMANDS = {

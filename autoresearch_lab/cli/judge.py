@@ -45,12 +45,12 @@ def run(session: Session, *, named: list[KernelWords], seed: int | None, interpr
             profile_id=profile_id,
             on_progress=show,
         )
-    data = {
+    data: dict[str, object] = {
         **(record.results or {}),
         "record": record.id,
         "target": subject.name,
         "kernel": candidate.plain(),
-        "seed": (record.seeds or {}).get("verify"),
+        "seed": record.seeds.get("verify") if isinstance(record.seeds, dict) else None,
         "not_enforced": (record.settings or {}).get("not_enforced"),
     }
     return VerbResult(data, lambda console: render(record, console), positive=record.verdict == "PASS")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import asdict, dataclass
 
 from rich.console import Console
 from rich.markup import escape
@@ -45,47 +45,65 @@ def _show_findings(findings: list[Diagnosis], console: Console) -> None:
         console.print("[red]This machine cannot run the lab yet; see the lines above.[/red]")
 
 
+@dataclass(frozen=True)
+class ListedKernel:
+    """A kernel, and the newest verdict of each kind that the ledger has on its present content, on any device."""
+
+    name: str
+    role: str
+    language: str
+    engines: list[str]
+    sha256: str
+    summary: str
+    evidence: dict[str, str]
+
+    @classmethod
+    def of(cls, kernel: Kernel, ledger: Ledger) -> ListedKernel:
+        records = ledger.find(target=kernel.target, kernel_sha256=kernel.sha256)
+        return cls(
+            name=kernel.name,
+            role=kernel.role,
+            language=kernel.language,
+            engines=[e.name for e in ENGINES.values() if kernel.made_for(e.framework, e.device)],
+            sha256=kernel.sha256,
+            summary=kernel.summary,
+            evidence={record.kind: record.verdict for record in records if record.verdict is not None},
+        )
+
+
+@dataclass(frozen=True)
+class ListedTarget:
+    """A target and its kernels."""
+
+    target: str
+    summary: str
+    signature: str
+    phase: str
+    replaces: list[str]
+    kernels: list[ListedKernel]
+
+    @classmethod
+    def of(cls, target: Target, ledger: Ledger) -> ListedTarget:
+        found, kernels = target.contract, [ListedKernel.of(kernel, ledger) for kernel in target.kernels]
+        return cls(target.name, found.summary, found.signature, found.phase, found.replaces, kernels)
+
+
 def list_targets(session: Session) -> VerbResult:
-    catalog, ledger = load_catalog(session.lab.root), session.lab.ledger
-    rows = [_describe(target, ledger) for target in catalog.values()]
-    return VerbResult({"targets": rows}, lambda console: _show_targets(rows, console))
+    rows = [ListedTarget.of(target, session.lab.ledger) for target in load_catalog(session.lab.root).values()]
+    return VerbResult({"targets": [asdict(row) for row in rows]}, lambda console: _show_targets(rows, console))
 
 
-def _describe(target: Target, ledger: Ledger) -> dict[str, Any]:
-    return {
-        "target": target.name,
-        "summary": target.contract.summary,
-        "signature": target.contract.signature,
-        "phase": target.contract.phase,
-        "replaces": target.contract.replaces,
-        "kernels": [_describe_kernel(kernel, ledger) for kernel in target.kernels],
-    }
-
-
-def _describe_kernel(kernel: Kernel, ledger: Ledger) -> dict[str, Any]:
-    """A kernel and the newest verdict of each kind that the ledger has on its present content, on any device."""
-    records = ledger.find(target=kernel.target, kernel_sha256=kernel.sha256)
-    return {
-        "name": kernel.name,
-        "role": kernel.role,
-        "language": kernel.language,
-        "engines": [e.name for e in ENGINES.values() if kernel.made_for(e.framework, e.device)],
-        "sha256": kernel.sha256,
-        "summary": kernel.summary,
-        "evidence": {record.kind: record.verdict for record in records if record.verdict is not None},
-    }
-
-
-def _show_targets(rows: list[dict[str, Any]], console: Console) -> None:
-    kernels = [kernel for row in rows for kernel in row["kernels"]]
-    widths = {key: max([len(kernel[key]) for kernel in kernels] + [1]) for key in ("name", "role")}
+def _show_targets(rows: list[ListedTarget], console: Console) -> None:
+    kernels = [kernel for row in rows for kernel in row.kernels]
+    name_width = max([len(kernel.name) for kernel in kernels] + [1])
+    role_width = max([len(kernel.role) for kernel in kernels] + [1])
     for row in rows:
-        console.print(f"[bold]{row['target']}[/bold]  {escape(row['summary'])}", soft_wrap=True)
-        console.print(f"  [dim]{escape(row['signature'])}[/dim]", soft_wrap=True)
-        for kernel in row["kernels"]:
-            name, role = kernel["name"].ljust(widths["name"]), kernel["role"].ljust(widths["role"])
-            evidence = ", ".join(kernel["evidence"].values()) or "-"
-            console.print(f"    {name}  {role}  {' '.join(kernel['engines']):<9} {evidence}", soft_wrap=True)
+        console.print(f"[bold]{row.target}[/bold]  {escape(row.summary)}", soft_wrap=True)
+        console.print(f"  [dim]{escape(row.signature)}[/dim]", soft_wrap=True)
+        for kernel in row.kernels:
+            name, role = kernel.name.ljust(name_width), kernel.role.ljust(role_width)
+            evidence = ", ".join(kernel.evidence.values()) or "-"
+            console.print(f"    {name}  {role}  {' '.join(kernel.engines):<9} {evidence}", soft_wrap=True)
     summary = f"\n{len(rows)} targets, {len(kernels)} kernels. Behind a kernel: its engines, its newest verdicts."
     console.print(summary, style="dim")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,8 +101,52 @@ NO_CANDIDATES = (
 )
 
 
+@dataclass(frozen=True)
+class CandidateRow:
+    """Where a candidate stands. next: the step that comes, None where it ended; reason: why. verify, bench, ab:
+    verdicts; records: {step: id}. predicted_gain: of the trainer's speed, None before the benchmark."""
+
+    rank: int
+    candidate: str
+    kernel_sha256: str
+    workspace: str
+    next: str | None
+    reason: str
+    failed: bool
+    verify: str | None
+    bench: str | None
+    ab: str | None
+    records: dict[str, str]
+    speedup: float | None
+    predicted_gain: float | None
+
+    @classmethod
+    def of(cls, candidate: Candidate, state: State) -> CandidateRow:
+        records = candidate.records
+        verdicts = {kind: records[kind].verdict if kind in records else None for kind in ("verify", "bench", "ab")}
+        return cls(
+            rank=candidate.rank,
+            candidate=candidate.label,
+            kernel_sha256=candidate.kernel.sha256,
+            workspace=str(candidate.workspace),
+            next=state.step,
+            reason=state.reason,
+            failed=state.failed,
+            records={kind: record.id for kind, record in records.items()},
+            speedup=candidate.speedup,
+            predicted_gain=candidate.predicted_gain if candidate.speedup else None,
+            **verdicts,
+        )
+
+    def last(self, plan: bool) -> str:
+        """The table's last cell: what is next and why, or how it ended."""
+        if self.next is None or (self.failed and not plan):
+            return self.reason
+        return f"{self.next}: {'the last ' if self.failed else ''}{self.reason}"
+
+
 def _outcome(candidates: list[Candidate], states: dict[str, State], plan: bool) -> VerbResult:
-    rows = [_row(candidate, states[candidate.label]) for candidate in candidates]
+    rows = [CandidateRow.of(candidate, states[candidate.label]) for candidate in candidates]
 
     def render(console: Console) -> None:
         if not rows:
@@ -112,37 +156,18 @@ def _outcome(candidates: list[Candidate], states: dict[str, State], plan: bool) 
         folded = (Column(name, overflow="fold") for name in ("candidate", "verify", "bench", "A/B"))
         table = Table("rank", *folded, "next" if plan else "ended with", box=None)
         for row in rows:
-            cells = (str(row[key] or "-") for key in ("rank", "candidate", "verify", "bench", "ab"))
-            table.add_row(*map(escape, cells), escape(_last(row, plan)))
+            cells = (str(cell or "-") for cell in (row.rank, row.candidate, row.verify, row.bench, row.ab))
+            table.add_row(*map(escape, cells), escape(row.last(plan)))
         console.print(table)
 
-    promoted = [row["candidate"] for row in rows if row["reason"] == "promoted"]
-    data = {"plan": plan, "candidates": rows, "promoted": promoted, "remark": None if rows else NO_CANDIDATES}
-    return VerbResult(data, render, plan or (bool(promoted) and not any(row["failed"] for row in rows)))
-
-
-def _last(row: dict[str, Any], plan: bool) -> str:
-    """The table's last cell: what is next and why, or how it ended."""
-    if row["next"] is None or (row["failed"] and not plan):
-        return row["reason"]
-    return f"{row['next']}: {'the last ' if row['failed'] else ''}{row['reason']}"
-
-
-def _row(candidate: Candidate, state: State) -> dict[str, Any]:
-    records = candidate.records
-    return {
-        "rank": candidate.rank,
-        "candidate": candidate.label,
-        "kernel_sha256": candidate.kernel.sha256,
-        "workspace": str(candidate.workspace),
-        "next": state.step,
-        "reason": state.reason,
-        "failed": state.failed,
-        **{kind: records[kind].verdict if kind in records else None for kind in ("verify", "bench", "ab")},
-        "records": {kind: record.id for kind, record in records.items()},
-        "speedup": candidate.speedup,
-        "predicted_gain": candidate.predicted_gain if candidate.speedup else None,
+    promoted = [row.candidate for row in rows if row.reason == "promoted"]
+    data = {
+        "plan": plan,
+        "candidates": [asdict(row) for row in rows],
+        "promoted": promoted,
+        "remark": None if rows else NO_CANDIDATES,
     }
+    return VerbResult(data, render, plan or (bool(promoted) and not any(row.failed for row in rows)))
 
 
 def run(

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from autoresearch_common.workload import CapturedWorkload
-from autoresearch_lab import jobs
+from autoresearch_lab import jobs, jsonfile
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.engine import Engine
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.lab import Lab
-from autoresearch_lab.paths import write_atomic
 from autoresearch_lab.profile.run import ensure_workloads
 from autoresearch_lab.records import Record
 from autoresearch_lab.trace import launch, ncu
 from autoresearch_lab.workloads import WorkloadSet
 
 WHAT = "deep-profile"
-SECONDS = 600.0
 
 
 def require(engine: Engine) -> str:
@@ -54,9 +51,7 @@ def deep_profile(
     if on_progress is not None:
         on_progress({"stage": "one call under ncu"})
     with jobs.run_folder(lab.root, "ncu") as folder:
-        launches = ncu.measure(
-            program, lab.context.engine, target, kernel, captured, chosen, run_dir=folder, seconds=SECONDS
-        )
+        launches = ncu.measure(program, lab.context.engine, target, kernel, captured, chosen, run_dir=folder)
     return lab.ledger.append(
         "trace",
         **lab.context.fields(),
@@ -92,20 +87,6 @@ def save(record: Record, path: Path) -> None:
         LabError: the file cannot be written.
     """
     plain = record.plain()
-    kept = (
-        "schema",
-        "id",
-        "time",
-        "engine",
-        "device",
-        "software",
-        "target",
-        "kernel",
-        "workloads",
-        "settings",
-        "results",
-    )
-    try:
-        write_atomic(path, json.dumps({name: plain[name] for name in kept}, indent=1, sort_keys=True) + "\n")
-    except OSError as error:
-        raise LabError(f"{WHAT}: cannot write {path}: {error.strerror or error}") from None
+    about = ("schema", "id", "time", "engine", "device", "software")
+    kept = (*about, "target", "kernel", "workloads", "settings", "results")
+    jsonfile.save({name: plain[name] for name in kept}, path, WHAT)
