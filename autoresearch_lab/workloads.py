@@ -17,9 +17,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-import ml_dtypes
 import numpy as np
-import safetensors
 from pydantic import Field, ValidationError, field_validator
 
 from autoresearch_common.hashing import file_sha256, json_sha256
@@ -27,17 +25,9 @@ from autoresearch_common.workload import ITEMSIZE, CapturedWorkload, Workload, a
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.jsonfile import StrictModel, first_error
 from autoresearch_lab.paths import Root, write_atomic
+from autoresearch_lab.sandbox.arrays import read_arrays
 
 SCHEMA = 1
-DTYPES = {
-    "F64": np.dtype(np.float64),
-    "F32": np.dtype(np.float32),
-    "F16": np.dtype(np.float16),
-    "BF16": np.dtype(ml_dtypes.bfloat16),
-    "I64": np.dtype(np.int64),
-    "I32": np.dtype(np.int32),
-    "BOOL": np.dtype(np.bool_),
-}
 
 
 class WorkloadFile(StrictModel):
@@ -60,7 +50,7 @@ class WorkloadFile(StrictModel):
             if call["calls_per_step"] < 0:
                 raise ValueError(f"{call['id']}: calls_per_step is negative")
             if call["sample"] is not None and not re.fullmatch(r"[A-Za-z0-9_.-]+", call["sample"]["file"]):
-                raise ValueError(f"{call['id']}: the sample's file is no name of a file: {call['sample']['file']}")
+                raise ValueError(f"{call['id']}: sample.file is no file's name: {call['sample']['file']}")
         return workloads
 
 
@@ -91,8 +81,15 @@ class WorkloadSet:
 
     @cached_property
     def samples(self) -> dict[str, np.ndarray]:
-        """Every sampled array by its full name, in its storage dtype."""
-        return read_arrays(self.sample_path)
+        """Every sampled array by its full name, in its storage dtype.
+
+        Raises:
+            LabError: the file is missing or damaged.
+        """
+        try:
+            return read_arrays(self.sample_path)
+        except ValueError as error:
+            raise LabError(f"workloads: {self.sample_path.parent}: {error}") from None
 
     def sample(self, workload: Workload) -> dict[str, np.ndarray]:
         """{argument: leading rows of its real values} of one workload; empty where none were kept."""
@@ -181,21 +178,3 @@ def load(path: Path, expected: str | None = None) -> WorkloadSet:
     if expected is not None and found.sha256 != expected:
         raise LabError(f"workloads: {path} or its samples were changed after they were captured; run profile again")
     return found
-
-
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of a safetensors file, bfloat16 included, without a framework.
-
-    Raises:
-        LabError: it is missing or not such a file.
-    """
-    try:
-        entries = safetensors.deserialize(Path(path).read_bytes())
-    except OSError as error:
-        raise LabError(f"cannot read {path}: {error.strerror}") from None
-    except safetensors.SafetensorError as error:
-        raise LabError(f"{path} is not a safetensors file: {error}") from None
-    return {
-        name: np.frombuffer(entry["data"], dtype=DTYPES[entry["dtype"]]).reshape(entry["shape"])
-        for name, entry in entries
-    }

@@ -30,9 +30,8 @@ def capture(session: Session, *, preset: str | None, dataset: str, kernels: str,
     if session.engine_name == "mlx":
         metal.require_metal()
     lab = session.lab
-    what = {"preset": preset or lab.engine.default_preset, "dataset_folder": lab.root.data(dataset)}
     run = _capture_metal if lab.engine.name == "mlx" else _capture_steady
-    return run(session, what, kernels, **options)
+    return run(session, preset or lab.engine.default_preset, lab.root.data(dataset), kernels, **options)
 
 
 def _selection(session: Session, kernels: str) -> Selection:
@@ -40,7 +39,7 @@ def _selection(session: Session, kernels: str) -> Selection:
 
 
 def _capture_metal(
-    session: Session, what: dict[str, Any], kernels: str, *, steps: int | None, output: Path | None, **others: Any
+    session: Session, preset: str, data: Path, kernels: str, *, steps: int | None, output: Path | None, **others: Any
 ) -> VerbResult:
     metal.require_metal()
     for name, value in others.items():
@@ -54,13 +53,14 @@ def _capture_metal(
     selection = _selection(session, kernels)
     with progress(session.log) as show:
         record = metal.capture(
-            session.lab, **what, selection=selection, steps=steps or METAL_STEPS, output=path, on_progress=show
-        )
-    data = {"record": record.id, **(record.settings or {}), **(record.results or {})}
-    megabytes = data["bytes"] / 1e6
+            session.lab, preset=preset, dataset_folder=data, selection=selection, steps=steps or METAL_STEPS,
+            output=path, on_progress=show,
+        )  # fmt: skip
+    result = {"record": record.id, **(record.settings or {}), **(record.results or {})}
+    megabytes = result["bytes"] / 1e6
     review = f"{program(session.lab.root.path)} review-trace --trace {record.id[:12]}"
     return VerbResult(
-        data,
+        result,
         lambda console: console.print(
             f"{path} ({megabytes:.1f} MB): open it in Xcode; ledger {record.id[:12]}\n"
             f"then: {review} --judgement ... --text ... --reviewer ...",
@@ -71,7 +71,8 @@ def _capture_metal(
 
 def _capture_steady(
     session: Session,
-    what: dict[str, Any],
+    preset: str,
+    data: Path,
     kernels: str,
     *,
     output: Path | None,
@@ -86,7 +87,7 @@ def _capture_steady(
         session.log.print(f"note: {note}")
     # An option that was not given, or is zero, leaves the request's own default.
     given = {name: value for name, value in {**options, "seconds": time_budget}.items() if value}
-    request = steady.Request(**what, **given, selection=selection, tool=chosen)
+    request = steady.Request(preset, data, selection, chosen, **given)
     with progress(session.log) as show:
         found = steady.capture(session.lab, request, prefix, show)
     path = steady.beside(prefix, steady.METADATA)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from autoresearch_common.workload import CapturedWorkload
 from autoresearch_lab import jobs, jsonfile
@@ -12,7 +10,7 @@ from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.engine import Engine
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.lab import Lab
-from autoresearch_lab.profile.run import ensure_workloads
+from autoresearch_lab.profile.run import Progress, ensure_workloads
 from autoresearch_lab.records import Record
 from autoresearch_lab.trace import launch, ncu
 from autoresearch_lab.workloads import WorkloadSet
@@ -37,7 +35,7 @@ def deep_profile(
     kernel: Kernel,
     program: str,
     workload: str | None = None,
-    on_progress: Callable[[dict[str, Any]], None] | None = None,
+    on_progress: Progress | None = None,
 ) -> Record:
     """Measure one call and append the record (kind "trace", settings.tool "ncu"). workload: id of a captured call;
     None: the one that moves the most bytes.
