@@ -27,7 +27,7 @@ from autoresearch_lab.records import Record
 def ab(session: Session, *, preset: str | None, **options: Any) -> VerbResult:
     chosen = preset or session.lab.engine.default_preset
     require_presets(chosen)
-    record = _Request(session, **options).on(chosen)
+    record = TrialRequest(session, **options).on(chosen)
     data = {"verdict": record.verdict, "record": record.id, **record.plain()}
     return VerbResult(data, lambda console: render(record, console), positive=record.verdict == "PROMOTE")
 
@@ -37,7 +37,7 @@ def suite(session: Session, *, presets: str, **options: Any) -> VerbResult:
     if not chosen:
         raise LabError("integration-suite: --presets needs one or more names")
     require_presets(*chosen)
-    trial = _Request(session, **options)
+    trial = TrialRequest(session, **options)
     records = {name: trial.on(name) for name in chosen}
     verdict, reason = suite_verdict(records)
     session.lab.ledger.append(
@@ -56,7 +56,7 @@ def suite(session: Session, *, presets: str, **options: Any) -> VerbResult:
     return VerbResult(data, show, positive=verdict == "PROMOTE")
 
 
-class _Request:
+class TrialRequest:
     """The candidate, the other arm and the rule that the options name; checked before anything is measured."""
 
     def __init__(

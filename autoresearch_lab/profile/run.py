@@ -48,7 +48,8 @@ def take_profile(
         JobFailed: the run itself failed.
     """
     with jobs.run_folder(lab.root, "profile") as folder:
-        found = _run_job(lab.context, folder, catalog, _Request(preset, dataset_folder, selection, steps), on_progress)
+        request = ProfileRequest(preset, dataset_folder, selection, steps)
+        found = _run_job(lab.context, folder, catalog, request, on_progress)
         kept = _keep(lab, preset, found, folder)
     limits = _ceilings(lab, on_progress)
     calls = {name: captured.workloads for name, captured in kept.items()}
@@ -94,7 +95,7 @@ def ensure_workloads(
     catalog = load_catalog(lab.root)
     baseline = resolve("baseline", catalog, lab.context, lab.root)
     with jobs.run_folder(lab.root, "capture") as folder:
-        request = _Request(preset, lab.root.data(dataset), baseline, 0)
+        request = ProfileRequest(preset, lab.root.data(dataset), baseline, 0)
         found = _run_job(lab.context, folder, catalog, request, on_progress)
         kept = _keep(lab, preset, found, folder)
     plain = {name: reference.plain() for name, reference in references(lab.root, kept).items()}
@@ -162,7 +163,7 @@ def _ceilings(lab: Lab, on_progress: Progress | None) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class _Request:
+class ProfileRequest:
     """What is trained, with which kernels. steps: pairs of steps to measure; 0 = calls are captured, nothing timed."""
 
     preset: str
@@ -172,7 +173,7 @@ class _Request:
 
 
 def _run_job(
-    context: Context, folder: Path, catalog: Mapping[str, Target], request: _Request, on_progress: Progress | None
+    context: Context, folder: Path, catalog: Mapping[str, Target], request: ProfileRequest, on_progress: Progress | None
 ) -> dict[str, Any]:
     described = {
         name: {
