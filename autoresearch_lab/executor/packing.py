@@ -112,7 +112,7 @@ def unpack_kernel(packed: PackedKernel, folder: Path) -> Kernel:
         requires=packed["requires"],
     )
     if not kernel.path.is_file() or kernel.sha256 != packed["sha256"]:
-        raise LabError(f"{kernel.target}/{kernel.name} was changed on its way to the worker; run orchestrate again")
+        raise LabError(f"{kernel.target}={kernel.name} was changed on its way to the worker; run orchestrate again")
     return kernel
 
 

@@ -97,6 +97,10 @@ def test_a_workspace_by_its_folder_by_the_option_and_by_its_target(opened, conte
         assert main(["--root", str(root), "--engine", "cpu", "promotion-check", *words]) == 1
         told.append(capsys.readouterr().out)
     assert told[0] == told[1] == told[2] and f"verify {folder}" in told[0]
+    assert main(["--root", str(root), "--engine", "cpu", "evidence", folder]) == 0
+    assert "workspace:one" in capsys.readouterr().out
+    assert main(["--root", str(root), "--engine", "cuda", "compile-check", folder]) == 2
+    assert "rms_norm=workspace:one is python, not a Triton kernel" in capsys.readouterr().err
     assert main(["--root", str(root), "--engine", "cpu", "promotion-check", f"rope=workspace:{folder}"]) == 2
     assert "is a workspace of target rms_norm, not rope" in capsys.readouterr().err
 
