@@ -62,7 +62,7 @@ def compile_check(
         LabFailure: the process that compiles failed.
     """
     if kernel.language != "triton":
-        raise LabError(f"compile-check: {target.name}/{kernel.name} is {kernel.language}, not a Triton kernel")
+        raise LabError(f"compile-check: {target.name}={kernel.name} is {kernel.language}, not a Triton kernel")
     engine = compiler()
     run_dir = lab.root.runs / f"compile-{target.name}-{secrets.token_hex(4)}"
     args = CompileArgs(

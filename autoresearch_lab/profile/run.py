@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from autoresearch_lab.lab import Lab
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root
 from autoresearch_lab.profile.rank import rank
-from autoresearch_lab.profile.schema import Profile, save
+from autoresearch_lab.profile.schema import Profile, WorkloadReference, save
 from autoresearch_lab.promote.selection import Selection, resolve
 from autoresearch_lab.results.record import Record
 from autoresearch_lab.sandbox.limits import Limits
@@ -47,7 +48,8 @@ def take_profile(
         JobFailed: the run itself failed.
     """
     with jobs.run_folder(lab.root, "profile") as folder:
-        found = _run_job(lab.context, folder, catalog, preset, dataset_folder, selection, steps, on_progress)
+        request = ProfileRequest(preset, dataset_folder, selection, steps)
+        found = _run_job(lab.context, folder, catalog, request, on_progress)
         kept = _keep(lab, preset, found, folder)
     limits = _ceilings(lab, on_progress)
     calls = {name: captured.workloads for name, captured in kept.items()}
@@ -91,9 +93,10 @@ def ensure_workloads(
     catalog = load_catalog(lab.root)
     baseline = resolve("baseline", catalog, lab.context, lab.root)
     with jobs.run_folder(lab.root, "capture") as folder:
-        found = _run_job(lab.context, folder, catalog, preset, lab.root.data(dataset), baseline, 0, on_progress)
+        request = ProfileRequest(preset, lab.root.data(dataset), baseline, 0)
+        found = _run_job(lab.context, folder, catalog, request, on_progress)
         kept = _keep(lab, preset, found, folder)
-    plain = references(lab.root, kept)
+    plain = {name: reference.plain() for name, reference in references(lab.root, kept).items()}
     lab.ledger.append(
         "capture",
         **lab.context.fields(),
@@ -127,10 +130,10 @@ def newest_workloads(
     return None
 
 
-def references(root: Root, kept: Mapping[str, WorkloadSet]) -> dict[str, dict[str, Any]]:
+def references(root: Root, kept: Mapping[str, WorkloadSet]) -> dict[str, WorkloadReference]:
     """The sets as records and profiles name them."""
     return {
-        name: {"sha256": found.sha256, "path": root.relative(found.path), "count": len(found.workloads)}
+        name: WorkloadReference(sha256=found.sha256, path=root.relative(found.path), count=len(found.workloads))
         for name, found in kept.items()
     }
 
@@ -157,15 +160,18 @@ def _ceilings(lab: Lab, on_progress: Report | None) -> dict[str, Any]:
         return {"copy_gb_s": [], "matmul_gflop_s": {}, "unknown": str(failure)}
 
 
+@dataclass(frozen=True)
+class ProfileRequest:
+    """What is trained, with which kernels. steps: pairs of steps to measure; 0 = calls are captured, nothing timed."""
+
+    preset: str
+    dataset_folder: Path
+    selection: Selection
+    steps: int
+
+
 def _run_job(
-    context: Context,
-    folder: Path,
-    catalog: Mapping[str, Target],
-    preset: str,
-    dataset_folder: Path,
-    selection: Selection,
-    steps: int,
-    on_progress: Report | None,
+    context: Context, folder: Path, catalog: Mapping[str, Target], request: ProfileRequest, on_progress: Report | None
 ) -> ProfileAnswer:
     described = {
         name: TargetInfo(
@@ -175,14 +181,14 @@ def _run_job(
             scalars=frozenset(argument.name for argument in target.contract.args if argument.kind == "scalar"),
         )
         for name, target in catalog.items()
-        if name in selection.kernels
+        if name in request.selection.kernels
     }
     args = ProfileArgs(
-        preset=preset,
-        dataset_dir=str(Path(dataset_folder).resolve()),
-        selection=selection.files,
+        preset=request.preset,
+        dataset_dir=str(Path(request.dataset_folder).resolve()),
+        selection=request.selection.files,
         targets=described,
-        steps=steps,
+        steps=request.steps,
     )
     limits = Limits(seconds=JOB_SECONDS)
     return jobs.call(context.engine, PROFILE, args, run_dir=folder, limits=limits, on_progress=on_progress)

@@ -128,9 +128,8 @@ def capture(
     except BaseException:
         _remove(places)  # without the record nobody can read them, and they would occupy the prefix
         raise
-    metadata = TraceMetadata(
-        record=record.id, time=record.time, **lab.context.fields(), **about, **settings, **measured, files=traced
-    )
+    known = {**lab.context.fields(), **about, **settings, **measured}
+    metadata = TraceMetadata.model_validate({"record": record.id, "time": record.time, **known, "files": traced})
     save(metadata, beside(prefix, METADATA), "capture")
     return metadata
 

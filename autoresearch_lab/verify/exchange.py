@@ -17,7 +17,7 @@ from autoresearch_lab.sandbox.confine import discard_scratch
 from autoresearch_lab.sandbox.limits import GIB, Limits
 from autoresearch_lab.sandbox.parent import JobFailed, Kind
 from autoresearch_lab.sandbox.protocol import not_enforced
-from autoresearch_lab.verify.cases import Case, Contents, Step
+from autoresearch_lab.verify.cases import Case, CaseStep, Contents
 from autoresearch_trainer.jobs import Progress
 from autoresearch_trainer.jobs.base import Spec, printable
 from autoresearch_trainer.jobs.calls import (
@@ -206,7 +206,7 @@ def _asked(case: Case, contract: Contract, part: Part) -> CallCase:
     )
 
 
-def _step(case: Case, step: Step, contents: Contents) -> CallStep:
+def _step(case: Case, step: CaseStep, contents: Contents) -> CallStep:
     return CallStep(
         contents=contents.prefix,
         scalars=dict(contents.scalars),

@@ -8,7 +8,7 @@ from types import ModuleType
 import numpy as np
 
 from autoresearch_common.arrays import storage
-from autoresearch_lab.verify.cases import JITTER, ROUGH, Case, Contents, Step
+from autoresearch_lab.verify.cases import JITTER, ROUGH, Case, CaseStep, Contents
 from autoresearch_lab.verify.metrics import Scale, scale_of
 from autoresearch_trainer.jobs.calls import ResultName
 
@@ -42,7 +42,7 @@ class References:
         self._oracle = oracle
         self._known: dict[int, Results] = {}
 
-    def of(self, case: Case, step: Step) -> Results:
+    def of(self, case: Case, step: CaseStep) -> Results:
         """All results of a step by name."""
         return _asked_for(case, self._remembered(case, step.contents, step.shadows))
 

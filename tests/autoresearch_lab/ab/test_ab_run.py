@@ -188,8 +188,8 @@ def test_several_kernels_together(lab):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"verify": None, "bench": None}, "no verify that counts here; run: kernel-lab .*verify --target softcap"),
-        ({"bench": None}, "no bench that counts here; run: kernel-lab .*bench --target softcap"),
+        ({"verify": None, "bench": None}, "no verify that counts here; run: kernel-lab .*verify softcap"),
+        ({"bench": None}, "no bench that counts here; run: kernel-lab .*bench softcap"),
         ({"bench": "SAME"}, "bench says SAME, not FASTER"),
         ({"verify": "FAIL", "bench": "FASTER"}, "verify says FAIL, not PASS"),
     ],

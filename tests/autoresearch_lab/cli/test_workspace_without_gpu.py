@@ -68,7 +68,7 @@ def test_it_is_opened_and_verified_on_the_cpu(root, capsys, kind, of, start):
     lab = ["--root", str(root.path), "--engine", of]
     assert main([*lab, "init", "--target", "relu_squared", "--from", start, "--workspace", str(folder)]) == 0
     shown = capsys.readouterr().out
-    assert "verify --workspace" in shown and "bench --workspace" not in shown and "verified on the CPU here" in shown
+    assert f"verify {folder}" in shown and " bench " not in shown and "verified on the CPU here" in shown
 
     assert main([*lab, "verify", "--workspace", str(folder), "--json"]) == 0
     told = capsys.readouterr()
