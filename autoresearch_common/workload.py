@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -79,7 +79,7 @@ def variant(workload: Workload, **changes: Any) -> Workload:
 
     The copy has no id, sample or count of its own: it was not captured.
     """
-    result = {key: copy.deepcopy(workload[key]) for key in ("target", "args", "phase") if key in workload}
+    result: Workload = {key: copy.deepcopy(workload[key]) for key in ("target", "args", "phase") if key in workload}
     result["calls_per_step"] = 0.0
     result["sample"] = None
     for name, change in changes.items():
@@ -95,7 +95,7 @@ def variant(workload: Workload, **changes: Any) -> Workload:
 
 def normal(spec: Spec, rng: np.random.Generator, scale: float = 1.0) -> np.ndarray:
     """Independent normal values."""
-    return rng.standard_normal(spec["shape"]) * scale
+    return np.asarray(rng.standard_normal(spec["shape"]) * scale)
 
 
 def edge(spec: Spec, rng: np.random.Generator, limits: Mapping[str, float] = HUGE) -> np.ndarray:
@@ -108,7 +108,7 @@ def edge(spec: Spec, rng: np.random.Generator, limits: Mapping[str, float] = HUG
     width = spec["shape"][-1] if spec["shape"] else 1
     values = rng.standard_normal((size(spec) // max(1, width), width))
     columns = np.arange(width)
-    patterns = (
+    patterns: tuple[Callable[[np.ndarray], np.ndarray | float], ...] = (
         lambda rows: 0.0,
         lambda rows: 1.0,
         lambda rows: np.where(columns == rng.integers(width), limits[dtype], rows),

@@ -4,7 +4,6 @@ A checkpoint is a folder; it appears under its name complete or not at all.
 """
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,6 +20,7 @@ from autoresearch_trainer.checkpoint import (
     OPTIMIZER,
     RNG,
     TENSORS,
+    Extra,
     Snapshot,
     check_same_run,
     read_metadata,
@@ -31,8 +31,6 @@ from autoresearch_trainer.checkpoint import (
     write_folder,
 )
 from autoresearch_trainer.errors import ConfigError
-
-__all__ = ["Snapshot", "read_state"]
 
 
 def save_weights(model: GPT, path: Path) -> None:
@@ -63,12 +61,10 @@ def load_model(path: Path, ops: Ops, device: torch.device | str = "cpu") -> GPT:
     return model
 
 
-def take_snapshot(
-    trainer: Trainer, extra: dict[str, Any] | None = None, into: dict[str, Tensor] | None = None
-) -> Snapshot:
+def take_snapshot(trainer: Trainer, extra: Extra, buffers: dict[str, Tensor] | None = None) -> Snapshot:
     """The trainer's state, with JSON in `extra` that load_checkpoint gives back.
 
-    Its tensors are the trainer's own, or, with `into`, copies in the buffers held there (made on first use), so that
+    Its tensors are the trainer's own, or, with `buffers`, copies in these (made on first use), so that
     training can go on.
     """
     tensors = {MODEL + name: p.detach() for name, p in trainer.model.named_parameters()}
@@ -76,14 +72,14 @@ def take_snapshot(
     # The batch that is held ready has left the loader already.
     tensors |= {BATCH + name: t for name, t in zip(("inputs", "targets"), trainer.batch, strict=True)}
     tensors |= {RNG + name: t for name, t in _rng_states(trainer.device).items()}
-    if into is not None:
+    if buffers is not None:
         for name, t in tensors.items():
-            if name not in into:
-                into[name] = torch.empty(t.shape, dtype=t.dtype, pin_memory=t.is_cuda)
-            into[name].copy_(t, non_blocking=True)
+            if name not in buffers:
+                buffers[name] = torch.empty(t.shape, dtype=t.dtype, pin_memory=t.is_cuda)
+            buffers[name].copy_(t, non_blocking=True)
         if trainer.device.type == "cuda":
             torch.cuda.synchronize(trainer.device)
-        tensors = dict(into)
+        tensors = dict(buffers)
     return Snapshot(tensors, state_of(trainer, extra))
 
 
@@ -93,12 +89,7 @@ def write_snapshot(snapshot: Snapshot, folder: Path) -> None:
     write_folder(snapshot.state, lambda path: save_file(tensors, path), folder)
 
 
-def save_checkpoint(trainer: Trainer, folder: Path, extra: dict[str, Any] | None = None) -> None:
-    """Write everything that the next steps depend on. `extra`: JSON that load_checkpoint gives back."""
-    write_snapshot(take_snapshot(trainer, extra), folder)
-
-
-def load_checkpoint(trainer: Trainer, folder: Path) -> dict[str, Any]:
+def load_checkpoint(trainer: Trainer, folder: Path) -> Extra:
     """Put a fresh trainer where the saved one was; returns `extra`.
 
     Raises ConfigError if the checkpoint is missing or damaged, or belongs to another model, batch, optimizer or
@@ -111,16 +102,17 @@ def load_checkpoint(trainer: Trainer, folder: Path) -> dict[str, Any]:
     except (OSError, SafetensorError) as error:
         raise ConfigError(f"no usable checkpoint in {folder}: {error}") from error
     check_same_run(trainer, state)
-    targets = {MODEL + name: p for name, p in trainer.model.named_parameters()}
-    targets |= {OPTIMIZER + name: t for name, t in trainer.optimizer.state().items()}
+    own: dict[str, Tensor] = {MODEL + name: p for name, p in trainer.model.named_parameters()}
+    own |= {OPTIMIZER + name: t for name, t in trainer.optimizer.state().items()}
     with torch.no_grad():
-        for name, target in targets.items():
+        for name, target in own.items():
             if name not in tensors or tensors[name].shape != target.shape:
                 raise ConfigError(f"the checkpoint in {folder} does not fit: {name}")
             target.copy_(tensors[name])
     restore_progress(trainer, state)
     trainer.optimizer.steps_done = trainer.steps_done
-    trainer.batch = tuple(tensors[BATCH + name].to(trainer.device) for name in ("inputs", "targets"))
+    inputs, targets = (tensors[BATCH + name].to(trainer.device) for name in ("inputs", "targets"))
+    trainer.batch = inputs, targets
     torch.set_rng_state(tensors[RNG + "cpu"])
     if trainer.device.type == "cuda" and RNG + "cuda" in tensors:
         torch.cuda.set_rng_state(tensors[RNG + "cuda"], trainer.device)

@@ -1,12 +1,8 @@
 """What PyTorch knows of memory: how much is free, and which error says that it ran out."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 
 from autoresearch_trainer import memory
-from autoresearch_trainer.config import TrainConfig
 
 
 def available_bytes(device: str) -> int:
@@ -25,10 +21,3 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error).lower()
     return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
-
-
-@contextmanager
-def explained(config: TrainConfig, device: str) -> Iterator[None]:
-    """Turn running out of memory into one line that names the batch that would fit. Raises OutOfMemory."""
-    with memory.explained(config, device, is_out_of_memory, lambda: available_bytes(device) + own_bytes(device)):
-        yield

@@ -5,7 +5,6 @@ Every process that trains or times calls `prepare_process` first, so that whatev
 
 import os
 import platform
-from typing import Any
 
 import psutil
 import torch
@@ -18,6 +17,7 @@ from autoresearch_trainer.process import (
     resident_peak_mb,
     usable_cores,
 )
+from autoresearch_trainer.record import DeviceDescription, ProcessSettings
 
 __all__ = [
     "QuietCollector",
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 
-def prepare_process(threads: int | None = None) -> dict[str, Any]:
+def prepare_process(threads: int | None = None) -> ProcessSettings:
     """Set up allocator and threads once per process; returns what was done, for the run's record.
 
     threads: of torch's operators; default: the physical cores that this process may use, or OMP_NUM_THREADS.
@@ -47,9 +47,10 @@ def prepare_process(threads: int | None = None) -> dict[str, Any]:
     }
 
 
-def peak_memory_mb(device: torch.device) -> float:
+def peak_memory_mb(device: torch.device | str) -> float:
     """Highest memory use so far in MiB: allocated on the GPU, resident on the CPU."""
-    return torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else resident_peak_mb()
+    on_gpu = torch.device(device).type == "cuda"
+    return torch.cuda.max_memory_allocated(device) / 2**20 if on_gpu else resident_peak_mb()
 
 
 def describe_software() -> dict[str, str]:
@@ -63,7 +64,8 @@ def describe_software() -> dict[str, str]:
     }
 
 
-def describe_device(device: torch.device) -> dict[str, Any]:
+def describe_device(device: torch.device | str) -> DeviceDescription:
+    device = torch.device(device)
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         return {"kind": "cuda", "name": properties.name, "memory_mb": properties.total_memory // 2**20}

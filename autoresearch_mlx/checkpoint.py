@@ -21,6 +21,7 @@ from autoresearch_trainer.checkpoint import (
     OPTIMIZER,
     RNG,
     TENSORS,
+    Extra,
     Snapshot,
     check_same_run,
     read_metadata,
@@ -31,8 +32,6 @@ from autoresearch_trainer.checkpoint import (
     write_folder,
 )
 from autoresearch_trainer.errors import ConfigError
-
-__all__ = ["Snapshot", "read_state"]
 
 
 def save_weights(model: GPT, path: Path) -> None:
@@ -64,8 +63,9 @@ def load_model(path: Path, ops: Ops, device: str = "mlx") -> GPT:
     return model
 
 
-def take_snapshot(trainer: Trainer, extra: dict[str, Any] | None = None) -> Snapshot:
-    """The trainer's state, with JSON in `extra` that load_checkpoint gives back. Its tensors are NumPy copies.
+def take_snapshot(trainer: Trainer, extra: Extra, buffers: dict[str, Any] | None = None) -> Snapshot:
+    """The trainer's state, with JSON in `extra` that load_checkpoint gives back. Its tensors are NumPy copies, new ones
+    whatever `buffers` says.
 
     Copies, because evaluating an array in a second thread would use that thread's own stream.
     """
@@ -74,7 +74,7 @@ def take_snapshot(trainer: Trainer, extra: dict[str, Any] | None = None) -> Snap
     # The batch that is held ready has left the loader already.
     tensors |= {BATCH + name: t for name, t in zip(("inputs", "targets"), trainer.batch, strict=True)}
     # The trainer draws nothing at random, but a kernel may.
-    tensors[RNG + "mlx"] = mx.random.state[0]
+    tensors[RNG + "mlx"] = mx.random.state[0]  # type: ignore[index]  # a list; its stub says object
     return Snapshot({name: arrays.to_numpy(t) for name, t in tensors.items()}, state_of(trainer, extra))
 
 
@@ -83,12 +83,7 @@ def write_snapshot(snapshot: Snapshot, folder: Path) -> None:
     write_folder(snapshot.state, lambda path: arrays.save(snapshot.tensors, path), folder)
 
 
-def save_checkpoint(trainer: Trainer, folder: Path, extra: dict[str, Any] | None = None) -> None:
-    """Write everything that the next steps depend on. `extra`: JSON that load_checkpoint gives back."""
-    write_snapshot(take_snapshot(trainer, extra), folder)
-
-
-def load_checkpoint(trainer: Trainer, folder: Path) -> dict[str, Any]:
+def load_checkpoint(trainer: Trainer, folder: Path) -> Extra:
     """Put a fresh trainer where the saved one was; returns `extra`.
 
     Raises ConfigError if the checkpoint is missing or damaged, or belongs to another engine, model, batch, optimizer
@@ -103,7 +98,7 @@ def load_checkpoint(trainer: Trainer, folder: Path) -> dict[str, Any]:
     trainer.model.params = _restored(tensors, MODEL, trainer.model.params, folder)
     trainer.optimizer.state = _restored(tensors, OPTIMIZER, trainer.optimizer.state, folder)
     restore_progress(trainer, state)
-    trainer.batch = tuple(mx.array(tensors[BATCH + name]) for name in ("inputs", "targets"))
+    trainer.batch = mx.array(tensors[BATCH + "inputs"]), mx.array(tensors[BATCH + "targets"])
     high, low = (int(word) for word in tensors[RNG + "mlx"])
     mx.random.seed(high << 32 | low)  # MLX's state is the two halves of a seed
     return state["extra"]

@@ -2,8 +2,8 @@
 
 from functools import partial
 
+from autoresearch_cuda import engine
 from autoresearch_cuda.probe import environment
-from autoresearch_cuda.rooms import ROOMS
 from autoresearch_trainer.probe.race import race
 
-run = partial(race, ROOMS, environment.snapshot)
+run = partial(race, engine, environment.snapshot)

@@ -14,17 +14,19 @@ from typing import Any
 import psutil
 
 from autoresearch_trainer.config import TrainConfig
+from autoresearch_trainer.engine import TrainerEngine
 from autoresearch_trainer.probe import Report
 from autoresearch_trainer.probe.state import Snapshot, changes
 from autoresearch_trainer.probe.training import open_checked
 from autoresearch_trainer.process import QuietCollector
-from autoresearch_trainer.rooms import Rooms
 
 ARMS = ("baseline", "candidate")
 ENDLESS_STEPS = 1_000_000  # the schedules stay at their start: every block does the same work
 
 
-def race(rooms: Rooms, snapshot: Snapshot, args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
+def race(
+    engine: TrainerEngine, snapshot: Snapshot, args: dict[str, Any], run_dir: Path, report: Report
+) -> dict[str, Any]:
     """Race until `seconds` of undisturbed pairs are there, or `limit_seconds` have passed.
 
     args: "device", "baseline" and "candidate" (selections), "preset", "dataset", "seed" (of the weights and of the
@@ -35,19 +37,19 @@ def race(rooms: Rooms, snapshot: Snapshot, args: dict[str, Any], run_dir: Path, 
         settings, "setup_seconds"}. A candidate that raises ends the race: "failed" says how; it is null otherwise.
     """
     started = time.perf_counter()
-    process = rooms.prepare_process()
+    process = engine.prepare_process()
     dataset = open_checked(args["dataset"])
     order = random.Random(args["seed"])
     before = snapshot()
     # Counted, as the trainer itself counts them.
-    counters = {arm: rooms.counter() for arm in ARMS}
-    ops = {arm: rooms.ops.load(args[arm], counters[arm]) for arm in ARMS}
+    counters = {arm: engine.CallCounter() for arm in ARMS}
+    ops = {arm: engine.Ops.load(args[arm], counters[arm]) for arm in ARMS}
     changed = [f"on loading: {text}" for text in changes(before, snapshot())]
     compiled = bool(args.get("compile"))
     config = TrainConfig.for_preset(args["preset"], steps=ENDLESS_STEPS, seed=args["seed"], compile=compiled)
     # Which arm is built first is drawn too: the one that comes later gets other addresses.
     trainers = {
-        arm: rooms.trainer(config, ops[arm], dataset, args.get("device", "cpu")) for arm in order.sample(ARMS, 2)
+        arm: engine.Trainer(config, ops[arm], dataset, args.get("device", "cpu")) for arm in order.sample(ARMS, 2)
     }
     race = Race(trainers, args, order, report, snapshot)
     failed = None

@@ -12,11 +12,12 @@ from typing import Any
 from autoresearch_common.hashing import file_sha256
 from autoresearch_data.dataset import Dataset, open_dataset
 from autoresearch_trainer.config import TrainConfig
+from autoresearch_trainer.engine import TrainerEngine
 from autoresearch_trainer.errors import ConfigError, TrainingFailed
+from autoresearch_trainer.evaluate import evaluate_bpb
 from autoresearch_trainer.probe import Report
 from autoresearch_trainer.probe.state import Snapshot, changes
 from autoresearch_trainer.process import QuietCollector
-from autoresearch_trainer.rooms import Rooms
 from autoresearch_trainer.rungs import full_tokens, limited
 
 PROGRESS_STEPS = 10
@@ -24,14 +25,14 @@ PROGRESS_STEPS = 10
 
 @dataclass(frozen=True)
 class Probe:
-    """What these jobs ask of an engine beside its rooms: the state that no kernel may change, and the smallest
+    """What these jobs ask of an engine beside a TrainerEngine: the state that no kernel may change, and the smallest
     disturbance of a model's parameters, drawn from a seed."""
 
     snapshot: Snapshot
     move_one_ulp: Callable[[Any, int], None]
 
 
-def train(rooms: Rooms, probe: Probe, args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
+def train(engine: TrainerEngine, probe: Probe, args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
     """Train each of `runs` from scratch with one selection of kernels, one after the other.
 
     args: "device", "selection" {target: kernel}, "preset", "dataset" {"folder", "fingerprint"}, "compile" (default no),
@@ -43,21 +44,21 @@ def train(rooms: Rooms, probe: Probe, args: dict[str, Any], run_dir: Path, repor
     Each result also has "environment": what changed in the process since before the kernels were loaded.
     Returns {"runs": [...], "process": the process's settings}.
     """
-    process = rooms.prepare_process()
+    process = engine.prepare_process()
     dataset = open_checked(args["dataset"])
     before = probe.snapshot()
-    ops = rooms.ops.load(args["selection"])
+    ops = engine.Ops.load(args["selection"])
     results = []
     with QuietCollector() as collector:
         for run in args["runs"]:
-            result = _train_once(rooms, probe, run, args, ops, dataset, run_dir, report, collector)
+            result = _train_once(engine, probe, run, args, ops, dataset, run_dir, report, collector)
             results.append({**result, "environment": changes(before, probe.snapshot())})
             report({"run": results[-1]})
     return {"runs": results, "process": process}
 
 
 def _train_once(
-    rooms: Rooms,
+    engine: TrainerEngine,
     probe: Probe,
     run: dict[str, Any],
     args: dict[str, Any],
@@ -70,7 +71,7 @@ def _train_once(
     compiled = bool(args.get("compile"))
     config = TrainConfig.for_preset(args["preset"], steps=run["steps"], seed=run["seed"], compile=compiled)
     device = args.get("device", "cpu")
-    trainer = rooms.trainer(config, ops, dataset, device)
+    trainer = engine.Trainer(config, ops, dataset, device)
     if run.get("one_ulp"):
         probe.move_one_ulp(trainer.model, run["seed"])
     losses: list[float] = []
@@ -88,20 +89,20 @@ def _train_once(
         failed = str(error)
     weights = f"{run['id']}.safetensors" if run.get("save") and failed is None else None
     if weights:
-        rooms.save_weights(trainer.model, run_dir / weights)
+        engine.save_weights(trainer.model, run_dir / weights)
     return {
         "id": run["id"],
         "losses": losses,
         "seconds": seconds,
         "tokens": len(losses) * config.total_batch_tokens,
-        "peak_memory_mb": rooms.peak_memory_mb(device),
+        "peak_memory_mb": engine.peak_memory_mb(device),
         "weights": weights,
         "sha256": file_sha256(run_dir / weights) if weights else None,
         "failed": failed,
     }
 
 
-def evaluate(rooms: Rooms, args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
+def evaluate(engine: TrainerEngine, args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
     """Bits per byte of saved weights with the kernels of `selection` (the caller passes the baseline's).
 
     The rows are spread over the validation split, as in a training run's own evaluation.
@@ -112,9 +113,9 @@ def evaluate(rooms: Rooms, args: dict[str, Any], run_dir: Path, report: Report) 
     Raises:
         ConfigError: weights that are not the ones that were saved.
     """
-    rooms.prepare_process()
+    engine.prepare_process()
     dataset = open_checked(args["dataset"])
-    ops = rooms.ops.load(args["selection"])
+    ops = engine.Ops.load(args["selection"])
     config = TrainConfig.for_preset(args["preset"])
     length, batch = config.model.sequence_len, config.batch_size
     spread_over = full_tokens(dataset, length, batch * length)
@@ -124,10 +125,11 @@ def evaluate(rooms: Rooms, args: dict[str, Any], run_dir: Path, report: Report) 
         report({"stage": "evaluating", "done": number, "total": len(args["weights"])})
         if file_sha256(weights["path"]) != weights["sha256"]:
             raise ConfigError(f"{weights['path']} is not what the training process saved")
-        model = rooms.load_model(Path(weights["path"]), ops, args.get("device", "cpu"))
+        model = engine.load_model(Path(weights["path"]), ops, args.get("device", "cpu"))
         if model.config != config.model:
             raise ConfigError(f"{weights['path']} holds another model than preset {args['preset']}")
-        result = rooms.evaluate_bpb(model, dataset, batch, length, tokens, spread_over=spread_over).to_json()
+        losses = engine.BatchLosses(model, batch)
+        result = evaluate_bpb(losses, dataset, batch, length, tokens, spread_over=spread_over).to_json()
         finite = result["nats"] < float("inf")
         results.append({"id": weights["id"], **(result if finite else dict.fromkeys(result))})
         report({"evaluation": results[-1]})
