@@ -41,29 +41,18 @@ def interpreted() -> bool:
 class TritonOperators(Operators):
     """Operators whose functions launch Triton kernels."""
 
-    def define(
-        self,
-        schema: str,
-        compute: Callable[..., Any],
-        fake: Callable[..., Any],
-        *,
-        save: Callable[..., None] | None = None,
-        backward: Callable[..., Any] | None = None,
-    ) -> Callable[..., Any]:
-        """As `Operators.define`. `compute` gets GPU tensors, or CPU tensors under the interpreter.
+    def guarded(self, name: str, compute: Callable[..., Any]) -> Callable[..., Any]:
+        """`compute` gets GPU tensors, or CPU tensors under the interpreter; KernelError is raised for others."""
 
-        Raises (when called) KernelError on CPU tensors without the interpreter.
-        """
-
-        def guarded(*args: Any) -> Any:
+        def run(*args: Any) -> Any:
             if not _runs(args):
                 raise KernelError(
-                    f"{schema.partition('(')[0]}: a Triton kernel needs a GPU; on the CPU it runs through the "
-                    "interpreter only (TRITON_INTERPRET=1)"
+                    f"{name}: a Triton kernel needs a GPU; on the CPU it runs through the interpreter only "
+                    "(TRITON_INTERPRET=1)"
                 )
             return compute(*args)
 
-        return super().define(schema, guarded, fake, save=save, backward=backward)
+        return run
 
 
 def operators(kernel_file: str | Path) -> TritonOperators:
@@ -170,6 +159,11 @@ def columns(width: int) -> int:
     if width > MOST_COLUMNS:
         raise NotImplementedError(f"rows of {width} elements; at most {MOST_COLUMNS}")
     return triton.next_power_of_2(width)
+
+
+def blocks(count: int, size: str = "TILE") -> Grid:
+    """The grid of a kernel whose programs take so many of `count` elements as the constant of that name says."""
+    return lambda meta: (triton.cdiv(count, meta[size]),)
 
 
 def tile_grid(rows: int) -> Grid:

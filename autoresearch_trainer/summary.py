@@ -1,6 +1,5 @@
 """What a run reports: the numbers at its end, as data and as the block of lines that scripts grep."""
 
-
 from autoresearch_trainer.datasheet import datasheet_flops
 from autoresearch_trainer.ops import CallCounter, Ops
 from autoresearch_trainer.record import KernelCalls, RunRecord, Summary
