@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.machine import Context, short_job
-from autoresearch_lab.paths import Root
+from autoresearch_lab.machine import short_job
 from autoresearch_lab.records import Record
 
 
-def ceilings(context: Context, root: Root, ledger: Ledger, *, fresh: bool = False) -> dict[str, Any]:
+def ceilings(lab: Lab, *, fresh: bool = False) -> dict[str, Any]:
     """What this machine can do at most, as measured by the engine's `ceilings` job; kept in the ledger as notes.
 
     The best of all measurements so far: a busy moment makes one too low, nothing makes one too high. `fresh` adds one.
@@ -20,16 +20,18 @@ def ceilings(context: Context, root: Root, ledger: Ledger, *, fresh: bool = Fals
         {"copy_gb_s": [[bytes, GB/s], ...] for rising sizes of the working set, "matmul_gflop_s": {dtype: GFLOP/s},
         "record": ledger id of the newest measurement, "measurements": how many there are}.
     """
-    known = ceilings_notes(context, ledger)
+    known = ceilings_notes(lab)
     if fresh or not known:
-        measured = short_job(context.engine, "ceilings", root)
-        known.append(ledger.append("note", **context.fields(), settings={"event": "ceilings"}, results=measured))
+        measured = short_job(lab.context.engine, "ceilings", lab.root)
+        known.append(
+            lab.ledger.append("note", **lab.context.fields(), settings={"event": "ceilings"}, results=measured)
+        )
     return {**_best(record.results or {} for record in known), "record": known[-1].id, "measurements": len(known)}
 
 
-def ceilings_notes(context: Context, ledger: Ledger) -> list[Record]:
+def ceilings_notes(lab: Lab) -> list[Record]:
     """The measurements of ceilings that the ledger holds of this device with this software, oldest first."""
-    notes = ledger.find(kind="note", **context.keys())
+    notes = lab.ledger.find(kind="note", **lab.context.keys())
     return [record for record in notes if (record.settings or {}).get("event") == "ceilings"]
 
 

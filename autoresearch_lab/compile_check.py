@@ -12,8 +12,7 @@ from autoresearch_lab import jobs, machine
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.engine import ENGINES, compiler
 from autoresearch_lab.errors import LabError, LabFailure
-from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.paths import Root
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.records import Record
 from autoresearch_lab.sandbox.limits import Limits
 
@@ -48,8 +47,7 @@ def compile_check(
     kernel: Kernel,
     target: Target,
     arch: Sequence[str],
-    root: Root,
-    ledger: Ledger,
+    lab: Lab,
     *,
     first_only: bool = False,
     on_progress: Progress | None = None,
@@ -66,7 +64,7 @@ def compile_check(
     if kernel.language != "triton":
         raise LabError(f"compile-check: {target.name}/{kernel.name} is {kernel.language}, not a Triton kernel")
     engine = compiler()
-    run_dir = root.runs / f"compile-{target.name}-{secrets.token_hex(4)}"
+    run_dir = lab.root.runs / f"compile-{target.name}-{secrets.token_hex(4)}"
     args = {
         "kernel": kernel.plain(),
         "arch": list(arch),
@@ -82,8 +80,8 @@ def compile_check(
         rows = [{**row, "problems": problems(row, answer["vector_share"])} for row in answer["kernels"]]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise LabFailure(f"compile-check: the answer makes no sense: {type(error).__name__}: {error}") from None
-    software = machine.software(engine, root)
-    return ledger.append(
+    software = machine.software(engine, lab.root)
+    return lab.ledger.append(
         "compile",
         engine=ENGINES["cuda"].name,
         software=software,

@@ -15,8 +15,7 @@ from typing import Any
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.hardware import has_apple_gpu
-from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.machine import Context
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.records import Record
 
@@ -92,10 +91,10 @@ def run(steps: Sequence[Step], say: Callable[[str], None], execute: Execute = ex
     return done
 
 
-def record(done: Sequence[Done], context: Context, ledger: Ledger, settings: Mapping[str, Any]) -> Record:
+def record(done: Sequence[Done], lab: Lab, settings: Mapping[str, Any]) -> Record:
     """A note in the ledger that says what was run and how it ended."""
     results = {"steps": [asdict(step) for step in done]}
-    return ledger.append("note", **context.fields(), settings={"event": "mac", **settings}, results=results)
+    return lab.ledger.append("note", **lab.context.fields(), settings={"event": "mac", **settings}, results=results)
 
 
 def _short(part: str) -> str:

@@ -21,10 +21,9 @@ from autoresearch_data.progress import Reporter
 from autoresearch_lab import workloads
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.errors import LabError, LabFailure
-from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.machine import Context
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.orchestrate import Candidate, State
-from autoresearch_lab.paths import CHECKOUT, Root
+from autoresearch_lab.paths import CHECKOUT
 from autoresearch_lab.pipeline import Pipeline
 from autoresearch_lab.profile.run import take_profile
 from autoresearch_lab.profile.schema import Profile, load, save
@@ -39,9 +38,7 @@ TRAIN_EVENT = "train"
 class MainJob:
     """One run of the main job. `say` gets a line per stage, `on_progress` what happens inside one."""
 
-    context: Context
-    root: Root
-    ledger: Ledger
+    lab: Lab
     preset: str
     dataset: str
     top_k: int
@@ -57,7 +54,7 @@ class MainJob:
             LabError, LabFailure: what the data package says, as the lab's own errors.
         """
         try:
-            made = prepare(find_corpus(self.dataset), self.root.data(self.dataset), Reporter())
+            made = prepare(find_corpus(self.dataset), self.lab.root.data(self.dataset), Reporter())
         except DataError as error:
             raise LabError(str(error)) from None
         except DataFailure as error:
@@ -68,17 +65,15 @@ class MainJob:
 
     def profile(self, dataset: Dataset) -> Profile:
         """The newest profile of the baseline trainer that counts here, or a new one."""
-        catalog = load_catalog(self.root)
-        selection = resolve("baseline", catalog, self.context, self.root)
+        catalog = load_catalog(self.lab.root)
+        selection = resolve("baseline", catalog, self.lab.context, self.lab.root)
         known = self._known_profile(dataset, selection)
         if known is not None:
             self.say(f"profile: taken before (record {(known.id or '')[:12]})")
             return known
         self.say(f"profile: running the trainer, preset {self.preset}")
         return take_profile(
-            self.context,
-            self.root,
-            self.ledger,
+            self.lab,
             catalog,
             preset=self.preset,
             dataset_folder=dataset.folder,
@@ -87,7 +82,7 @@ class MainJob:
         )
 
     def _known_profile(self, dataset: Dataset, selection: Selection) -> Profile | None:
-        for record in reversed(self.ledger.find(kind="profile", **self.context.keys())):
+        for record in reversed(self.lab.ledger.find(kind="profile", **self.lab.context.keys())):
             settings = record.settings or {}
             same = (
                 settings.get("preset") == self.preset
@@ -96,13 +91,13 @@ class MainJob:
             )
             if not same or not record.artifacts:
                 continue
-            path = self.root.path / record.artifacts[0].path
+            path = self.lab.root.path / record.artifacts[0].path
             try:
                 if file_sha256(path) != record.artifacts[0].sha256:
                     continue
                 found = load(path).model_copy(update={"id": record.id})
                 for reference in found.workloads.values():
-                    workloads.load(self.root.path / reference.path, expected=reference.sha256)
+                    workloads.load(self.lab.root.path / reference.path, expected=reference.sha256)
                 return found
             except (OSError, LabError):
                 continue  # the files that belong to the record are lost or damaged: take a new profile
@@ -111,10 +106,8 @@ class MainJob:
     def orchestrate(self, profile: Profile) -> tuple[list[Candidate], dict[str, State], Pipeline]:
         pipeline = Pipeline(
             profile,
-            self.root.workspaces,
-            self.context,
-            self.root,
-            self.ledger,
+            self.lab.root.workspaces,
+            self.lab,
             self.top_k,
             most_finalists=self.most_finalists,
             winners_together=True,
@@ -127,7 +120,7 @@ class MainJob:
     def compare(self, pipeline: Pipeline) -> Record | None:
         """The A/B of everything promoted against the baseline; None where nothing is. Gains need not add up, so several
         promoted kernels are measured together; one alone already was."""
-        selection = resolve("promoted", load_catalog(self.root), self.context, self.root)
+        selection = resolve("promoted", load_catalog(self.lab.root), self.lab.context, self.lab.root)
         chosen = pipeline.called(selection.chosen())
         if not chosen:
             return None
@@ -144,7 +137,7 @@ class MainJob:
         Raises:
             LabFailure: the run failed; its own message is on stderr.
         """
-        selection = resolve("promoted", load_catalog(self.root), self.context, self.root)
+        selection = resolve("promoted", load_catalog(self.lab.root), self.lab.context, self.lab.root)
         asked = {
             "event": TRAIN_EVENT,
             "preset": self.preset,
@@ -152,29 +145,29 @@ class MainJob:
             "seconds": self.train_seconds,
             "kernels": selection.hashes(),
         }
-        folder = self.root.results / "training" / json_sha256([asked, self.context.keys()])[:16]
-        for record in reversed(self.ledger.find(kind="note", **self.context.keys())):
+        folder = self.lab.root.results / "training" / json_sha256([asked, self.lab.context.keys()])[:16]
+        for record in reversed(self.lab.ledger.find(kind="note", **self.lab.context.keys())):
             if record.settings == asked and (folder / "run.json").is_file():
                 self.say("train: with the promoted kernels, done before")
                 return json.loads((folder / "run.json").read_text(encoding="utf-8"))
         self.say(f"train: {self.train_seconds:g} s with the promoted kernels")
-        command = [sys.executable, str(CHECKOUT / "train.py"), "--engine", self.context.engine.name]
+        command = [sys.executable, str(CHECKOUT / "train.py"), "--engine", self.lab.context.engine.name]
         command += ["--preset", self.preset, "--time-budget", str(self.train_seconds), "--kernels", "promoted"]
         command += ["--dataset", dataset.folder.name, "--data-dir", str(dataset.folder.parent)]
-        command += ["--out", str(folder), "--root", str(self.root.path)]
+        command += ["--out", str(folder), "--root", str(self.lab.root.path)]
         # Eager, as the A/B measured it.
         command += ["--compile", "off"]
         # The run's lines go where this job's own remarks go: stdout is kept for the result.
         if subprocess.run(command, stdin=subprocess.DEVNULL, stdout=sys.stderr).returncode != 0:
             raise LabFailure("the closing training run failed; see its message above")
         result = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        artifact = {"path": self.root.relative(folder / "run.json"), "sha256": file_sha256(folder / "run.json")}
-        fields = self.context.fields()
-        self.ledger.append("note", **fields, settings=asked, results=result["summary"], artifacts=[artifact])
+        artifact = {"path": self.lab.root.relative(folder / "run.json"), "sha256": file_sha256(folder / "run.json")}
+        fields = self.lab.context.fields()
+        self.lab.ledger.append("note", **fields, settings=asked, results=result["summary"], artifacts=[artifact])
         return result
 
     def save_profile(self, profile: Profile) -> Path:
         """Leave the profile where a person looks for it."""
-        path = self.root.results / "profile.json"
+        path = self.lab.root.results / "profile.json"
         save(profile, path)
         return path

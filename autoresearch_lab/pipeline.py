@@ -22,10 +22,8 @@ from autoresearch_lab.executor.cluster import Cluster
 from autoresearch_lab.executor.executor import Executor
 from autoresearch_lab.executor.tasks import Tasks
 from autoresearch_lab.executor.transport import RayTransport, chosen_address, require_ray
-from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.machine import Context
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.orchestrate import FAILED, Candidate, State, Steps, drive, state_of
-from autoresearch_lab.paths import Root
 from autoresearch_lab.profile.schema import Profile
 from autoresearch_lab.promote.apply import promote, promote_all
 from autoresearch_lab.promote.check import readiness
@@ -48,9 +46,7 @@ class Pipeline:
 
     profile: Profile
     workspace_root: Path
-    context: Context
-    root: Root
-    ledger: Ledger
+    lab: Lab
     top_k: int
     bench_seconds: float = BUDGET_SECONDS
     ab_settings: Settings | None = None
@@ -62,18 +58,18 @@ class Pipeline:
 
     def __post_init__(self) -> None:
         """Raises LabError where the profile was taken elsewhere, or its dataset is not the one prepared now."""
-        self.profile.require_engine(self.context.engine.name, "orchestrate")
+        self.profile.require_engine(self.lab.context.engine.name, "orchestrate")
         for what, then, now in (
-            ("device", self.profile.device.get("key"), self.context.device["key"]),
-            ("software", self.profile.software.get("key"), self.context.software["key"]),
+            ("device", self.profile.device.get("key"), self.lab.context.device["key"]),
+            ("software", self.profile.software.get("key"), self.lab.context.software["key"]),
         ):
             if then != now:
                 raise LabError(f"the profile was taken on another {what} ({then}, here {now}); run profile again")
-        dataset = describe_dataset(self.root, self.profile.dataset.name)
+        dataset = describe_dataset(self.lab.root, self.profile.dataset.name)
         if dataset["fingerprint"] != self.profile.dataset.fingerprint:
             raise LabError("the profile was taken on other data than is prepared now; run profile again")
-        self.catalog = load_catalog(self.root)
-        self.ab_settings = self.ab_settings or Settings.for_device(self.context.engine.device)
+        self.catalog = load_catalog(self.lab.root)
+        self.ab_settings = self.ab_settings or Settings.for_device(self.lab.context.engine.device)
         self._sets: dict[str, WorkloadSet] = {}
 
     @property
@@ -89,7 +85,7 @@ class Pipeline:
         """The kernels of the profile's top targets that run on this engine, in the profile's order: those of the
         catalogue, then the kernels that somebody changed in a workspace. A target that has none takes no place among
         the top ones: composite targets stand above their parts, and often only the parts have kernels."""
-        workspaces = Workspaces(self.workspace_root, self.context.engine, self.root, self.ledger, self._say)
+        workspaces = Workspaces(self.workspace_root, self.lab, self._say)
         found: list[Candidate] = []
         targets = 0
         for row in sorted(self.profile.targets, key=lambda row: row.rank):
@@ -100,7 +96,7 @@ class Pipeline:
             targets += bool(kernels)
             for kernel, folder in kernels:
                 digest = self.workloads(target.name).sha256
-                subject = Subject(target, kernel, digest, self.context)
+                subject = Subject(target, kernel, digest, self.lab.context)
                 saveable = row.share if row.saveable_ms is None else row.saveable_ms / self.profile.step_ms
                 replaces = target.parts_replaced(kernel)
                 found.append(
@@ -109,7 +105,7 @@ class Pipeline:
         return found
 
     def _kernels(self, target: Target, workspaces: Workspaces) -> Iterator[tuple[Kernel, Path]]:
-        engine = self.context.engine
+        engine = self.lab.context.engine
         known: set[str] = set()
         for kernel in target.with_role("candidate", engine.framework, engine.device):
             known.add(kernel.sha256)
@@ -124,19 +120,19 @@ class Pipeline:
     def workloads(self, target: str) -> WorkloadSet:
         if target not in self._sets:
             reference = self.profile.workloads[target]
-            self._sets[target] = workloads.load(self.root.path / reference.path, expected=reference.sha256)
+            self._sets[target] = workloads.load(self.lab.root.path / reference.path, expected=reference.sha256)
         return self._sets[target]
 
     def state(self, candidate: Candidate) -> State:
         """Where the candidate stands now."""
-        selection = resolve("promoted", self.catalog, self.context, self.root)
+        selection = resolve("promoted", self.catalog, self.lab.context, self.lab.root)
         in_use = {target: kernel.sha256 for target, kernel in selection.kernels.items()}
         opened = (candidate.workspace / LOCK).is_file()
         replaced_by = self.replaced_by(candidate.target.name, selection.chosen())
-        state = state_of(candidate, self.ledger, in_use, self.ab_key, opened, replaced_by)
+        state = state_of(candidate, self.lab.ledger, in_use, self.ab_key, opened, replaced_by)
         if state.step == "promote":
             # An A/B with another preset may forbid what this profile's A/B would allow.
-            obstacle = readiness(candidate.target, candidate.kernel, self.context, self.ledger).obstacle
+            obstacle = readiness(candidate.target, candidate.kernel, self.lab).obstacle
             return State(None, obstacle) if obstacle else state
         return state
 
@@ -173,9 +169,9 @@ class Pipeline:
             LabError: Ray is not installed, or the address (None: RAY_ADDRESS, else an instance of its own) is none.
         """
         require_ray()
-        where, gpus = chosen_address(address), self.context.engine.device == "cuda"
-        tasks = Tasks(self.context, self.root, self.ledger, self.workloads, self.profile.id, self.bench_seconds)
-        self.executor = Cluster(lambda: RayTransport(where, self.root, gpus), tasks, self._say, self._tell)
+        where, gpus = chosen_address(address), self.lab.context.engine.device == "cuda"
+        tasks = Tasks(self.lab, self.workloads, self.profile.id, self.bench_seconds)
+        self.executor = Cluster(lambda: RayTransport(where, self.lab.root, gpus), tasks, self._say, self._tell)
 
     def _tell(self, message: dict[str, Any]) -> None:
         if self.on_progress is not None:
@@ -189,9 +185,7 @@ class Pipeline:
         create(
             candidate.target,
             candidate.workspace,
-            self.context,
-            self.root,
-            self.ledger,
+            self.lab,
             self.workloads(candidate.target.name),
             candidate.kernel,
             self.profile,
@@ -215,10 +209,8 @@ class Pipeline:
         """A/B of several kernels at once against a selection ("baseline" or "promoted")."""
         ab(
             kernels,
-            resolve(against, self.catalog, self.context, self.root),
-            self.context,
-            self.root,
-            self.ledger,
+            resolve(against, self.catalog, self.lab.context, self.lab.root),
+            self.lab,
             preset=self.profile.preset,
             dataset=self.profile.dataset.name,
             settings=self.ab_settings,
@@ -229,8 +221,8 @@ class Pipeline:
     def known_ab(self, kernels: Mapping[str, Kernel], against: str) -> Record | None:
         """The newest A/B here of exactly these kernels against that selection, unless other load disturbed it."""
         wanted = {target: kernel.sha256 for target, kernel in kernels.items()}
-        base = resolve(against, self.catalog, self.context, self.root).hashes()
-        for record in reversed(self.ledger.find(kind="ab", **self.context.keys())):
+        base = resolve(against, self.catalog, self.lab.context, self.lab.root).hashes()
+        for record in reversed(self.lab.ledger.find(kind="ab", **self.lab.context.keys())):
             settings = record.settings or {}
             candidate = {target: about.get("sha256") for target, about in (settings.get("candidate") or {}).items()}
             same_setting = all(settings.get(key) == value for key, value in self.ab_key.items())
@@ -245,19 +237,19 @@ class Pipeline:
             self.joint_ab(kernels, against="promoted")
         decided = self.known_ab(kernels, "promoted")
         if decided is not None and decided.verdict == "PROMOTE":
-            promote_all(kernels, self.context, self.root, self.ledger)
+            promote_all(kernels, self.lab)
             self._read_catalog()
 
     def promote(self, candidate: Candidate) -> None:
-        promote(candidate.target, candidate.kernel, self.context, self.root, self.ledger)
+        promote(candidate.target, candidate.kernel, self.lab)
         self._read_catalog()
 
     def failed(self, candidate: Candidate, step: str, reason: str) -> None:
         """Note that a step could not be done. Raises LabError where the ledger cannot take the note."""
         line = " ".join(reason.split())
-        self.ledger.append(
+        self.lab.ledger.append(
             "note",
-            **self.context.fields(),
+            **self.lab.context.fields(),
             target=candidate.target.name,
             kernel={"name": candidate.kernel.name, "sha256": candidate.kernel.sha256},
             workloads=self.workloads(candidate.target.name).record_field(self.profile.id),
@@ -268,11 +260,11 @@ class Pipeline:
 
     def _read_catalog(self) -> None:
         """A workspace's kernel has become one of the catalogue with its promotion."""
-        self.catalog = load_catalog(self.root)
+        self.catalog = load_catalog(self.lab.root)
 
     def _subject(self, candidate: Candidate) -> tuple[Any, ...]:
         sets = self.workloads(candidate.target.name)
-        return candidate.kernel, candidate.target, sets, self.context, self.root, self.ledger
+        return candidate.kernel, candidate.target, sets, self.lab
 
     def _run_dir(self, candidate: Candidate, step: str) -> Path:
-        return self.root.runs / f"{step}-{candidate.target.name}-{secrets.token_hex(4)}"
+        return self.lab.root.runs / f"{step}-{candidate.target.name}-{secrets.token_hex(4)}"

@@ -42,7 +42,9 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
     per round [[workload, [arm, ...]], ...] as visited; "span_seconds" of all rounds together, "timed_seconds" inside
     windows; "foreign_load" per round; "first_call_ms" and "peak_bytes" per arm and workload; "configurations" of tuned
     Triton kernels; "timer": how the times were taken; on a GPU also "gpu": what `extra_timings.look`,
-    `GpuStopwatch.account` and `replay_short` give. Kept outputs lie in run_dir/outputs.safetensors under the names of `Keeper.tensors`.
+    `GpuStopwatch.account` and `replay_short` give. Kept outputs lie in run_dir/outputs.safetensors under the names of
+    `Keeper.tensors`.
+
     Raises:
         KernelError: a kernel does not load, or is not the one that was named.
     """

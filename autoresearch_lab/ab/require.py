@@ -9,8 +9,7 @@ from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.evidence import Subject
 from autoresearch_lab.invocation import command_line
-from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.machine import Context
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.records import Record
 
 
@@ -59,32 +58,28 @@ class Standing:
         return float(saved) / float(step) if saved is not None and step else None
 
 
-def standing(
-    target: Target, kernel: Kernel, context: Context, ledger: Ledger, workloads_sha256: str | None = None
-) -> Standing:
+def standing(target: Target, kernel: Kernel, lab: Lab, workloads_sha256: str | None = None) -> Standing:
     """The newest evidence for this content here: on those workloads, or on the ones of the newest bench. Bench and
     verify have to speak of the same."""
     latest: dict[str, Record] = {}
     wanted = workloads_sha256
     for kind in ("bench", "verify"):
-        for record in reversed(ledger.find(kind=kind, target=target.name, kernel_sha256=kernel.sha256)):
+        for record in reversed(lab.ledger.find(kind=kind, target=target.name, kernel_sha256=kernel.sha256)):
             workloads = (record.workloads or {}).get("sha256")
-            subject = Subject(target, kernel, workloads, context)
+            subject = Subject(target, kernel, workloads, lab.context)
             if wanted in (None, workloads) and subject.staleness(record) is None:
                 latest[kind], wanted = record, workloads
                 break
-    return Standing(target, kernel, latest.get("verify"), latest.get("bench"), context.engine.name)
+    return Standing(target, kernel, latest.get("verify"), latest.get("bench"), lab.context.engine.name)
 
 
-def require(
-    target: Target, kernel: Kernel, context: Context, ledger: Ledger, workloads_sha256: str | None = None
-) -> Standing:
+def require(target: Target, kernel: Kernel, lab: Lab, workloads_sha256: str | None = None) -> Standing:
     """The standing of a kernel that has all it needs; see `standing`.
 
     Raises:
         LabError: verify or bench is missing, stale or negative; the message names the command to run.
     """
-    found = standing(target, kernel, context, ledger, workloads_sha256)
+    found = standing(target, kernel, lab, workloads_sha256)
     if found.missing:
         raise LabError(found.missing)
     return found

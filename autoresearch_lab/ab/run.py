@@ -22,8 +22,7 @@ from autoresearch_lab.ab.settings import Settings
 from autoresearch_lab.ab.trial import Trial
 from autoresearch_lab.catalog import Kernel, Target, find_target, load_catalog
 from autoresearch_lab.errors import LabError, LabFailure
-from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.machine import Context
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import Root, writable_folder, write_atomic
 from autoresearch_lab.promote.selection import Selection
 from autoresearch_lab.promote.selection import baseline as baseline_selection
@@ -33,9 +32,7 @@ from autoresearch_lab.records import Record
 def ab(
     candidate: Mapping[str, Kernel],
     baseline: Selection,
-    context: Context,
-    root: Root,
-    ledger: Ledger,
+    lab: Lab,
     *,
     preset: str | None = None,
     dataset: str = "stdlib",
@@ -52,38 +49,38 @@ def ab(
         LabError: a kernel lacks evidence or is in use already, unknown preset, no dataset, another A/B is running.
         LabFailure: the lab or the baseline failed; nothing is recorded then.
     """
-    settings = settings or Settings.for_device(context.engine.device)
-    preset = preset or context.engine.default_preset
-    catalog = load_catalog(root)
+    settings = settings or Settings.for_device(lab.context.engine.device)
+    preset = preset or lab.context.engine.default_preset
+    catalog = load_catalog(lab.root)
     check_new(candidate, baseline)
     standings = [
-        require(find_target(catalog, name), kernel, context, ledger, (workloads or {}).get(name))
+        require(find_target(catalog, name), kernel, lab, (workloads or {}).get(name))
         for name, kernel in candidate.items()
     ]
-    data = describe_dataset(root, dataset)
+    data = describe_dataset(lab.root, dataset)
     asked = request(standings, baseline, preset, data, settings)
-    attempt = 1 + len(earlier(asked, context, ledger))
-    folder = writable_folder(root.runs / f"ab-{json_sha256([asked, context.keys(), attempt])[:12]}", "A/B")
+    attempt = 1 + len(earlier(asked, lab))
+    folder = writable_folder(lab.root.runs / f"ab-{json_sha256([asked, lab.context.keys(), attempt])[:12]}", "A/B")
     trial = Trial(
-        context=context,
+        context=lab.context,
         arms={"baseline": baseline, "candidate": baseline.with_kernels(candidate)},
-        evaluator=baseline_selection(catalog, context.engine),
+        evaluator=baseline_selection(catalog, lab.context.engine),
         preset=preset,
         dataset=data,
         settings=settings.at_attempt(attempt),
         attempt=attempt,
-        cache=Cache(root),
+        cache=Cache(lab.root),
         folder=folder,
         on_progress=on_progress,
     )
     started = time.monotonic()
     try:
-        with FileLock(str(writable_folder(root.results, "A/B") / "ab.lock"), timeout=0):
+        with FileLock(str(writable_folder(lab.root.results, "A/B") / "ab.lock"), timeout=0):
             # What bench promises is measured against the uncompiled baseline.
             predicted = predicted_saving(standings, trial.arms["candidate"], catalog)
             outcome = decide.decide(trial, None if settings.compile else predicted)
         trial.seconds["total"] = time.monotonic() - started
-        record = _record(outcome, trial, asked, standings, root, ledger)
+        record = _record(outcome, trial, asked, standings, lab)
         trial.forget_races()
     except LabFailure:
         raise  # the jobs' logs stay in the run folder
@@ -134,7 +131,7 @@ def request(
     return plain
 
 
-def earlier(asked: Mapping[str, Any], context: Context, ledger: Ledger) -> list[Record]:
+def earlier(asked: Mapping[str, Any], lab: Lab) -> list[Record]:
     """A/Bs of the same two arms on the same data here, oldest first; without those that foreign load ended."""
 
     def arms(settings: Mapping[str, Any]) -> Any:
@@ -143,7 +140,7 @@ def earlier(asked: Mapping[str, Any], context: Context, ledger: Ledger) -> list[
         return candidate, baseline, settings["preset"], settings["dataset"]["fingerprint"], settings.get("compile")
 
     found = []
-    for record in ledger.find(kind="ab", **context.keys()):
+    for record in lab.ledger.find(kind="ab", **lab.context.keys()):
         try:
             disturbed = (record.results or {}).get("disturbed", False)
             if not disturbed and arms(record.settings or {}) == arms(asked):
@@ -168,10 +165,8 @@ def predicted_saving(standings: list[Standing], arm: Selection, catalog: Mapping
     return None if None in parts else min(sum(parts), 0.99)
 
 
-def _record(
-    outcome: Outcome, trial: Trial, asked: dict[str, Any], standings: list[Standing], root: Root, ledger: Ledger
-) -> Record:
-    samples = _save_samples(outcome, trial, root)
+def _record(outcome: Outcome, trial: Trial, asked: dict[str, Any], standings: list[Standing], lab: Lab) -> Record:
+    samples = _save_samples(outcome, trial, lab.root)
     gates = {name: gate.plain() for name, gate in outcome.gates.items()}
     rows = {name: gates[name].pop("seeds", []) for name in ("neutral", "benefit") if name in gates}
     processes = gates["speed"].pop("processes", []) if "speed" in gates else []
@@ -193,7 +188,7 @@ def _record(
         "remarks": _remarks(outcome, trial),
     }
     single = standings[0] if len(standings) == 1 else None
-    return ledger.append(
+    return lab.ledger.append(
         "ab",
         **trial.context.fields(),
         target=single.target.name if single else None,
@@ -206,7 +201,7 @@ def _record(
         settings={**asked, "rule": trial.settings.plain()},
         results=results,
         verdict=outcome.verdict,
-        artifacts=[{"path": root.relative(samples), "sha256": file_sha256(samples)}],
+        artifacts=[{"path": lab.root.relative(samples), "sha256": file_sha256(samples)}],
     )
 
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from autoresearch_lab.bench.samples import BACKWARD, BOTH, FORWARD
 from autoresearch_lab.catalog import Target
-from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.ceilings import bandwidth, matmul_rate
+from autoresearch_lab.errors import LabFailure
 
 if TYPE_CHECKING:
     from autoresearch_lab.bench.session import Session

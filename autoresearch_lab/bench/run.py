@@ -18,12 +18,12 @@ from autoresearch_lab.bench.measure import Arm
 from autoresearch_lab.bench.rule import Rule
 from autoresearch_lab.bench.session import PROCESS, Session
 from autoresearch_lab.catalog import Kernel, Target
+from autoresearch_lab.ceilings import ceilings
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.evidence import Subject
-from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.ceilings import ceilings
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.machine import Context
-from autoresearch_lab.paths import Root, writable_folder
+from autoresearch_lab.paths import writable_folder
 from autoresearch_lab.records import Record
 from autoresearch_lab.sandbox.confine import discard_scratch
 from autoresearch_lab.workloads import WorkloadSet
@@ -35,9 +35,7 @@ def bench(
     kernel: Kernel,
     target: Target,
     workload_set: WorkloadSet,
-    context: Context,
-    root: Root,
-    ledger: Ledger,
+    lab: Lab,
     *,
     budget_seconds: float = BUDGET_SECONDS,
     seed: int | None = None,
@@ -56,30 +54,32 @@ def bench(
         LabError: the kernel has not passed verification on these workloads here, or cannot be loaded.
         LabFailure: the measurement failed or cannot be believed; nothing is recorded then.
     """
-    verified = require_verified(kernel, target, workload_set, context, ledger)
+    verified = require_verified(kernel, target, workload_set, lab)
     rule = rule or Rule()
     seed = secrets.randbits(31) if seed is None else seed
     rng = np.random.default_rng(seed)
     run_dir = writable_folder(Path(run_dir), "bench")
-    arms = choose_arms(kernel, target, context, compiled_arm)
+    arms = choose_arms(kernel, target, lab.context, compiled_arm)
     workloads = job_workloads(target, workload_set, rng)
     inputs = run_dir / "inputs.safetensors"
     write_inputs(inputs, target, workload_set, rng)
     try:
-        session = Session(context.engine, target, arms, workloads, weights(workload_set), inputs, run_dir, on_progress)
+        session = Session(
+            lab.context.engine, target, arms, workloads, weights(workload_set), inputs, run_dir, on_progress
+        )
         outcome = session.run(rule, budget_seconds, rng)
         arms = session.arms  # those that could be timed
-        limits, remarks = check_ceilings(session, context, root, ledger)
+        limits, remarks = check_ceilings(session, lab)
     finally:
         inputs.unlink(missing_ok=True)  # tens of megabytes, and made again from the seed and the captured samples
         discard_scratch(run_dir / PROCESS)
     path = run_dir / "samples.json.gz"
     samples.save(path, [arm.plain() for arm in arms], workloads, session.processes)
-    profile = profile_of(ledger, context, target, workload_set)
+    profile = profile_of(lab, target, workload_set)
     predicted = prediction(profile.results if profile else None, target.name, outcome.ratio)
-    return ledger.append(
+    return lab.ledger.append(
         "bench",
-        **context.fields(),
+        **lab.context.fields(),
         target=target.name,
         kernel={"name": kernel.name, "sha256": kernel.sha256},
         workloads=workload_set.record_field(profile.id if profile else None),
@@ -96,34 +96,32 @@ def bench(
         },
         results={**outcome.results, "remarks": outcome.results["remarks"] + remarks, "predicted": predicted},
         verdict=outcome.verdict,
-        artifacts=[{"path": root.relative(path), "sha256": file_sha256(path)}],
+        artifacts=[{"path": lab.root.relative(path), "sha256": file_sha256(path)}],
     )
 
 
-def check_ceilings(session: Session, context: Context, root: Root, ledger: Ledger) -> tuple[dict[str, Any], list[str]]:
+def check_ceilings(session: Session, lab: Lab) -> tuple[dict[str, Any], list[str]]:
     """(the machine's ceilings, remarks). A time below what they allow is refused, but not on the word of ceilings that
     were measured while the machine was busy: they are measured once more first.
 
     Raises:
         LabFailure: "impossible".
     """
-    known = ceilings(context, root, ledger)
+    known = ceilings(lab)
     try:
         return known, check_possible(session, known)
     except LabFailure:
-        known = highest([known, ceilings(context, root, ledger, fresh=True)])
+        known = highest([known, ceilings(lab, fresh=True)])
         return known, check_possible(session, known)
 
 
-def require_verified(
-    kernel: Kernel, target: Target, workload_set: WorkloadSet, context: Context, ledger: Ledger
-) -> Record:
+def require_verified(kernel: Kernel, target: Target, workload_set: WorkloadSet, lab: Lab) -> Record:
     """The newest verification that speaks for this kernel on these workloads; it has to be a PASS.
 
     Raises:
         LabError: there is none, or the kernel failed.
     """
-    record = Subject(target, kernel, workload_set.sha256, context).latest(ledger, "verify")
+    record = Subject(target, kernel, workload_set.sha256, lab.context).latest(lab.ledger, "verify")
     if record is None:
         raise LabError(
             f"{target.name}/{kernel.name} ({kernel.sha256[:12]}) has not been verified on these workloads here; "
@@ -150,9 +148,9 @@ def choose_arms(kernel: Kernel, target: Target, context: Context, compiled_arm: 
     ]
 
 
-def profile_of(ledger: Ledger, context: Context, target: Target, workload_set: WorkloadSet) -> Record | None:
+def profile_of(lab: Lab, target: Target, workload_set: WorkloadSet) -> Record | None:
     """The newest profile that captured these workloads on this machine."""
-    for record in reversed(ledger.find(kind="profile", **context.keys())):
+    for record in reversed(lab.ledger.find(kind="profile", **lab.context.keys())):
         captured = ((record.results or {}).get("workloads") or {}).get(target.name) or {}
         if captured.get("sha256") == workload_set.sha256:
             return record

@@ -24,9 +24,8 @@ from autoresearch_lab.calibrate.trials import Subject, Trials
 from autoresearch_lab.calibrate.work import PROCESSES, SECONDS, Work, find_work
 from autoresearch_lab.catalog import Target, find_target, load_catalog
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.machine import Context
-from autoresearch_lab.paths import Root, writable_folder
+from autoresearch_lab.lab import Lab
+from autoresearch_lab.paths import writable_folder
 from autoresearch_lab.profile import ensure_workloads, take_profile
 from autoresearch_lab.promote.selection import baseline as baseline_selection
 from autoresearch_lab.records import Record
@@ -44,9 +43,7 @@ class Calibration:
     """One plan on one machine. Raises LabError for a plan that cannot be carried out here."""
 
     plan: Plan
-    context: Context
-    root: Root
-    ledger: Ledger
+    lab: Lab
     on_progress: Progress | None = None
     work_seconds: float = SECONDS
     work_processes: int = PROCESSES
@@ -54,16 +51,16 @@ class Calibration:
     _subjects: dict[str, Subject] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        engine = self.context.engine
+        engine = self.lab.context.engine
         if engine.framework != "torch" or engine.device != "cpu":
             raise LabError(f"calibrate: the planted kernels are written for engine cpu, not {engine.name}")
-        self.catalog = load_catalog(self.root)
+        self.catalog = load_catalog(self.lab.root)
         self.schedule = self.plan.schedule()
         for trial in self.schedule:
             self._check(trial, find_target(self.catalog, trial.target))
 
     def _check(self, trial: Trial, target: Target) -> None:
-        plants.source_of(target.baseline(self.context.engine.framework, self.context.engine.device))
+        plants.source_of(target.baseline(self.lab.context.engine.framework, self.lab.context.engine.device))
         if self._needs_work(trial) and not plants.can_be_slowed(target):
             raise LabError(f"calibrate: no extra work can be planted into {target.name}: its size is not in its arrays")
         if trial.group.plant in HARMS and not plants.can_be_harmed(target):
@@ -102,8 +99,8 @@ class Calibration:
             return float("inf") if budget_seconds is None else budget_seconds - (time.monotonic() - began)
 
         if left() > 0 and len(self.done()) < len(self.schedule):
-            describe_dataset(self.root, self.plan.dataset)
-            lock = FileLock(str(writable_folder(self.root.results, "calibration") / "ab.lock"), timeout=0)
+            describe_dataset(self.lab.root, self.plan.dataset)
+            lock = FileLock(str(writable_folder(self.lab.root.results, "calibration") / "ab.lock"), timeout=0)
             try:
                 with lock:
                     made = self._make(left)
@@ -111,19 +108,19 @@ class Calibration:
                 raise LabError("an A/B or a calibration is running here; two would disturb each other") from None
         report = self.report(made, time.monotonic() - began)
         if made:
-            self.ledger.append(
+            self.lab.ledger.append(
                 "note",
-                **self.context.fields(),
+                **self.lab.context.fields(),
                 settings={"event": TABLE_EVENT, "plan": self.plan.plain()},
                 results=report.plain(),
             )
         return report
 
     def _make(self, left: Callable[[], float]) -> int:
-        separate_lab = SeparateLab(self.root)
-        separate_lab.know_ceilings(self.context, self.root, self.ledger)
-        selection = baseline_selection(self.catalog, self.context.engine)
-        trials = Trials(self.plan, self.context, separate_lab, selection, self._subjects, self.on_progress)
+        separate_lab = SeparateLab(self.lab)
+        separate_lab.know_ceilings(self.lab)
+        selection = baseline_selection(self.catalog, self.lab.context.engine)
+        trials = Trials(self.plan, separate_lab, selection, self._subjects, self.on_progress)
         known = self.done()
         taken: dict[str, list[float]] = {stage: [] for stage in EXPECTED}
         for trial, record in known.items():
@@ -152,9 +149,7 @@ class Calibration:
         plan, target = self.plan, self.catalog[trial.target]
         subject = self._subjects.get(trial.target)
         if subject is None:
-            captured = ensure_workloads(
-                target, self.context, self.root, self.ledger, plan.preset, plan.dataset, self.on_progress
-            )
+            captured = ensure_workloads(target, self.lab, plan.preset, plan.dataset, self.on_progress)
             subject = self._subjects[trial.target] = Subject(target, captured)
         if self._needs_work(trial) and subject.work is None:
             subject.work = self._work(target, subject.workloads, separate_lab)
@@ -166,7 +161,7 @@ class Calibration:
         if known is not None:
             return known
         folder = separate_lab.root.runs / f"work-{target.name}-{secrets.token_hex(4)}"
-        engine, seed = self.context.engine, secrets.randbits(31)
+        engine, seed = self.lab.context.engine, secrets.randbits(31)
         effects = self.plan.effects if target.name in self.plan.targets and self.plan.effect_trials else ()
         try:
             work = find_work(
@@ -183,9 +178,9 @@ class Calibration:
             )
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        self.ledger.append(
+        self.lab.ledger.append(
             "note",
-            **self.context.fields(),
+            **self.lab.context.fields(),
             target=target.name,
             workloads=captured.record_field(),
             seeds={"work": seed},
@@ -208,26 +203,24 @@ class Calibration:
 
     def _step_seconds(self) -> float:
         """Time of a training step of the preset on this machine, from its newest profile, which is made if need be."""
-        for record in reversed(self.ledger.find(kind="profile", **self.context.keys())):
+        for record in reversed(self.lab.ledger.find(kind="profile", **self.lab.context.keys())):
             if (record.settings or {}).get("preset") == self.plan.preset:
                 return float((record.results or {})["step_ms"]) / 1e3
         profile = take_profile(
-            self.context,
-            self.root,
-            self.ledger,
+            self.lab,
             self.catalog,
             preset=self.plan.preset,
-            dataset_folder=self.root.data(self.plan.dataset),
-            selection=baseline_selection(self.catalog, self.context.engine),
+            dataset_folder=self.lab.root.data(self.plan.dataset),
+            selection=baseline_selection(self.catalog, self.lab.context.engine),
             on_progress=self.on_progress,
         )
         return float(profile.step_ms) / 1e3
 
     def _record(self, trial: Trial, results: dict[str, Any]) -> None:
         # No kernel in the record's own field: a note on a planted kernel is evidence for nothing.
-        self.ledger.append(
+        self.lab.ledger.append(
             "note",
-            **self.context.fields(),
+            **self.lab.context.fields(),
             target=trial.target,
             workloads=self._subjects[trial.target].workloads.record_field(),
             settings={
@@ -239,11 +232,11 @@ class Calibration:
         )
 
     def _notes(self, event: str) -> list[Record]:
-        notes = self.ledger.find(kind="note", **self.context.keys())
+        notes = self.lab.ledger.find(kind="note", **self.lab.context.keys())
         return [record for record in notes if (record.settings or {}).get("event") == event]
 
     def report(self, made: int = 0, seconds: float = 0.0) -> Report:
         """The table and the promises from what the ledger holds."""
         works = {name: self._known_work(name, None) for name in dict.fromkeys(self.plan.targets)}
         known = {name: work for name, work in works.items() if work is not None}
-        return summarise(self.plan, self.context, self.done(), known, made, seconds)
+        return summarise(self.plan, self.lab.context, self.done(), known, made, seconds)

@@ -20,7 +20,6 @@ from autoresearch_lab.calibrate.separate_lab import SeparateLab
 from autoresearch_lab.calibrate.work import Work
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.errors import LabFailure
-from autoresearch_lab.machine import Context
 from autoresearch_lab.promote.selection import Selection
 from autoresearch_lab.records import Record
 from autoresearch_lab.verify.run import verify
@@ -47,7 +46,6 @@ class Trials:
     """Everything that trials need. `subjects` by target."""
 
     plan: Plan
-    context: Context
     separate_lab: SeparateLab
     baseline: Selection
     subjects: Mapping[str, Subject] = field(default_factory=dict)
@@ -87,14 +85,12 @@ class Trials:
         elif trial.group.plant == SLOWER:
             candidate = self._slowed(trial, own, subject, trial.group.effect)
         target = plants.against(subject.target, rival, library=self.plan.library)
-        self.separate_lab.vouch(candidate, target, subject.workloads, self.context, "verify")
+        self.separate_lab.vouch(candidate, target, subject.workloads, "verify")
         return bench(
             candidate,
             target,
             subject.workloads,
-            self.context,
-            self.separate_lab.root,
-            self.separate_lab.ledger,
+            self.separate_lab,
             budget_seconds=self.plan.bench_seconds,
             run_dir=folder,
             rule=self.plan.rule,
@@ -108,9 +104,7 @@ class Trials:
             candidate,
             subject.target,
             subject.workloads,
-            self.context,
-            self.separate_lab.root,
-            self.separate_lab.ledger,
+            self.separate_lab,
             run_dir=folder,
             on_progress=self._tell(trial),
         )
@@ -125,7 +119,7 @@ class Trials:
             assert subject.work is not None and subject.step_seconds is not None
             share = trial.group.effect * subject.step_seconds / subject.work.step_seconds
             rival = rival.with_kernels({trial.target: self._slowed(trial, own, subject, share)})
-        self.separate_lab.vouch(candidate, subject.target, subject.workloads, self.context, "verify", "bench")
+        self.separate_lab.vouch(candidate, subject.target, subject.workloads, "verify", "bench")
         plan, default = self.plan, Settings()
         settings = Settings(
             race_seconds=plan.race_seconds,
@@ -137,9 +131,7 @@ class Trials:
         return ab(
             {trial.target: candidate},
             rival,
-            self.context,
-            self.separate_lab.root,
-            self.separate_lab.ledger,
+            self.separate_lab,
             preset=plan.preset,
             dataset=plan.dataset,
             settings=settings,
@@ -148,7 +140,7 @@ class Trials:
 
     @property
     def _where(self) -> tuple[str, str]:
-        return self.context.engine.framework, self.context.engine.device
+        return self.separate_lab.context.engine.framework, self.separate_lab.context.engine.device
 
     def _null(self, trial: Trial, own: Kernel) -> Kernel:
         return self._plant(trial, own, "null", plants.null_source(plants.source_of(own), self._note(trial)))

@@ -19,10 +19,9 @@ from typing import Any
 import click
 from rich.console import Console
 
-from autoresearch_lab.engine import ENGINES, Engine, choose
+from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.errors import LabError, LabFailure
-from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.machine import Context, context
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import CHECKOUT, Root
 
 # Verbs that write nothing into the ledger. The others ask it first whether a record could be appended: what is found in
@@ -65,26 +64,14 @@ VERBS = {
 
 @dataclass
 class Session:
-    """What every verb gets: the chosen root and engine, and where to print."""
+    """What every verb gets: the lab in the chosen folder, the engine as it was asked for, and where to print."""
 
-    root: Root
+    lab: Lab
     engine_name: str = "auto"
     as_json: bool = False
     # Progress and remarks go to stderr, so that stdout carries the result alone.
     log: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
     out: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=False))
-
-    @functools.cached_property
-    def engine(self) -> Engine:
-        return choose(self.engine_name)
-
-    @functools.cached_property
-    def ledger(self) -> Ledger:
-        return Ledger(self.root.ledger)
-
-    @functools.cached_property
-    def context(self) -> Context:
-        return context(self.engine, self.root)
 
 
 @dataclass
@@ -118,7 +105,7 @@ def cli(ctx: click.Context, engine: str, root: Path) -> None:
     # Also for verbs that only read: where nothing is, a mistyped root would pass for an empty lab.
     if not root.expanduser().is_dir():
         raise LabError(f"--root {root}: there is no such folder")
-    ctx.obj = Session(Root(root.expanduser().resolve()), engine)
+    ctx.obj = Session(Lab(Root(root.expanduser().resolve()), engine), engine)
 
 
 def verb(function: Callable[..., Outcome]) -> Callable[..., None]:
@@ -131,7 +118,7 @@ def verb(function: Callable[..., Outcome]) -> Callable[..., None]:
         session: Session = ctx.obj
         session.as_json = as_json
         if ctx.info_name not in READ_ONLY:
-            session.ledger.check()
+            session.lab.ledger.check()
         outcome = function(session, **options)
         if as_json:
             print(json.dumps(outcome.data, indent=2, sort_keys=True, allow_nan=False))

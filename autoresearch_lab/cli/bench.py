@@ -27,15 +27,13 @@ def run(
 ) -> Outcome:  # fmt: skip
     rule = _rule(looks)
     subject, candidate, workload_set = _subject(session, workspace, target, kernel)
-    folder = session.root.runs / f"bench-{subject.name}-{secrets.token_hex(4)}"
+    folder = session.lab.root.runs / f"bench-{subject.name}-{secrets.token_hex(4)}"
     with progress(session.log) as show:
         record = bench(
             candidate,
             subject,
             workload_set,
-            session.context,
-            session.root,
-            session.ledger,
+            session.lab,
             budget_seconds=budget,
             seed=seed,
             run_dir=folder,
@@ -60,22 +58,22 @@ def _subject(
     if workspace is not None:
         from autoresearch_lab.workspace import open_workspace
 
-        opened = open_workspace(workspace, session.root, session.ledger)
+        opened = open_workspace(workspace, session.lab)
         if lacks_gpu(opened.kernel.language):
             raise LabError(
                 f"bench: {opened.kernel.path} is written in {opened.kernel.language}: nothing is timed without its GPU"
             )
-        opened.require_engine(session.engine.name, "bench")
+        opened.require_engine(session.lab.engine.name, "bench")
         return opened.target, opened.kernel, opened.workloads
     if not (target and kernel):
         raise LabError("bench: give --workspace DIR, or --target T and --kernel NAME")
     from autoresearch_lab.profile import ensure_workloads
 
-    found = find_target(load_catalog(session.root), target)
-    chosen = found.kernel(kernel, session.engine.framework)
-    if not chosen.runs_on(session.engine.framework, session.engine.device):
-        raise LabError(f"bench: {target}/{kernel} {chosen.obstacle(session.engine.device)}")
-    return found, chosen, ensure_workloads(found, session.context, session.root, session.ledger)
+    found = find_target(load_catalog(session.lab.root), target)
+    chosen = found.kernel(kernel, session.lab.engine.framework)
+    if not chosen.runs_on(session.lab.engine.framework, session.lab.engine.device):
+        raise LabError(f"bench: {target}/{kernel} {chosen.obstacle(session.lab.engine.device)}")
+    return found, chosen, ensure_workloads(found, session.lab)
 
 
 def _rule(looks: str | None) -> Rule:

@@ -45,7 +45,7 @@ def run(
     plan = Plan(
         targets=_names(targets, "--targets"),
         ab_targets=_names(ab_targets, "--ab-targets"),
-        preset=preset or session.engine.default_preset,
+        preset=preset or session.lab.engine.default_preset,
         dataset=dataset,
         trials=trials,
         effects=_effects(effects),
@@ -59,7 +59,7 @@ def run(
         foreign_limit=foreign_limit,
     )
     page = _page(write)
-    calibration = Calibration(plan, session.context, session.root, session.ledger)
+    calibration = Calibration(plan, session.lab)
     with progress(session.log) as show:
         calibration.on_progress = show
         calibration.log = session.log.print

@@ -25,12 +25,16 @@ def run(session: Session, *, kernel: str, arch: str, first_only: bool) -> Outcom
     name, separator, chosen = kernel.partition("=")
     if not separator:
         raise LabError(f"compile-check: --kernel is TARGET=NAME, not '{kernel}'")
-    target = find_target(load_catalog(session.root), name)
+    target = find_target(load_catalog(session.lab.root), name)
     with progress(session.log) as show:
         record = compile_check(
-            target.kernel(chosen, "torch"), target, architectures(arch), session.root, session.ledger,
-            first_only=first_only, on_progress=show,
-        )  # fmt: skip
+            target.kernel(chosen, "torch"),
+            target,
+            architectures(arch),
+            session.lab,
+            first_only=first_only,
+            on_progress=show,
+        )
     results = record.results or {}
     data = {"record": record.id, "target": target.name, "kernel": kernel, **(record.settings or {}), **results}
     return Outcome(data, lambda console: _render(record, console), positive=results["ok"])

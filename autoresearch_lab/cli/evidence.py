@@ -32,14 +32,14 @@ def evidence(session: Session, *, target: str | None, kernel: str | None, sql: s
     if sql is not None:
         if target is not None or kernel is not None:
             raise LabError("--sql asks the whole ledger; put target and kernel into the SELECT")
-        found = sources.read(session.root, session.ledger, None)
+        found = sources.read(session.lab.root, session.lab.ledger, None)
         answer = query.ask(sql, found.records, found.shipped)
         return Outcome(answer.plain(), lambda console: terminal.print_answer(console, answer))
     if target is None:
         raise LabError("name a target with --target, or ask with --sql")
-    chosen = find_target(load_catalog(session.root), target)
+    chosen = find_target(load_catalog(session.lab.root), target)
     context, remark = session_context(session)
-    found = sources.read(session.root, session.ledger, context)
+    found = sources.read(session.lab.root, session.lab.ledger, context)
     known = evidence_of(found, chosen, kernel, remark)
     return Outcome(known.plain(), lambda console: terminal.print_evidence(console, known))
 
@@ -52,13 +52,13 @@ def evidence(session: Session, *, target: str | None, kernel: str | None, sql: s
 )
 @verb
 def report(session: Session, *, output: Path | None) -> Outcome:
-    path = output or session.root.results / DEFAULT_NAME
+    path = output or session.lab.root.results / DEFAULT_NAME
     if path.suffix.lower() not in (".html", ".htm"):
         raise LabError(f"the report is HTML: give --output a name that ends in .html, not {path.name}")
     path = output_file(path, "report")
     context, remark = session_context(session)
-    size = write_report(session.root, session.ledger, context, path, [remark] if remark else [])
-    records = len(session.ledger.records())
+    size = write_report(session.lab.root, session.lab.ledger, context, path, [remark] if remark else [])
+    records = len(session.lab.ledger.records())
     data = {"path": str(path), "bytes": size, "records": records}
     return Outcome(data, lambda console: console.print(f"report: {path} ({size / 1e6:.1f} MB, {records} records)"))
 
@@ -73,8 +73,8 @@ def report(session: Session, *, output: Path | None) -> Outcome:
 )
 @verb
 def ledger(session: Session, *, check: bool, tail: int | None, export: Path | None) -> Outcome:
-    records = session.ledger.records()
-    data: dict[str, Any] = {"path": str(session.ledger.path), "records": len(records)}
+    records = session.lab.ledger.records()
+    data: dict[str, Any] = {"path": str(session.lab.ledger.path), "records": len(records)}
     shown: list[Any] = []
     positive = True
     if tail is not None:
@@ -86,10 +86,10 @@ def ledger(session: Session, *, check: bool, tail: int | None, export: Path | No
         data["export"] = str(export)
         shown.append(lambda console: console.print(f"{len(records)} records written to {export}"))
     if check or not shown:
-        state = inspect(session.root, session.ledger)
+        state = inspect(session.lab.root, session.lab.ledger)
         data.update(state.plain())
         positive = not state.problems
-        shown.append(lambda console: terminal.print_integrity(console, session.ledger.path, state))
+        shown.append(lambda console: terminal.print_integrity(console, session.lab.ledger.path, state))
 
     def render(console: Console) -> None:
         for show in shown:
@@ -105,7 +105,7 @@ def session_context(session: Session) -> tuple[Context | None, str | None]:
         LabError: an engine that was asked for by name cannot run.
     """
     try:
-        return session.context, None
+        return session.lab.context, None
     except (LabError, LabFailure) as error:
         if session.engine_name != "auto":
             raise

@@ -26,7 +26,7 @@ from autoresearch_lab.records import Record
 
 
 def ab(session: Session, *, preset: str | None, **options: Any) -> Outcome:
-    chosen = preset or session.engine.default_preset
+    chosen = preset or session.lab.engine.default_preset
     require_presets(chosen)
     record = _Request(session, **options).on(chosen)
     data = {"verdict": record.verdict, "record": record.id, **record.plain()}
@@ -41,9 +41,9 @@ def suite(session: Session, *, presets: str, **options: Any) -> Outcome:
     trial = _Request(session, **options)
     records = {name: trial.on(name) for name in names}
     verdict, reason = suite_verdict(records)
-    session.ledger.append(
+    session.lab.ledger.append(
         "note",
-        **session.context.fields(),
+        **session.lab.context.fields(),
         settings={"event": "suite", "presets": {name: record.id for name, record in records.items()}},
         results={"verdict": verdict, "reason": reason},
     )
@@ -75,15 +75,15 @@ class _Request:
         compile_mode: str | None,
     ) -> None:
         self.session, self.dataset, self.again = session, dataset, again
-        base = Settings.for_device(session.engine.device)
+        base = Settings.for_device(session.lab.engine.device)
         if compile_mode is not None:
             base = replace(base, compile=compile_mode == "on")
         self.settings = replace(base, steps=steps, race_seconds=race_seconds, foreign_limit=foreign_limit)
-        self.catalog = load_catalog(session.root)
+        self.catalog = load_catalog(session.lab.root)
         self.candidate = candidates(session, workspace, kernels)
         # Bad input is answered before the machine is asked who it is.
-        self.data = ab_run.describe_dataset(session.root, dataset)
-        self.against: Selection = resolve(against, self.catalog, session.context, session.root)
+        self.data = ab_run.describe_dataset(session.lab.root, dataset)
+        self.against: Selection = resolve(against, self.catalog, session.lab.context, session.lab.root)
         ab_run.check_new(self.candidate, self.against)
 
     def on(self, preset: str) -> Record:
@@ -99,9 +99,7 @@ class _Request:
             return ab_run.ab(
                 self.candidate,
                 self.against,
-                session.context,
-                session.root,
-                session.ledger,
+                session.lab,
                 preset=preset,
                 dataset=self.dataset,
                 settings=self.settings,
@@ -111,7 +109,7 @@ class _Request:
     def _known(self, preset: str) -> Record | None:
         dataset = {key: self.data[key] for key in ("name", "fingerprint")}
         same = {"preset": preset, "dataset": dataset, "baseline": self.against.hashes()}
-        record = ab_of(self.candidate, self.catalog, self.session.context, self.session.ledger, **same)
+        record = ab_of(self.candidate, self.catalog, self.session.lab, **same)
         if record is None or (record.results or {}).get("disturbed"):
             return None
         rule = (record.settings or {}).get("rule") or {}
@@ -130,12 +128,12 @@ def candidates(session: Session, workspace: Path | None, kernels: tuple[str, ...
     if workspace is not None:
         from autoresearch_lab.workspace import open_workspace
 
-        opened = open_workspace(workspace.expanduser(), session.root, session.ledger)
-        if opened.engine_name != session.engine.name:
+        opened = open_workspace(workspace.expanduser(), session.lab)
+        if opened.engine_name != session.lab.engine.name:
             raise LabError(f"{opened.folder} is for engine {opened.engine_name}; use: --engine {opened.engine_name}")
         return {opened.target.name: opened.kernel}
-    catalog = load_catalog(session.root)
-    chosen = [parse_choice(text, catalog, session.engine) for text in kernels]
+    catalog = load_catalog(session.lab.root)
+    chosen = [parse_choice(text, catalog, session.lab.engine) for text in kernels]
     if len({kernel.target for kernel in chosen}) != len(chosen):
         raise LabError("--kernel names a target twice")
     return {kernel.target: kernel for kernel in chosen}

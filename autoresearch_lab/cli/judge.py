@@ -15,6 +15,7 @@ from autoresearch_lab.cli.bench import COMMANDS as _BENCH
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.engine import INTERPRETERS, Engine, has_nvidia_gpu, interpreter, lacks_gpu
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.machine import Context
 from autoresearch_lab.verify.run import verify
 from autoresearch_lab.verify.small import small_workloads
@@ -40,22 +41,20 @@ def run(
     if workspace is not None:
         from autoresearch_lab.workspace import open_workspace
 
-        opened = open_workspace(workspace, session.root, session.ledger)
+        opened = open_workspace(workspace, session.lab)
         subject, profile_id = opened.target, opened.profile_id
         candidate, captured, found = _of_workspace(session, opened, interpreted)
     else:
-        subject = find_target(load_catalog(session.root), target or "")
+        subject = find_target(load_catalog(session.lab.root), target or "")
         candidate, captured, found = _of_catalogue(session, subject, kernel or "", interpreted)
     with progress(session.log) as show:
         record = verify(
             candidate,
             subject,
             captured,
-            found,
-            session.root,
-            session.ledger,
+            Lab.of(found, session.lab.root, session.lab.ledger),
             seed=seed,
-            run_dir=session.root.runs / f"verify-{subject.name}-{secrets.token_hex(4)}",
+            run_dir=session.lab.root.runs / f"verify-{subject.name}-{secrets.token_hex(4)}",
             profile_id=profile_id,
             on_progress=show,
         )
@@ -79,8 +78,8 @@ def _of_workspace(session: Session, opened: Workspace, interpreted: bool) -> tup
         )
     if interpreted or lacks_gpu(kernel.language):
         return _on_cpu(session, opened.target, kernel, asked=interpreted)
-    opened.require_engine(session.engine.name, "verify")
-    return kernel, opened.workloads, session.context
+    opened.require_engine(session.lab.engine.name, "verify")
+    return kernel, opened.workloads, session.lab.context
 
 
 def _of_catalogue(
@@ -104,13 +103,13 @@ def _of_catalogue(
         return _on_cpu(session, subject, candidate, asked=False)
     from autoresearch_lab.profile import ensure_workloads
 
-    candidate = subject.kernel(name, session.engine.framework)
+    candidate = subject.kernel(name, session.lab.engine.framework)
     if candidate.language == "metal" and lacks_gpu("metal"):
         return _on_cpu(session, subject, candidate, asked=False)
-    if not candidate.runs_on(session.engine.framework, session.engine.device):
+    if not candidate.runs_on(session.lab.engine.framework, session.lab.engine.device):
         hint = "; with --interpreted Triton's interpreter runs it" if candidate.language == "triton" else ""
-        raise LabError(f"verify: {subject.name}/{name} {candidate.obstacle(session.engine.device)}{hint}")
-    return candidate, ensure_workloads(subject, session.context, session.root, session.ledger), session.context
+        raise LabError(f"verify: {subject.name}/{name} {candidate.obstacle(session.lab.engine.device)}{hint}")
+    return candidate, ensure_workloads(subject, session.lab), session.lab.context
 
 
 WITHOUT_GPU = {
@@ -124,7 +123,7 @@ def _on_cpu(session: Session, subject: Target, kernel: Kernel, *, asked: bool) -
     if not asked:
         session.log.print(WITHOUT_GPU[kernel.language], style="yellow")
     engine: Engine = interpreter(kernel.language)
-    return kernel, small_workloads(subject, engine.name), machine.context(engine, session.root)
+    return kernel, small_workloads(subject, engine.name), machine.context(engine, session.lab.root)
 
 
 _OPTIONS = (

@@ -14,7 +14,6 @@ from autoresearch_lab.cli.numbers import FiniteRange
 from autoresearch_lab.engine import choose
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.mac import metal_kernels, plan, record, require_metal, run
-from autoresearch_lab.machine import context
 
 _STYLES = {"ok": "green", "negative": "yellow", "failed": "bold red"}
 
@@ -29,10 +28,10 @@ def mac(session: Session, *, preset: str | None, dataset: str, bench_seconds: fl
         raise LabError(f"mac is for --engine mlx, not {session.engine_name}")
     engine = choose("mlx")
     chosen = preset or engine.default_preset
-    steps = plan(metal_kernels(load_catalog(session.root)), session.root, chosen, dataset, bench_seconds)
+    steps = plan(metal_kernels(load_catalog(session.lab.root)), session.lab.root, chosen, dataset, bench_seconds)
     done = run(steps, session.log.print)
     settings = {"preset": chosen, "dataset": dataset, "bench_seconds": bench_seconds}
-    note = record(done, context(engine, session.root), session.ledger, settings)
+    note = record(done, session.lab.on(engine), settings)
 
     def render(console: Console) -> None:
         table = Table(box=None, pad_edge=False)
@@ -41,7 +40,7 @@ def mac(session: Session, *, preset: str | None, dataset: str, bench_seconds: fl
         for step in done:
             table.add_row(step.name, f"[{_STYLES[step.state]}]{step.state}[/]", str(step.exit_code))
         console.print(table)
-        console.print(f"report: {session.root.results / 'report.html'}; ledger {note.id[:12]}", style="dim")
+        console.print(f"report: {session.lab.root.results / 'report.html'}; ledger {note.id[:12]}", style="dim")
 
     data = {"record": note.id, **settings, "steps": [asdict(step) for step in done]}
     return Outcome(data, render, positive=all(step.state != "failed" for step in done))

@@ -19,7 +19,7 @@ MARKS = {"ok": "[green]ok[/green]", "missing": "[yellow]no[/yellow]", "problem":
 
 
 def doctor(session: Session) -> Outcome:
-    findings = examine(session.root, session.ledger)
+    findings = examine(session.lab.root, session.lab.ledger)
     data = {"usable": usable(findings), "findings": [finding.plain() for finding in findings]}
     return Outcome(data, lambda console: _show_findings(findings, console), positive=data["usable"])
 
@@ -46,7 +46,7 @@ def _show_findings(findings: list[Finding], console: Console) -> None:
 
 
 def list_targets(session: Session) -> Outcome:
-    catalog, ledger = load_catalog(session.root), session.ledger
+    catalog, ledger = load_catalog(session.lab.root), session.lab.ledger
     rows = [_describe(target, ledger) for target in catalog.values()]
     return Outcome({"targets": rows}, lambda console: _show_targets(rows, console))
 

@@ -51,11 +51,11 @@ def orchestrate(
     if ray_address is not None and executor != "ray":
         raise LabError("--ray-address needs --executor ray")
     measured = load(profile.expanduser())
-    folder = (workspace_root or session.root.workspaces).expanduser().resolve()
+    folder = (workspace_root or session.lab.root.workspaces).expanduser().resolve()
     if folder.exists() and not folder.is_dir():
         raise LabError(f"--workspace-root {folder} is a file")
-    settings = replace(Settings.for_device(session.engine.device), steps=steps, race_seconds=race_seconds)
-    pipeline = Pipeline(measured, folder, session.context, session.root, session.ledger, top_k, bench_seconds, settings)
+    settings = replace(Settings.for_device(session.lab.engine.device), steps=steps, race_seconds=race_seconds)
+    pipeline = Pipeline(measured, folder, session.lab, top_k, bench_seconds, settings)
     pipeline.winners_together = together
     say = lambda line: session.log.print(escape(line), soft_wrap=True)  # noqa: E731
     pipeline.on_remark = say
@@ -144,12 +144,10 @@ def _row(candidate: Candidate, state: State) -> dict[str, Any]:
 def run(
     session: Session, *, preset: str | None, dataset: str, top_k: int, most_finalists: int, train_seconds: float
 ) -> Outcome:
-    chosen = preset or session.engine.default_preset
+    chosen = preset or session.lab.engine.default_preset
     require_presets(chosen)
     say = lambda line: session.log.print(f"[bold]==[/bold] {escape(line)}", soft_wrap=True)  # noqa: E731
-    job = MainJob(
-        session.context, session.root, session.ledger, chosen, dataset, top_k, most_finalists, train_seconds, say
-    )
+    job = MainJob(session.lab, chosen, dataset, top_k, most_finalists, train_seconds, say)
     data = job.prepare()
     with progress(session.log) as show:
         job.on_progress = show
@@ -158,8 +156,8 @@ def run(
         _, states, pipeline = job.orchestrate(profile)
         comparison = job.compare(pipeline)
     trained = job.train(data)
-    write_report(session.root, session.ledger, session.context)
-    table = summary(session.root, session.ledger, session.context)
+    write_report(session.lab.root, session.lab.ledger, session.lab.context)
+    table = summary(session.lab.root, session.lab.ledger, session.lab.context)
     ends = {label: state.reason for label, state in states.items()}
     closing = {key: trained["summary"][key] for key in ("val_bpb", "tokens_per_second", "num_steps")}
 

@@ -30,18 +30,16 @@ def profile(
     kernels: str,
 ) -> Outcome:
     output = output_file(output, "profile")
-    catalog = load_catalog(session.root)
-    selection = resolve(kernels, catalog, session.context, session.root)
+    catalog = load_catalog(session.lab.root)
+    selection = resolve(kernels, catalog, session.lab.context, session.lab.root)
     for remark in selection.remarks:
         session.log.print(f"note: {remark}")
     with progress(session.log) as show:
         result = take_profile(
-            session.context,
-            session.root,
-            session.ledger,
+            session.lab,
             catalog,
-            preset=preset or session.engine.default_preset,
-            dataset_folder=(data_dir.expanduser() / dataset) if data_dir else session.root.data(dataset),
+            preset=preset or session.lab.engine.default_preset,
+            dataset_folder=(data_dir.expanduser() / dataset) if data_dir else session.lab.root.data(dataset),
             selection=selection,
             steps=steps,
             on_progress=show,

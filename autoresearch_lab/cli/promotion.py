@@ -28,15 +28,15 @@ def check(session: Session, *, target: str | None, workspace: Path | None, kerne
         target = chosen[0].target
     if target is None:
         raise LabError("promotion-check: give --target T, or --workspace DIR")
-    subject = find_target(load_catalog(session.root), target)
+    subject = find_target(load_catalog(session.lab.root), target)
     if kernel is not None:
         chosen = list(candidates(session, None, (f"{target}={kernel}",)).values())
     elif workspace is None:
-        engine = session.engine
+        engine = session.lab.engine
         chosen = subject.with_role("candidate", engine.framework, engine.device)
         if not chosen:
             raise LabError(f"target {target} has no candidate kernel for engine {engine.name}")
-    found = [readiness(subject, one, session.context, session.ledger) for one in chosen]
+    found = [readiness(subject, one, session.lab) for one in chosen]
     ready = any(one.ready for one in found)
     data = {"target": target, "ready": ready, "kernels": [one.plain() for one in found]}
     return Outcome(data, lambda console: _show_readiness(found, console), positive=ready)
@@ -61,7 +61,7 @@ def promote(
     session: Session, *, workspace: Path | None, kernels: tuple[str, ...], name: str | None, ship: bool
 ) -> Outcome:
     chosen = candidates(session, workspace, kernels)
-    records = promote_all(chosen, session.context, session.root, session.ledger, name=name, ship=ship)
+    records = promote_all(chosen, session.lab, name=name, ship=ship)
     data: dict[str, Any] = {"promoted": [record.plain() for record in records]}
 
     def show(console: Console) -> None:
@@ -73,8 +73,8 @@ def promote(
 
 
 def demote(session: Session, *, target: str, ship: bool) -> Outcome:
-    find_target(load_catalog(session.root), target)
-    record = demote_kernel(target, session.context, session.root, session.ledger, ship=ship)
+    find_target(load_catalog(session.lab.root), target)
+    record = demote_kernel(target, session.lab, ship=ship)
     now = (record.results or {})["now"]["name"]
     taken = record.kernel.name if record.kernel else "?"
     message = f"demoted {target}={taken}; the trainer uses {now} again"

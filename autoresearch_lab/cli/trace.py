@@ -40,8 +40,8 @@ def capture(session: Session, *, preset: str | None, dataset: str, kernels: str,
             output: Path | None, **others: Any) -> Outcome:  # fmt: skip
     if session.engine_name == "mlx":
         metal.require_metal()
-    train = {"preset": preset or session.engine.default_preset, "dataset_folder": session.root.data(dataset)}
-    if session.engine.name == "mlx":
+    train = {"preset": preset or session.lab.engine.default_preset, "dataset_folder": session.lab.root.data(dataset)}
+    if session.lab.engine.name == "mlx":
         return _capture_metal(session, train, kernels, steps, output, others)
     return _capture_steady(session, train, kernels, steps, output, **others)
 
@@ -62,16 +62,16 @@ def _capture_metal(
             )
     if (steps or METAL_STEPS) > MOST_METAL_STEPS:
         raise LabError(f"capture: --steps {steps}: at most {MOST_METAL_STEPS} with --engine mlx")
-    path = metal.new_trace(session.root, output)
-    selection = resolve(kernels, load_catalog(session.root), session.context, session.root)
+    path = metal.new_trace(session.lab.root, output)
+    selection = resolve(kernels, load_catalog(session.lab.root), session.lab.context, session.lab.root)
     with progress(session.log) as show:
         record = metal.capture(
-            session.context, session.root, session.ledger, **train,
+            session.lab, **train,
             selection=selection, steps=steps or METAL_STEPS, output=path, on_progress=show,
         )  # fmt: skip
     data = {"record": record.id, **(record.settings or {}), **(record.results or {})}
     megabytes = data["bytes"] / 1e6
-    review = f"{program(session.root.path)} review-trace --trace {record.id[:12]}"
+    review = f"{program(session.lab.root.path)} review-trace --trace {record.id[:12]}"
     return Outcome(
         data,
         lambda console: console.print(
@@ -86,9 +86,9 @@ def _capture_steady(
     session: Session, train: dict[str, Any], kernels: str, steps: int | None, output: Path | None,
     *, tool: str | None, compiled: bool, time_budget: float | None,
 ) -> Outcome:  # fmt: skip
-    chosen, remark = steady.choose_tool(tool or "auto", session.engine)
-    prefix = steady.new_prefix(session.root, output)
-    selection = resolve(kernels, load_catalog(session.root), session.context, session.root)
+    chosen, remark = steady.choose_tool(tool or "auto", session.lab.engine)
+    prefix = steady.new_prefix(session.lab.root, output)
+    selection = resolve(kernels, load_catalog(session.lab.root), session.lab.context, session.lab.root)
     for note in filter(None, (remark, *selection.remarks)):
         session.log.print(f"note: {note}")
     request = steady.Request(
@@ -96,14 +96,14 @@ def _capture_steady(
         steps=steps or steady.DEFAULT_STEPS, seconds=time_budget or steady.DEFAULT_SECONDS,
     )  # fmt: skip
     with progress(session.log) as show:
-        found = steady.capture(session.context, session.root, session.ledger, request, prefix, show)
+        found = steady.capture(session.lab, request, prefix, show)
     path = steady.beside(prefix, steady.METADATA)
     megabytes = sum(file.bytes for file in found.files) / 1e6
     return Outcome(
         {**found.plain(), "metadata": str(path)},
         lambda console: console.print(
             f"{path}: {found.steps} steps, {found.tool}, {megabytes:.1f} MB; ledger {found.record[:12]}\n"
-            f"then: {program(session.root.path)} trace-profile --metadata {path} --output FILE",
+            f"then: {program(session.lab.root.path)} trace-profile --metadata {path} --output FILE",
             soft_wrap=True,
         ),
     )
@@ -115,7 +115,7 @@ def _capture_steady(
 def trace_profile(session: Session, *, metadata: Path, output: Path) -> Outcome:
     source = metadata_path(metadata, WHAT)
     output = _new_file(output, WHAT)
-    result = profile_trace(source, session.ledger)
+    result = profile_trace(source, session.lab.ledger)
     save(result, output, WHAT)
 
     def show(console: Any) -> None:
@@ -131,16 +131,14 @@ def trace_profile(session: Session, *, metadata: Path, output: Path) -> Outcome:
 @click.option("--target", required=True, help="Target.")
 @verb
 def deep_profile(session: Session, *, target: str, kernel: str, workload: str | None, output: Path) -> Outcome:
-    program = deep.require(session.engine)
+    program = deep.require(session.lab.engine)
     output = _new_file(output, deep.WHAT)
-    subject = find_target(load_catalog(session.root), target)
-    chosen = subject.kernel(kernel, session.engine.framework)
-    if not chosen.runs_on(session.engine.framework, session.engine.device):
-        raise LabError(f"{deep.WHAT}: {target}/{kernel} {chosen.obstacle(session.engine.device)}")
+    subject = find_target(load_catalog(session.lab.root), target)
+    chosen = subject.kernel(kernel, session.lab.engine.framework)
+    if not chosen.runs_on(session.lab.engine.framework, session.lab.engine.device):
+        raise LabError(f"{deep.WHAT}: {target}/{kernel} {chosen.obstacle(session.lab.engine.device)}")
     with progress(session.log) as show:
-        record = deep.deep_profile(
-            session.context, session.root, session.ledger, subject, chosen, program, workload, show
-        )
+        record = deep.deep_profile(session.lab, subject, chosen, program, workload, show)
     deep.save(record, output)
     launches = (record.results or {})["launches"]
     data = {"record": record.id, **(record.settings or {}), **(record.results or {}), "output": str(output)}
@@ -155,7 +153,7 @@ def auto_review(session: Session, *, trace: str | None, metadata: Path | None) -
         raise LabError(f"{reviews.AUTO_REVIEW}: give --trace ID or --metadata FILE")
     if metadata is not None:
         trace = load_metadata(metadata_path(metadata, reviews.AUTO_REVIEW), reviews.AUTO_REVIEW).record
-    record, found = reviews.auto_review(session.ledger, trace or "")
+    record, found = reviews.auto_review(session.lab.ledger, trace or "")
     data = {"record": record.id, **(record.settings or {}), **(record.results or {})}
     return Outcome(data, lambda console: render_findings(found, console))
 
@@ -166,7 +164,7 @@ def auto_review(session: Session, *, trace: str | None, metadata: Path | None) -
 @click.option("--trace", required=True, metavar="ID", help="Ledger id of the capture, or its beginning.")
 @verb
 def review_trace(session: Session, *, trace: str, judgement: str, text: str, reviewer: str) -> Outcome:
-    record = reviews.review(session.ledger, session.root, trace, judgement, text, reviewer)
+    record = reviews.review(session.lab, trace, judgement, text, reviewer)
     data = {"record": record.id, **(record.settings or {}), **(record.results or {})}
     return Outcome(data, lambda console: console.print(f"{judgement}: recorded as {record.id[:12]}"))
 

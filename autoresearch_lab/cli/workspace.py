@@ -20,29 +20,27 @@ from autoresearch_lab.workspace.folder import is_free
 
 
 def init(session: Session, *, target: str, workspace: Path, start: str | None, preset: str | None) -> Outcome:
-    found = find_target(load_catalog(session.root), target)
+    found = find_target(load_catalog(session.lab.root), target)
     kernel = _start(found, start, session)
     _empty(workspace)
     with progress(session.log) as show:
-        captured = ensure_workloads(
-            found, session.context, session.root, session.ledger, preset=preset, on_progress=show
-        )
-    return _outcome(session, create(found, workspace, session.context, session.root, session.ledger, captured, kernel))
+        captured = ensure_workloads(found, session.lab, preset=preset, on_progress=show)
+    return _outcome(session, create(found, workspace, session.lab, captured, kernel))
 
 
 def extract(session: Session, *, profile: Path, rank: int, workspace: Path, start: str | None) -> Outcome:
     measured = load(profile.expanduser())
     row = measured.row(rank)
-    found = find_target(load_catalog(session.root), row.target)
+    found = find_target(load_catalog(session.lab.root), row.target)
     kernel = _start(found, start, session)
     _empty(workspace)
     reference = measured.workloads.get(row.target)
     if reference is None:
         raise LabError(f"extract: the profile {profile} names no workloads for {row.target}; run profile again")
-    measured.require_engine(session.engine.name, "extract")
-    captured = workloads.load(session.root.path / reference.path, expected=reference.sha256)
+    measured.require_engine(session.lab.engine.name, "extract")
+    captured = workloads.load(session.lab.root.path / reference.path, expected=reference.sha256)
     made = create(
-        found, workspace, session.context, session.root, session.ledger, captured, kernel, profile=measured
+        found, workspace, session.lab, captured, kernel, profile=measured
     )  # fmt: skip
     return _outcome(session, made)
 
@@ -54,7 +52,7 @@ def _start(target: Target, name: str | None, session: Session) -> Kernel | None:
     Raises:
         LabError: there is none of that name for this engine.
     """
-    engine = session.engine
+    engine = session.lab.engine
     target.baseline(engine.framework, engine.device)
     if name is None:
         return None
@@ -76,7 +74,7 @@ def _outcome(session: Session, workspace: Workspace) -> Outcome:
         console.print(f"[bold]{workspace.target.name}[/bold] on {workspace.engine_name}: {workspace.folder}")
         console.print("  change  kernel.py")
         console.print("  read    README.md")
-        command = program(session.root.path, workspace.engine_name)
+        command = program(session.lab.root.path, workspace.engine_name)
         without_gpu = lacks_gpu(workspace.kernel.language)
         for name in ("verify",) if without_gpu else ("verify", "bench", "ab"):
             console.print(f"  {name:7} {command} {name} --workspace {workspace.folder}", soft_wrap=True)

@@ -18,13 +18,11 @@ from pydantic import ValidationError
 
 from autoresearch_common.hashing import json_sha256
 from autoresearch_lab.bench.run import profile_of
+from autoresearch_lab.ceilings import ceilings_notes
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.evidence import Subject
 from autoresearch_lab.executor.packing import pack_kernel, pack_workloads
-from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.ceilings import ceilings_notes
-from autoresearch_lab.machine import Context
-from autoresearch_lab.paths import Root
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.records import Record
 from autoresearch_lab.workloads import WorkloadSet
 
@@ -36,9 +34,7 @@ class Tasks:
     """The driver's side of a step. workloads: target -> its captured calls; profile_id: the ledger record of the
     profile that they come from; bench_seconds: budget of one benchmark."""
 
-    context: Context
-    root: Root
-    ledger: Ledger
+    lab: Lab
     workloads: Callable[[str], WorkloadSet]
     profile_id: str | None
     bench_seconds: float
@@ -48,9 +44,9 @@ class Tasks:
         known: list[Record | None] = []
         if step == "bench":
             captured = self.workloads(subject.target.name)
-            known = [profile_of(self.ledger, self.context, subject.target, captured)]
-            known += ceilings_notes(self.context, self.ledger)
-            known += [subject.latest(self.ledger, "verify")]
+            known = [profile_of(self.lab, subject.target, captured)]
+            known += ceilings_notes(self.lab)
+            known += [subject.latest(self.lab.ledger, "verify")]
         return {
             "step": step,
             "kernel": pack_kernel(subject.kernel),
@@ -85,7 +81,7 @@ class Tasks:
             reason = str(error).splitlines()[0] if not isinstance(error, ValidationError) else "not a ledger record"
             where = executor.get("node")
             raise LabFailure(f"{step} of {subject.kernel.name}: the reply of {where} is refused: {reason}") from None
-        folder = self.root.runs / f"{step}-{subject.target.name}-{secrets.token_hex(4)}"
+        folder = self.lab.root.runs / f"{step}-{subject.target.name}-{secrets.token_hex(4)}"
         renamed: dict[str, str] = {}
         for record in records:
             renamed[record.id] = self._append(record, subject, folder, files, renamed, executor).id
@@ -107,7 +103,7 @@ class Tasks:
             raise ValueError(f"it holds a record of kind {record.kind}")
         device, software = record.device or {}, record.software or {}
         found = {"engine": record.engine, "device_key": device.get("key"), "software_key": software.get("key")}
-        if found != self.context.keys():
+        if found != self.lab.context.keys():
             raise ValueError("its ceilings are those of another machine")
 
     def _append(
@@ -127,14 +123,14 @@ class Tasks:
         settings = {name: renamed.get(value, value) if isinstance(value, str) else value
                     for name, value in (record.settings or {}).items()}  # fmt: skip
         if settings.get("workspace") is not None:
-            settings["workspace"] = self.root.relative(subject.kernel.path.parent)
+            settings["workspace"] = self.lab.root.relative(subject.kernel.path.parent)
         artifacts = []
         for artifact in record.artifacts or []:
             path = folder / Path(artifact.path).name
             folder.mkdir(parents=True, exist_ok=True)
             path.write_bytes(files[artifact.path])
-            artifacts.append({"path": self.root.relative(path), "sha256": artifact.sha256})
-        return self.ledger.append(
+            artifacts.append({"path": self.lab.root.relative(path), "sha256": artifact.sha256})
+        return self.lab.ledger.append(
             record.kind,
             **fields,
             kernel=record.kernel and record.kernel.model_dump(),

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from autoresearch_common.hashing import file_sha256, json_sha256
-from autoresearch_lab import jobs, machine, workloads
+from autoresearch_lab import jobs, workloads
 from autoresearch_lab.catalog import Target, load_catalog
+from autoresearch_lab.ceilings import ceilings
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root
 from autoresearch_lab.profile.rank import rank
@@ -29,9 +30,7 @@ CAPTURE_EVENT = "workloads"
 
 
 def take_profile(
-    context: Context,
-    root: Root,
-    ledger: Ledger,
+    lab: Lab,
     catalog: Mapping[str, Target],
     *,
     preset: str,
@@ -47,25 +46,25 @@ def take_profile(
         LabError: unknown preset, dataset not prepared, or a kernel that does not load.
         JobFailed: the run itself failed.
     """
-    with jobs.run_folder(root, "profile") as folder:
-        found = _run_job(context, folder, catalog, preset, dataset_folder, selection, steps, on_progress)
-        kept = _keep(root, ledger, context, preset, found, folder)
-    limits = _ceilings(context, root, ledger, on_progress)
+    with jobs.run_folder(lab.root, "profile") as folder:
+        found = _run_job(lab.context, folder, catalog, preset, dataset_folder, selection, steps, on_progress)
+        kept = _keep(lab, preset, found, folder)
+    limits = _ceilings(lab, on_progress)
     calls = {name: captured.workloads for name, captured in kept.items()}
     measured = {name: times for name, times in found["targets"].items() if name in calls}
     result = Profile(
-        engine=context.engine.name,
-        device=context.device,
-        software=context.software,
+        engine=lab.context.engine.name,
+        device=lab.context.device,
+        software=lab.context.software,
         preset=preset,
         dataset=found["dataset"],
         selection=found["selection"],
         ceilings=limits,
         targets=rank(measured, calls, catalog, limits, found["step_ms"]),
-        workloads=references(root, kept),
+        workloads=references(lab.root, kept),
         **{name: found[name] for name in _COPIED},
     )
-    return _record(result, root, ledger, context)
+    return _record(result, lab)
 
 
 _COPIED = (
@@ -76,9 +75,7 @@ _COPIED = (
 
 def ensure_workloads(
     target: Target,
-    context: Context,
-    root: Root,
-    ledger: Ledger,
+    lab: Lab,
     preset: str | None = None,
     dataset: str | None = None,
     on_progress: Progress | None = None,
@@ -89,19 +86,19 @@ def ensure_workloads(
     Raises:
         LabError: unknown preset, dataset not prepared, or the trainer never calls the target.
     """
-    known = newest_workloads(target.name, context, root, ledger, preset, dataset)
+    known = newest_workloads(target.name, lab, preset, dataset)
     if known is not None:
         return known
-    preset, dataset = preset or context.engine.default_preset, dataset or "stdlib"
-    catalog = load_catalog(root)
-    baseline = resolve("baseline", catalog, context, root)
-    with jobs.run_folder(root, "capture") as folder:
-        found = _run_job(context, folder, catalog, preset, root.data(dataset), baseline, 0, on_progress)
-        kept = _keep(root, ledger, context, preset, found, folder)
-    plain = references(root, kept)
-    ledger.append(
+    preset, dataset = preset or lab.context.engine.default_preset, dataset or "stdlib"
+    catalog = load_catalog(lab.root)
+    baseline = resolve("baseline", catalog, lab.context, lab.root)
+    with jobs.run_folder(lab.root, "capture") as folder:
+        found = _run_job(lab.context, folder, catalog, preset, lab.root.data(dataset), baseline, 0, on_progress)
+        kept = _keep(lab, preset, found, folder)
+    plain = references(lab.root, kept)
+    lab.ledger.append(
         "capture",
-        **context.fields(),
+        **lab.context.fields(),
         settings={"event": CAPTURE_EVENT, "preset": preset, "dataset": found["dataset"]},
         results={"workloads": plain},
         workloads=plain,
@@ -113,20 +110,20 @@ def ensure_workloads(
 
 def newest_workloads(
     target: str,
-    context: Context,
-    root: Root,
-    ledger: Ledger,
+    lab: Lab,
     preset: str | None = None,
     dataset: str | None = None,
     **more: str,
 ) -> WorkloadSet | None:
     """The newest set in the ledger that fits and is intact; None where there is none. `more`: see `Ledger.find`."""
-    for record in reversed(ledger.find(engine=context.engine.name, device_key=context.device["key"], **more)):
+    for record in reversed(
+        lab.ledger.find(engine=lab.context.engine.name, device_key=lab.context.device["key"], **more)
+    ):
         reference = _reference(record, target, preset, dataset)
         if reference is None:
             continue
         try:
-            return workloads.load(root.path / reference["path"], expected=reference["sha256"])
+            return workloads.load(lab.root.path / reference["path"], expected=reference["sha256"])
         except LabError:
             continue  # lost or damaged: an older set, or a new capture, will do
     return None
@@ -152,12 +149,12 @@ def _reference(record: Record, target: str, preset: str | None, dataset: str | N
     return (record.workloads or {}).get(target)
 
 
-def _ceilings(context: Context, root: Root, ledger: Ledger, on_progress: Progress | None) -> dict[str, Any]:
+def _ceilings(lab: Lab, on_progress: Progress | None) -> dict[str, Any]:
     """The machine's ceilings, measured once more; empty, that is unknown, where that fails: the profile stands."""
     if on_progress is not None:
         on_progress({"stage": "ceilings of this machine"})
     try:
-        return machine.ceilings(context, root, ledger, fresh=True)
+        return ceilings(lab, fresh=True)
     except JobFailed as failure:
         return {"copy_gb_s": [], "matmul_gflop_s": {}, "unknown": str(failure)}
 
@@ -193,9 +190,7 @@ def _run_job(
     return jobs.call(context.engine, "profile", args, run_dir=folder, limits=limits, on_progress=on_progress)
 
 
-def _keep(
-    root: Root, ledger: Ledger, context: Context, preset: str, found: Mapping[str, Any], folder: Path
-) -> dict[str, WorkloadSet]:
+def _keep(lab: Lab, preset: str, found: Mapping[str, Any], folder: Path) -> dict[str, WorkloadSet]:
     """Move what the job captured to its place under the root.
 
     Where the same calls on the same data are known already, with this software, that set stands: other kernels or
@@ -204,15 +199,15 @@ def _keep(
     kept = {}
     for name, captured in found["workloads"].items():
         data = found["dataset"]
-        software = context.software["key"]
-        known = newest_workloads(name, context, root, ledger, preset, data["name"], software_key=software)
+        software = lab.context.software["key"]
+        known = newest_workloads(name, lab, preset, data["name"], software_key=software)
         if known is not None and known.workloads == captured and known.data == data:
             kept[name] = known
             continue
         kept[name] = workloads.save(
-            root,
+            lab.root,
             name,
-            engine=context.engine.name,
+            engine=lab.context.engine.name,
             preset=preset,
             data=data,
             workloads=captured,
@@ -221,22 +216,22 @@ def _keep(
     return kept
 
 
-def _record(result: Profile, root: Root, ledger: Ledger, context: Context) -> Profile:
+def _record(result: Profile, lab: Lab) -> Profile:
     """Append the record and return the profile with its id.
 
     The record carries the hash of a copy that is kept with the evidence; that copy cannot name the record's id, which
     depends on the hash, so its `id` is null.
     """
     plain = result.plain()
-    copy = root.results / "profiles" / f"{json_sha256(plain)[:16]}.json"
+    copy = lab.root.results / "profiles" / f"{json_sha256(plain)[:16]}.json"
     save(result, copy)
     about = ("schema", "id", "engine", "device", "software")
-    record = ledger.append(
+    record = lab.ledger.append(
         "profile",
-        **context.fields(),
+        **lab.context.fields(),
         settings={"preset": result.preset, "dataset": plain["dataset"], "selection": plain["selection"]},
         results={key: value for key, value in plain.items() if key not in about},
         workloads=plain["workloads"],
-        artifacts=[{"path": root.relative(copy), "sha256": file_sha256(copy)}],
+        artifacts=[{"path": lab.root.relative(copy), "sha256": file_sha256(copy)}],
     )
     return result.model_copy(update={"id": record.id})

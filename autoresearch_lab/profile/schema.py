@@ -74,7 +74,7 @@ class Dataset(_Model):
 
 
 class Ceilings(BaseModel):
-    """What the machine can do at most, as measured; see `machine.ceilings`."""
+    """What the machine can do at most, as measured; see `ceilings.ceilings`."""
 
     model_config = ConfigDict(extra="allow")
     copy_gb_s: list[tuple[float, float]]

@@ -9,8 +9,7 @@ from typing import Any
 from autoresearch_lab.ab.require import Standing, standing
 from autoresearch_lab.ab.suite import suite_verdict
 from autoresearch_lab.catalog import Kernel, Target, find_target
-from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.machine import Context
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.records import Record
 
 WANTED = {"verify": "PASS", "bench": "FASTER", "ab": "PROMOTE"}
@@ -72,22 +71,20 @@ class Readiness:
         }
 
 
-def readiness(target: Target, kernel: Kernel, context: Context, ledger: Ledger) -> Readiness:
+def readiness(target: Target, kernel: Kernel, lab: Lab) -> Readiness:
     """The evidence that counts for this kernel alone."""
-    found = standing(target, kernel, context, ledger)
-    return Readiness(found, decisive_ab({target.name: kernel}, {target.name: target}, context, ledger))
+    found = standing(target, kernel, lab)
+    return Readiness(found, decisive_ab({target.name: kernel}, {target.name: target}, lab))
 
 
-def decisive_ab(
-    kernels: Mapping[str, Kernel], catalog: Mapping[str, Target], context: Context, ledger: Ledger
-) -> Record | None:
+def decisive_ab(kernels: Mapping[str, Kernel], catalog: Mapping[str, Target], lab: Lab) -> Record | None:
     """The A/B of exactly these kernels that decides about their promotion here; None where there is none.
 
     Of every preset, compiled or not, the newest speaks, and all together as `integration-suite` judges them: a gain
     with one does not promote what is worse with another. A/Bs that foreign load spoilt say nothing. The record returned
     is the newest of those with the common verdict.
     """
-    found = abs_of(kernels, catalog, context, ledger)
+    found = abs_of(kernels, catalog, lab)
     calm = [record for record in found if not (record.results or {}).get("disturbed")]
     if not calm:
         return found[-1] if found else None
@@ -101,24 +98,20 @@ def _conditions(record: Record) -> str:
     return f"{settings.get('preset', '')}{', compiled' if settings.get('compile') else ''}"
 
 
-def ab_of(
-    kernels: Mapping[str, Kernel], catalog: Mapping[str, Target], context: Context, ledger: Ledger, **settings: Any
-) -> Record | None:
+def ab_of(kernels: Mapping[str, Kernel], catalog: Mapping[str, Target], lab: Lab, **settings: Any) -> Record | None:
     """The newest of `abs_of`, or None."""
-    found = abs_of(kernels, catalog, context, ledger, **settings)
+    found = abs_of(kernels, catalog, lab, **settings)
     return found[-1] if found else None
 
 
-def abs_of(
-    kernels: Mapping[str, Kernel], catalog: Mapping[str, Target], context: Context, ledger: Ledger, **settings: Any
-) -> list[Record]:
+def abs_of(kernels: Mapping[str, Kernel], catalog: Mapping[str, Target], lab: Lab, **settings: Any) -> list[Record]:
     """The A/Bs here whose candidate was exactly these kernels, under today's contracts, oldest first; `settings` has to
     hold in the record's. A joint A/B speaks for its set alone, not for the members.
     """
     contracts = {name: find_target(dict(catalog), name).contract_sha256 for name in kernels}
     wanted = {name: (kernel.sha256, contracts[name]) for name, kernel in kernels.items()}
     matching = []
-    for record in ledger.find(kind="ab", **context.keys()):
+    for record in lab.ledger.find(kind="ab", **lab.context.keys()):
         given = record.settings or {}
         try:
             tried = {name: (one["sha256"], one["contract_sha256"]) for name, one in given["candidate"].items()}

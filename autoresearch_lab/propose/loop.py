@@ -6,9 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from autoresearch_lab.errors import LabError, LabFailure
-from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.machine import Context, code_digest
-from autoresearch_lab.paths import Root
+from autoresearch_lab.lab import Lab
+from autoresearch_lab.machine import code_digest
 from autoresearch_lab.propose.attempts import EVENT, Attempt, Budget, Proposer, best, history, keep, restore, start_over
 from autoresearch_lab.records import Record
 from autoresearch_lab.workspace import Workspace, open_workspace
@@ -23,9 +22,7 @@ def propose(
     proposer: Proposer,
     judge: Judge,
     budget: Budget,
-    context: Context,
-    root: Root,
-    ledger: Ledger,
+    lab: Lab,
     tell: Tell = lambda line: None,
 ) -> list[Attempt]:
     """Let `proposer` change the kernel of the workspace in `folder` until the budget's attempts are used up or it has
@@ -38,19 +35,19 @@ def propose(
         LabError: the folder is no workspace, or a fixed file in it was changed.
         LabFailure: the proposer changed the code that judges, the ledger, or a kernel that was judged.
     """
-    workspace = open_workspace(folder, root, ledger)
-    attempts = history(workspace, ledger)
-    engine = context.engine
+    workspace = open_workspace(folder, lab)
+    attempts = history(workspace, lab.ledger)
+    engine = lab.context.engine
     baseline = workspace.target.baseline(engine.framework, engine.device).sha256
     known = {attempt.kernel_sha256 for attempt in attempts} | {baseline}
     while len(attempts) < budget.attempts:
         # First comes what nobody has judged: another kernel than the baseline that the workspace began with, or what a
         # run that was killed left behind.
         if workspace.kernel.sha256 in known:
-            last = ledger.records()[-1].id
+            last = lab.ledger.records()[-1].id
             reason = proposer(workspace, attempts, budget)
-            _check_the_lab(context, ledger, last)
-            workspace = open_workspace(folder, root, ledger)
+            _check_the_lab(lab, last)
+            workspace = open_workspace(folder, lab)
             if reason is None and workspace.kernel.sha256 in known:
                 reason = "nothing more is proposed"
             if reason is not None:
@@ -60,7 +57,7 @@ def propose(
         keep(workspace, len(attempts) + 1)
         attempt = _judged(workspace, judge, len(attempts) + 1)
         attempts.append(attempt)
-        _note(workspace, attempt, context, ledger)
+        _note(workspace, attempt, lab)
         tell(f"{workspace.target.name}: attempt {attempt.number}: {_words(attempt)}")
     if workspace.kernel.sha256 in known:
         _settle(workspace, attempts)
@@ -103,10 +100,10 @@ def _judged(workspace: Workspace, judge: Judge, number: int) -> Attempt:
     )
 
 
-def _note(workspace: Workspace, attempt: Attempt, context: Context, ledger: Ledger) -> None:
-    ledger.append(
+def _note(workspace: Workspace, attempt: Attempt, lab: Lab) -> None:
+    lab.ledger.append(
         "note",
-        **context.fields(),
+        **lab.context.fields(),
         target=workspace.target.name,
         kernel={"name": workspace.kernel.name, "sha256": attempt.kernel_sha256},
         settings={"event": EVENT, "workspace_id": workspace.id},
@@ -114,16 +111,16 @@ def _note(workspace: Workspace, attempt: Attempt, context: Context, ledger: Ledg
     )
 
 
-def _check_the_lab(context: Context, ledger: Ledger, last: str) -> None:
+def _check_the_lab(lab: Lab, last: str) -> None:
     """A proposer runs with the user's rights. After each of its turns: is the code that judges what it was, and does
     the ledger still hold everything up to the record `last`, in order? Verdicts that it had the verbs add are welcome.
     """
     code_digest.cache_clear()
-    if code_digest(context.engine.package) != context.software["lab"]:
+    if code_digest(lab.context.engine.package) != lab.context.software["lab"]:
         raise LabFailure("the proposer changed the lab's own code; nothing is judged by it")
-    if problems := ledger.problems():
+    if problems := lab.ledger.problems():
         raise LabFailure(f"the ledger is not what the lab wrote: {problems[0]}")
-    if ledger.get(last) is None:
+    if lab.ledger.get(last) is None:
         raise LabFailure("the ledger is not what the lab wrote: records at its end are gone")
 
 

@@ -18,7 +18,7 @@ from autoresearch_common.hashing import file_sha256
 from autoresearch_lab import jobs
 from autoresearch_lab.engine import Engine
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root, writable_folder
 from autoresearch_lab.promote.selection import Selection
@@ -97,9 +97,7 @@ def beside(prefix: Path, suffix: str) -> Path:
 
 
 def capture(
-    context: Context,
-    root: Root,
-    ledger: Ledger,
+    lab: Lab,
     request: Request,
     prefix: Path,
     on_progress: Callable[[dict[str, Any]], None] | None = None,
@@ -110,28 +108,28 @@ def capture(
         LabError: unknown preset, dataset not prepared, a kernel that does not load, or a place that cannot be written.
         LabFailure: the run or the tool failed.
     """
-    with jobs.run_folder(root, "trace") as folder:
-        found, version, files = _run(context, request, folder, on_progress)
+    with jobs.run_folder(lab.root, "trace") as folder:
+        found, version, files = _run(lab.context, request, folder, on_progress)
         traced = _place(files, [beside(prefix, suffix) for suffix in SUFFIXES[request.tool]])
     settings = {name: found[name] for name in ("dataset", "selection", "compiled")}
     measured = {name: found[name] for name in MEASURED}
     about = {"tool": request.tool, "tool_version": version, "preset": request.preset}
     places = [prefix.with_name(file.name) for file in traced]
     try:
-        record = ledger.append(
+        record = lab.ledger.append(
             "capture",
-            **context.fields(),
+            **lab.context.fields(),
             settings={"event": TRACE_EVENT, **about, **settings, "time_budget": request.seconds},
-            results={**measured, "metadata": root.relative(beside(prefix, METADATA)),
+            results={**measured, "metadata": lab.root.relative(beside(prefix, METADATA)),
                      "bytes": sum(file.bytes for file in traced)},
-            artifacts=[{"path": root.relative(place), "sha256": file.sha256}
+            artifacts=[{"path": lab.root.relative(place), "sha256": file.sha256}
                        for place, file in zip(places, traced, strict=True)],
         )  # fmt: skip
     except BaseException:
         _remove(places)  # without the record nobody can read them, and they would occupy the prefix
         raise
     metadata = TraceMetadata(
-        record=record.id, time=record.time, **context.fields(), **about, **settings, **measured, files=traced
+        record=record.id, time=record.time, **lab.context.fields(), **about, **settings, **measured, files=traced
     )
     save(metadata, beside(prefix, METADATA), "capture")
     return metadata

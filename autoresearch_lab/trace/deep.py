@@ -11,9 +11,8 @@ from autoresearch_lab import jobs
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.engine import Engine
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.machine import Context
-from autoresearch_lab.paths import Root, write_atomic
+from autoresearch_lab.lab import Lab
+from autoresearch_lab.paths import write_atomic
 from autoresearch_lab.profile.run import ensure_workloads
 from autoresearch_lab.records import Record
 from autoresearch_lab.trace import launch, ncu
@@ -35,9 +34,7 @@ def require(engine: Engine) -> str:
 
 
 def deep_profile(
-    context: Context,
-    root: Root,
-    ledger: Ledger,
+    lab: Lab,
     target: Target,
     kernel: Kernel,
     program: str,
@@ -51,17 +48,17 @@ def deep_profile(
         LabError: no such call, or the kernel does not load.
         LabFailure: the call failed, or ncu measured nothing.
     """
-    captured = ensure_workloads(target, context, root, ledger, on_progress=on_progress)
+    captured = ensure_workloads(target, lab, on_progress=on_progress)
     chosen = choose_workload(target, captured, workload)
     if on_progress is not None:
         on_progress({"stage": "one call under ncu"})
-    with jobs.run_folder(root, "ncu") as folder:
+    with jobs.run_folder(lab.root, "ncu") as folder:
         launches = ncu.measure(
-            program, context.engine, target, kernel, captured, chosen, run_dir=folder, seconds=SECONDS
+            program, lab.context.engine, target, kernel, captured, chosen, run_dir=folder, seconds=SECONDS
         )
-    return ledger.append(
+    return lab.ledger.append(
         "trace",
-        **context.fields(),
+        **lab.context.fields(),
         target=target.name,
         kernel={"name": kernel.name, "sha256": kernel.sha256},
         workloads=captured.record_field(),

@@ -12,8 +12,7 @@ from autoresearch_common.hashing import file_sha256, json_sha256
 from autoresearch_lab import jobs
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.hardware import has_apple_gpu
-from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.machine import Context
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import Root, writable_folder
 from autoresearch_lab.promote.selection import Selection
 from autoresearch_lab.records import Record
@@ -45,9 +44,7 @@ def new_trace(root: Root, output: Path | None) -> Path:
 
 
 def capture(
-    context: Context,
-    root: Root,
-    ledger: Ledger,
+    lab: Lab,
     *,
     preset: str,
     dataset_folder: Path,
@@ -70,16 +67,16 @@ def capture(
         "output": str(output),
     }
     found = jobs.call(
-        context.engine, "gputrace", args, run_dir=root.runs / f"gputrace-{secrets.token_hex(4)}",
+        lab.context.engine, "gputrace", args, run_dir=lab.root.runs / f"gputrace-{secrets.token_hex(4)}",
         limits=Limits(seconds=JOB_SECONDS), variables={"MTL_CAPTURE_ENABLED": "1"}, on_progress=on_progress,
     )  # fmt: skip
     try:
-        return ledger.append(
+        return lab.ledger.append(
             "capture",
-            **context.fields(),
+            **lab.context.fields(),
             settings={"event": TRACE_EVENT, "preset": preset, "steps": steps, "dataset": found["dataset"],
                       "selection": found["selection"]},
-            results={"trace": root.relative(output), "trace_sha256": folder_sha256(output), **_size(output),
+            results={"trace": lab.root.relative(output), "trace_sha256": folder_sha256(output), **_size(output),
                      "tokens_per_step": found["tokens_per_step"]},
         )  # fmt: skip
     except BaseException:

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from autoresearch_common.hashing import file_sha256
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import Root
 from autoresearch_lab.records import Record
@@ -22,7 +23,7 @@ REVIEW_TRACE = "review-trace"
 _EVENTS = (metal.TRACE_EVENT, TRACE_EVENT)
 
 
-def review(ledger: Ledger, root: Root, trace: str, judgement: str, text: str, reviewer: str) -> Record:
+def review(lab: Lab, trace: str, judgement: str, text: str, reviewer: str) -> Record:
     """Append what a person found in a trace (kind "review"). trace: the id of its capture, or the beginning of one.
 
     Raises:
@@ -30,11 +31,11 @@ def review(ledger: Ledger, root: Root, trace: str, judgement: str, text: str, re
     """
     if not text.strip() or not reviewer.strip():
         raise LabError(f"{REVIEW_TRACE}: say what was found (--text) and who looked (--reviewer)")
-    records = [r for r in ledger.find(kind="capture") if (r.settings or {}).get("event") in _EVENTS]
+    records = [r for r in lab.ledger.find(kind="capture") if (r.settings or {}).get("event") in _EVENTS]
     subject = _only(records, trace, [r for r in records if r.id.startswith(trace)], REVIEW_TRACE)
-    settings = {"event": (subject.settings or {})["event"], "capture": subject.id, **_checked(subject, root)}
+    settings = {"event": (subject.settings or {})["event"], "capture": subject.id, **_checked(subject, lab.root)}
     results = {"judgement": judgement, "text": text.strip(), "reviewer": reviewer.strip()}
-    return ledger.append("review", **_about(subject), settings=settings, results=results)
+    return lab.ledger.append("review", **_about(subject), settings=settings, results=results)
 
 
 def auto_review(ledger: Ledger, trace: str) -> tuple[Record, list[Finding]]:

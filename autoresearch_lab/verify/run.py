@@ -15,9 +15,8 @@ import numpy as np
 
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.errors import LabFailure
-from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.machine import Context
-from autoresearch_lab.paths import Root
 from autoresearch_lab.records import Record
 from autoresearch_lab.verify.cases import Case
 from autoresearch_lab.verify.checks import NEEDED, ORDER
@@ -52,9 +51,7 @@ def verify(
     kernel: Kernel,
     target: Target,
     workload_set: WorkloadSet,
-    context: Context,
-    root: Root,
-    ledger: Ledger,
+    lab: Lab,
     *,
     seed: int | None = None,
     run_dir: Path,
@@ -74,17 +71,19 @@ def verify(
         LabError: the target has no baseline in this engine, or the ledger cannot be written.
     """
     began = time.monotonic()
-    interpreted = context.engine.interpreted
+    interpreted = lab.context.engine.interpreted
     seconds = seconds or (INTERPRETED_SECONDS if interpreted else CANDIDATE_SECONDS)
     chosen = seed if seed is not None else secrets.randbits(62)
     tell = on_progress or (lambda message: None)
-    baseline = target.baseline(context.engine.framework, context.engine.device)
+    baseline = target.baseline(lab.context.engine.framework, lab.context.engine.device)
     key = f"{target.contract_sha256} {workload_set.sha256} {baseline.sha256} {chosen}"
     shared = (prepared or {}).get(key)
     ready = shared or _prepare(target, workload_set, chosen)
     if prepared is not None:
         prepared[key] = ready
-    candidate, idle = _compute(kernel, baseline, target, context, ready, run_dir, seconds, tell, fresh=shared is None)
+    candidate, idle = _compute(
+        kernel, baseline, target, lab.context, ready, run_dir, seconds, tell, fresh=shared is None
+    )
     tell({"stage": "judge"})
     evidence = Evidence(target, ready.cases, candidate, ready.baseline, ready.references, idle)
     results = judge(evidence)
@@ -93,9 +92,9 @@ def verify(
         shutil.rmtree(run_dir, ignore_errors=True)  # after a failure the logs may tell more
     tolerance = target.contract.tolerance
     in_workspace = kernel.name.startswith("workspace:")
-    return ledger.append(
+    return lab.ledger.append(
         "verify",
-        **context.fields(),
+        **lab.context.fields(),
         target=target.name,
         kernel={"name": kernel.name, "sha256": kernel.sha256},
         workloads=workload_set.record_field(profile_id),
@@ -108,7 +107,7 @@ def verify(
             "seconds": seconds,
             "interpreted": interpreted,
             "not_enforced": candidate.unenforced,
-            "workspace": root.relative(kernel.path.parent) if in_workspace else None,
+            "workspace": lab.root.relative(kernel.path.parent) if in_workspace else None,
         },
         results={
             **summary,

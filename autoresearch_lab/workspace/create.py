@@ -14,9 +14,8 @@ from pathlib import Path
 from autoresearch_common.hashing import NATIVE_SUFFIXES, file_sha256, kernel_hash
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.machine import Context
-from autoresearch_lab.paths import Root, writable_folder
+from autoresearch_lab.lab import Lab
+from autoresearch_lab.paths import writable_folder
 from autoresearch_lab.profile.schema import Profile
 from autoresearch_lab.workloads import WorkloadSet
 from autoresearch_lab.workspace import folder as layout
@@ -27,9 +26,7 @@ from autoresearch_lab.workspace.readme import readme
 def create(
     target: Target,
     folder: Path,
-    context: Context,
-    root: Root,
-    ledger: Ledger,
+    lab: Lab,
     workload_set: WorkloadSet,
     from_kernel: Kernel | None = None,
     profile: Profile | None = None,
@@ -42,7 +39,7 @@ def create(
         LabError: the folder is not empty or cannot be written, or there is no baseline in this engine.
     """
     folder = Path(folder).expanduser().resolve()
-    engine = context.engine
+    engine = lab.context.engine
     baseline = target.baseline(engine.framework, engine.device)
     start = from_kernel or baseline
     if not layout.is_free(folder):
@@ -53,16 +50,16 @@ def create(
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir()
         lock = _fill(target, draft, folder, engine.name, workload_set, baseline, start, profile.id if profile else None)
-        ledger.append(
+        lab.ledger.append(
             "note",
-            **context.fields(),
+            **lab.context.fields(),
             target=target.name,
             kernel={"name": f"{layout.PREFIX}{folder.name}", "sha256": kernel_hash(draft / layout.KERNEL)},
             workloads=workload_set.record_field(lock.profile),
             settings={
                 "event": layout.EVENT,
                 "id": lock.id,
-                "workspace": root.relative(folder),
+                "workspace": lab.root.relative(folder),
                 "lock_sha256": file_sha256(draft / layout.LOCK),
                 "contract_sha256": lock.contract_sha256,
                 "started_from": {"name": start.name, "sha256": start.sha256},

@@ -6,6 +6,7 @@ import importlib.util
 import re
 from typing import Any
 
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.profile.run import newest_workloads
 from benchmarks.gpu.command import PartFailed, run, verb
 from benchmarks.gpu.setting import Setting
@@ -72,7 +73,7 @@ def _known_profile(setting: Setting) -> dict[str, Any] | None:
     given = (record.settings or {}) if record else {}
     if given.get("preset") != setting.preset or (given.get("dataset") or {}).get("name") != setting.dataset:
         return None
-    kept = {name: newest_workloads(name, context, setting.root, ledger) for name in record.workloads or {}}
+    kept = {name: newest_workloads(name, Lab.of(context, setting.root, ledger)) for name in record.workloads or {}}
     if any(found is None or found.sha256 != record.workloads[name]["sha256"] for name, found in kept.items()):
         return None
     return {**(record.results or {}), "id": record.id}

@@ -70,7 +70,7 @@ def counters(setting: Setting, seconds: float, parts: dict[str, Any]) -> dict[st
     target = setting.catalog[row["target"]]
     if setting.context is None:
         raise PartFailed("a rehearsal has no GPU to measure")
-    captured = newest_workloads(target.name, setting.context, setting.root, setting.ledger)
+    captured = newest_workloads(target.name, setting.lab)
     if captured is None:
         raise PartFailed(f"no captured calls of {target.name}")
     engine, workload = setting.context.engine, choose_workload(target, captured, row["workload"])

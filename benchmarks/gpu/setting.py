@@ -11,6 +11,7 @@ from pathlib import Path
 
 from autoresearch_lab.catalog import Kernel, Target, load_catalog
 from autoresearch_lab.engine import ENGINES
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context, context
 from autoresearch_lab.paths import CHECKOUT, Root
@@ -63,8 +64,12 @@ class Setting:
         return load_catalog(self.root)
 
     @cached_property
+    def lab(self) -> Lab:
+        return Lab(self.root, self.engine)
+
+    @property
     def ledger(self) -> Ledger:
-        return Ledger(self.root.ledger)
+        return self.lab.ledger
 
     @property
     def kernels(self) -> list[Kernel]:

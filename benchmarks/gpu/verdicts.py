@@ -118,7 +118,7 @@ def known(setting: Setting, kind: str, kernel: Kernel) -> Record | None:
         return setting.ledger.latest(
             kind=kind, engine=engine, target=kernel.target, kernel_sha256=kernel.sha256
         )  # fmt: skip
-    captured = newest_workloads(kernel.target, setting.context, setting.root, setting.ledger)
+    captured = newest_workloads(kernel.target, setting.lab)
     if captured is None:
         return None
     subject = Subject(setting.catalog[kernel.target], kernel, captured.sha256, setting.context)

@@ -37,7 +37,7 @@ def test_each_verb_gets_the_kernel_in_its_own_words(tmp_path: Path):
 
 def test_promotion_check_of_a_workspace_names_a_command_that_works(opened, context, root: Root, monkeypatch, capsys):
     workspace, ledger = opened
-    monkeypatch.setattr(app, "context", lambda *_: context)
+    monkeypatch.setattr("autoresearch_lab.machine.context", lambda *_: context)
     monkeypatch.setattr(invocation, "automatic", lambda: "mlx")
     given = ["--root", str(root.path), "--engine", "cpu"]
     assert app.main([*given, "promotion-check", "--workspace", str(workspace.folder)]) == 1

@@ -64,7 +64,7 @@ def test_the_verb_records_what_was_run(tmp_path, capsys, monkeypatch, code):
     here = Context(ENGINES["mlx"], {"kind": "mlx-gpu", "key": "mlx-gpu-1"}, {"key": "s"})
     monkeypatch.setattr(mac, "has_apple_gpu", lambda: True)
     monkeypatch.setattr(verb, "choose", lambda name: ENGINES[name])
-    monkeypatch.setattr(verb, "context", lambda engine, root: here)
+    monkeypatch.setattr("autoresearch_lab.machine.context", lambda engine, root: here)
     monkeypatch.setattr(verb, "run", lambda plan, say: mac.run(plan, say, lambda command: code))
     assert main(["--root", str(tmp_path), "mac", "--preset", "m5-tiny"]) == (1 if code else 0)
     (note,) = Ledger(Root(tmp_path).ledger).find(kind="note")

@@ -9,6 +9,7 @@ pytest.importorskip("mlx.core", reason="MLX is not installed")
 from autoresearch_common import workload as w
 from autoresearch_lab.catalog import Kernel, load_catalog
 from autoresearch_lab.engine import ENGINES
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root
@@ -60,7 +61,7 @@ def verdict(folder: Path, target_name: str, kernel: Kernel):
     found = WorkloadSet(target_name, "mlx", "test", data, [workload], "0" * 64, Path("/nowhere/x.json"))
     context = Context(ENGINES["mlx"], {"kind": "mlx-cpu", "key": "mlx-cpu-test"}, {"key": "test"})
     ledger = Ledger(folder / "ledger.jsonl")
-    return verify(kernel, target, found, context, Root(folder), ledger, seed=7, run_dir=folder / "run")
+    return verify(kernel, target, found, Lab.of(context, Root(folder), ledger), seed=7, run_dir=folder / "run")
 
 
 @pytest.mark.parametrize("target", WORKLOADS)

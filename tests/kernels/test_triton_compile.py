@@ -8,15 +8,14 @@ from triton_support import CATALOG, KERNELS, NAMES, needs_triton
 
 from autoresearch_lab.catalog import Kernel
 from autoresearch_lab.compile_check import ARCHITECTURES, compile_check
-from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import Root
 
 pytestmark = needs_triton
 
 
 def check(kernel: Kernel, folder: Path, arch: tuple[str, ...], first_only: bool = True):
-    ledger = Ledger(folder / "ledger.jsonl")
-    return compile_check(kernel, CATALOG[kernel.target], arch, Root(folder), ledger, first_only=first_only)
+    return compile_check(kernel, CATALOG[kernel.target], arch, Lab(Root(folder)), first_only=first_only)
 
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=NAMES)

@@ -12,6 +12,7 @@ from autoresearch_lab.ab.run import ab
 from autoresearch_lab.ab.settings import Settings
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.engine import Engine
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, Root
@@ -112,8 +113,9 @@ def lab(tmp_path, monkeypatch):
         engine.plan.clear()
         engine.plan.update(plan, candidate=here.kernel.sha256)
         given = kernels or {here.target.name: here.kernel}
-        return ab(given, here.baseline, context, root, ledger, preset="cpu-nano", settings=settings or Settings(),
-                  on_progress=progress)  # fmt: skip
+        lab = Lab.of(context, root, ledger)
+        asked = settings or Settings()
+        return ab(given, here.baseline, lab, preset="cpu-nano", settings=asked, on_progress=progress)
 
     here.ab = run
     return here

@@ -11,7 +11,7 @@ from autoresearch_lab.invocation import program
 @pytest.fixture
 def call(lab, monkeypatch, capsys):
     """`call(*arguments)` -> (exit code, stdout, stderr) in the planted lab."""
-    monkeypatch.setattr("autoresearch_lab.cli.app.context", lambda engine, root: lab.context)
+    monkeypatch.setattr("autoresearch_lab.machine.context", lambda engine, root: lab.context)
 
     def run(*arguments):
         code = main(["--engine", "cpu", "--root", str(lab.root.path), *arguments])

@@ -16,6 +16,7 @@ from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.cli.app import main
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, Root
@@ -56,7 +57,7 @@ def lab(tmp_path, monkeypatch):
     monkeypatch.setattr(calibration, "ensure_workloads", lambda *args: captured)
     monkeypatch.setattr(calibration, "find_work", lambda *args, **options: work)
     monkeypatch.setattr(Calibration, "_step_seconds", lambda self: 0.05)
-    here.run = lambda plan=PLAN, budget=None: Calibration(plan, CONTEXT, here.root, here.ledger).run(budget)
+    here.run = lambda plan=PLAN, budget=None: Calibration(plan, Lab(here.root)).run(budget)
     return here
 
 
@@ -192,7 +193,7 @@ def test_turns_of_the_extra_work():
 
 
 def test_the_verb(lab, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr("autoresearch_lab.cli.app.context", lambda engine, root: CONTEXT)
+    monkeypatch.setattr("autoresearch_lab.machine.context", lambda engine, root: CONTEXT)
     common = ("--engine", "cpu", "--root", str(lab.root.path), "calibrate", "--trials", "2", "--ab-trials", "1")
     common += ("--effects", "5", "--effect-trials", "1", "--harm-trials", "1")
     page = tmp_path / "page.md"

@@ -23,7 +23,7 @@ CONTEXT = Context(ENGINES["cpu"], {"kind": "cpu", "name": "Example", "key": "cpu
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Root:
     """A lab with one target and one bench record; the engine is not asked who the device is."""
     shutil.copytree(CHECKOUT / "kernels" / "rms_norm", tmp_path / "kernels" / "rms_norm")
-    monkeypatch.setattr(app, "context", lambda engine, root: CONTEXT)
+    monkeypatch.setattr("autoresearch_lab.machine.context", lambda engine, root: CONTEXT)
     root = Root(tmp_path)
     target = load_catalog(root)["rms_norm"]
     Ledger(root.ledger).append(
@@ -130,7 +130,7 @@ def test_without_an_engine_the_ledger_can_still_be_read(
     def refuse(engine: object, root: Root) -> Context:
         raise LabError("no framework here")
 
-    monkeypatch.setattr(app, "context", refuse)
+    monkeypatch.setattr("autoresearch_lab.machine.context", refuse)
     assert run(root, "evidence", "--target", "rms_norm", engine="auto") == 0
     shown = capsys.readouterr().out
     assert "FASTER" in shown and "not compared" in shown

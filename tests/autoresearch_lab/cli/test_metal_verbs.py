@@ -80,7 +80,7 @@ def test_without_a_compiler_metal_kernels_are_refused_in_words(monkeypatch):
 
 def test_metal_on_the_cpu_is_a_device_of_its_own(monkeypatch, tmp_path):
     answer = {"device": {"kind": "mlx-cpu", "name": "a processor"}, "software": {"mlx": "1"}}
-    monkeypatch.setattr(machine, "_run_short_job", lambda *_: answer)
+    monkeypatch.setattr(machine, "short_job", lambda *_: answer)
     plain = machine.context.__wrapped__(ENGINES["mlx"], Root(tmp_path))
     on_cpu = machine.context.__wrapped__(engine.replace(ENGINES["mlx"], interpreted=True), Root(tmp_path))
     assert on_cpu.device["kind"] == "metal-cpu" and on_cpu.device["key"] != plain.device["key"]

@@ -30,7 +30,8 @@ def test_the_length_of_an_ab_reaches_it(monkeypatch, tmp_path):
         return SimpleNamespace(candidates=list)
 
     device = {"kind": "cpu", "name": "Example", "key": "cpu-1"}
-    monkeypatch.setattr(app, "context", lambda engine, root: Context(ENGINES["cpu"], device, {"key": "s1"}))
+    here = Context(ENGINES["cpu"], device, {"key": "s1"})
+    monkeypatch.setattr("autoresearch_lab.machine.context", lambda engine, root: here)
     monkeypatch.setattr(orchestrate, "load", lambda path: None)
     monkeypatch.setattr(orchestrate, "Pipeline", pipeline)
     words = ["--root", str(tmp_path), "--engine", "cpu", "orchestrate", "--dry-run", "--profile", "p.json"]
@@ -75,7 +76,7 @@ def test_a_candidate_whose_step_failed_is_told_and_the_end_is_not_positive():
 def test_a_remark_is_one_line_however_long(monkeypatch, tmp_path, context, capsys):
     made = SimpleNamespace()
     made.candidates = lambda: made.on_remark("left aside: " + "x " * 200) or []
-    monkeypatch.setattr(app, "context", lambda engine, root: context)
+    monkeypatch.setattr("autoresearch_lab.machine.context", lambda engine, root: context)
     monkeypatch.setattr(orchestrate, "load", lambda path: None)
     monkeypatch.setattr(orchestrate, "Pipeline", lambda *_: made)
     words = ["--root", str(tmp_path), "--engine", "cpu", "orchestrate", "--dry-run", "--profile", "p.json"]
@@ -98,7 +99,7 @@ def test_the_main_job_goes_on_after_a_failed_step_and_says_so_at_its_end(
         prepare=lambda: None, profile=lambda data: None, save_profile=lambda profile: None,
         orchestrate=lambda profile: ([], states, None), compare=lambda pipeline: None, train=lambda data: trained,
     )  # fmt: skip
-    monkeypatch.setattr(app, "context", lambda engine, root: context)
+    monkeypatch.setattr("autoresearch_lab.machine.context", lambda engine, root: context)
     monkeypatch.setattr(orchestrate, "MainJob", lambda *_: job)
     monkeypatch.setattr(orchestrate, "write_report", lambda *_: None)
     monkeypatch.setattr(orchestrate, "summary", lambda *_: SimpleNamespace(plain=dict, render=lambda console: None))

@@ -36,7 +36,8 @@ WORK = {
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Root:
     (tmp_path / "kernels").symlink_to(CHECKOUT / "kernels")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(app, "context", lambda *_: pytest.fail("the engine was asked before the ledger"))
+    early = "the engine was asked before the ledger"
+    monkeypatch.setattr("autoresearch_lab.machine.context", lambda *_: pytest.fail(early))
     root = Root(tmp_path)
     root.results.mkdir(parents=True)
     return root

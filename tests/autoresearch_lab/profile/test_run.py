@@ -10,6 +10,7 @@ from autoresearch_common.hashing import file_sha256
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.engine import Engine
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, Root
@@ -85,15 +86,14 @@ def lab(tmp_path):
     (tmp_path / "kernels").symlink_to(CHECKOUT / "kernels")
     root = Root(tmp_path)
     ledger, catalog = Ledger(root.ledger), load_catalog(root)
-    return SimpleNamespace(root=root, engine=engine, context=context, ledger=ledger, catalog=catalog)
+    made = Lab.of(context, root, ledger)
+    return SimpleNamespace(lab=made, root=root, engine=engine, context=context, ledger=ledger, catalog=catalog)
 
 
 def run(lab, preset="cpu-nano"):
     selection = resolve("baseline", lab.catalog, lab.context, lab.root)
     return take_profile(
-        lab.context,
-        lab.root,
-        lab.ledger,
+        lab.lab,
         lab.catalog,
         preset=preset,
         dataset_folder=lab.root.path / "data" / "tiny",
@@ -157,7 +157,7 @@ def test_profile_stands_where_ceilings_cannot_be_measured(lab, monkeypatch):
     def fail(*_, **__):
         raise JobFailed("timeout", "ceilings: no answer within 120 s")
 
-    monkeypatch.setattr("autoresearch_lab.machine.ceilings", fail)
+    monkeypatch.setattr("autoresearch_lab.profile.run.ceilings", fail)
     profile = run(lab)
     assert profile.targets[0].floor_ms is None and profile.targets[0].total_ms == 2.0
 
@@ -166,32 +166,32 @@ def test_workloads_come_from_the_newest_intact_capture(lab):
     norm = lab.catalog["rms_norm"]
     profile = run(lab)
     jobs = len(lab.engine.asked)
-    found = ensure_workloads(norm, lab.context, lab.root, lab.ledger)
+    found = ensure_workloads(norm, lab.lab)
     assert found.sha256 == profile.workloads["rms_norm"].sha256
-    assert ensure_workloads(norm, lab.context, lab.root, lab.ledger, "cpu-nano", "tiny").sha256 == found.sha256
+    assert ensure_workloads(norm, lab.lab, "cpu-nano", "tiny").sha256 == found.sha256
     assert len(lab.engine.asked) == jobs
 
 
 def test_damaged_or_missing_workloads_are_captured_again(lab):
     norm = lab.catalog["rms_norm"]
-    first = ensure_workloads(norm, lab.context, lab.root, lab.ledger)
+    first = ensure_workloads(norm, lab.lab)
     assert lab.engine.asked[-1][1]["steps"] == 0
     assert lab.ledger.latest(kind="capture").settings["event"] == "workloads"
     first.sample_path.write_bytes(b"damaged")
-    again = ensure_workloads(norm, lab.context, lab.root, lab.ledger)
+    again = ensure_workloads(norm, lab.lab)
     assert again.sha256 == first.sha256
     assert len(lab.ledger.find(kind="capture")) == 2
 
 
 def test_another_preset_or_device_needs_its_own_capture(lab):
     norm = lab.catalog["rms_norm"]
-    ensure_workloads(norm, lab.context, lab.root, lab.ledger)
-    ensure_workloads(norm, lab.context, lab.root, lab.ledger, "cpu-tiny")
+    ensure_workloads(norm, lab.lab)
+    ensure_workloads(norm, lab.lab, "cpu-tiny")
     other = Context(lab.engine, {"kind": "cpu", "key": "cpu-2"}, lab.context.software)
-    ensure_workloads(norm, other, lab.root, lab.ledger)
+    ensure_workloads(norm, Lab.of(other, lab.root, lab.ledger))
     assert [args["preset"] for job, args in lab.engine.asked] == ["cpu-nano", "cpu-tiny", "cpu-nano"]
 
 
 def test_target_that_the_trainer_never_calls(lab):
     with pytest.raises(LabError, match="makes no call of target rope"):
-        ensure_workloads(lab.catalog["rope"], lab.context, lab.root, lab.ledger)
+        ensure_workloads(lab.catalog["rope"], lab.lab)

@@ -24,11 +24,11 @@ def in_use(lab, target="double"):
 
 def run(lab, kernel=None, **options):
     kernel = kernel or lab.kernel()
-    return promote(lab.catalog()[kernel.target], kernel, lab.context, lab.root, lab.ledger, **options)
+    return promote(lab.catalog()[kernel.target], kernel, lab.lab, **options)
 
 
 def back(lab, **options):
-    return demote("double", lab.context, lab.root, lab.ledger, **options)
+    return demote("double", lab.lab, **options)
 
 
 def files(folder):
@@ -100,18 +100,18 @@ def test_the_newest_ab_counts(lab):
 def test_an_ab_of_compiled_arms_neither_replaces_nor_overrules_silently(lab):
     kernel, target = lab.kernel(), lab.catalog()["double"]
     lab.evidence(kernel, preset="cpu-nano", compile=False)
-    assert readiness(target, kernel, lab.context, lab.ledger).ready
+    assert readiness(target, kernel, lab.lab).ready
     lab.evidence(kernel, preset="cpu-nano", compile=True, ab="UNDECIDED")
-    assert not readiness(target, kernel, lab.context, lab.ledger).ready
+    assert not readiness(target, kernel, lab.lab).ready
     lab.evidence(kernel, preset="cpu-nano", compile=True)
-    assert readiness(target, kernel, lab.context, lab.ledger).ready
+    assert readiness(target, kernel, lab.lab).ready
 
 
 def test_readiness_names_the_next_command(lab):
     lab_command = program(lab.root.path, "cpu")
 
     def next_command():
-        return readiness(lab.catalog()["double"], lab.kernel(), lab.context, lab.ledger).next_command
+        return readiness(lab.catalog()["double"], lab.kernel(), lab.lab).next_command
 
     assert next_command() == f"{lab_command} verify --target double --kernel fused"
     lab.evidence(lab.kernel(), bench=None, ab=None)
@@ -123,7 +123,7 @@ def test_readiness_names_the_next_command(lab):
     lab.evidence(lab.kernel(), verify=None, bench=None, ab="REJECT")
     assert next_command() is None
     lab.evidence(lab.kernel())
-    found = readiness(lab.catalog()["double"], lab.kernel(), lab.context, lab.ledger)
+    found = readiness(lab.catalog()["double"], lab.kernel(), lab.lab)
     assert found.ready and found.next_command == f"{lab_command} promote --kernel double=fused"
     assert json.loads(json.dumps(found.plain()))["evidence"]["ab"]["verdict"] == "PROMOTE"
 
@@ -133,7 +133,7 @@ def test_a_joint_ab_speaks_for_the_set_alone(lab):
     lab.evidence(*both.values())
     with pytest.raises(LabError, match="no A/B"):
         run(lab)
-    records = promote_all(both, lab.context, lab.root, lab.ledger)
+    records = promote_all(both, lab.lab)
     assert [record.target for record in records] == ["double", "triple"]
     assert in_use(lab) == "fused" and in_use(lab, "triple") == "fused"
 
@@ -220,7 +220,7 @@ def test_demoting_nothing_is_bad_input(lab):
     with pytest.raises(LabError, match="no kernel is promoted for target double"):
         back(lab)
     with pytest.raises(LabError, match="unknown target"):
-        demote("halve", lab.context, lab.root, lab.ledger)
+        demote("halve", lab.lab)
 
 
 def test_a_corrupt_list_is_refused_and_kept(lab):

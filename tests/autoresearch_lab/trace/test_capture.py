@@ -13,6 +13,7 @@ from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.cli.app import main
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.errors import LabError, LabFailure
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, Root
@@ -134,7 +135,7 @@ def take(lab, prefix, engine=WITHOUT_GPU, preset="cpu-nano"):
     request = steady.Request(
         preset, lab.data("small"), resolve("baseline", load_catalog(lab), ENGINES["cpu"], lab), tool, steps=1, warmup=1
     )
-    return steady.capture(context, lab, ledger, request, steady.new_prefix(lab, prefix)), ledger
+    return steady.capture(Lab.of(context, lab, ledger), request, steady.new_prefix(lab, prefix)), ledger
 
 
 def test_nsys_is_asked_for_the_steady_steps_alone(lab, tmp_path, stand_in):

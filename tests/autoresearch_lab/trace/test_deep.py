@@ -9,6 +9,7 @@ from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.cli.app import main
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.errors import LabError, LabFailure
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.trace import deep, ncu
@@ -31,7 +32,7 @@ def measured(root, captured, stand_in, monkeypatch):
         chosen = replace(kernel)
         if sha256 is not None:
             vars(chosen)["sha256"] = sha256
-        return deep.deep_profile(GPU, root, ledger, target, chosen, str(program.program), workload), ledger
+        return deep.deep_profile(Lab.of(GPU, root, ledger), target, chosen, str(program.program), workload), ledger
 
     return measure, program
 
@@ -86,7 +87,7 @@ def test_without_a_gpu_or_ncu_it_is_one_line(root, tmp_path, capsys, monkeypatch
     assert "measures NVIDIA GPUs (--engine cuda), not engine cpu" in capsys.readouterr().err
     assert main(["--root", str(root.path), "--engine", "cuda", *words]) == 2
     assert "no NVIDIA GPU answers" in capsys.readouterr().err
-    monkeypatch.setattr("autoresearch_lab.cli.app.choose", lambda name: ENGINES["cuda"])
+    monkeypatch.setattr("autoresearch_lab.lab.choose", lambda name: ENGINES["cuda"])
     assert main(["--root", str(root.path), "--engine", "cuda", *words]) == 2
     told = capsys.readouterr().err
     assert "ncu is not on this machine" in told and len(told.strip().splitlines()) == 1
@@ -104,7 +105,7 @@ def test_without_a_gpu_or_ncu_it_is_one_line(root, tmp_path, capsys, monkeypatch
 )
 def test_bad_input_is_one_line(root, tmp_path, capsys, monkeypatch, stand_in, arguments, words):
     stand_in("ncu")
-    monkeypatch.setattr("autoresearch_lab.cli.app.choose", lambda name: ENGINES["cuda"])
+    monkeypatch.setattr("autoresearch_lab.lab.choose", lambda name: ENGINES["cuda"])
     given = {"--target": "rope", "--kernel": "triton_fused", "--output": str(tmp_path / "o.json"), **dict([arguments])}
     assert main(["--root", str(root.path), "deep-profile", *(word for pair in given.items() for word in pair)]) == 2
     told = capsys.readouterr().err

@@ -8,6 +8,7 @@ from autoresearch_lab import engine, jobs
 from autoresearch_lab.cli.app import main
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root
@@ -20,7 +21,7 @@ REVIEW = ["--judgement", "problem", "--text", "gaps between launches", "--review
 
 def take(root, ledger):
     return metal.capture(
-        GPU, root, ledger, preset="m5-tiny", dataset_folder=root.path, selection=Selection({}), steps=2,
+        Lab.of(GPU, root, ledger), preset="m5-tiny", dataset_folder=root.path, selection=Selection({}), steps=2,
         output=metal.new_trace(root, None),
     )  # fmt: skip
 
@@ -61,7 +62,7 @@ def test_without_metal_capture_says_so_in_one_line(tmp_path, capsys, monkeypatch
 )
 def test_options_of_the_other_engines_do_not_apply(tmp_path, capsys, monkeypatch, option, words):
     monkeypatch.setattr(metal, "has_apple_gpu", lambda: True)
-    monkeypatch.setattr("autoresearch_lab.cli.app.choose", lambda name: ENGINES["mlx"])
+    monkeypatch.setattr("autoresearch_lab.lab.choose", lambda name: ENGINES["mlx"])
     assert main(["--root", str(tmp_path), "--engine", "mlx", "capture", *option]) == 2
     told = capsys.readouterr().err
     assert words in told and len(told.strip().splitlines()) == 1 and not (tmp_path / "results").exists()
@@ -104,7 +105,7 @@ def test_a_review_of_something_else_is_refused(taken, fault):
         frame.parent.rmdir()
         frame.parent.parent.rmdir()
     with pytest.raises(LabError, match="review-trace"):
-        review.review(ledger, root, trace, "unclear", text, "A. Reader")
+        review.review(Lab(root), trace, "unclear", text, "A. Reader")
     assert not ledger.find(kind="review")
 
 
