@@ -14,28 +14,14 @@ from autoresearch_cuda.model import GPT
 from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.train import Trainer
 from autoresearch_data.folders import replacing_file
-from autoresearch_trainer.checkpoint import (
-    BATCH,
-    MODEL,
-    OPTIMIZER,
-    RNG,
-    TENSORS,
-    Extra,
-    Snapshot,
-    check_same_run,
-    read_metadata,
-    read_state,
-    restore_progress,
-    state_of,
-    weights_metadata,
-    write_folder,
-)
+from autoresearch_trainer import checkpoint as shared
+from autoresearch_trainer.checkpoint import BATCH, MODEL, OPTIMIZER, RNG, TENSORS, Extra, Snapshot
 from autoresearch_trainer.errors import ConfigError
 
 
 def save_weights(model: GPT, path: Path) -> None:
     """Write the parameters under their names, with the model's shape in the file's metadata. Atomic."""
-    metadata = weights_metadata(model.config, str(model.compute_dtype).split(".")[1])
+    metadata = shared.weights_metadata(model.config, str(model.compute_dtype).split(".")[1])
     with replacing_file(Path(path)) as temporary:
         save_file({name: p.detach().contiguous() for name, p in model.named_parameters()}, temporary, metadata)
 
@@ -52,7 +38,7 @@ def load_model(path: Path, ops: Ops, device: torch.device | str = "cpu") -> GPT:
     """The model that `save_weights` wrote. Raises ConfigError where the file is unreadable or no such model."""
     tensors = load_weights(path)
     with safe_open(path, framework="pt") as file:
-        config, dtype = read_metadata(path, file.metadata())
+        config, dtype = shared.read_metadata(path, file.metadata())
     model = GPT(config, ops, getattr(torch, dtype), device)
     try:
         model.load_state_dict(tensors)
@@ -80,13 +66,13 @@ def take_snapshot(trainer: Trainer, extra: Extra, buffers: dict[str, Tensor] | N
         if trainer.device.type == "cuda":
             torch.cuda.synchronize(trainer.device)
         tensors = dict(buffers)
-    return Snapshot(tensors, state_of(trainer, extra))
+    return Snapshot(tensors, shared.state_of(trainer, extra))
 
 
 def write_snapshot(snapshot: Snapshot, folder: Path) -> None:
     """Write a checkpoint folder; it takes the place of an older one only when it is complete and on the disk."""
     tensors = {name: t.contiguous() for name, t in snapshot.tensors.items()}
-    write_folder(snapshot.state, lambda path: save_file(tensors, path), folder)
+    shared.write_folder(snapshot.state, lambda path: save_file(tensors, path), folder)
 
 
 def load_checkpoint(trainer: Trainer, folder: Path) -> Extra:
@@ -96,12 +82,12 @@ def load_checkpoint(trainer: Trainer, folder: Path) -> Extra:
     dataset. Length of the run and kernels may differ.
     """
     folder = Path(folder)
-    state = read_state(folder)
+    state = shared.read_state(folder)
     try:
         tensors = load_file(folder / TENSORS)
     except (OSError, SafetensorError) as error:
         raise ConfigError(f"no usable checkpoint in {folder}: {error}") from error
-    check_same_run(trainer, state)
+    shared.check_same_run(trainer, state)
     own: dict[str, Tensor] = {MODEL + name: p for name, p in trainer.model.named_parameters()}
     own |= {OPTIMIZER + name: t for name, t in trainer.optimizer.state().items()}
     with torch.no_grad():
@@ -109,7 +95,7 @@ def load_checkpoint(trainer: Trainer, folder: Path) -> Extra:
             if name not in tensors or tensors[name].shape != target.shape:
                 raise ConfigError(f"the checkpoint in {folder} does not fit: {name}")
             target.copy_(tensors[name])
-    restore_progress(trainer, state)
+    shared.restore_progress(trainer, state)
     trainer.optimizer.steps_done = trainer.steps_done
     inputs, targets = (tensors[BATCH + name].to(trainer.device) for name in ("inputs", "targets"))
     trainer.batch = inputs, targets

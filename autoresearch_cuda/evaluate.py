@@ -3,8 +3,8 @@
 import numpy as np
 import torch
 
-from autoresearch_cuda.memory import is_out_of_memory
 from autoresearch_cuda.model import GPT
+from autoresearch_cuda.process import is_out_of_memory
 
 
 class BatchLosses:

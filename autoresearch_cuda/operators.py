@@ -36,7 +36,7 @@ class Operators:
         """Define an operator and return it as a callable that torch.compile keeps as one node.
 
         `schema` is torch.library's, such as "forward(Tensor x, float eps) -> Tensor"; `compute` runs on real tensors,
-        `fake` gives outputs of the right shape, dtype and strides. An operator that exists already is returned as it is.
+        `fake` gives outputs of the right shape, dtype and strides. One that exists already is returned as it is.
 
         gradient: makes it differentiable: a function or operator whose first parameters are the cotangents, one per
         output, and whose others are named after arguments of this operator, which are saved for it. It returns the

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from autoresearch_common.hashing import file_sha256
+from autoresearch_data.downloaded import damage, keep_note, opens
 from autoresearch_data.errors import DataFailure
-from autoresearch_data.kept import damage, keep_note, opens
 from autoresearch_data.progress import Reporter, Stage
 
 _CHUNK_BYTES = 1 << 18

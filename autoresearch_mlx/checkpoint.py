@@ -15,22 +15,8 @@ from autoresearch_mlx import arrays
 from autoresearch_mlx.model import GPT
 from autoresearch_mlx.ops import Ops
 from autoresearch_mlx.train import Trainer
-from autoresearch_trainer.checkpoint import (
-    BATCH,
-    MODEL,
-    OPTIMIZER,
-    RNG,
-    TENSORS,
-    Extra,
-    Snapshot,
-    check_same_run,
-    read_metadata,
-    read_state,
-    restore_progress,
-    state_of,
-    weights_metadata,
-    write_folder,
-)
+from autoresearch_trainer import checkpoint as shared
+from autoresearch_trainer.checkpoint import BATCH, MODEL, OPTIMIZER, RNG, TENSORS, Extra, Snapshot
 from autoresearch_trainer.errors import ConfigError
 
 
@@ -39,7 +25,7 @@ def save_weights(model: GPT, path: Path) -> None:
     dtype = arrays.NAMES[model.compute_dtype]
     with replacing_file(Path(path)) as temporary:
         tensors = {name: arrays.to_numpy(p) for name, p in model.params.items()}
-        arrays.save(tensors, temporary, weights_metadata(model.config, dtype))
+        arrays.save(tensors, temporary, shared.weights_metadata(model.config, dtype))
 
 
 def load_weights(path: Path) -> dict[str, mx.array]:
@@ -54,7 +40,7 @@ def load_model(path: Path, ops: Ops, device: str = "mlx") -> GPT:
     """
     tensors = load_weights(path)
     with safe_open(path, framework="np") as file:
-        config, dtype = read_metadata(path, file.metadata())
+        config, dtype = shared.read_metadata(path, file.metadata())
     model = GPT(config, ops, arrays.DTYPES.get(dtype, mx.bfloat16))
     try:
         model.load(tensors)
@@ -75,12 +61,12 @@ def take_snapshot(trainer: Trainer, extra: Extra, buffers: dict[str, Any] | None
     tensors |= {BATCH + name: t for name, t in zip(("inputs", "targets"), trainer.batch, strict=True)}
     # The trainer draws nothing at random, but a kernel may.
     tensors[RNG + "mlx"] = mx.random.state[0]  # type: ignore[index]  # a list; its stub says object
-    return Snapshot({name: arrays.to_numpy(t) for name, t in tensors.items()}, state_of(trainer, extra))
+    return Snapshot({name: arrays.to_numpy(t) for name, t in tensors.items()}, shared.state_of(trainer, extra))
 
 
 def write_snapshot(snapshot: Snapshot, folder: Path) -> None:
     """Write a checkpoint folder; it takes the place of an older one only when it is complete and on the disk."""
-    write_folder(snapshot.state, lambda path: arrays.save(snapshot.tensors, path), folder)
+    shared.write_folder(snapshot.state, lambda path: arrays.save(snapshot.tensors, path), folder)
 
 
 def load_checkpoint(trainer: Trainer, folder: Path) -> Extra:
@@ -90,14 +76,14 @@ def load_checkpoint(trainer: Trainer, folder: Path) -> Extra:
     or dataset. Length of the run and kernels may differ.
     """
     folder = Path(folder)
-    state = read_state(folder)
+    state = shared.read_state(folder)
     tensors = arrays.load(folder / TENSORS)
-    check_same_run(trainer, state)
+    shared.check_same_run(trainer, state)
     if RNG + "mlx" not in tensors:
         raise ConfigError(f"the checkpoint in {folder} was made with another engine; its weights can be loaded")
     trainer.model.params = _restored(tensors, MODEL, trainer.model.params, folder)
     trainer.optimizer.state = _restored(tensors, OPTIMIZER, trainer.optimizer.state, folder)
-    restore_progress(trainer, state)
+    shared.restore_progress(trainer, state)
     trainer.batch = mx.array(tensors[BATCH + "inputs"]), mx.array(tensors[BATCH + "targets"])
     high, low = (int(word) for word in tensors[RNG + "mlx"])
     mx.random.seed(high << 32 | low)  # MLX's state is the two halves of a seed

@@ -1,10 +1,24 @@
 """What a run reports: the numbers at its end, as data and as the block of lines that scripts grep."""
 
-from autoresearch_trainer.datasheet import datasheet_flops
 from autoresearch_trainer.ops import CallCounter, Ops
 from autoresearch_trainer.record import KernelCalls, RunRecord, Summary
 from autoresearch_trainer.train import UNTIMED_STEPS, TrainerBase
 
+# Peak rates that makers state for chips: dense bfloat16 matrix products, in FLOP/s, without sparsity, by the name that
+# the driver reports. Only chips whose figure is certain. A rate is a property of one board: cards that share a chip's
+# name but not its clocks are listed apart or left out.
+_STATED_FLOPS = {
+    "NVIDIA H200": 989.5e12,
+    "NVIDIA H100 80GB HBM3": 989.5e12,
+    "NVIDIA H100 PCIe": 756e12,
+    "NVIDIA A100-SXM4-40GB": 312e12,
+    "NVIDIA A100-SXM4-80GB": 312e12,
+    "NVIDIA A100-PCIE-40GB": 312e12,
+    "NVIDIA A100 80GB PCIe": 312e12,
+    "NVIDIA L40S": 362e12,
+    "NVIDIA GeForce RTX 4090": 165.2e12,
+    "NVIDIA GeForce RTX 3090": 71e12,
+}
 _MEMORY = {"cuda": "allocated on the GPU", "cpu": "resident (no GPU)", "mlx": "allocated by MLX"}
 
 
@@ -20,6 +34,11 @@ def kernel_calls(ops: Ops, counter: CallCounter) -> dict[str, KernelCalls]:
         }
         for target, file in ops.kernels.items()
     }
+
+
+def datasheet_flops(device_name: str, compute_dtype: str = "bfloat16") -> float | None:
+    """FLOP/s of the chip of that name; None = unknown."""
+    return _STATED_FLOPS.get(device_name) if compute_dtype == "bfloat16" else None
 
 
 def throughput(step_seconds: list[float], tokens_per_step: int) -> tuple[float | None, int]:

@@ -8,10 +8,11 @@ from autoresearch_trainer.config import TrainConfig
 from autoresearch_trainer.errors import ConfigError, TrainingFailed
 from autoresearch_trainer.model import Model
 from autoresearch_trainer.ops import Ops
-from autoresearch_trainer.schedule import lr_multiplier, muon_momentum, weight_decay_multiplier
+from autoresearch_trainer.optim import lr_multiplier, muon_momentum, weight_decay_multiplier
 
 UNTIMED_STEPS = 11  # warm-up: not part of the time budget, nor of tokens per second
 LOSS_LIMIT = 100.0
+COMPILE_MODES = ("auto", "on", "off")
 
 
 @dataclass(frozen=True)

@@ -18,12 +18,13 @@ from pathlib import Path
 
 from autoresearch_cuda import engine
 from autoresearch_cuda.ops import Ops
-from autoresearch_cuda.process import QuietCollector, cpu_name, prepare_process
+from autoresearch_cuda.process import prepare_process
 from autoresearch_cuda.train import Trainer
 from autoresearch_data.dataset import open_dataset
 from autoresearch_data.folders import dataset_folder
 from autoresearch_trainer.checkpoint import Extra
 from autoresearch_trainer.config import TrainConfig
+from autoresearch_trainer.process import QuietCollector, cpu_name
 from autoresearch_trainer.saver import BackgroundSaver, Interval
 
 

@@ -20,12 +20,13 @@ from typing import Any
 
 from autoresearch_cuda.evaluate import BatchLosses
 from autoresearch_cuda.ops import Ops
-from autoresearch_cuda.process import QuietCollector, cpu_name, prepare_process
+from autoresearch_cuda.process import prepare_process
 from autoresearch_cuda.train import Trainer
 from autoresearch_data.dataset import open_dataset
 from autoresearch_data.folders import dataset_folder
 from autoresearch_trainer.config import TrainConfig, preset
 from autoresearch_trainer.evaluate import Rows, evaluate_rows, spread
+from autoresearch_trainer.process import QuietCollector, cpu_name
 from autoresearch_trainer.rungs import RUNGS, full_tokens, limited, rung_tokens
 
 

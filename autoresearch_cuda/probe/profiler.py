@@ -22,11 +22,12 @@ from autoresearch_cuda.probe.attribution import Recorder, Share, StepRecord, wat
 from autoresearch_cuda.probe.capture import Capture, TargetInfo
 from autoresearch_cuda.probe.clocks import HostClock, StreamClock
 from autoresearch_cuda.probe.ranges import Ranges
-from autoresearch_cuda.process import QuietCollector, prepare_process
+from autoresearch_cuda.process import prepare_process
 from autoresearch_cuda.train import Trainer
 from autoresearch_data.dataset import open_dataset
 from autoresearch_trainer.config import TrainConfig
 from autoresearch_trainer.errors import ConfigError
+from autoresearch_trainer.process import QuietCollector
 
 # Long enough that the projections that start at zero have grown, and that allocator and caches have settled. Fixed, so
 # that every profile of the same training captures the same values.
