@@ -39,9 +39,11 @@ class Operators:
         `fake` gives outputs of the right shape, dtype and strides. One that exists already is returned as it is.
 
         gradient: makes it differentiable: a function or operator whose first parameters are the cotangents, one per
-        output, and whose others are named after arguments of this operator, which are saved for it. It returns the
-        gradients of the operator's arguments in their order; those that it leaves out at the end get none.
+        output, and whose others are named after arguments of this operator, tensors before constants; these are saved
+        for it. It returns the gradients of the operator's arguments in their order; what it leaves out gets none.
         Or, in the place of that: `save(ctx, inputs, output)` and `backward(ctx, *cotangents)`.
+
+        Raises KeyError for a parameter that is no argument, ValueError for a constant before a tensor.
         """
         name = schema.partition("(")[0]
         space = getattr(torch.ops, self.namespace)
@@ -87,20 +89,23 @@ def _autograd(
     operator: OpOverload, gradient: Callable[..., Any]
 ) -> tuple[Callable[..., None], Callable[..., tuple[Tensor | None, ...]]]:
     """`save` and `backward` for an operator whose gradient is computed by that function; see Operators.define."""
-    arguments = [argument.name for argument in operator._schema.arguments]
-    wanted = _parameters(gradient)[len(operator._schema.returns) :]
-    places = [arguments.index(name) for name in wanted]
+    arguments = operator._schema.arguments
+    places = {argument.name: place for place, argument in enumerate(arguments)}
+    wanted = [places[name] for name in _parameters(gradient)[len(operator._schema.returns) :]]
+    tensors = [place for place in wanted if isinstance(arguments[place].type, torch.TensorType)]
+    constants = wanted[len(tensors) :]
+    if wanted != tensors + constants or set(tensors) & set(constants):
+        raise ValueError(f"{operator}: the gradient's parameters must be cotangents, then tensors, then constants")
+    nothing = (None,) * len(arguments)
 
     def save(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        chosen = [inputs[place] for place in places]
-        ctx.save_for_backward(*(value for value in chosen if isinstance(value, Tensor)))
-        ctx.others = [None if isinstance(value, Tensor) else value for value in chosen]
+        ctx.save_for_backward(*[inputs[place] for place in tensors])
+        ctx.constants = [inputs[place] for place in constants]
 
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
-        tensors = iter(ctx.saved_tensors)
-        found = gradient(*cotangents, *(next(tensors) if value is None else value for value in ctx.others))
-        given = tuple(found) if isinstance(found, tuple | list) else (found,)
-        return given + (None,) * (len(arguments) - len(given))
+        found = gradient(*cotangents, *ctx.saved_tensors, *ctx.constants)
+        found = (found,) if isinstance(found, Tensor) else tuple(found)
+        return found + nothing[len(found) :]
 
     return save, backward
 
