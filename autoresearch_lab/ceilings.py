@@ -9,6 +9,7 @@ from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import short_job
 from autoresearch_lab.records import Record
+from autoresearch_trainer.record import CeilingRecord
 
 
 def ceilings(lab: Lab, *, fresh: bool = False) -> dict[str, Any]:
@@ -72,11 +73,11 @@ def floor_seconds(ceilings: dict[str, Any], flops: int, moved_bytes: int, dtype:
     return max(moved_bytes / speed, flops / rate if rate else 0.0)
 
 
-def known_peak(ledger: Ledger, engine: str, device: str, dtype: str) -> dict[str, Any] | None:
+def known_peak(ledger: Ledger, engine: str, device: str, dtype: str) -> CeilingRecord | None:
     """The highest matrix-product rate that was ever measured on the device with that key, with any software: {"flops"
     in FLOP/s, "dtype", "record": ledger id}; None where nothing was. Measures nothing.
     """
-    best = None
+    best: CeilingRecord | None = None
     for record in ledger.find(kind="note", engine=engine, device_key=device):
         if (record.settings or {}).get("event") != "ceilings":
             continue

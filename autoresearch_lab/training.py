@@ -88,7 +88,7 @@ def plan_training(
         {"name": "engine", "value": engine.name, "why": engine_why},
         {"name": "preset", "value": config.preset, "why": "asked for" if asked else preset_why},
         {"name": "dataset", "value": f"{opened.name} {opened.fingerprint[:12]}", "why": dataset_why},
-        *({"name": c.name, "value": c.value, "why": c.why} for c in chosen),
+        *(ChoiceRecord(name=c.name, value=c.value, why=c.why) for c in chosen),
         _kernel_choice(selection, kernels),
         _ceiling_choice(ceiling, engine),
     ]

@@ -109,7 +109,8 @@ def _run(training: Training, root: Root, options: dict[str, Any]) -> None:
     with Console(sys.stderr if options["as_json"] else sys.stdout) as console:
 
         def report(event: Event) -> None:
-            last.update(event.get("record") or {})
+            if event["event"] == "start" or event["event"] == "summary":
+                last.update(dict(event["record"]))
             console(event)
 
         try:
