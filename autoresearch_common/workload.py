@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
@@ -158,7 +158,7 @@ def edge(spec: ArraySpec, rng: np.random.Generator, limits: Mapping[str, float] 
     width = spec["shape"][-1] if spec["shape"] else 1
     values = rng.standard_normal((size(spec) // max(1, width), width))
     columns = np.arange(width)
-    patterns = (
+    patterns: tuple[Callable[[np.ndarray], np.ndarray | float], ...] = (
         lambda rows: 0.0,
         lambda rows: 1.0,
         lambda rows: np.where(columns == rng.integers(width), limits[dtype], rows),

@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from autoresearch_cuda.loop import run
-from autoresearch_cuda.memory import available_bytes
+from autoresearch_cuda import engine
 from autoresearch_data.dataset import open_dataset
 from autoresearch_trainer.config import TrainConfig, preset
+from autoresearch_trainer.loop import run
 from autoresearch_trainer.memory import fit_batch
 
 # Of a rehearsal: a single sequence per step.
@@ -31,7 +31,7 @@ def configuration(request: dict[str, Any]) -> TrainConfig:
         return replace(base, model=short, batch_size=1, total_batch_tokens=SMALL_TOKENS, eval_tokens=SMALL_TOKENS)
     base = TrainConfig.for_preset(name, steps=steps, compile=True, peak_flops=request["peak_flops"])
     device = request["device"]
-    fitted = fit_batch(base, preset(name), device, available_bytes(device)).config
+    fitted = fit_batch(base, preset(name), device, engine.available_bytes(device)).config
     tokens = max(fitted.eval_batch_tokens, request["eval_tokens"])
     return replace(fitted, eval_tokens=tokens)
 
@@ -40,7 +40,7 @@ def main() -> None:
     request = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     config = configuration(request)
     dataset = open_dataset(Path(request["dataset"]))
-    record = run(config, request["selection"], dataset, Path(request["out"]), device=request["device"])
+    record = run(engine, config, request["selection"], dataset, Path(request["out"]), device=request["device"])
     chosen = {target: about["name"] for target, about in record["kernels"].items() if target in request["selection"]}
     print(
         json.dumps(
