@@ -5,14 +5,14 @@ import os
 from types import SimpleNamespace
 
 import pytest
+from benchmarks.gpu.command import Done, PartFailed, run
+from benchmarks.gpu.setting import Setting
 
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root
 from autoresearch_lab.sandbox.parent import JobFailed
 from benchmarks.gpu import basics, confined, evidence, main, packages, training, verdicts
-from benchmarks.gpu.command import Done, PartFailed, run
-from benchmarks.gpu.setting import Setting
 
 
 def test_without_a_gpu_and_without_rehearse_it_does_not_begin(monkeypatch, capsys, tmp_path):
