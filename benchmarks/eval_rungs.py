@@ -110,7 +110,7 @@ def main() -> None:
     print("| rung | rows | tokens | seconds | error of the level (rms, worst) | error of a difference (rms) |")
     print("|---|---|---|---|---|---|")
     for row in table:
-        difference = f"{row.difference_rms:.4f}" if row["difference_rms"] is not None else "-"
+        difference = f"{row.difference_rms:.4f}" if row.difference_rms is not None else "-"
         print(
             f"| {row.rung} | {row.rows} | {row.tokens:,} | {per_token * row.tokens:.1f} "
             f"| {row.level_rms:.4f}, {row.level_worst:.4f} | {difference} |"

@@ -10,7 +10,7 @@ from autoresearch_lab.campaign.gpu.result import (
     CallFound,
     Counted,
     GpuResult,
-    Tested,
+    GpuTests,
     Traced,
     Trained,
     Verified,
@@ -121,7 +121,7 @@ def counters(result: GpuResult) -> list[str]:
 
 def tests(result: GpuResult) -> list[str]:
     """How many of the tests that need a GPU passed, and which failed."""
-    tested = result.found(Tested)
+    tested = result.found(GpuTests)
     if tested is None:
         return [NOT_YET]
     lines = [f"`tests/gpu`: {outcomes(tested)}."]

@@ -81,7 +81,7 @@ def test_replayed_graphs_stand_beside_the_times_per_direction(rows_of):
         {"baseline": 50.0, "triton_fused": 20.0},
         {"baseline": 80.0, "triton_fused": 30.0},
     ]
-    assert rows_of(replayed=None)[0]["replayed"] == {}
+    assert rows_of(replayed=None)[0].replayed == {}
 
 
 def test_an_earlier_record_has_no_ratios_of_the_librarys_kernels(rows_of):

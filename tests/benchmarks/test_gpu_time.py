@@ -4,11 +4,11 @@ import os
 import time
 
 import pytest
-from pydantic import BaseModel
 
 from autoresearch_lab.campaign.driver import time_for
 from autoresearch_lab.campaign.gpu import packages, plan
 from autoresearch_lab.campaign.gpu.setting import Setting
+from autoresearch_lab.campaign.steps import StepEnd
 from autoresearch_lab.paths import CHECKOUT, Root
 from benchmarks.gpu import main
 
@@ -38,7 +38,7 @@ def timed_parts(monkeypatch, tmp_path, *arguments) -> dict[str, float]:
     given = {}
 
     def of(name):
-        return lambda setting, box: given.setdefault(name, box.left) and BaseModel()
+        return lambda setting, box: given.setdefault(name, box.left) and StepEnd(step=name)
 
     monkeypatch.setattr(packages, "look", lambda: {"missing": [], "optional": [], "present": []})
     monkeypatch.setattr(plan, "ACTIONS", {name: of(name) for name in plan.ACTIONS})

@@ -7,7 +7,7 @@ import re
 
 from autoresearch_data.dataset import open_dataset
 from autoresearch_lab.campaign.command import python, run_command
-from autoresearch_lab.campaign.gpu.result import DatasetFound, ProfileFound, TargetShare, Tested
+from autoresearch_lab.campaign.gpu.result import DatasetFound, GpuTests, ProfileFound, TargetShare
 from autoresearch_lab.campaign.gpu.setting import Setting
 from autoresearch_lab.campaign.profiles import known_profile
 from autoresearch_lab.campaign.steps import StepFailed, TimeBox
@@ -32,7 +32,7 @@ def data(setting: Setting, box: TimeBox) -> DatasetFound:
     return DatasetFound(folder=str(folder), prepared=True)
 
 
-def tests(setting: Setting, box: TimeBox) -> Tested:
+def tests(setting: Setting, box: TimeBox) -> GpuTests:
     """The tests that need a GPU."""
     if importlib.util.find_spec("pytest") is None:
         raise StepFailed("pytest is not installed")
@@ -43,7 +43,7 @@ def tests(setting: Setting, box: TimeBox) -> Tested:
         raise StepFailed(done.reason, done.code)
     counts = {word: outcomes.count(word.upper()) for word in ("passed", "failed", "skipped", "error")}
     lines = re.findall(r"^(?:FAILED|ERROR) \S.*", done.out, re.MULTILINE)
-    return Tested(**counts, lines=lines, unfinished=done.code is None)
+    return GpuTests(**counts, lines=lines, unfinished=done.code is None)
 
 
 def profile(setting: Setting, box: TimeBox) -> ProfileFound:

@@ -168,7 +168,7 @@ class Counted(BaseModel):
     launches: list[dict[str, str]]
 
 
-class Tested(BaseModel):
+class GpuTests(BaseModel):
     """Counts of the tests; lines: of what failed; unfinished: whether time was over too soon."""
 
     passed: int
@@ -210,7 +210,7 @@ class GpuResult(BaseModel):
         "train": Trained,
         "capture": Traced,
         "counters": Counted,
-        "tests": Tested,
+        "tests": GpuTests,
     }
     schema_: int = Field(default=SCHEMA, alias="schema")
     rehearsed: bool

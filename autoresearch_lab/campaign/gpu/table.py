@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from autoresearch_lab.campaign.gpu.formats import gain, outcomes, percent, ratio
-from autoresearch_lab.campaign.gpu.result import Benched, BenchFound, GpuResult, Tested, Trained, Verified, VerifyFound
+from autoresearch_lab.campaign.gpu.result import (
+    Benched,
+    BenchFound,
+    GpuResult,
+    GpuTests,
+    Trained,
+    Verified,
+    VerifyFound,
+)
 
 NUMBERS = {
     "tokens_per_second": "{:,.0f} tokens/s",
@@ -27,7 +35,7 @@ def table(result: GpuResult) -> str:
         lines += [f"training, {arm:<10} failed: {why}" for arm, why in trained.failed.items()]
         if words := gain(trained):
             lines.append(f"training, difference {words} ({trained.rule})")
-    if tested := result.found(Tested):
+    if tested := result.found(GpuTests):
         lines += [f"tests: {outcomes(tested)}", *(f"  {line}" for line in tested.lines)]
     lines += [f"{name}: {end.state}: {end.reason}" for name, end in result.parts.items() if end.state != "done"]
     return "\n".join([*lines, f"{result.seconds:.0f} s in all"])
