@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from autoresearch_lab.campaign.driver import walk
 from autoresearch_lab.campaign.steps import CampaignStep, StepEnd, TimeBox
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.lab import Lab
+from autoresearch_lab.records import Record
 
 STEP_EVENT, CAMPAIGN_EVENT = "campaign-step", "campaign"
 
@@ -39,6 +40,28 @@ class CampaignEnd(BaseModel):
     @property
     def failed(self) -> list[StepEnd]:
         return [step for step in self.steps if step.state == "failed"]
+
+
+@dataclass(frozen=True)
+class RecordedCampaign:
+    """The end of a campaign as it stands in a ledger. id, time: of its record."""
+
+    id: str
+    time: str
+    settings: CampaignSettings
+    end: CampaignEnd
+
+
+def newest_campaign(records: Iterable[Record]) -> RecordedCampaign | None:
+    """The first of these records that is the end of a campaign; give them newest first."""
+    for record in records:
+        if record.kind == "note" and (record.settings or {}).get("event") == CAMPAIGN_EVENT:
+            try:
+                settings = CampaignSettings.model_validate(record.settings)
+                return RecordedCampaign(record.id, record.time, settings, CampaignEnd.model_validate(record.results))
+            except ValidationError:
+                continue  # of another version of the lab
+    return None
 
 
 @dataclass
