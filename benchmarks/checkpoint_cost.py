@@ -41,7 +41,8 @@ def main() -> None:
     steps = args.checkpoints * args.apart + args.apart // 2
     config = TrainConfig.for_preset(args.preset, steps=steps)
     trainer = Trainer(config, Ops.baseline(), open_dataset(args.data))
-    quiet, during = [], []
+    quiet: list[float] = []
+    during: list[float] = []
     with tempfile.TemporaryDirectory(dir=args.folder) as folder, QuietCollector() as collector:
         with BackgroundSaver(engine, Path(folder) / "checkpoint", Interval(steps=args.apart)) as saver:
             for step in range(steps):

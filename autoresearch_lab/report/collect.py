@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from autoresearch_lab.campaign.record import newest_campaign
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, Root
@@ -59,6 +60,7 @@ def collect(root: Root, ledger: Ledger, context: Context | None, remarks: list[s
         evidence=tuple(_evidence(found, shown)),
         counts=state.counts,
         problems=tuple(state.problems),
+        campaign=newest_campaign(rows),
         remarks=tuple(
             # What cannot be read is met twice: when it is shown, and when it is checked.
             dict.fromkeys(

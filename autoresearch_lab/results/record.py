@@ -242,9 +242,20 @@ class TrainRecord(Record):
 
 
 class CampaignRecord(Record):
+    """The end of a campaign."""
+
     kind: Literal["note"]
     settings: note.CampaignSettings
     results: note.CampaignResults
+    verdict: None = None
+
+
+class CampaignStepRecord(Record):
+    """The end of one of its steps."""
+
+    kind: Literal["note"]
+    settings: note.CampaignSettings
+    results: note.RecordedStep
     verdict: None = None
 
 
@@ -297,8 +308,8 @@ CLASSES: dict[str, type[Record]] = {
     "note proposal": AttemptRecord,
     "note suite": SuiteRecord,
     "note train": TrainRecord,
-    "note mac": CampaignRecord,
     "note campaign": CampaignRecord,
+    "note campaign-step": CampaignStepRecord,
     "note calibration-trial": TrialRecord,
     "note calibration-work": WorkRecord,
     "note calibration": TableRecord,

@@ -1,40 +1,39 @@
-"""What one call of the GPU suite works with: where, on what, for how long, and what is left of its time."""
+"""What one call of the suite for a GPU works with: where, on what, for how long, and what it has found so far."""
 
 from __future__ import annotations
 
-import os
-import sys
-import time
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
+from pydantic import BaseModel
+
+from autoresearch_lab.campaign.command import Completed, run_command, verb
+from autoresearch_lab.campaign.steps import StepEnd, TimeBox
 from autoresearch_lab.catalog import Kernel, Target, load_catalog
-from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.lab import Lab
-from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.machine import Context, context
+from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, Root
 
 REHEARSED = "relu_squared"
+Found = TypeVar("Found", bound=BaseModel)
 
 
 @dataclass
 class Setting:
     """rehearse: the same path on a CPU, small, through Triton's interpreter. out: what is brought back goes there.
 
-    seconds: of the whole call; each part may use its share and what earlier parts left (see `limit`). dataset: its name
-    in the data folder. only: targets to look at (None: all that have a Triton kernel). began: when the call did, on the
-    monotonic clock.
+    dataset: its name in the data folder. only: targets to look at (None: all that have a Triton kernel). ends: how the
+    parts of this call ended, by name.
     """
 
     out: Path
     root: Root
     rehearse: bool = False
-    seconds: float = 540.0
     dataset: str = "stdlib"
     only: tuple[str, ...] | None = None
-    began: float = field(default_factory=time.monotonic)
+    ends: dict[str, StepEnd] = field(default_factory=dict)
 
     @property
     def work(self) -> Path:
@@ -42,17 +41,8 @@ class Setting:
         return self.root.path / "results" / "gpu" / "work"
 
     @property
-    def left(self) -> float:
-        """Seconds until everything has to be over; some are kept for writing the result."""
-        return self.began + self.seconds - 10.0 - time.monotonic()
-
-    @property
     def engine(self) -> str:
-        """The engine whose verbs are called."""
-        return "cpu" if self.rehearse else "cuda"
-
-    @property
-    def device(self) -> str:
+        """The engine whose verbs are called, and the device that is trained on."""
         return "cpu" if self.rehearse else "cuda"
 
     @property
@@ -66,10 +56,6 @@ class Setting:
     @cached_property
     def lab(self) -> Lab:
         return Lab(self.root, self.engine)
-
-    @property
-    def ledger(self) -> Ledger:
-        return self.lab.ledger
 
     @property
     def kernels(self) -> list[Kernel]:
@@ -89,16 +75,20 @@ class Setting:
     @cached_property
     def context(self) -> Context | None:
         """The GPU and its software, as records carry them; None in a rehearsal, whose ledger is its own."""
-        return None if self.rehearse else context(ENGINES["cuda"], self.root)
+        return None if self.rehearse else self.lab.context
 
     @property
     def device_key(self) -> str | None:
         return self.context.device["key"] if self.context else None
 
-    def environment(self, interpreted: bool = False) -> dict[str, str]:
-        """Of the processes that are started: this one's, with its packages and, where asked, Triton's interpreter."""
-        paths = os.pathsep.join(dict.fromkeys(path for path in (str(CHECKOUT), *sys.path) if path))
-        return {**os.environ, "PYTHONPATH": paths, **({"TRITON_INTERPRET": "1"} if interpreted else {})}
+    def found(self, kind: type[Found]) -> Found | None:
+        """What the part of this call that finds this kind found; None where it did not come to that."""
+        return next((end.found for end in self.ends.values() if isinstance(end.found, kind)), None)
+
+    def verb(self, box: TimeBox, *words: str, threads: int | None = None) -> Completed:
+        """A verb of the lab with --json. threads: that it may compute with."""
+        variables = {"OMP_NUM_THREADS": str(threads)} if threads else {}
+        return run_command(verb(self.lab, self.engine, *words, "--json"), box, variables)
 
 
 def rehearsal_root(out: Path) -> Root:

@@ -8,41 +8,37 @@ little as will do, and every record of this call says so.
 from __future__ import annotations
 
 import os
-from typing import Any
 
+from autoresearch_lab.campaign.gpu.result import ConfinedStart
+from autoresearch_lab.campaign.gpu.setting import REHEARSED, Setting
+from autoresearch_lab.campaign.steps import StepFailed, TimeBox
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.sandbox.confine import WITHOUT
 from autoresearch_lab.sandbox.parent import JobFailed, Limits
 from autoresearch_lab.sandbox.protocol import not_enforced
 from autoresearch_trainer.jobs import Progress
 from autoresearch_trainer.jobs.machine import START, StartArgs
-from benchmarks.gpu.command import PartFailed
-from benchmarks.gpu.setting import REHEARSED, Setting
 
 COMPILER = "torch.compile"  # as the job `start` names it
 ATTEMPTS = ("", "landlock", "seccomp", "seccomp,landlock")
 
 
-def confined(setting: Setting, seconds: float) -> dict[str, Any]:
-    """{"without": what is left out ("": nothing), "not_enforced": as records say it, "found": {"device", <kernel>,
-    "torch.compile": null, or what went wrong}, "failed": {what was left out: why it did not do}}.
-
-    Raises PartFailed where the device does not answer, or no kernel runs, in a confined job, whatever is left out.
-    """
-    end = setting.left - seconds
+def confined(setting: Setting, box: TimeBox) -> ConfinedStart:
+    """Raises StepFailed where the device does not answer, or no kernel runs, in a confined job, whatever is left
+    out."""
     failed: dict[str, str] = {}
     for without in ATTEMPTS:
-        found, unenforced = _attempt(setting, without, setting.left - end)
+        found, unenforced = _attempt(setting, without, box)
         # Without torch.compile an arm is missing, without the others everything.
         broken = {name: why for name, why in found.items() if why is not None and name != COMPILER}
         if not broken:
             os.environ[WITHOUT] = without  # for everything that this call starts from now on
-            return {"without": without, "not_enforced": unenforced, "found": found, "failed": failed}
+            return ConfinedStart(without=without, not_enforced=unenforced, found=found, failed=failed)
         failed[without] = "; ".join(f"{name}: {why}" for name, why in broken.items())
-    raise PartFailed(f"no confined job works on the GPU: {failed['']}")
+    raise StepFailed(f"no confined job works on the GPU: {failed['']}")
 
 
-def _attempt(setting: Setting, without: str, seconds: float) -> tuple[dict[str, Any], list[str]]:
+def _attempt(setting: Setting, without: str, box: TimeBox) -> tuple[dict[str, str | None], list[str]]:
     """What the job `start` finds, and what was not enforced on it."""
     target = setting.catalog[REHEARSED]
     kernel = target.baseline("torch", "cpu") if setting.rehearse else target.kernel("triton_fused", "torch")
@@ -61,7 +57,7 @@ def _attempt(setting: Setting, without: str, seconds: float) -> tuple[dict[str, 
                 START,
                 StartArgs(kernels={kernel.name: kernel.file}, compile=not setting.rehearse),
                 run_dir=setting.work / "confined",
-                limits=Limits(seconds=max(1.0, seconds), confined=True, readable=(str(kernel.path.parent),), gpu=True),
+                limits=Limits(seconds=max(1.0, box.left), confined=True, readable=(str(kernel.path.parent),), gpu=True),
                 variables={WITHOUT: without},
                 on_progress=listen,
             )
