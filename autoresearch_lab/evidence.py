@@ -22,16 +22,13 @@ from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.results.ab import CandidateKernel
 from autoresearch_lab.results.base import Facts, KernelId, WorkloadReference, Workloads
-from autoresearch_lab.results.note import TrainSettings
 from autoresearch_lab.results.record import (
     AbRecord,
     BenchRecord,
-    CampaignRecord,
     FailedRecord,
     ProfileRecord,
     R,
     Record,
-    TrainRecord,
     VerifyRecord,
     WorkloadsRecord,
 )
@@ -304,23 +301,8 @@ def saveable(lab: Lab) -> dict[str, float]:
     return {row.target: row.saveable_ms or row.total_ms or 0.0 for row in rows}
 
 
-def closing_run(lab: Lab, asked: TrainSettings) -> TrainRecord | None:
-    """The newest note here with just these settings: a campaign's closing run that need not be done again."""
-    return next((record for record in newest_here(lab, TrainRecord) if record.settings == asked), None)
-
-
 def newest_of_content(lab: Lab, of: type[R], engine: str, kernel: Kernel) -> R | None:
     """The newest record of that kind of just this content of a kernel, wherever and on whatever calls it was made: of
     use only in a ledger of its own, such as a rehearsal's."""
     found = lab.ledger.find(of, engine=engine, target=kernel.target, kernel_sha256=kernel.sha256)
     return found[-1] if found else None
-
-
-def campaigns(lab: Lab) -> list[CampaignRecord]:
-    """The notes that campaigns left at their ends, oldest first."""
-    return lab.ledger.find(CampaignRecord)
-
-
-def named_files(lab: Lab) -> set[str]:
-    """Paths of the files that the ledger's records name."""
-    return {artifact.path for record in lab.ledger.records() for artifact in record.artifacts or []}

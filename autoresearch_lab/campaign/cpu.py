@@ -18,7 +18,7 @@ from autoresearch_data.corpora import Corpus, find_corpus
 from autoresearch_data.dataset import Dataset
 from autoresearch_data.errors import DataError, DataFailure
 from autoresearch_data.progress import Reporter
-from autoresearch_lab import evidence
+from autoresearch_lab import lookup
 from autoresearch_lab.campaign.command import python, run_command
 from autoresearch_lab.campaign.profiles import known_profile
 from autoresearch_lab.campaign.steps import CampaignStep, StepFailed, TimeBox
@@ -170,7 +170,7 @@ class MainJob:
         identity = json_sha256([asked.model_dump(), self.lab.context.keys()])
         folder = self.lab.root.results / "training" / identity[:16]
         file = folder / "run.json"
-        if evidence.closing_run(self.lab, asked) is not None and file.is_file():
+        if lookup.closing_run(self.lab, asked) is not None and file.is_file():
             self.say("train: with the promoted kernels, done before")
             self.closing = _closing(file.read_text(encoding="utf-8"))
             return

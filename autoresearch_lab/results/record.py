@@ -61,6 +61,11 @@ class Record(BaseModel):
     def software_key(self) -> str | None:
         return (self.software or {}).get("key")
 
+    def details(self) -> Facts:
+        """Its id, what was asked and what was found in one object, as verbs print it with --json."""
+        plain = self.plain()
+        return {"record": self.id, **(plain["settings"] or {}), **(plain["results"] or {})}
+
     def plain(self) -> Facts:
         """The line as it was written, or will be: JSON-able, with the key names of the file."""
         if self._line is not None:

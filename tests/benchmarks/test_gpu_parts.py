@@ -15,6 +15,7 @@ from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root
+from autoresearch_lab.results.record import VerifyRecord
 from autoresearch_lab.sandbox.parent import JobFailed
 from benchmarks.gpu import main
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from autoresearch_lab import evidence
+from autoresearch_lab import lookup
 from autoresearch_lab.campaign import mac
 from autoresearch_lab.campaign.command import Completed
 from autoresearch_lab.campaign.record import CAMPAIGN_EVENT, STEP_EVENT, Campaign, CampaignEnd
@@ -87,7 +87,7 @@ def test_the_verb_records_what_was_run(tmp_path, capsys, monkeypatch, code, word
     monkeypatch.setattr("autoresearch_lab.machine.context", lambda engine, root: here)
     ending_with(monkeypatch, code)
     assert main(["--root", str(tmp_path), *words, "--preset", "m5-tiny"]) == (1 if code else 0)
-    (note,) = evidence.campaigns(Lab(Root(tmp_path)))
+    (note,) = lookup.campaigns(Lab(Root(tmp_path)))
     assert note.settings["event"] == CAMPAIGN_EVENT and note.device["key"] == "mlx-gpu-1"
     assert (note.settings["plan"], note.settings["preset"]) == ("mac", "m5-tiny")
     end = CampaignEnd.model_validate(note.results)

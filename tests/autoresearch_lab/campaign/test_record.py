@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from autoresearch_lab import evidence
+from autoresearch_lab import lookup
 from autoresearch_lab.campaign.record import CAMPAIGN_EVENT, STEP_EVENT, Campaign, CampaignEnd, newest_campaign
 from autoresearch_lab.campaign.steps import CampaignStep, StepEnd, StepFailed
 from autoresearch_lab.errors import LabError
@@ -35,7 +35,7 @@ def test_every_step_and_the_whole_are_notes_that_are_read_as_they_were_written(l
     assert single == end.steps and [step.found for step in single] == [None, None]
     assert campaign.ends["a"].found == StepEnd(step="found")  # kept for what comes after, not noted
     assert CampaignEnd.model_validate(notes[2].results) == end and [one.step for one in end.failed] == ["b"]
-    assert evidence.campaigns(lab) == [notes[2]] and campaign.record == notes[2].id
+    assert lookup.campaigns(lab) == [notes[2]] and campaign.record == notes[2].id
     kept = newest_campaign(reversed(notes))
     assert (kept.settings.plan, kept.settings.seconds, kept.end) == ("cpu", 60.0, end)
 
