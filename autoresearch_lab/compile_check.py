@@ -16,7 +16,8 @@ from autoresearch_lab.results.compile import CompiledKernel, CompileResults, Com
 from autoresearch_lab.results.record import CompileRecord
 from autoresearch_lab.sandbox.limits import Limits
 from autoresearch_trainer.jobs import Report
-from autoresearch_trainer.jobs.machine import COMPILE, CompileArgs, CompiledKernel
+from autoresearch_trainer.jobs.machine import COMPILE, CompileArgs
+from autoresearch_trainer.jobs.machine import CompiledKernel as CompiledCall
 
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100", "gfx942")
 # What Triton 3.9 compiles for. For other names it ends the process without a word, or compiles nothing.
