@@ -28,6 +28,10 @@ def test_every_part_has_its_reserve_however_long_the_others_take():
         left -= limit
 
 
+def test_the_driver_itself_ends_what_keeps_to_no_time():
+    assert [part.name for part in PARTS if part.interrupt] == ["counters"]
+
+
 @pytest.fixture(autouse=True)
 def a_cpu(rehearsed_on):
     """Nobody asks which."""

@@ -51,7 +51,9 @@ def parts(setting: Setting) -> list[CampaignStep]:
     its own."""
 
     def part(name: str, most: float, reserve: float, *needs: str) -> CampaignStep:
-        return CampaignStep(name, partial(_act, name, setting), most=most, reserve=reserve, needs=needs)
+        # ncu keeps to no time; the others end what they started by themselves.
+        interrupt = name == "counters"
+        return CampaignStep(name, partial(_act, name, setting), "", most, reserve, needs, interrupt)
 
     return [
         part("confined", 60, 25),
