@@ -134,10 +134,10 @@ def test_a_whole_calibration_is_recorded_and_not_repeated(lab):
     lab.answers[wrong] = "FASTER"
     report = lab.run()
     assert report.missing == 0 and report.made == len(lab.asked) == len(PLAN.schedule())
-    notes = [record for record in lab.ledger.find(kind="note") if record.settings["event"] == "calibration-trial"]
+    notes = [record for record in lab.ledger.find(kind="note") if record.settings.event == "calibration-trial"]
     assert len(notes) == report.made and all(record.kernel is None for record in notes)
     table = lab.ledger.latest(kind="note")
-    assert table.settings["event"] == "calibration" and table.results["missing"] == 0
+    assert table.settings.event == "calibration" and table.results.missing == 0
     assert [promise.state for promise in report.promises][0] == BROKEN  # one of four nulls
     assert all(promise.state == HELD for promise in report.promises[1:])
     assert report.wrong == ["bench: null, rms_norm, 2: FASTER: as planted"]
