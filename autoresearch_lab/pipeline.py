@@ -35,7 +35,7 @@ from autoresearch_lab.workloads import WorkloadSet
 from autoresearch_lab.workspace import create
 from autoresearch_lab.workspace.folder import LOCK
 from autoresearch_lab.workspace.listing import Workspaces
-from autoresearch_trainer.jobs import Report
+from autoresearch_trainer.jobs import Progress, Report
 
 
 @dataclass
@@ -173,7 +173,7 @@ class Pipeline:
         tasks = Tasks(self.lab, self.workloads, self.profile.id, self.bench_seconds)
         self.executor = Cluster(lambda: RayTransport(where, self.lab.root, gpus), tasks, self._say, self._tell)
 
-    def _tell(self, message: dict[str, Any]) -> None:
+    def _tell(self, message: Progress) -> None:
         if self.on_progress is not None:
             self.on_progress(message)
 
