@@ -274,3 +274,8 @@ def newest_profile(lab: Lab, preset: str | None = None, target: str | None = Non
 def newest_here(lab: Lab, of: type[R]) -> Iterable[R]:
     """The records of that class made here (engine, device and software), newest first."""
     return reversed(lab.ledger.find(of, **lab.context.keys()))
+
+
+def newest_on_device(ledger: Ledger, of: type[R], engine: str, device_key: str) -> Iterable[R]:
+    """The records of that class made on that device with any software, newest first."""
+    return reversed(ledger.find(of, engine=engine, device_key=device_key))

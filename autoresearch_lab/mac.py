@@ -70,7 +70,7 @@ def plan(kernels: Sequence[Kernel], root: Root, preset: str, dataset: str, bench
         Step("profile", (*lab, "profile", "--preset", preset, "--dataset", dataset, "--output", profile)),
     ]
     for kernel in kernels:
-        chosen = ("--target", kernel.target, "--kernel", kernel.name)
+        chosen = (f"{kernel.target}={kernel.name}",)
         steps.append(Step(f"verify {kernel.target}", (*lab, "verify", *chosen)))
         budget = ("--budget", f"{bench_seconds:g}")
         steps.append(Step(f"bench {kernel.target}", (*lab, "bench", *chosen, *budget), negative=True))

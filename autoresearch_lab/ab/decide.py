@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from autoresearch_lab.ab import rule
-from autoresearch_lab.ab.races import Race
 from autoresearch_lab.ab.rule import Gate, GateState
+from autoresearch_lab.ab.throughput import Throughput
 from autoresearch_lab.ab.trial import CandidateFailed, Run, Trial
 from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.results.ab import GateNumbers, SeedLoss
@@ -27,7 +27,7 @@ class AbOutcome:
     reason: str
     look: int
     gates: dict[str, Gate]
-    races: list[Race] = field(default_factory=list)
+    races: list[Throughput] = field(default_factory=list)
     losses: dict[str, dict[int, list[float]]] = field(default_factory=dict)
     bpb: dict[str, dict[int, float]] = field(default_factory=dict)
     equal_time_steps: int | None = None
@@ -92,7 +92,7 @@ class _Course:
         self.trial, self.predicted_saved = trial, predicted_saved
         self.look = 1
         self.gates: dict[str, Gate] = {}
-        self.races: list[Race] = []
+        self.races: list[Throughput] = []
         self.losses: dict[str, dict[int, list[float]]] = {}
         self.bpb: dict[str, dict[int, float]] = {}
         self.equal_time_steps: int | None = None
@@ -147,7 +147,7 @@ class _Course:
                 return self._pass(gate) and gate.state is GateState.PASS
         raise AssertionError("a look has two or more processes")
 
-    def _busy(self, race: Race) -> bool:
+    def _busy(self, race: Throughput) -> bool:
         """Under load the ratio itself is another one (threads wait for each other), so nothing is concluded from it."""
         self.disturbed = True
         note = (
@@ -167,19 +167,19 @@ class _Course:
             "baseline": trial.train("baseline", [*fixed, *(self._control(seed) for seed in seeds)]),
         }
         ours, theirs = found["candidate"], found["baseline"]
-        broken = next((result["failed"] for result in theirs.values() if result["failed"]), None)
+        broken = next((result.failed for result in theirs.values() if result.failed), None)
         if broken:
             raise LabFailure(f"the baseline itself does not train with preset {trial.preset}: {broken}")
         self.losses = {
-            "baseline": {run.seed: theirs[run]["losses"] for run in fixed},
-            "control": {seed: theirs[self._control(seed)]["losses"] for seed in seeds},
-            "candidate": {run.seed: ours[run]["losses"] for run in fixed},
-            "candidate_equal_time": {run.seed: ours[run]["losses"] for run in longer},
+            "baseline": {run.seed: theirs[run].losses for run in fixed},
+            "control": {seed: theirs[self._control(seed)].losses for seed in seeds},
+            "candidate": {run.seed: ours[run].losses for run in fixed},
+            "candidate_equal_time": {run.seed: ours[run].losses for run in longer},
         }
-        changes = sorted({text for result in ours.values() for text in result["environment"]})
+        changes = sorted({text for result in ours.values() for text in result.environment})
         if not self._environment([f"in training: {text}" for text in changes]):
             return False
-        failed = next((result["failed"] for result in ours.values() if result["failed"]), None)
+        failed = next((result.failed for result in ours.values() if result.failed), None)
         return failed is None or self._pass(Gate("neutral", GateState.FAIL, f"training failed: {failed}"))
 
     def _control(self, seed: int) -> Run:

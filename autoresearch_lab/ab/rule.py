@@ -105,7 +105,12 @@ def divergence_gate(
     """
     ours, theirs = np.asarray(candidate, dtype=np.float64), np.asarray(control, dtype=np.float64)
     if not np.isfinite(ours).all():
-        return Gate("divergence", GateState.FAIL, "the training loss is not finite", GateNumbers(limit=settings.divergence_limit))
+        return Gate(
+            "divergence",
+            GateState.FAIL,
+            "the training loss is not finite",
+            GateNumbers(limit=settings.divergence_limit),
+        )
     steps = min(ours.shape[1], theirs.shape[1])
     edges = sorted({0, max(1, steps // 4), max(1, steps // 2), steps})
     stretches = list(zip(edges, edges[1:], strict=False))

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -22,14 +21,15 @@ from autoresearch_lab.ab.settings import Settings
 from autoresearch_lab.ab.trial import Trial
 from autoresearch_lab.catalog import Kernel, Target, find_target, load_catalog
 from autoresearch_lab.errors import LabError, LabFailure
+from autoresearch_lab.evidence import attempts_of
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import Root, writable_folder, write_atomic
 from autoresearch_lab.promote.selection import Selection
 from autoresearch_lab.promote.selection import baseline as baseline_selection
-from autoresearch_lab.evidence import attempts_of
 from autoresearch_lab.results.ab import AbResults, AbRule, AbSeeds, AbSettings, ProcessSpeed
 from autoresearch_lab.results.base import Artifact, Dataset
 from autoresearch_lab.results.record import AbRecord
+from autoresearch_trainer.jobs import Report
 
 
 def ab(
@@ -41,7 +41,7 @@ def ab(
     dataset: str = "stdlib",
     settings: Settings | None = None,
     workloads: Mapping[str, str] | None = None,
-    on_progress: Callable[[dict[str, Any]], None] | None = None,
+    on_progress: Report | None = None,
 ) -> AbRecord:
     """Decide whether `candidate` (target -> kernel), laid over `baseline`, makes the trainer better; append the record.
 

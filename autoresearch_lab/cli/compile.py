@@ -11,33 +11,31 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from autoresearch_lab.catalog import find_target, load_catalog
-from autoresearch_lab.cli.app import Outcome, Session, verb
+from autoresearch_lab.cli.app import Session, VerbResult, command
 from autoresearch_lab.cli.progress import progress
+from autoresearch_lab.cli.subject import KernelWords, find, kernel_arguments
 from autoresearch_lab.compile_check import ARCHITECTURES, architectures, compile_check
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.results.record import Record
 
 
-def run(session: Session, *, kernel: str, arch: str, first_only: bool) -> Outcome:
+def run(session: Session, *, named: list[KernelWords], arch: str, first_only: bool) -> VerbResult:
     if session.engine_name not in ("auto", "cuda"):
         raise LabError(f"compile-check is for --engine cuda, not {session.engine_name}")
-    name, separator, chosen = kernel.partition("=")
-    if not separator:
-        raise LabError(f"compile-check: --kernel is TARGET=NAME, not '{kernel}'")
-    target = find_target(load_catalog(session.lab.root), name)
+    chosen = find(named[0], session.lab, "torch")
     with progress(session.log) as show:
         record = compile_check(
-            target.kernel(chosen, "torch"),
-            target,
+            chosen.kernel,
+            chosen.target,
             architectures(arch),
             session.lab,
             first_only=first_only,
             on_progress=show,
         )
     results = record.results or {}
-    data = {"record": record.id, "target": target.name, "kernel": kernel, **(record.settings or {}), **results}
-    return Outcome(data, lambda console: _render(record, console), positive=results["ok"])
+    name = f"{chosen.target.name}={chosen.kernel.name}"
+    data = {"record": record.id, "target": chosen.target.name, "kernel": name, **(record.settings or {}), **results}
+    return VerbResult(data, lambda console: _render(record, console), positive=results["ok"])
 
 
 def _words(config: dict[str, Any]) -> str:
@@ -78,18 +76,13 @@ def _architectures(rows: list[dict[str, Any]]) -> Table:
     return table
 
 
-_OPTIONS = (
-    click.option("--kernel", required=True, metavar="T=NAME", help="Triton kernel of the catalogue."),
-    click.option("--arch", default=",".join(ARCHITECTURES), show_default=True, help="GPUs to compile for."),
-    click.option("--first-only", is_flag=True, help="Of each tuned kernel's configurations only the first."),
-)
-
-_command = verb(run)
-for _option in reversed(_OPTIONS):
-    _command = _option(_command)
-
 COMMANDS = {
-    "compile-check": click.command(
-        "compile-check", help="Compile a Triton kernel for GPUs that need not be here: spills, loads, tensor cores."
-    )(_command)
+    "compile-check": command(
+        "compile-check",
+        run,
+        "Compile a Triton kernel for GPUs that need not be here: spills, loads, tensor cores.",
+        kernel_arguments(),
+        click.option("--arch", default=",".join(ARCHITECTURES), show_default=True, help="GPUs to compile for."),
+        click.option("--first-only", is_flag=True, help="Of each tuned kernel's configurations only the first."),
+    )
 }

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from autoresearch_lab.catalog import load_catalog
-from autoresearch_lab.cli.app import Outcome, Session, verb
-from autoresearch_lab.cli.numbers import FiniteRange
+from autoresearch_lab.cli.app import Session, VerbResult, verb
+from autoresearch_lab.cli.options import FiniteRange
 from autoresearch_lab.engine import choose
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.mac import metal_kernels, plan, record, require_metal, run
@@ -22,7 +22,7 @@ _STYLES = {"ok": "green", "negative": "yellow", "failed": "bold red"}
 @click.option("--dataset", default="stdlib", show_default=True, help="Corpus to prepare and train on.")
 @click.option("--preset", help="What to profile and train [default: what suits this Mac].")
 @verb
-def mac(session: Session, *, preset: str | None, dataset: str, bench_seconds: float) -> Outcome:
+def mac(session: Session, *, preset: str | None, dataset: str, bench_seconds: float) -> VerbResult:
     require_metal()
     if session.engine_name not in ("auto", "mlx"):
         raise LabError(f"mac is for --engine mlx, not {session.engine_name}")
@@ -43,7 +43,7 @@ def mac(session: Session, *, preset: str | None, dataset: str, bench_seconds: fl
         console.print(f"report: {session.lab.root.results / 'report.html'}; ledger {note.id[:12]}", style="dim")
 
     data = {"record": note.id, **settings, "steps": [asdict(step) for step in done]}
-    return Outcome(data, render, positive=all(step.state != "failed" for step in done))
+    return VerbResult(data, render, positive=all(step.state != "failed" for step in done))
 
 
 COMMANDS = {"mac": click.command("mac", help="Produce all evidence that takes an Apple GPU.")(mac)}

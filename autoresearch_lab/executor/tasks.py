@@ -12,7 +12,6 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
@@ -21,7 +20,7 @@ from autoresearch_lab.bench.run import profile_of
 from autoresearch_lab.ceilings import ceilings_notes
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.evidence import Subject
-from autoresearch_lab.executor.packing import pack_kernel, pack_workloads
+from autoresearch_lab.executor.packing import PackedWorkloads, RecordExecutor, Reply, Task, pack_kernel, pack_workloads
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.results import lines
 from autoresearch_lab.results.base import Facts
@@ -41,7 +40,7 @@ class Tasks:
     profile_id: str | None
     bench_seconds: float
 
-    def pack(self, subject: Subject, step: str) -> dict[str, Any]:
+    def pack(self, subject: Subject, step: str) -> Task:
         """The step as plain data, with the records that it rests on."""
         known: list[Record | None] = []
         if step == "bench":
@@ -57,11 +56,11 @@ class Tasks:
             "bench_seconds": self.bench_seconds,
         }
 
-    def captured(self, target: str) -> dict[str, Any]:
+    def captured(self, target: str) -> PackedWorkloads:
         """The target's workloads as plain data."""
         return pack_workloads(self.workloads(target))
 
-    def merge(self, reply: dict[str, Any], subject: Subject, step: str, executor: dict[str, Any]) -> None:
+    def merge(self, reply: Reply, subject: Subject, step: str, executor: RecordExecutor) -> None:
         """Append what a worker's step gave. executor: where it was carried out; goes into the settings.
 
         Raises:
@@ -72,7 +71,7 @@ class Tasks:
             records = [_record(plain) for plain in reply["records"]]
             for record in records:
                 self._check(record, subject, step)
-            if reply["error"] is None and [record.kind for record in records].count(step) != 1:
+            if reply["error"] is None and sum(record.kind == step for record in records) != 1:
                 raise ValueError(f"it holds no record of the {step}")
             files = {
                 artifact.path: _checked(artifact.path, reply["files"][artifact.path], artifact.sha256)
@@ -81,7 +80,7 @@ class Tasks:
             }
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             reason = str(error).splitlines()[0] if not isinstance(error, ValidationError) else "not a ledger record"
-            where = executor.get("node")
+            where = executor["node"]
             raise LabFailure(f"{step} of {subject.kernel.name}: the reply of {where} is refused: {reason}") from None
         folder = self.lab.root.runs / f"{step}-{subject.target.name}-{secrets.token_hex(4)}"
         renamed: dict[str, str] = {}
@@ -111,7 +110,7 @@ class Tasks:
         folder: Path,
         files: dict[str, bytes],
         renamed: dict[str, str],
-        executor: dict[str, Any],
+        executor: RecordExecutor,
     ) -> Record:
         """Write the record anew: with the ids that its neighbours have here, and paths of this lab."""
         plain = record.plain()

@@ -9,15 +9,12 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from autoresearch_lab import jsonfile
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.jsonfile import StrictModel
 
 SCHEMA = 1
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class TargetTimes(_Model):
+class TargetTimes(StrictModel):
     """One target's part of a training step, in ms per optimizer step.
 
     total_ms is inclusive: it holds what the targets in `includes` took inside it; self_ms does not. flops and bytes are
@@ -46,7 +43,7 @@ class TargetTimes(_Model):
     includes: list[str] = []
 
 
-class Elsewhere(_Model):
+class Elsewhere(StrictModel):
     """A named part of the time outside all targets."""
 
     name: str
@@ -55,7 +52,7 @@ class Elsewhere(_Model):
     calls_per_step: float
 
 
-class WorkloadReference(_Model):
+class WorkloadReference(StrictModel):
     """Where a captured set lies (relative to the lab's root), and the hash that it must have."""
 
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -63,12 +60,12 @@ class WorkloadReference(_Model):
     count: int
 
 
-class Named(_Model):
+class Named(StrictModel):
     name: str
     sha256: str
 
 
-class Dataset(_Model):
+class Dataset(StrictModel):
     name: str
     fingerprint: str
 
@@ -81,14 +78,14 @@ class Ceilings(BaseModel):
     matmul_gflop_s: dict[str, float]
 
 
-class Profile(_Model):
+class Profile(StrictModel):
     """The content of profile.json. `id` is that of the ledger record (null only in the copy kept with the evidence).
 
     step_ms is that of plain steps; attributed_ms + unattributed_ms = sum_ms were measured in instrumented steps, and
     sum_deviation says how far the two are apart.
     """
 
-    schema_: Literal[1] = Field(SCHEMA, alias="schema")
+    schema_: Literal[1] = Field(1, alias="schema")
     id: str | None = None
     engine: str
     device: dict[str, Any]
@@ -112,10 +109,6 @@ class Profile(_Model):
     phases: dict[str, float]
     environment: dict[str, Any]
     workloads: dict[str, WorkloadReference]
-
-    def plain(self) -> dict[str, Any]:
-        """As the file holds it."""
-        return self.model_dump(mode="json", by_alias=True)
 
     def require_engine(self, name: str, verb: str) -> None:
         """Raises LabError where `verb` was asked of another engine than the profile's."""

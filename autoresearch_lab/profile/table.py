@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -39,7 +41,7 @@ def render(profile: Profile, top_k: int, console: Console) -> None:
         console.print(line, style="dim")
 
 
-_COLUMNS = (
+_COLUMNS: tuple[tuple[str, Literal["left", "right"]], ...] = (
     *(("#", "right"), ("target", "left"), ("share", "left"), ("fwd", "right"), ("bwd", "right"), ("opt", "right")),
     *(("calls", "right"), ("floor", "right"), ("can save", "right")),
 )

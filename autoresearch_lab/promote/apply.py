@@ -10,10 +10,10 @@ from typing import Any
 from autoresearch_lab.ab.require import standing
 from autoresearch_lab.catalog import Kernel, Target, find_target, load_catalog
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.evidence import decisive_ab
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.promote import registry, shipping
 from autoresearch_lab.promote.artifacts import from_folder
-from autoresearch_lab.evidence import decisive_ab
 from autoresearch_lab.promote.check import readiness
 from autoresearch_lab.promote.install import install
 from autoresearch_lab.promote.registry import Promotion
@@ -106,7 +106,7 @@ def _enlist(
             kernel=kernel.id,
             workloads=evidence.workloads,
             settings=PromoteSettings(
-                list_name="shipped" if ship else "local",
+                list="shipped" if ship else "local",
                 evidence=evidence.id,
                 dataset=evidence.settings.dataset,
                 from_workspace=given.path != kernel.path,
@@ -119,8 +119,8 @@ def _enlist(
         raise
     if ship:
         shown = standing(find_target(load_catalog(lab.root), kernel.target), kernel, lab)
-        given = [shown.verify, shown.bench, evidence, record]
-        shipping.add(lab.root, lab.context.device["key"], given, [from_folder(lab.root)])
+        shipped = [shown.verify, shown.bench, evidence, record]
+        shipping.add(lab.root, lab.context.device["key"], shipped, [from_folder(lab.root)])
     return record
 
 
@@ -152,7 +152,7 @@ def demote(target: str, lab: Lab, *, ship: bool = False) -> DemoteRecord:
         **lab.context.fields(),
         target=target,
         kernel=taken.id if taken else None,
-        settings=DemoteSettings(list_name="shipped" if ship else "local"),
+        settings=DemoteSettings(list="shipped" if ship else "local"),
         results=DemoteResults(
             file=lab.root.relative(lab.root.promoted_shared if ship else lab.root.promoted_local), now=baseline.id
         ),

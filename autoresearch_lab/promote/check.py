@@ -71,6 +71,4 @@ class Readiness:
 
 def readiness(target: Target, kernel: Kernel, lab: Lab) -> Readiness:
     """The evidence that counts for this kernel alone."""
-    return Readiness(
-        standing(target, kernel, lab), decisive_ab({target.name: kernel}, {target.name: target}, lab)
-    )
+    return Readiness(standing(target, kernel, lab), decisive_ab({target.name: kernel}, {target.name: target}, lab))

@@ -19,8 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from autoresearch_common.hashing import json_sha256
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.results.base import KernelId
 from autoresearch_lab.paths import Root, write_atomic
+from autoresearch_lab.results.base import KernelId
 
 SCHEMA = 1
 LOCK_SECONDS = 30.0

@@ -20,6 +20,7 @@ from autoresearch_lab.machine import Context, context
 from autoresearch_lab.paths import Root
 from autoresearch_lab.promote import registry
 from autoresearch_lab.results.base import KernelId
+from autoresearch_trainer.kernel_files import KernelFile
 
 WORKSPACE = "workspace:"
 
@@ -38,6 +39,11 @@ class Selection:
     def recorded(self) -> dict[str, KernelId]:
         """As records carry it: {target: name and content hash}."""
         return {target: kernel.id for target, kernel in self.kernels.items()}
+
+    @property
+    def files(self) -> dict[str, KernelFile]:
+        """As an engine's jobs take it."""
+        return {target: kernel.file for target, kernel in self.kernels.items()}
 
     def contents(self) -> dict[str, str]:
         """{target: sha256}: what two selections have to share to compute the same numbers."""

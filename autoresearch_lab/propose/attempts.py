@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -47,11 +47,11 @@ class Attempt:
     def faster(self) -> bool:
         return self.bench == "FASTER"
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> dict[str, object]:
         return {**vars(self), "interval": list(self.interval) if self.interval else None}
 
     @classmethod
-    def of(cls, plain: dict[str, Any]) -> Attempt:
+    def of(cls, plain: Mapping[str, Any]) -> Attempt:
         interval = plain["interval"]
         return cls(**{**plain, "interval": tuple(interval) if interval else None})
 
@@ -67,13 +67,14 @@ class Proposer(Protocol):
 def history(workspace: Workspace, ledger: Ledger) -> list[Attempt]:
     """The attempts in this workspace so far, oldest first."""
     notes = (record for record in ledger.find(kind="note") if (record.settings or {}).get("event") == EVENT)
-    return [Attempt.of(note.results) for note in notes if note.settings.get("workspace_id") == workspace.id]
+    mine = (note for note in notes if (note.settings or {}).get("workspace_id") == workspace.id)
+    return [Attempt.of(note.results or {}) for note in mine]
 
 
 def best(attempts: Iterable[Attempt]) -> Attempt | None:
     """Of those that are FASTER the one that is so by most for sure; None where none is."""
-    faster = [attempt for attempt in attempts if attempt.faster and attempt.interval]
-    return max(faster, key=lambda attempt: attempt.interval[0], default=None)
+    faster = [(attempt.interval[0], attempt) for attempt in attempts if attempt.faster and attempt.interval]
+    return max(faster, key=lambda pair: pair[0], default=(0.0, None))[1]
 
 
 def keep(workspace: Workspace, number: int) -> None:

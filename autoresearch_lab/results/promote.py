@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
-
 from autoresearch_lab.results.base import Dataset, KernelId, Typed
 
 ListName = Literal["local", "shipped"]
@@ -14,7 +12,7 @@ ListName = Literal["local", "shipped"]
 class PromoteSettings(Typed):
     """list: the machine's own or the committed one. evidence: id of the A/B. from_workspace: it was copied first."""
 
-    list_name: ListName = Field("local", alias="list")
+    list: ListName = "local"
     evidence: str
     dataset: Dataset | None = None
     from_workspace: bool = False
@@ -28,7 +26,7 @@ class PromoteResults(Typed):
 
 
 class DemoteSettings(Typed):
-    list_name: ListName = Field("local", alias="list")
+    list: ListName = "local"
 
 
 class DemoteResults(Typed):

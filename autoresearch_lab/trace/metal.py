@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from autoresearch_common.hashing import file_sha256, json_sha256
 from autoresearch_lab import jobs
@@ -17,6 +15,8 @@ from autoresearch_lab.paths import Root, writable_folder
 from autoresearch_lab.promote.selection import Selection
 from autoresearch_lab.results.record import Record
 from autoresearch_lab.sandbox.limits import Limits
+from autoresearch_trainer.jobs import Report
+from autoresearch_trainer.jobs.tracing import GPUTRACE, GputraceArgs
 
 TRACE_EVENT = "gputrace"
 JOB_SECONDS = 1800.0
@@ -51,7 +51,7 @@ def capture(
     selection: Selection,
     steps: int,
     output: Path,
-    on_progress: Callable[[dict[str, Any]], None] | None = None,
+    on_progress: Report | None = None,
 ) -> Record:
     """Record `steps` training steps into `output` and append the record (kind "capture").
 
@@ -59,25 +59,25 @@ def capture(
         LabError: unknown preset, no dataset, a kernel that does not load, or no Metal.
         JobFailed: the run itself failed.
     """
-    args = {
-        "preset": preset,
-        "dataset_dir": str(Path(dataset_folder).resolve()),
-        "selection": selection.plain(),
-        "steps": steps,
-        "output": str(output),
-    }
+    args = GputraceArgs(
+        preset=preset,
+        dataset_dir=str(Path(dataset_folder).resolve()),
+        selection=selection.files,
+        steps=steps,
+        output=str(output),
+    )
     found = jobs.call(
-        lab.context.engine, "gputrace", args, run_dir=lab.root.runs / f"gputrace-{secrets.token_hex(4)}",
+        lab.context.engine, GPUTRACE, args, run_dir=lab.root.runs / f"gputrace-{secrets.token_hex(4)}",
         limits=Limits(seconds=JOB_SECONDS), variables={"MTL_CAPTURE_ENABLED": "1"}, on_progress=on_progress,
     )  # fmt: skip
     try:
         return lab.ledger.append(
             "capture",
             **lab.context.fields(),
-            settings={"event": TRACE_EVENT, "preset": preset, "steps": steps, "dataset": found["dataset"],
-                      "selection": found["selection"]},
+            settings={"event": TRACE_EVENT, "preset": preset, "steps": steps, "dataset": found.dataset.model_dump(),
+                      "selection": {name: kernel.model_dump() for name, kernel in found.selection.items()}},
             results={"trace": lab.root.relative(output), "trace_sha256": folder_sha256(output), **_size(output),
-                     "tokens_per_step": found["tokens_per_step"]},
+                     "tokens_per_step": found.tokens_per_step},
         )  # fmt: skip
     except BaseException:
         # Without the record it cannot be reviewed, and it would occupy the name.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from autoresearch_common.hashing import file_sha256
 from autoresearch_lab.errors import LabError
@@ -12,7 +11,7 @@ from autoresearch_lab.trace import chrome, nsys_database
 from autoresearch_lab.trace.attribute import attribute
 from autoresearch_lab.trace.capture import METADATA
 from autoresearch_lab.trace.rules import LIMITS
-from autoresearch_lab.trace.schema import TraceMetadata, TraceProfile, load_metadata
+from autoresearch_lab.trace.schema import DeviceTimes, TraceMetadata, TraceProfile, load_metadata
 from autoresearch_lab.trace.timeline import Timeline
 from autoresearch_trainer.probe.ranges import STEP, target_of
 
@@ -34,7 +33,7 @@ def profile_trace(metadata_path: Path, ledger: Ledger) -> TraceProfile:
     found = attribute(timeline, metadata.steps)
     result = TraceProfile(
         capture=metadata.record, tool=metadata.tool, engine=metadata.engine, device=metadata.device,
-        preset=metadata.preset, compiled=metadata.compiled, foreign_load=metadata.foreign_load, **found,
+        preset=metadata.preset, compiled=metadata.compiled, foreign_load=metadata.foreign_load, **dict(found),
         remarks=_remarks(metadata, timeline, found, known),
     )  # fmt: skip
     record = ledger.append(
@@ -83,7 +82,7 @@ def _recorded(metadata: TraceMetadata, ledger: Ledger) -> bool:
     return True
 
 
-def _remarks(metadata: TraceMetadata, timeline: Timeline, found: dict[str, Any], known: bool) -> list[str]:
+def _remarks(metadata: TraceMetadata, timeline: Timeline, found: DeviceTimes, known: bool) -> list[str]:
     remarks = []
     if (metadata.foreign_load or 0.0) > LIMITS["busy"]:
         remarks.append(f"other processes used {metadata.foreign_load:.0%} of the machine meanwhile: times are too long")
@@ -95,8 +94,8 @@ def _remarks(metadata: TraceMetadata, timeline: Timeline, found: dict[str, Any],
         remarks.append("the trace has no ranges of targets: all of its work is unattributed")
     if metadata.compiled:
         remarks.append("compiled: inside the graph there are no ranges, forward and backward show as phases only")
-    if found["unlaunched_ms"] > 0.01 * found["device_ms"]:
-        share = found["unlaunched_ms"] / found["device_ms"]
+    if found.unlaunched_ms > 0.01 * found.device_ms:
+        share = found.unlaunched_ms / found.device_ms
         remarks.append(f"{share:.0%} of the device time has no launching call in the trace")
     return remarks
 

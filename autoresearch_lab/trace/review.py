@@ -14,7 +14,7 @@ from autoresearch_lab.paths import Root
 from autoresearch_lab.results.record import Record
 from autoresearch_lab.trace import metal
 from autoresearch_lab.trace.capture import TRACE_EVENT
-from autoresearch_lab.trace.rules import LIMITS, Finding, findings
+from autoresearch_lab.trace.rules import LIMITS, Observation, findings
 from autoresearch_lab.trace.schema import TraceProfile
 
 JUDGEMENTS = ("as-expected", "problem", "unclear")
@@ -38,7 +38,7 @@ def review(lab: Lab, trace: str, judgement: str, text: str, reviewer: str) -> Re
     return lab.ledger.append("review", **_about(subject), settings=settings, results=results)
 
 
-def auto_review(ledger: Ledger, trace: str) -> tuple[Record, list[Finding]]:
+def auto_review(ledger: Ledger, trace: str) -> tuple[Record, list[Observation]]:
     """(record of kind "review", its findings) of the newest profile of a trace. trace: the id of the profile's record
     or of its capture, or the beginning of one.
 

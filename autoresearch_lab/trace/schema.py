@@ -5,20 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from autoresearch_lab import jsonfile
+from autoresearch_lab.jsonfile import StrictModel
 from autoresearch_lab.profile.schema import Dataset, Named
 
 SCHEMA = 1
 Tool = Literal["nsys", "torch"]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class TracedFile(_Model):
+class TracedFile(StrictModel):
     """A file beside the metadata, so that a trace can be moved as a whole. name: without a folder."""
 
     name: str = Field(pattern=r"^[^/\\]+$")
@@ -26,12 +23,12 @@ class TracedFile(_Model):
     bytes: int = Field(ge=0)
 
 
-class TraceMetadata(_Model):
+class TraceMetadata(StrictModel):
     """What was traced. `record` is the ledger id of the capture. step_ms: wall time of every traced step, the tool's
     own cost included. compiled: whether the trainer's graph was, whose inside has no ranges of targets. foreign_load:
     share of the cores that other processes used while it was traced; None = unknown."""
 
-    schema_: Literal[1] = Field(SCHEMA, alias="schema")
+    schema_: Literal[1] = Field(1, alias="schema")
     record: str
     time: str
     tool: Tool
@@ -50,12 +47,8 @@ class TraceMetadata(_Model):
     foreign_load: float | None = None
     files: list[TracedFile] = Field(min_length=1)
 
-    def plain(self) -> dict[str, Any]:
-        """As the file holds it."""
-        return self.model_dump(mode="json", by_alias=True)
 
-
-class TargetTime(_Model):
+class TargetTime(StrictModel):
     """One target's device time in ms per step. forward_ms, backward_ms and optimizer_ms are without the targets inside
     it, self_ms is their sum; total_ms is with them. share: of the device time. calls: ranges of its forward per step;
     launches: kernels, copies and fills per step (operators on a CPU)."""
@@ -71,7 +64,7 @@ class TargetTime(_Model):
     launches_per_step: float
 
 
-class KernelTime(_Model):
+class KernelTime(StrictModel):
     """One kernel (copy, fill, operator) by name, in ms per step. under: the targets' ranges that launched it, the
     busiest first."""
 
@@ -83,26 +76,17 @@ class KernelTime(_Model):
     under: list[str]
 
 
-class TraceProfile(_Model):
+class DeviceTimes(StrictModel):
     """Whose time the device's was, per traced step.
 
     step_ms: wall time of a step while traced. device_ms: all work added up = the targets' self_ms + unattributed_ms;
     busy_ms: time in which the device did anything; idle_share: of the steps, the rest. phases: device_ms by the phase
     in which the work was launched, unattributed_phases likewise; kinds: by kind of work. unlaunched_ms: work whose
-    launching call the trace lacks. foreign_load: as in the metadata. `id` is that of the ledger record.
+    launching call the trace lacks.
     """
 
-    schema_: Literal[1] = Field(SCHEMA, alias="schema")
-    id: str | None = None
-    capture: str
-    tool: Tool
-    engine: str
-    device: dict[str, Any]
-    preset: str
-    compiled: bool
     steps: int = Field(ge=1)
     step_ms: float = Field(gt=0)
-    foreign_load: float | None = None
     device_ms: float
     busy_ms: float
     idle_share: float
@@ -116,11 +100,22 @@ class TraceProfile(_Model):
     launches_per_step: float
     targets: list[TargetTime]
     kernels: list[KernelTime]
-    remarks: list[str]
 
-    def plain(self) -> dict[str, Any]:
-        """As the file holds it."""
-        return self.model_dump(mode="json", by_alias=True)
+
+class TraceProfile(DeviceTimes):
+    """What a trace shows, and where it comes from. foreign_load: as in the metadata. `id` is that of the ledger
+    record."""
+
+    schema_: Literal[1] = Field(1, alias="schema")
+    id: str | None = None
+    capture: str
+    tool: Tool
+    engine: str
+    device: dict[str, Any]
+    preset: str
+    compiled: bool
+    foreign_load: float | None = None
+    remarks: list[str]
 
 
 def save(content: TraceMetadata | TraceProfile, path: Path, what: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -14,7 +13,8 @@ from autoresearch_lab.results.verify import ComparedResult
 from autoresearch_lab.verify.cases import ROUGH, Case, main_dtype, widen
 from autoresearch_lab.verify.exchange import Answers, shadow_number
 from autoresearch_lab.verify.metrics import NAMES, Errors, allowed, errors, worst
-from autoresearch_lab.verify.reference import Expected, References
+from autoresearch_lab.verify.reference import Expected, References, Results
+from autoresearch_trainer.jobs.calls import Raised, ResultName
 
 # Where the baseline itself is this wrong, or raises, the case says nothing about a candidate.
 BASELINE_USELESS = 0.5
@@ -28,7 +28,7 @@ class Comparison:
 
     case: Case
     step: int
-    name: str
+    name: ResultName
     excess: float
     metric: str
     error: float
@@ -42,18 +42,13 @@ class Comparison:
 
     def words(self) -> str:
         """For people: what is wrong, where, by how much."""
-        place = f"{self.what()} in {self.case.id} step {self.step} ({self.contents()})"
+        place = f"{self.name.words()} in {self.case.id} step {self.step} ({self.contents()})"
         if self.problem:
             return f"{place}: {self.problem}"
         return (
             f"{place}: {self.metric} error {self.error:.3g}, allowed {self.limit:.3g} "
             f"(baseline's own {self.baseline:.3g})"
         )
-
-    def what(self) -> str:
-        if self.name.startswith("again."):
-            return f"gradient of {self.name[6:]} (second backward)"
-        return f"gradient of {self.name[5:]}" if self.name.startswith("grad.") else f"output {self.name[3:]}"
 
     def contents(self) -> str:
         kind = self.case.steps[self.step].contents.kind
@@ -64,7 +59,7 @@ class Comparison:
             case=self.case.id,
             step=self.step,
             contents=self.case.steps[self.step].contents.kind,
-            result=self.name,
+            result=str(self.name),
             arguments=self.case.shapes(),
             metric=self.metric,
             error=_finite(self.error),
@@ -101,23 +96,20 @@ class Comparisons:
         """The cases of these groups that the candidate computed and the baseline can vouch for."""
         return [case for case in self.cases if case.group in names and self.usable(case) and not self.error(case)]
 
-    def error(self, case: Case) -> dict[str, str] | None:
+    def error(self, case: Case) -> Raised | None:
         """What the candidate raised in this case."""
-        return self.candidate.case(case.id).get("error")
+        told = self.candidate.case(case.id)
+        return told.error if told else None
 
     def usable(self, case: Case) -> bool:
         """Whether the baseline computes the case at all; one that it cannot do is not asked of a candidate."""
-        raised = self.baseline.case(case.id).get("error")
+        told = self.baseline.case(case.id)
+        raised = told.error if told else None
         if raised:
-            self.not_judged[case.id] = f"the baseline raises {raised['type']}: {raised['message']}"
+            self.not_judged[case.id] = f"the baseline raises {raised.type}: {raised.message}"
         return not raised
 
-    def form(self, case: Case, step: int) -> dict[str, Any]:
-        """What the candidate said about one step; empty where it did not get there."""
-        steps = self.candidate.case(case.id).get("steps", [])
-        return steps[step] if step < len(steps) and steps[step] else {}
-
-    def same(self, case: Case, first: int, second: int, name: str) -> bool | None:
+    def same(self, case: Case, first: int, second: int, name: ResultName) -> bool | None:
         """Whether a result of two steps is equal bit for bit; None where either is missing."""
         one, two = self.candidate.array(case, first, name), self.candidate.array(case, second, name)
         if one is None or two is None:
@@ -130,7 +122,7 @@ class Comparisons:
             self._compared[case.id] = list(self._compare(case))
         return self._compared[case.id]
 
-    def results(self, case: Case, step: int) -> dict[str, Expected]:
+    def results(self, case: Case, step: int) -> Results:
         """What the oracle gives for a step."""
         return self.references.of(case, case.steps[step])
 
@@ -158,12 +150,13 @@ class Comparisons:
                 floor = self._floor(case, number, name, right)
                 limits = allowed(own, self.target.contract.tolerance.factor, floor, right.value.shape)
                 yield self._judge(case, number, name, right, own, limits)
-                if step.again and name.startswith("grad."):
-                    again = "again." + name[5:]
-                    if self.candidate.array(case, number, again) is not None:
-                        yield self._judge(case, number, again, right, own, limits)
+                if step.again and name.kind == "gradient":
+                    if self.candidate.array(case, number, name.again) is not None:
+                        yield self._judge(case, number, name.again, right, own, limits)
 
-    def _judge(self, case: Case, step: int, name: str, right: Expected, own: Errors, limits: Errors) -> Comparison:
+    def _judge(
+        self, case: Case, step: int, name: ResultName, right: Expected, own: Errors, limits: Errors
+    ) -> Comparison:
         found = self.candidate.array(case, step, name)
         if found is None:
             # Whether a result is there at all is the business of the checks of form and of gradients.
@@ -182,7 +175,7 @@ class Comparisons:
             getattr(measured, worst), getattr(own, worst), getattr(limits, worst),
         )  # fmt: skip
 
-    def _own(self, case: Case, step: int, name: str, right: Expected) -> Errors | None:
+    def _own(self, case: Case, step: int, name: ResultName, right: Expected) -> Errors | None:
         """The baseline's own errors on a step and on its shadows, or None where it is no measure.
 
         Its error in one call may be small by luck. On edge and adversarial values the worst of all calls with such
@@ -208,7 +201,7 @@ class Comparisons:
                             pools.setdefault(pool, []).append(own)
         return pools
 
-    def _baseline_errors(self, case: Case, step: int, name: str, right: Expected) -> Errors | None:
+    def _baseline_errors(self, case: Case, step: int, name: ResultName, right: Expected) -> Errors | None:
         """The baseline's errors on this step and its shadows; None (and a remark) where it disagrees with the oracle
         about what is finite, or is useless."""
         key = f"{case.id} step {step} {name}"
@@ -216,7 +209,7 @@ class Comparisons:
             self._own_errors[key] = self._measure_baseline(case, step, name, right, key)
         return self._own_errors[key]
 
-    def _measure_baseline(self, case: Case, step: int, name: str, right: Expected, key: str) -> Errors | None:
+    def _measure_baseline(self, case: Case, step: int, name: ResultName, right: Expected, key: str) -> Errors | None:
         found = self.baseline.array(case, step, name)
         if found is None or found.shape != right.value.shape:
             self.not_judged[key] = "the baseline gives no such result"
@@ -232,7 +225,7 @@ class Comparisons:
             return None
         return worst([own, *self._shadow_errors(case, step, name, right)])
 
-    def _shadow_errors(self, case: Case, step: int, name: str, right: Expected) -> Iterator[Errors]:
+    def _shadow_errors(self, case: Case, step: int, name: ResultName, right: Expected) -> Iterator[Errors]:
         for place, contents in enumerate(case.steps[step].shadows):
             found = self.baseline.array(case, shadow_number(case, step, place), name)
             truth = self.references.shadow(case, contents)[name]
@@ -242,19 +235,19 @@ class Comparisons:
             if nonfinite_problem(values, truth) is None:
                 yield measure(values, replace(truth, scale=right.scale))
 
-    def _floor(self, case: Case, step: int, name: str, right: Expected) -> float:
+    def _floor(self, case: Case, step: int, name: ResultName, right: Expected) -> float:
         """The contract's floor for a result. A gradient is no more precise than the coarsest floating argument; on edge
         values (rows of thousands of equal numbers, say) roundings go one way and add up."""
         floors = self.target.contract.tolerance.floor
         dtypes = {right.dtype}
-        if name.startswith("grad."):
+        if name.kind == "gradient":
             dtypes |= {spec["dtype"] for spec in case.specs if spec["kind"] == "array" and spec["dtype"] in _RANK}
         coarsest = max(dtypes, key=lambda dtype: _RANK.get(dtype, -1))
         edge = case.steps[step].contents.kind == "edge"
         return floors.get(coarsest, 0.0) * (EDGE_FLOORS if edge else 1.0)
 
 
-def _pools_of(case: Case, step: int, name: str) -> list[Hashable]:
+def _pools_of(case: Case, step: int, name: ResultName) -> list[Hashable]:
     """Names of the sets of calls over which the baseline's worst error counts for a result of this step."""
     kind = case.steps[step].contents.kind
     pools: list[Hashable] = []

@@ -28,6 +28,8 @@ from autoresearch_lab.verify.exchange import Answers, ask, discard, write_inputs
 from autoresearch_lab.verify.plan import Planner
 from autoresearch_lab.verify.reference import References
 from autoresearch_lab.workloads import WorkloadSet
+from autoresearch_trainer.jobs import Progress as JobProgress
+from autoresearch_trainer.jobs.calls import CallAnswer
 
 # How long a candidate's process may take to load, or for one case; honest ones need a second, some to compile.
 CANDIDATE_SECONDS = 60.0
@@ -37,7 +39,7 @@ INTERPRETED_SECONDS = 300.0
 MOST_CONFIGURATIONS = 512
 BASELINE_SECONDS = 300.0
 
-Progress = Callable[[dict[str, Any]], None]
+Progress = Callable[[JobProgress], None]
 
 
 @dataclass
@@ -89,8 +91,9 @@ def verify(
     tell({"stage": "judge"})
     evidence = Comparisons(target, ready.cases, candidate, ready.baseline, ready.references, idle)
     results = _results(judge(evidence), evidence)
-    results.launches = _launches(candidate.description.get("launches"))
-    tuned = candidate.description.get("configurations", [])
+    told = candidate.answer
+    results.launches = told.launches if told else None
+    tuned = _configurations(told)
     results.configurations = tuned[:MOST_CONFIGURATIONS]
     results.configurations_left_out = max(0, len(tuned) - MOST_CONFIGURATIONS)
     results.duration_seconds = round(time.monotonic() - began, 2)
@@ -135,11 +138,9 @@ def judge(evidence: Comparisons) -> dict[str, CheckResult]:
     return results
 
 
-def _launches(told: Any) -> dict[str, int] | None:
-    """How many launches of Metal kernels ran on the CPU, by build, as the candidate's process tells; None of others."""
-    if not isinstance(told, dict):
-        return None
-    return {name: count for name in ("checked", "fast") if isinstance(count := told.get(name), int)}
+def _configurations(told: CallAnswer | None) -> list[dict[str, Any]]:
+    """Of tuned Triton kernels, as the candidate's process tells."""
+    return [configuration.model_dump() for configuration in told.configurations] if told else []
 
 
 def _prepare(target: Target, workload_set: WorkloadSet, seed: int) -> Prepared:
@@ -164,18 +165,16 @@ def _compute(
     The candidate's process never runs the baseline, and cannot read the folder in which the baseline's results lie.
     """
     folders = {name: run_dir / name for name in ("data", "candidate", "baseline")}
-    inputs, size = write_inputs(folders["data"], ready.cases)
-    common = {"data_bytes": size, "on_progress": tell}
-    contract = target.contract
+    calls = write_inputs(folders["data"], ready.cases, target.contract)
     try:
         asked = in_background(
-            ask, context.engine, kernel, contract, ready.cases, inputs,
-            run_dir=folders["candidate"], seconds=seconds, **common,
+            ask, context.engine, kernel, calls,
+            part="candidate", run_dir=folders["candidate"], seconds=seconds, on_progress=tell,
         )  # fmt: skip
         if fresh:
             own = in_background(
-                ask, context.engine, baseline, contract, ready.cases, inputs,
-                run_dir=folders["baseline"], seconds=BASELINE_SECONDS, data_bytes=size, every_step=False,
+                ask, context.engine, baseline, calls,
+                part="baseline", run_dir=folders["baseline"], seconds=BASELINE_SECONDS,
             )  # fmt: skip
             for case in ready.cases:
                 for step in case.steps:
@@ -186,12 +185,9 @@ def _compute(
             raise LabFailure(f"verify: the baseline {baseline.name} itself fails: {ready.baseline.failure.message}")
         _vouch(Comparisons(target, ready.cases, ready.baseline, ready.baseline, ready.references), baseline.name)
         idle = None
-        if candidate.failure is None and candidate.description["native"]:
+        if candidate.failure is None and candidate.told.native:
             # In the candidate's folder, where its compiled code is cached.
-            idle = ask(
-                context.engine, kernel, contract, [case for case in ready.cases if case.spied], inputs,
-                run_dir=folders["candidate"], seconds=seconds, data_bytes=size, noop=True,
-            )  # fmt: skip
+            idle = ask(context.engine, kernel, calls, part="idle", run_dir=folders["candidate"], seconds=seconds)
         return candidate, idle
     finally:
         for folder in folders.values():

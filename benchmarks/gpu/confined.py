@@ -14,6 +14,8 @@ from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.sandbox.confine import WITHOUT
 from autoresearch_lab.sandbox.parent import JobFailed, Limits
 from autoresearch_lab.sandbox.protocol import not_enforced
+from autoresearch_trainer.jobs import Progress
+from autoresearch_trainer.jobs.machine import START, StartArgs
 from benchmarks.gpu.command import PartFailed
 from benchmarks.gpu.setting import REHEARSED, Setting
 
@@ -47,19 +49,23 @@ def _attempt(setting: Setting, without: str, seconds: float) -> tuple[dict[str, 
     unenforced: list[str] = []
     stages = ["device"]
 
-    def listen(message: dict[str, Any]) -> None:
+    def listen(message: Progress) -> None:
         unenforced.extend(not_enforced(message))
         if "stage" in message:
             stages.append(message["stage"])
 
     try:
-        found = ENGINES[setting.engine].run(
-            "start",
-            {"kernels": {kernel.name: kernel.plain()}, "compile": not setting.rehearse},
-            run_dir=setting.work / "confined",
-            limits=Limits(seconds=max(1.0, seconds), confined=True, readable=(str(kernel.path.parent),), gpu=True),
-            variables={WITHOUT: without},
-            on_progress=listen,
+        found = (
+            ENGINES[setting.engine]
+            .run(
+                START,
+                StartArgs(kernels={kernel.name: kernel.file}, compile=not setting.rehearse),
+                run_dir=setting.work / "confined",
+                limits=Limits(seconds=max(1.0, seconds), confined=True, readable=(str(kernel.path.parent),), gpu=True),
+                variables={WITHOUT: without},
+                on_progress=listen,
+            )
+            .found
         )
     except JobFailed as failure:
         # What it had come through is fine.

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from autoresearch_lab.bench import samples
-from autoresearch_lab.bench.checks import highest
 from autoresearch_lab.catalog import Target
-from autoresearch_lab.ceilings import floor_seconds
+from autoresearch_lab.ceilings import floor_seconds, highest
 from autoresearch_lab.profile.rank import fastest_dtype
 from autoresearch_lab.results.record import Record
 from benchmarks.gpu.setting import Setting

@@ -33,7 +33,7 @@ def verify(setting: Setting, seconds: float) -> dict[str, Any]:
     def one(kernel: Kernel) -> dict[str, Any]:
         if record := known(setting, "verify", kernel):
             return {"verdict": record.verdict, "reason": "known from an earlier call", "seconds": 0.0}
-        names = ["--target", kernel.target, "--kernel", kernel.name]
+        names = [f"{kernel.target}={kernel.name}"]
         threads = {} if setting.rehearse else {"OMP_NUM_THREADS": str(CORES_PER_WORKER)}
         return _told(verb(setting, "verify", *names, *mode, seconds=setting.left - end, variables=threads))
 
@@ -54,7 +54,7 @@ def bench(setting: Setting, seconds: float, done: dict[str, Any]) -> dict[str, A
     found = {}
     for kernel in sorted(setting.timed, key=_by_saving(setting)):
         if setting.rehearse:  # others are timed there than were verified
-            names = ["--target", kernel.target, "--kernel", kernel.name]
+            names = [f"{kernel.target}={kernel.name}"]
             verb(setting, "verify", *names, seconds=setting.left - end)
         try:
             told = _bench(setting, kernel, end, compiler)
@@ -74,7 +74,7 @@ def _bench(setting: Setting, kernel: Kernel, end: float, compiler: str | None) -
     verified = known(setting, "verify", kernel)
     if not setting.rehearse and (verified is None or verified.verdict != "PASS"):
         return {"verdict": None, "reason": "no verification passed here", "seconds": 0.0, **_figures(setting, None)}
-    names = ["--target", kernel.target, "--kernel", kernel.name, "--looks", "2" if setting.rehearse else LOOKS]
+    names = [f"{kernel.target}={kernel.name}", "--looks", "2" if setting.rehearse else LOOKS]
     names += ["--budget", "1" if setting.rehearse else BUDGET, *(["--no-compiled-arm"] if compiler else [])]
 
     def run(*more: str) -> dict[str, Any]:

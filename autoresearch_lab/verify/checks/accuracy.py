@@ -16,6 +16,6 @@ def check(evidence: Comparisons) -> CheckResult:
             comparison
             for case in evidence.group("accuracy")
             for comparison in evidence.comparisons(case)
-            if comparison.name.startswith("out") and (case.id, comparison.step, comparison.name) not in stale
+            if comparison.name.kind == "output" and (case.id, comparison.step, comparison.name) not in stale
         ]
     )

@@ -17,12 +17,11 @@ def check(evidence: Comparisons) -> CheckResult:
         for number, step in enumerate(case.steps):
             if step.contents.cotangents is None or not case.grad or not step.judged:
                 continue
-            answer = evidence.form(case, number)
-            forms = answer.get("grads", {})
-            if step.again and not forms and answer.get("again"):
+            answer = evidence.candidate.step(case, number)
+            if step.again and not answer.grads and answer.again:
                 continue  # a second backward was refused with an error, which misleads nobody
             for name in case.grad:
-                if forms.get(name) is None:
+                if answer.grads.get(name) is None:
                     return failed(f"the gradient of {name} is missing ({case.id})", missing=name, case=case.id)
     stale = stale_results(evidence)
     return judge(
@@ -30,7 +29,7 @@ def check(evidence: Comparisons) -> CheckResult:
             comparison
             for case in cases
             for comparison in evidence.comparisons(case)
-            if (case.group == "gradients" or not comparison.name.startswith("out"))
+            if (case.group == "gradients" or comparison.name.kind != "output")
             and (case.id, comparison.step, comparison.name) not in stale
         ]
     )

@@ -15,10 +15,10 @@ def check(evidence: Comparisons) -> CheckResult:
     declined = []
     for case in cases:
         raised = evidence.error(case)
-        if raised and raised["type"] == DECLINED:
+        if raised and raised.type == DECLINED:
             declined.append(case.id)
         elif raised:
-            return failed(f"{case.id} ({case.shapes()}) raised {raised['type']}: {raised['message']}")
+            return failed(f"{case.id} ({case.shapes()}) raised {raised.type}: {raised.message}")
     stale = stale_results(evidence)
     comparisons = [
         comparison

@@ -16,11 +16,11 @@ def check(evidence: Comparisons) -> CheckResult:
     if failure is not None:
         return passed()
     wanted = [argument.name for argument in evidence.target.contract.args]
-    found = evidence.candidate.description.get("signature")
+    found = evidence.candidate.told.signature
     if not isinstance(found, list):
         return failed(f"the function has no readable signature: {found}")
-    names = [name for name, _ in found]
-    odd = [f"{name} ({kind.lower().replace('_', ' ')})" for name, kind in found if kind not in _POSITIONAL]
+    names = [parameter.name for parameter in found]
+    odd = [f"{p.name} ({p.kind.lower().replace('_', ' ')})" for p in found if p.kind not in _POSITIONAL]
     if names != wanted or odd:
         reason = f"signature is ({', '.join(names)}), the contract asks for ({', '.join(wanted)})"
         return failed(reason + (f"; not positional: {', '.join(odd)}" if odd else ""))

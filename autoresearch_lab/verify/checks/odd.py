@@ -5,8 +5,8 @@ A kernel may decline what it was not made for by raising NotImplementedError: no
 decline more than half of the cases in the dtype that the trainer uses.
 """
 
-from autoresearch_lab.verify.cases import Case, main_dtype
 from autoresearch_lab.results.verify import CheckResult
+from autoresearch_lab.verify.cases import Case, main_dtype
 from autoresearch_lab.verify.checks.result import failed, judge
 from autoresearch_lab.verify.checks.stale import stale_results
 from autoresearch_lab.verify.comparisons import Comparisons
@@ -20,12 +20,12 @@ def check(evidence: Comparisons) -> CheckResult:
     declined = []
     for case in cases:
         raised = evidence.error(case)
-        if raised and raised["type"] == DECLINED:
+        if raised and raised.type == DECLINED:
             declined.append(case)
         elif raised:
             return failed(
-                f"{case.id} ({case.shapes()}, strides {_strides(case)}) raised {raised['type']}: {raised['message']}",
-                where=raised.get("where", ""),
+                f"{case.id} ({case.shapes()}, strides {_strides(case)}) raised {raised.type}: {raised.message}",
+                where=raised.where,
             )
     captured = {main_dtype(case.workload) for case in evidence.cases if case.group == "accuracy"}
     usual = [case for case in cases if main_dtype(case.workload) in captured]

@@ -16,6 +16,6 @@ def check(evidence: Comparisons) -> CheckResult:
     for case in evidence.cases:
         raised = evidence.error(case)
         if raised and case.group in ("accuracy", "gradients") and evidence.usable(case):
-            reason = f"{case.id} ({case.shapes()}) raised {raised['type']}: {raised['message']}"
-            return failed(reason, kind="exception", where=raised.get("where", ""))
+            reason = f"{case.id} ({case.shapes()}) raised {raised.type}: {raised.message}"
+            return failed(reason, kind="exception", where=raised.where)
     return passed(cases=len(evidence.cases))

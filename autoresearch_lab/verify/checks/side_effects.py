@@ -9,8 +9,7 @@ NAME = "side_effects"
 
 
 def check(evidence: Comparisons) -> CheckResult:
-    description = evidence.candidate.description
-    loaded, changed = [str(item) for item in description["loaded"]], [str(item) for item in description["changed"]]
+    loaded, changed = evidence.candidate.told.loaded, evidence.candidate.told.changed
     if loaded:
         return failed(f"loading it changed the process: {loaded[0]}", changes=loaded[:20])
     if changed:

@@ -39,7 +39,7 @@ def test_a_clear_winner_is_promoted_with_all_gates(lab):
     assert found["val_bpb"]["candidate_equal_time"] < found["val_bpb"]["baseline"]
     assert len(found["neutral"]) == 4 and len(found["benefit"]) == 2  # a clear winner: two seeds at equal time
     assert len(found["losses"]["baseline"]) == 100 and len(found["losses"]["control"]) == 20
-    assert jobs(lab) == {"race": 4, "train": 2, "evaluate": 1}
+    assert jobs(lab) == {"throughput": 4, "train": 2, "evaluate": 1}
     assert found["peak_memory_mb"] == {"baseline": 400.0, "candidate": 300.0}
     assert lab.ledger.problems() == [] and not list(lab.root.results.glob("cache/ab/*.safetensors"))
 
@@ -48,19 +48,19 @@ def test_a_null_is_rejected_without_any_training(lab):
     lab.evidence()
     record = lab.ab(gain=0.0)
     assert record.verdict == "REJECT" and "no gain in the trainer" in record.results["reason"]
-    assert set(jobs(lab)) == {"race"} and jobs(lab)["race"] <= 4
+    assert set(jobs(lab)) == {"throughput"} and jobs(lab)["throughput"] <= 4
 
 
 def test_a_slow_candidate_ends_after_two_races(lab):
     lab.evidence()
     assert lab.ab(gain=-0.2).verdict == "REJECT"
-    assert jobs(lab) == {"race": 2}
+    assert jobs(lab) == {"throughput": 2}
 
 
 def test_noise_gets_a_second_look_and_stays_undecided(lab):
     lab.evidence()
     record = lab.ab(gain=0.08, noise=0.3)
-    assert record.verdict == "UNDECIDED" and record.results["look"] == 2 and jobs(lab)["race"] == 6
+    assert record.verdict == "UNDECIDED" and record.results["look"] == 2 and jobs(lab)["throughput"] == 6
 
 
 def test_harm_is_rejected(lab):
@@ -110,7 +110,7 @@ def test_a_candidate_that_fails_in_the_trainer_is_rejected(lab):
     lab.evidence()
     assert "no such shape" in lab.ab(gain=0.5, failed="RuntimeError: no such shape").results["reason"]
     lab.engine.asked.clear()
-    record = lab.ab(gain=0.5, raises={"race": CRASH})
+    record = lab.ab(gain=0.5, raises={"throughput": CRASH})
     assert record.verdict == "REJECT" and "SIGSEGV" in record.results["reason"]
     assert lab.ab(gain=0.5, nan=True).results["reason"].startswith("neutral: training failed: loss is nan")
 
@@ -133,7 +133,7 @@ def test_the_baselines_trainings_serve_the_next_candidate(lab):
     assert record.verdict == "PROMOTE" and first == 4 + 2 + 8
     assert trained(lab) == [] or all(name.startswith("seed") for name in trained(lab))
     assert not any(args["selection"] == lab.baseline.plain() for job, args in lab.engine.asked if job == "train")
-    assert jobs(lab)["race"] == 4  # races are measured anew
+    assert jobs(lab)["throughput"] == 4  # races are measured anew
 
 
 def test_a_killed_run_goes_on_where_it_was(lab):
@@ -141,12 +141,12 @@ def test_a_killed_run_goes_on_where_it_was(lab):
     before = len(lab.ledger.records())
     with pytest.raises(KeyboardInterrupt):
         lab.ab(gain=0.5, dies_after=3)
-    assert len(lab.ledger.records()) == before and jobs(lab) == {"race": 3}
+    assert len(lab.ledger.records()) == before and jobs(lab) == {"throughput": 3}
     with pytest.raises(KeyboardInterrupt):
         lab.ab(gain=0.5, dies_after=6)  # one more race, both trainings; killed before the evaluation
-    assert jobs(lab) == {"race": 4, "train": 2}
+    assert jobs(lab) == {"throughput": 4, "train": 2}
     record = lab.ab(gain=0.5)
-    assert record.verdict == "PROMOTE" and jobs(lab) == {"race": 4, "train": 2, "evaluate": 1}
+    assert record.verdict == "PROMOTE" and jobs(lab) == {"throughput": 4, "train": 2, "evaluate": 1}
     assert record.results["reused"] > 0 and record.results["attempt"] == 1
 
 
@@ -165,7 +165,7 @@ def test_a_damaged_cache_is_measured_again(lab):
     for path in lab.root.results.glob("cache/ab/*.json"):
         path.write_text(path.read_text()[:-20])
     lab.engine.asked.clear()
-    assert lab.ab(gain=0.5).verdict == "PROMOTE" and jobs(lab) == {"race": 4, "train": 2, "evaluate": 1}
+    assert lab.ab(gain=0.5).verdict == "PROMOTE" and jobs(lab) == {"throughput": 4, "train": 2, "evaluate": 1}
 
 
 def test_a_further_attempt_is_held_to_half_the_error(lab):
@@ -188,8 +188,8 @@ def test_several_kernels_together(lab):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"verify": None, "bench": None}, "no verify that counts here; run: kernel-lab .*verify --target softcap"),
-        ({"bench": None}, "no bench that counts here; run: kernel-lab .*bench --target softcap"),
+        ({"verify": None, "bench": None}, "no verify that counts here; run: kernel-lab .*verify softcap"),
+        ({"bench": None}, "no bench that counts here; run: kernel-lab .*bench softcap"),
         ({"bench": "SAME"}, "bench says SAME, not FASTER"),
         ({"verify": "FAIL", "bench": "FASTER"}, "verify says FAIL, not PASS"),
     ],

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from autoresearch_common.arrays import write_arrays
 from autoresearch_common.hashing import file_sha256
 from autoresearch_lab import workloads
 from autoresearch_lab.bench import samples
@@ -20,7 +21,6 @@ from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, Root
-from autoresearch_lab.sandbox.arrays import write_arrays
 
 pytestmark = pytest.mark.alone
 

@@ -9,18 +9,22 @@ from typing import Any
 import numpy as np
 import pytest
 
+from autoresearch_common.arrays import write_arrays
 from autoresearch_lab.bench import samples
 from autoresearch_lab.bench.analysis import prediction
-from autoresearch_lab.bench.checks import check_outputs, check_possible, highest, output_name
-from autoresearch_lab.bench.measure import Arm
+from autoresearch_lab.bench.checks import check_outputs, output_name
+from autoresearch_lab.bench.measure import Arm, TimingBed
+from autoresearch_lab.bench.possible import check_possible
 from autoresearch_lab.bench.rule import Rule
-from autoresearch_lab.bench.session import Session
+from autoresearch_lab.bench.session import BenchSession
 from autoresearch_lab.catalog import find_target, load_catalog
+from autoresearch_lab.ceilings import highest
 from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.paths import Root
-from autoresearch_lab.sandbox.arrays import write_arrays
 from autoresearch_lab.sandbox.parent import JobFailed
 from autoresearch_lab.statistics import Interval
+from autoresearch_trainer.jobs import AnswerRefused
+from autoresearch_trainer.jobs.timing import TimeAnswer
 
 RULE = Rule(resamples=300)
 SLOW_MACHINE = {"copy_gb_s": [[64, 1e-6]], "matmul_gflop_s": {"float32": 1.0}}
@@ -49,7 +53,13 @@ class PlantedEngine:
     # Fails where one of the arms has such a name.
     unable: str | None = None
 
-    def run(self, job, args, *, run_dir: Path, limits=None, variables=None, on_progress=None):
+    def run(self, job, args, **options):
+        try:
+            return job.read(self.perform(job.name, args.model_dump(mode="json"), **options))
+        except AnswerRefused as error:
+            raise JobFailed("protocol", str(error)) from None
+
+    def perform(self, job, args, *, run_dir: Path, limits=None, variables=None, on_progress=None):
         assert job == "time" and limits.confined
         # Slow calls may take long, silence may not.
         assert limits.quiet_seconds < 600 < limits.seconds
@@ -104,13 +114,13 @@ def target():
 
 @pytest.fixture
 def session(target, tmp_path):
-    """A function (engine, role of a middle arm or None) -> Session with weights 2 and 1."""
+    """A function (engine, role of a middle arm or None) -> BenchSession with weights 2 and 1."""
 
-    def make(engine: PlantedEngine, library: bool = False) -> Session:
+    def make(engine: PlantedEngine, library: bool = False) -> BenchSession:
         kernel = target.kernel("torch_eager", "torch")
         roles = ["baseline", "control", *(["library"] if library else []), "candidate"]
         arms = [Arm(role, kernel) for role in roles]
-        return Session(engine, target, arms, WORKLOADS, [2.0, 1.0], tmp_path / "inputs", tmp_path)
+        return BenchSession(TimingBed(engine, target, WORKLOADS, tmp_path / "inputs", tmp_path), arms, [2.0, 1.0])
 
     return make
 
@@ -265,8 +275,8 @@ def test_a_clear_win_holds_on_a_busy_machine(session):
 
 def test_a_candidate_that_slows_its_neighbours_is_not_faster(session):
     class Spinning(PlantedEngine):
-        def run(self, *args, **kwargs):
-            raw = super().run(*args, **kwargs)
+        def perform(self, *args, **kwargs):
+            raw = super().perform(*args, **kwargs)
             times = np.array(raw["samples"])
             for number, visited in enumerate(raw["orders"]):
                 for place, order in visited:
@@ -299,8 +309,7 @@ def test_impossible_times_are_refused_and_unknown_ceilings_said(session):
 
 
 def test_of_ceilings_measured_twice_the_higher_ones_count():
-    both = highest([{**FAST_MACHINE, "record": "a"}, {**SLOW_MACHINE, "record": "b"}])
-    assert both == {**FAST_MACHINE, "record": "b"}
+    assert highest([FAST_MACHINE, SLOW_MACHINE]) == FAST_MACHINE
 
 
 @pytest.mark.parametrize("span,timed", [(1.0, 0.005), (0.01, 0.9)])
@@ -359,7 +368,7 @@ def test_a_librarys_output_that_differs_once_is_taken_again_with_other_contents(
     own = session(engine, library=True)
     assert run(own).verdict == "FASTER"
     assert own.left_out == {} and len(own.processes) == 4
-    assert len({found.raw["seed"] for found in own.processes}) == 4
+    assert len({found.seed for found in own.processes}) == 4
 
 
 def test_a_librarys_output_that_differs_again_ends_the_bench(session):
@@ -400,7 +409,7 @@ def test_a_gradient_is_as_coarse_as_the_coarsest_argument(target):
 def test_an_interrupted_visit_counts_only_where_both_were():
     times = [[[[[1.0, 2.0]], [[1.0, 2.0]]], [[[9.0, 9.0]], [[9.0, 9.0]]]]]  # one round, two visits, two arms
     clean = [[[[True], [False]], [[False], [False]]]]
-    process = samples.Process({"samples": times, "clean": clean})
+    process = samples.Process(TimeAnswer.model_construct(samples=times, clean=clean))
     assert process.seconds("forward").ravel() * 1e9 == pytest.approx([1.0, 5.0])
     assert process.seconds("both").ravel() * 1e9 == pytest.approx([3.0, 10.5])
 
@@ -425,3 +434,25 @@ def test_the_prediction_is_amdahls_law():
     assert found["saved_ms_interval"] == pytest.approx([15.0, 24.0])
     assert prediction(profile, "mlp", Interval(1.6, 2.0, 2.5)) is None
     assert prediction(None, "rope", Interval(1.6, 2.0, 2.5)) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"samples": [[[[[1.0, 1.0]]]]]},
+        {"samples": []},
+        {"orders": [[[0, [0, 1]], [1, [0, 1, 2]]]] * 10},
+        {"orders": [[[0, [0, 1, 2]], [7, [0, 1, 2]]]] * 10},
+        {"calls": [1]},
+        {"first_call_ms": [[1.0]] * 3},
+    ],
+)
+def test_samples_of_another_shape_are_refused_in_words(session, changes):
+    with pytest.raises(LabFailure, match="samples of another shape than 3 arms, 2 calls"):
+        run(session(PlantedEngine(changes=changes)))
+
+
+@pytest.mark.parametrize("changes", [{"samples": "fast"}, {"span_seconds": None}, {"verdict": "FASTER"}])
+def test_an_answer_that_is_none_is_the_processes_own_fault(session, changes):
+    with pytest.raises(LabFailure, match="answer cannot be read"):
+        run(session(PlantedEngine(changes=changes)))

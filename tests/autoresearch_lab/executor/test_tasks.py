@@ -79,7 +79,7 @@ def test_a_kernel_travels_with_its_native_source(lab: Any, tmp_path: Path) -> No
     packed = pack_kernel(kernel)
     assert unpack_kernel(packed, tmp_path / "there").sha256 == kernel.sha256
     packed["files"][".cpp"] += b"// changed"
-    with pytest.raises(LabError, match="rms_norm/cpp_fused was changed on its way"):
+    with pytest.raises(LabError, match="rms_norm=cpp_fused was changed on its way"):
         unpack_kernel(packed, tmp_path / "again")
 
 

@@ -61,10 +61,10 @@ def test_promote_and_demote_restore_exactly(lab):
 
 def test_without_evidence_nothing_is_promoted(lab):
     kernel = lab.kernel()
-    with pytest.raises(LabError, match="no verify that counts here; run: kernel-lab .*verify --target double"):
+    with pytest.raises(LabError, match="no verify that counts here; run: kernel-lab .*verify double"):
         run(lab)
     lab.evidence(kernel, ab=None)
-    with pytest.raises(LabError, match="no A/B that counts here; run: kernel-lab .*ab --kernel double=fused"):
+    with pytest.raises(LabError, match="no A/B that counts here; run: kernel-lab .*ab double=fused"):
         run(lab)
     lab.evidence(kernel, ab="REJECT")
     with pytest.raises(LabError, match=r"the A/B says REJECT \(as planted\)"):
@@ -113,18 +113,18 @@ def test_readiness_names_the_next_command(lab):
     def next_command():
         return readiness(lab.catalog()["double"], lab.kernel(), lab.lab).next_command
 
-    assert next_command() == f"{lab_command} verify --target double --kernel fused"
+    assert next_command() == f"{lab_command} verify double=fused"
     lab.evidence(lab.kernel(), bench=None, ab=None)
-    assert next_command() == f"{lab_command} bench --target double --kernel fused"
+    assert next_command() == f"{lab_command} bench double=fused"
     lab.evidence(lab.kernel(), verify=None, ab=None)
-    assert next_command() == f"{lab_command} ab --kernel double=fused"
+    assert next_command() == f"{lab_command} ab double=fused"
     lab.evidence(lab.kernel(), verify=None, bench=None, ab="UNDECIDED")
-    assert next_command() == f"{lab_command} ab --kernel double=fused --again"
+    assert next_command() == f"{lab_command} ab double=fused --again"
     lab.evidence(lab.kernel(), verify=None, bench=None, ab="REJECT")
     assert next_command() is None
     lab.evidence(lab.kernel())
     found = readiness(lab.catalog()["double"], lab.kernel(), lab.lab)
-    assert found.ready and found.next_command == f"{lab_command} promote --kernel double=fused"
+    assert found.ready and found.next_command == f"{lab_command} promote double=fused"
     assert json.loads(json.dumps(found.plain()))["evidence"]["ab"]["verdict"] == "PROMOTE"
 
 

@@ -82,7 +82,7 @@ def test_an_unknown_call_is_refused(measured):
 
 
 def test_without_a_gpu_or_ncu_it_is_one_line(root, tmp_path, capsys, monkeypatch, no_tools):
-    words = ["deep-profile", "--target", "rope", "--kernel", "triton_fused", "--output", str(tmp_path / "o.json")]
+    words = ["deep-profile", "rope=triton_fused", "--output", str(tmp_path / "o.json")]
     assert main(["--root", str(root.path), "--engine", "cpu", *words]) == 2
     assert "measures NVIDIA GPUs (--engine cuda), not engine cpu" in capsys.readouterr().err
     assert main(["--root", str(root.path), "--engine", "cuda", *words]) == 2
@@ -96,18 +96,18 @@ def test_without_a_gpu_or_ncu_it_is_one_line(root, tmp_path, capsys, monkeypatch
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--target", "imaginary"), "unknown target 'imaginary'"),
-        (("--kernel", "imaginary"), "has no torch kernel 'imaginary'"),
-        (("--kernel", "cpp_fused"), "rope/cpp_fused"),
-        (("--output", "/tmp"), "is a folder"),
-        (("--output", "/proc/none/o.json"), "cannot write to /proc/none"),
+        (("imaginary=triton_fused", None), "unknown target 'imaginary'"),
+        (("rope=imaginary", None), "has no torch kernel 'imaginary'"),
+        (("rope=cpp_fused", None), "deep-profile: rope=cpp_fused is for cpu, not for engine cuda"),
+        (("rope=triton_fused", "/tmp"), "is a folder"),
+        (("rope=triton_fused", "/proc/none/o.json"), "cannot write to /proc/none"),
     ],
 )
 def test_bad_input_is_one_line(root, tmp_path, capsys, monkeypatch, stand_in, arguments, words):
     stand_in("ncu")
     monkeypatch.setattr("autoresearch_lab.lab.choose", lambda name: ENGINES["cuda"])
-    given = {"--target": "rope", "--kernel": "triton_fused", "--output": str(tmp_path / "o.json"), **dict([arguments])}
-    assert main(["--root", str(root.path), "deep-profile", *(word for pair in given.items() for word in pair)]) == 2
+    kernel, output = arguments
+    assert main(["--root", str(root.path), "deep-profile", kernel, "--output", output or str(tmp_path / "o.json")]) == 2
     told = capsys.readouterr().err
     assert words in told and len(told.strip().splitlines()) == 1 and not (tmp_path / "o.json").exists()
 

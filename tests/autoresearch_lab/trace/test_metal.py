@@ -14,8 +14,10 @@ from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root
 from autoresearch_lab.promote.selection import Selection
 from autoresearch_lab.trace import metal, review
+from autoresearch_trainer.jobs.machine import DESCRIBE, DescribeArgs
 
 GPU = Context(ENGINES["mlx"], {"kind": "mlx-gpu", "key": "mlx-gpu-1"}, {"key": "s"})
+NOBODY = {"device": {}, "software": {}}
 REVIEW = ["--judgement", "problem", "--text", "gaps between launches", "--reviewer", "A. Reader"]
 
 
@@ -36,7 +38,12 @@ def taken(tmp_path, monkeypatch):
         folder = Path(args["output"])
         (folder / "inner").mkdir(parents=True)
         (folder / "inner" / "frame").write_bytes(b"launches")
-        return {"dataset": {"name": "d"}, "selection": {}, "steps": args["steps"], "tokens_per_step": 64}
+        return {
+            "dataset": {"name": "d", "fingerprint": "f"},
+            "selection": {},
+            "steps": args["steps"],
+            "tokens_per_step": 64,
+        }
 
     monkeypatch.setattr(engine, "run_job", run_job)
     root = Root(tmp_path)
@@ -118,6 +125,6 @@ def test_names_that_xcode_or_metal_refuse_are_refused_beforehand(tmp_path):
 
 def test_jobs_hand_variables_to_the_engine(tmp_path, monkeypatch):
     seen = {}
-    monkeypatch.setattr(engine, "run_job", lambda *a, variables, **k: seen.update(variables) or {})
-    jobs.call(ENGINES["mlx"], "describe", {}, run_dir=tmp_path, variables={"A": "1"})
+    monkeypatch.setattr(engine, "run_job", lambda *a, variables, **k: seen.update(variables) or NOBODY)
+    jobs.call(ENGINES["mlx"], DESCRIBE, DescribeArgs(), run_dir=tmp_path, variables={"A": "1"})
     assert seen == {"A": "1"}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,19 +10,17 @@ import pytest
 from autoresearch_lab.catalog import Kernel, load_catalog
 from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.paths import CHECKOUT, Root
+from autoresearch_lab.paths import Root
+from autoresearch_lab.verify import exploits as suite
 from autoresearch_lab.verify.checks import ORDER
 
-_spec = importlib.util.spec_from_file_location("exploit_suite_run", CHECKOUT / "tests" / "exploits" / "suite.py")
-suite = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(suite)
 NAMES = [module.NAME for module in ORDER]
 
 
-def _kernel(folder: Path, body: str) -> suite.Case:
+def _kernel(folder: Path, body: str) -> suite.CollectedKernel:
     path = folder / "kernel.py"
     path.write_text("import torch\nimport torch.nn.functional as F\n\n\ndef relu_squared(x):\n" + body)
-    return suite.Case("candidate", path, "relu_squared", None, 30.0)
+    return suite.CollectedKernel("candidate", path, "relu_squared", None, 30.0)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +30,7 @@ def prepared() -> dict:
 
 def test_the_baseline_passes_and_the_record_says_on_what(tmp_path: Path, prepared: dict) -> None:
     path = Root().kernels / "relu_squared" / "torch_eager.py"
-    record = suite.run(suite.Case("torch_eager", path, "relu_squared", None, 30.0), tmp_path, prepared)
+    record = suite.run(suite.CollectedKernel("torch_eager", path, "relu_squared", None, 30.0), tmp_path, prepared)
     assert record.verdict == "PASS"
     assert [check["name"] for check in record.results["checks"]] == NAMES
     assert record.seeds == {"verify": suite.SEED, "drawn": False}

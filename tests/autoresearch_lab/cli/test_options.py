@@ -4,7 +4,7 @@ import click
 import pytest
 
 from autoresearch_lab.cli.app import VERBS, cli
-from autoresearch_lab.cli.numbers import FiniteRange
+from autoresearch_lab.cli.options import FiniteRange
 
 
 def _options():

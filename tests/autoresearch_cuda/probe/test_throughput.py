@@ -1,4 +1,4 @@
-"""Job `race`: planted differences come out, and what a candidate must not do is seen."""
+"""Job `throughput`: planted differences come out, and what a candidate must not do is seen."""
 
 import statistics
 
@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from autoresearch_cuda.kernel_files import KernelFile, installed_kernel
-from autoresearch_cuda.probe import race
+from autoresearch_cuda.probe import JOBS
 from autoresearch_trainer.config import PRESETS, Preset
-from autoresearch_trainer.probe import race as shared
+from autoresearch_trainer.probe import throughput as shared
+
+DATASET = {"folder": "nowhere", "fingerprint": "f" * 64}
 
 pytestmark = pytest.mark.alone
 
@@ -30,10 +32,10 @@ def kernel(tmp_path, code, name="planted"):
 
 def run(tmp_path, candidate, baseline=None, **changes):
     args = {
-        "preset": "test", "dataset": {}, "seed": 1, "seconds": 0.3, "limit_seconds": 3.0, "block_steps": 2,
+        "preset": "test", "dataset": DATASET, "seed": 1, "seconds": 0.3, "limit_seconds": 3.0, "block_steps": 2,
         "least_pairs": 4, "foreign_limit": 1.0, "baseline": baseline or {}, "candidate": candidate, **changes,
     }  # fmt: skip
-    return race.run(args, tmp_path, lambda message: None)
+    return JOBS["throughput"](args, tmp_path, lambda message: None)
 
 
 def ratio(result):

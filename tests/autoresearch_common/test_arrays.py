@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autoresearch_lab.sandbox.arrays import DTYPES, is_float, read_arrays, storage, write_arrays
+from autoresearch_common.arrays import DTYPES, is_float, read_arrays, storage, write_arrays
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -1,7 +1,7 @@
-"""Arrays between parent and child: safetensors files, read and written with NumPy alone, bfloat16 included.
+"""Arrays in safetensors files, read and written with NumPy alone, bfloat16 included.
 
-What a child wrote is not trusted: a file that is too large, torn or inconsistent is a ValueError, never a crash, and
-nothing in it is executed.
+A file need not be trusted: one that is too large, torn or inconsistent is a ValueError, never a crash, and nothing in
+it is executed.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ DTYPES: dict[str, tuple[str, np.dtype]] = {
     "bfloat16": ("BF16", np.dtype(ml_dtypes.bfloat16)),
     "int64": ("I64", np.dtype(np.int64)),
     "int32": ("I32", np.dtype(np.int32)),
+    "uint32": ("U32", np.dtype(np.uint32)),
     "uint8": ("U8", np.dtype(np.uint8)),
     "bool": ("BOOL", np.dtype(np.bool_)),
 }
@@ -38,10 +39,14 @@ def is_float(array: np.ndarray) -> bool:
     return array.dtype == ml_dtypes.bfloat16 or np.issubdtype(array.dtype, np.floating)
 
 
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays (any strides) contiguously. Raises OSError where the file cannot be written."""
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: dict[str, str] | None = None) -> None:
+    """Write arrays (any strides) contiguously, with what else the file is to say.
+
+    Raises OSError where the file cannot be written.
+    """
     # NumPy knows bfloat16 by name only, which is all that the writer asks for.
-    save_file({name: np.ascontiguousarray(array).reshape(array.shape) for name, array in arrays.items()}, str(path))
+    dense = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in arrays.items()}
+    save_file(dense, str(path), metadata)
 
 
 def read_arrays(path: Path, most_bytes: int | None = None) -> dict[str, np.ndarray]:
