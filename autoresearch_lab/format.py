@@ -65,13 +65,12 @@ def share(value: float | None) -> str:
 
 def gain_interval(ratio: Estimate | None) -> str:
     """The ends of a speed ratio as gains: +79.8 … +83.9 %; empty where there is no interval."""
-    if ratio is None or (ratio.low is None and ratio.high is None):
-        return ""
-    if ratio.high is None:
-        return f"at least {percent(ratio.low - 1)}"
-    if ratio.low is None:
-        return f"at most {percent(ratio.high - 1)}"
-    return f"{percent(ratio.low - 1).removesuffix(' %')} … {percent(ratio.high - 1)}"
+    low, high = (ratio.low, ratio.high) if ratio else (None, None)
+    if low is not None and high is not None:
+        return f"{percent(low - 1).removesuffix(' %')} … {percent(high - 1)}"
+    if low is not None:
+        return f"at least {percent(low - 1)}"
+    return f"at most {percent(high - 1)}" if high is not None else ""
 
 
 def signed(value: float | None, digits: int = 4) -> str:

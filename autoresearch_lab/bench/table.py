@@ -38,8 +38,8 @@ def _directions(found: BenchResults) -> Table:
         cells = (_ms(row.baseline_ms), _ms(row.candidate_ms), *_ratio(row.ratio, row.interval))
         table.add_row(name, *cells, style=style)
     for library in found.libraries:
-        cells = _ratio(library.baseline_ratio, library.baseline_interval)
-        table.add_row(f"library {library.name}", "", "", *cells, style="dim")
+        ratio = _ratio(library.baseline_ratio, library.baseline_interval)
+        table.add_row(f"library {library.name}", "", "", *ratio, style="dim")
     return table
 
 

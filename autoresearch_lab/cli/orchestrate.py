@@ -185,8 +185,8 @@ def run(
         _, states, pipeline = job.orchestrate(profile)
         comparison = job.compare(pipeline)
     trained = job.train(data)
-    write_report(session.lab.root, session.lab.ledger, session.lab.context)
-    table = summary(session.lab.root, session.lab.ledger, session.lab.context)
+    write_report(session.lab, session.lab.context)
+    table = summary(session.lab, session.lab.context)
     ends = {label: state.reason for label, state in states.items()}
     closing = {key: trained["summary"][key] for key in ("val_bpb", "tokens_per_second", "num_steps")}
 
