@@ -65,9 +65,11 @@ def speed_rows(source: Source[BenchRecord]) -> list[SpeedRow]:
 
     def add(direction: str, ratio: Estimate, floor: float | None = None, verdict: str | None = None) -> None:
         row = found.directions.get(direction)
-        times = (row.baseline_ms, row.candidate_ms) if row else (None, None)
+        before, after = (row.baseline_ms, row.candidate_ms) if row else (None, None)
         decides = direction == decisive
-        rows.append(SpeedRow(source, target, name, "candidate", direction, ratio, decides, floor, *times, verdict))
+        rows.append(
+            SpeedRow(source, target, name, "candidate", direction, ratio, decides, floor, before, after, verdict)
+        )
 
     if found.ratio is not None:
         # The deciding interval is the record's own; the ones per direction are shown only.
