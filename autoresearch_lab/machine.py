@@ -23,6 +23,10 @@ from autoresearch_trainer.jobs.machine import DESCRIBE, DescribeArgs
 # The code whose change makes old verdicts those of another lab.
 JUDGING_PACKAGES = ("sandbox", "verify", "bench", "ab")
 
+# {language of a GPU's kernels: kind of the "device" where the CPU stands in for that GPU}. Evidence made there speaks of
+# the kernel and of no device.
+STAND_INS = {"triton": "interpreter", "metal": "metal-cpu"}
+
 
 @dataclass(frozen=True)
 class Context:
@@ -51,8 +55,8 @@ def context(engine: Engine, root: Root) -> Context:
     device, software = _describe(engine, root)
     if engine.interpreted:
         # A device of its own, so that nothing that it gives is ever found when a GPU's evidence is looked for.
-        kind, language = ("interpreter", "triton") if engine.name == "cuda" else ("metal-cpu", "metal")
-        device |= {"kind": kind, "name": f"{INTERPRETERS[language]} on {device['name']}"}
+        language = "triton" if engine.name == "cuda" else "metal"
+        device |= {"kind": STAND_INS[language], "name": f"{INTERPRETERS[language]} on {device['name']}"}
     device["key"] = device_key(device)
     return Context(engine, device, software)
 

@@ -191,7 +191,7 @@ class MainJob:
         self.closing = _closing(text)
 
     def _report(self, box: TimeBox) -> None:
-        write_report(self.lab.root, self.lab.ledger, self.lab.context)
+        write_report(self.lab, self.lab.context)
 
 
 def _find(corpus: str) -> Corpus:

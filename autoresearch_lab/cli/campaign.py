@@ -55,7 +55,7 @@ def _cpu(session: Session, say: Callable[[str], None], seconds: float | None, da
     with progress(session.log) as show:
         job.on_progress = show
         end = Campaign.of(session.lab, "cpu", preset, dataset, say, seconds).run(job.steps())
-    shown = summary(session.lab.root, session.lab.ledger, session.lab.context)
+    shown = summary(session.lab, session.lab.context)
     ends = {label: state.reason for label, state in job.states.items()}
     closing = job.closing
 

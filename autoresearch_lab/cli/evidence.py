@@ -25,7 +25,7 @@ def evidence(session: Session, *, named: list[KernelWords], target: str | None, 
     if sql is not None:
         if target is not None or named:
             raise LabError("--sql asks the whole ledger; put target and kernel into the SELECT")
-        found = sources.read(session.lab.root, session.lab.ledger, None)
+        found = sources.read(session.lab, None)
         answer = query.ask(sql, found.records, found.shipped)
         return VerbResult(answer.plain(), lambda console: terminal.print_answer(console, answer))
     if (target is None) == (not named):
@@ -38,7 +38,7 @@ def evidence(session: Session, *, named: list[KernelWords], target: str | None, 
     else:
         chosen, kernel = named[0].subject(session.lab), named[0].name
     context, remark = session_context(session)
-    found = sources.read(session.lab.root, session.lab.ledger, context)
+    found = sources.read(session.lab, context)
     known = evidence_of(found, chosen, kernel, remark)
     return VerbResult(known.plain(), lambda console: terminal.print_evidence(console, known))
 
@@ -49,7 +49,7 @@ def report(session: Session, *, output: Path | None) -> VerbResult:
         raise LabError(f"the report is HTML: give --output a name that ends in .html, not {path.name}")
     path = output_file(path, "report")
     context, remark = session_context(session)
-    size = write_report(session.lab.root, session.lab.ledger, context, path, [remark] if remark else [])
+    size = write_report(session.lab, context, path, [remark] if remark else [])
     records = len(session.lab.ledger.records())
     data = {"path": str(path), "bytes": size, "records": records}
     return VerbResult(data, lambda console: console.print(f"report: {path} ({size / 1e6:.1f} MB, {records} records)"))
@@ -69,7 +69,7 @@ def ledger(session: Session, *, check: bool, tail: int | None, export: Path | No
         data["export"] = str(export)
         shown.append(lambda console: console.print(f"{len(records)} records written to {export}"))
     if check or not shown:
-        state = inspect(session.lab.root, session.lab.ledger)
+        state = inspect(session.lab)
         data.update(state.plain())
         positive = not state.problems
         shown.append(lambda console: terminal.print_integrity(console, session.lab.ledger.path, state))

@@ -12,6 +12,7 @@ from autoresearch_lab.catalog import find_target, load_catalog
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root
+from autoresearch_lab.results.bench import BenchResults
 from autoresearch_trainer.jobs.timing import GpuTimes, TimeAnswer
 
 WORKLOADS = [{"id": "a"}, {"id": "b"}]
@@ -61,12 +62,13 @@ def test_warm_times_are_medians_over_the_processes():
 
 
 def test_the_table_shows_both_states_of_the_caches():
-    workloads = [{"id": "a", "calls_per_step": 2.0}, {"id": "b", "calls_per_step": 1.0}]
+    workloads = [{"id": name, "calls_per_step": calls, "directions": {}} for name, calls in (("a", 2.0), ("b", 1.0))]
     # The ledger sorts its keys.
     warm = {"baseline:x": {"a": [10.0, 20.0], "b": [5.0, 0.0]}, "candidate:y": {"a": [5.0, 5.0], "b": [1.0, 0.0]}}
-    found = {"warm": {**warm, "library:z": {"a": [0.0, 0.0], "b": [0.0, 0.0]}}, "workloads": workloads}
+    warm["library:z"] = {"a": [0.0, 0.0], "b": [0.0, 0.0]}
+    found = BenchResults.model_validate({"warm": warm, "workloads": workloads})
     assert _caches(found) == ["caches flushed before each call; warm: 65.0 us against 21.0 us per step"]
-    assert _caches({"warm": None}) == []
+    assert _caches(BenchResults(warm=None)) == []
 
 
 def test_a_kernel_that_makes_the_host_wait_is_named():
@@ -107,6 +109,7 @@ def test_graphs_that_tell_another_speed_up_are_remarked():
     assert replay_remarks(graphs, names, rows(1.45)) == []
     assert replay_remarks(graphs, names, rows(1.2)) == ["a: x1.500 as replayed CUDA graphs, x1.200 by the backlog"]
     assert replay_remarks(None, names, rows(1.2)) == []
-    found = {"replayed": graphs, "workloads": [{"id": "a"}, {"id": "b"}]}
+    workloads = [{"id": name, "calls_per_step": 1.0, "directions": {}} for name in ("a", "b")]
+    found = BenchResults.model_validate({"replayed": {**graphs, "failed": {}}, "workloads": workloads})
     assert _graphs(found) == ["a as replayed CUDA graphs: 9.0 us against 6.0 us"]
-    assert _graphs({"replayed": None, "workloads": []}) == []
+    assert _graphs(BenchResults(replayed=None)) == []

@@ -198,9 +198,9 @@ def test_the_files_that_shipped_evidence_names_are_shipped_too(lab):
     file.unlink()
     (copy,) = (lab.root.shipped / "cpu-1").iterdir()
     assert copy.read_bytes() == b"raw" and copy.name == f"{artifact['sha256'][:16]}-samples.json.gz"
-    assert inspect(lab.root, lab.ledger).remarks == []
+    assert inspect(lab.lab).remarks == []
     copy.unlink()
-    assert len(inspect(lab.root, lab.ledger).remarks) == 2  # it is missing from both
+    assert len(inspect(lab.lab).remarks) == 2  # it is missing from both
 
 
 def test_demoting_what_is_shipped_is_local_unless_asked(lab):

@@ -1,4 +1,4 @@
-"""Numbers, times and intervals as people read them; shared by the page and the terminal tables.
+"""Numbers, times and intervals as people read them; shared by the report's page and every table on a terminal.
 
 All functions take None for "not recorded" and answer with a dash.
 """
@@ -6,12 +6,21 @@ All functions take None for "not recorded" and answer with a dash.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
-
-from autoresearch_lab.report.views import AB, Estimate
 
 DASH = "–"
 MINUS = "−"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measured value with its interval; `low` or `high` is None where the interval is open on that side."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    level: float | None = None  # confidence level, 0..1
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -36,7 +45,12 @@ def times_interval(estimate: Estimate | None) -> str:
     """A ratio with its interval: 1.82× [1.80, 1.84]."""
     if estimate is None:
         return DASH
-    return times(estimate.value) + bounds(estimate, lambda end: times(end).rstrip("×"))
+    return times(estimate.value) + times_bounds(estimate)
+
+
+def times_bounds(estimate: Estimate) -> str:
+    """The interval of a ratio behind it, or in a column of its own: ` [1.80, 1.84]`."""
+    return bounds(estimate, lambda end: times(end).rstrip("×"))
 
 
 def percent(value: float | None, digits: int = 1) -> str:
@@ -51,13 +65,12 @@ def share(value: float | None) -> str:
 
 def gain_interval(ratio: Estimate | None) -> str:
     """The ends of a speed ratio as gains: +79.8 … +83.9 %; empty where there is no interval."""
-    if ratio is None or (ratio.low is None and ratio.high is None):
-        return ""
-    if ratio.high is None:
-        return f"at least {percent(ratio.low - 1)}"
-    if ratio.low is None:
-        return f"at most {percent(ratio.high - 1)}"
-    return f"{percent(ratio.low - 1).removesuffix(' %')} … {percent(ratio.high - 1)}"
+    low, high = (ratio.low, ratio.high) if ratio else (None, None)
+    if low is not None and high is not None:
+        return f"{percent(low - 1).removesuffix(' %')} … {percent(high - 1)}"
+    if low is not None:
+        return f"at least {percent(low - 1)}"
+    return f"at most {percent(high - 1)}" if high is not None else ""
 
 
 def signed(value: float | None, digits: int = 4) -> str:
@@ -124,25 +137,3 @@ def tone(verdict: str | None) -> str:
     if verdict in good:
         return "good"
     return "bad" if verdict in bad else "unsure" if verdict in {"AMBIGUOUS", "UNDECIDED", "open"} else ""
-
-
-def subject(ab: AB) -> str:
-    """What an A/B compared: its kernels, what they were laid over, and the preset."""
-    over = f" on top of {', '.join(ab.over)}" if ab.over else ""
-    return f"{ab.title}{over}{f', {ab.preset}' if ab.preset else ''}"
-
-
-def outcome(ab: AB) -> str:
-    """What came out of an A/B, in one sentence."""
-    parts = []
-    ends = gain_interval(ab.ratio)
-    if ab.before_tokens_s is not None and ab.after_tokens_s is not None:
-        gain = f" ({percent(ab.ratio.value - 1)}{', interval ' + ends if ends else ''})" if ab.ratio else ""
-        parts.append(f"tokens/s {number(ab.before_tokens_s, 4)} → {number(ab.after_tokens_s, 4)}{gain}")
-    elif ab.ratio:
-        parts.append(f"{percent(ab.ratio.value - 1)} tokens/s{' (interval ' + ends + ')' if ends else ''}")
-    if ab.before_bpb is not None and ab.after_bpb is not None:
-        parts.append(f"val_bpb {bpb(ab.before_bpb)} → {bpb(ab.after_bpb)} at equal tokens")
-    if ab.equal_time_bpb is not None:
-        parts.append(f"{bpb(ab.equal_time_bpb)} at equal time")
-    return f"{', '.join(parts)}." if parts else ab.reason or "No numbers recorded."
