@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
@@ -70,6 +71,24 @@ HUGE = {"float64": 1e15, "float32": 1e15, "bfloat16": 1e15, "float16": 1.5e4}
 # Below the square root of the smallest normal number, and below the smallest normal number itself.
 TINY = {"float64": 1e-21, "float32": 1e-21, "bfloat16": 1e-21, "float16": 2e-4}
 DENORMAL = {"float64": 1e-39, "float32": 1e-39, "bfloat16": 1e-39, "float16": 2e-6}
+
+
+def check_spec(spec: Spec) -> Spec:
+    """Raises ValueError for an array of a dtype that nobody knows."""
+    if spec["kind"] == "array" and spec["dtype"] not in ITEMSIZE:
+        raise ValueError(f"argument {spec['name']} has dtype {spec['dtype']}")
+    return spec
+
+
+def checked(call: CapturedWorkload) -> CapturedWorkload:
+    """The call. Raises ValueError where it cannot be one: a dtype, a count or a file's name that is none."""
+    for spec in call["args"]:
+        check_spec(spec)
+    if call["calls_per_step"] < 0:
+        raise ValueError(f"{call['id']}: calls_per_step is negative")
+    if call["sample"] is not None and not re.fullmatch(r"[A-Za-z0-9_.-]+", call["sample"]["file"]):
+        raise ValueError(f"{call['id']}: sample.file is no file's name: {call['sample']['file']}")
+    return call
 
 
 def argument(workload: Workload, name: str) -> Spec:
@@ -158,7 +177,7 @@ def edge(spec: ArraySpec, rng: np.random.Generator, limits: Mapping[str, float] 
     width = spec["shape"][-1] if spec["shape"] else 1
     values = rng.standard_normal((size(spec) // max(1, width), width))
     columns = np.arange(width)
-    patterns = (
+    patterns: tuple[Callable[[np.ndarray], np.ndarray | float], ...] = (
         lambda rows: 0.0,
         lambda rows: 1.0,
         lambda rows: np.where(columns == rng.integers(width), limits[dtype], rows),

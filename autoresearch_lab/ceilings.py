@@ -6,11 +6,13 @@ from collections.abc import Iterable
 
 from autoresearch_lab.evidence import newest_here, newest_on_device
 from autoresearch_lab.lab import Lab
+from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import short_job
 from autoresearch_lab.results.base import Ceilings
 from autoresearch_lab.results.note import CeilingsSettings
 from autoresearch_lab.results.record import CeilingsRecord
 from autoresearch_trainer.jobs.machine import CEILINGS, CeilingsArgs
+from autoresearch_trainer.record import CeilingRecord
 
 
 def ceilings(lab: Lab, *, fresh: bool = False) -> Ceilings:
@@ -82,12 +84,16 @@ def floor_seconds(ceilings: Ceilings, flops: float, moved_bytes: float, dtype: s
     return max(moved_bytes / speed, flops / rate if rate else 0.0)
 
 
-def known_peak(lab: Lab, engine: str, device: str, dtype: str) -> tuple[float, str] | None:
-    """(FLOP/s, ledger id): the highest matrix-product rate that was ever measured on the device with that key, with any
-    software; None where nothing was. Measures nothing."""
+def known_peak(ledger: Ledger, engine: str, device: str, dtype: str) -> CeilingRecord | None:
+    """The highest matrix-product rate that was ever measured on the device with that key, with any software: {"flops"
+    in FLOP/s, "dtype", "record": ledger id}; None where nothing was. Measures nothing.
+    """
     rates = [
         (rate, record.id)
-        for record in newest_on_device(lab.ledger, CeilingsRecord, engine, device)
+        for record in newest_on_device(ledger, CeilingsRecord, engine, device)
         if (rate := matmul_rate(record.results, dtype))
     ]
-    return max(rates, default=None)
+    if not rates:
+        return None
+    flops, record = max(rates)
+    return {"flops": flops, "dtype": dtype, "record": record}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 import shutil
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from autoresearch_common.hashing import json_sha256
 from autoresearch_lab import jobs, machine
@@ -13,10 +12,12 @@ from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.engine import ENGINES, compiler
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.lab import Lab
-from autoresearch_lab.results.record import Record
+from autoresearch_lab.results.compile import CompiledKernel, CompileResults, CompileSettings
+from autoresearch_lab.results.record import CompileRecord
 from autoresearch_lab.sandbox.limits import Limits
 from autoresearch_trainer.jobs import Report
-from autoresearch_trainer.jobs.machine import COMPILE, CompileArgs, CompiledKernel
+from autoresearch_trainer.jobs.machine import COMPILE, CompileArgs
+from autoresearch_trainer.jobs.machine import CompiledKernel as CompiledCall
 
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100", "gfx942")
 # What Triton 3.9 compiles for. For other names it ends the process without a word, or compiles nothing.
@@ -51,7 +52,7 @@ def compile_check(
     *,
     first_only: bool = False,
     on_progress: Report | None = None,
-) -> Record:
+) -> CompileRecord:
     """Compile every kernel that the file launches on its own example calls, forward and backward, for every
     architecture and declared configuration, and append the record (kind "compile"; results["ok"] says how it ended).
 
@@ -76,34 +77,35 @@ def compile_check(
     )
     answer = jobs.call(engine, COMPILE, args, run_dir=run_dir, limits=limits, on_progress=on_progress)
     shutil.rmtree(run_dir, ignore_errors=True)
-    rows = [{**recorded(row), "problems": problems(row, answer.vector_share)} for row in answer.kernels]
-    software = machine.software(engine, lab.root)
+    rows = [recorded(row, problems(row, answer.vector_share)) for row in answer.kernels]
     return lab.ledger.append(
-        "compile",
+        CompileRecord,
         engine=ENGINES["cuda"].name,
-        software=software,
+        software=machine.software(engine, lab.root),
         target=target.name,
         kernel=kernel.id,
-        settings={
-            "arch": list(arch),
-            "first_only": first_only,
-            "triton": answer.triton,
-            "least_vector_share": LEAST_VECTOR_SHARE,
-            "contract_sha256": target.contract_sha256,
-            "calls": json_sha256([[row["kernel"], row["signature"], row["config"]] for row in rows]),
-        },
-        results={"ok": not any(row["problems"] for row in rows), "kernels": rows},
+        settings=CompileSettings(
+            arch=list(arch),
+            first_only=first_only,
+            triton=answer.triton,
+            least_vector_share=LEAST_VECTOR_SHARE,
+            contract_sha256=target.contract_sha256,
+            calls=json_sha256([[row.kernel, row.signature, row.config] for row in rows]),
+        ),
+        results=CompileResults(ok=not any(row.problems for row in rows), kernels=rows),
     )
 
 
-def recorded(row: CompiledKernel) -> dict[str, Any]:
+def recorded(row: CompiledCall, found: list[str]) -> CompiledKernel:
     """As the record has it: of one that does not compile there are no findings."""
     if row.error:
-        return row.model_dump(include={"kernel", "arch", "config", "signature", "error"})
-    return row.model_dump(exclude={"error"})
+        known = row.model_dump(include={"kernel", "arch", "config", "signature", "error"})
+    else:
+        known = row.model_dump(exclude={"error"})
+    return CompiledKernel(**known, problems=found)
 
 
-def problems(row: CompiledKernel, declared: Mapping[str, float]) -> list[str]:
+def problems(row: CompiledCall, declared: Mapping[str, float]) -> list[str]:
     """What is wrong with one compiled kernel, in words; empty where nothing is."""
     if row.error:
         return [f"does not compile: {row.error}"]

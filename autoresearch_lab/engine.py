@@ -27,7 +27,7 @@ class Engine:
     """One of the engines that the lab can drive.
 
     name: what the user types. framework: the kernels' `framework`. device: the kernels' device kind.
-    package: the Python package with the engine's rooms. default_preset: what is trained where none is named; in an
+    package: the engine's Python package. default_preset: what is trained where none is named; in an
     engine that was chosen, the one that suits this hardware. without_gpu: of the CUDA engine, what can be done on a
     machine that has none: tensors lie on the CPU. interpreted: kernels for a GPU run on the CPU, those in Triton by
     Triton's interpreter, those in Metal compiled by the system's C++ compiler, which says whether they are right and

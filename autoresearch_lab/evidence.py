@@ -21,7 +21,7 @@ from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.results.ab import CandidateKernel
-from autoresearch_lab.results.base import Facts, WorkloadReference, Workloads
+from autoresearch_lab.results.base import Facts, KernelId, WorkloadReference, Workloads
 from autoresearch_lab.results.record import (
     AbRecord,
     BenchRecord,
@@ -279,3 +279,30 @@ def newest_here(lab: Lab, of: type[R]) -> Iterable[R]:
 def newest_on_device(ledger: Ledger, of: type[R], engine: str, device_key: str) -> Iterable[R]:
     """The records of that class made on that device with any software, newest first."""
     return reversed(ledger.find(of, engine=engine, device_key=device_key))
+
+
+def profiles_here(lab: Lab, preset: str, dataset: str, selection: Mapping[str, KernelId]) -> list[ProfileRecord]:
+    """Profiles of the trainer taken on this device with this software, newest first. preset and dataset (its
+    fingerprint): what was trained; selection: {target: kernel} with which kernels."""
+    found = []
+    for record in newest_here(lab, ProfileRecord):
+        given = record.settings
+        trained = (given.preset, given.dataset.fingerprint if given.dataset else None)
+        if trained == (preset, dataset) and given.selection == selection:
+            found.append(record)
+    return found
+
+
+def saveable(lab: Lab) -> dict[str, float]:
+    """{target: ms per step that could be saved there} as the newest profile of this engine in the ledger says, whatever
+    became of it; empty where there is none. Where the ceilings are unknown, all of the target's time."""
+    found = lab.ledger.find(ProfileRecord, engine=lab.engine.name)
+    rows = found[-1].results.targets if found else []
+    return {row.target: row.saveable_ms or row.total_ms or 0.0 for row in rows}
+
+
+def newest_of_content(lab: Lab, of: type[R], engine: str, kernel: Kernel) -> R | None:
+    """The newest record of that kind of just this content of a kernel, wherever and on whatever calls it was made: of
+    use only in a ledger of its own, such as a rehearsal's."""
+    found = lab.ledger.find(of, engine=engine, target=kernel.target, kernel_sha256=kernel.sha256)
+    return found[-1] if found else None

@@ -10,19 +10,18 @@ The hash covers calls and samples and nothing else, so that capturing the same t
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
-from pydantic import Field, ValidationError, field_validator
+from pydantic import AfterValidator, Field, ValidationError
 
 from autoresearch_common.arrays import read_arrays
 from autoresearch_common.hashing import file_sha256, json_sha256
-from autoresearch_common.workload import ITEMSIZE, CapturedWorkload, Workload, arrays
+from autoresearch_common.workload import CapturedWorkload, Workload, arrays, checked
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.jsonfile import StrictModel, first_error
 from autoresearch_lab.paths import Root, write_atomic
@@ -38,20 +37,7 @@ class WorkloadFile(StrictModel):
     engine: str
     preset: str
     data: dict[str, str]
-    workloads: list[CapturedWorkload] = Field(min_length=1)
-
-    @field_validator("workloads")
-    @classmethod
-    def _possible(cls, workloads: list[CapturedWorkload]) -> list[CapturedWorkload]:
-        for call in workloads:
-            for spec in arrays(call):
-                if spec["dtype"] not in ITEMSIZE:
-                    raise ValueError(f"{call['id']}: argument {spec['name']} has dtype {spec['dtype']}")
-            if call["calls_per_step"] < 0:
-                raise ValueError(f"{call['id']}: calls_per_step is negative")
-            if call["sample"] is not None and not re.fullmatch(r"[A-Za-z0-9_.-]+", call["sample"]["file"]):
-                raise ValueError(f"{call['id']}: sample.file is no file's name: {call['sample']['file']}")
-        return workloads
+    workloads: list[Annotated[CapturedWorkload, AfterValidator(checked)]] = Field(min_length=1)
 
 
 @dataclass(frozen=True)

@@ -48,10 +48,11 @@ def process() -> None:
 
 def prepared(target: Target, call: str) -> Call:
     """The call on typical inputs of a fixed seed."""
-    plain = workload(target.name, call)
+    described = workload(target.name, call)
+    plain = {**described}
     drawn = target.oracle.inputs(plain, np.random.default_rng(1), "typical")
     contents = {}
-    for spec in plain["args"]:
+    for spec in described["args"]:
         if spec["kind"] == "array":
             value = np.asarray(drawn[spec["name"]]).astype(storage(spec["dtype"]))
             # torch takes no bfloat16 from NumPy; every bfloat16 is exact in float32.

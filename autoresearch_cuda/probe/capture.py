@@ -6,7 +6,8 @@ from typing import Any, cast
 import torch
 from safetensors.torch import save_file
 
-from autoresearch_trainer.jobs.base import Dtype, Spec
+from autoresearch_common.workload import Spec
+from autoresearch_trainer.jobs.base import Dtype
 from autoresearch_trainer.jobs.tracing import TargetInfo
 from autoresearch_trainer.probe.capture import SAMPLE_BYTES, CaptureBase, scalar_spec
 

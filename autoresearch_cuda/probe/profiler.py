@@ -22,7 +22,7 @@ from autoresearch_cuda.probe.attribution import Recorder, Share, StepRecord, wat
 from autoresearch_cuda.probe.capture import Capture
 from autoresearch_cuda.probe.clocks import HostClock, StreamClock
 from autoresearch_cuda.probe.ranges import Ranges
-from autoresearch_cuda.process import QuietCollector, prepare_process
+from autoresearch_cuda.process import prepare_process
 from autoresearch_cuda.train import Trainer
 from autoresearch_data.dataset import Dataset, open_dataset
 from autoresearch_trainer.config import TrainConfig
@@ -37,6 +37,7 @@ from autoresearch_trainer.jobs.tracing import (
     TargetShare,
 )
 from autoresearch_trainer.probe.words import trained
+from autoresearch_trainer.process import QuietCollector
 
 # Long enough that the projections that start at zero have grown, and that allocator and caches have settled. Fixed, so
 # that every profile of the same training captures the same values.

@@ -2,7 +2,7 @@
 
 import torch
 
-from autoresearch_trainer.jobs.base import ArraySpec
+from autoresearch_common.workload import ArraySpec
 
 DTYPES = {
     name: getattr(torch, name) for name in ("float64", "float32", "bfloat16", "float16", "int64", "int32", "bool")

@@ -2,8 +2,8 @@
 
 from functools import partial
 
+from autoresearch_cuda import engine
 from autoresearch_cuda.probe import environment
-from autoresearch_cuda.rooms import ROOMS
 from autoresearch_trainer.probe.throughput import measure
 
-run = partial(measure, ROOMS, environment.snapshot)
+run = partial(measure, engine, environment.snapshot)

@@ -13,11 +13,10 @@ from typing import Any, Self
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from autoresearch_cuda.memory import available_bytes
 from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.probe import Report
 from autoresearch_cuda.probe.ranges import Ranges, nvtx_ranges
-from autoresearch_cuda.process import QuietCollector, prepare_process
+from autoresearch_cuda.process import available_bytes, prepare_process
 from autoresearch_cuda.train import Trainer
 from autoresearch_data.dataset import open_dataset
 from autoresearch_trainer.config import TrainConfig, preset
@@ -27,6 +26,7 @@ from autoresearch_trainer.memory import fit_batch
 from autoresearch_trainer.probe.load import ForeignLoad
 from autoresearch_trainer.probe.ranges import STEP
 from autoresearch_trainer.probe.words import trained
+from autoresearch_trainer.process import QuietCollector
 
 RUN_STEPS = 1_000_000  # schedules stand at their start
 

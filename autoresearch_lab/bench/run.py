@@ -98,9 +98,7 @@ def bench(
             rule=BenchRule(**rule.plain()),
             not_enforced=list(session.processes[0].unenforced),
         ),
-        results=outcome.results.model_copy(
-            update={"remarks": outcome.results.remarks + remarks, "predicted": predicted}
-        ),
+        results=results,
         verdict=outcome.verdict,
         artifacts=[Artifact(path=lab.root.relative(path), sha256=file_sha256(path))],
     )

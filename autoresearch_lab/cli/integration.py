@@ -18,10 +18,12 @@ from autoresearch_lab.cli.options import DATASET, FOREIGN_LIMIT, LENGTH, names
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.cli.subject import KernelWords, choose_all, kernel_arguments
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.evidence import newest_ab
 from autoresearch_lab.presets import require_presets
-from autoresearch_lab.promote.check import ab_of
 from autoresearch_lab.promote.selection import Selection, resolve
-from autoresearch_lab.results.record import Record
+from autoresearch_lab.results.base import Dataset
+from autoresearch_lab.results.note import SuiteResults, SuiteSettings
+from autoresearch_lab.results.record import AbRecord, SuiteRecord
 
 
 def ab(session: Session, *, preset: str | None, **options: Any) -> VerbResult:
@@ -41,10 +43,10 @@ def suite(session: Session, *, presets: str, **options: Any) -> VerbResult:
     records = {name: trial.on(name) for name in chosen}
     verdict, reason = suite_verdict(records)
     session.lab.ledger.append(
-        "note",
+        SuiteRecord,
         **session.lab.context.fields(),
-        settings={"event": "suite", "presets": {name: record.id for name, record in records.items()}},
-        results={"verdict": verdict, "reason": reason},
+        settings=SuiteSettings(event="suite", presets={name: record.id for name, record in records.items()}),
+        results=SuiteResults(verdict=verdict, reason=reason),
     )
     data = {"verdict": verdict, "reason": reason, "presets": {name: record.plain() for name, record in records.items()}}
 
@@ -82,7 +84,7 @@ class TrialRequest:
         self.against: Selection = resolve(against, self.catalog, session.lab.context, session.lab.root)
         ab_run.check_new(self.candidate, self.against)
 
-    def on(self, preset: str) -> Record:
+    def on(self, preset: str) -> AbRecord:
         """The A/B with that preset: the one in the ledger if it was run with the same arms, else a new one."""
         session = self.session
         known = None if self.again else self._known(preset)
@@ -102,15 +104,19 @@ class TrialRequest:
                 on_progress=show,
             )
 
-    def _known(self, preset: str) -> Record | None:
-        dataset = {key: self.data[key] for key in ("name", "fingerprint")}
-        same = {"preset": preset, "dataset": dataset, "baseline": self.against.recorded()}
-        record = ab_of(self.candidate, self.catalog, self.session.lab, **same)
-        if record is None or (record.results or {}).get("disturbed"):
+    def _known(self, preset: str) -> AbRecord | None:
+        record = newest_ab(
+            self.candidate,
+            self.catalog,
+            self.session.lab,
+            preset=preset,
+            dataset=Dataset(name=self.data["name"], fingerprint=self.data["fingerprint"]),
+            baseline=self.against.recorded(),
+        )
+        if record is None or record.settings.rule is None:
             return None
-        rule = (record.settings or {}).get("rule") or {}
-        asked = self.settings.plain()
-        return record if all(rule.get(key) == asked[key] for key in asked if key != "alpha") else None
+        rule, asked = record.settings.rule.model_dump(), self.settings.plain()
+        return record if all(rule[key] == asked[key] for key in asked if key != "alpha") else None
 
 
 _KERNELS = kernel_arguments(most=None)

@@ -46,12 +46,14 @@ def run(session: Session, *, named: list[KernelWords], seed: int | None, interpr
             on_progress=show,
         )
     data: dict[str, object] = {
-        **(record.results or {}),
+        **record.results.plain(),
+        "verdict": record.verdict,
+        "interpreted": record.settings.interpreted,
         "record": record.id,
         "target": subject.name,
         "kernel": candidate.plain(),
-        "seed": record.seeds.get("verify") if isinstance(record.seeds, dict) else None,
-        "not_enforced": (record.settings or {}).get("not_enforced"),
+        "seed": record.seeds.verify if record.seeds else None,
+        "not_enforced": record.settings.not_enforced,
     }
     return VerbResult(data, lambda console: render(record, console), positive=record.verdict == "PASS")
 

@@ -1,4 +1,4 @@
-"""Verbs `orchestrate` (a profile's candidates, all the way) and `run` (everything, from data to report)."""
+"""Verb `orchestrate`: a profile's candidates, all the way."""
 
 from __future__ import annotations
 
@@ -16,18 +16,14 @@ from autoresearch_lab.cli.app import Session, VerbResult, command
 from autoresearch_lab.cli.options import LENGTH, PATH, FiniteRange
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.mainjob import MainJob
 from autoresearch_lab.orchestrate import Candidate, State
 from autoresearch_lab.paths import writable_folder
 from autoresearch_lab.pipeline import Pipeline
-from autoresearch_lab.presets import require_presets
 from autoresearch_lab.profile import load
 from autoresearch_lab.propose.attempts import Budget, Proposer
 from autoresearch_lab.propose.command import Command
 from autoresearch_lab.propose.targets import places, propose_all
 from autoresearch_lab.propose.tuner import Tuner
-from autoresearch_lab.report.summary import summary
-from autoresearch_lab.report.write import write_report
 
 
 @dataclass(frozen=True)
@@ -170,41 +166,6 @@ def _outcome(candidates: list[Candidate], states: dict[str, State], plan: bool) 
     return VerbResult(data, render, plan or (bool(promoted) and not any(row.failed for row in rows)))
 
 
-def run(
-    session: Session, *, preset: str | None, dataset: str, top_k: int, most_finalists: int, train_seconds: float
-) -> VerbResult:
-    chosen = preset or session.lab.engine.default_preset
-    require_presets(chosen)
-    say = lambda line: session.log.print(f"[bold]==[/bold] {escape(line)}", soft_wrap=True)  # noqa: E731
-    job = MainJob(session.lab, chosen, dataset, top_k, most_finalists, train_seconds, say)
-    data = job.prepare()
-    with progress(session.log) as show:
-        job.on_progress = show
-        profile = job.profile(data)
-        job.save_profile(profile)
-        _, states, pipeline = job.orchestrate(profile)
-        comparison = job.compare(pipeline)
-    trained = job.train(data)
-    write_report(session.lab, session.lab.context)
-    table = summary(session.lab, session.lab.context)
-    ends = {label: state.reason for label, state in states.items()}
-    closing = {key: trained["summary"][key] for key in ("val_bpb", "tokens_per_second", "num_steps")}
-
-    def render(console: Console) -> None:
-        for label, reason in ends.items():
-            console.print(escape(f"  {label}: {reason}"), highlight=False, soft_wrap=True)
-        table.render(console)
-        speed = f"{closing['tokens_per_second']:,.0f}"
-        console.print(
-            f"[dim]  closing run[/dim]  {train_seconds:g} s of training with the promoted kernels: {speed} tokens/s, "
-            f"{closing['num_steps']} steps, val_bpb {closing['val_bpb']:.4f}"
-        )
-
-    result = {**table.plain(), "candidates": ends, "closing_run": closing}
-    failed = any(state.failed for state in states.values())
-    return VerbResult(result, render, not failed and (comparison is None or comparison.verdict == "PROMOTE"))
-
-
 _TOP = click.option(
     "--top-k", type=click.IntRange(min=1), default=8, show_default=True, help="Targets with kernels to consider."
 )
@@ -251,22 +212,6 @@ COMMANDS = {
             "--ray-address",
             metavar="ADDR",
             help="Cluster of --executor ray: HOST:PORT, auto or local.  [default: $RAY_ADDRESS, else local]",
-        ),
-    ),
-    "run": command(
-        "run",
-        run,
-        "Everything in one go: data, profile, orchestrate, train again, report.",
-        click.option("--preset", help="What to train [default: the engine's own]."),
-        click.option("--dataset", default="stdlib", show_default=True, help="Corpus to prepare and train on."),
-        _TOP,
-        click.option("--train-seconds", type=FiniteRange(min=1), default=20.0, show_default=True),
-        click.option(
-            "--most-finalists",
-            type=click.IntRange(min=1),
-            default=3,
-            show_default=True,
-            help="Winners of the benchmark that enter the trainer, the largest predicted gain first.",
         ),
     ),
 }

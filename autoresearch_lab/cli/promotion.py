@@ -54,8 +54,7 @@ def promote(session: Session, *, named: list[KernelWords], name: str | None, shi
 
     def show(console: Console) -> None:
         for record in records:
-            where = (record.results or {})["file"]
-            console.print(f"promoted {record.target}={record.kernel.name if record.kernel else '?'} ({where})")
+            console.print(f"promoted {record.target}={record.kernel.name} ({record.results.file})")
 
     return VerbResult(data, show)
 
@@ -63,7 +62,7 @@ def promote(session: Session, *, named: list[KernelWords], name: str | None, shi
 def demote(session: Session, *, target: str, ship: bool) -> VerbResult:
     find_target(load_catalog(session.lab.root), target)
     record = demote_kernel(target, session.lab, ship=ship)
-    now = (record.results or {})["now"]["name"]
+    now = record.results.now.name
     taken = record.kernel.name if record.kernel else "?"
     message = f"demoted {target}={taken}; the trainer uses {now} again"
     return VerbResult({"demoted": record.plain()}, lambda console: console.print(message))

@@ -56,8 +56,8 @@ def _capture_metal(
             session.lab, preset=preset, dataset_folder=data, selection=selection, steps=steps or METAL_STEPS,
             output=path, on_progress=show,
         )  # fmt: skip
-    result = {"record": record.id, **(record.settings or {}), **(record.results or {})}
-    megabytes = result["bytes"] / 1e6
+    result = record.details()
+    megabytes = record.results.bytes / 1e6
     review = f"{program(session.lab.root.path)} review-trace --trace {record.id[:12]}"
     return VerbResult(
         result,
@@ -122,9 +122,8 @@ def deep_profile(session: Session, *, named: list[KernelWords], workload: str | 
     with progress(session.log) as show:
         record = deep.deep_profile(session.lab, chosen.target, chosen.kernel, program, workload, show)
     deep.save(record, output)
-    launches = (record.results or {})["launches"]
-    data = {"record": record.id, **(record.settings or {}), **(record.results or {}), "output": str(output)}
-    return VerbResult(data, lambda console: render_counters(launches, console))
+    data = {**record.details(), "output": str(output)}
+    return VerbResult(data, lambda console: render_counters(record.results.launches, console))
 
 
 def auto_review(session: Session, *, trace: str | None, metadata: Path | None) -> VerbResult:
@@ -132,15 +131,13 @@ def auto_review(session: Session, *, trace: str | None, metadata: Path | None) -
         raise LabError(f"{reviews.AUTO_REVIEW}: give --trace ID or --metadata FILE")
     if metadata is not None:
         trace = load_metadata(metadata_path(metadata, reviews.AUTO_REVIEW), reviews.AUTO_REVIEW).record
-    record, found = reviews.auto_review(session.lab.ledger, trace or "")
-    data = {"record": record.id, **(record.settings or {}), **(record.results or {})}
-    return VerbResult(data, lambda console: render_findings(found, console))
+    record = reviews.auto_review(session.lab.ledger, trace or "")
+    return VerbResult(record.details(), lambda console: render_findings(record.results.findings, console))
 
 
 def review_trace(session: Session, *, trace: str, judgement: str, text: str, reviewer: str) -> VerbResult:
     record = reviews.review(session.lab, trace, judgement, text, reviewer)
-    data = {"record": record.id, **(record.settings or {}), **(record.results or {})}
-    return VerbResult(data, lambda console: console.print(f"{judgement}: recorded as {record.id[:12]}"))
+    return VerbResult(record.details(), lambda console: console.print(f"{judgement}: recorded as {record.id[:12]}"))
 
 
 def _new_file(path: Path, what: str) -> Path:

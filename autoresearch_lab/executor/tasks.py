@@ -16,15 +16,14 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from autoresearch_common.hashing import json_sha256
-from autoresearch_lab.bench.run import profile_of
 from autoresearch_lab.ceilings import ceilings_notes
 from autoresearch_lab.errors import LabError, LabFailure
-from autoresearch_lab.evidence import Subject
+from autoresearch_lab.evidence import Subject, newest_profile
 from autoresearch_lab.executor.packing import PackedWorkloads, RecordExecutor, Reply, Task, pack_kernel, pack_workloads
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.results import lines
 from autoresearch_lab.results.base import Facts
-from autoresearch_lab.results.record import CeilingsRecord, Record
+from autoresearch_lab.results.record import CeilingsRecord, Record, VerifyRecord
 from autoresearch_lab.workloads import WorkloadSet
 
 ERRORS = {"LabError": LabError, "LabFailure": LabFailure}
@@ -45,9 +44,9 @@ class Tasks:
         known: list[Record | None] = []
         if step == "bench":
             captured = self.workloads(subject.target.name)
-            known = [profile_of(self.lab, subject.target, captured)]
+            known = [newest_profile(self.lab, target=subject.target.name, workloads=captured.sha256)]
             known += ceilings_notes(self.lab)
-            known += [subject.latest(self.lab.ledger, "verify")]
+            known += [subject.latest(self.lab.ledger, VerifyRecord)]
         return {
             "step": step,
             "kernel": pack_kernel(subject.kernel),

@@ -8,7 +8,8 @@ from typing import Any
 from autoresearch_common.workload import Workload, arrays
 from autoresearch_lab.catalog import Target
 from autoresearch_lab.ceilings import floor_seconds, matmul_rate
-from autoresearch_lab.profile.schema import TargetTimes
+from autoresearch_lab.results.base import Ceilings
+from autoresearch_lab.results.profile import TargetTimes
 
 FLOATS = ("float32", "bfloat16", "float16", "float64")
 # A measured time may undercut its floor by as much as two honest measurements differ.
@@ -19,7 +20,7 @@ def rank(
     measured: Mapping[str, Mapping[str, Any]],
     workloads: Mapping[str, Sequence[Workload]],
     catalog: Mapping[str, Target],
-    ceilings: dict[str, Any],
+    ceilings: Ceilings,
     step_ms: float,
 ) -> list[TargetTimes]:
     """Rows for all measured targets, largest saveable time first; unknown ones after all known ones, by total time.
@@ -69,7 +70,7 @@ def work_per_step(target: Target, workloads: Iterable[Workload]) -> tuple[float,
 
 
 def floor_ms(
-    target: Target, workloads: Sequence[Workload], catalog: Mapping[str, Target], ceilings: dict[str, Any]
+    target: Target, workloads: Sequence[Workload], catalog: Mapping[str, Target], ceilings: Ceilings
 ) -> float | None:
     """Least time in ms per optimizer step for the captured calls on this machine; None = unknown."""
     total = 0.0
@@ -89,7 +90,7 @@ def directions(workload: Workload) -> tuple[str, ...]:
     return ("forward", "backward") if any(spec["grad"] for spec in arrays(workload)) else ("forward",)
 
 
-def fastest_dtype(target: Target, workload: Workload, catalog: Mapping[str, Target], ceilings: dict[str, Any]) -> str:
+def fastest_dtype(target: Target, workload: Workload, catalog: Mapping[str, Target], ceilings: Ceilings) -> str:
     """The floating type, out of those that the target's contract lets a kernel compute in, in which this machine
     multiplies fastest: types of the inputs, and of the outputs of the target and of the parts that it is composed of.
     """

@@ -12,13 +12,17 @@ from autoresearch_lab import jobs, workloads
 from autoresearch_lab.catalog import Target, load_catalog
 from autoresearch_lab.ceilings import ceilings
 from autoresearch_lab.errors import LabError, LabFailure
+from autoresearch_lab.evidence import captures
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root
 from autoresearch_lab.profile.rank import rank
-from autoresearch_lab.profile.schema import Profile, WorkloadReference, save
+from autoresearch_lab.profile.schema import Profile, save
 from autoresearch_lab.promote.selection import Selection, resolve
-from autoresearch_lab.results.record import Record
+from autoresearch_lab.results.base import Artifact, Ceilings, Dataset, KernelId, WorkloadReference
+from autoresearch_lab.results.profile import ProfileResults, ProfileSettings
+from autoresearch_lab.results.record import ProfileRecord, WorkloadsRecord
+from autoresearch_lab.results.trace import WorkloadsResults, WorkloadsSettings
 from autoresearch_lab.sandbox.limits import Limits
 from autoresearch_lab.sandbox.parent import JobFailed
 from autoresearch_lab.workloads import WorkloadSet
@@ -27,7 +31,6 @@ from autoresearch_trainer.jobs.tracing import PROFILE, ProfileAnswer, ProfileArg
 
 DEFAULT_STEPS = 20
 JOB_SECONDS = 3600.0
-CAPTURE_EVENT = "workloads"
 
 
 def take_profile(
@@ -62,8 +65,8 @@ def take_profile(
         device=lab.context.device,
         software=lab.context.software,
         preset=preset,
-        dataset=found.dataset.model_dump(),
-        selection={name: kernel.model_dump() for name, kernel in found.selection.items()},
+        dataset=_dataset(found),
+        selection={name: KernelId(name=kernel.name, sha256=kernel.sha256) for name, kernel in found.selection.items()},
         ceilings=limits,
         targets=rank(measured, calls, catalog, limits, times.step_ms),
         workloads=references(lab.root, kept),
@@ -96,13 +99,13 @@ def ensure_workloads(
         request = ProfileRequest(preset, lab.root.data(dataset), baseline, 0)
         found = _run_job(lab.context, folder, catalog, request, on_progress)
         kept = _keep(lab, preset, found, folder)
-    plain = {name: reference.plain() for name, reference in references(lab.root, kept).items()}
+    where = references(lab.root, kept)
     lab.ledger.append(
-        "capture",
+        WorkloadsRecord,
         **lab.context.fields(),
-        settings={"event": CAPTURE_EVENT, "preset": preset, "dataset": found.dataset.model_dump()},
-        results={"workloads": plain},
-        workloads=plain,
+        settings=WorkloadsSettings(event="workloads", preset=preset, dataset=_dataset(found)),
+        results=WorkloadsResults(workloads=where),
+        workloads=where,
     )
     if target.name not in kept:
         raise LabError(f"the trainer makes no call of target {target.name} with preset {preset}: nothing to capture")
@@ -110,21 +113,16 @@ def ensure_workloads(
 
 
 def newest_workloads(
-    target: str,
-    lab: Lab,
-    preset: str | None = None,
-    dataset: str | None = None,
-    **more: str,
+    target: str, lab: Lab, preset: str | None = None, dataset: str | None = None, **more: Any
 ) -> WorkloadSet | None:
     """The newest set in the ledger that fits and is intact; None where there is none. `more`: see `Ledger.find`."""
-    for record in reversed(
-        lab.ledger.find(engine=lab.context.engine.name, device_key=lab.context.device["key"], **more)
-    ):
-        reference = _reference(record, target, preset, dataset)
-        if reference is None:
+    for record in reversed(captures(lab.ledger, lab.context, **more)):
+        about, reference = record.settings, record.workloads.get(target)
+        data = about.dataset.name if about.dataset else None
+        if reference is None or preset not in (None, about.preset) or dataset not in (None, data):
             continue
         try:
-            return workloads.load(lab.root.path / reference["path"], expected=reference["sha256"])
+            return workloads.load(lab.root.path / reference.path, expected=reference.sha256)
         except LabError:
             continue  # lost or damaged: an older set, or a new capture, will do
     return None
@@ -138,26 +136,18 @@ def references(root: Root, kept: Mapping[str, WorkloadSet]) -> dict[str, Workloa
     }
 
 
-def _reference(record: Record, target: str, preset: str | None, dataset: str | None) -> dict[str, Any] | None:
-    """Where `record` says the target's set lies; None where it holds none, or one of another preset or dataset."""
-    settings = record.settings or {}
-    if record.kind != "profile" and not (record.kind == "capture" and settings.get("event") == CAPTURE_EVENT):
-        return None
-    if preset is not None and settings.get("preset") != preset:
-        return None
-    if dataset is not None and (settings.get("dataset") or {}).get("name") != dataset:
-        return None
-    return (record.workloads or {}).get(target)
+def _dataset(found: ProfileAnswer) -> Dataset:
+    return Dataset(name=found.dataset.name, fingerprint=found.dataset.fingerprint)
 
 
-def _ceilings(lab: Lab, on_progress: Report | None) -> dict[str, Any]:
+def _ceilings(lab: Lab, on_progress: Report | None) -> Ceilings:
     """The machine's ceilings, measured once more; empty, that is unknown, where that fails: the profile stands."""
     if on_progress is not None:
         on_progress({"stage": "ceilings of this machine"})
     try:
         return ceilings(lab, fresh=True)
     except JobFailed as failure:
-        return {"copy_gb_s": [], "matmul_gflop_s": {}, "unknown": str(failure)}
+        return Ceilings(unknown=str(failure))
 
 
 @dataclass(frozen=True)
@@ -202,7 +192,7 @@ def _keep(lab: Lab, preset: str, found: ProfileAnswer, folder: Path) -> dict[str
     """
     kept = {}
     for name, told in found.workloads.items():
-        captured: list[dict[str, Any]] = [{**call} for call in told]
+        captured = list(told)
         data = found.dataset.model_dump()
         software = lab.context.software["key"]
         known = newest_workloads(name, lab, preset, data["name"], software_key=software)
@@ -227,16 +217,15 @@ def _record(result: Profile, lab: Lab) -> Profile:
     The record carries the hash of a copy that is kept with the evidence; that copy cannot name the record's id, which
     depends on the hash, so its `id` is null.
     """
-    plain = result.plain()
-    copy = lab.root.results / "profiles" / f"{json_sha256(plain)[:16]}.json"
+    copy = lab.root.results / "profiles" / f"{json_sha256(result.plain())[:16]}.json"
     save(result, copy)
-    about = ("schema", "id", "engine", "device", "software")
+    own = {name: getattr(result, name) for name in ProfileResults.model_fields}
     record = lab.ledger.append(
-        "profile",
+        ProfileRecord,
         **lab.context.fields(),
-        settings={"preset": result.preset, "dataset": plain["dataset"], "selection": plain["selection"]},
-        results={key: value for key, value in plain.items() if key not in about},
-        workloads=plain["workloads"],
-        artifacts=[{"path": lab.root.relative(copy), "sha256": file_sha256(copy)}],
+        settings=ProfileSettings(preset=result.preset, dataset=result.dataset, selection=result.selection),
+        results=ProfileResults(**own),
+        workloads=result.workloads,
+        artifacts=[Artifact(path=lab.root.relative(copy), sha256=file_sha256(copy))],
     )
     return result.model_copy(update={"id": record.id})

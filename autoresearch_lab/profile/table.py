@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from autoresearch_lab.profile.schema import Profile, TargetTimes
+from autoresearch_lab.profile.schema import Profile
+from autoresearch_lab.results.profile import TargetTimes
 
 BAR_CELLS = 8
 EIGHTHS = " ▏▎▍▌▋▊▉"

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from autoresearch_common.hashing import NATIVE_SUFFIXES, kernel_hash
 from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.lookup import attempts_in
+from autoresearch_lab.results.note import AttemptResults
 from autoresearch_lab.workspace import Workspace
 from autoresearch_lab.workspace.folder import BASELINE, KERNEL
 
-EVENT = "proposal"
 FOLDER = "attempts"  # in the workspace: every kernel that was tried
 
 
@@ -27,33 +28,12 @@ class Budget:
     seconds: float = 600.0
 
 
-@dataclass(frozen=True)
-class Attempt:
-    """One kernel that was proposed, and what the lab said of it.
-
-    kernel_sha256: of the kernel. verify, bench: verdicts, None where it did not come to that. ratio: time of the
-    baseline / of the kernel, with its interval. reason: why the verdict is what it is.
-    """
-
-    number: int
-    kernel_sha256: str
-    verify: str | None
-    bench: str | None
-    ratio: float | None
-    interval: tuple[float, float] | None
-    reason: str
+class Attempt(AttemptResults):
+    """One kernel that was proposed, and what the lab said of it."""
 
     @property
     def faster(self) -> bool:
         return self.bench == "FASTER"
-
-    def plain(self) -> dict[str, object]:
-        return {**vars(self), "interval": list(self.interval) if self.interval else None}
-
-    @classmethod
-    def of(cls, plain: Mapping[str, Any]) -> Attempt:
-        interval = plain["interval"]
-        return cls(**{**plain, "interval": tuple(interval) if interval else None})
 
 
 class Proposer(Protocol):
@@ -66,9 +46,7 @@ class Proposer(Protocol):
 
 def history(workspace: Workspace, ledger: Ledger) -> list[Attempt]:
     """The attempts in this workspace so far, oldest first."""
-    notes = (record for record in ledger.find(kind="note") if (record.settings or {}).get("event") == EVENT)
-    mine = (note for note in notes if (note.settings or {}).get("workspace_id") == workspace.id)
-    return [Attempt.of(note.results or {}) for note in mine]
+    return [Attempt(**dict(note.results)) for note in attempts_in(ledger, workspace.id)]
 
 
 def best(attempts: Iterable[Attempt]) -> Attempt | None:

@@ -97,6 +97,7 @@ def _sections(report: ReportView) -> list[tuple[str, str]]:
         ("verify", "Verification", report.verifications),
         ("ab", "In the trainer", report.abs),
         ("history", "Promotions", report.promotions),
+        ("campaign", "Last campaign", report.campaign),
         ("evidence", "Evidence", report.evidence),
         ("ledger", "Ledger", True),
     ]

@@ -13,6 +13,7 @@ from autoresearch_lab.format import Estimate
 from autoresearch_lab.results.record import (
     AbRecord,
     BenchRecord,
+    CampaignRecord,
     DemoteRecord,
     ProfileRecord,
     PromoteRecord,
@@ -142,6 +143,7 @@ class ReportView:
     counts: dict[str, int]
     problems: tuple[str, ...]
     remarks: tuple[str, ...] = ()
+    campaign: CampaignRecord | None = None
 
     @property
     def empty(self) -> bool:

@@ -21,6 +21,10 @@ class Typed(BaseModel):
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, populate_by_name=True)
 
+    def plain(self) -> Facts:
+        """As JSON has it, without what was left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
     # BRIDGE: reads by key, until every reader uses attributes.
     def __getitem__(self, name: str) -> Any:
         if name not in self.model_fields_set:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from pydantic import ConfigDict
-
-from autoresearch_lab.results.base import Typed
+from autoresearch_lab.results.base import Facts, Typed
 
 
 class CompileSettings(Typed):
@@ -22,16 +18,27 @@ class CompileSettings(Typed):
 
 
 class CompiledKernel(Typed):
-    """One kernel, signature, configuration and architecture. registers: per thread; spill_bytes: per thread;
-    shared_bytes: per block; load_widths: {bytes: loads}; vector_share: of the loaded bytes that come in accesses of
-    `wide` bytes or more; dot: it multiplies matrices; tensor_core: with tensor cores. problems: in words."""
+    """One kernel, configuration and architecture; `error` and nothing below it where it does not compile.
 
-    model_config = ConfigDict(extra="allow")
+    signature: type by parameter. dot: it multiplies matrices in a precision that tensor cores have. registers: per
+    thread; spill_bytes: per thread; shared_bytes: per program. load_widths: {bytes per thread: number of loads}.
+    tensor_core: {instruction: how often}. wide: bytes per thread from which on a load is a wide one; vector_share:
+    share of the loaded bytes that come in wide loads, None without loads. problems: in words.
+    """
+
     kernel: str
     arch: str
-    signature: Any = None
-    config: dict[str, Any] = {}
+    config: Facts = {}
+    signature: dict[str, str] = {}
     error: str | None = None
+    dot: bool = False
+    registers: int = 0
+    spill_bytes: int = 0
+    shared_bytes: int = 0
+    load_widths: dict[str, int] = {}
+    tensor_core: dict[str, int] = {}
+    wide: int = 0
+    vector_share: float | None = None
     problems: list[str] = []
 
 

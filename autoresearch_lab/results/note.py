@@ -81,25 +81,40 @@ class TrainSettings(Typed):
 
 
 class CampaignSettings(Typed):
-    """Steps that were walked one after the other; `event` is the name of the plan."""
+    """Steps that are walked one after the other; event: one step ended, or the whole. campaign: a short id that the
+    notes of one campaign share. seconds: what it was given, None = as long as it takes. preset and dataset: what it
+    trained."""
 
-    event: Literal["mac", "campaign"]
-    preset: str | None = None
-    dataset: str | None = None
-    bench_seconds: float | None = None
+    event: Literal["campaign-step", "campaign"] = "campaign"
+    campaign: str
+    plan: str
+    seconds: float | None = None
+    preset: str
+    dataset: str
+    rehearsed: bool = False
 
 
-class CampaignStep(Typed):
-    """One step. state: ok, negative or failed; command: as it was typed."""
+class RecordedStep(Typed):
+    """How a step ended. state: done; negative (its end was reached, its answer is no); failed; or skipped (not begun).
+    exit_code: that of the command, or what a verb would have ended with; None = none, or it ran out of time. seconds:
+    how long it took. reason: in a line, why it did not end as `done`."""
 
-    name: str
-    command: str
-    exit_code: int
-    state: str
+    step: str
+    state: Literal["done", "negative", "failed", "skipped"] = "done"
+    exit_code: int | None = 0
+    seconds: float = 0.0
+    reason: str = ""
 
 
 class CampaignResults(Typed):
-    steps: list[CampaignStep]
+    """How a campaign ended. seconds: of the whole; steps: how each ended, in their order."""
+
+    seconds: float
+    steps: list[RecordedStep]
+
+    @property
+    def failed(self) -> list[RecordedStep]:
+        return [step for step in self.steps if step.state == "failed"]
 
 
 class TrialId(Typed):

@@ -61,6 +61,11 @@ class Record(BaseModel):
     def software_key(self) -> str | None:
         return (self.software or {}).get("key")
 
+    def details(self) -> Facts:
+        """Its id, what was asked and what was found in one object, as verbs print it with --json."""
+        plain = self.plain()
+        return {"record": self.id, **(plain["settings"] or {}), **(plain["results"] or {})}
+
     def plain(self) -> Facts:
         """The line as it was written, or will be: JSON-able, with the key names of the file."""
         if self._line is not None:
@@ -242,9 +247,20 @@ class TrainRecord(Record):
 
 
 class CampaignRecord(Record):
+    """The end of a campaign."""
+
     kind: Literal["note"]
     settings: note.CampaignSettings
     results: note.CampaignResults
+    verdict: None = None
+
+
+class CampaignStepRecord(Record):
+    """The end of one of its steps."""
+
+    kind: Literal["note"]
+    settings: note.CampaignSettings
+    results: note.RecordedStep
     verdict: None = None
 
 
@@ -297,8 +313,8 @@ CLASSES: dict[str, type[Record]] = {
     "note proposal": AttemptRecord,
     "note suite": SuiteRecord,
     "note train": TrainRecord,
-    "note mac": CampaignRecord,
     "note campaign": CampaignRecord,
+    "note campaign-step": CampaignStepRecord,
     "note calibration-trial": TrialRecord,
     "note calibration-work": WorkRecord,
     "note calibration": TableRecord,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from autoresearch_lab.results.base import Dataset, KernelId, Typed, WorkloadReference
+from pydantic import Field
+
+from autoresearch_lab.results.base import SHA256, Dataset, KernelId, Typed, WorkloadReference
 
 Tool = Literal["nsys", "torch"]
 
@@ -72,9 +74,9 @@ class MetalCaptureResults(Typed):
 class TracedFile(Typed):
     """A file beside the metadata, so that a trace can be moved as a whole. name: without a folder."""
 
-    name: str
-    sha256: str
-    bytes: int
+    name: str = Field(pattern=r"^[^/\\\\]+$")
+    sha256: str = Field(pattern=SHA256)
+    bytes: int = Field(ge=0)
 
 
 class TraceSettings(Typed):
@@ -89,7 +91,7 @@ class TraceSettings(Typed):
     files: list[TracedFile] = []
 
 
-class TargetDeviceTime(Typed):
+class TargetTime(Typed):
     """One target's device time in ms per step. forward_ms, backward_ms and optimizer_ms are without the targets inside
     it, self_ms is their sum; total_ms is with them. share: of the device time. calls: ranges of its forward per step;
     launches: kernels, copies and fills per step (operators on a CPU)."""
@@ -105,7 +107,7 @@ class TargetDeviceTime(Typed):
     launches_per_step: float
 
 
-class KernelDeviceTime(Typed):
+class KernelTime(Typed):
     """One kernel (copy, fill, operator) by name, in ms per step. under: the targets' ranges that launched it, the
     busiest first."""
 
@@ -117,23 +119,17 @@ class KernelDeviceTime(Typed):
     under: list[str]
 
 
-class TraceResults(Typed):
+class DeviceTimes(Typed):
     """Whose time the device's was, per traced step.
 
     step_ms: wall time of a step while traced. device_ms: all work added up = the targets' self_ms + unattributed_ms;
     busy_ms: time in which the device did anything; idle_share: of the steps, the rest. phases: device_ms by the phase
     in which the work was launched, unattributed_phases likewise; kinds: by kind of work. unlaunched_ms: work whose
-    launching call the trace lacks. foreign_load: as in the capture.
+    launching call the trace lacks.
     """
 
-    capture: str
-    tool: Tool
-    engine: str
-    preset: str
-    compiled: bool
-    steps: int
-    step_ms: float
-    foreign_load: float | None = None
+    steps: int = Field(ge=1)
+    step_ms: float = Field(gt=0)
     device_ms: float
     busy_ms: float
     idle_share: float
@@ -145,8 +141,19 @@ class TraceResults(Typed):
     phases: dict[str, float]
     kinds: dict[str, float]
     launches_per_step: float
-    targets: list[TargetDeviceTime]
-    kernels: list[KernelDeviceTime]
+    targets: list[TargetTime]
+    kernels: list[KernelTime]
+
+
+class TraceResults(DeviceTimes):
+    """What a trace shows, and where it comes from. foreign_load: as in the capture."""
+
+    capture: str
+    tool: Tool
+    engine: str
+    preset: str
+    compiled: bool
+    foreign_load: float | None = None
     remarks: list[str]
 
 

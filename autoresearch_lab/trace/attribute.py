@@ -7,7 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from autoresearch_lab.trace.schema import DeviceTimes, KernelTime, TargetTime
+from autoresearch_lab.results.trace import DeviceTimes, KernelTime, TargetTime
 from autoresearch_lab.trace.timeline import PhaseClock, Range, Timeline, covered, enclosing
 from autoresearch_trainer.probe.ranges import PHASES, STEP, target_of
 

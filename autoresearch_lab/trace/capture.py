@@ -20,14 +20,16 @@ from autoresearch_lab.lab import Lab
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root, writable_folder
 from autoresearch_lab.promote.selection import Selection
+from autoresearch_lab.results.base import Artifact
+from autoresearch_lab.results.record import CaptureRecord
+from autoresearch_lab.results.trace import CaptureResults, CaptureSettings, Tool, TracedFile
 from autoresearch_lab.sandbox.limits import Limits
 from autoresearch_lab.trace import launch, nsys
-from autoresearch_lab.trace.schema import Tool, TracedFile, TraceMetadata, save
+from autoresearch_lab.trace.schema import TraceMetadata, save
 from autoresearch_trainer.jobs import Report
 from autoresearch_trainer.jobs.tracing import TRACE, TraceAnswer, TraceArgs
 from autoresearch_trainer.train import UNTIMED_STEPS
 
-TRACE_EVENT = "trace"
 TOOLS = ("auto", "nsys", "torch")
 SUFFIXES: dict[str, tuple[str, ...]] = {"nsys": (".nsys-rep", ".sqlite"), "torch": (".pt.trace.json.gz",)}
 METADATA = ".metadata.json"
@@ -117,14 +119,19 @@ def capture(
     places = [prefix.with_name(file.name) for file in traced]
     try:
         record = lab.ledger.append(
-            "capture",
+            CaptureRecord,
             **lab.context.fields(),
-            settings={"event": TRACE_EVENT, **about, **settings, "time_budget": request.seconds},
-            results={**measured, "metadata": lab.root.relative(beside(prefix, METADATA)),
-                     "bytes": sum(file.bytes for file in traced)},
-            artifacts=[{"path": lab.root.relative(place), "sha256": file.sha256}
-                       for place, file in zip(places, traced, strict=True)],
-        )  # fmt: skip
+            settings=CaptureSettings(event="trace", **about, **settings, time_budget=request.seconds),
+            results=CaptureResults(
+                **measured,
+                metadata=lab.root.relative(beside(prefix, METADATA)),
+                bytes=sum(file.bytes for file in traced),
+            ),
+            artifacts=[
+                Artifact(path=lab.root.relative(place), sha256=file.sha256)
+                for place, file in zip(places, traced, strict=True)
+            ],
+        )
     except BaseException:
         _remove(places)  # without the record nobody can read them, and they would occupy the prefix
         raise

@@ -11,9 +11,11 @@ from autoresearch_lab.engine import Engine
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.profile.run import ensure_workloads
-from autoresearch_lab.results.record import Record
+from autoresearch_lab.results.record import CountersRecord, Record
+from autoresearch_lab.results.trace import CountersResults, CountersSeeds, CountersSettings
 from autoresearch_lab.trace import launch, ncu
 from autoresearch_lab.workloads import WorkloadSet
+from autoresearch_trainer.jobs import Report
 
 WHAT = "deep-profile"
 
@@ -35,8 +37,8 @@ def deep_profile(
     kernel: Kernel,
     program: str,
     workload: str | None = None,
-    on_progress: Progress | None = None,
-) -> Record:
+    on_progress: Report | None = None,
+) -> CountersRecord:
     """Measure one call and append the record (kind "trace", settings.tool "ncu"). workload: id of a captured call;
     None: the one that moves the most bytes.
 
@@ -51,16 +53,21 @@ def deep_profile(
     with jobs.run_folder(lab.root, "ncu") as folder:
         launches = ncu.measure(program, lab.context.engine, target, kernel, captured, chosen, run_dir=folder)
     return lab.ledger.append(
-        "trace",
+        CountersRecord,
         **lab.context.fields(),
         target=target.name,
         kernel=kernel.id,
         workloads=captured.record_field(),
-        seeds={"inputs": ncu.SEED},
-        settings={"tool": "ncu", "tool_version": launch.version(program), "workload": chosen["id"],
-                  "metrics": list(ncu.METRICS), "launches": ncu.LAUNCHES},
-        results={"launches": launches},
-    )  # fmt: skip
+        seeds=CountersSeeds(inputs=ncu.SEED),
+        settings=CountersSettings(
+            tool="ncu",
+            tool_version=launch.version(program),
+            workload=chosen["id"],
+            metrics=list(ncu.METRICS),
+            launches=ncu.LAUNCHES,
+        ),
+        results=CountersResults(launches=launches),
+    )
 
 
 def choose_workload(target: Target, captured: WorkloadSet, wanted: str | None) -> CapturedWorkload:

@@ -13,12 +13,13 @@ from autoresearch_lab.hardware import has_apple_gpu
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import Root, writable_folder
 from autoresearch_lab.promote.selection import Selection
-from autoresearch_lab.results.record import Record
+from autoresearch_lab.results.base import Dataset, KernelId
+from autoresearch_lab.results.record import MetalCaptureRecord
+from autoresearch_lab.results.trace import MetalCaptureResults, MetalCaptureSettings
 from autoresearch_lab.sandbox.limits import Limits
 from autoresearch_trainer.jobs import Report
 from autoresearch_trainer.jobs.tracing import GPUTRACE, GputraceArgs
 
-TRACE_EVENT = "gputrace"
 JOB_SECONDS = 1800.0
 
 
@@ -52,7 +53,7 @@ def capture(
     steps: int,
     output: Path,
     on_progress: Report | None = None,
-) -> Record:
+) -> MetalCaptureRecord:
     """Record `steps` training steps into `output` and append the record (kind "capture").
 
     Raises:
@@ -72,13 +73,22 @@ def capture(
     )  # fmt: skip
     try:
         return lab.ledger.append(
-            "capture",
+            MetalCaptureRecord,
             **lab.context.fields(),
-            settings={"event": TRACE_EVENT, "preset": preset, "steps": steps, "dataset": found.dataset.model_dump(),
-                      "selection": {name: kernel.model_dump() for name, kernel in found.selection.items()}},
-            results={"trace": lab.root.relative(output), "trace_sha256": folder_sha256(output), **_size(output),
-                     "tokens_per_step": found.tokens_per_step},
-        )  # fmt: skip
+            settings=MetalCaptureSettings(
+                event="gputrace",
+                preset=preset,
+                steps=steps,
+                dataset=Dataset(**found.dataset.model_dump()),
+                selection={name: KernelId(**kernel.model_dump()) for name, kernel in found.selection.items()},
+            ),
+            results=MetalCaptureResults(
+                trace=lab.root.relative(output),
+                trace_sha256=folder_sha256(output),
+                **_size(output),
+                tokens_per_step=found.tokens_per_step,
+            ),
+        )
     except BaseException:
         # Without the record it cannot be reviewed, and it would occupy the name.
         shutil.rmtree(output, ignore_errors=True) if output.is_dir() else output.unlink(missing_ok=True)

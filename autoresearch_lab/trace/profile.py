@@ -5,13 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 from autoresearch_common.hashing import file_sha256
+from autoresearch_lab import lookup
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.results.record import TraceRecord
+from autoresearch_lab.results.trace import DeviceTimes, TraceResults, TraceSettings
 from autoresearch_lab.trace import chrome, nsys_database
 from autoresearch_lab.trace.attribute import attribute
 from autoresearch_lab.trace.capture import METADATA
 from autoresearch_lab.trace.rules import LIMITS
-from autoresearch_lab.trace.schema import DeviceTimes, TraceMetadata, TraceProfile, load_metadata
+from autoresearch_lab.trace.schema import TraceMetadata, TraceProfile, load_metadata
 from autoresearch_lab.trace.timeline import Timeline
 from autoresearch_trainer.probe.ranges import STEP, target_of
 
@@ -37,15 +40,21 @@ def profile_trace(metadata_path: Path, ledger: Ledger) -> TraceProfile:
         remarks=_remarks(metadata, timeline, found, known),
     )  # fmt: skip
     record = ledger.append(
-        "trace",
+        TraceRecord,
         engine=metadata.engine,
         device=metadata.device,
         software=metadata.software,
-        settings={"tool": metadata.tool, "tool_version": metadata.tool_version, "capture": metadata.record,
-                  "preset": metadata.preset, "compiled": metadata.compiled,
-                  "selection": metadata.plain()["selection"], "files": metadata.plain()["files"]},
-        results={key: value for key, value in result.plain().items() if key not in ("schema", "id", "device")},
-    )  # fmt: skip
+        settings=TraceSettings(
+            tool=metadata.tool,
+            tool_version=metadata.tool_version,
+            capture=metadata.record,
+            preset=metadata.preset,
+            compiled=metadata.compiled,
+            selection=metadata.selection,
+            files=metadata.files,
+        ),
+        results=TraceResults(**{name: getattr(result, name) for name in TraceResults.model_fields}),
+    )
     return result.model_copy(update={"id": record.id})
 
 
@@ -74,7 +83,7 @@ def _read(metadata: TraceMetadata, folder: Path) -> Timeline:
 
 def _recorded(metadata: TraceMetadata, ledger: Ledger) -> bool:
     """Whether this ledger holds the capture. Raises LabError where it does, with other files."""
-    record = ledger.get(metadata.record)
+    record = lookup.by_id(ledger, metadata.record)
     if record is None:
         return False
     if sorted(item.sha256 for item in record.artifacts or ()) != sorted(file.sha256 for file in metadata.files):

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from autoresearch_lab.profile.table import milliseconds
-from autoresearch_lab.trace.rules import Observation
+from autoresearch_lab.trace.rules import ReviewFinding
 from autoresearch_lab.trace.schema import TraceProfile
 
 KERNELS = 8
@@ -47,7 +47,7 @@ def render(profile: TraceProfile, console: Console) -> None:
         console.print(f"note: {remark}", style="dim", markup=False)
 
 
-def render_findings(findings: Sequence[Observation], console: Console) -> None:
+def render_findings(findings: Sequence[ReviewFinding], console: Console) -> None:
     """One line per finding."""
     for finding in findings:
         console.print(Text.assemble((f"{finding.level:<11}", STYLES[finding.level]), finding.text), soft_wrap=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 
@@ -19,7 +19,7 @@ from autoresearch_lab.sandbox.parent import JobFailed, Kind
 from autoresearch_lab.sandbox.protocol import not_enforced
 from autoresearch_lab.verify.cases import Case, CaseStep, Contents
 from autoresearch_trainer.jobs import Progress
-from autoresearch_trainer.jobs.base import Spec, printable
+from autoresearch_trainer.jobs.base import printable
 from autoresearch_trainer.jobs.calls import (
     CALL,
     OUTPUTS,
@@ -197,7 +197,7 @@ def _asked(case: Case, contract: Contract, part: Part) -> CallCase:
         steps += [_step(case, step, contents) for step in case.steps for contents in step.shadows]
     return CallCase(
         id=case.id,
-        args=cast(list[Spec], case.specs),
+        args=case.specs,
         grad=list(case.grad),
         inplace=[argument.name for argument in contract.args if argument.inplace],
         grad_mode=case.grad_mode,

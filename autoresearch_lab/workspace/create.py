@@ -18,6 +18,9 @@ from autoresearch_lab.errors import LabError
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import writable_folder
 from autoresearch_lab.profile.schema import Profile
+from autoresearch_lab.results.base import KernelId
+from autoresearch_lab.results.note import WorkspaceSettings
+from autoresearch_lab.results.record import WorkspaceRecord
 from autoresearch_lab.workloads import WorkloadSet
 from autoresearch_lab.workspace import folder as layout
 from autoresearch_lab.workspace.folder import Lock, Workspace, workspace_kernel
@@ -51,19 +54,19 @@ def create(
         draft.mkdir()
         lock = _fill(target, draft, folder, engine, workload_set, start, profile.id if profile else None)
         lab.ledger.append(
-            "note",
+            WorkspaceRecord,
             **lab.context.fields(),
             target=target.name,
-            kernel={"name": f"{layout.PREFIX}{folder.name}", "sha256": kernel_hash(draft / layout.KERNEL)},
+            kernel=KernelId(name=f"{layout.PREFIX}{folder.name}", sha256=kernel_hash(draft / layout.KERNEL)),
             workloads=workload_set.record_field(lock.profile),
-            settings={
-                "event": layout.EVENT,
-                "id": lock.id,
-                "workspace": lab.root.relative(folder),
-                "lock_sha256": file_sha256(draft / layout.LOCK),
-                "contract_sha256": lock.contract_sha256,
-                "started_from": {"name": start.name, "sha256": start.sha256},
-            },
+            settings=WorkspaceSettings(
+                event="workspace",
+                id=lock.id,
+                workspace=lab.root.relative(folder),
+                lock_sha256=file_sha256(draft / layout.LOCK),
+                contract_sha256=lock.contract_sha256,
+                started_from=start.id,
+            ),
         )
         _settle(draft, folder)
     except OSError as error:

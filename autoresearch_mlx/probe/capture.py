@@ -10,9 +10,10 @@ from typing import Any, cast
 import mlx.core as mx
 import numpy as np
 
+from autoresearch_common.workload import Spec
 from autoresearch_mlx import arrays as files
 from autoresearch_mlx.arrays import NAMES, to_numpy
-from autoresearch_trainer.jobs.base import Dtype, Spec
+from autoresearch_trainer.jobs.base import Dtype
 from autoresearch_trainer.jobs.tracing import TargetInfo
 from autoresearch_trainer.probe.capture import SAMPLE_BYTES, CaptureBase, scalar_spec
 

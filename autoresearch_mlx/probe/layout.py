@@ -10,8 +10,8 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from autoresearch_common.workload import ArraySpec
 from autoresearch_mlx.arrays import NAMES, to_numpy
-from autoresearch_trainer.jobs.base import ArraySpec
 from autoresearch_trainer.jobs.calls import Form
 
 # What lies between the elements of a strided argument belongs to somebody else.

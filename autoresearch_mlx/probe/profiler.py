@@ -27,7 +27,7 @@ from autoresearch_mlx.probe import Report
 from autoresearch_mlx.probe.capture import Capture
 from autoresearch_mlx.probe.phases import PHASES, phased_step
 from autoresearch_mlx.probe.stopwatch import Replay, Stopwatch, Timing
-from autoresearch_mlx.process import QuietCollector, prepare_process
+from autoresearch_mlx.process import prepare_process
 from autoresearch_mlx.train import Trainer
 from autoresearch_trainer.config import TrainConfig
 from autoresearch_trainer.jobs.base import Selection
@@ -41,6 +41,7 @@ from autoresearch_trainer.jobs.tracing import (
 )
 from autoresearch_trainer.probe.capture import workload_id
 from autoresearch_trainer.probe.words import trained
+from autoresearch_trainer.process import QuietCollector
 
 # Long enough that the projections that start at zero have grown. The CPU build takes seconds for a step.
 WARMUP_STEPS, CPU_WARMUP_STEPS = 12, 2

@@ -18,6 +18,7 @@ from pydantic import (
 )
 from typing_extensions import TypedDict
 
+from autoresearch_common.workload import ArraySpec, CapturedWorkload, Sample, ScalarSpec, check_spec
 from autoresearch_trainer.kernel_files import KernelFile
 
 MOST_TEXT = 1 << 16
@@ -104,28 +105,12 @@ class KernelUsed(JobAnswer):
     sha256: Text
 
 
-@with_config(ConfigDict(extra="forbid"))
-class ArraySpec(TypedDict):
-    """An array argument of a call. `strides` in elements; `grad`: the caller needs its gradient."""
-
-    name: str
-    kind: Literal["array"]
-    dtype: Dtype
-    shape: list[int]
-    strides: list[int]
-    grad: bool
+# Arrives from another process: what it does not know, it refuses.
+for known in (ArraySpec, ScalarSpec, Sample, CapturedWorkload):
+    with_config(ConfigDict(extra="forbid"))(known)
 
 
-@with_config(ConfigDict(extra="forbid"))
-class ScalarSpec(TypedDict):
-    """An argument that is a plain value."""
-
-    name: str
-    kind: Literal["scalar"]
-    value: Scalar
-
-
-Spec = Annotated[ArraySpec | ScalarSpec, Field(discriminator="kind")]
+Spec = Annotated[ArraySpec | ScalarSpec, Field(discriminator="kind"), AfterValidator(check_spec)]
 
 A = TypeVar("A", bound=JobArgs)
 R = TypeVar("R", bound=JobAnswer)

@@ -5,20 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, with_config
-from typing_extensions import TypedDict
+from pydantic import AfterValidator, Field
 
+from autoresearch_common.workload import CapturedWorkload, checked
 from autoresearch_trainer.jobs.base import (
     Count,
     DatasetUsed,
     Facts,
-    FileName,
     Job,
     JobAnswer,
     JobArgs,
     KernelUsed,
     Selection,
-    Spec,
     Text,
 )
 
@@ -59,25 +57,7 @@ class ProfileArgs(TrainerArgs):
     warmup: int | None = None
 
 
-@with_config(ConfigDict(extra="forbid"))
-class Sample(TypedDict):
-    """Where the real values are: arrays `<prefix><argument>` in that file of run_dir/samples."""
-
-    file: FileName
-    prefix: str
-
-
-@with_config(ConfigDict(extra="forbid"))
-class CapturedCall(TypedDict):
-    """One call as the trainer makes it; calls_per_step = 0: only before the first step. sample: null where no values
-    were kept."""
-
-    id: str
-    target: str
-    args: list[Spec]
-    phase: Literal["forward", "optimizer"]
-    calls_per_step: Annotated[float, Field(ge=0)]
-    sample: Sample | None
+CapturedCall = Annotated[CapturedWorkload, AfterValidator(checked)]
 
 
 class TargetShare(JobAnswer):

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from autoresearch_common.hashing import json_sha256
+from autoresearch_common.workload import ScalarSpec, Spec
 from autoresearch_trainer.errors import ConfigError
-from autoresearch_trainer.jobs.base import ScalarSpec, Spec
 from autoresearch_trainer.jobs.tracing import CapturedCall, TargetInfo
 
 SAMPLE_BYTES = 4 << 20  # per argument; more rows of the same kind teach nothing new

@@ -12,37 +12,39 @@ from pathlib import Path
 from typing import Any, Literal
 
 from autoresearch_trainer.config import TrainConfig
+from autoresearch_trainer.engine import TrainerEngine
 from autoresearch_trainer.jobs import Report
 from autoresearch_trainer.jobs.training import Pair, ThroughputAnswer, ThroughputArgs
 from autoresearch_trainer.probe.load import ForeignLoad
 from autoresearch_trainer.probe.state import Snapshot, changes
 from autoresearch_trainer.probe.training import open_checked
 from autoresearch_trainer.process import QuietCollector
-from autoresearch_trainer.rooms import Rooms
 
 Arm = Literal["baseline", "candidate"]
 ARMS: tuple[Arm, Arm] = ("baseline", "candidate")
 ENDLESS_STEPS = 1_000_000  # the schedules stay at their start: every block does the same work
 
 
-def measure(rooms: Rooms, snapshot: Snapshot, args: ThroughputArgs, run_dir: Path, report: Report) -> ThroughputAnswer:
+def measure(
+    engine: TrainerEngine, snapshot: Snapshot, args: ThroughputArgs, run_dir: Path, report: Report
+) -> ThroughputAnswer:
     """Alternate until `seconds` of undisturbed pairs are there, or `limit_seconds` have passed.
 
     A candidate that raises, or changes the process, ends it: "failed" and "environment" of the answer say how.
     """
     started = time.perf_counter()
-    process = rooms.prepare_process()
+    process = engine.prepare_process()
     dataset = open_checked(args.dataset)
     order = random.Random(args.seed)
     before = snapshot()
     # Counted, as the trainer itself counts them.
-    counters = {arm: rooms.counter() for arm in ARMS}
+    counters = {arm: engine.CallCounter() for arm in ARMS}
     selections = {"baseline": args.baseline, "candidate": args.candidate}
-    ops = {arm: rooms.ops.load(selections[arm], counters[arm]) for arm in ARMS}
+    ops = {arm: engine.Ops.load(selections[arm], counters[arm]) for arm in ARMS}
     changed = [f"on loading: {text}" for text in changes(before, snapshot())]
     config = TrainConfig.for_preset(args.preset, steps=ENDLESS_STEPS, seed=args.seed, compile=args.compile)
     # Which arm is built first is drawn too: the one that comes later gets other addresses.
-    trainers = {arm: rooms.trainer(config, ops[arm], dataset, args.device) for arm in order.sample(ARMS, 2)}
+    trainers = {arm: engine.Trainer(config, ops[arm], dataset, args.device) for arm in order.sample(ARMS, 2)}
     blocks = Blocks(trainers, args, order, report, snapshot)
     failed = None
     with QuietCollector() as collector:

@@ -12,7 +12,9 @@ from typing import Any
 from autoresearch_common.hashing import file_sha256
 from autoresearch_data.dataset import Dataset, open_dataset
 from autoresearch_trainer.config import TrainConfig
+from autoresearch_trainer.engine import TrainerEngine
 from autoresearch_trainer.errors import ConfigError, TrainingFailed
+from autoresearch_trainer.evaluate import evaluate_bpb
 from autoresearch_trainer.jobs import Report
 from autoresearch_trainer.jobs.base import DatasetRef
 from autoresearch_trainer.jobs.training import (
@@ -26,7 +28,6 @@ from autoresearch_trainer.jobs.training import (
 )
 from autoresearch_trainer.probe.state import Snapshot, changes
 from autoresearch_trainer.process import QuietCollector
-from autoresearch_trainer.rooms import Rooms
 from autoresearch_trainer.rungs import full_tokens, limited
 
 PROGRESS_STEPS = 10
@@ -34,26 +35,26 @@ PROGRESS_STEPS = 10
 
 @dataclass(frozen=True)
 class Probe:
-    """What these jobs ask of an engine beside its rooms: the state that no kernel may change, and the smallest
+    """What these jobs ask of an engine beside a TrainerEngine: the state that no kernel may change, and the smallest
     disturbance of a model's parameters, drawn from a seed."""
 
     snapshot: Snapshot
     move_one_ulp: Callable[[Any, int], None]
 
 
-def train(rooms: Rooms, probe: Probe, args: TrainArgs, run_dir: Path, report: Report) -> TrainAnswer:
+def train(engine: TrainerEngine, probe: Probe, args: TrainArgs, run_dir: Path, report: Report) -> TrainAnswer:
     """Train each of `runs` from scratch with one selection of kernels, one after the other.
 
     Reports {"run": result} after each, so that a killed job loses only the one it was in.
     """
-    process = rooms.prepare_process()
+    process = engine.prepare_process()
     dataset = open_checked(args.dataset)
     before = probe.snapshot()
-    ops = rooms.ops.load(args.selection)
+    ops = engine.Ops.load(args.selection)
     results = []
     with QuietCollector() as collector:
         for run in args.runs:
-            trained = _Training(rooms, probe, args, run).execute(ops, dataset, run_dir, report, collector)
+            trained = _Training(engine, probe, args, run).execute(ops, dataset, run_dir, report, collector)
             results.append(TrainingResult(**trained, environment=changes(before, probe.snapshot())))
             report({"run": results[-1].model_dump()})
     return TrainAnswer(runs=results, process=process)
@@ -63,7 +64,7 @@ def train(rooms: Rooms, probe: Probe, args: TrainArgs, run_dir: Path, report: Re
 class _Training:
     """One training of a job."""
 
-    rooms: Rooms
+    engine: TrainerEngine
     probe: Probe
     args: TrainArgs
     run: TrainingRun
@@ -72,9 +73,9 @@ class _Training:
         self, ops: Any, dataset: Dataset, run_dir: Path, report: Report, collector: QuietCollector
     ) -> dict[str, Any]:
         """The fields of a `TrainingResult` but for its environment."""
-        args, run, rooms = self.args, self.run, self.rooms
+        args, run, engine = self.args, self.run, self.engine
         config = TrainConfig.for_preset(args.preset, steps=run.steps, seed=run.seed, compile=args.compile)
-        trainer = rooms.trainer(config, ops, dataset, args.device)
+        trainer = engine.Trainer(config, ops, dataset, args.device)
         if run.one_ulp:
             self.probe.move_one_ulp(trainer.model, run.seed)
         losses: list[float] = []
@@ -92,20 +93,20 @@ class _Training:
             failed = str(error)
         weights = f"{run.id}.safetensors" if run.save and failed is None else None
         if weights:
-            rooms.save_weights(trainer.model, run_dir / weights)
+            engine.save_weights(trainer.model, run_dir / weights)
         return {
             "id": run.id,
             "losses": losses,
             "seconds": seconds,
             "tokens": len(losses) * config.total_batch_tokens,
-            "peak_memory_mb": rooms.peak_memory_mb(args.device),
+            "peak_memory_mb": engine.peak_memory_mb(args.device),
             "weights": weights,
             "sha256": file_sha256(run_dir / weights) if weights else None,
             "failed": failed,
         }
 
 
-def evaluate(rooms: Rooms, args: EvaluateArgs, run_dir: Path, report: Report) -> EvaluateAnswer:
+def evaluate(engine: TrainerEngine, args: EvaluateArgs, run_dir: Path, report: Report) -> EvaluateAnswer:
     """Bits per byte of saved weights with the kernels of `selection` (the caller passes the baseline's).
 
     The rows are spread over the validation split, as in a training run's own evaluation. Reports {"evaluation": result}
@@ -114,9 +115,9 @@ def evaluate(rooms: Rooms, args: EvaluateArgs, run_dir: Path, report: Report) ->
     Raises:
         ConfigError: weights that are not the ones that were saved.
     """
-    rooms.prepare_process()
+    engine.prepare_process()
     dataset = open_checked(args.dataset)
-    ops = rooms.ops.load(args.selection)
+    ops = engine.Ops.load(args.selection)
     config = TrainConfig.for_preset(args.preset)
     length, batch = config.model.sequence_len, config.batch_size
     spread_over = full_tokens(dataset, length, batch * length)
@@ -126,10 +127,11 @@ def evaluate(rooms: Rooms, args: EvaluateArgs, run_dir: Path, report: Report) ->
         report({"stage": "evaluating", "done": number, "total": len(args.weights)})
         if file_sha256(Path(weights.path)) != weights.sha256:
             raise ConfigError(f"{weights.path} is not what the training process saved")
-        model = rooms.load_model(Path(weights.path), ops, args.device)
+        model = engine.load_model(Path(weights.path), ops, args.device)
         if model.config != config.model:
             raise ConfigError(f"{weights.path} holds another model than preset {args.preset}")
-        result = rooms.evaluate_bpb(model, dataset, batch, length, tokens, spread_over=spread_over).to_json()
+        losses = engine.BatchLosses(model, batch)
+        result = evaluate_bpb(losses, dataset, batch, length, tokens, spread_over=spread_over).to_json()
         finite = result["nats"] < float("inf")
         results.append(Evaluation(id=weights.id, **(result if finite else dict.fromkeys(result))))
         report({"evaluation": results[-1].model_dump()})

@@ -20,6 +20,7 @@ from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.promote.selection import resolve
 from autoresearch_lab.trace import capture as steady
 from autoresearch_lab.trace.profile import profile_trace
+from autoresearch_trainer.jobs.tracing import TraceAnswer
 
 from .database import two_steps
 
@@ -177,7 +178,7 @@ def test_where_the_record_cannot_be_written_the_prefix_stays_free(lab, tmp_path,
     def traced(context, request, folder, on_progress):
         folder.mkdir(parents=True)
         (folder / "trace").write_text("a trace")
-        found = dict.fromkeys(("dataset", "selection", "compiled", *steady.MEASURED))
+        found = TraceAnswer.model_construct(**dict.fromkeys(TraceAnswer.model_fields))
         return found, "torch", [folder / "trace"]
 
     def refuse(*_, **__):

@@ -15,13 +15,13 @@ from autoresearch_mlx.ops import Ops  # noqa: E402
 from autoresearch_mlx.probe import JOBS  # noqa: E402
 from autoresearch_mlx.probe.phases import phased_step  # noqa: E402
 from autoresearch_mlx.probe.profiler import _Session  # noqa: E402
-from autoresearch_mlx.process import QuietCollector  # noqa: E402
 from autoresearch_mlx.train import Trainer  # noqa: E402
 from autoresearch_trainer.config import PRESETS, Preset  # noqa: E402
 from autoresearch_trainer.errors import ConfigError, KernelChanged  # noqa: E402
 from autoresearch_trainer.probe import throughput as shared_throughput  # noqa: E402
 from autoresearch_trainer.probe import training as shared_training  # noqa: E402
 from autoresearch_trainer.probe.capture import TargetInfo  # noqa: E402
+from autoresearch_trainer.process import QuietCollector  # noqa: E402
 
 pytestmark = pytest.mark.alone
 
