@@ -99,7 +99,13 @@ def argument(workload: Workload, name: str) -> Spec:
     raise KeyError(f"workload of {workload.get('target')!r} has no argument {name!r}")
 
 
-def arrays(workload: Workload) -> list[ArraySpec]:
+class HasArguments(TypedDict):
+    """Anything that describes a call."""
+
+    args: list[Spec]
+
+
+def arrays(workload: HasArguments) -> list[ArraySpec]:
     """The specs of all array arguments, in their order."""
     return [spec for spec in workload["args"] if spec["kind"] == "array"]
 

@@ -78,7 +78,7 @@ class Ledger:
     def append(self, kind: type[R], **fields: Any) -> R: ...
     @overload
     def append(self, kind: str, **fields: Any) -> Record: ...
-    def append(self, kind: type[Record] | str, **fields: Any) -> Record:
+    def append(self, kind: type[Record] | str, **fields: Any) -> Any:
         """Write one record and return it. kind: the record's class, or its kind as text. `fields` are those of the
         class except schema, id, prev, time and commit; where it has types, they or their JSON form.
 

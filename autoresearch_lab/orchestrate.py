@@ -231,6 +231,7 @@ def _judge(
     done: dict[str, set[str]] = {candidate.label: set() for candidate in candidates}
     due = [candidate for candidate in candidates if _due(candidate, steps, done[candidate.label], "ab")]
     waiting = deque(sorted(due, key=lambda candidate: steps.state(candidate).failed))
+    by_label = {candidate.label: candidate for candidate in due}
     running: dict[str, str] = {}
     try:
         if waiting:
@@ -252,7 +253,8 @@ def _judge(
                     _attempt(candidate, step, steps, getattr(steps, step), candidate)
                 waiting.appendleft(candidate)
             if waiting or running:
-                for candidate, over, failure in executor.wait():
+                for item, over, failure in executor.wait():
+                    candidate = by_label[item.label]
                     step = running.pop(candidate.label)
                     if failure is not None:
                         steps.failed(candidate, step, failure)

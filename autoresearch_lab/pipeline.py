@@ -28,7 +28,6 @@ from autoresearch_lab.profile.schema import Profile
 from autoresearch_lab.promote.apply import promote, promote_all
 from autoresearch_lab.promote.check import readiness
 from autoresearch_lab.promote.selection import resolve
-from autoresearch_lab.results.base import Dataset
 from autoresearch_lab.results.note import FailedResults, FailedSettings
 from autoresearch_lab.results.record import AbRecord, FailedRecord
 from autoresearch_lab.verify.run import verify
@@ -36,8 +35,7 @@ from autoresearch_lab.workloads import WorkloadSet
 from autoresearch_lab.workspace import create
 from autoresearch_lab.workspace.folder import LOCK
 from autoresearch_lab.workspace.listing import Workspaces
-
-Progress = Callable[[dict[str, Any]], None]
+from autoresearch_trainer.jobs import Progress, Report
 
 
 @dataclass
@@ -54,7 +52,7 @@ class Pipeline:
     ab_settings: Settings | None = None
     most_finalists: int | None = None
     winners_together: bool = False
-    on_progress: Progress | None = None
+    on_progress: Report | None = None
     executor: Executor | None = None
     on_remark: Callable[[str], None] | None = None
 
@@ -71,7 +69,7 @@ class Pipeline:
         if dataset["fingerprint"] != self.profile.dataset.fingerprint:
             raise LabError("the profile was taken on other data than is prepared now; run profile again")
         self.catalog = load_catalog(self.lab.root)
-        self.ab_settings = self.ab_settings or Settings.for_device(self.lab.context.engine.device)
+        self.settings = self.ab_settings or Settings.for_device(self.lab.context.engine.device)
         self._sets: dict[str, WorkloadSet] = {}
 
     @property
@@ -79,8 +77,8 @@ class Pipeline:
         """The settings that an A/B must share to count for this orchestration."""
         return {
             "preset": self.profile.preset,
-            "dataset": Dataset(**self.profile.dataset.model_dump()),
-            "compile": self.ab_settings.compile,
+            "dataset": self.profile.dataset,
+            "compile": self.settings.compile,
         }
 
     def candidates(self) -> list[Candidate]:
@@ -175,7 +173,7 @@ class Pipeline:
         tasks = Tasks(self.lab, self.workloads, self.profile.id, self.bench_seconds)
         self.executor = Cluster(lambda: RayTransport(where, self.lab.root, gpus), tasks, self._say, self._tell)
 
-    def _tell(self, message: dict[str, Any]) -> None:
+    def _tell(self, message: Progress) -> None:
         if self.on_progress is not None:
             self.on_progress(message)
 
@@ -215,7 +213,7 @@ class Pipeline:
             self.lab,
             preset=self.profile.preset,
             dataset=self.profile.dataset.name,
-            settings=self.ab_settings,
+            settings=self.settings,
             workloads={target: self.workloads(target).sha256 for target in kernels},
             on_progress=self.on_progress,
         )

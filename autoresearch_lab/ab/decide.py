@@ -29,7 +29,7 @@ class AbOutcome:
     gates: dict[str, Gate]
     races: list[Throughput] = field(default_factory=list)
     losses: dict[str, dict[int, list[float]]] = field(default_factory=dict)
-    bpb: dict[str, dict[int, float]] = field(default_factory=dict)
+    bpb: dict[str, dict[int, float | None]] = field(default_factory=dict)
     equal_time_steps: int | None = None
     disturbed: bool = False
     # The pairs of seeds behind "neutral" and "benefit".
@@ -94,7 +94,8 @@ class _Course:
         self.gates: dict[str, Gate] = {}
         self.races: list[Throughput] = []
         self.losses: dict[str, dict[int, list[float]]] = {}
-        self.bpb: dict[str, dict[int, float]] = {}
+        self.bpb: dict[str, dict[int, float | None]] = {}
+        # Of the candidate, in the time that the baseline needs; known once the speed is.
         self.equal_time_steps: int | None = None
         self.disturbed = False
         self.pairs: dict[str, list[SeedLoss]] = {}
@@ -161,7 +162,7 @@ class _Course:
         """Train the candidate, and the baseline with its one-ulp control where their runs are not known yet."""
         trial, steps = self.trial, self.trial.settings.steps
         fixed = [Run(seed, steps) for seed in seeds]
-        longer = [Run(seed, self.equal_time_steps) for seed in paired]
+        longer = [Run(seed, self._longer) for seed in paired]
         found = {
             "candidate": trial.train("candidate", [*fixed, *longer]),
             "baseline": trial.train("baseline", [*fixed, *(self._control(seed) for seed in seeds)]),
@@ -182,6 +183,11 @@ class _Course:
         failed = next((result.failed for result in ours.values() if result.failed), None)
         return failed is None or self._pass(Gate("neutral", GateState.FAIL, f"training failed: {failed}"))
 
+    @property
+    def _longer(self) -> int:
+        assert self.equal_time_steps is not None  # the gate of speed came first
+        return self.equal_time_steps
+
     def _control(self, seed: int) -> Run:
         settings = self.trial.settings
         return Run(seed, settings.steps, stop=min(settings.divergence_steps, settings.steps), one_ulp=True)
@@ -201,7 +207,7 @@ class _Course:
         """Gates 2 and 3 from the val_bpb of all trainings."""
         steps = self.trial.settings.steps
         wanted = [(arm, Run(seed, steps)) for arm in ARMS for seed in seeds]
-        longer = [("candidate", Run(seed, self.equal_time_steps)) for seed in paired]
+        longer = [("candidate", Run(seed, self._longer)) for seed in paired]
         found = self.trial.evaluate([*wanted, *longer])
         self.bpb = {
             **{arm: {seed: found[arm, Run(seed, steps)] for seed in seeds} for arm in ARMS},
@@ -214,16 +220,15 @@ class _Course:
 
     def _loss_gate(self, name: str, kind: str, seeds: list[int]) -> Gate:
         rows = [(seed, self.bpb["baseline"][seed], self.bpb[kind][seed]) for seed in seeds]
+        pairs = []
         for seed, theirs, ours in rows:
             if theirs is None:
                 raise LabFailure(f"val_bpb of the baseline is not finite for seed {seed}")
             if ours is None:
                 return Gate(name, GateState.FAIL, f"val_bpb is not finite for seed {seed}")
-        gate = rule.loss_gate(name, [ours - theirs for _, theirs, ours in rows], self.trial.settings)
-        self.pairs[name] = [
-            SeedLoss(seed=seed, baseline=theirs, candidate=ours, delta=ours - theirs) for seed, theirs, ours in rows
-        ]
-        return gate
+            pairs.append(SeedLoss(seed=seed, baseline=theirs, candidate=ours, delta=ours - theirs))
+        self.pairs[name] = pairs
+        return rule.loss_gate(name, [pair.delta for pair in pairs], self.trial.settings)
 
 
 def _middle(values: list[float]) -> float | None:

@@ -145,7 +145,8 @@ def predicted_saving(standings: list[Standing], arm: Selection, catalog: Mapping
         if replaced.get(name, frozenset()) & replaced.keys() or any(name in parts for parts in replaced.values()):
             return None
     parts = [standing.predicted_saved for standing in standings]
-    return None if None in parts else min(sum(parts), 0.99)
+    known = [part for part in parts if part is not None]
+    return min(sum(known), 0.99) if len(known) == len(parts) else None
 
 
 def _record(outcome: AbOutcome, trial: Trial, asked: AbSettings, standings: list[Standing], lab: Lab) -> AbRecord:

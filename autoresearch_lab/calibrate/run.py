@@ -11,7 +11,6 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -32,11 +31,10 @@ from autoresearch_lab.promote.selection import baseline as baseline_selection
 from autoresearch_lab.results.note import TableSettings, TrialResults, TrialSettings, WorkSeeds, WorkSettings
 from autoresearch_lab.results.record import TableRecord, TrialRecord, WorkRecord
 from autoresearch_lab.workloads import WorkloadSet
+from autoresearch_trainer.jobs import Report
 
 # What a trial may take as long as none of its stage has been made (seconds).
 EXPECTED = {"bench": 75.0, "verify": 60.0, "ab": 300.0}
-
-Progress = Callable[[dict[str, Any]], None]
 
 
 @dataclass
@@ -45,7 +43,7 @@ class Calibration:
 
     plan: Plan
     lab: Lab
-    on_progress: Progress | None = None
+    on_progress: Report | None = None
     work_seconds: float = SECONDS
     work_processes: int = PROCESSES
     log: Callable[[str], None] = lambda text: None

@@ -5,10 +5,9 @@ from __future__ import annotations
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from autoresearch_common.hashing import json_sha256
 from autoresearch_lab.ab.run import ab
@@ -25,8 +24,8 @@ from autoresearch_lab.results.note import TrialResults
 from autoresearch_lab.results.record import AbRecord, BenchRecord, VerifyRecord
 from autoresearch_lab.verify.run import verify
 from autoresearch_lab.workloads import WorkloadSet
+from autoresearch_trainer.jobs import Report
 
-Progress = Callable[[dict[str, Any]], None]
 StageRecord = VerifyRecord | BenchRecord | AbRecord
 FAILED = "FAILED"
 # Seeds of an A/B's trainings and races: no two trials share one.
@@ -51,7 +50,7 @@ class Trials:
     separate_lab: SeparateLab
     baseline: Selection
     subjects: Mapping[str, PlantedTarget] = field(default_factory=dict)
-    on_progress: Progress | None = None
+    on_progress: Report | None = None
 
     def run(self, trial: CalibrationTrial) -> TrialResults:
         """Execute a trial and return its results: "verdict" (FAILED where the stage gave none), "reason", "seconds",
@@ -166,7 +165,7 @@ class Trials:
         group = trial.group
         return f"Planted for calibration: {group.stage}, {group.plant}, {group.effect:g}, {trial.number}, {conditions}."
 
-    def _tell(self, trial: CalibrationTrial) -> Progress | None:
+    def _tell(self, trial: CalibrationTrial) -> Report | None:
         if self.on_progress is None:
             return None
         return lambda message: self.on_progress({"stage": trial.label}) if self.on_progress else None
@@ -188,6 +187,6 @@ def _findings(record: StageRecord, seconds: float) -> TrialResults:
         kept = ("ratio", "interval", "looks", "foreign_load", "load_average")
         return results.model_copy(update={name: getattr(record.results, name) for name in kept})
     rule = record.settings.rule
-    kept = ("ratio", "look", "disturbed", "attempt")
-    found = {name: getattr(record.results, name) for name in kept}
+    of_ab = ("ratio", "look", "disturbed", "attempt")
+    found = {name: getattr(record.results, name) for name in of_ab}
     return results.model_copy(update={**found, "rule_alpha": rule.alpha if rule else None})

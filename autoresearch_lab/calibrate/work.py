@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from autoresearch_common.workload import arrays
 from autoresearch_lab.bench.inputs import job_workloads, weights, write_inputs
 from autoresearch_lab.bench.measure import Arm, TimingBed, measure
 from autoresearch_lab.bench.samples import BOTH, FORWARD, Process, total_ratios
@@ -26,14 +26,13 @@ from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.results.note import WorkResults
 from autoresearch_lab.statistics import Interval, t_interval
 from autoresearch_lab.workloads import WorkloadSet
+from autoresearch_trainer.jobs import Report
 
 # Share of a call that the trial amount of work is meant to take, and how far off the cost of a turn may be.
 TRIAL, LEAST_SLOPE, MOST_SLOPE = 0.2, 0.3, 3.0
 # Fresh processes of each of the last two steps, and for how long each measures (seconds).
 PROCESSES, SECONDS = 4, 5.0
 ALPHA = 0.025
-
-Progress = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ def find_work(
     seed: int,
     seconds: float = SECONDS,
     processes: int = PROCESSES,
-    on_progress: Progress | None = None,
+    on_progress: Report | None = None,
 ) -> ExtraWork:
     """Fit the extra work of a target and measure it for every effect (shares of the time of the calls).
 
@@ -144,7 +143,7 @@ class _Bed:
         engine: Engine,
         folder: Path,
         seed: int,
-        on_progress: Progress | None,
+        on_progress: Report | None,
     ) -> None:
         self.on_progress, self.rng = on_progress, np.random.default_rng(seed)
         workloads, inputs = job_workloads(target, workload_set, self.rng), folder / "inputs.safetensors"
@@ -175,7 +174,7 @@ def _by_size(process: Process, workload_set: WorkloadSet, direction: str) -> dic
     counts = weights(workload_set)
     totals: dict[int, list[float]] = {}
     for place, workload in enumerate(workload_set.workloads):
-        size = math.prod(workload["args"][0]["shape"])
+        size = math.prod(next(iter(arrays(workload)))["shape"])
         taken = float(np.median(process.seconds(direction)[:, 0, place]))
         weight, amount = totals.get(size, [0.0, 0.0])
         totals[size] = [weight + counts[place], amount + counts[place] * taken]

@@ -8,7 +8,6 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from pydantic import BaseModel
 
@@ -35,6 +34,7 @@ from autoresearch_lab.promote.selection import resolve
 from autoresearch_lab.report.write import write_report
 from autoresearch_lab.results.note import TrainSettings
 from autoresearch_lab.results.record import AbRecord, TrainRecord
+from autoresearch_trainer.jobs import Report
 
 Say = Callable[[str], None]
 STARTING_SECONDS = 60.0
@@ -60,7 +60,7 @@ class MainJob:
     top_k: int = 8
     most_finalists: int = 3
     train_seconds: float = 20.0
-    on_progress: Callable[[dict[str, Any]], None] | None = None
+    on_progress: Report | None = None
     prepared: Dataset | None = None
     measured: Profile | None = None
     pipeline: Pipeline | None = None

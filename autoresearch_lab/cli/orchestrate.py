@@ -16,7 +16,7 @@ from autoresearch_lab.cli.app import Session, VerbResult, command
 from autoresearch_lab.cli.options import LENGTH, PATH, FiniteRange
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.orchestrate import Candidate, State
+from autoresearch_lab.orchestrate import Candidate, CandidateState
 from autoresearch_lab.paths import writable_folder
 from autoresearch_lab.pipeline import Pipeline
 from autoresearch_lab.profile import load
@@ -117,7 +117,7 @@ class CandidateRow:
     predicted_gain: float | None
 
     @classmethod
-    def of(cls, candidate: Candidate, state: State) -> CandidateRow:
+    def of(cls, candidate: Candidate, state: CandidateState) -> CandidateRow:
         records = candidate.records
         verdicts = {kind: records[kind].verdict if kind in records else None for kind in ("verify", "bench", "ab")}
         return cls(
@@ -141,7 +141,7 @@ class CandidateRow:
         return f"{self.next}: {'the last ' if self.failed else ''}{self.reason}"
 
 
-def _outcome(candidates: list[Candidate], states: dict[str, State], plan: bool) -> VerbResult:
+def _outcome(candidates: list[Candidate], states: dict[str, CandidateState], plan: bool) -> VerbResult:
     rows = [CandidateRow.of(candidate, states[candidate.label]) for candidate in candidates]
 
     def render(console: Console) -> None:

@@ -14,10 +14,11 @@ from autoresearch_lab.cli.options import DATASET, PATH, SELECTION
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.paths import output_file
 from autoresearch_lab.profile import save, take_profile
-from autoresearch_lab.profile.run import DEFAULT_STEPS, Progress
+from autoresearch_lab.profile.run import DEFAULT_STEPS
 from autoresearch_lab.profile.schema import Profile
 from autoresearch_lab.profile.table import render
 from autoresearch_lab.promote.selection import resolve
+from autoresearch_trainer.jobs import Report
 
 
 def profile(session: Session, *, preset: str | None, top_k: int, output: Path, **options: Any) -> VerbResult:
@@ -34,7 +35,7 @@ def profile(session: Session, *, preset: str | None, top_k: int, output: Path, *
 
 
 def _take(
-    session: Session, show: Progress, *, preset: str, dataset: str, data_dir: Path | None, kernels: str, steps: int
+    session: Session, show: Report, *, preset: str, dataset: str, data_dir: Path | None, kernels: str, steps: int
 ) -> Profile:
     catalog = load_catalog(session.lab.root)
     selection = resolve(kernels, catalog, session.lab.context, session.lab.root)

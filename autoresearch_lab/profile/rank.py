@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from autoresearch_common.workload import Workload, arrays
+from autoresearch_common.workload import HasArguments, Workload, arrays
 from autoresearch_lab.catalog import Target
 from autoresearch_lab.ceilings import floor_seconds, matmul_rate
 from autoresearch_lab.results.base import Ceilings
@@ -90,7 +90,7 @@ def directions(workload: Workload) -> tuple[str, ...]:
     return ("forward", "backward") if any(spec["grad"] for spec in arrays(workload)) else ("forward",)
 
 
-def fastest_dtype(target: Target, workload: Workload, catalog: Mapping[str, Target], ceilings: Ceilings) -> str:
+def fastest_dtype(target: Target, workload: HasArguments, catalog: Mapping[str, Target], ceilings: Ceilings) -> str:
     """The floating type, out of those that the target's contract lets a kernel compute in, in which this machine
     multiplies fastest: types of the inputs, and of the outputs of the target and of the parts that it is composed of.
     """

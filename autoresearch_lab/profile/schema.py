@@ -25,7 +25,16 @@ class Profile(ProfileResults):
     device: Facts
     software: Facts
     dataset: Dataset
+    steps: int
+    instrumented_step_ms: float
+    step_spread: float
+    tokens_per_step: int
+    tokens_per_second: float
     targets: list[TargetTimes] = Field(min_length=1)
+    attributed_ms: float
+    unattributed_ms: float
+    sum_ms: float
+    sum_deviation: float
 
     def plain(self) -> Facts:
         """As the file holds it."""

@@ -105,6 +105,11 @@ class RecordedStep(Typed):
     seconds: float = 0.0
     reason: str = ""
 
+    @property
+    def came_through(self) -> bool:
+        """Whether what needs this step can be done."""
+        return self.state in ("done", "negative")
+
 
 class CampaignResults(Typed):
     """How a campaign ended. seconds: of the whole; steps: how each ended, in their order."""

@@ -121,7 +121,9 @@ def capture(
         record = lab.ledger.append(
             CaptureRecord,
             **lab.context.fields(),
-            settings=CaptureSettings(event="trace", **about, **settings, time_budget=request.seconds),
+            settings=CaptureSettings.model_validate(
+                {"event": "trace", **about, **settings, "time_budget": request.seconds}
+            ),
             results=CaptureResults(
                 **measured,
                 metadata=lab.root.relative(beside(prefix, METADATA)),

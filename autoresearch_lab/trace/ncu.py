@@ -41,6 +41,7 @@ def measure(
     workload: CapturedWorkload,
     *,
     run_dir: Path,
+    seconds: float = SECONDS,
 ) -> list[dict[str, str]]:
     """[{"kernel": name on the device, metric in words: reading with its unit}] of the first LAUNCHES that one call on
     the captured inputs makes, forward and then backward where the trainer needs it.
@@ -58,7 +59,7 @@ def measure(
     }  # fmt: skip
     args = OneCallArgs(kernel=kernel.file, workload=call, inputs=str(inputs))
     command = [program, *OPTIONS, "--metrics", ",".join(METRICS), "--launch-count", str(LAUNCHES)]
-    _, printed = run_under(command, engine, ONE_CALL, args, run_dir=run_dir, seconds=SECONDS)
+    _, printed = run_under(command, engine, ONE_CALL, args, run_dir=run_dir, seconds=seconds)
     launches = read_csv(printed)
     if not launches:
         raise LabFailure(f"ncu measured nothing: {complaint(printed)}")

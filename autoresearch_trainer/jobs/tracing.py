@@ -11,7 +11,6 @@ from autoresearch_common.workload import CapturedWorkload, checked
 from autoresearch_trainer.jobs.base import (
     Count,
     DatasetUsed,
-    Facts,
     Job,
     JobAnswer,
     JobArgs,
@@ -19,6 +18,7 @@ from autoresearch_trainer.jobs.base import (
     Selection,
     Text,
 )
+from autoresearch_trainer.record import ProcessSettings
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class ProfileAnswer(TrainerAnswer):
 
     device: Text
     workloads: dict[Text, list[CapturedCall]]
-    environment: Facts
+    environment: ProcessSettings
     times: StepTimes | None = None
 
 
@@ -135,7 +135,7 @@ class TraceAnswer(TrainerAnswer):
     batch_size: Count
     compiled: bool
     foreign_load: float | None
-    environment: Facts
+    environment: ProcessSettings
 
 
 class GputraceArgs(TrainerArgs):

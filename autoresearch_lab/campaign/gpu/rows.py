@@ -65,6 +65,7 @@ def call_rows(setting: Setting, record: BenchRecord) -> list[CallFound]:
 def overall(record: BenchRecord) -> OverallFound:
     """What the verdict of a bench record rests on."""
     found = record.results
+    assert found.ratio is not None and found.interval is not None  # as every bench record has them
     return OverallFound(to_beat=found.against, ratio=found.ratio, interval=found.interval)
 
 

@@ -106,8 +106,8 @@ def test_the_suite_promotes_what_is_worse_nowhere(call, lab, small, large, verdi
     assert (code, found["verdict"]) == (0 if verdict == "PROMOTE" else 1, verdict)
     assert reason in found["reason"] and list(found["presets"]) == ["cpu-nano", "cpu-tiny"]
     note = lab.ledger.latest(kind="note")
-    assert note.settings["event"] == "suite" and note.results["verdict"] == verdict
-    assert {lab.ledger.get(record).settings["preset"] for record in note.settings["presets"].values()} == {
+    assert note.settings.event == "suite" and note.results.verdict == verdict
+    assert {lab.ledger.get(record).settings.preset for record in note.settings.presets.values()} == {
         "cpu-nano", "cpu-tiny",
     }  # fmt: skip
 

@@ -104,8 +104,8 @@ def test_a_faster_kernel_is_measured_and_recorded(lab, capsys):
     assert found["directions"]["forward"]["baseline_ms"] >= 2 * 4.0  # two calls per step, 4 ms each
     assert found["directions"]["forward"]["candidate_ms"] < found["directions"]["forward"]["baseline_ms"]
     assert record.kernel.sha256 == kernel.sha256 and record.workloads["sha256"] == lab.set.sha256
-    assert record.settings["contract_sha256"] == lab.target.contract_sha256
-    assert len(record.seeds["processes"]) == 3
+    assert record.settings.contract_sha256 == lab.target.contract_sha256
+    assert len(record.seeds.processes) == 3
     artifact = lab.root.path / record.artifacts[0].path
     assert file_sha256(artifact) == record.artifacts[0].sha256
     arms, _, processes = samples.load(artifact)

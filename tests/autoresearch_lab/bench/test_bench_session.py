@@ -134,8 +134,8 @@ def test_a_clear_winner_stops_at_the_first_look(session):
     outcome = run(session(engine))
     assert outcome.verdict == "FASTER" and engine.calls == 4
     assert outcome.ratio.point == pytest.approx(1.5, rel=0.02)
-    assert outcome.results["directions"]["backward"]["ratio"] == pytest.approx(1.5, rel=0.02)
-    assert outcome.results["direction"] == "both"
+    assert outcome.results.directions["backward"].ratio == pytest.approx(1.5, rel=0.02)
+    assert outcome.results.direction == "both"
     json.dumps(outcome.results, allow_nan=False)
 
 
@@ -145,9 +145,9 @@ def test_a_library_that_cannot_run_is_left_out_and_named(session, target):
     own.arms.insert(3, Arm("library", from_elsewhere))
     outcome = run(own)
     assert [arm.role for arm in own.arms] == ["baseline", "control", "library", "candidate"]
-    assert outcome.verdict == "FASTER" and list(outcome.results["left_out"]) == ["elsewhere"]
-    assert "elsewhere is not among the arms: time: elsewhere cannot do this" in outcome.results["remarks"]
-    assert [entry["name"] for entry in outcome.results["libraries"]] == ["torch_eager"]
+    assert outcome.verdict == "FASTER" and list(outcome.results.left_out) == ["elsewhere"]
+    assert "elsewhere is not among the arms: time: elsewhere cannot do this" in outcome.results.remarks
+    assert [entry["name"] for entry in outcome.results.libraries] == ["torch_eager"]
 
 
 def test_a_candidate_that_cannot_run_is_not_helped_by_leaving_out_libraries(session, target):
@@ -171,28 +171,28 @@ def test_a_loser_is_slower(session):
 def test_the_budget_ends_the_looks_but_never_before_the_first(session):
     engine = PlantedEngine(noise=0.3)
     outcome = run(session(engine), budget=0.001)
-    assert engine.calls == 4 and outcome.results["looks"] == 1
+    assert engine.calls == 4 and outcome.results.looks == 1
 
 
 def test_workloads_count_as_often_as_a_step_calls_them(session):
     # 2 x (1 + 2) ms + 1 x 1 ms = 7 ms; the first workload three times as fast: 2 + 1 = 3 ms.
     outcome = run(session(PlantedEngine(workload_speed={(0, 2): 3.0})))
     assert outcome.ratio.point == pytest.approx(7 / 3, rel=0.02)
-    assert outcome.results["directions"]["forward"]["ratio"] == pytest.approx(3 / (2 / 3 + 1), rel=0.02)
+    assert outcome.results.directions["forward"].ratio == pytest.approx(3 / (2 / 3 + 1), rel=0.02)
 
 
 def test_a_workload_that_is_surely_slower_forbids_faster(session):
     outcome = run(session(PlantedEngine(workload_speed={(0, 2): 3.0, (1, 2): 0.8})))
-    assert outcome.verdict == "AMBIGUOUS" and "relu_squared-0000000b is slower" in outcome.results["reason"]
+    assert outcome.verdict == "AMBIGUOUS" and "relu_squared-0000000b is slower" in outcome.results.reason
 
 
 def test_the_library_is_compared_too(session):
     outcome = run(session(PlantedEngine(speed={2: 2.0, 3: 1.5}), library=True))
     assert outcome.verdict == "FASTER"
-    assert outcome.results["library"]["ratio"] == pytest.approx(0.75, rel=0.02)
-    assert outcome.results["library"]["baseline_ratio"] == pytest.approx(2.0, rel=0.02)
-    assert outcome.results["beats_library"] is False
-    for row in outcome.results["workloads"]:
+    assert outcome.results.library.ratio == pytest.approx(0.75, rel=0.02)
+    assert outcome.results.library.baseline_ratio == pytest.approx(2.0, rel=0.02)
+    assert outcome.results.beats_library is False
+    for row in outcome.results.workloads:
         for about in row["directions"].values():
             (rival,) = about["library_ratios"]
             assert rival["ratio"] == pytest.approx(0.75, rel=0.02)
@@ -213,23 +213,23 @@ def test_the_compiled_baseline_is_an_arm_to_beat(session, target, compiled, cand
     own.arms[2] = Arm("library", target.kernel("torch_eager", "torch"), compiled=True)
     outcome = run(own)
     assert outcome.verdict in (verdict, "SAME" if verdict == "AMBIGUOUS" else verdict)
-    assert outcome.results["against"] == against and outcome.ratio.point == pytest.approx(ratio, rel=0.02)
-    assert outcome.results["reason"].startswith("against torch_eager (compiled): ") is (against != "torch_eager")
-    assert outcome.results["directions"]["both"]["ratio"] == pytest.approx(candidate, rel=0.02)
-    assert outcome.results["process_ratios"] == pytest.approx([ratio] * len(outcome.results["rounds"]), rel=0.02)
+    assert outcome.results.against == against and outcome.ratio.point == pytest.approx(ratio, rel=0.02)
+    assert outcome.results.reason.startswith("against torch_eager (compiled): ") is (against != "torch_eager")
+    assert outcome.results.directions["both"].ratio == pytest.approx(candidate, rel=0.02)
+    assert outcome.results.process_ratios == pytest.approx([ratio] * len(outcome.results.rounds), rel=0.02)
 
 
 def test_a_call_that_only_the_compiled_baseline_does_faster_forbids_a_win(session, target):
     own = session(PlantedEngine(workload_speed={(0, 2): 1.0, (0, 3): 3.0, (1, 2): 2.0, (1, 3): 1.5}), library=True)
     own.arms[2] = Arm("library", target.kernel("torch_eager", "torch"), compiled=True)
     outcome = run(own)
-    assert outcome.verdict == "AMBIGUOUS" and "relu_squared-0000000b is slower" in outcome.results["reason"]
+    assert outcome.verdict == "AMBIGUOUS" and "relu_squared-0000000b is slower" in outcome.results.reason
 
 
 def test_a_baseline_that_differs_from_itself_raises_the_bar(session):
     outcome = run(session(PlantedEngine(speed={1: 1.2, 2: 1.1})))
-    assert outcome.verdict == "AMBIGUOUS" and outcome.results["floor"] > 1.15
-    assert any("differs from itself" in remark for remark in outcome.results["remarks"])
+    assert outcome.verdict == "AMBIGUOUS" and outcome.results.floor > 1.15
+    assert any("differs from itself" in remark for remark in outcome.results.remarks)
 
 
 @pytest.mark.parametrize(
@@ -253,7 +253,7 @@ def test_a_baseline_that_differs_from_itself_raises_the_bar(session):
 )
 def test_disturbed_measurements_are_not_believed(session, changes, reason):
     outcome = run(session(PlantedEngine(speed={2: 1.4}, changes=changes)))
-    assert outcome.verdict == "AMBIGUOUS" and reason in outcome.results["reason"]
+    assert outcome.verdict == "AMBIGUOUS" and reason in outcome.results.reason
 
 
 def test_interruptions_count_alike_whether_repeated_or_kept(session):
@@ -263,14 +263,14 @@ def test_interruptions_count_alike_whether_repeated_or_kept(session):
     assert outcome.verdict == "FASTER"
     calm = {"calls": 40, "aside": 0, "samples": 20, "unclean": 0}
     outcome = run(session(PlantedEngine(speed={2: 1.4}, changes={"disturbed": [calm, calm, {**calm, "unclean": 10}]})))
-    assert outcome.verdict == "AMBIGUOUS" and "interrupted" in outcome.results["reason"]
+    assert outcome.verdict == "AMBIGUOUS" and "interrupted" in outcome.results.reason
 
 
 def test_a_clear_win_holds_on_a_busy_machine(session):
     crowd = {"foreign_load": [0.9] * 10, "disturbed": [{"calls": 40, "aside": 10, "samples": 20, "unclean": 15}] * 3}
     outcome = run(session(PlantedEngine(speed={2: 2.0}, changes=crowd)))
     assert outcome.verdict == "FASTER"
-    assert any("90% of the machine" in remark for remark in outcome.results["remarks"])
+    assert any("90% of the machine" in remark for remark in outcome.results.remarks)
 
 
 def test_a_candidate_that_slows_its_neighbours_is_not_faster(session):
@@ -287,8 +287,8 @@ def test_a_candidate_that_slows_its_neighbours_is_not_faster(session):
             return {**raw, "samples": times.tolist()}
 
     outcome = run(session(Spinning(speed={2: 1.3})))
-    assert outcome.verdict == "AMBIGUOUS" and "right after it" in outcome.results["reason"]
-    assert outcome.results["disturbance"][1] == pytest.approx(1.3, rel=0.05)
+    assert outcome.verdict == "AMBIGUOUS" and "right after it" in outcome.results.reason
+    assert outcome.results.disturbance[1] == pytest.approx(1.3, rel=0.05)
 
 
 def test_impossible_times_are_refused_and_unknown_ceilings_said(session):

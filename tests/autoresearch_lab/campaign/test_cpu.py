@@ -11,7 +11,7 @@ from autoresearch_lab.campaign.record import CampaignEnd
 from autoresearch_lab.cli import app, campaign
 from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.lab import Lab
-from autoresearch_lab.orchestrate import State
+from autoresearch_lab.orchestrate import CandidateState
 from autoresearch_lab.paths import Root
 
 
@@ -36,7 +36,7 @@ def test_bad_input_is_refused_before_anything_begins(tmp_path, capsys, words, me
 @pytest.fixture
 def lab(monkeypatch, tmp_path, context):
     """What every step would leave, without doing it; a step may be told to do something else."""
-    ending = State(None, "promoted")
+    ending = CandidateState(None, "promoted")
 
     def orchestrate(job, box):
         job.states = {"norm=a[0]": ending}
@@ -60,7 +60,7 @@ def steps_of(lab):
 
 @pytest.mark.parametrize(("failed", "code"), [(True, 1), (False, 0)])
 def test_it_goes_on_after_a_failed_step_and_says_so_at_its_end(monkeypatch, tmp_path, lab, capsys, failed, code):
-    state = State("bench", "bench failed: no", failed=True) if failed else State(None, "promoted")
+    state = CandidateState("bench", "bench failed: no", failed=True) if failed else CandidateState(None, "promoted")
     pipeline = SimpleNamespace(run=lambda on_step: ([], {"norm=a[0]": state}))
     monkeypatch.setattr(cpu.MainJob, "_orchestrate", ORCHESTRATE)
     monkeypatch.setattr(cpu.MainJob, "_pipeline", lambda job: pipeline)
@@ -99,7 +99,7 @@ def test_where_orchestrate_is_cut_short_the_candidates_stand_where_they_are(monk
             return [SimpleNamespace(label="norm=a")]
 
         def state(self, candidate):
-            return State("bench", "verified")
+            return CandidateState("bench", "verified")
 
     monkeypatch.setattr(cpu.MainJob, "_orchestrate", ORCHESTRATE)
     monkeypatch.setattr(cpu.MainJob, "_pipeline", lambda job: Slow())

@@ -30,7 +30,7 @@ def test_every_step_and_the_whole_are_notes_that_are_read_as_they_were_written(l
     campaign = Campaign.of(lab, "cpu", "cpu-nano", "stdlib", lambda line: None, 60.0)
     end = campaign.run(STEPS)
     notes = lab.ledger.records()
-    assert [note.settings["event"] for note in notes] == [STEP_EVENT, STEP_EVENT, CAMPAIGN_EVENT]
+    assert [note.settings.event for note in notes] == [STEP_EVENT, STEP_EVENT, CAMPAIGN_EVENT]
     single = [StepEnd.model_validate(note.results) for note in notes[:2]]
     assert single == end.steps and [step.found for step in single] == [None, None]
     assert campaign.ends["a"].found == StepEnd(step="found")  # kept for what comes after, not noted

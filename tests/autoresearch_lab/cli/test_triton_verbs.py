@@ -43,7 +43,7 @@ def test_verify_without_a_gpu_is_interpreted_and_says_so(root, capsys):
     data = json.loads(told.out)
     assert data["verdict"] == "PASS" and data["interpreted"] is True
     (record,) = Ledger(Root(root).ledger).find(kind="verify")
-    assert record.settings["interpreted"] and record.device["key"].startswith("interpreter-")
+    assert record.settings.interpreted and record.device["key"].startswith("interpreter-")
     # The same software, kernel, contract and calls: on a GPU it counts for nothing.
     target = load_catalog(Root(root))["relu_squared"]
     gpu = Context(engine.ENGINES["cuda"], {"kind": "cuda", "key": "cuda-0123"}, record.software)

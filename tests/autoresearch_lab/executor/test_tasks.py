@@ -61,7 +61,7 @@ def test_a_reply_that_is_not_what_was_asked_for_is_refused(lab: Any, spoil: Call
     lab.machines.spoil = spoil
     final = lab.drive("one")["rms_norm=workspace:one"]
     assert "verify failed: verify of workspace:one: the reply of a is refused" in final.reason and why in final.reason
-    assert [record.settings["event"] for record in lab.ledger.records()] == ["failed"]
+    assert [record.settings.event for record in lab.ledger.records()] == ["failed"]
 
 
 def test_a_file_that_changed_on_its_way_is_refused(lab: Any) -> None:

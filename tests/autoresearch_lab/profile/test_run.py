@@ -113,7 +113,7 @@ def test_profile_becomes_a_record_and_the_file_names_it(lab, tmp_path):
     profile = run(lab)
     record = lab.ledger.latest(kind="profile")
     assert profile.id == record.id
-    assert record.settings["preset"] == "cpu-nano" and record.results["step_ms"] == 10.0
+    assert record.settings.preset == "cpu-nano" and record.results.step_ms == 10.0
     assert record.workloads["rms_norm"] == profile.workloads["rms_norm"].model_dump()
     (artifact,) = record.artifacts
     kept = lab.root.path / artifact.path
@@ -183,7 +183,7 @@ def test_damaged_or_missing_workloads_are_captured_again(lab):
     norm = lab.catalog["rms_norm"]
     first = ensure_workloads(norm, lab.lab)
     assert lab.engine.asked[-1][1]["steps"] == 0
-    assert lab.ledger.latest(kind="capture").settings["event"] == "workloads"
+    assert lab.ledger.latest(kind="capture").settings.event == "workloads"
     first.sample_path.write_bytes(b"damaged")
     again = ensure_workloads(norm, lab.lab)
     assert again.sha256 == first.sha256

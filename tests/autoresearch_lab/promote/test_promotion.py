@@ -147,7 +147,7 @@ def test_a_workspaces_kernel_becomes_one_of_the_catalogue(lab):
     assert listing.read_text().startswith(before)  # appended to, nothing reformatted
     installed = lab.kernel(name="my_idea")
     assert installed.sha256 == kernel.sha256 and installed.language == "cpp" and installed.devices == ("cpu",)
-    assert record.kernel.name == "my_idea" and record.settings["from_workspace"] is True
+    assert record.kernel.name == "my_idea" and record.settings.from_workspace is True
     assert in_use(lab) == "my_idea"
     run(lab, kernel)  # it is there already: no second copy
     assert listing.read_text().count("my_idea.py") == 1

@@ -56,8 +56,8 @@ def test_from_the_trainer_to_the_review_on_a_cpu(lab, tmp_path, capsys):
     captured = json.loads(capsys.readouterr().out)
     record = ledger.latest(kind="capture")
     assert captured["record"] == record.id and captured["tool"] == "torch" and captured["steps"] == 2
-    assert record.settings["event"] == "trace" and record.settings["dataset"]["name"] == "small"
-    assert captured["selection"]["rope"]["sha256"] == record.settings["selection"]["rope"]["sha256"]
+    assert record.settings.event == "trace" and record.settings.dataset.name == "small"
+    assert captured["selection"]["rope"]["sha256"] == record.settings.selection["rope"].sha256
     assert captured["device"]["kind"] == "cpu" and not captured["compiled"] and len(captured["step_ms"]) == 2
     (file,) = captured["files"]
     assert file["name"] == "one.v1.pt.trace.json.gz" and record.artifacts[0].sha256 == file["sha256"]
@@ -150,7 +150,7 @@ def test_nsys_is_asked_for_the_steady_steps_alone(lab, tmp_path, stand_in):
     assert wanted <= set(profile) and "autoresearch_lab.trace.child" in profile
     assert [file.name for file in metadata.files] == ["one.nsys-rep", "one.sqlite"]
     assert metadata.tool == "nsys" and metadata.tool_version == "version 2025.1.1" and metadata.steps == 1
-    assert ledger.latest(kind="capture").settings["tool_version"] == "version 2025.1.1"
+    assert ledger.latest(kind="capture").settings.tool_version == "version 2025.1.1"
     found = profile_trace(tmp_path / "one.metadata.json", ledger)
     assert found.targets[0].target == "rope" and found.steps == 2
 

@@ -44,10 +44,10 @@ def test_one_call_is_measured_and_recorded(measured, tmp_path):
     command = program.calls[0]
     assert command[command.index("--profile-from-start") + 1] == "off" and "--csv" in command
     assert "gpu__time_duration.sum" in command[command.index("--metrics") + 1]
-    assert record.kind == "trace" and record.settings["tool"] == "ncu" and record.target == "rms_norm"
-    assert record.kernel.name == "torch_eager" and record.settings["workload"] == "rms_norm-1"
+    assert record.kind == "trace" and record.settings.tool == "ncu" and record.target == "rms_norm"
+    assert record.kernel.name == "torch_eager" and record.settings.workload == "rms_norm-1"
     reading = {"kernel": "_normalise_rows", "duration": "12.5 us", "registers per thread": "40 register/thread"}
-    assert record.results["launches"] == [reading] and not ledger.problems()
+    assert record.results.launches == [reading] and not ledger.problems()
     deep.save(record, tmp_path / "found.json")
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["id"] == record.id and found["results"]["launches"] == [reading] and found["schema"] == 1

@@ -78,10 +78,10 @@ def test_options_of_the_other_engines_do_not_apply(tmp_path, capsys, monkeypatch
 def test_a_capture_is_recorded_with_its_hash_and_started_with_what_metal_needs(taken):
     root, _, record, started = taken
     assert started["MTL_CAPTURE_ENABLED"] == "1"
-    assert record.kind == "capture" and record.settings["event"] == "gputrace" and record.settings["steps"] == 2
-    path = root.path / record.results["trace"]
-    assert record.results["trace_sha256"] == metal.folder_sha256(path)
-    assert (record.results["files"], record.results["bytes"]) == (1, 8)
+    assert record.kind == "capture" and record.settings.event == "gputrace" and record.settings.steps == 2
+    path = root.path / record.results.trace
+    assert record.results.trace_sha256 == metal.folder_sha256(path)
+    assert (record.results.files, record.results.bytes) == (1, 8)
 
 
 def test_where_the_record_cannot_be_written_the_trace_does_not_stay(taken):
@@ -89,21 +89,21 @@ def test_where_the_record_cannot_be_written_the_trace_does_not_stay(taken):
     ledger.path.write_text("damaged\n" + ledger.path.read_text())
     with pytest.raises(LabError, match="line 1 of"):
         take(root, ledger)
-    assert [path.name for path in (root.results / "traces").iterdir()] == [Path(record.results["trace"]).name]
+    assert [path.name for path in (root.results / "traces").iterdir()] == [Path(record.results.trace).name]
 
 
 def test_a_review_names_the_trace_and_is_kept(taken, capsys):
     root, ledger, record, _ = taken
     assert main(["--root", str(root.path), "review-trace", "--trace", record.id[:10], *REVIEW]) == 0
     (review,) = ledger.find(kind="review")
-    assert review.settings["capture"] == record.id and review.device["key"] == "mlx-gpu-1"
-    assert review.results["judgement"] == "problem" and review.results["reviewer"] == "A. Reader"
+    assert review.settings.capture == record.id and review.device["key"] == "mlx-gpu-1"
+    assert review.results.judgement == "problem" and review.results.reviewer == "A. Reader"
 
 
 @pytest.mark.parametrize("fault", ["unknown", "changed", "gone", "silent"])
 def test_a_review_of_something_else_is_refused(taken, fault):
     root, ledger, record, _ = taken
-    frame = root.path / record.results["trace"] / "inner" / "frame"
+    frame = root.path / record.results.trace / "inner" / "frame"
     trace, text = ("0" * 64 if fault == "unknown" else record.id), "" if fault == "silent" else "fine"
     if fault == "changed":
         frame.write_bytes(b"others")
