@@ -15,14 +15,7 @@ from autoresearch_lab.report.integrity import inspect
 from autoresearch_lab.report.sources import Sources
 from autoresearch_lab.report.views import PromotionRow, ReportView, Source, SpeedRow, speed_rows
 from autoresearch_lab.results.base import Dataset, Facts
-from autoresearch_lab.results.record import (
-    AbRecord,
-    BenchRecord,
-    CampaignRecord,
-    ProfileRecord,
-    Record,
-    VerifyRecord,
-)
+from autoresearch_lab.results.record import AbRecord, BenchRecord, CampaignRecord, ProfileRecord, Record, VerifyRecord
 
 TITLE = "Kernel lab report"
 MOST_ABS = 8
@@ -67,7 +60,7 @@ def collect(lab: Lab, context: Context | None, remarks: Sequence[str] = ()) -> R
         ),
         counts=state.counts,
         problems=tuple(state.problems),
-        campaign=next((source.record for source in found.all(CampaignRecord)), None),
+        campaign=next((record for record in rows if isinstance(record, CampaignRecord)), None),
         remarks=tuple(
             # What cannot be read is met twice: when it is shown, and when it is checked.
             dict.fromkeys(
