@@ -33,7 +33,7 @@ def test_a_profile_is_shown_written_and_recorded(lab, tmp_path, capsys):
     path, metadata = taken(root, ledger, root.results / "traces" / "one.v1")
     assert profile(root, path, tmp_path / "p.json") == 0
     shown = capsys.readouterr().out
-    assert "Test GPU" in shown and "rope" in shown and "outside the targets" in shown and "idle 27.5%" in shown
+    assert "Test GPU" in shown and "rope" in shown and "outside the targets" in shown and "idle 27.5 %" in shown
     assert all(len(line) <= 80 for line in shown.splitlines() if "written to" not in line)
     record = ledger.latest(kind="trace")
     found = json.loads((tmp_path / "p.json").read_text())
