@@ -16,9 +16,16 @@ from autoresearch_common.hashing import file_sha256, json_sha256
 from autoresearch_lab.engine import INTERPRETERS, Engine
 from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.sandbox.parent import Limits
+from autoresearch_trainer.jobs import Job
+from autoresearch_trainer.jobs.base import A, R
+from autoresearch_trainer.jobs.machine import DESCRIBE, DescribeArgs
 
 # The code whose change makes old verdicts those of another lab.
 JUDGING_PACKAGES = ("sandbox", "verify", "bench", "ab")
+
+# {language of a GPU's kernels: kind of the "device" where the CPU stands in for that GPU}. Evidence made there speaks of
+# the kernel and of no device.
+STAND_INS = {"triton": "interpreter", "metal": "metal-cpu"}
 
 
 @dataclass(frozen=True)
@@ -48,8 +55,8 @@ def context(engine: Engine, root: Root) -> Context:
     device, software = _describe(engine, root)
     if engine.interpreted:
         # A device of its own, so that nothing that it gives is ever found when a GPU's evidence is looked for.
-        kind, language = ("interpreter", "triton") if engine.name == "cuda" else ("metal-cpu", "metal")
-        device |= {"kind": kind, "name": f"{INTERPRETERS[language]} on {device['name']}"}
+        language = "triton" if engine.name == "cuda" else "metal"
+        device |= {"kind": STAND_INS[language], "name": f"{INTERPRETERS[language]} on {device['name']}"}
     device["key"] = device_key(device)
     return Context(engine, device, software)
 
@@ -60,9 +67,9 @@ def software(engine: Engine, root: Root) -> dict[str, Any]:
 
 
 def _describe(engine: Engine, root: Root) -> tuple[dict[str, Any], dict[str, Any]]:
-    answer = short_job(engine, "describe", root)
-    versions = {**answer["software"], "lab": code_digest(engine.package)}
-    return dict(answer["device"]), {**versions, "key": json_sha256(versions)[:12]}
+    answer = short_job(engine, DESCRIBE, DescribeArgs(), root)
+    versions = {**answer.software, "lab": code_digest(engine.package)}
+    return dict(answer.device), {**versions, "key": json_sha256(versions)[:12]}
 
 
 def device_key(device: dict[str, Any]) -> str:
@@ -70,10 +77,10 @@ def device_key(device: dict[str, Any]) -> str:
     return f"{device['kind']}-{json_sha256(device)[:12]}"
 
 
-def short_job(engine: Engine, job: str, root: Root) -> dict[str, Any]:
+def short_job(engine: Engine, job: Job[A, R], args: A, root: Root) -> R:
     """A job of a few seconds in a run folder of its own, which goes afterwards."""
-    folder = root.runs / f"{job}-{os.getpid()}"
-    answer = engine.run(job, {}, run_dir=folder, limits=Limits(seconds=120))
+    folder = root.runs / f"{job.name}-{os.getpid()}"
+    answer = engine.run(job, args, run_dir=folder, limits=Limits(seconds=120))
     shutil.rmtree(folder, ignore_errors=True)
     return answer
 

@@ -17,25 +17,25 @@ from autoresearch_lab.bench.run import BUDGET_SECONDS, bench
 from autoresearch_lab.catalog import Kernel, Target, load_catalog
 from autoresearch_lab.engine import lacks_gpu
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.evidence import Subject
+from autoresearch_lab.evidence import Subject, newest_ab
 from autoresearch_lab.executor.cluster import Cluster
 from autoresearch_lab.executor.executor import Executor
 from autoresearch_lab.executor.tasks import Tasks
 from autoresearch_lab.executor.transport import RayTransport, chosen_address, require_ray
 from autoresearch_lab.lab import Lab
-from autoresearch_lab.orchestrate import FAILED, Candidate, State, Steps, drive, state_of
+from autoresearch_lab.orchestrate import Candidate, CandidateState, Steps, drive, state_of
 from autoresearch_lab.profile.schema import Profile
 from autoresearch_lab.promote.apply import promote, promote_all
 from autoresearch_lab.promote.check import readiness
 from autoresearch_lab.promote.selection import resolve
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.note import FailedResults, FailedSettings
+from autoresearch_lab.results.record import AbRecord, FailedRecord
 from autoresearch_lab.verify.run import verify
 from autoresearch_lab.workloads import WorkloadSet
 from autoresearch_lab.workspace import create
 from autoresearch_lab.workspace.folder import LOCK
 from autoresearch_lab.workspace.listing import Workspaces
-
-Progress = Callable[[dict[str, Any]], None]
+from autoresearch_trainer.jobs import Progress, Report
 
 
 @dataclass
@@ -52,7 +52,7 @@ class Pipeline:
     ab_settings: Settings | None = None
     most_finalists: int | None = None
     winners_together: bool = False
-    on_progress: Progress | None = None
+    on_progress: Report | None = None
     executor: Executor | None = None
     on_remark: Callable[[str], None] | None = None
 
@@ -69,7 +69,7 @@ class Pipeline:
         if dataset["fingerprint"] != self.profile.dataset.fingerprint:
             raise LabError("the profile was taken on other data than is prepared now; run profile again")
         self.catalog = load_catalog(self.lab.root)
-        self.ab_settings = self.ab_settings or Settings.for_device(self.lab.context.engine.device)
+        self.settings = self.ab_settings or Settings.for_device(self.lab.context.engine.device)
         self._sets: dict[str, WorkloadSet] = {}
 
     @property
@@ -77,8 +77,8 @@ class Pipeline:
         """The settings that an A/B must share to count for this orchestration."""
         return {
             "preset": self.profile.preset,
-            "dataset": self.profile.dataset.model_dump(mode="json"),
-            "compile": self.ab_settings.compile,
+            "dataset": self.profile.dataset,
+            "compile": self.settings.compile,
         }
 
     def candidates(self) -> list[Candidate]:
@@ -123,7 +123,7 @@ class Pipeline:
             self._sets[target] = workloads.load(self.lab.root.path / reference.path, expected=reference.sha256)
         return self._sets[target]
 
-    def state(self, candidate: Candidate) -> State:
+    def state(self, candidate: Candidate) -> CandidateState:
         """Where the candidate stands now."""
         selection = resolve("promoted", self.catalog, self.lab.context, self.lab.root)
         in_use = {target: kernel.sha256 for target, kernel in selection.kernels.items()}
@@ -133,7 +133,7 @@ class Pipeline:
         if state.step == "promote":
             # An A/B with another preset may forbid what this profile's A/B would allow.
             obstacle = readiness(candidate.target, candidate.kernel, self.lab).obstacle
-            return State(None, obstacle) if obstacle else state
+            return CandidateState(None, obstacle) if obstacle else state
         return state
 
     def replaced_by(self, target: str, chosen: Mapping[str, Kernel]) -> list[str]:
@@ -150,7 +150,7 @@ class Pipeline:
         """The `chosen` kernels less those that the trainer does not call because others of them do their work."""
         return {target: kernel for target, kernel in chosen.items() if not self.replaced_by(target, chosen)}
 
-    def run(self, on_step: Callable[[Candidate, str], None]) -> tuple[list[Candidate], dict[str, State]]:
+    def run(self, on_step: Callable[[Candidate, str], None]) -> tuple[list[Candidate], dict[str, CandidateState]]:
         """Execute every step that is due; returns the candidates and where each of them ended.
 
         Raises:
@@ -173,7 +173,7 @@ class Pipeline:
         tasks = Tasks(self.lab, self.workloads, self.profile.id, self.bench_seconds)
         self.executor = Cluster(lambda: RayTransport(where, self.lab.root, gpus), tasks, self._say, self._tell)
 
-    def _tell(self, message: dict[str, Any]) -> None:
+    def _tell(self, message: Progress) -> None:
         if self.on_progress is not None:
             self.on_progress(message)
 
@@ -213,22 +213,15 @@ class Pipeline:
             self.lab,
             preset=self.profile.preset,
             dataset=self.profile.dataset.name,
-            settings=self.ab_settings,
+            settings=self.settings,
             workloads={target: self.workloads(target).sha256 for target in kernels},
             on_progress=self.on_progress,
         )
 
-    def known_ab(self, kernels: Mapping[str, Kernel], against: str) -> Record | None:
+    def known_ab(self, kernels: Mapping[str, Kernel], against: str) -> AbRecord | None:
         """The newest A/B here of exactly these kernels against that selection, unless other load disturbed it."""
-        wanted = {target: kernel.sha256 for target, kernel in kernels.items()}
-        base = resolve(against, self.catalog, self.lab.context, self.lab.root).hashes()
-        for record in reversed(self.lab.ledger.find(kind="ab", **self.lab.context.keys())):
-            settings = record.settings or {}
-            candidate = {target: about.get("sha256") for target, about in (settings.get("candidate") or {}).items()}
-            same_setting = all(settings.get(key) == value for key, value in self.ab_key.items())
-            if candidate == wanted and settings.get("baseline") == base and same_setting:
-                return None if (record.results or {}).get("disturbed") else record
-        return None
+        base = resolve(against, self.catalog, self.lab.context, self.lab.root).recorded()
+        return newest_ab(kernels, self.catalog, self.lab, baseline=base, **self.ab_key)
 
     def together(self, candidates: list[Candidate]) -> None:
         """One A/B of all candidates at once against the trainer as it is; promotes all of them if it says so."""
@@ -248,13 +241,13 @@ class Pipeline:
         """Note that a step could not be done. Raises LabError where the ledger cannot take the note."""
         line = " ".join(reason.split())
         self.lab.ledger.append(
-            "note",
+            FailedRecord,
             **self.lab.context.fields(),
             target=candidate.target.name,
-            kernel={"name": candidate.kernel.name, "sha256": candidate.kernel.sha256},
+            kernel=candidate.kernel.id,
             workloads=self.workloads(candidate.target.name).record_field(self.profile.id),
-            settings={"event": FAILED, "step": step, "contract_sha256": candidate.target.contract_sha256},
-            results={"reason": line},
+            settings=FailedSettings(event="failed", step=step, contract_sha256=candidate.target.contract_sha256),
+            results=FailedResults(reason=line),
         )
         self._say(f"{step} of {candidate.label} failed: {line}")
 

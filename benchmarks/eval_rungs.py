@@ -18,13 +18,15 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from autoresearch_cuda.evaluate import Rows, evaluate_rows, spread
+from autoresearch_cuda.evaluate import BatchLosses
 from autoresearch_cuda.ops import Ops
-from autoresearch_cuda.process import QuietCollector, cpu_name, prepare_process
+from autoresearch_cuda.process import prepare_process
 from autoresearch_cuda.train import Trainer
 from autoresearch_data.dataset import Dataset, open_dataset
 from autoresearch_data.folders import dataset_folder
 from autoresearch_trainer.config import TrainConfig, preset
+from autoresearch_trainer.evaluate import Rows, evaluate_rows, spread
+from autoresearch_trainer.process import QuietCollector, cpu_name
 from autoresearch_trainer.rungs import RUNGS, full_tokens, limited, rung_tokens
 
 
@@ -49,7 +51,8 @@ def collect(
                 collector.after_step(step)
                 if step + 1 in marks:
                     started = time.perf_counter()
-                    models.append(evaluate_rows(trainer.model, dataset, batch, length, range(whole // length)))
+                    losses = BatchLosses(trainer.model, batch)
+                    models.append(evaluate_rows(losses, dataset, batch, length, range(whole // length)))
                     seconds.append(time.perf_counter() - started)
                     bpb = models[-1].result().val_bpb
                     print(f"seed {seed}, {step + 1} steps: val_bpb {bpb:.4f}", file=sys.stderr, flush=True)

@@ -6,58 +6,40 @@ kernel is `kernel-lab bench` on captured calls, not this.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypedDict
-
-from autoresearch_common.workload import contiguous
+from autoresearch_common.workload import Spec, Workload, contiguous
 
 B, T, C, HEADS, WIDTH, VOCAB, HIDDEN = 8, 256, 128, 1, 128, 8192, 512
 N = B * T
 
 
-class Argument(TypedDict, total=False):
-    """One argument of a call: an array with its layout (strides in elements), or a scalar with its value."""
-
-    name: str
-    kind: str
-    dtype: str
-    shape: list[int]
-    strides: Sequence[int]
-    grad: bool
-    value: float | int | str
-
-
-class NanoCall(TypedDict):
+class NanoCall(Workload):
     """A call as a workload that was never captured."""
 
     id: str
-    target: str
-    args: list[Argument]
-    sample: None
 
 
-def array(name: str, shape: tuple[int, ...], dtype: str = "bfloat16", grad: bool = False) -> Argument:
+def array(name: str, shape: tuple[int, ...], dtype: str = "bfloat16", grad: bool = False) -> Spec:
     strides = contiguous(shape)
     return {"name": name, "kind": "array", "dtype": dtype, "shape": list(shape), "strides": strides, "grad": grad}
 
 
-def scalar(name: str, value: float | int | str) -> Argument:
+def scalar(name: str, value: float | int | str) -> Spec:
     return {"name": name, "kind": "scalar", "value": value}
 
 
-def heads(name: str, grad: bool = True) -> Argument:
+def heads(name: str, grad: bool = True) -> Spec:
     return array(name, (B, T, HEADS, WIDTH), grad=grad)
 
 
-def tokens(name: str) -> Argument:
+def tokens(name: str) -> Spec:
     return array(name, (B, T, C), grad=True)
 
 
-def angles(name: str) -> Argument:
+def angles(name: str) -> Spec:
     return array(name, (1, T, 1, WIDTH // 2))
 
 
-def adam(shape: tuple[int, ...], dtype: str) -> list[Argument]:
+def adam(shape: tuple[int, ...], dtype: str) -> list[Spec]:
     arrays = [array(name, shape, dtype) for name in ("p", "grad", "exp_avg", "exp_avg_sq")]
     settings: dict[str, float] = {
         "step": 10,
@@ -70,7 +52,7 @@ def adam(shape: tuple[int, ...], dtype: str) -> list[Argument]:
     return arrays + [scalar(name, value) for name, value in settings.items()]
 
 
-def muon(shape: tuple[int, int, int]) -> list[Argument]:
+def muon(shape: tuple[int, int, int]) -> list[Spec]:
     count, rows, columns = shape
     second = (count, rows, 1) if rows >= columns else (count, 1, columns)
     arrays = [array(name, shape, "float32") for name in ("p", "grad", "momentum")]
@@ -83,7 +65,7 @@ EPS, CAP, MEAN = scalar("eps", 1.1920929e-07), scalar("softcap", 15.0), scalar("
 LAMBDAS = [array("resid_lambda", (), "float32", grad=True), array("x0_lambda", (), "float32", grad=True)]
 TARGETS = array("targets", (N,), "int64")
 
-CALLS: dict[str, dict[str, list[Argument]]] = {
+CALLS: dict[str, dict[str, list[Spec]]] = {
     "rms_norm": {"stream": [tokens("x"), EPS], "heads": [heads("x"), EPS]},
     "rope": {"heads": [heads("x"), angles("cos"), angles("sin")]},
     "attention_mask": {"window": [scalar("seq_len", T), scalar("window", T // 2), array("like", (0,))]},
@@ -118,4 +100,11 @@ CALLS: dict[str, dict[str, list[Argument]]] = {
 
 def workload(target: str, call: str) -> NanoCall:
     """One of the calls as a workload."""
-    return {"id": f"{target}-{call}", "target": target, "args": CALLS[target][call], "sample": None}
+    return {
+        "id": f"{target}-{call}",
+        "target": target,
+        "args": CALLS[target][call],
+        "phase": "forward",
+        "calls_per_step": 0.0,
+        "sample": None,
+    }

@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 import torch
 
+from autoresearch_common.arrays import is_float, storage
 from autoresearch_cuda.kernel_files import KernelFile, load_kernel
 from autoresearch_cuda.probe.stopwatch import Call
 from autoresearch_cuda.process import prepare_process
 from autoresearch_lab.bench.inputs import has_gradient
 from autoresearch_lab.catalog import Kernel, Target, load_catalog
 from autoresearch_lab.paths import Root
-from autoresearch_lab.sandbox.arrays import is_float, storage
+from autoresearch_trainer.jobs.timing import TimedCall
 from benchmarks.nano_calls import CALLS, workload
 
 SECONDS = 1.0
@@ -49,8 +50,7 @@ def process() -> None:
 def prepared(target: Target, call: str) -> Call:
     """The call on typical inputs of a fixed seed."""
     described = workload(target.name, call)
-    plain = {**described}
-    drawn = target.oracle.inputs(plain, np.random.default_rng(1), "typical")
+    drawn = target.oracle.inputs(described, np.random.default_rng(1), "typical")
     contents = {}
     for spec in described["args"]:
         if spec["kind"] == "array":
@@ -58,8 +58,13 @@ def prepared(target: Target, call: str) -> Call:
             # torch takes no bfloat16 from NumPy; every bfloat16 is exact in float32.
             tensor = torch.from_numpy(np.ascontiguousarray(value.astype(np.float32) if is_float(value) else value))
             contents[spec["name"]] = tensor.reshape(value.shape).to(getattr(torch, spec["dtype"]))
-    gradient = has_gradient(target, plain)
-    return Call({**plain, "gradient": gradient, "shifts": SHIFTS}, contents, torch.device("cpu"))
+    call_of: TimedCall = {
+        "id": described["id"],
+        "args": described["args"],
+        "gradient": has_gradient(target, described),
+        "shifts": SHIFTS,
+    }
+    return Call(call_of, contents, torch.device("cpu"))
 
 
 def action(kernel: Kernel, call: Call) -> Callable[[], object]:

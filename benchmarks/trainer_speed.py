@@ -28,7 +28,7 @@ from restated_model import RestatedGPT, RestatedOptimizer
 from scipy import stats
 
 from autoresearch_cuda.ops import Ops
-from autoresearch_cuda.process import QuietCollector, cpu_name, prepare_process
+from autoresearch_cuda.process import prepare_process
 from autoresearch_cuda.train import Trainer
 from autoresearch_data.dataset import Dataset, open_dataset
 from autoresearch_data.folders import dataset_folder
@@ -38,6 +38,7 @@ from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.paths import Root
 from autoresearch_lab.promote.selection import resolve
 from autoresearch_trainer.config import TrainConfig
+from autoresearch_trainer.process import QuietCollector, cpu_name
 
 ARMS = ("trainer eager", "trainer compiled", "restated eager", "restated compiled")
 KERNEL_ARMS = ("kernels eager", "kernels compiled")

@@ -7,17 +7,19 @@ ledger is another file, so that neither evidence nor promotion can take a plante
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from autoresearch_lab.catalog import Kernel, Target
-from autoresearch_lab.ceilings import ceilings
+from autoresearch_lab.ceilings import ceilings, ceilings_notes
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import Root, writable_folder
+from autoresearch_lab.results.base import Ceilings
+from autoresearch_lab.results.note import CeilingsSettings
+from autoresearch_lab.results.record import CeilingsRecord
 from autoresearch_lab.workloads import WorkloadSet
 
 FOLDER = "calibration"
-PLANTED = {"calibration": "planted"}
+PLANTED = "planted"
 
 
 class SeparateLab(Lab):
@@ -32,29 +34,28 @@ class SeparateLab(Lab):
 
     def know_ceilings(self, lab: Lab) -> None:
         """Take over the machine's ceilings, which the lab measures if it has none yet."""
-        notes = self.ledger.find(kind="note", **self.context.keys())
-        if any((record.settings or {}).get("event") == "ceilings" for record in notes):
-            return
-        known = ceilings(lab)
-        rates = {key: known[key] for key in ("copy_gb_s", "matmul_gflop_s")}
-        self.ledger.append("note", **self.context.fields(), settings={"event": "ceilings", **PLANTED}, results=rates)
+        if not ceilings_notes(self):
+            known = ceilings(lab)
+            self.ledger.append(
+                CeilingsRecord,
+                **self.context.fields(),
+                settings=CeilingsSettings(event="ceilings", calibration=PLANTED),
+                results=Ceilings(copy_gb_s=known.copy_gb_s, matmul_gflop_s=known.matmul_gflop_s),
+            )
 
     def vouch(self, kernel: Kernel, target: Target, workload_set: WorkloadSet, *kinds: str) -> None:
         """Plant the evidence (verify PASS, bench FASTER) without which the next stage would not look at the kernel:
         that stage is to be tried by itself."""
+        common = {
+            **self.context.fields(),
+            "target": target.name,
+            "kernel": kernel.id,
+            "workloads": workload_set.record_field(),
+            "settings": {"contract_sha256": target.contract_sha256, "calibration": PLANTED},
+            "results": {"reason": "planted for calibration"},
+        }
         for kind in kinds:
-            verdict = {"verify": "PASS", "bench": "FASTER"}[kind]
-            results: dict[str, Any] = {"verdict": verdict, "reason": "planted for calibration", "predicted": None}
-            self.ledger.append(
-                kind,
-                **self.context.fields(),
-                target=target.name,
-                kernel={"name": kernel.name, "sha256": kernel.sha256},
-                workloads=workload_set.record_field(),
-                settings={"contract_sha256": target.contract_sha256, **PLANTED},
-                results=results,
-                verdict=verdict,
-            )
+            self.ledger.append(kind, **common, verdict={"verify": "PASS", "bench": "FASTER"}[kind])
 
 
 def _link(link: Path, folder: Path) -> None:

@@ -8,7 +8,6 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from pydantic import BaseModel
 
@@ -18,36 +17,27 @@ from autoresearch_data.corpora import Corpus, find_corpus
 from autoresearch_data.dataset import Dataset
 from autoresearch_data.errors import DataError, DataFailure
 from autoresearch_data.progress import Reporter
-from autoresearch_lab import evidence
+from autoresearch_lab import lookup
 from autoresearch_lab.campaign.command import python, run_command
 from autoresearch_lab.campaign.profiles import known_profile
 from autoresearch_lab.campaign.steps import CampaignStep, StepFailed, TimeBox
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.lab import Lab
-from autoresearch_lab.orchestrate import State
+from autoresearch_lab.orchestrate import CandidateState
 from autoresearch_lab.paths import CHECKOUT
 from autoresearch_lab.pipeline import Pipeline
 from autoresearch_lab.presets import require_presets
 from autoresearch_lab.profile.run import take_profile
 from autoresearch_lab.profile.schema import Profile, save
 from autoresearch_lab.promote.selection import resolve
-from autoresearch_lab.records import Record
 from autoresearch_lab.report.write import write_report
+from autoresearch_lab.results.note import TrainSettings
+from autoresearch_lab.results.record import AbRecord, TrainRecord
+from autoresearch_trainer.jobs import Report
 
 Say = Callable[[str], None]
-TRAIN_EVENT = "train"
 STARTING_SECONDS = 60.0
-
-
-class ClosingSettings(BaseModel):
-    """Settings of the note about the closing run: what it trained, for how long, with which kernels."""
-
-    event: str = TRAIN_EVENT
-    preset: str
-    dataset: str
-    seconds: float
-    kernels: dict[str, dict[str, str]]
 
 
 class ClosingRun(BaseModel):
@@ -70,12 +60,12 @@ class MainJob:
     top_k: int = 8
     most_finalists: int = 3
     train_seconds: float = 20.0
-    on_progress: Callable[[dict[str, Any]], None] | None = None
+    on_progress: Report | None = None
     prepared: Dataset | None = None
     measured: Profile | None = None
     pipeline: Pipeline | None = None
-    states: dict[str, State] = field(default_factory=dict)
-    comparison: Record | None = None
+    states: dict[str, CandidateState] = field(default_factory=dict)
+    comparison: AbRecord | None = None
     closing: ClosingRun | None = None
 
     def check(self) -> None:
@@ -170,12 +160,17 @@ class MainJob:
         assert self.prepared is not None
         dataset = self.prepared
         selection = resolve("promoted", load_catalog(self.lab.root), self.lab.context, self.lab.root)
-        asked = ClosingSettings(
-            preset=self.preset, dataset=dataset.fingerprint, seconds=self.train_seconds, kernels=selection.hashes()
-        ).model_dump()
-        folder = self.lab.root.results / "training" / json_sha256([asked, self.lab.context.keys()])[:16]
+        asked = TrainSettings(
+            event="train",
+            preset=self.preset,
+            dataset=dataset.fingerprint,
+            seconds=self.train_seconds,
+            kernels=selection.recorded(),
+        )
+        identity = json_sha256([asked.model_dump(), self.lab.context.keys()])
+        folder = self.lab.root.results / "training" / identity[:16]
         file = folder / "run.json"
-        if evidence.closing_run(self.lab, asked) is not None and file.is_file():
+        if lookup.closing_run(self.lab, asked) is not None and file.is_file():
             self.say("train: with the promoted kernels, done before")
             self.closing = _closing(file.read_text(encoding="utf-8"))
             return
@@ -193,11 +188,11 @@ class MainJob:
         text = file.read_text(encoding="utf-8")
         artifact = {"path": self.lab.root.relative(file), "sha256": file_sha256(file)}
         fields, results = self.lab.context.fields(), json.loads(text)["summary"]
-        self.lab.ledger.append("note", **fields, settings=asked, results=results, artifacts=[artifact])
+        self.lab.ledger.append(TrainRecord, **fields, settings=asked, results=results, artifacts=[artifact])
         self.closing = _closing(text)
 
     def _report(self, box: TimeBox) -> None:
-        write_report(self.lab.root, self.lab.ledger, self.lab.context)
+        write_report(self.lab, self.lab.context)
 
 
 def _find(corpus: str) -> Corpus:

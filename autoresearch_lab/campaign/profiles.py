@@ -8,7 +8,7 @@ from autoresearch_lab.errors import LabError
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.profile.schema import Profile, load
 from autoresearch_lab.promote.selection import Selection
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.record import ProfileRecord
 
 
 def known_profile(lab: Lab, preset: str, fingerprint: str, selection: Selection) -> Profile | None:
@@ -16,7 +16,7 @@ def known_profile(lab: Lab, preset: str, fingerprint: str, selection: Selection)
 
     fingerprint: that of the dataset.
     """
-    for record in evidence.profiles_here(lab, preset, fingerprint, selection.hashes()):
+    for record in evidence.profiles_here(lab, preset, fingerprint, selection.recorded()):
         try:
             if (found := _read(lab, record)) is not None:
                 return found
@@ -25,7 +25,7 @@ def known_profile(lab: Lab, preset: str, fingerprint: str, selection: Selection)
     return None
 
 
-def _read(lab: Lab, record: Record) -> Profile | None:
+def _read(lab: Lab, record: ProfileRecord) -> Profile | None:
     """Raises OSError or LabError where a file is missing, or is not what was recorded."""
     artifact = next(iter(record.artifacts or ()), None)
     if artifact is None or file_sha256(lab.root.path / artifact.path) != artifact.sha256:

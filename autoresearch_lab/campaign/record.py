@@ -4,64 +4,15 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-
-from pydantic import BaseModel, ValidationError
 
 from autoresearch_lab.campaign.driver import walk
 from autoresearch_lab.campaign.steps import CampaignStep, StepEnd, TimeBox
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.lab import Lab
-from autoresearch_lab.records import Record
-
-STEP_EVENT, CAMPAIGN_EVENT = "campaign-step", "campaign"
-
-
-class CampaignSettings(BaseModel):
-    """Settings of both kinds of note. campaign: a short id that the notes of one campaign share. seconds: what it was
-    given, None = as long as it takes. preset and dataset: what it trained."""
-
-    event: str
-    campaign: str
-    plan: str
-    seconds: float | None = None
-    preset: str
-    dataset: str
-    rehearsed: bool = False
-
-
-class CampaignEnd(BaseModel):
-    """Results of the note at the end. seconds: of the whole campaign; steps: how each ended, in their order."""
-
-    seconds: float
-    steps: list[StepEnd]
-
-    @property
-    def failed(self) -> list[StepEnd]:
-        return [step for step in self.steps if step.state == "failed"]
-
-
-@dataclass(frozen=True)
-class RecordedCampaign:
-    """The end of a campaign as it stands in a ledger. id, time: of its record."""
-
-    id: str
-    time: str
-    settings: CampaignSettings
-    end: CampaignEnd
-
-
-def newest_campaign(records: Iterable[Record]) -> RecordedCampaign | None:
-    """The first of these records that is the end of a campaign; give them newest first."""
-    for record in records:
-        if record.kind == "note" and (record.settings or {}).get("event") == CAMPAIGN_EVENT:
-            try:
-                settings = CampaignSettings.model_validate(record.settings)
-                return RecordedCampaign(record.id, record.time, settings, CampaignEnd.model_validate(record.results))
-            except ValidationError:
-                continue  # of another version of the lab
-    return None
+from autoresearch_lab.results.note import CampaignResults, CampaignSettings, RecordedStep
+from autoresearch_lab.results.record import CampaignRecord, CampaignStepRecord
 
 
 @dataclass
@@ -84,12 +35,12 @@ class Campaign:
            seconds: float | None = None, clock: TimeBox | None = None) -> Campaign:  # fmt: skip
         """clock: where the time began before now."""
         settings = CampaignSettings(
-            event=CAMPAIGN_EVENT, campaign=secrets.token_hex(6), plan=plan, seconds=seconds, preset=preset,
+            event="campaign", campaign=secrets.token_hex(6), plan=plan, seconds=seconds, preset=preset,
             dataset=dataset,
         )  # fmt: skip
         return cls(lab, settings, say, clock or TimeBox.of(float("inf") if seconds is None else seconds))
 
-    def run(self, steps: Sequence[CampaignStep]) -> CampaignEnd:
+    def run(self, steps: Sequence[CampaignStep]) -> CampaignResults:
         """Walk the steps, each noted in the ledger when it ends, and then the whole."""
         began = time.monotonic()
 
@@ -98,23 +49,23 @@ class Campaign:
 
         def ended(step: CampaignStep, end: StepEnd) -> None:
             self.say(f"{step.name}: {end.state}, {end.seconds:.1f} s{f'; {end.reason}' if end.reason else ''}")
-            self._note(STEP_EVENT, end.bare())
+            self._note(CampaignStepRecord, end.recorded())
             self.after_step()
 
         walk(steps, self.clock, self.ends, begin, ended)
         seconds = round(time.monotonic() - began, 1)
-        whole = CampaignEnd(seconds=seconds, steps=[end.bare() for end in self.ends.values()])
-        self.record = self._note(CAMPAIGN_EVENT, whole)
+        whole = CampaignResults(seconds=seconds, steps=[end.recorded() for end in self.ends.values()])
+        self.record = self._note(CampaignRecord, whole)
         return whole
 
-    def _note(self, event: str, results: BaseModel) -> str | None:
+    def _note(
+        self, of: type[CampaignRecord | CampaignStepRecord], results: CampaignResults | RecordedStep
+    ) -> str | None:
         """The record's id; a ledger that takes no notes any more is told, and keeps no step from being done."""
+        event = "campaign" if of is CampaignRecord else "campaign-step"
         settings = self.settings.model_copy(update={"event": event})
         try:
-            fields = self.lab.context.fields()
-            return self.lab.ledger.append(
-                "note", **fields, settings=settings.model_dump(), results=results.model_dump(mode="json")
-            ).id
+            return self.lab.ledger.append(of, **self.lab.context.fields(), settings=settings, results=results).id
         except LabError as error:
             self.say(f"not noted: {error}")
             return None

@@ -5,13 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 from pydantic import BaseModel, SerializeAsAny
 
 from autoresearch_lab.errors import LabFailure
-
-State = Literal["done", "negative", "failed", "skipped"]
+from autoresearch_lab.results.note import RecordedStep
 
 
 class StepFailed(LabFailure):
@@ -63,26 +61,11 @@ class CampaignStep:
     interrupt: bool = False
 
 
-class StepEnd(BaseModel):
-    """How a step ended.
+class StepEnd(RecordedStep):
+    """How a step ended. found: what it found, for those that return something."""
 
-    state: done; negative (its end was reached, its answer is no); failed; or skipped (not begun). exit_code: that of
-    the command, or what a verb would have ended with; None = none, or it ran out of time. seconds: how long it took.
-    reason: in a line, why it did not end as `done`. found: what it found, for those that return something.
-    """
-
-    step: str
-    state: State = "done"
-    exit_code: int | None = 0
-    seconds: float = 0.0
-    reason: str = ""
     found: SerializeAsAny[BaseModel] | None = None
 
-    @property
-    def came_through(self) -> bool:
-        """Whether what needs this step can be done."""
-        return self.state in ("done", "negative")
-
-    def bare(self) -> StepEnd:
-        """Without what was found, as a note of the ledger carries it."""
-        return self.model_copy(update={"found": None})
+    def recorded(self) -> RecordedStep:
+        """As a note of the ledger carries it."""
+        return RecordedStep(**self.model_dump(exclude={"found"}))

@@ -11,7 +11,7 @@ import importlib
 import json
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from autoresearch_lab.cli.subject import KernelCommand
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.lab import Lab
@@ -68,6 +69,7 @@ class Session:
 
     lab: Lab
     engine_name: str = "auto"
+    verb: str = ""
     as_json: bool = False
     # Progress and remarks go to stderr, so that stdout carries the result alone.
     log: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
@@ -75,10 +77,10 @@ class Session:
 
 
 @dataclass
-class Outcome:
+class VerbResult:
     """How a verb ended: its data (for --json), whether that is a positive answer, and how to show it to a person."""
 
-    data: dict[str, Any]
+    data: Mapping[str, Any]
     render: Callable[[Console], None]
     positive: bool = True
 
@@ -108,15 +110,15 @@ def cli(ctx: click.Context, engine: str, root: Path) -> None:
     ctx.obj = Session(Lab(Root(root.expanduser().resolve()), engine), engine)
 
 
-def verb(function: Callable[..., Outcome]) -> Callable[..., None]:
-    """Turn `function(session, **options) -> Outcome` into a click callback with --json and honest exit codes."""
+def verb(function: Callable[..., VerbResult]) -> Callable[..., None]:
+    """Turn `function(session, **options) -> VerbResult` into a click callback with --json and honest exit codes."""
 
     @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
     @click.pass_context
     @functools.wraps(function)
     def run(ctx: click.Context, as_json: bool, **options: Any) -> None:
         session: Session = ctx.obj
-        session.as_json = as_json
+        session.verb, session.as_json = ctx.info_name or "", as_json
         if ctx.info_name not in READ_ONLY:
             session.lab.ledger.check()
         outcome = function(session, **options)
@@ -127,6 +129,19 @@ def verb(function: Callable[..., Outcome]) -> Callable[..., None]:
         sys.exit(0 if outcome.positive else 1)
 
     return run
+
+
+def command(
+    name: str,
+    function: Callable[..., VerbResult],
+    help_text: str,
+    *options: Callable[[Any], Any],
+) -> click.Command:
+    """The click command of a verb, with its options in the order in which --help shows them."""
+    callback: Callable[..., None] = verb(function)
+    for option in reversed(options):
+        callback = option(callback)
+    return click.command(name, cls=KernelCommand, help=help_text)(callback)
 
 
 def main(arguments: list[str] | None = None) -> int:

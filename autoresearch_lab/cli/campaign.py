@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
@@ -17,8 +16,8 @@ from autoresearch_lab.campaign.gpu.table import table
 from autoresearch_lab.campaign.mac import mac_steps, require_metal
 from autoresearch_lab.campaign.record import Campaign
 from autoresearch_lab.catalog import load_catalog
-from autoresearch_lab.cli.app import Outcome, Session, verb
-from autoresearch_lab.cli.numbers import FiniteRange
+from autoresearch_lab.cli.app import Session, VerbResult, command
+from autoresearch_lab.cli.options import DATASET, PATH, FiniteRange
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.engine import choose
 from autoresearch_lab.errors import LabError
@@ -34,7 +33,7 @@ _MEANT = {
 }
 
 
-def run(session: Session, *, plan: str | None, seconds: float | None, dataset: str, **options: Any) -> Outcome:
+def run(session: Session, *, plan: str | None, seconds: float | None, dataset: str, **options: Any) -> VerbResult:
     given = {name: value for name, value in options.items() if value not in (None, False)}
     plan = plan or _suited(session)
     if unmeant := sorted(set(given) - _MEANT[plan]):
@@ -49,14 +48,14 @@ def _suited(session: Session) -> str:
     return "mac" if engine == "mlx" and has_apple_gpu() else "gpu" if engine == "cuda" else "cpu"
 
 
-def _cpu(session: Session, say: Callable[[str], None], seconds: float | None, dataset: str, given: Any) -> Outcome:
+def _cpu(session: Session, say: Callable[[str], None], seconds: float | None, dataset: str, given: Any) -> VerbResult:
     preset = given.pop("preset", None) or session.lab.engine.default_preset
     job = MainJob(session.lab, preset, dataset, say, **given)
     job.check()
     with progress(session.log) as show:
         job.on_progress = show
         end = Campaign.of(session.lab, "cpu", preset, dataset, say, seconds).run(job.steps())
-    shown = summary(session.lab.root, session.lab.ledger, session.lab.context)
+    shown = summary(session.lab, session.lab.context)
     ends = {label: state.reason for label, state in job.states.items()}
     closing = job.closing
 
@@ -76,10 +75,10 @@ def _cpu(session: Session, say: Callable[[str], None], seconds: float | None, da
     result = {**shown.plain(), "candidates": ends, "closing_run": closing and closing.model_dump()}
     comparison = job.comparison
     through = all(step.state == "done" for step in end.steps)
-    return Outcome(result, render, through and (comparison is None or comparison.verdict == "PROMOTE"))
+    return VerbResult(result, render, through and (comparison is None or comparison.verdict == "PROMOTE"))
 
 
-def _mac(session: Session, say: Callable[[str], None], seconds: float | None, dataset: str, given: Any) -> Outcome:
+def _mac(session: Session, say: Callable[[str], None], seconds: float | None, dataset: str, given: Any) -> VerbResult:
     require_metal()
     if session.engine_name not in ("auto", "mlx"):
         raise LabError(f"mac is for --engine mlx, not {session.engine_name}")
@@ -103,10 +102,10 @@ def _mac(session: Session, say: Callable[[str], None], seconds: float | None, da
 
     data = {"record": campaign.record, "preset": preset, "dataset": dataset, "bench_seconds": bench_seconds}
     data["steps"] = [step.model_dump(exclude={"found"}) for step in end.steps]
-    return Outcome(data, render, positive=all(step.came_through for step in end.steps))
+    return VerbResult(data, render, positive=all(step.came_through for step in end.steps))
 
 
-def _gpu(session: Session, say: Callable[[str], None], seconds: float | None, dataset: str, given: Any) -> Outcome:
+def _gpu(session: Session, say: Callable[[str], None], seconds: float | None, dataset: str, given: Any) -> VerbResult:
     request = GpuRequest(
         out=given.get("out") or default_out(),
         seconds=seconds or SECONDS,
@@ -116,7 +115,7 @@ def _gpu(session: Session, say: Callable[[str], None], seconds: float | None, da
         rehearse=given.get("rehearse", False),
     )
     result = run_parts(session.lab.root, request, say)
-    return Outcome(
+    return VerbResult(
         result.model_dump(mode="json", by_alias=True),
         lambda console: console.print(table(result), markup=False, highlight=False, soft_wrap=True),
     )
@@ -127,7 +126,6 @@ def _words(text: str | None) -> tuple[str, ...] | None:
 
 
 _PLANS = {"cpu": _cpu, "mac": _mac, "gpu": _gpu}
-_DATASET = click.option("--dataset", default="stdlib", show_default=True, help="Corpus to prepare and train on.")
 _PRESET = click.option("--preset", help="What to train [default: what suits this machine].")
 _BENCH_SECONDS = click.option("--bench-seconds", type=FiniteRange(min=1), help="mac: per kernel  [default: 30]")
 _SECONDS = click.option(
@@ -136,40 +134,45 @@ _SECONDS = click.option(
     help=f"Of the whole: steps are cut short or left out.  [default: as long as it takes; gpu: {SECONDS:g}]",
 )
 
-_run = verb(run)
-for _option in (
-    click.option("--rehearse", is_flag=True, hidden=True, help="gpu: the same path on a CPU, small; no figures."),
-    click.option("--only", metavar="TARGET,...", help="gpu: targets  [default: all with a Triton kernel]"),
-    click.option("--parts", metavar="PART,...", help="gpu: parts to do  [default: all]"),
-    click.option("--out", type=click.Path(path_type=Path), help="gpu: folder of the result  [default: $OUT, or new]"),
-    _BENCH_SECONDS,
-    click.option("--train-seconds", type=FiniteRange(min=1), help="cpu: of the closing run  [default: 20]"),
-    click.option(
-        "--most-finalists",
-        type=click.IntRange(min=1),
-        help="cpu: winners of the benchmark that enter the trainer, the largest predicted gain first  [default: 3]",
-    ),
-    click.option("--top-k", type=click.IntRange(min=1), help="cpu: targets with kernels to consider  [default: 8]"),
-    _DATASET,
-    _PRESET,
-    _SECONDS,
-    click.option(
-        "--plan",
-        type=click.Choice(list(_PLANS)),
-        help="cpu: any machine, from data to report; mac: all that takes an Apple GPU; gpu: all that takes an NVIDIA "
-        "GPU.  [default: what suits the engine]",
-    ),
-):
-    _run = _option(_run)
 
-
-def mac(session: Session, **options: Any) -> Outcome:
+def mac(session: Session, **options: Any) -> VerbResult:
     return run(session, plan="mac", **options)
 
 
 COMMANDS = {
-    "run": click.command("run", help="Everything in one go: data, profile, orchestrate, train again, report.")(_run),
-    "mac": click.command("mac", help="Produce all evidence that takes an Apple GPU: run --plan mac.")(
-        _PRESET(_DATASET(_SECONDS(_BENCH_SECONDS(verb(mac)))))
+    "run": command(
+        "run",
+        run,
+        "Everything in one go: data, profile, orchestrate, train again, report.",
+        click.option(
+            "--plan",
+            type=click.Choice(list(_PLANS)),
+            help="cpu: any machine, from data to report; mac: all that takes an Apple GPU; gpu: all that takes an "
+            "NVIDIA GPU.  [default: what suits the engine]",
+        ),
+        _SECONDS,
+        _PRESET,
+        DATASET,
+        click.option("--top-k", type=click.IntRange(min=1), help="cpu: targets with kernels to consider  [default: 8]"),
+        click.option(
+            "--most-finalists",
+            type=click.IntRange(min=1),
+            help="cpu: winners of the benchmark that enter the trainer, the largest predicted gain first  [default: 3]",
+        ),
+        click.option("--train-seconds", type=FiniteRange(min=1), help="cpu: of the closing run  [default: 20]"),
+        _BENCH_SECONDS,
+        click.option("--out", type=PATH, help="gpu: folder of the result  [default: $OUT, or new]"),
+        click.option("--parts", metavar="PART,...", help="gpu: parts to do  [default: all]"),
+        click.option("--only", metavar="TARGET,...", help="gpu: targets  [default: all with a Triton kernel]"),
+        click.option("--rehearse", is_flag=True, hidden=True, help="gpu: the same path on a CPU, small; no figures."),
+    ),
+    "mac": command(
+        "mac",
+        mac,
+        "Produce all evidence that takes an Apple GPU: run --plan mac.",
+        _SECONDS,
+        _BENCH_SECONDS,
+        DATASET,
+        _PRESET,
     ),
 }

@@ -44,13 +44,13 @@ class Cluster:
         connect: Callable[[], Transport],
         tasks: Tasks,
         say: Callable[[str], None],
-        tell: Callable[[dict[str, Any]], None] = lambda message: None,
+        tell: Callable[[dict[str, str]], None] = lambda message: None,
     ) -> None:
         self._connect, self._tasks, self._say, self._tell = connect, tasks, say, tell
         self._transport: Transport | None = None
         self._crews: list[Crew] = []
         self._running: list[_Running] = []
-        self._captured: dict[str, Any] = {}
+        self._captured: dict[str, object] = {}
         self._losses: Counter[str] = Counter()
 
     def open(self) -> None:

@@ -10,13 +10,15 @@ from typing import Any
 from autoresearch_lab.ab.require import standing
 from autoresearch_lab.catalog import Kernel, Target, find_target, load_catalog
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.evidence import decisive_ab
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.promote import registry, shipping
 from autoresearch_lab.promote.artifacts import from_folder
-from autoresearch_lab.promote.check import decisive_ab, readiness
+from autoresearch_lab.promote.check import readiness
 from autoresearch_lab.promote.install import install
 from autoresearch_lab.promote.registry import Promotion
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.promote import DemoteResults, DemoteSettings, PromoteResults, PromoteSettings
+from autoresearch_lab.results.record import AbRecord, DemoteRecord, PromoteRecord
 
 
 def promote(
@@ -26,7 +28,7 @@ def promote(
     *,
     name: str | None = None,
     ship: bool = False,
-) -> Record:
+) -> PromoteRecord:
     """Promote one kernel; see `promote_all`."""
     return promote_all({target.name: kernel}, lab, name=name, ship=ship)[0]
 
@@ -37,7 +39,7 @@ def promote_all(
     *,
     name: str | None = None,
     ship: bool = False,
-) -> list[Record]:
+) -> list[PromoteRecord]:
     """Let the trainer of this machine use these kernels (target -> kernel) from now on; one record for each.
 
     Each needs an A/B that says PROMOTE for exactly its content, here, and none with another preset that says it is
@@ -62,7 +64,7 @@ def promote_all(
     return records
 
 
-def _evidence(target: str, kernels: Mapping[str, Kernel], catalog: Mapping[str, Target], lab: Lab) -> Record:
+def _evidence(target: str, kernels: Mapping[str, Kernel], catalog: Mapping[str, Target], lab: Lab) -> AbRecord:
     """The A/B that a promotion of this kernel rests on."""
     found = readiness(find_target(dict(catalog), target), kernels[target], lab)
     if found.ready and found.ab is not None:
@@ -76,11 +78,11 @@ def _evidence(target: str, kernels: Mapping[str, Kernel], catalog: Mapping[str, 
 def _enlist(
     kernel: Kernel,
     given: Kernel,
-    evidence: Record,
+    evidence: AbRecord,
     path: Path,
     lab: Lab,
     ship: bool,
-) -> Record:
+) -> PromoteRecord:
     """Write the entry and its record; without the record the entry does not stay."""
     entry = Promotion(
         engine=lab.context.engine.name,
@@ -98,21 +100,18 @@ def _enlist(
         if ship:
             registry.take_out(lab.root.promoted_local, entry.key())  # it would overrule what is shipped
         record = lab.ledger.append(
-            "promote",
+            PromoteRecord,
             **lab.context.fields(),
             target=kernel.target,
-            kernel={"name": kernel.name, "sha256": kernel.sha256},
+            kernel=kernel.id,
             workloads=evidence.workloads,
-            settings={
-                "list": "shipped" if ship else "local",
-                "evidence": evidence.id,
-                "dataset": (evidence.settings or {}).get("dataset"),
-                "from_workspace": given.path != kernel.path,
-            },
-            results={
-                "file": lab.root.relative(path),
-                "previous": {"name": previous.kernel, "sha256": previous.sha256} if previous else None,
-            },
+            settings=PromoteSettings(
+                list="shipped" if ship else "local",
+                evidence=evidence.id,
+                dataset=evidence.settings.dataset,
+                from_workspace=given.path != kernel.path,
+            ),
+            results=PromoteResults(file=lab.root.relative(path), previous=previous.id if previous else None),
         )
     except BaseException:
         for file, entries in before.items():
@@ -120,12 +119,12 @@ def _enlist(
         raise
     if ship:
         shown = standing(find_target(load_catalog(lab.root), kernel.target), kernel, lab)
-        given = [shown.verify, shown.bench, evidence, record]
-        shipping.add(lab.root, lab.context.device["key"], given, [from_folder(lab.root)])
+        shipped = [shown.verify, shown.bench, evidence, record]
+        shipping.add(lab.root, lab.context.device["key"], shipped, [from_folder(lab.root)])
     return record
 
 
-def demote(target: str, lab: Lab, *, ship: bool = False) -> Record:
+def demote(target: str, lab: Lab, *, ship: bool = False) -> DemoteRecord:
     """Back to the baseline for one target on this machine; with `ship`, in the committed list as well.
 
     Raises:
@@ -149,13 +148,12 @@ def demote(target: str, lab: Lab, *, ship: bool = False) -> Record:
             lab.root.promoted_local, Promotion(engine=key[0], device=key[1], target=target, time=now, **overrule)
         )
     return lab.ledger.append(
-        "demote",
+        DemoteRecord,
         **lab.context.fields(),
         target=target,
-        kernel={"name": taken.kernel, "sha256": taken.sha256} if taken else None,
-        settings={"list": "shipped" if ship else "local"},
-        results={
-            "file": lab.root.relative(lab.root.promoted_shared if ship else lab.root.promoted_local),
-            "now": {"name": baseline.name, "sha256": baseline.sha256},
-        },
+        kernel=taken.id if taken else None,
+        settings=DemoteSettings(list="shipped" if ship else "local"),
+        results=DemoteResults(
+            file=lab.root.relative(lab.root.promoted_shared if ship else lab.root.promoted_local), now=baseline.id
+        ),
     )

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.lab import Lab
+from autoresearch_lab.lookup import by_id, newest_id
 from autoresearch_lab.machine import code_digest
-from autoresearch_lab.propose.attempts import EVENT, Attempt, Budget, Proposer, best, history, keep, restore, start_over
-from autoresearch_lab.records import Record
+from autoresearch_lab.propose.attempts import Attempt, Budget, Proposer, best, history, keep, restore, start_over
+from autoresearch_lab.results.base import KernelId
+from autoresearch_lab.results.note import AttemptSettings
+from autoresearch_lab.results.record import AttemptRecord, BenchRecord, VerifyRecord
 from autoresearch_lab.workspace import Workspace, open_workspace
 
 # (workspace, "verify" or "bench") -> the record that counts for the workspace's kernel.
-Judge = Callable[[Workspace, str], Record]
+Judged = TypeVar("Judged", VerifyRecord, BenchRecord)
+
+
+class Judge(Protocol):
+    """The record of that class that counts for the workspace's kernel; made where there is none."""
+
+    def __call__(self, workspace: Workspace, of: type[Judged]) -> Judged: ...
+
+
 Tell = Callable[[str], None]
 
 
@@ -44,7 +56,7 @@ def propose(
         # First comes what nobody has judged: another kernel than the baseline that the workspace began with, or what a
         # run that was killed left behind.
         if workspace.kernel.sha256 in known:
-            last = lab.ledger.records()[-1].id
+            last = newest_id(lab.ledger)
             reason = proposer(workspace, attempts, budget)
             _check_the_lab(lab, last)
             workspace = open_workspace(folder, lab)
@@ -78,36 +90,36 @@ def _settle(workspace: Workspace, attempts: list[Attempt]) -> None:
 
 def _judged(workspace: Workspace, judge: Judge, number: int) -> Attempt:
     digest = workspace.kernel.sha256
-    verified = benched = None
+    verified: VerifyRecord | None = None
+    benched: BenchRecord | None = None
     try:
-        verified = judge(workspace, "verify")
+        verified = judge(workspace, VerifyRecord)
+        reason = verified.results.reason
         if verified.verdict == "PASS":
-            benched = judge(workspace, "bench")
-        found = (benched or verified).results or {}
-        reason = str(found.get("reason") or "")
+            benched = judge(workspace, BenchRecord)
+            reason = benched.results.reason
     except (LabError, LabFailure) as failure:
         # The baseline failed, or the measurement cannot be believed: that is told, and the next kernel has its turn.
-        found, reason = {}, str(failure)
-    interval = found.get("interval") if benched else None
+        reason = str(failure)
     return Attempt(
-        number,
-        digest,
-        verified.verdict if verified else None,
-        benched.verdict if benched else None,
-        found.get("ratio") if benched else None,
-        (interval[0], interval[1]) if interval else None,
-        reason,
+        number=number,
+        kernel_sha256=digest,
+        verify=verified.verdict if verified else None,
+        bench=benched.verdict if benched else None,
+        ratio=benched.results.ratio if benched else None,
+        interval=benched.results.interval if benched else None,
+        reason=reason,
     )
 
 
 def _note(workspace: Workspace, attempt: Attempt, lab: Lab) -> None:
     lab.ledger.append(
-        "note",
+        AttemptRecord,
         **lab.context.fields(),
         target=workspace.target.name,
-        kernel={"name": workspace.kernel.name, "sha256": attempt.kernel_sha256},
-        settings={"event": EVENT, "workspace_id": workspace.id},
-        results=attempt.plain(),
+        kernel=KernelId(name=workspace.kernel.name, sha256=attempt.kernel_sha256),
+        settings=AttemptSettings(event="proposal", workspace_id=workspace.id),
+        results=attempt,
     )
 
 
@@ -120,7 +132,7 @@ def _check_the_lab(lab: Lab, last: str) -> None:
         raise LabFailure("the proposer changed the lab's own code; nothing is judged by it")
     if problems := lab.ledger.problems():
         raise LabFailure(f"the ledger is not what the lab wrote: {problems[0]}")
-    if lab.ledger.get(last) is None:
+    if by_id(lab.ledger, last) is None:
         raise LabFailure("the ledger is not what the lab wrote: records at its end are gone")
 
 

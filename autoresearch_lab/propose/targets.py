@@ -14,9 +14,9 @@ from autoresearch_lab.pipeline import Pipeline
 from autoresearch_lab.promote.selection import resolve
 from autoresearch_lab.propose.attempts import Attempt, Budget, Proposer
 from autoresearch_lab.propose.command import CannotStart
-from autoresearch_lab.propose.loop import Tell, propose
+from autoresearch_lab.propose.loop import Judged, Tell, propose
 from autoresearch_lab.propose.tuner import Tuner, declared
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.record import VerifyRecord
 from autoresearch_lab.workspace import Workspace, create
 from autoresearch_lab.workspace.folder import LOCK
 
@@ -65,7 +65,7 @@ def places(pipeline: Pipeline, tuned: bool) -> list[tuple[Target, Path, Kernel |
     return found
 
 
-def _judge(pipeline: Pipeline, workspace: Workspace, kind: str) -> Record:
+def _judge(pipeline: Pipeline, workspace: Workspace, of: type[Judged]) -> Judged:
     """The record of that kind that counts for the workspace's kernel; made where there is none.
 
     Raises:
@@ -74,10 +74,10 @@ def _judge(pipeline: Pipeline, workspace: Workspace, kind: str) -> Record:
     target, kernel = workspace.target, workspace.kernel
     digest = pipeline.workloads(target.name).sha256
     subject = Subject(target, kernel, digest, pipeline.lab.context)
-    if subject.latest(pipeline.lab.ledger, kind) is None:
-        step = {"verify": pipeline.verify, "bench": pipeline.bench}[kind]
+    if subject.latest(pipeline.lab.ledger, of) is None:
+        step = pipeline.verify if of is VerifyRecord else pipeline.bench
         step(Candidate(0, target, kernel, workspace.folder, 0.0, 0.0, digest, subject))
-    record = subject.latest(pipeline.lab.ledger, kind)
+    record = subject.latest(pipeline.lab.ledger, of)
     if record is None:
-        raise LabFailure(f"{kind}: its record does not count for the kernel in {workspace.folder}")
+        raise LabFailure(f"{of.kind_name()}: its record does not count for the kernel in {workspace.folder}")
     return record

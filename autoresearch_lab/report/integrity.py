@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from autoresearch_common.hashing import file_sha256
-from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import Root
 from autoresearch_lab.promote.artifacts import kept_at
-from autoresearch_lab.records import Artifact, Record
 from autoresearch_lab.report.sources import by_kind, read_shipped
+from autoresearch_lab.results.record import Artifact, Record
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,13 @@ class Integrity:
         return {"intact": not self.problems, "counts": self.counts, "problems": self.problems, "remarks": self.remarks}
 
 
-def inspect(root: Root, ledger: Ledger) -> Integrity:
+def inspect(lab: Lab) -> Integrity:
     """Check the whole ledger, and the files that shipped records name.
 
     Raises:
         LedgerCorrupt: a line of the ledger cannot be read.
     """
+    root, ledger = lab.root, lab.ledger
     records = ledger.records()
     shipped, unread = read_shipped(root)
     remarks = [*_torn(ledger.path), *_own_artifacts(root, records), *unread, *_shipped_artifacts(root, shipped)]
@@ -65,8 +66,7 @@ def _shipped_artifacts(root: Root, records: Iterable[Record]) -> list[str]:
 
 
 def _copies(root: Root, record: Record, artifact: Artifact) -> list[Path]:
-    key = (record.device or {}).get("key")
-    return [kept_at(root, key, artifact)] if key else []
+    return [kept_at(root, record.device_key, artifact)] if record.device_key else []
 
 
 def _files(named: dict[tuple[str, str], list[Path]], which: str) -> list[str]:

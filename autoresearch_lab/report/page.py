@@ -13,22 +13,27 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from autoresearch_lab.report import format as form
+from autoresearch_lab import format as form
+from autoresearch_lab.ab import outcome
+from autoresearch_lab.report import brief
 from autoresearch_lab.report.charts import profile as profile_charts
 from autoresearch_lab.report.charts import roofline as roofline_chart
 from autoresearch_lab.report.charts import speed as speed_charts
 from autoresearch_lab.report.charts import training as training_charts
-from autoresearch_lab.report.views import Report
+from autoresearch_lab.report.gates import gate_rows
+from autoresearch_lab.report.views import ReportView
 
 TEMPLATES = Path(__file__).parent / "templates"
+# How a check ended: its mark, and the name of its colour in report.css.
+MARKS = {"pass": ("✓", "pass"), "fail": ("✗", "fail"), "not applicable": ("–", "na"), "skipped": ("·", "skip")}
 FILTERS = (
     form.number, form.times_interval, form.percent, form.percent_interval, form.share, form.gain_interval, form.signed,
     form.signed_interval, form.signed_bounds, form.bpb, form.milliseconds, form.moment, form.short, form.level,
-    form.tone, form.subject, form.outcome,
+    form.tone, outcome.subject, outcome.outcome, brief.brief,
 )  # fmt: skip
 
 
-def render(report: Report) -> str:
+def render(report: ReportView) -> str:
     """The whole page as HTML."""
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
@@ -38,13 +43,19 @@ def render(report: Report) -> str:
         lstrip_blocks=True,
     )
     environment.filters.update({function.__name__: _unbroken(function) for function in FILTERS})
+    environment.filters["unbroken"] = _unbroken(str)
     drawn = figures(report)
     return environment.get_template("report.html.j2").render(
         report=report,
         figures={name: json.loads(figure.to_json()) for name, figure in drawn.items()},
         sections=_sections(report),
         facts=_facts(report),
-        checks=list(dict.fromkeys(check.name for found in report.verifications for check in found.checks)),
+        checks=list(dict.fromkeys(c.name for shown in report.verifications for c in shown.record.results.checks)),
+        marks=MARKS,
+        judged=brief.subject,
+        failed_check=brief.failed_check,
+        told=outcome,
+        gate_rows=gate_rows,
         # Trusted text of this package and of Plotly, which must not be escaped inside <style> and <script>.
         css=Markup((TEMPLATES / "report.css").read_text(encoding="utf-8")),
         js=Markup((TEMPLATES / "report.js").read_text(encoding="utf-8")),
@@ -62,15 +73,15 @@ def _unbroken(function: Callable[..., str]) -> Callable[..., str]:
     return filtered
 
 
-def figures(report: Report) -> dict[str, go.Figure]:
+def figures(report: ReportView) -> dict[str, go.Figure]:
     """The charts that there is data for, by the id of their place on the page."""
     found: dict[str, go.Figure | None] = {}
     if report.profile:
-        found["hot_ops"] = profile_charts.hot_ops(report.profile)
-        found["roofline"] = roofline_chart.roofline(report.profile)
+        found["hot_ops"] = profile_charts.hot_ops(report.profile.record.results)
+        found["roofline"] = roofline_chart.roofline(report.profile.record.results)
     found["forest"] = speed_charts.forest(report.speeds)
-    found["promise"] = training_charts.promise(report.abs)
-    for index, ab in enumerate(report.abs):
+    found["promise"] = training_charts.promise([source.record for source in report.abs])
+    for index, ab in enumerate(source.record for source in report.abs):
         found[f"ab{index}_speed"] = training_charts.process_ratios(ab)
         found[f"ab{index}_quality"] = training_charts.quality(ab)
         found[f"ab{index}_loss"] = training_charts.losses(ab)
@@ -78,14 +89,14 @@ def figures(report: Report) -> dict[str, go.Figure]:
     return {name: figure for name, figure in found.items() if figure is not None}
 
 
-def _sections(report: Report) -> list[tuple[str, str]]:
+def _sections(report: ReportView) -> list[tuple[str, str]]:
     sections: list[tuple[str, str, Any]] = [
         ("machine", "Machine", True),
         ("hot", "Where the time goes", report.profile),
         ("speed", "Speed-ups", report.speeds),
         ("verify", "Verification", report.verifications),
         ("ab", "In the trainer", report.abs),
-        ("history", "Promotions", report.events),
+        ("history", "Promotions", report.promotions),
         ("campaign", "Last campaign", report.campaign),
         ("evidence", "Evidence", report.evidence),
         ("ledger", "Ledger", True),
@@ -93,7 +104,7 @@ def _sections(report: Report) -> list[tuple[str, str]]:
     return [(name, title) for name, title, shown in sections if shown]
 
 
-def _facts(report: Report) -> list[tuple[str, str]]:
+def _facts(report: ReportView) -> list[tuple[str, str]]:
     facts = [*report.machine.items(), *report.software.items()]
     facts += [("commit", report.commit or ""), ("dataset", report.dataset), ("device key", report.device_key)]
     return [(name, value) for name, value in facts if value]

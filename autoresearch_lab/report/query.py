@@ -21,7 +21,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.record import Record
 
 TEXT_COLUMNS = ("id", "prev", "time", "kind", "engine", "commit", "target", "verdict")
 JSON_COLUMNS = ("kernel", "device", "software", "workloads", "seeds", "settings", "results", "artifacts")
@@ -104,7 +104,7 @@ def export(records: list[Record], path: Path) -> None:
     Raises:
         LabError: another suffix, or the file cannot be written. An older file is replaced only by a whole new one.
     """
-    writers: dict[str, Callable[[Path], None]] = {
+    writers: dict[str, Callable[[Path], object]] = {
         ".jsonl": lambda to: to.write_text("".join(_line(record) for record in records), encoding="utf-8"),
         ".csv": lambda to: pa.csv.write_csv(table(records), to),
         ".parquet": lambda to: pa.parquet.write_table(table(records), to),

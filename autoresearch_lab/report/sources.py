@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from autoresearch_lab.catalog import Kernel, Target, load_catalog
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root
 from autoresearch_lab.promote import registry
 from autoresearch_lab.promote.selection import promoted
-from autoresearch_lab.records import Record
-from autoresearch_lab.report.staleness import Now, now, stale_reasons
+from autoresearch_lab.report.staleness import Today, stale_reasons, today
 from autoresearch_lab.report.views import Source
+from autoresearch_lab.results.record import R, Record
 
 
 @dataclass
@@ -23,23 +25,34 @@ class Sources:
     """Everything that is read, once. `remarks` say what could not be read."""
 
     root: Root
-    ledger: Ledger
     context: Context | None
     records: list[Record]
     shipped: list[Record]
-    present: Now
+    today: Today
     remarks: list[str] = field(default_factory=list)
-    _known: dict[str, Source] = field(default_factory=dict)
+    _known: dict[str, Source[Any]] = field(default_factory=dict)
 
-    def source(self, record: Record, shipped: bool = False) -> Source:
-        """The record's identity, with the reasons why it does not count here now."""
-        if record.id in self._known:
-            return self._known[record.id]
-        reasons: tuple[str, ...] | None = tuple(stale_reasons(record, self.present))
-        if not reasons and self.context is None:
-            reasons = None  # nothing speaks against it, but device and software were not compared
-        self._known[record.id] = Source(record.id, record.time, record.kind, reasons, shipped)
+    def source(self, record: R, shipped: bool = False) -> Source[R]:
+        """The record with the reasons why it does not count here now."""
+        if record.id not in self._known:
+            reasons: tuple[str, ...] | None = tuple(stale_reasons(record, self.today))
+            if not reasons and self.context is None:
+                reasons = None  # nothing speaks against it, but device and software were not compared
+            self._known[record.id] = Source(record, reasons, shipped)
         return self._known[record.id]
+
+    def all(self, of: type[R]) -> list[Source[R]]:
+        """The machine's own records of that class, newest first."""
+        return [self.source(record) for record in reversed(self.records) if isinstance(record, of)]
+
+    def newest(self, of: type[R]) -> list[Source[R]]:
+        """The newest of that class for every (target, kernel name), newest first; one that counts goes before."""
+        chosen: dict[tuple[str | None, str | None], Source[R]] = {}
+        for source in self.all(of):
+            name = (source.record.target, source.record.kernel.name if source.record.kernel else None)
+            if name not in chosen or (source.counts and not chosen[name].counts):
+                chosen[name] = source
+        return sorted(chosen.values(), key=lambda source: source.record.time, reverse=True)
 
     @cached_property
     def promoted(self) -> dict[str, Kernel]:
@@ -47,26 +60,20 @@ class Sources:
 
         Empty where the device is not known. Promotions that are no longer used are named in `remarks`.
         """
-        if self.context is None or not self.present.targets:
+        targets = self.today.present.targets
+        if self.context is None or not targets:
             return {}
         entries = registry.in_force(self.root, self.context.engine.name, self.context.device["key"])
         if not entries:
             return {}
-        selection = promoted(self.present.targets, self.context, self.root)
+        selection = promoted(targets, self.context, self.root)
         self.remarks.extend(remark for remark in selection.remarks if remark not in self.remarks)
         return {target: kernel for target, kernel in selection.chosen().items() if target in entries}
 
-    def newest(self, kind: str) -> list[Record]:
-        """The newest record of that kind for every (target, kernel name), newest first; one that counts goes before."""
-        chosen: dict[tuple[str | None, str | None], Record] = {}
-        for record in reversed(self.records):
-            if record.kind != kind:
-                continue
-            name = (record.target, record.kernel.name if record.kernel else None)
-            held = chosen.get(name)
-            if held is None or (not self.source(held).counts and self.source(record).counts):
-                chosen[name] = record
-        return sorted(chosen.values(), key=lambda record: record.time, reverse=True)
+    @property
+    def promoted_contents(self) -> dict[str, str]:
+        """Target -> content hash of `promoted`."""
+        return {target: kernel.sha256 for target, kernel in self.promoted.items()}
 
 
 def read_shipped(root: Root) -> tuple[list[Record], list[str]]:
@@ -81,24 +88,23 @@ def read_shipped(root: Root) -> tuple[list[Record], list[str]]:
     return records, remarks
 
 
-def read(root: Root, ledger: Ledger, context: Context | None) -> Sources:
-    """Read it all.
+def read(lab: Lab, context: Context | None) -> Sources:
+    """Read it all. context: None where no engine runs here, or where nothing is to be compared.
 
     Raises:
         LedgerCorrupt: the machine's own ledger cannot be read. Shipped evidence and catalogue may fail with a remark.
     """
     remarks: list[str] = []
     try:
-        targets: dict[str, Target] = load_catalog(root)
+        targets: dict[str, Target] = load_catalog(lab.root)
     except LabError as error:
         targets = {}
         remarks.append(f"catalogue: {error}")
-    shipped, unread = read_shipped(root)
-    remarks += unread
-    own = ledger.records()
+    shipped, unread = read_shipped(lab.root)
+    own = lab.ledger.records()
     known = {record.id for record in own}
     shipped = [record for record in shipped if record.id not in known]
-    return Sources(root, ledger, context, own, shipped, now(root, targets, ledger, context), remarks)
+    return Sources(lab.root, context, own, shipped, today(lab, targets, context), remarks + unread)
 
 
 def by_kind(records: Iterable[Record]) -> dict[str, int]:

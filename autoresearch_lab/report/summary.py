@@ -9,24 +9,22 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from autoresearch_lab.ledger import Ledger
+from autoresearch_lab import format as form
+from autoresearch_lab.ab import outcome
+from autoresearch_lab.format import Estimate
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.machine import Context
-from autoresearch_lab.paths import Root
-from autoresearch_lab.records import Record
-from autoresearch_lab.report import format as form
 from autoresearch_lab.report import sources
+from autoresearch_lab.report.brief import failed_check
 from autoresearch_lab.report.collect import contents, story
-from autoresearch_lab.report.readers import ab, bench, verify
-from autoresearch_lab.report.sources import Sources
 from autoresearch_lab.report.terminal import add, table, verdict_text
-from autoresearch_lab.report.views import AB, Estimate
+from autoresearch_lab.report.views import speed_up
 from autoresearch_lab.report.write import DEFAULT_NAME
-
-STEPS = ("verify", "bench", "ab")
+from autoresearch_lab.results.record import AbRecord, BenchRecord, R, Record, VerifyRecord
 
 
 @dataclass(frozen=True)
-class Row:
+class SummaryRow:
     """One kernel: its verdicts that count here (None = no such evidence), and whether the trainer uses it."""
 
     target: str
@@ -59,26 +57,24 @@ class Row:
 class SummaryTable:
     """The table, the A/B that says what it is worth in the trainer, and the report's path (None = not written)."""
 
-    rows: list[Row]
-    story: AB | None
+    rows: list[SummaryRow]
+    story: AbRecord | None
     promoted: dict[str, str]  # target -> kernel in use on this machine
     report: Path | None
 
     def plain(self) -> dict[str, Any]:
-        found = self.story
+        told: dict[str, Any] = {"tokens_per_second": None, "val_bpb": None, "ab": None}
+        if self.story is not None:
+            before, after = outcome.tokens_per_second(self.story)
+            told["tokens_per_second"] = {"before": before, "after": after, "ratio": _plain(outcome.speed(self.story))}
+            first, last, at_equal_time = outcome.val_bpb(self.story)
+            delta = _plain(outcome.estimate(self.story.results.gates.get("neutral")))
+            told["val_bpb"] = {"before": first, "after": last, "delta": delta, "at_equal_time": at_equal_time}
+            told["ab"] = self.story.id
         return {
             "kernels": [row.plain() for row in self.rows],
             "promoted": self.promoted,
-            "tokens_per_second": found
-            and {"before": found.before_tokens_s, "after": found.after_tokens_s, "ratio": _plain(found.ratio)},
-            "val_bpb": found
-            and {
-                "before": found.before_bpb,
-                "after": found.after_bpb,
-                "delta": _plain(found.delta),
-                "at_equal_time": found.equal_time_bpb,
-            },
-            "ab": found and found.source.id,
+            **told,
             "report": str(self.report) if self.report else None,
         }
 
@@ -102,90 +98,85 @@ class SummaryTable:
         if self.report is not None:
             _line(console, "report", str(self.report))
 
-    def _print_story(self, console: Console, found: AB) -> None:
-        over = f" on top of {', '.join(found.over)}" if found.over else ""
-        _line(console, "measured with", f"{found.title}{over}{f', {found.preset}' if found.preset else ''}")
-        speed = f"{form.number(found.before_tokens_s, 4)} → {form.number(found.after_tokens_s, 4)}"
-        if found.ratio:
-            ends = form.gain_interval(found.ratio)
-            speed += f"  ({form.percent(found.ratio.value - 1)}{f', interval {ends}' if ends else ''})"
-        _line(console, "tokens/s", speed)
-        if found.before_bpb is not None and found.after_bpb is not None:
-            delta = f"  (Δ at equal tokens {form.signed_interval(found.delta)})" if found.delta else ""
-            _line(console, "val_bpb", f"{form.bpb(found.before_bpb)} → {form.bpb(found.after_bpb)}{delta}")
-        if found.equal_time_bpb is not None:
-            delta = f"  (Δ {form.signed_interval(found.benefit)})" if found.benefit else ""
-            _line(console, "at equal time", f"{form.bpb(found.before_bpb)} → {form.bpb(found.equal_time_bpb)}{delta}")
+    def _print_story(self, console: Console, record: AbRecord) -> None:
+        _line(console, "measured with", outcome.subject(record))
+        ratio, (before, after) = outcome.speed(record), outcome.tokens_per_second(record)
+        speed = f"{form.number(before, 4)} → {form.number(after, 4)}"
+        _line(console, "tokens/s", speed + (f"  ({outcome.gain(ratio)})" if ratio else ""))
+        first, last, at_equal_time = outcome.val_bpb(record)
+        gates = record.results.gates
+        if first is not None and last is not None:
+            delta = outcome.estimate(gates.get("neutral"))
+            shown = f"  (Δ at equal tokens {form.signed_interval(delta)})" if delta else ""
+            _line(console, "val_bpb", f"{form.bpb(first)} → {form.bpb(last)}{shown}")
+        if at_equal_time is not None:
+            benefit = outcome.estimate(gates.get("benefit"))
+            shown = f"  (Δ {form.signed_interval(benefit)})" if benefit else ""
+            _line(console, "at equal time", f"{form.bpb(first)} → {form.bpb(at_equal_time)}{shown}")
 
 
-def summary(root: Root, ledger: Ledger, context: Context | None) -> SummaryTable:
+def summary(lab: Lab, context: Context | None) -> SummaryTable:
     """Read the table off the ledger. With a context only evidence that counts there is taken; without one the newest.
 
     Raises:
         LabError: the ledger or a list of promoted kernels cannot be read.
     """
-    found = sources.read(root, ledger, context)
-    newest: dict[tuple[str, str], dict[str, Record]] = {}
+    found = sources.read(lab, context)
+    promoted = found.promoted_contents
+    targets = found.today.present.targets.values()
+    baselines = {kernel.sha256 for target in targets for kernel in target.kernels if kernel.role == "baseline"}
+    abs_ = [source for source in found.all(AbRecord) if context is None or source.counts]
+    shared = [source.record for source in abs_ if len(contents(source.record)) > 1]
+    of_kernel: dict[tuple[str, str], list[Record]] = {}
     for record in found.records:
-        if record.kind in STEPS and record.target and record.kernel and _taken(found, record):
-            newest.setdefault((record.target, record.kernel.sha256), {})[record.kind] = record
-    promoted = contents(found)
-    baselines = {
-        kernel.sha256
-        for target in found.present.targets.values()
-        for kernel in target.kernels
-        if kernel.role == "baseline"
-    }
-    abs_ = [ab.read(record, found.source(record)) for record in reversed(found.records) if record.kind == "ab"]
-    shared = [view for view in abs_ if len(view.contents) > 1 and (context is None or view.source.counts)]
-    kept = {key: by_kind for key, by_kind in newest.items() if key[1] not in baselines}
-    rows = [_row(found, by_kind, promoted, shared) for by_kind in kept.values()]
+        if not isinstance(record, VerifyRecord | BenchRecord | AbRecord) or not record.target or not record.kernel:
+            continue
+        if record.kernel.sha256 not in baselines and (context is None or found.source(record).counts):
+            of_kernel.setdefault((record.target, record.kernel.sha256), []).append(record)
+    rows = [_row(target, sha256, records, promoted, shared) for (target, sha256), records in of_kernel.items()]
     rows.sort(key=lambda row: (-(row.ratio.value if row.ratio else 0.0), row.target, row.kernel))
-    report = root.results / DEFAULT_NAME
+    report = lab.root.results / DEFAULT_NAME
+    told = story(abs_, promoted)
     return SummaryTable(
         rows=rows,
-        story=story([view for view in abs_ if context is None or view.source.counts], promoted),
+        story=told.record if told else None,
         promoted={target: kernel.name for target, kernel in found.promoted.items()},
         report=report if report.is_file() else None,
     )
 
 
-def _taken(found: Sources, record: Record) -> bool:
-    return found.context is None or found.source(record).counts
-
-
-def _trainer_note(row: Row) -> str:
+def _trainer_note(row: SummaryRow) -> str:
     """What stands under the verdict of the A/B: its ratio, or with how many kernels it was shared."""
     if row.others:
         return f"with {row.others} more"
     return form.times_interval(row.gain) if row.gain else ""
 
 
-def _row(found: Sources, by_kind: dict[str, Record], promoted: dict[str, str], shared: list[AB]) -> Row:
-    """`by_kind`: the newest verify, bench and ab record of one kernel content. `shared`: A/Bs of several kernels at
-    once, newest first; one counts for a kernel that has none of its own."""
-    any_record = next(reversed(by_kind.values()))
-    checked = by_kind.get("verify")
-    failed = ""
-    if checked is not None and checked.verdict == "FAIL":
-        view = verify.read(checked, found.source(checked))
-        failed = next((check.name for check in view.checks if check.status == "fail"), view.reason)
-    timed, raced = by_kind.get("bench"), by_kind.get("ab")
-    speeds = bench.read(timed, found.source(timed)) if timed else []
-    sha256 = any_record.kernel.sha256
-    joint = None if raced else next((view for view in shared if view.contents.get(any_record.target) == sha256), None)
-    return Row(
-        target=any_record.target or "",
-        kernel=any_record.kernel.name,
+def _row(
+    target: str, sha256: str, records: list[Record], promoted: dict[str, str], shared: list[AbRecord]
+) -> SummaryRow:
+    """`records`: all of one kernel content, oldest first. `shared`: A/Bs of several kernels at once, newest first; one
+    counts for a kernel that has none of its own."""
+    checked, timed, raced = _last(records, VerifyRecord), _last(records, BenchRecord), _last(records, AbRecord)
+    name, why = failed_check(checked) if checked and checked.verdict == "FAIL" else ("", "")
+    joint = None if raced else next((record for record in shared if contents(record).get(target) == sha256), None)
+    judged = raced or joint
+    return SummaryRow(
+        target=target,
+        kernel=records[-1].kernel.name if records[-1].kernel else "",
         verify=checked.verdict if checked else None,
-        failed=failed,
+        failed=name or why,
         bench=timed.verdict if timed else None,
-        ratio=next((speed.ratio for speed in speeds if speed.verdict), None),
-        ab=raced.verdict if raced else joint.verdict if joint else None,
-        gain=ab.read(raced, found.source(raced)).ratio if raced else None,
-        others=len(joint.contents) - 1 if joint else 0,
-        promoted=promoted.get(any_record.target or "") == sha256,
+        ratio=speed_up(timed) if timed else None,
+        ab=judged.verdict if judged else None,
+        gain=outcome.speed(raced) if raced else None,
+        others=len(contents(joint)) - 1 if joint else 0,
+        promoted=promoted.get(target) == sha256,
     )
+
+
+def _last(records: list[Record], of: type[R]) -> R | None:
+    return next((record for record in reversed(records) if isinstance(record, of)), None)
 
 
 def _line(console: Console, name: str, value: str) -> None:
@@ -193,4 +184,4 @@ def _line(console: Console, name: str, value: str) -> None:
 
 
 def _plain(estimate: Estimate | None) -> dict[str, float | None] | None:
-    return estimate and {"value": estimate.value, "low": estimate.low, "high": estimate.high}
+    return None if estimate is None else {"value": estimate.value, "low": estimate.low, "high": estimate.high}

@@ -7,10 +7,11 @@ from typing import Any
 
 from autoresearch_lab.catalog import Target
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.records import Record
+from autoresearch_lab.machine import STAND_INS
 from autoresearch_lab.report.brief import brief
 from autoresearch_lab.report.sources import Sources
 from autoresearch_lab.report.views import Source
+from autoresearch_lab.results.record import Record
 
 STEPS = ("compile", "verify", "bench", "ab", "promote")
 # What a record without a device of its own is not held against.
@@ -18,14 +19,22 @@ ELSEWHERE = ("other engine", "other device", "other software")
 
 
 @dataclass(frozen=True)
-class Found:
-    """One record: where it comes from, its verdict, and what it found in a few words. without_device: "interpreted" or
-    "compiled", where it speaks of the kernel but of no device, and so never counts; else None."""
+class EvidenceRow:
+    """One record: where it comes from, what it found in a few words, and whether it counts."""
 
-    source: Source
-    verdict: str | None
-    summary: str
-    without_device: str | None = None
+    source: Source[Record]
+
+    @property
+    def without_device(self) -> str | None:
+        """ "interpreted" or "compiled", where it speaks of the kernel but of no device, and so never counts."""
+        record = self.source.record
+        if record.kind == "compile":
+            return "compiled"
+        return "interpreted" if (record.device or {}).get("kind") in STAND_INS.values() else None
+
+    @property
+    def summary(self) -> str:
+        return brief(self.source.record)
 
     @property
     def state(self) -> str:
@@ -39,11 +48,12 @@ class Found:
         return "not compared" if self.source.stale is None else "counts"
 
     def plain(self) -> dict[str, Any]:
+        record = self.source.record
         return {
-            "id": self.source.id,
-            "time": self.source.time,
-            "kind": self.source.kind,
-            "verdict": self.verdict,
+            "id": record.id,
+            "time": record.time,
+            "kind": record.kind,
+            "verdict": record.verdict,
             "summary": self.summary,
             "counts": self.source.counts and self.source.stale is not None,
             "stale": None if self.source.stale is None else list(self.source.stale),
@@ -61,7 +71,7 @@ class KernelEvidence:
     role: str
     sha256: str | None
     in_use: bool
-    found: list[Found]
+    found: list[EvidenceRow]
 
     def plain(self) -> dict[str, Any]:
         return {
@@ -101,9 +111,9 @@ def evidence_of(found: Sources, target: Target, kernel: str | None = None, remar
     listed = {item.name: item for item in target.kernels if _fits(item.framework, item.devices, found)}
     catalogue = {item.name: item for item in target.kernels}
     names = list(listed)
-    own = [record for record in found.records if record.target == target.name and record.kernel]
-    shipped = [record for record in found.shipped if record.target == target.name and record.kernel]
-    names += [name for name in dict.fromkeys(record.kernel.name for record in [*own, *shipped]) if name not in listed]
+    own = _by_kernel(found.records, target)
+    shipped = _by_kernel(found.shipped, target)
+    names += [name for name in {**own, **shipped} if name not in listed]
     if kernel is not None and kernel not in names:
         raise LabError(f"target {target.name} has no kernel '{kernel}'; known: {', '.join(names) or 'none'}")
     used_here = found.promoted.get(target.name)
@@ -115,7 +125,7 @@ def evidence_of(found: Sources, target: Target, kernel: str | None = None, remar
         if name in catalogue:
             role = catalogue[name].role if name in listed else f"{catalogue[name].role} of another engine"
         used = sha256 == in_use if in_use else role == "baseline"
-        rows = _rows(found, own, name, False) + _rows(found, shipped, name, True)
+        rows = _rows(found, own.get(name, []), False) + _rows(found, shipped.get(name, []), True)
         kernels.append(KernelEvidence(name, role, sha256, used, rows))
     remarks = [*([remark] if remark else []), *found.remarks]
     return TargetEvidence(target.name, target.contract.summary, target.contract_sha256, kernels, remarks)
@@ -126,20 +136,21 @@ def _fits(framework: str, devices: tuple[str, ...], found: Sources) -> bool:
     return engine is None or (framework == engine.framework and engine.device in devices)
 
 
-def _rows(found: Sources, records: list[Record], name: str, shipped: bool) -> list[Found]:
+def _by_kernel(records: list[Record], target: Target) -> dict[str, list[Record]]:
+    """{name of a kernel of that target: its records, oldest first}."""
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        if record.target == target.name and record.kernel:
+            found.setdefault(record.kernel.name, []).append(record)
+    return found
+
+
+def _rows(found: Sources, records: list[Record], shipped: bool) -> list[EvidenceRow]:
     """The newest record of every step: the newest that counts, or where none does the newest of all."""
     rows = []
     for step in STEPS:
         kinds = ("promote", "demote") if step == "promote" else (step,)
-        newest = [r for r in reversed(records) if r.kind in kinds and r.kernel and r.kernel.name == name]
+        newest = [found.source(record, shipped) for record in reversed(records) if record.kind in kinds]
         if newest:
-            counting = [record for record in newest if found.source(record, shipped).counts]
-            record = (counting or newest)[0]
-            rows.append(Found(found.source(record, shipped), record.verdict, brief(record), _without_device(record)))
+            rows.append(EvidenceRow(next((source for source in newest if source.counts), newest[0])))
     return rows
-
-
-def _without_device(record: Record) -> str | None:
-    if record.kind == "compile":
-        return "compiled"
-    return "interpreted" if (record.device or {}).get("kind") == "interpreter" else None

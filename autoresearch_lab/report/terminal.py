@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from autoresearch_lab.records import Record
-from autoresearch_lab.report import format as form
+from autoresearch_lab import format as form
 from autoresearch_lab.report.brief import brief
 from autoresearch_lab.report.integrity import Integrity
 from autoresearch_lab.report.query import Answer
-from autoresearch_lab.report.target import Found, TargetEvidence
+from autoresearch_lab.report.target import EvidenceRow, TargetEvidence
+from autoresearch_lab.results.record import Record
 
 STYLES = {"good": "bold green", "bad": "bold red", "unsure": "bold yellow", "": "bold"}
 
@@ -53,10 +53,11 @@ def print_evidence(console: Console, evidence: TargetEvidence) -> None:
         console.print(f"note: {remark}", style="dim", markup=False)
 
 
-def _print_found(console: Console, item: Found) -> None:
-    verdict = verdict_text(item.verdict)
-    line = Text.assemble(f"  {item.source.kind:<8}", verdict, " " * max(1, 11 - len(verdict)), item.summary)
-    line.append(f"  {item.source.time[:10]} {form.short(item.source.id)}", style="dim")
+def _print_found(console: Console, item: EvidenceRow) -> None:
+    record = item.source.record
+    verdict = verdict_text(record.verdict)
+    line = Text.assemble(f"  {record.kind:<8}", verdict, " " * max(1, 11 - len(verdict)), item.summary)
+    line.append(f"  {record.time[:10]} {form.short(record.id)}", style="dim")
     if item.state != "counts":
         line.stylize("dim")
     console.print(line)

@@ -1,33 +1,33 @@
-"""What the report shows, in its own terms: the readers fill these from records, charts and template draw them.
+"""What the report shows. A record is shown as it is, beside whether it counts here now; what page and charts need
+besides is derived from it here.
 
 Every number is one that a record holds; what a record does not hold stays None and is shown as a dash.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Generic
 
-from autoresearch_lab.campaign.record import RecordedCampaign
+from autoresearch_lab.format import Estimate
+from autoresearch_lab.results.record import (
+    AbRecord,
+    BenchRecord,
+    DemoteRecord,
+    ProfileRecord,
+    PromoteRecord,
+    R,
+    Record,
+    VerifyRecord,
+)
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A measured value with its interval; `low` or `high` is None where the interval is open on that side."""
+class Source(Generic[R]):
+    """A record, and whether it counts. stale: why it does not count here now; () = it counts; None = not compared."""
 
-    value: float
-    low: float | None = None
-    high: float | None = None
-    level: float | None = None  # confidence level, 0..1
-
-
-@dataclass(frozen=True)
-class Source:
-    """The record behind a view."""
-
-    id: str
-    time: str
-    kind: str
-    stale: tuple[str, ...] | None = None  # why it does not count here now; () = it counts; None = not compared
+    record: R
+    stale: tuple[str, ...] | None = None
     shipped: bool = False
 
     @property
@@ -36,173 +36,92 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Hot:
-    """One target's share of the training step; milliseconds per optimizer step."""
+class SpeedRow:
+    """One comparison of a bench: how many times faster than the baseline, > 1 = faster.
 
-    target: str
-    forward_ms: float
-    backward_ms: float
-    optimizer_ms: float
-    total_ms: float
-    share: float | None
-    calls: float | None
-    flops: float | None
-    bytes: float | None
-    floor_ms: float | None
-    saveable_ms: float | None
-    gflop_s: float | None
-    gb_s: float | None
-    includes: tuple[str, ...] = ()  # smaller targets whose time is inside total_ms
-    impossible: bool = False  # measured faster than the floor: one of the two is wrong
+    arm: "candidate" or "library"; direction: "forward", "backward", or "both" together. decisive: the verdict rests on
+    this direction. floor: how far the baseline was from itself, 0.012 = 1.2 %. Times in ms per optimizer step.
+    """
 
-
-@dataclass(frozen=True)
-class Part:
-    """A named part of the step outside all targets; milliseconds per optimizer step."""
-
-    name: str
-    forward_ms: float
-    backward_ms: float
-
-
-@dataclass(frozen=True)
-class Profile:
-    """A profile of the real training step."""
-
-    source: Source
-    preset: str
-    dataset: str
-    step_ms: float | None
-    tokens_per_second: float | None
-    unattributed_ms: float | None
-    attributed_ms: float | None
-    targets: tuple[Hot, ...]
-    elsewhere: tuple[Part, ...] = ()
-    bandwidths: tuple[tuple[float, float], ...] = ()  # (bytes of the working set, GB/s)
-    compute: dict[str, float] = field(default_factory=dict)  # dtype -> GFLOP/s
-
-
-@dataclass(frozen=True)
-class Speed:
-    """One bench comparison: how many times faster than the baseline, > 1 = faster."""
-
-    source: Source
+    source: Source[BenchRecord]
     target: str
     kernel: str
-    arm: str  # "candidate" or "library"
-    direction: str  # "forward", "backward", or "both" together
+    arm: str
+    direction: str
     ratio: Estimate
-    decisive: bool  # the direction that the verdict rests on
-    floor: float | None  # how far the baseline was from itself, as a ratio above 1: 0.012 = 1.2 %
-    baseline_ms: float | None  # per optimizer step
-    arm_ms: float | None
-    verdict: str | None
+    decisive: bool
+    floor: float | None = None
+    baseline_ms: float | None = None
+    arm_ms: float | None = None
+    verdict: str | None = None
+
+
+def speed_rows(source: Source[BenchRecord]) -> list[SpeedRow]:
+    """The candidate in every direction that was timed, the one that decides first; then the library's kernels. None
+    where nothing was timed."""
+    record, found = source.record, source.record.results
+    target, name, decisive = record.target, record.kernel.name, found.direction
+    rows = []
+
+    def add(direction: str, ratio: Estimate, floor: float | None = None, verdict: str | None = None) -> None:
+        row = found.directions.get(direction)
+        before, after = (row.baseline_ms, row.candidate_ms) if row else (None, None)
+        decides = direction == decisive
+        rows.append(
+            SpeedRow(source, target, name, "candidate", direction, ratio, decides, floor, before, after, verdict)
+        )
+
+    if found.ratio is not None:
+        # The deciding interval is the record's own; the ones per direction are shown only.
+        low, high = found.interval or (None, None)
+        floor = found.floor - 1 if found.floor is not None else None
+        add(decisive, Estimate(found.ratio, low, high, found.level), floor, record.verdict)
+    for direction in ("both", "forward", "backward"):
+        row = found.directions.get(direction)
+        if row is not None and direction != decisive:
+            add(direction, Estimate(row.ratio, *row.interval, found.level))
+    for one in found.libraries:
+        ratio = Estimate(one.baseline_ratio, *one.baseline_interval, found.level)
+        rows.append(SpeedRow(source, target, one.name, "library", decisive, ratio, True))
+    return rows
+
+
+def speed_up(record: BenchRecord) -> Estimate | None:
+    """The ratio that the verdict rests on."""
+    return next((row.ratio for row in speed_rows(Source(record)) if row.verdict), None)
 
 
 @dataclass(frozen=True)
-class Check:
-    """One check of a verification. status: pass, fail, skip (not reached), or na (does not apply)."""
+class PromotionRow:
+    """A promotion or a demotion. in_force: the trainer uses this kernel here now."""
 
-    name: str
-    status: str
-    detail: str = ""
+    source: Source[Record]
+    in_force: bool = False
 
+    @property
+    def evidence(self) -> str | None:
+        """The A/B that it rests on."""
+        record = self.source.record
+        return record.settings.evidence if isinstance(record, PromoteRecord) else None
 
-@dataclass(frozen=True)
-class Verification:
-    """One verify record."""
-
-    source: Source
-    target: str
-    kernel: str
-    verdict: str
-    checks: tuple[Check, ...]
-    error_ratio: float | None  # worst error as a multiple of what the contract allows
-    reason: str
-
-    def check(self, name: str) -> Check | None:
-        return next((check for check in self.checks if check.name == name), None)
-
-
-@dataclass(frozen=True)
-class Gate:
-    """One of the three gates of an A/B."""
-
-    name: str
-    passed: bool | None
-    estimate: Estimate | None
-    unit: str
-    bound: str
-    note: str = ""
+    @property
+    def note(self) -> str:
+        """What changed besides: what was replaced, what is used from now on, which list was written."""
+        record, parts = self.source.record, []
+        if isinstance(record, PromoteRecord):
+            if record.results.previous:
+                parts.append(f"in place of {record.results.previous.name}")
+            if record.settings.from_workspace:
+                parts.append("from a workspace")
+        if isinstance(record, DemoteRecord):
+            parts.append(f"now {record.results.now.name}")
+        if isinstance(record, PromoteRecord | DemoteRecord) and record.settings.list == "shipped":
+            parts.append("in the list that ships with the project")
+        return ", ".join(parts)
 
 
 @dataclass(frozen=True)
-class Curve:
-    """A line of a chart: x = optimizer step (or seconds), y = the value."""
-
-    label: str
-    x: tuple[float, ...]
-    y: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class AB:
-    """One A/B in the trainer."""
-
-    source: Source
-    title: str
-    contents: dict[str, str]  # target -> content hash of the candidate's kernels
-    over: tuple[str, ...]  # "target=kernel" of the other arm where that is not the baseline
-    preset: str
-    verdict: str
-    reason: str
-    ratio: Estimate | None  # candidate / baseline tokens per second
-    process_ratios: tuple[float, ...]
-    before_tokens_s: float | None
-    after_tokens_s: float | None
-    before_bpb: float | None
-    after_bpb: float | None
-    equal_time_bpb: float | None  # the candidate after as much time as the baseline had
-    deltas: tuple[tuple[str, float], ...]  # (seed, delta val_bpb at equal tokens)
-    delta: Estimate | None
-    margin: float | None
-    benefit: Estimate | None
-    gates: tuple[Gate, ...]
-    losses: tuple[Curve, ...]
-    divergence: tuple[Curve, ...]
-    predicted: float | None  # relative gain, e.g. 0.12
-    realised: float | None
-
-
-@dataclass(frozen=True)
-class Event:
-    """A promotion or a demotion."""
-
-    source: Source
-    kind: str
-    target: str
-    kernel: str
-    sha256: str
-    device: str
-    evidence: str | None
-    in_force: bool
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """One line of the evidence table."""
-
-    source: Source
-    target: str
-    kernel: str
-    sha256: str
-    verdict: str
-    summary: str
-
-
-@dataclass(frozen=True)
-class Report:
+class ReportView:
     """All that the page shows."""
 
     title: str
@@ -213,17 +132,17 @@ class Report:
     commit: str | None
     dataset: str
     device_key: str
-    story: AB | None
-    profile: Profile | None
-    speeds: tuple[Speed, ...]
-    verifications: tuple[Verification, ...]
-    abs: tuple[AB, ...]
-    events: tuple[Event, ...]
-    evidence: tuple[Evidence, ...]
+    story: Source[AbRecord] | None
+    profile: Source[ProfileRecord] | None
+    speeds: tuple[SpeedRow, ...]
+    verifications: tuple[Source[VerifyRecord], ...]
+    abs: tuple[Source[AbRecord], ...]
+    promotions: tuple[PromotionRow, ...]
+    evidence: tuple[Source[Record], ...]
     counts: dict[str, int]
     problems: tuple[str, ...]
     remarks: tuple[str, ...] = ()
-    campaign: RecordedCampaign | None = None
+    campaign: CampaignRecord | None = None
 
     @property
     def empty(self) -> bool:

@@ -27,7 +27,7 @@ from autoresearch_lab.errors import LabError
 from autoresearch_lab.paths import Root, write_atomic
 from autoresearch_lab.promote import shipping
 from autoresearch_lab.promote.shipping import Shipped
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.record import Record
 
 KINDS = ("profile", "capture", "trace", "review", "verify", "bench", "note")
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from autoresearch_common import workload as w
+from autoresearch_common.arrays import storage, write_arrays
 from autoresearch_lab import workloads
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.engine import ENGINES
@@ -15,7 +16,6 @@ from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, Root
-from autoresearch_lab.sandbox.arrays import storage, write_arrays
 from autoresearch_lab.workloads import WorkloadSet
 from autoresearch_lab.workspace import Workspace, create
 

@@ -12,7 +12,7 @@ from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.evidence import Subject
 from autoresearch_lab.executor.executor import Ended
 from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.orchestrate import Candidate, State, Steps, drive, state_of
+from autoresearch_lab.orchestrate import Candidate, CandidateState, Steps, drive, state_of
 
 AB = {"preset": "p"}
 
@@ -44,7 +44,8 @@ class Lab:
     def write(self, candidate: Candidate, kind: str, **settings: Any) -> None:
         if error := self.broken.get(f"{candidate.kernel.name} {kind}"):
             raise error
-        results = {"ratio": self.ratios[candidate.kernel.name], "disturbed": self.disturbed and kind == "ab"}
+        ratio = self.ratios[candidate.kernel.name]
+        results = {"verify": {}, "bench": {"ratio": ratio}, "ab": {"ratio": ratio, "disturbed": self.disturbed}}[kind]
         self.append(candidate, kind, results, self.verdicts[candidate.kernel.name][kind], **settings)
 
     def failed(self, candidate: Candidate, step: str, reason: str) -> None:
@@ -83,7 +84,7 @@ class Lab:
             failed=self.failed,
         )
 
-    def drive(self, candidates: list[Candidate]) -> dict[str, State]:
+    def drive(self, candidates: list[Candidate]) -> dict[str, CandidateState]:
         return drive(candidates, self.steps(), lambda c, step: self.executed.append(f"{c.label} {step}"))
 
 
@@ -93,7 +94,7 @@ GOOD = {"verify": "PASS", "bench": "FASTER", "ab": "PROMOTE"}
 def test_a_winner_goes_all_the_way_and_a_second_run_does_nothing(tmp_path: Path) -> None:
     lab = Lab(tmp_path, {"e": GOOD}, {"e": 2.0})
     final = lab.drive([lab.candidate("norm", "e")])
-    assert final["norm=e"] == State(None, "promoted")
+    assert final["norm=e"] == CandidateState(None, "promoted")
     assert [step.split()[1] for step in lab.executed] == ["extract", "verify", "bench", "ab", "promote"]
     lab.executed.clear()
     assert lab.drive([lab.candidate("norm", "e")]) == final
@@ -109,7 +110,7 @@ def test_a_negative_verdict_ends_the_way_and_is_not_asked_again(
 ) -> None:
     lab = Lab(tmp_path, {"e": {**GOOD, kind: verdict}}, {"e": 2.0})
     for _ in range(2):
-        assert lab.drive([lab.candidate("norm", "e")])["norm=e"] == State(None, f"{kind}: {verdict}")
+        assert lab.drive([lab.candidate("norm", "e")])["norm=e"] == CandidateState(None, f"{kind}: {verdict}")
     assert lab.executed[-1] == f"norm=e {last}"
     assert lab.promoted == {}
 
@@ -126,10 +127,10 @@ def test_an_ab_under_foreign_load_concludes_nothing_and_is_tried_again_next_time
     lab = Lab(tmp_path, {"e": {**GOOD, "ab": "UNDECIDED"}}, {"e": 2.0})
     lab.disturbed = True
     final = lab.drive([lab.candidate("norm", "e")])
-    assert final["norm=e"] == State("ab", "the last A/B was disturbed by other load on the machine")
+    assert final["norm=e"] == CandidateState("ab", "the last A/B was disturbed by other load on the machine")
     assert lab.executed.count("norm=e ab") == 1
     lab.disturbed, lab.verdicts["e"]["ab"] = False, "PROMOTE"
-    assert lab.drive([lab.candidate("norm", "e")])["norm=e"] == State(None, "promoted")
+    assert lab.drive([lab.candidate("norm", "e")])["norm=e"] == CandidateState(None, "promoted")
 
 
 def test_winners_enter_the_trainer_by_predicted_gain(tmp_path: Path) -> None:
@@ -149,8 +150,8 @@ def test_only_the_fastest_kernel_of_a_target_goes_on(tmp_path: Path) -> None:
 def test_what_cannot_gain_one_percent_is_not_measured(tmp_path: Path) -> None:
     lab = Lab(tmp_path, {"a": GOOD, "b": GOOD}, {"a": 1.05, "b": 2.0})
     final = lab.drive([lab.candidate("slow", "a", share=0.1), lab.candidate("tiny", "b", share=0.5, saveable=0.005)])
-    assert final["slow=a"] == State(None, "too little to gain: +0.5% tokens/s predicted")
-    assert final["tiny=b"] == State(None, "too little to gain: +0.5% tokens/s at best")
+    assert final["slow=a"] == CandidateState(None, "too little to gain: +0.5% tokens/s predicted")
+    assert final["tiny=b"] == CandidateState(None, "too little to gain: +0.5% tokens/s at best")
     assert [step.split()[1] for step in lab.executed] == ["extract", "verify", "bench"]
 
 
@@ -194,10 +195,10 @@ def test_a_kernel_that_is_no_longer_called_is_not_tried(tmp_path: Path) -> None:
     lab = Lab(tmp_path, {"b": GOOD}, {"b": 2.0})
     candidate = lab.candidate("rope", "b")
 
-    def state(in_use: dict[str, str]) -> State:
+    def state(in_use: dict[str, str]) -> CandidateState:
         return state_of(candidate, lab.ledger, in_use, AB, True, ["prelude=a"])
 
-    assert state({}) == State(None, "no longer called: prelude=a in its place")
+    assert state({}) == CandidateState(None, "no longer called: prelude=a in its place")
     for kind in ("verify", "bench"):
         lab.write(candidate, kind)
     assert state({"rope": candidate.kernel.sha256}).reason == "promoted"
@@ -275,10 +276,13 @@ def test_a_step_that_fails_is_no_verdict_and_the_others_go_on(tmp_path: Path, st
     candidates = [lab.candidate("norm", "a"), lab.candidate("rope", "b")]
     assert lab.drive(candidates)["rope=b"].reason == "promoted"
     final = lab.drive(candidates)
-    assert final == {"norm=a": State(step, f"{step} failed: no", failed=True), "rope=b": State(None, "promoted")}
+    assert final == {
+        "norm=a": CandidateState(step, f"{step} failed: no", failed=True),
+        "rope=b": CandidateState(None, "promoted"),
+    }
     assert lab.executed.count(f"norm=a {step}") == 2  # once in each run
     lab.broken.clear()
-    assert lab.drive(candidates)["norm=a"] == State(None, "promoted")
+    assert lab.drive(candidates)["norm=a"] == CandidateState(None, "promoted")
 
 
 @pytest.mark.parametrize("step", ["verify", "bench", "ab"])
@@ -306,7 +310,7 @@ def test_winners_that_fail_together_go_in_one_by_one(tmp_path: Path) -> None:
     candidates = [lab.candidate("norm", "a"), lab.candidate("rope", "b")]
     final = drive(candidates, lab.steps(), lambda c, step: None, together=True)
     assert {state.reason for state in final.values()} == {"promoted"}
-    assert lab.ledger.latest(kind="note").settings["step"] == "ab together"
+    assert lab.ledger.latest(kind="note").settings.step == "ab together"
 
 
 def test_where_the_ledger_cannot_take_the_note_the_run_ends(tmp_path: Path) -> None:
@@ -321,7 +325,7 @@ def test_what_is_decided_is_said_where_there_is_no_workspace(tmp_path: Path) -> 
     lab = Lab(tmp_path, {"a": {**GOOD, "ab": "REJECT"}}, {"a": 3.0})
     lab.drive([lab.candidate("norm", "a")])
     lab.opened.clear()
-    assert lab.steps().state(lab.candidate("norm", "a")) == State(None, "ab: REJECT")
+    assert lab.steps().state(lab.candidate("norm", "a")) == CandidateState(None, "ab: REJECT")
 
 
 def test_what_was_done_since_it_failed_counts(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from autoresearch_lab.errors import LabError
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
-from autoresearch_lab.orchestrate import State, state_of
+from autoresearch_lab.orchestrate import CandidateState, state_of
 from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.pipeline import Pipeline
 from autoresearch_lab.profile.schema import Profile
@@ -99,9 +99,7 @@ def test_a_workspaces_kernel_is_known_once_it_is_promoted(
     folder.mkdir(parents=True)
     mine = kernel(folder, "rms_norm", "def rms_norm(x, eps): ...\n")
     candidate = SimpleNamespace(target=pipeline.catalog["rms_norm"], kernel=mine)
-    monkeypatch.setattr(
-        module, "promote", lambda target, kernel, lab: install(kernel, target, "mine", lab.root)
-    )
+    monkeypatch.setattr(module, "promote", lambda target, kernel, lab: install(kernel, target, "mine", lab.root))
     pipeline.promote(candidate)
     assert pipeline.catalog["rms_norm"].kernel("mine", "torch").sha256 == mine.sha256
 
@@ -138,7 +136,7 @@ def test_a_failure_is_noted_so_that_the_next_run_knows_it(
     candidate = pipeline.candidates()[0]
     pipeline.failed(candidate, "extract", "of\n  two lines")
     state = state_of(candidate, pipeline.lab.ledger, {}, {}, opened=False)
-    assert state == State("extract", "extract failed: of two lines", failed=True)
+    assert state == CandidateState("extract", "extract failed: of two lines", failed=True)
 
 
 def test_a_profile_of_another_engine_says_which(context: Context, root: Root) -> None:

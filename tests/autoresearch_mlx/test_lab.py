@@ -68,7 +68,7 @@ def verdict(folder: Path, target_name: str, kernel: Kernel):
 @pytest.mark.parametrize("name", ["mlx_eager", "mlx_library"])
 def test_honest_kernels_pass(tmp_path: Path, target: str, name: str):
     record = verdict(tmp_path, target, load_catalog(Root())[target].kernel(name, "mlx"))
-    assert record.verdict == "PASS", record.results["reason"]
+    assert record.verdict == "PASS", record.results.reason
     assert record.device["key"].startswith("mlx-cpu")
 
 
@@ -79,5 +79,5 @@ def test_cheats_fail_in_the_check_that_is_meant_for_them(tmp_path: Path, check: 
     kernel = Kernel("relu_squared", "cheat", "mlx", ("mlx",), "candidate", "python", path)
     record = verdict(tmp_path, "relu_squared", kernel)
     assert record.verdict == "FAIL"
-    failed = [found["name"] for found in record.results["checks"] if found["status"] == "fail"]
-    assert check in failed, (failed, record.results["reason"])
+    failed = [found["name"] for found in record.results.checks if found["status"] == "fail"]
+    assert check in failed, (failed, record.results.reason)

@@ -15,6 +15,7 @@ from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root
+from autoresearch_lab.results.record import VerifyRecord
 from autoresearch_lab.sandbox.parent import JobFailed
 from benchmarks.gpu import main
 
@@ -208,13 +209,15 @@ def verified_on(setting, kernel, workloads):
 
 def test_a_verdict_is_known_for_the_calls_that_are_captured_here(at_a_gpu):
     kernel = _triton_kernels()[0]
-    assert verdicts.known(at_a_gpu, "verify", kernel) is None
+    assert verdicts.known(at_a_gpu, VerifyRecord, kernel) is None
     verified_on(at_a_gpu, kernel, "earlier")
-    assert verdicts.known(at_a_gpu, "verify", kernel) is None
+    assert verdicts.known(at_a_gpu, VerifyRecord, kernel) is None
     record = verified_on(at_a_gpu, kernel, "now")
-    assert verdicts.known(at_a_gpu, "verify", kernel) == record and verdicts.known(at_a_gpu, "bench", kernel) is None
+    assert (
+        verdicts.known(at_a_gpu, VerifyRecord, kernel) == record and verdicts.known(at_a_gpu, "bench", kernel) is None
+    )
     at_a_gpu.captured["now"] = None  # a fresh machine, to which only the ledger came
-    assert verdicts.known(at_a_gpu, "verify", kernel) is None
+    assert verdicts.known(at_a_gpu, VerifyRecord, kernel) is None
 
 
 def test_a_profile_is_known_while_its_captured_calls_are_the_newest(monkeypatch, at_a_gpu):

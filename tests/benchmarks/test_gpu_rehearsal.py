@@ -110,8 +110,8 @@ def test_what_comes_back_is_few_files_with_the_evidence_in_one(rehearsed):
 def test_a_rehearsal_is_recorded_in_its_own_ledger(rehearsed):
     out = Path(rehearsed[1]["parts"]["data"]["found"]["folder"]).parents[1] / "out"
     notes = Ledger(out / "lab" / "results" / "kernel_lab" / "ledger.jsonl").find(kind="note")
-    (whole,) = [note for note in notes if note.settings["event"] == "campaign"]
+    (whole,) = [note for note in notes if note.settings.event == "campaign"]
     end = CampaignEnd.model_validate(whole.results)
-    assert whole.settings["plan"] == "gpu" and whole.settings["rehearsed"]
+    assert whole.settings.plan == "gpu" and whole.settings.rehearsed
     assert [step.step for step in end.steps] == list(plan.ACTIONS) and [one.step for one in end.failed] == ["counters"]
-    assert sum(note.settings["event"] == "campaign-step" for note in notes) == len(plan.ACTIONS)
+    assert sum(note.settings.event == "campaign-step" for note in notes) == len(plan.ACTIONS)

@@ -8,11 +8,12 @@ import tarfile
 import pytest
 
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.promote import artifacts
-from autoresearch_lab.records import Artifact
 from autoresearch_lab.report.integrity import inspect
+from autoresearch_lab.results.record import Artifact
 from benchmarks.gpu import evidence
 
 from .examples import call, measured
@@ -45,7 +46,7 @@ def test_the_raw_samples_come_with_the_records_that_name_them(tmp_path):
         (artifact,) = record.artifacts
         content = artifacts.kept_at(root, "cuda-1", artifact).read_bytes()
         assert hashlib.sha256(content).hexdigest() == artifact.sha256
-    assert inspect(root, Ledger(root.ledger)).remarks == []
+    assert inspect(Lab(root)).remarks == []
 
 
 def test_a_file_that_was_lost_is_brought_in_by_the_next_call(tmp_path):
@@ -54,10 +55,10 @@ def test_a_file_that_was_lost_is_brought_in_by_the_next_call(tmp_path):
     ship(root, folder)
     shutil.rmtree(root.shipped / "cuda-1")
     told = "of 1 files that shipped records name, 0 are as recorded, 0 changed, 1 missing"
-    assert inspect(root, Ledger(root.ledger)).remarks == [told]
+    assert inspect(Lab(root)).remarks == [told]
     assert ship(root, folder).added == 0 and copies(root) == {kept(SAMPLES, b"raw"): b"raw"}
     (root.shipped / "cuda-1" / kept(SAMPLES, b"raw")).write_bytes(b"other")
-    assert "1 changed" in inspect(root, Ledger(root.ledger)).remarks[0]
+    assert "1 changed" in inspect(Lab(root)).remarks[0]
 
 
 def test_what_is_missing_changed_or_too_large_is_left_out_and_named(monkeypatch, tmp_path):

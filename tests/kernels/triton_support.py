@@ -11,7 +11,7 @@ from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.record import Record
 from autoresearch_lab.verify.run import Prepared, verify
 from autoresearch_lab.verify.small import small_workloads
 

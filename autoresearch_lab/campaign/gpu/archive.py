@@ -8,7 +8,7 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from autoresearch_lab import evidence
+from autoresearch_lab import lookup
 from autoresearch_lab.campaign.gpu.result import GpuResult
 from autoresearch_lab.campaign.gpu.setting import Setting
 from autoresearch_lab.errors import LabError
@@ -49,7 +49,7 @@ def _files(setting: Setting) -> Iterator[tuple[str, Path]]:
     root = setting.root
     if root.ledger.exists():
         yield LEDGER, root.ledger
-        paths = sorted(evidence.named_files(setting.lab))
+        paths = sorted(lookup.named_files(setting.lab))
         yield from ((f"{FILES}/{path}", root.path / path) for path in paths if (root.path / path).is_file())
     logs = (path for path in root.runs.glob("**/std*.log") if path.stat().st_size)
     yield from ((f"runs/{path.relative_to(root.runs).as_posix()}", path) for path in logs)

@@ -8,8 +8,6 @@ little as will do, and every record of this call says so.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from typing import Any
 
 from autoresearch_lab.campaign.gpu.result import ConfinedStart
 from autoresearch_lab.campaign.gpu.setting import REHEARSED, Setting
@@ -18,6 +16,8 @@ from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.sandbox.confine import WITHOUT
 from autoresearch_lab.sandbox.parent import JobFailed, Limits
 from autoresearch_lab.sandbox.protocol import not_enforced
+from autoresearch_trainer.jobs import Progress
+from autoresearch_trainer.jobs.machine import START, StartArgs
 
 COMPILER = "torch.compile"  # as the job `start` names it
 ATTEMPTS = ("", "landlock", "seccomp", "seccomp,landlock")
@@ -45,19 +45,23 @@ def _attempt(setting: Setting, without: str, box: TimeBox) -> tuple[dict[str, st
     unenforced: list[str] = []
     stages = ["device"]
 
-    def listen(message: Mapping[str, Any]) -> None:
-        unenforced.extend(not_enforced(dict(message)))
+    def listen(message: Progress) -> None:
+        unenforced.extend(not_enforced(message))
         if "stage" in message:
             stages.append(message["stage"])
 
     try:
-        found = ENGINES[setting.engine].run(
-            "start",
-            {"kernels": {kernel.name: kernel.plain()}, "compile": not setting.rehearse},
-            run_dir=setting.work / "confined",
-            limits=Limits(seconds=max(1.0, box.left), confined=True, readable=(str(kernel.path.parent),), gpu=True),
-            variables={WITHOUT: without},
-            on_progress=listen,
+        found = (
+            ENGINES[setting.engine]
+            .run(
+                START,
+                StartArgs(kernels={kernel.name: kernel.file}, compile=not setting.rehearse),
+                run_dir=setting.work / "confined",
+                limits=Limits(seconds=max(1.0, box.left), confined=True, readable=(str(kernel.path.parent),), gpu=True),
+                variables={WITHOUT: without},
+                on_progress=listen,
+            )
+            .found
         )
     except JobFailed as failure:
         # What it had come through is fine.

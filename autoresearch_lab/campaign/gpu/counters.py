@@ -8,10 +8,10 @@ from autoresearch_lab.campaign.gpu.setting import Setting
 from autoresearch_lab.campaign.gpu.training import ShortTraining, choose, short_training
 from autoresearch_lab.campaign.steps import StepFailed, TimeBox
 from autoresearch_lab.profile.run import newest_workloads
+from autoresearch_lab.results.trace import KernelTime, TargetTime
 from autoresearch_lab.trace import chrome, launch, ncu
 from autoresearch_lab.trace.attribute import attribute
 from autoresearch_lab.trace.deep import choose_workload
-from autoresearch_lab.trace.schema import KernelTime, TargetTime
 from autoresearch_trainer.probe.ranges import backward_of
 
 TRACE = "trace.json.gz"

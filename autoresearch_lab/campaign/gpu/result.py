@@ -10,7 +10,7 @@ from typing import Any, ClassVar, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, RootModel, field_validator
 
 from autoresearch_lab.campaign.steps import StepEnd
-from autoresearch_lab.profile.schema import Ceilings
+from autoresearch_lab.results.base import Ceilings
 
 SCHEMA = 2
 Found = TypeVar("Found", bound=BaseModel)

@@ -16,6 +16,7 @@ from autoresearch_lab.campaign.gpu.verdicts import known
 from autoresearch_lab.campaign.steps import StepFailed, TimeBox
 from autoresearch_lab.catalog import Kernel
 from autoresearch_lab.ceilings import known_peak
+from autoresearch_lab.results.record import BenchRecord, VerifyRecord
 
 STEPS, EVAL_TOKENS = 40, 1 << 19
 SECOND_ARM_SECONDS = 50.0
@@ -107,7 +108,9 @@ def verdicts_known(setting: Setting) -> Verdicts:
     def verdict(part: str, kernel: Kernel) -> str | None:
         found = setting.found(Verified) if part == "verify" else setting.found(Benched)
         told = found.root.get(label(kernel)) if found else None
-        if (told is None or told.verdict is None) and (record := known(setting, part, kernel)):
+        if (told is None or told.verdict is None) and (
+            record := known(setting, VerifyRecord if part == "verify" else BenchRecord, kernel)
+        ):
             return record.verdict
         return told.verdict if told else None
 

@@ -17,7 +17,7 @@ from autoresearch_lab.campaign.steps import TimeBox
 from autoresearch_lab.catalog import Kernel
 from autoresearch_lab.evidence import Subject
 from autoresearch_lab.profile.run import newest_workloads
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.record import BenchRecord, R, VerifyRecord
 
 # Verification is the oracle's work on the CPU for the most part, so several kernels at once.
 MOST_WORKERS, CORES_PER_WORKER, MOST_BENCH_SECONDS = 8, 2, 90.0
@@ -32,7 +32,7 @@ def verify(setting: Setting, box: TimeBox) -> Verified:
     mode = ["--interpreted"] if setting.rehearse else []
 
     def one(kernel: Kernel) -> VerifyFound:
-        if record := known(setting, "verify", kernel):
+        if record := known(setting, VerifyRecord, kernel):
             return VerifyFound(verdict=record.verdict, reason="known from an earlier call")
         threads = None if setting.rehearse else CORES_PER_WORKER
         return _told(setting.verb(box, "verify", *subject(kernel), *mode, threads=threads))
@@ -66,10 +66,10 @@ def bench(setting: Setting, box: TimeBox) -> Benched:
 
 def bench_one(setting: Setting, kernel: Kernel, box: TimeBox, compiler: str | None) -> BenchFound:
     """One kernel. compiler: what torch.compile fails with in confined jobs."""
-    record = known(setting, "bench", kernel)
+    record = known(setting, BenchRecord, kernel)
     if record is not None:
         return _with_figures(setting, VerifyFound(verdict=record.verdict), record)
-    verified = known(setting, "verify", kernel)
+    verified = known(setting, VerifyRecord, kernel)
     if not setting.rehearse and (verified is None or verified.verdict != "PASS"):
         return BenchFound(reason="no verification passed here")
     words = [*subject(kernel), "--looks", "2" if setting.rehearse else LOOKS]
@@ -84,11 +84,11 @@ def bench_one(setting: Setting, kernel: Kernel, box: TimeBox, compiler: str | No
     told = run("--no-compiled-arm") if compiler else run()
     if told.verdict is None and not compiler and _is_compilers(told.reason):
         told, without = run("--no-compiled-arm"), told.reason
-    found = _with_figures(setting, told, known(setting, "bench", kernel))
+    found = _with_figures(setting, told, known(setting, BenchRecord, kernel))
     return found.model_copy(update={"without_compiled_arm": without})
 
 
-def _with_figures(setting: Setting, told: VerifyFound, record: Record | None) -> BenchFound:
+def _with_figures(setting: Setting, told: VerifyFound, record: BenchRecord | None) -> BenchFound:
     """With the rows of a bench; with none where there is no record."""
     found = BenchFound(**told.model_dump())
     if record is not None:
@@ -107,19 +107,19 @@ def _is_compilers(reason: str) -> bool:
     return any(word in reason.lower() for word in ("inductor", "dynamo", "torch.compile", "backendcompiler"))
 
 
-def known(setting: Setting, kind: str, kernel: Kernel) -> Record | None:
+def known(setting: Setting, of: type[R], kernel: Kernel) -> R | None:
     """The newest record of that kind that speaks for just this kernel here, with the lab as it is and on the workloads
     that would be used now. One call goes on where another ended."""
     if not setting.root.ledger.exists():
         return None
     if setting.context is None:  # a rehearsal: its ledger is its own
         engine = "cuda" if kernel.language == "triton" else setting.engine
-        return evidence.newest_of_content(setting.lab, kind, engine, kernel)
+        return evidence.newest_of_content(setting.lab, of, engine, kernel)
     captured = newest_workloads(kernel.target, setting.lab)
     if captured is None:
         return None
     asked = Subject(setting.catalog[kernel.target], kernel, captured.sha256, setting.context)
-    return asked.latest(setting.lab.ledger, kind)
+    return asked.latest(setting.lab.ledger, of)
 
 
 def _told(done: Completed) -> VerifyFound:

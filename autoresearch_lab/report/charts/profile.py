@@ -15,12 +15,12 @@ from autoresearch_lab.report.charts.style import (
     figure,
     rows,
 )
-from autoresearch_lab.report.views import Hot, Profile
+from autoresearch_lab.results.profile import ProfileResults, TargetTimes
 
 UNATTRIBUTED = "everything else"
 
 
-def hot_ops(profile: Profile) -> go.Figure | None:
+def hot_ops(profile: ProfileResults) -> go.Figure | None:
     """Stacked bars per target (forward, backward, optimizer) with the floor that the machine's ceilings allow."""
     hot = sorted((row for row in profile.targets if row.total_ms > 0), key=lambda row: -row.total_ms)
     if not hot:
@@ -71,7 +71,7 @@ def hot_ops(profile: Profile) -> go.Figure | None:
     return fig
 
 
-def _label_saveable(fig: go.Figure, hot: list[Hot]) -> None:
+def _label_saveable(fig: go.Figure, hot: list[TargetTimes]) -> None:
     for row in hot:
         if row.saveable_ms:
             fig.add_annotation(

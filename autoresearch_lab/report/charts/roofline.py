@@ -7,7 +7,7 @@ import math
 import plotly.graph_objects as go
 
 from autoresearch_lab.report.charts.style import ACCENT, INK, MUTED, OTHER, figure
-from autoresearch_lab.report.views import Profile
+from autoresearch_lab.results.profile import ProfileResults
 
 # Size of the plotting area on a wide page, for placing names; on other widths it is an approximation.
 PLOT_PX = (940.0, 300.0)
@@ -17,16 +17,18 @@ POSITIONS = ("top center", "bottom center", "middle right", "middle left")
 Box = tuple[float, float, float, float]  # left, bottom, right, top
 
 
-def roofline(profile: Profile) -> go.Figure | None:
+def roofline(profile: ProfileResults) -> go.Figure | None:
     """Arithmetic intensity against achieved rate, under the measured ceilings (Williams, Waterman, Patterson 2009)."""
-    points = [row for row in profile.targets if row.flops and row.bytes and row.gflop_s]
-    if not points or not profile.bandwidths or not profile.compute:
+    bandwidths, compute = profile.ceilings.copy_gb_s, profile.ceilings.matmul_gflop_s
+    known = [
+        (row, row.flops / row.bytes, row.gflop_s) for row in profile.targets if row.flops and row.bytes and row.gflop_s
+    ]
+    if not known or not bandwidths or not compute:
         return None
-    intensity = [row.flops / row.bytes for row in points]
-    rates = [row.gflop_s for row in points]
-    memory = profile.bandwidths[-1][1]
-    cache = max(rate for _, rate in profile.bandwidths)
-    top = max(profile.compute.values())
+    points, intensity, rates = ([*column] for column in zip(*known, strict=True))
+    memory = bandwidths[-1][1]
+    cache = max(rate for _, rate in bandwidths)
+    top = max(compute.values())
     low_x = 10 ** math.floor(math.log10(min([*intensity, top / cache]) * 0.8))
     high_x = 10 ** math.ceil(math.log10(max([*intensity, top / memory]) * 1.2))
     fig = figure(460, "arithmetic intensity: FLOP per byte moved", "GFLOP/s")
@@ -42,7 +44,7 @@ def roofline(profile: Profile) -> go.Figure | None:
             line=dict(color=MUTED, width=2, dash=dash),
             hoverinfo="skip",
         )
-    for dtype, rate in sorted(profile.compute.items(), key=lambda item: -item[1]):
+    for dtype, rate in sorted(compute.items(), key=lambda item: -item[1]):
         fig.add_scatter(
             name=f"{dtype} products: {rate:,.3g} GFLOP/s",
             mode="lines",

@@ -7,7 +7,7 @@ import math
 import plotly.graph_objects as go
 
 from autoresearch_lab.report.charts.style import BAND, INK, MUTED, OTHER, SURFACE, figure, interval, verdict_colour
-from autoresearch_lab.report.views import Speed
+from autoresearch_lab.report.views import SpeedRow
 
 COARSE = (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
 FINE = (0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.2, 1.4, 1.6, 2, 2.5, 3, 4)
@@ -16,7 +16,7 @@ OFFSETS = {"forward": 0.25, "backward": -0.25}
 ROW_PX = 52
 
 
-def forest(speeds: tuple[Speed, ...]) -> go.Figure | None:
+def forest(speeds: tuple[SpeedRow, ...]) -> go.Figure | None:
     """One row per kernel: how many times faster than the baseline, with interval, on a logarithmic axis.
 
     Filled = candidate, hollow = library. The band around 1 is that A/A floor: nothing in it is a difference.
@@ -60,11 +60,11 @@ def forest(speeds: tuple[Speed, ...]) -> go.Figure | None:
     return fig
 
 
-def _label(speed: Speed) -> str:
+def _label(speed: SpeedRow) -> str:
     return f"{speed.target}<br>{speed.kernel}"
 
 
-def _points(fig: go.Figure, name: str, group: list[Speed], place: dict[str, float]) -> None:
+def _points(fig: go.Figure, name: str, group: list[SpeedRow], place: dict[str, float]) -> None:
     large = group[0].decisive
     colours = [verdict_colour(s.verdict) if s.verdict else MUTED if s.arm == "library" else OTHER for s in group]
     y = [place[_label(speed)] + (0.0 if large else OFFSETS[speed.direction]) for speed in group]
@@ -94,6 +94,6 @@ def direction_name(direction: str) -> str:
     return "forward + backward" if direction == "both" else direction
 
 
-def _bounds(speed: Speed) -> str:
+def _bounds(speed: SpeedRow) -> str:
     low, high = speed.ratio.low, speed.ratio.high
     return "" if low is None or high is None else f"[{low:.4g}, {high:.4g}]"

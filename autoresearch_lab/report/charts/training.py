@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import plotly.graph_objects as go
 
+from autoresearch_lab.ab.outcome import estimate, speed, title
+from autoresearch_lab.evidence import judged_kernels
+from autoresearch_lab.format import Estimate
 from autoresearch_lab.report.charts.style import (
     ACCENT,
     BACKWARD,
@@ -17,36 +22,39 @@ from autoresearch_lab.report.charts.style import (
     rows,
     verdict_colour,
 )
-from autoresearch_lab.report.views import AB, Curve, Estimate
+from autoresearch_lab.results.record import AbRecord
 
 # Colour, width and dash of the curves by their place; the reference is broad, so that one on top of it is still seen.
 LOSS_LINES = ((OTHER, 5, "solid"), (OPTIMIZER, 1.8, "dot"), (BACKWARD, 1.8, "solid"))
 DIVERGENCE_LINES = ((OTHER, 5, "solid"), (BACKWARD, 1.8, "solid"))
 
 
-def process_ratios(ab: AB) -> go.Figure | None:
+def process_ratios(ab: AbRecord) -> go.Figure | None:
     """Speed ratio of every process, and the interval over them."""
-    if not ab.process_ratios:
+    ratios, ratio = ab.results.process_ratios, speed(ab)
+    if not ratios:
         return None
     fig = figure(150, "tokens/s: candidate ÷ baseline", legend=False)
-    _dots(fig, [f"process {i + 1}" for i in range(len(ab.process_ratios))], list(ab.process_ratios), "{:.4g}×")
-    if ab.ratio:
-        _interval_row(fig, ab.ratio, verdict_colour(ab.verdict), "×")
+    _dots(fig, [f"process {i + 1}" for i in range(len(ratios))], ratios, "{:.4g}×")
+    if ratio:
+        _interval_row(fig, ratio, verdict_colour(ab.verdict), "×")
     fig.add_vline(x=1, line=dict(color=MUTED, width=1.5))
-    _two_rows(fig, "processes", "interval" if ab.ratio else None)
+    _two_rows(fig, "processes", "interval" if ratio else None)
     return fig
 
 
-def quality(ab: AB) -> go.Figure | None:
+def quality(ab: AbRecord) -> go.Figure | None:
     """Change of val_bpb per paired seed at equal tokens, its interval, and the margin that was stated beforehand."""
-    if not ab.deltas:
+    pairs, gate = ab.results.neutral, ab.results.gates.get("neutral")
+    if not pairs:
         return None
+    delta, margin = estimate(gate), gate.margin if gate else None
     fig = figure(150, "Δ val_bpb at equal tokens", legend=False)
-    if ab.margin is not None:
-        fig.add_vrect(x0=-ab.margin, x1=ab.margin, fillcolor=BAND, line_width=0, layer="below")
-        fig.add_vline(x=ab.margin, line=dict(color=OTHER, width=2, dash="dash"))
+    if margin is not None:
+        fig.add_vrect(x0=-margin, x1=margin, fillcolor=BAND, line_width=0, layer="below")
+        fig.add_vline(x=margin, line=dict(color=OTHER, width=2, dash="dash"))
         fig.add_annotation(
-            x=ab.margin,
+            x=margin,
             y=1,
             yref="paper",
             text="margin",
@@ -56,34 +64,48 @@ def quality(ab: AB) -> go.Figure | None:
             yanchor="top",
             font=dict(color=MUTED, size=11.5),
         )
-    _dots(fig, [f"seed {seed}" for seed, _ in ab.deltas], [delta for _, delta in ab.deltas], "{:+.5f}")
-    if ab.delta:
-        _interval_row(fig, ab.delta, verdict_colour(ab.verdict), "")
+    _dots(fig, [f"seed {pair.seed}" for pair in pairs], [pair.delta for pair in pairs], "{:+.5f}")
+    if delta:
+        _interval_row(fig, delta, verdict_colour(ab.verdict), "")
     fig.add_vline(x=0, line=dict(color=MUTED, width=1.5))
-    _two_rows(fig, "seeds", "interval" if ab.delta else None)
+    _two_rows(fig, "seeds", "interval" if delta else None)
     return fig
 
 
-def losses(ab: AB) -> go.Figure | None:
+def losses(ab: AbRecord) -> go.Figure | None:
     """Training loss of both arms."""
-    return _curves(ab.losses, "optimizer step", "training loss, nats per token", LOSS_LINES, log=False)
+    found = ab.results.losses
+    curves = {
+        "baseline": found.get("baseline"),
+        "candidate at equal time": found.get("candidate_equal_time"),
+        "candidate at equal tokens": found.get("candidate"),
+    }
+    return _curves(curves, "training loss, nats per token", LOSS_LINES, log=False)
 
 
-def divergence(ab: AB) -> go.Figure | None:
+def divergence(ab: AbRecord) -> go.Figure | None:
     """How fast the candidate's loss leaves the baseline's, beside a baseline moved by one unit in the last place."""
-    return _curves(ab.divergence, "optimizer step", "r.m.s. of Δ loss, nats", DIVERGENCE_LINES, log=True)
+    gate = ab.results.gates.get("divergence")
+    curves = {"baseline, one ulp moved": gate.control, "candidate": gate.candidate} if gate else {}
+    return _curves(curves, "r.m.s. of Δ loss, nats", DIVERGENCE_LINES, log=True)
 
 
-def promise(abs_: tuple[AB, ...]) -> go.Figure | None:
+def promise(abs_: Sequence[AbRecord]) -> go.Figure | None:
     """Gain predicted from time share and speed-up, beside the gain measured in the trainer."""
-    shown = [ab for ab in abs_ if ab.predicted is not None and ab.realised is not None]
-    if not shown:
+    predicted: dict[str, float] = {}
+    realised: dict[str, float] = {}
+    for ab in abs_:
+        gate = ab.results.gates.get("gain")
+        if gate and gate.predicted is not None and gate.realised is not None:
+            label = f"{' + '.join(judged_kernels(ab)) or title(ab)}<br>{ab.id[:8]}"
+            predicted[label], realised[label] = 100 * gate.predicted, 100 * gate.realised
+    if not predicted:
         return None
-    labels = [f"{' + '.join(ab.contents) or ab.title}<br>{ab.source.id[:8]}" for ab in shown]
-    fig = figure(96 + 46 * len(shown), "gain in tokens per second, %")
-    for label, ab in zip(labels, shown, strict=True):
+    labels = list(predicted)
+    fig = figure(96 + 46 * len(labels), "gain in tokens per second, %")
+    for label in labels:
         fig.add_scatter(
-            x=[100 * ab.predicted, 100 * ab.realised],
+            x=[predicted[label], realised[label]],
             y=[label, label],
             mode="lines",
             line=dict(color=OTHER, width=3),
@@ -91,8 +113,8 @@ def promise(abs_: tuple[AB, ...]) -> go.Figure | None:
             showlegend=False,
         )
     for name, values, symbol, colour in (
-        ("predicted", [100 * ab.predicted for ab in shown], "diamond-open", INK),
-        ("realised", [100 * ab.realised for ab in shown], "circle", ACCENT),
+        ("predicted", list(predicted.values()), "diamond-open", INK),
+        ("realised", list(realised.values()), "circle", ACCENT),
     ):
         fig.add_scatter(
             name=name,
@@ -138,19 +160,21 @@ def _two_rows(fig: go.Figure, upper: str, lower: str | None) -> None:
 
 
 def _curves(
-    curves: tuple[Curve, ...], x_title: str, y_title: str, lines: tuple[tuple[str, float, str], ...], *, log: bool
+    curves: Mapping[str, list[float] | None], y_title: str, lines: tuple[tuple[str, float, str], ...], *, log: bool
 ) -> go.Figure | None:
-    fig = figure(320, x_title, y_title)
-    for curve, (colour, width, dash) in zip(curves, lines, strict=False):
-        points = [(x, y) for x, y in zip(curve.x, curve.y, strict=True) if not log or y > 0]
+    """curves: {name: its value at every optimizer step}."""
+    fig = figure(320, "optimizer step", y_title)
+    held = {name: values for name, values in curves.items() if values}
+    for (name, values), (colour, width, dash) in zip(held.items(), lines, strict=False):
+        points = [(x, y) for x, y in enumerate(values, start=1) if not log or y > 0]
         if points:
             fig.add_scatter(
-                name=curve.label,
+                name=name,
                 mode="lines",
                 x=[x for x, _ in points],
                 y=[y for _, y in points],
                 line=dict(color=colour, width=width, dash=dash),
-                hovertemplate=f"{curve.label}<br>step %{{x}}: %{{y:.4g}}<extra></extra>",
+                hovertemplate=f"{name}<br>step %{{x}}: %{{y:.4g}}<extra></extra>",
             )
     if log:
         fig.update_yaxes(type="log", dtick=1, tickformat=".0e")

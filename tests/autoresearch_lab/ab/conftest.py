@@ -31,7 +31,7 @@ class PlantedEngine(Engine):
     plan: dict = {}
     asked: list = []
 
-    def run(self, job, args, *, run_dir, limits=None, variables=None, on_progress=None):
+    def perform(self, job, args, *, run_dir, limits=None, variables=None, on_progress=None):
         plan = self.plan
         plan.update(plan.get("presets", {}).get(args.get("preset"), {}))
         if plan.get("dies_after") is not None and len(self.asked) >= plan["dies_after"]:
@@ -45,7 +45,7 @@ class PlantedEngine(Engine):
             raise plan["raises"][job]
         return getattr(self, f"_{job}")(args, run_dir, on_progress or (lambda message: None), candidate)
 
-    def _race(self, args, run_dir, report, candidate):
+    def _throughput(self, args, run_dir, report, candidate):
         rng = np.random.default_rng(args["seed"])
         ratio = math.exp(rng.normal(math.log1p(self.plan.get("gain", 0.5)), self.plan.get("noise", 0.002)))
         foreign = self.plan.get("foreign", 0.02)

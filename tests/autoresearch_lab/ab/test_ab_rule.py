@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from autoresearch_lab.ab import rule
-from autoresearch_lab.ab.rule import State
+from autoresearch_lab.ab.rule import GateState
 from autoresearch_lab.ab.settings import Settings
 from autoresearch_lab.errors import LabError
 
@@ -24,7 +24,7 @@ def decide(rng: np.random.Generator, gain: float, ratio_sd: float, harm: float =
     for look, count in enumerate(SETTINGS.looks, start=1):
         speed = rule.speed_gate(ratios[:count], SETTINGS)
         gates = [speed]
-        if speed.state is State.PASS:
+        if speed.state is GateState.PASS:
             lower = speed.numbers["lower"]
             seeds = SETTINGS.clear_seeds if lower >= SETTINGS.clear_speed and look == 1 else count
             more = rule.equal_time_steps(SETTINGS.steps, lower) / SETTINGS.steps - 1
@@ -72,11 +72,11 @@ def test_later_attempts_together_stay_below_twice_the_error() -> None:
 
 
 def test_speed_gate() -> None:
-    assert rule.speed_gate(np.log([1.50, 1.52, 1.49, 1.51]), SETTINGS).state is State.PASS
-    assert rule.speed_gate(np.log([1.001, 0.999, 1.0, 1.002]), SETTINGS).state is State.FAIL
-    assert rule.speed_gate(np.log([0.90, 0.91]), SETTINGS).state is State.FAIL
+    assert rule.speed_gate(np.log([1.50, 1.52, 1.49, 1.51]), SETTINGS).state is GateState.PASS
+    assert rule.speed_gate(np.log([1.001, 0.999, 1.0, 1.002]), SETTINGS).state is GateState.FAIL
+    assert rule.speed_gate(np.log([0.90, 0.91]), SETTINGS).state is GateState.FAIL
     noisy = rule.speed_gate(np.log([1.2, 1.0, 1.1, 0.95]), SETTINGS)
-    assert noisy.state is State.OPEN and "too noisy" in noisy.note
+    assert noisy.state is GateState.OPEN and "too noisy" in noisy.note
     # the bound by hand: t(.995, 3) = 5.841
     values = np.log([1.50, 1.52, 1.49, 1.51])
     expected = math.exp(values.mean() - 5.841 * values.std(ddof=1) / 2)
@@ -87,33 +87,33 @@ def test_loss_gate_uses_the_measured_floor() -> None:
     calm = rule.loss_gate("neutral", [0.0, 0.0, 0.0, 0.0], SETTINGS)
     # t(.995, 17) = 2.898
     assert calm.numbers["upper"] == pytest.approx(2.898 * 0.0013 / 2, rel=1e-3)
-    assert calm.state is State.PASS
-    assert rule.loss_gate("neutral", [0.002, 0.002, 0.002, 0.002], SETTINGS).state is State.OPEN
-    assert rule.loss_gate("neutral", [0.02, 0.021, 0.019, 0.02], SETTINGS).state is State.FAIL
-    assert rule.loss_gate("benefit", [-0.02, -0.02], SETTINGS).state is State.PASS
+    assert calm.state is GateState.PASS
+    assert rule.loss_gate("neutral", [0.002, 0.002, 0.002, 0.002], SETTINGS).state is GateState.OPEN
+    assert rule.loss_gate("neutral", [0.02, 0.021, 0.019, 0.02], SETTINGS).state is GateState.FAIL
+    assert rule.loss_gate("benefit", [-0.02, -0.02], SETTINGS).state is GateState.PASS
 
 
 def test_divergence_gate() -> None:
     course = np.geomspace(2e-5, 2e-3, 20)
     control = [course, -course, course]
     same = rule.divergence_gate([2 * course, course], control, SETTINGS)
-    assert same.state is State.PASS and len(same.numbers["stretches"]) == 3
-    assert rule.divergence_gate([10 * course, 10 * course], control, SETTINGS).state is State.FAIL
+    assert same.state is GateState.PASS and len(same.numbers["stretches"]) == 3
+    assert rule.divergence_gate([10 * course, 10 * course], control, SETTINGS).state is GateState.FAIL
     early = course.copy()
     early[:5] *= 30  # hidden in the whole course's sum, plain in its first stretch
-    assert rule.divergence_gate([early, early], control, SETTINGS).state is State.FAIL
-    assert rule.divergence_gate([[math.nan] * 20], control, SETTINGS).state is State.FAIL
+    assert rule.divergence_gate([early, early], control, SETTINGS).state is GateState.FAIL
+    assert rule.divergence_gate([[math.nan] * 20], control, SETTINGS).state is GateState.FAIL
     assert rule.divergence_gate([[0.0] * 20], control, SETTINGS).numbers["ratio"] == 0.0
     unmoved = rule.divergence_gate([[5e-5] * 20], [[0.0] * 20], SETTINGS)
-    assert unmoved.state is State.PASS and math.isfinite(unmoved.numbers["ratio"])
+    assert unmoved.state is GateState.PASS and math.isfinite(unmoved.numbers["ratio"])
 
 
 def test_gain_gate() -> None:
-    assert rule.gain_gate(1.5, None, SETTINGS).state is State.PASS
-    assert rule.gain_gate(1.5, 0.4, SETTINGS).state is State.PASS
+    assert rule.gain_gate(1.5, None, SETTINGS).state is GateState.PASS
+    assert rule.gain_gate(1.5, 0.4, SETTINGS).state is GateState.PASS
     refused = rule.gain_gate(1.08, 0.4, SETTINGS)
-    assert refused.state is State.FAIL and "under half" in refused.note
-    assert rule.gain_gate(1.02, 0.05, SETTINGS).state is State.PASS  # within what can be resolved
+    assert refused.state is GateState.FAIL and "under half" in refused.note
+    assert rule.gain_gate(1.02, 0.05, SETTINGS).state is GateState.PASS  # within what can be resolved
 
 
 def test_verdict() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from autoresearch_common.arrays import write_arrays
 from autoresearch_common.hashing import file_sha256
 from autoresearch_lab import workloads
 from autoresearch_lab.bench import samples
@@ -20,7 +21,6 @@ from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, Root
-from autoresearch_lab.sandbox.arrays import write_arrays
 
 pytestmark = pytest.mark.alone
 
@@ -104,8 +104,8 @@ def test_a_faster_kernel_is_measured_and_recorded(lab, capsys):
     assert found["directions"]["forward"]["baseline_ms"] >= 2 * 4.0  # two calls per step, 4 ms each
     assert found["directions"]["forward"]["candidate_ms"] < found["directions"]["forward"]["baseline_ms"]
     assert record.kernel.sha256 == kernel.sha256 and record.workloads["sha256"] == lab.set.sha256
-    assert record.settings["contract_sha256"] == lab.target.contract_sha256
-    assert len(record.seeds["processes"]) == 3
+    assert record.settings.contract_sha256 == lab.target.contract_sha256
+    assert len(record.seeds.processes) == 3
     artifact = lab.root.path / record.artifacts[0].path
     assert file_sha256(artifact) == record.artifacts[0].sha256
     arms, _, processes = samples.load(artifact)

@@ -7,11 +7,11 @@ import pytest
 
 from autoresearch_lab.calibrate import run as calibration
 from autoresearch_lab.calibrate.counting import BROKEN, HELD, OPEN, Share, count, promises, wrong
-from autoresearch_lab.calibrate.plan import AB, BENCH, FASTER, GRADIENT, NULL, VERIFY, Group, Plan, Trial
+from autoresearch_lab.calibrate.plan import AB, BENCH, FASTER, GRADIENT, NULL, VERIFY, CalibrationTrial, Group, Plan
 from autoresearch_lab.calibrate.run import Calibration
 from autoresearch_lab.calibrate.table import markdown
 from autoresearch_lab.calibrate.trials import Trials
-from autoresearch_lab.calibrate.work import Work
+from autoresearch_lab.calibrate.work import ExtraWork
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.cli.app import main
 from autoresearch_lab.engine import ENGINES
@@ -50,7 +50,7 @@ def lab(tmp_path, monkeypatch):
         verdict = here.answers.get(trial, SOUND[trial.group.stage, trial.group.plant])
         return {"verdict": verdict, "seconds": here.seconds, "reason": "as planted", "foreign_load": 0.1}
 
-    work = Work("any", 0.001, {100: 50.0}, 0.0, {0.05: [1.04, 1.05, 1.06]})
+    work = ExtraWork("any", 0.001, {100: 50.0}, 0.0, {0.05: [1.04, 1.05, 1.06]})
     captured = SimpleNamespace(sha256="a" * 64, record_field=lambda: {"sha256": "a" * 64})
     monkeypatch.setattr(Trials, "run", answer)
     monkeypatch.setattr(calibration, "describe_dataset", lambda root, name: {})
@@ -75,7 +75,7 @@ def test_every_kind_is_spread_over_the_whole():
 def test_more_trials_keep_those_that_were_made():
     few, many = (set(Plan(("a", "b", "c"), ("a",), "p", trials=n).schedule()) for n in (5, 50))
     assert few < many
-    assert all(Trial.of(json.loads(json.dumps(trial.plain()))) == trial for trial in few)
+    assert all(CalibrationTrial.of(json.loads(json.dumps(trial.plain()))) == trial for trial in few)
 
 
 def test_exact_intervals():
@@ -88,29 +88,35 @@ def test_exact_intervals():
 def test_counts_and_promises():
     nulls, gains, harm = Group(BENCH, NULL), Group(BENCH, FASTER, 0.05), Group(AB, GRADIENT, 0.15)
     planned = {nulls: 200, gains: 20, harm: 4}
-    outcomes = [(Trial(nulls, "t", n), {"verdict": "FASTER" if n < 2 else "SAME", "seconds": 30}) for n in range(200)]
-    outcomes += [(Trial(gains, "t", n), {"verdict": "FASTER", "seconds": 59 if n < 18 else 61}) for n in range(20)]
-    outcomes += [(Trial(harm, "t", 0), {"verdict": "REJECT", "seconds": 200})]
+    outcomes = [
+        (CalibrationTrial(nulls, "t", n), {"verdict": "FASTER" if n < 2 else "SAME", "seconds": 30}) for n in range(200)
+    ]
+    outcomes += [
+        (CalibrationTrial(gains, "t", n), {"verdict": "FASTER", "seconds": 59 if n < 18 else 61}) for n in range(20)
+    ]
+    outcomes += [(CalibrationTrial(harm, "t", 0), {"verdict": "REJECT", "seconds": 200})]
     rows = count(planned, outcomes)
     assert rows[0].verdicts == {"FASTER": 2, "SAME": 198} and rows[0].mean == 30 and rows[0].complete
     assert rows[1].in_time == 18 and rows[1].worst == 61 and rows[1].share("FASTER").count == 20
     states = {promise.text.split(":")[0] + str(promise.least): promise.state for promise in promises(rows)}
     assert states == {"benchFalse": HELD, "benchTrue": HELD}
 
-    one_more = [*outcomes[:2], (Trial(nulls, "t", 2), {"verdict": "FASTER", "seconds": 30}), *outcomes[3:]]
+    one_more = [*outcomes[:2], (CalibrationTrial(nulls, "t", 2), {"verdict": "FASTER", "seconds": 30}), *outcomes[3:]]
     assert promises(count(planned, one_more))[0].state == BROKEN  # 3 of 200 are more than 1 %
     late = [(trial, {**results, "seconds": 61}) if trial.group == gains else (trial, results)
             for trial, results in outcomes]  # fmt: skip
     assert [p.state for p in promises(count(planned, late)) if p.least] == [BROKEN]
     same = Group(AB, NULL)
-    spoilt = [(Trial(same, "t", n), {"verdict": "UNDECIDED", "seconds": 9, "disturbed": True}) for n in range(4)]
+    spoilt = [
+        (CalibrationTrial(same, "t", n), {"verdict": "UNDECIDED", "seconds": 9, "disturbed": True}) for n in range(4)
+    ]
     found = count({same: 4}, spoilt)
     assert found[0].verdicts == {"DISTURBED": 4} and promises(found)[0].state == OPEN  # nothing was concluded
     interrupted = {"baseline:x": {"calls": 40, "aside": 1}}
-    benched = [(Trial(nulls, "t", 0), {"verdict": "AMBIGUOUS", "seconds": 30, "disturbed": interrupted})]
+    benched = [(CalibrationTrial(nulls, "t", 0), {"verdict": "AMBIGUOUS", "seconds": 30, "disturbed": interrupted})]
     found = count({nulls: 1}, benched)
     assert found[0].verdicts == {"AMBIGUOUS": 1} and promises(found)[0].share.total == 1
-    promoted = [(Trial(same, "t", 0), {"verdict": "PROMOTE", "seconds": 1})]
+    promoted = [(CalibrationTrial(same, "t", 0), {"verdict": "PROMOTE", "seconds": 1})]
     assert promises(count({same: 4}, promoted))[0].state == BROKEN  # one is too many, the rest need not be awaited
     assert promises(count({nulls: 200}, []))[0].state == OPEN
 
@@ -120,9 +126,9 @@ def test_counts_and_promises():
 ])  # fmt: skip
 def test_harm_is_promoted_where_both_stages_let_it_through(verified, decided, state):
     first, second = Group(VERIFY, GRADIENT), Group(AB, GRADIENT, 0.15)
-    outcomes = [(Trial(first, "t", 0), {"verdict": verified, "seconds": 1})]
+    outcomes = [(CalibrationTrial(first, "t", 0), {"verdict": verified, "seconds": 1})]
     if decided is not None:
-        outcomes.append((Trial(second, "t", 0), {"verdict": decided, "seconds": 1}))
+        outcomes.append((CalibrationTrial(second, "t", 0), {"verdict": decided, "seconds": 1}))
     *_, last = promises(count({first: 1, second: 1}, outcomes), outcomes)
     assert last.text.startswith("verify and A/B together") and last.state == state
     # What the A/B did alone is told all the same.
@@ -130,14 +136,14 @@ def test_harm_is_promoted_where_both_stages_let_it_through(verified, decided, st
 
 
 def test_a_whole_calibration_is_recorded_and_not_repeated(lab):
-    wrong = Trial(Group(BENCH, NULL), "rms_norm", 1)
+    wrong = CalibrationTrial(Group(BENCH, NULL), "rms_norm", 1)
     lab.answers[wrong] = "FASTER"
     report = lab.run()
     assert report.missing == 0 and report.made == len(lab.asked) == len(PLAN.schedule())
-    notes = [record for record in lab.ledger.find(kind="note") if record.settings["event"] == "calibration-trial"]
+    notes = [record for record in lab.ledger.find(kind="note") if record.settings.event == "calibration-trial"]
     assert len(notes) == report.made and all(record.kernel is None for record in notes)
     table = lab.ledger.latest(kind="note")
-    assert table.settings["event"] == "calibration" and table.results["missing"] == 0
+    assert table.settings.event == "calibration" and table.results.missing == 0
     assert [promise.state for promise in report.promises][0] == BROKEN  # one of four nulls
     assert all(promise.state == HELD for promise in report.promises[1:])
     assert report.wrong == ["bench: null, rms_norm, 2: FASTER: as planted"]
@@ -187,9 +193,9 @@ def test_what_cannot_be_planted_is_refused(lab):
 
 
 def test_turns_of_the_extra_work():
-    work = Work("t", 0.002, {1000: 4000.0, 10: 80.0}, 0.01, {})
+    work = ExtraWork("t", 0.002, {1000: 4000.0, 10: 80.0}, 0.01, {})
     assert work.turns(0.05) == {1000: 160, 10: 3} and work.turns(0.005) == {1000: 0, 10: 0}
-    assert Work.of(json.loads(json.dumps(work.plain()))) == work
+    assert ExtraWork.of(json.loads(json.dumps(work.plain()))) == work
 
 
 def test_the_verb(lab, monkeypatch, capsys, tmp_path):

@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
+from autoresearch_common.arrays import write_arrays
 from autoresearch_lab import workloads
 from autoresearch_lab.bench.rule import Rule
 from autoresearch_lab.calibrate import run as calibration
@@ -16,7 +17,6 @@ from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, Root
-from autoresearch_lab.sandbox.arrays import write_arrays
 
 pytestmark = pytest.mark.alone
 

@@ -5,13 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from autoresearch_lab import evidence
+from autoresearch_lab import lookup
 from autoresearch_lab.campaign import cpu
 from autoresearch_lab.campaign.record import CampaignEnd
 from autoresearch_lab.cli import app, campaign
 from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.lab import Lab
-from autoresearch_lab.orchestrate import State
+from autoresearch_lab.orchestrate import CandidateState
 from autoresearch_lab.paths import Root
 
 
@@ -36,7 +36,7 @@ def test_bad_input_is_refused_before_anything_begins(tmp_path, capsys, words, me
 @pytest.fixture
 def lab(monkeypatch, tmp_path, context):
     """What every step would leave, without doing it; a step may be told to do something else."""
-    ending = State(None, "promoted")
+    ending = CandidateState(None, "promoted")
 
     def orchestrate(job, box):
         job.states = {"norm=a[0]": ending}
@@ -54,13 +54,13 @@ def lab(monkeypatch, tmp_path, context):
 
 
 def steps_of(lab):
-    (note,) = evidence.campaigns(lab)
+    (note,) = lookup.campaigns(lab)
     return {step.step: step for step in CampaignEnd.model_validate(note.results).steps}
 
 
 @pytest.mark.parametrize(("failed", "code"), [(True, 1), (False, 0)])
 def test_it_goes_on_after_a_failed_step_and_says_so_at_its_end(monkeypatch, tmp_path, lab, capsys, failed, code):
-    state = State("bench", "bench failed: no", failed=True) if failed else State(None, "promoted")
+    state = CandidateState("bench", "bench failed: no", failed=True) if failed else CandidateState(None, "promoted")
     pipeline = SimpleNamespace(run=lambda on_step: ([], {"norm=a[0]": state}))
     monkeypatch.setattr(cpu.MainJob, "_orchestrate", ORCHESTRATE)
     monkeypatch.setattr(cpu.MainJob, "_pipeline", lambda job: pipeline)
@@ -99,7 +99,7 @@ def test_where_orchestrate_is_cut_short_the_candidates_stand_where_they_are(monk
             return [SimpleNamespace(label="norm=a")]
 
         def state(self, candidate):
-            return State("bench", "verified")
+            return CandidateState("bench", "verified")
 
     monkeypatch.setattr(cpu.MainJob, "_orchestrate", ORCHESTRATE)
     monkeypatch.setattr(cpu.MainJob, "_pipeline", lambda job: Slow())
@@ -117,8 +117,8 @@ def test_where_orchestrate_is_cut_short_the_candidates_stand_where_they_are(monk
 def test_a_closing_run_is_trained_once(monkeypatch, tmp_path, context):
     asked = cpu.ClosingSettings(preset="p", dataset="d", seconds=2.0, kernels={"t": {"name": "k", "sha256": "a" * 64}})
     lab = Lab.of(context, Root(tmp_path))
-    assert evidence.closing_run(lab, asked.model_dump()) is None
+    assert lookup.closing_run(lab, asked.model_dump()) is None
     record = lab.ledger.append("note", **context.fields(), settings=asked.model_dump(), results={"val_bpb": 1.0})
-    assert evidence.closing_run(lab, asked.model_dump()) == record
+    assert lookup.closing_run(lab, asked.model_dump()) == record
     other = asked.model_copy(update={"seconds": 3.0})
-    assert evidence.closing_run(lab, other.model_dump()) is None
+    assert lookup.closing_run(lab, other.model_dump()) is None

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from autoresearch_lab import evidence
+from autoresearch_lab import lookup
 from autoresearch_lab.campaign import mac
 from autoresearch_lab.campaign.command import Completed
-from autoresearch_lab.campaign.record import CAMPAIGN_EVENT, STEP_EVENT, Campaign, CampaignEnd
+from autoresearch_lab.campaign.record import Campaign
 from autoresearch_lab.campaign.steps import CampaignStep
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.cli import campaign as verb
@@ -87,11 +87,11 @@ def test_the_verb_records_what_was_run(tmp_path, capsys, monkeypatch, code, word
     monkeypatch.setattr("autoresearch_lab.machine.context", lambda engine, root: here)
     ending_with(monkeypatch, code)
     assert main(["--root", str(tmp_path), *words, "--preset", "m5-tiny"]) == (1 if code else 0)
-    (note,) = evidence.campaigns(Lab(Root(tmp_path)))
-    assert note.settings["event"] == CAMPAIGN_EVENT and note.device["key"] == "mlx-gpu-1"
-    assert (note.settings["plan"], note.settings["preset"]) == ("mac", "m5-tiny")
+    (note,) = lookup.campaigns(Lab(Root(tmp_path)))
+    assert note.settings.event == "campaign" and note.device["key"] == "mlx-gpu-1"
+    assert (note.settings.plan, note.settings.preset) == ("mac", "m5-tiny")
     end = CampaignEnd.model_validate(note.results)
     assert {step.exit_code for step in end.steps} == {code} and len(end.failed) == (len(end.steps) if code else 0)
-    single = [one for one in Ledger(Root(tmp_path).ledger).find(kind="note") if one.settings["event"] == STEP_EVENT]
-    assert [one.results["step"] for one in single] == [step.step for step in end.steps]
-    assert {one.settings["campaign"] for one in single} == {note.settings["campaign"]}
+    single = [one for one in Ledger(Root(tmp_path).ledger).find(kind="note") if one.settings.event == "campaign-step"]
+    assert [one.results.step for one in single] == [step.step for step in end.steps]
+    assert {one.settings.campaign for one in single} == {note.settings.campaign}

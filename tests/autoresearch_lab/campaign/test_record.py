@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from autoresearch_lab import evidence
-from autoresearch_lab.campaign.record import CAMPAIGN_EVENT, STEP_EVENT, Campaign, CampaignEnd, newest_campaign
+from autoresearch_lab import lookup
+from autoresearch_lab.campaign.record import Campaign
 from autoresearch_lab.campaign.steps import CampaignStep, StepEnd, StepFailed
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.lab import Lab
@@ -30,26 +30,17 @@ def test_every_step_and_the_whole_are_notes_that_are_read_as_they_were_written(l
     campaign = Campaign.of(lab, "cpu", "cpu-nano", "stdlib", lambda line: None, 60.0)
     end = campaign.run(STEPS)
     notes = lab.ledger.records()
-    assert [note.settings["event"] for note in notes] == [STEP_EVENT, STEP_EVENT, CAMPAIGN_EVENT]
-    single = [StepEnd.model_validate(note.results) for note in notes[:2]]
-    assert single == end.steps and [step.found for step in single] == [None, None]
+    assert [note.settings.event for note in notes] == ["campaign-step", "campaign-step", "campaign"]
+    assert [note.results for note in notes[:2]] == end.steps
     assert campaign.ends["a"].found == StepEnd(step="found")  # kept for what comes after, not noted
-    assert CampaignEnd.model_validate(notes[2].results) == end and [one.step for one in end.failed] == ["b"]
-    assert evidence.campaigns(lab) == [notes[2]] and campaign.record == notes[2].id
-    kept = newest_campaign(reversed(notes))
-    assert (kept.settings.plan, kept.settings.seconds, kept.end) == ("cpu", 60.0, end)
-
-
-def test_a_campaign_of_another_lab_is_no_reason_not_to_show_the_report(lab):
-    fields = lab.context.fields()
-    lab.ledger.append("note", **fields, settings={"event": CAMPAIGN_EVENT}, results={"steps": "many"})
-    assert newest_campaign(lab.ledger.records()) is None
-    assert 'id="campaign"' not in render(collect(lab.root, lab.ledger, lab.context, []))
+    assert notes[2].results == end and [one.step for one in end.failed] == ["b"]
+    assert lookup.campaigns(lab) == [notes[2]] and campaign.record == notes[2].id
+    assert (notes[2].settings.plan, notes[2].settings.seconds) == ("cpu", 60.0)
 
 
 def test_the_report_shows_how_the_last_campaign_ended(lab):
     Campaign.of(lab, "gpu", "upstream", "stdlib", lambda line: None).run(STEPS)
-    page = render(collect(lab.root, lab.ledger, lab.context, []))
+    page = render(collect(lab, lab.context, []))
     section = re.search(r'<section id="campaign">(.*?)</section>', page, re.DOTALL)[1]
     assert "Plan gpu with preset upstream on" in section and ">done<" in section and ">failed<" in section
     assert "exit code 3: &lt;b&gt;no&lt;/b&gt;" in section and "<td>3</td>" in section

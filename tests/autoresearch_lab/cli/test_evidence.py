@@ -50,13 +50,13 @@ def test_evidence_shows_what_counts(root: Root, capsys: pytest.CaptureFixture[st
 
 
 def test_evidence_as_json_says_whether_it_counts(root: Root, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(root, "evidence", "--target", "rms_norm", "--kernel", "torch_eager", "--json") == 0
+    assert run(root, "evidence", "rms_norm=torch_eager", "--json") == 0
     (kernel,) = json.loads(capsys.readouterr().out)["kernels"]
     (bench,) = kernel["evidence"]
     assert (bench["kind"], bench["verdict"], bench["counts"], bench["stale"]) == ("bench", "FASTER", True, [])
     source = root.kernels / "rms_norm" / "torch_eager.py"
     source.write_text(source.read_text() + "\n# edited\n")
-    assert run(root, "evidence", "--target", "rms_norm", "--kernel", "torch_eager", "--json") == 0
+    assert run(root, "evidence", "rms_norm=torch_eager", "--json") == 0
     (bench,) = json.loads(capsys.readouterr().out)["kernels"][0]["evidence"]
     assert (bench["counts"], bench["stale"]) == (False, ["kernel changed"])
 
@@ -96,7 +96,7 @@ def test_a_tampered_ledger_is_exit_code_1(root: Root, capsys: pytest.CaptureFixt
     [
         (["evidence"], "--target"),
         (["evidence", "--target", "nothing"], "unknown target 'nothing'"),
-        (["evidence", "--target", "rms_norm", "--kernel", "nothing"], "no kernel 'nothing'"),
+        (["evidence", "rms_norm=nothing"], "no kernel 'nothing'"),
         (["evidence", "--target", "rms_norm", "--sql", "SELECT 1"], "--sql"),
         (["evidence", "--sql", "SELEC"], "syntax error"),
         (["report", "--output", "page.txt"], ".html"),

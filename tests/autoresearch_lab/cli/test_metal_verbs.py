@@ -16,7 +16,7 @@ from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, Root
 
 needs_mlx = pytest.mark.skipif(importlib.util.find_spec("mlx") is None, reason="MLX is not installed")
-KERNEL = ["--target", "relu_squared", "--kernel", "metal_fused"]
+KERNEL = ["relu_squared=metal_fused"]
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_verify_without_an_apple_gpu_runs_on_the_cpu_and_says_so(root, capsys):
 
 
 @needs_mlx
-@pytest.mark.parametrize("verb", [["bench", *KERNEL], ["ab", "--kernel", "relu_squared=metal_fused"]])
+@pytest.mark.parametrize("verb", [["bench", *KERNEL], ["ab", "relu_squared=metal_fused"]])
 def test_nothing_is_timed_without_an_apple_gpu(root, capsys, verb):
     assert "needs an Apple GPU" in refused(capsys, root, "--engine", "mlx", *verb)
 

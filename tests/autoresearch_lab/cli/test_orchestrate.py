@@ -11,7 +11,7 @@ from autoresearch_lab.cli import app, orchestrate
 from autoresearch_lab.cli.orchestrate import _outcome
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.machine import Context
-from autoresearch_lab.orchestrate import Candidate, State
+from autoresearch_lab.orchestrate import Candidate, CandidateState
 
 
 def test_without_candidates_it_says_why_and_what_to_do():
@@ -58,13 +58,16 @@ def shown(outcome, width=120):
 def test_names_are_folded_and_never_cut():
     name = "workspace:relu_squared-a-name-that-is-long"
     one = candidate(name)
-    text = shown(_outcome([one], {one.label: State(None, "bench: SLOWER")}, plan=False), width=60)
+    text = shown(_outcome([one], {one.label: CandidateState(None, "bench: SLOWER")}, plan=False), width=60)
     assert "…" not in text and "".join(one.label.split()) in "".join(line[6:24].strip() for line in text.splitlines())
 
 
 def test_a_candidate_whose_step_failed_is_told_and_the_end_is_not_positive():
     good, bad = candidate("good"), candidate("bad")
-    states = {good.label: State(None, "promoted"), bad.label: State("bench", "bench failed: no", failed=True)}
+    states = {
+        good.label: CandidateState(None, "promoted"),
+        bad.label: CandidateState("bench", "bench failed: no", failed=True),
+    }
     outcome = _outcome([good, bad], states, plan=False)
     assert not outcome.positive and [row["failed"] for row in outcome.data["candidates"]] == [False, True]
     assert " bench failed: no" in shown(outcome) and "bench: bench" not in shown(outcome)

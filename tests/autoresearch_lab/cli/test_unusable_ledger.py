@@ -13,7 +13,7 @@ WORK = {
     "init": ["--target", "rms_norm", "--workspace", "w"],
     "extract": ["--profile", "p.json", "--workspace", "w"],
     "verify": ["--workspace", "w"],
-    "compile-check": ["--kernel", "rms_norm=triton_fused"],
+    "compile-check": ["rms_norm=triton_fused"],
     "bench": ["--workspace", "w"],
     "ab": ["--workspace", "w"],
     "integration-ab": ["--workspace", "w"],
@@ -26,7 +26,7 @@ WORK = {
     "mac": [],
     "capture": [],
     "trace-profile": TRACE,
-    "deep-profile": ["--target", "rms_norm", "--kernel", "triton_fused", "--output", "d.json"],
+    "deep-profile": ["rms_norm=triton_fused", "--output", "d.json"],
     "auto-review": ["--trace", "abc"],
     "review-trace": ["--trace", "abc", "--judgement", "unclear", "--text", "t", "--reviewer", "r"],
 }

@@ -26,7 +26,7 @@ from autoresearch_lab.executor.tasks import Tasks
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
-from autoresearch_lab.orchestrate import Candidate, State, Steps, drive, state_of
+from autoresearch_lab.orchestrate import Candidate, CandidateState, Steps, drive, state_of
 from autoresearch_lab.paths import Root
 from autoresearch_lab.pipeline import Pipeline
 from autoresearch_lab.workloads import WorkloadSet
@@ -163,7 +163,7 @@ class Driver:
     def cluster(self) -> Cluster:
         return Cluster(lambda: self.machines, self.tasks(), self.said.append)
 
-    def drive(self, *names: str) -> dict[str, State]:
+    def drive(self, *names: str) -> dict[str, CandidateState]:
         stop = {name: lambda candidate: None for name in ("extract", "verify", "bench", "ab", "promote", "together")}
         pipeline = SimpleNamespace(
             lab=Lab.of(self.context, self.root, self.ledger), workloads=lambda target: self.captured,
@@ -212,7 +212,7 @@ def lab(root: Root, context: Context, captured: WorkloadSet, monkeypatch: pytest
             **fields(kernel, target, workload_set),
             settings={
                 "contract_sha256": target.contract_sha256, "ceilings": notes[-1].id, "verify": verified.id,
-                "seconds": budget_seconds,
+                "budget_seconds": budget_seconds,
             },
             results={"ratio": 2.0},
             verdict="FASTER",

@@ -107,7 +107,7 @@ def test_a_verification_on_a_local_instance_whose_worker_is_killed_once(
     assert capfd.readouterr().out == ""  # stdout belongs to the result
     (record,) = ledger.records()
     assert record.verdict == "PASS" and subject.staleness(record) is None
-    assert record.settings["executor"]["name"] == "ray" and record.settings["executor"]["node"]
+    assert record.settings.executor.name == "ray" and record.settings.executor.node
     assert [line for line in said if "will be tried again" in line]
     assert not [p for p in psutil.Process().children(recursive=True) if "ray" in " ".join(_command(p))]
 

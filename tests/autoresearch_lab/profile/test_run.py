@@ -18,7 +18,12 @@ from autoresearch_lab.profile import ensure_workloads, load, save, take_profile
 from autoresearch_lab.promote.selection import resolve
 from autoresearch_lab.sandbox.parent import JobFailed
 
-CEILINGS = {"copy_gb_s": [[1 << 20, 50.0]], "matmul_gflop_s": {"float32": 100.0, "bfloat16": 400.0}}
+CEILINGS = {
+    "copy_gb_s": [[1 << 20, 50.0]],
+    "matmul_gflop_s": {"float32": 100.0, "bfloat16": 400.0},
+    "patterns": {},
+    "threads": 1,
+}
 
 
 def norm_workload():
@@ -39,18 +44,19 @@ class FakeEngine(Engine):
     asked: list = []
     value: list = [1.0]
 
-    def run(self, job, args, *, run_dir, limits=None, variables=None, on_progress=None):
+    def perform(self, job, args, *, run_dir, limits=None, variables=None, on_progress=None):
         self.asked.append((job, args))
         if job == "ceilings":
             return CEILINGS
         if args["preset"] == "broken":
             raise JobFailed("crash", "profile: ended by SIGSEGV")
         if args["preset"] == "unknown":
-            raise JobFailed("exception", "profile: ConfigError: unknown preset 'unknown'", exception="ConfigError")
+            raise JobFailed("bad_input", "profile: ConfigError: unknown", reason="unknown preset 'unknown'")
         samples = run_dir / "samples"
         samples.mkdir(parents=True)
         save_file({"rms_norm-1/x": np.full((4, 8), self.value[0], np.float32)}, samples / "rms_norm.safetensors")
         answer = {
+            "device": "cpu",
             "dataset": {"name": "tiny", "fingerprint": "a" * 64},
             "selection": {name: {"name": k["name"], "sha256": k["sha256"]} for name, k in args["selection"].items()},
             "workloads": {"rms_norm": [norm_workload()]},
@@ -58,9 +64,9 @@ class FakeEngine(Engine):
         }
         if not args["steps"]:
             return answer
-        half = {"forward_ms": 1.0, "backward_ms": 1.0, "optimizer_ms": 0.0, "total_ms": 2.0, "self_ms": 2.0}
-        return {
-            **answer,
+        half = {"forward_ms": 1.0, "backward_ms": 1.0, "optimizer_ms": 0.0, "total_ms": 2.0, "self_ms": 2.0,
+                "within": {}}  # fmt: skip
+        times = {
             "steps": args["steps"],
             "step_ms": 10.0,
             "instrumented_step_ms": 10.1,
@@ -75,6 +81,7 @@ class FakeEngine(Engine):
             "phases": {"forward": 5.0, "backward": 5.1},
             "targets": {"rms_norm": {**half, "calls_per_step": 2.0}, "rope": {**half, "calls_per_step": 0.0}},
         }
+        return {**answer, "times": times}
 
 
 @pytest.fixture
@@ -106,7 +113,7 @@ def test_profile_becomes_a_record_and_the_file_names_it(lab, tmp_path):
     profile = run(lab)
     record = lab.ledger.latest(kind="profile")
     assert profile.id == record.id
-    assert record.settings["preset"] == "cpu-nano" and record.results["step_ms"] == 10.0
+    assert record.settings.preset == "cpu-nano" and record.results.step_ms == 10.0
     assert record.workloads["rms_norm"] == profile.workloads["rms_norm"].model_dump()
     (artifact,) = record.artifacts
     kept = lab.root.path / artifact.path
@@ -176,7 +183,7 @@ def test_damaged_or_missing_workloads_are_captured_again(lab):
     norm = lab.catalog["rms_norm"]
     first = ensure_workloads(norm, lab.lab)
     assert lab.engine.asked[-1][1]["steps"] == 0
-    assert lab.ledger.latest(kind="capture").settings["event"] == "workloads"
+    assert lab.ledger.latest(kind="capture").settings.event == "workloads"
     first.sample_path.write_bytes(b"damaged")
     again = ensure_workloads(norm, lab.lab)
     assert again.sha256 == first.sha256

@@ -11,7 +11,7 @@ import pytest
 
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.engine import ENGINES
-from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root
 from autoresearch_lab.promote import registry
@@ -91,7 +91,8 @@ class Writer:
     """Appends records as the steps of the lab do."""
 
     def __init__(self, root: Root, context: Context) -> None:
-        self.root, self.context, self.ledger = root, context, Ledger(root.ledger)
+        self.root, self.context, self.lab = root, context, Lab.of(context, root)
+        self.ledger = self.lab.ledger
         self.targets = load_catalog(root)
         self.rng = random.Random(7)
 
@@ -108,6 +109,9 @@ class Writer:
             "kernel": {"name": name, "sha256": kernel.sha256},
             "workloads": self.workloads(target),
         }
+
+    def arm(self, target: str) -> dict[str, Any]:
+        return self.targets[target].kernel("torch_eager", "torch").id.model_dump()
 
     def profile(self) -> Any:
         rows = []
@@ -158,7 +162,7 @@ class Writer:
             }],
             "remarks": [], "workloads": [], "predicted": {"step_speedup": 1.4},
         }  # fmt: skip
-        settings = {"contract_sha256": self.targets[target].contract_sha256, "baseline": {"name": "torch_eager"}}
+        settings = {"contract_sha256": self.targets[target].contract_sha256, "baseline": self.arm(target)}
         return self.ledger.append("bench", **self.subject(target), settings=settings, results=results, verdict=verdict)
 
     def verify(self, target: str, failed: str | None = None, reason: str = "row error 0.031, allowed 0.0078") -> Any:
@@ -183,12 +187,12 @@ class Writer:
             )
         ratio = 3.97 if failed else round(self.rng.uniform(0.3, 0.9), 3)
         results = {
-            "verdict": "FAIL" if failed else "PASS", "failed_check": failed, "error_ratio": ratio, "checks": checks,
+            "failed_check": failed, "error_ratio": ratio, "checks": checks,
             "reason": reason if failed else "", "cases": 31, "not_judged": {}, "duration_seconds": 9.1,
         }  # fmt: skip
         settings = {"contract_sha256": self.targets[target].contract_sha256, "factor": 2.0}
         return self.ledger.append(
-            "verify", **self.subject(target), settings=settings, results=results, verdict=results["verdict"]
+            "verify", **self.subject(target), settings=settings, results=results, verdict="FAIL" if failed else "PASS"
         )
 
     def ab(self, targets: list[str], ratio: float, verdict: str = "PROMOTE", over: tuple[str, ...] = ()) -> Any:
@@ -240,7 +244,7 @@ class Writer:
             "preset": PRESET, "dataset": DATASET,
             "candidate": {
                 target: {
-                    "target": target, "name": kernel.name, "sha256": kernel.sha256,
+                    "name": kernel.name, "sha256": kernel.sha256,
                     "contract_sha256": self.targets[target].contract_sha256,
                     "workloads_sha256": self.workloads(target)["sha256"],
                 }
@@ -266,7 +270,9 @@ class Writer:
                 evidence=evidence,
             ),  # fmt: skip
         )
-        return self.ledger.append("promote", **subject, settings={"evidence": evidence})
+        return self.ledger.append(
+            "promote", **subject, settings={"evidence": evidence}, results={"file": "kernels/promoted.local.toml"}
+        )
 
     def everything(self) -> Writer:
         """A whole run: two kernels promoted, one that is the same as its baseline, one that is wrong."""

@@ -13,7 +13,7 @@ from autoresearch_lab.report.page import figures
 
 @pytest.fixture
 def drawn(full: Any) -> dict[str, Any]:
-    return figures(collect(full.root, full.ledger, full.context, []))
+    return figures(collect(full.lab, full.context))
 
 
 def test_hot_ops_add_up_to_the_profile(drawn: dict[str, Any]) -> None:

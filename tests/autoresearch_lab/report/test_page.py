@@ -15,6 +15,10 @@ from autoresearch_lab.report.collect import collect
 from autoresearch_lab.report.page import TEMPLATES, figures, render
 from autoresearch_lab.report.write import write_report
 
+FIELDS = (
+    "schema", "id", "prev", "time", "kind", "engine", "device", "software", "commit", "target", "kernel", "workloads",
+    "seeds", "settings", "results", "verdict", "artifacts",
+)  # fmt: skip
 VOID = {"meta", "link", "br", "img", "input", "hr"}
 
 
@@ -54,7 +58,7 @@ class Page(HTMLParser):
 
 
 def page_of(lab: Any) -> tuple[str, Page]:
-    html = render(collect(lab.root, lab.ledger, lab.context, []))
+    html = render(collect(lab.lab, lab.context))
     return html, Page(html)
 
 
@@ -62,7 +66,7 @@ def test_every_section_is_there_and_every_chart_has_its_place(full: Any) -> None
     html, page = page_of(full)
     assert {"machine", "hot", "speed", "verify", "ab", "history", "evidence", "ledger"} <= page.ids
     assert page.anchors <= page.ids
-    drawn = figures(collect(full.root, full.ledger, full.context, []))
+    drawn = figures(collect(full.lab, full.context))
     assert {"hot_ops", "roofline", "forest", "promise", "ab0_speed", "ab0_quality", "ab0_divergence"} <= set(drawn)
     assert set(drawn) <= page.ids
     embedded = re.search(r'<script type="application/json" id="figures">(.*?)</script>', html, re.S)
@@ -89,7 +93,7 @@ def test_colours_of_the_charts_exist_in_both_schemes(full: Any) -> None:
     css = (TEMPLATES / "report.css").read_text()
     light, dark = css.split("@media (prefers-color-scheme: dark)")[:2]
     used = set()
-    for figure in figures(collect(full.root, full.ledger, full.context, [])).values():
+    for figure in figures(collect(full.lab, full.context)).values():
         used |= set(re.findall(r"var\((--[a-z-]+)\)", figure.to_json()))
     assert used
     for name in used - {"--sans"}:
@@ -122,13 +126,28 @@ def test_a_broken_chain_is_said_on_the_page(full: Any) -> None:
 
 
 def test_records_with_missing_numbers_are_shown_as_they_are(empty: Any) -> None:
+    kernel = {"name": "cpp_fused", "sha256": "0" * 64}
     for kind, verdict in (("verify", "PASS"), ("bench", "AMBIGUOUS"), ("ab", "UNDECIDED")):
-        empty.ledger.append(kind, target="rope", kernel={"name": "cpp_fused", "sha256": "0" * 64}, verdict=verdict)
-    for kind in ("profile", "promote", "demote", "capture", "note"):
-        empty.ledger.append(kind)
-    empty.ledger.append("profile", results={"targets": [{"target": "rope"}], "ceilings": {"copy_gb_s": None}})
+        empty.ledger.append(kind, target="rope", kernel=kernel, verdict=verdict)
+    empty.ledger.append("profile", settings={"preset": "cpu-nano"}, results={"preset": "cpu-nano", "step_ms": 1.0})
     _, page = page_of(empty)
     assert "AMBIGUOUS" in page.text and "nan" not in page.text.lower().split()
+
+
+def test_records_of_an_earlier_version_are_listed_with_the_reason_why_they_do_not_count(empty: Any) -> None:
+    kernel = {"name": "cpp_fused", "sha256": "0" * 64}
+    kinds = {"verify": "PASS", "bench": "SLOWER", "ab": "UNDECIDED", "promote": None, "demote": None, "profile": None}
+    lines = []
+    for number, (kind, verdict) in enumerate(kinds.items()):
+        line = dict.fromkeys(FIELDS) | {"schema": 1, "id": f"{number:064x}", "time": "2026-01-01T00:00:00+00:00"}
+        line |= {"kind": kind, "target": "rope", "kernel": kernel, "verdict": verdict}
+        lines.append(json.dumps(line | {"settings": {"rule": "of then"}, "results": {"targets": [{"target": "rope"}]}}))
+    empty.ledger.path.parent.mkdir(parents=True)
+    empty.ledger.path.write_text("".join(f"{line}\n" for line in lines))
+    assert {record.kind for record in empty.ledger.records() if record.unread} >= {"ab", "promote", "profile"}
+    _, page = page_of(empty)
+    assert "SLOWER" in page.text and "UNDECIDED" in page.text
+    assert page.text.count("of an earlier version, whose content this one cannot read") >= 4
 
 
 def test_shipped_evidence_is_shown_as_shipped(empty: Any) -> None:
@@ -141,7 +160,7 @@ def test_shipped_evidence_is_shown_as_shipped(empty: Any) -> None:
 
 def test_writing_replaces_the_file_or_says_why_not(full: Any, tmp_path: Path) -> None:
     target = tmp_path / "deep" / "report.html"
-    size = write_report(full.root, full.ledger, full.context, target)
+    size = write_report(full.lab, full.context, target)
     assert target.stat().st_size == size and list(target.parent.iterdir()) == [target]
     with pytest.raises(LabError, match="cannot write"):
-        write_report(full.root, full.ledger, full.context, target / "below" / "report.html")
+        write_report(full.lab, full.context, target / "below" / "report.html")

@@ -10,11 +10,12 @@ import pytest
 from autoresearch_common.hashing import kernel_hash
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.machine import Context
-from autoresearch_lab.report.staleness import now, stale_reasons
+from autoresearch_lab.report.staleness import stale_reasons, today
+from autoresearch_lab.results.record import Record
 
 
-def reasons(lab: Any, record: object, context: Context | None) -> list[str]:
-    return stale_reasons(record, now(lab.root, load_catalog(lab.root), lab.ledger, context))
+def reasons(lab: Any, record: Record, context: Context | None) -> list[str]:
+    return stale_reasons(record, today(lab.lab, load_catalog(lab.root), context))
 
 
 @pytest.fixture
@@ -40,11 +41,12 @@ def test_a_changed_kernel_is_named(lab: Any) -> None:
 def test_a_changed_baseline_is_named(lab: Any, kind: str, verdict: str) -> None:
     path = lab.root.kernels / "rope" / "torch_eager.py"
     baseline = {"name": "torch_eager", "sha256": kernel_hash(path)}
-    settings = {"baseline": {"rope": baseline} if kind == "ab" else baseline}
-    record = lab.ledger.append(kind, **lab.subject("rope"), settings=settings, verdict=verdict)
-    other = lab.ledger.append(
-        kind, **lab.subject("rope"), settings={"baseline": {"name": "x", "sha256": "0"}}, verdict=verdict
-    )
+
+    def judged_against(kernel: dict[str, str]) -> Record:
+        settings = {"baseline": {"rope": kernel} if kind == "ab" else kernel}
+        return lab.ledger.append(kind, **lab.subject("rope"), settings=settings, verdict=verdict)
+
+    record, other = judged_against(baseline), judged_against({"name": "x", "sha256": "0" * 64})
     path.write_text(path.read_text() + "# another\n")
     assert reasons(lab, record, lab.context) == ["baseline changed"]
     assert reasons(lab, other, lab.context) == []
@@ -91,7 +93,7 @@ def test_newer_workloads_of_the_same_preset_replace_the_old(lab: Any) -> None:
     for preset, expected in (("cpu-tiny", []), ("cpu-nano", ["other workloads than the newest profile's"])):
         lab.ledger.append(
             "capture", **lab.context.fields(), settings={"event": "workloads", "preset": preset},
-            workloads={"rope": {"sha256": "ab" * 32, "path": "x", "count": 1}},
+            workloads={"rope": {"sha256": "ab" * 32, "path": "x", "count": 1}}, results={"workloads": {}},
         )  # fmt: skip
         assert reasons(lab, record, lab.context) == expected
 
@@ -108,7 +110,11 @@ def test_a_workspace_is_found_where_it_was_opened(lab: Any) -> None:
     folder.mkdir(parents=True)
     (folder / "kernel.py").write_text("# mine\n")
     kernel = {"name": "workspace:mine", "sha256": kernel_hash(folder / "kernel.py")}
-    lab.ledger.append("note", kernel=kernel, settings={"event": "workspace", "workspace": "elsewhere/mine"})
+    settings = {
+        "event": "workspace", "id": "1", "workspace": "elsewhere/mine", "lock_sha256": "0" * 64,
+        "contract_sha256": "0" * 64, "started_from": lab.subject("rope")["kernel"],
+    }  # fmt: skip
+    lab.ledger.append("note", target="rope", kernel=kernel, settings=settings)
     record = lab.ledger.append("verify", **{**lab.subject("rope"), "kernel": kernel}, verdict="PASS")
     assert reasons(lab, record, lab.context) == []
 

@@ -14,8 +14,10 @@ from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root
 from autoresearch_lab.promote.selection import Selection
 from autoresearch_lab.trace import metal, review
+from autoresearch_trainer.jobs.machine import DESCRIBE, DescribeArgs
 
 GPU = Context(ENGINES["mlx"], {"kind": "mlx-gpu", "key": "mlx-gpu-1"}, {"key": "s"})
+NOBODY = {"device": {}, "software": {}}
 REVIEW = ["--judgement", "problem", "--text", "gaps between launches", "--reviewer", "A. Reader"]
 
 
@@ -36,7 +38,12 @@ def taken(tmp_path, monkeypatch):
         folder = Path(args["output"])
         (folder / "inner").mkdir(parents=True)
         (folder / "inner" / "frame").write_bytes(b"launches")
-        return {"dataset": {"name": "d"}, "selection": {}, "steps": args["steps"], "tokens_per_step": 64}
+        return {
+            "dataset": {"name": "d", "fingerprint": "f"},
+            "selection": {},
+            "steps": args["steps"],
+            "tokens_per_step": 64,
+        }
 
     monkeypatch.setattr(engine, "run_job", run_job)
     root = Root(tmp_path)
@@ -71,10 +78,10 @@ def test_options_of_the_other_engines_do_not_apply(tmp_path, capsys, monkeypatch
 def test_a_capture_is_recorded_with_its_hash_and_started_with_what_metal_needs(taken):
     root, _, record, started = taken
     assert started["MTL_CAPTURE_ENABLED"] == "1"
-    assert record.kind == "capture" and record.settings["event"] == "gputrace" and record.settings["steps"] == 2
-    path = root.path / record.results["trace"]
-    assert record.results["trace_sha256"] == metal.folder_sha256(path)
-    assert (record.results["files"], record.results["bytes"]) == (1, 8)
+    assert record.kind == "capture" and record.settings.event == "gputrace" and record.settings.steps == 2
+    path = root.path / record.results.trace
+    assert record.results.trace_sha256 == metal.folder_sha256(path)
+    assert (record.results.files, record.results.bytes) == (1, 8)
 
 
 def test_where_the_record_cannot_be_written_the_trace_does_not_stay(taken):
@@ -82,21 +89,21 @@ def test_where_the_record_cannot_be_written_the_trace_does_not_stay(taken):
     ledger.path.write_text("damaged\n" + ledger.path.read_text())
     with pytest.raises(LabError, match="line 1 of"):
         take(root, ledger)
-    assert [path.name for path in (root.results / "traces").iterdir()] == [Path(record.results["trace"]).name]
+    assert [path.name for path in (root.results / "traces").iterdir()] == [Path(record.results.trace).name]
 
 
 def test_a_review_names_the_trace_and_is_kept(taken, capsys):
     root, ledger, record, _ = taken
     assert main(["--root", str(root.path), "review-trace", "--trace", record.id[:10], *REVIEW]) == 0
     (review,) = ledger.find(kind="review")
-    assert review.settings["capture"] == record.id and review.device["key"] == "mlx-gpu-1"
-    assert review.results["judgement"] == "problem" and review.results["reviewer"] == "A. Reader"
+    assert review.settings.capture == record.id and review.device["key"] == "mlx-gpu-1"
+    assert review.results.judgement == "problem" and review.results.reviewer == "A. Reader"
 
 
 @pytest.mark.parametrize("fault", ["unknown", "changed", "gone", "silent"])
 def test_a_review_of_something_else_is_refused(taken, fault):
     root, ledger, record, _ = taken
-    frame = root.path / record.results["trace"] / "inner" / "frame"
+    frame = root.path / record.results.trace / "inner" / "frame"
     trace, text = ("0" * 64 if fault == "unknown" else record.id), "" if fault == "silent" else "fine"
     if fault == "changed":
         frame.write_bytes(b"others")
@@ -118,6 +125,6 @@ def test_names_that_xcode_or_metal_refuse_are_refused_beforehand(tmp_path):
 
 def test_jobs_hand_variables_to_the_engine(tmp_path, monkeypatch):
     seen = {}
-    monkeypatch.setattr(engine, "run_job", lambda *a, variables, **k: seen.update(variables) or {})
-    jobs.call(ENGINES["mlx"], "describe", {}, run_dir=tmp_path, variables={"A": "1"})
+    monkeypatch.setattr(engine, "run_job", lambda *a, variables, **k: seen.update(variables) or NOBODY)
+    jobs.call(ENGINES["mlx"], DESCRIBE, DescribeArgs(), run_dir=tmp_path, variables={"A": "1"})
     assert seen == {"A": "1"}

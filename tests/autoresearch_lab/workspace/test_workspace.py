@@ -31,9 +31,9 @@ def test_it_holds_the_baseline_and_what_judges_it(opened, root: Root, captured: 
     assert found.workloads.sha256 == captured.sha256
     assert {path.name for path in made.folder.iterdir()} == {*FIXED, "kernel.py", "lock.json"}
     readme = (made.folder / "README.md").read_text()
-    assert "(x, eps) -> y" in readme and "verify --workspace" in readme
+    assert "(x, eps) -> y" in readme and f"verify {made.folder}" in readme
     note = ledger.records()[-1]
-    assert note.kind == "note" and note.settings["event"] == "workspace"
+    assert note.kind == "note" and note.settings.event == "workspace"
 
 
 def test_the_kernel_may_change(opened, root: Root) -> None:
