@@ -5,7 +5,10 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal
+
+# Pydantic reads no TypedDict of `typing` before Python 3.12.
+from typing_extensions import NotRequired, TypedDict
 
 from safetensors import SafetensorError
 

@@ -213,9 +213,8 @@ def test_a_verdict_is_known_for_the_calls_that_are_captured_here(at_a_gpu):
     verified_on(at_a_gpu, kernel, "earlier")
     assert verdicts.known(at_a_gpu, VerifyRecord, kernel) is None
     record = verified_on(at_a_gpu, kernel, "now")
-    assert (
-        verdicts.known(at_a_gpu, VerifyRecord, kernel) == record and verdicts.known(at_a_gpu, BenchRecord, kernel) is None
-    )
+    assert verdicts.known(at_a_gpu, VerifyRecord, kernel) == record
+    assert verdicts.known(at_a_gpu, BenchRecord, kernel) is None
     at_a_gpu.captured["now"] = None  # a fresh machine, to which only the ledger came
     assert verdicts.known(at_a_gpu, VerifyRecord, kernel) is None
 
