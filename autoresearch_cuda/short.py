@@ -16,15 +16,15 @@ from typing import Any
 
 import torch
 
-from autoresearch_cuda.loop import run
-from autoresearch_cuda.memory import available_bytes
+from autoresearch_cuda import engine
 from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.probe.ranges import Ranges
 from autoresearch_cuda.probe.trace import TorchProfiler, traced_steps
-from autoresearch_cuda.process import prepare_process
+from autoresearch_cuda.process import available_bytes, prepare_process
 from autoresearch_cuda.train import Trainer
 from autoresearch_data.dataset import open_dataset
 from autoresearch_trainer.config import TrainConfig, preset
+from autoresearch_trainer.loop import run
 from autoresearch_trainer.memory import fit_batch
 
 # Of what is small: a single sequence per step.
@@ -50,7 +50,7 @@ def train(request: Mapping[str, Any]) -> Mapping[str, Any]:
     """The summary of a whole run."""
     config = configuration(request)
     dataset = open_dataset(Path(request["dataset"]))
-    record = run(config, request["selection"], dataset, Path(request["out"]), device=request["device"])
+    record = run(engine, config, request["selection"], dataset, Path(request["out"]), device=request["device"])
     chosen = {target: about["name"] for target, about in record["kernels"].items() if target in request["selection"]}
     return {
         **record["summary"],

@@ -28,7 +28,7 @@ from benchmarks.nano_calls import CALLS, workload
 
 SECONDS = 1.0
 LEAST_ROUNDS, MOST_ROUNDS = 5, 2000
-SHIFTS = (1, 17, 101)
+SHIFTS = [1, 17, 101]
 ROLES = ("baseline", "library", "candidate")
 
 

@@ -114,7 +114,7 @@ def verb(lab: Lab, engine: str, *words: str) -> tuple[str, ...]:
 
 def subject(kernel: Kernel) -> tuple[str, ...]:
     """How verbs are told their kernel."""
-    return ("--target", kernel.target, "--kernel", kernel.name)
+    return (label(kernel),)
 
 
 def label(kernel: Kernel) -> str:

@@ -183,7 +183,8 @@ class MainJob:
         words += ["--compile", "off"]
         done = run_command(python(str(CHECKOUT / "train.py"), *words), box, shown=sys.stderr)
         if done.code != 0:
-            raise StepFailed("the closing training run failed; see its message above", done.code)
+            failed = "the closing training run failed; see its message above"
+            raise StepFailed(done.reason if done.code is None else failed, done.code)
         text = file.read_text(encoding="utf-8")
         artifact = {"path": self.lab.root.relative(file), "sha256": file_sha256(file)}
         fields, results = self.lab.context.fields(), json.loads(text)["summary"]

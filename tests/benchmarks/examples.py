@@ -69,7 +69,9 @@ def call(
     ]
     for kind, key in records:
         verdict = {"verify": "PASS", "bench": "SAME"}.get(kind)
-        about = {"target": "rope", "kernel": {"name": "k", "sha256": "a" * 64}} if verdict else {}
+        about: dict[str, Any] = {"target": "rope", "kernel": {"name": "k", "sha256": "a" * 64}}
+        if kind == "compile":
+            about |= {"settings": {"arch": ["sm_90"]}, "results": {"ok": True}}
         device = {"kind": "cuda", "key": key}
         ledger.append(
             kind, engine="cuda", device=device, software={"key": "s"}, verdict=verdict, artifacts=artifacts or None,

@@ -15,7 +15,7 @@ from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root
-from autoresearch_lab.results.record import VerifyRecord
+from autoresearch_lab.results.record import BenchRecord, VerifyRecord
 from autoresearch_lab.sandbox.parent import JobFailed
 from benchmarks.gpu import main
 
@@ -177,7 +177,7 @@ class Timed:
     def __init__(self, monkeypatch, verified, *answers):
         self.asked, answers = [], iter(answers)
         record = SimpleNamespace(verdict=verified) if verified else None
-        monkeypatch.setattr(verdicts, "known", lambda setting, kind, kernel: record if kind == "verify" else None)
+        monkeypatch.setattr(verdicts, "known", lambda setting, of, kernel: record if of is VerifyRecord else None)
         monkeypatch.setattr(Setting, "verb", lambda self_, box, *words, **_: self.asked.append(words) or next(answers))
         self.kernel = _triton_kernels()[0]
 
@@ -213,9 +213,8 @@ def test_a_verdict_is_known_for_the_calls_that_are_captured_here(at_a_gpu):
     verified_on(at_a_gpu, kernel, "earlier")
     assert verdicts.known(at_a_gpu, VerifyRecord, kernel) is None
     record = verified_on(at_a_gpu, kernel, "now")
-    assert (
-        verdicts.known(at_a_gpu, VerifyRecord, kernel) == record and verdicts.known(at_a_gpu, "bench", kernel) is None
-    )
+    assert verdicts.known(at_a_gpu, VerifyRecord, kernel) == record
+    assert verdicts.known(at_a_gpu, BenchRecord, kernel) is None
     at_a_gpu.captured["now"] = None  # a fresh machine, to which only the ledger came
     assert verdicts.known(at_a_gpu, VerifyRecord, kernel) is None
 

@@ -11,7 +11,7 @@ from autoresearch_lab.campaign.gpu.setting import Setting
 from autoresearch_lab.campaign.steps import TimeBox
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import Root
-from autoresearch_lab.trace.schema import KernelTime, TargetTime
+from autoresearch_lab.results.trace import KernelTime, TargetTime
 from benchmarks.gpu import evidence
 
 from .examples import ROW, call, measured, read

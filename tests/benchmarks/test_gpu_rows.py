@@ -11,12 +11,16 @@ from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import Root
+from autoresearch_lab.results.bench import BenchResults
 
 SPEC = {"name": "x", "kind": "array", "dtype": "float32", "shape": [1024, 256], "strides": [256, 1], "grad": True}
 WORKLOAD = {"id": "w", "args": [SPEC], "gradient": True, "shifts": [1]}
 TIMES = {
     "ratio": 2.0, "interval": [1.9, 2.1], "baseline_us": 400.0, "candidate_us": 200.0, "library_us": [300.0],
     "library_ratios": [{"ratio": 1.5, "interval": [1.4, 1.6]}],
+}  # fmt: skip
+LIBRARY = {
+    "name": "lib", "ratio": 1.5, "interval": [1.4, 1.6], "baseline_ratio": 1.3, "baseline_interval": [1.2, 1.4],
 }  # fmt: skip
 # Reading alone and small amounts, which a cache holds, are faster than copying from memory and back.
 CEILINGS = {
@@ -41,7 +45,7 @@ def rows_of(tmp_path):
         record = setting.lab.ledger.append(
             "bench", **common, target="relu_squared", kernel={"name": "triton_fused", "sha256": "a" * 64},
             verdict="FASTER", artifacts=[{"path": "samples.json.gz", "sha256": "b" * 64}],
-            results={"workloads": [about], "libraries": [{"name": "lib"}], **results},
+            results={"workloads": [about], "libraries": [LIBRARY], **results},
         )  # fmt: skip
         return rows.call_rows(setting, record)
 
@@ -90,6 +94,6 @@ def test_an_earlier_record_has_no_ratios_of_the_librarys_kernels(rows_of):
 
 
 def test_the_verdict_is_shown_with_the_arm_that_it_is_against(rows_of):
-    results = {"against": "torch_eager (compiled)", "ratio": 1.2, "interval": [1.1, 1.3], "directions": {}}
+    results = BenchResults(against="torch_eager (compiled)", ratio=1.2, interval=(1.1, 1.3))
     found = rows.overall(SimpleNamespace(results=results))
     assert (found.to_beat, found.ratio, found.interval) == ("torch_eager (compiled)", 1.2, (1.1, 1.3))

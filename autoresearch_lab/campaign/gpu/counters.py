@@ -24,9 +24,7 @@ def capture(setting: Setting, box: TimeBox) -> Traced:
     request = ShortTraining.of(setting, chosen.kernels, setting.work / "capture", trace=path)
     steps = short_training(setting, request, box).require().json()["steps"]
     measured = attribute(chrome.read(path, on_gpu=not setting.rehearse), steps)
-    targets = [TargetTime.model_validate(row) for row in measured["targets"]]
-    kernels = [KernelTime.model_validate(row) for row in measured["kernels"]]
-    found = told(steps, measured["device_ms"], targets, kernels)
+    found = told(measured.steps, measured.device_ms, measured.targets, measured.kernels)
     return without_times(found) if setting.rehearse else found
 
 
