@@ -1,15 +1,44 @@
-"""What the tests of both engines share: a small in-memory dataset with the interface of Dataset, and a model for it."""
+"""What the tests of both engines share: a small in-memory dataset with the interface of Dataset, a model for it, and
+jobs that start by fork."""
 
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from autoresearch_data.tokens import Tokens
+from autoresearch_lab.sandbox import parent
 from autoresearch_trainer.config import GPTConfig, TrainConfig
 
 VOCAB = 64
 BOS = VOCAB - 1
+
+# Threads that wait give their core away: those of other tests' processes want it, and spinning took half of the time.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+_spec = importlib.util.spec_from_file_location("warm_start", Path(__file__).with_name("warm_start.py"))
+warm_start = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(warm_start)
+
+
+def pytest_sessionstart() -> None:
+    parent.subprocess = warm_start.SUBPROCESS
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    warm_start.Warm.cold = any(item.iter_markers("alone")) or any(item.iter_markers("cold"))
+    return (yield)
+
+
+def pytest_sessionfinish() -> None:
+    for server in warm_start.Warm.servers.values():
+        server.end()
 
 
 def _split(seed: int, documents: int) -> Tokens:
