@@ -33,7 +33,7 @@ help:
 	@echo "make mac     on a Mac: all evidence that takes an Apple GPU (docs/mac.md)"
 	@echo "make test    the tests"
 	@echo "make test-triton TRITON=3.6.0   the tests of Triton kernels with that version"
-	@echo "make lint    ruff"
+	@echo "make lint    ruff and mypy"
 	@echo "make clean   remove $(VENV), data, workspaces and local results (kernels and shipped evidence stay)"
 
 setup: $(READY)
@@ -42,12 +42,12 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; set PYTHON=..."; exit 2; }
 ifneq ($(UV),)
 	test -d $(VENV) || uv venv --python $(PYTHON) $(VENV)
-	uv pip install --python $(BIN)/python -e '.[$(EXTRAS)]'
+	@index="$$($(BIN)/python tools/torch_index.py $(EXTRAS) uv)"; env $$index uv pip install --python $(BIN)/python -e '.[$(EXTRAS)]'
 # uv's environments have no pip, which test-triton and the advice to install an extra call; without a network, no matter.
 	-@$(BIN)/python -m pip --version >/dev/null 2>&1 || uv pip install --quiet --python $(BIN)/python pip
 else
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -e '.[$(EXTRAS)]'
+	@index="$$($(BIN)/python tools/torch_index.py $(EXTRAS) pip)"; env $$index $(BIN)/python -m pip install --quiet -e '.[$(EXTRAS)]'
 endif
 	@touch $(READY)
 
@@ -71,6 +71,7 @@ test-triton:
 
 lint: $(READY)
 	@$(BIN)/ruff check .
+	@$(BIN)/mypy
 
 clean:
 	rm -rf $(VENV) data runs workspaces kernels/promoted.local.toml
