@@ -26,13 +26,50 @@ warm_start = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(warm_start)
 
 
+# What takes most of the time, by measurement; `make test-quick` goes without, and workers begin with it.
+SLOW = (
+    "autoresearch_cuda/probe/test_profiler.py",
+    "autoresearch_lab/cli/test_metal_verbs.py",
+    "autoresearch_lab/cli/test_selftest.py",
+    "autoresearch_lab/cli/test_triton_verbs.py",
+    "autoresearch_lab/cli/test_workspace_without_gpu.py",
+    "autoresearch_lab/profile/test_cli.py",
+    "autoresearch_lab/trace/test_capture.py",
+    "autoresearch_lab/verify/test_verify_run.py",
+    "autoresearch_mlx/test_lab.py",
+    "benchmarks/test_gpu_rehearsal.py",
+    "exploits/test_exploits.py",
+    "exploits/test_metal_faults.py",
+    "exploits/test_triton_faults.py",
+    "kernels/test_metal_numbers.py",
+    "kernels/test_metal_verify.py",
+    "kernels/test_triton_compile.py",
+    "kernels/test_triton_interpreted.py",
+    "kernels/test_triton_verify.py",
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow, and put it first: half of it where the first worker begins, half where the second does."""
+    slow = {Path(__file__).parent / name for name in SLOW}
+    for item in items:
+        if item.path in slow:
+            item.add_marker(pytest.mark.slow)
+    first = [item for item in items if item.path in slow and item.get_closest_marker("alone") is None]
+    chosen = set(first)
+    rest = [item for item in items if item not in chosen]
+    half = len(items) // 2 - len(first[::2])
+    items[:] = [*first[::2], *rest[:half], *first[1::2], *rest[half:]]
+
+
 def pytest_sessionstart() -> None:
     parent.subprocess = warm_start.SUBPROCESS
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    warm_start.Warm.cold = any(item.iter_markers("alone")) or any(item.iter_markers("cold"))
+    warm_start.Warm.cold = any(item.iter_markers("cold"))
     return (yield)
 
 

@@ -1,9 +1,10 @@
-"""Starts the lab's jobs from a process that has imported PyTorch already, by fork: more than a second less for each.
+"""Starts the lab's jobs from a process that has imported PyTorch already, by fork: some two seconds less for each.
 
 `Warm` takes the place of `subprocess.Popen` in `sandbox.parent`. From the fork on a job is the one that the lab starts:
 its own session, environment, folder and descriptors, and confined before anything of a candidate is loaded. What is
-left out, importing PyTorch inside the confinement, is done by the tests that are marked `alone` or `cold`, whose jobs
-start as in the lab, and by every job of a package that is not listed in PRELOADED.
+left out, importing PyTorch inside the confinement, is done by the tests that are marked `cold`, whose jobs start as in
+the lab, and by every command that a test starts as a process of its own. Jobs of MLX, which is imported in no time,
+start as in the lab, too; those that run Metal kernels find the run time of these compiled already.
 """
 
 from __future__ import annotations
@@ -14,25 +15,31 @@ import importlib
 import json
 import os
 import runpy
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import traceback
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NoReturn
 
-# The second is what PyTorch imports at the first gradient.
-PRELOADED = {"autoresearch_cuda": ("torch", "torch.fx.experimental.symbolic_shapes", "autoresearch_cuda.probe.calls")}
-JOB = ["-m", "autoresearch_lab.sandbox.child"]
+import numpy as np
+
+from autoresearch_common import compiler
+
+# What most jobs import; the second is what PyTorch itself imports at the first gradient.
+PRELOADED = ("torch", "torch.fx.experimental.symbolic_shapes", "autoresearch_cuda.probe.calls")
+COMMAND = ["-m", "autoresearch_lab.sandbox.child"]
 # What differs from job to job; jobs read it, and nothing that is imported ahead does.
 OF_ONE_JOB = {
     "TMPDIR", "HOME", "XDG_CACHE_HOME", "AUTORESEARCH_CACHE", "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR",
     "TORCH_EXTENSIONS_DIR", "PYTEST_CURRENT_TEST",
 }  # fmt: skip
-MOST_SERVERS = 2  # of one process of the tests; each takes some 200 MB
+MOST_SERVERS = 3  # of one process of the tests; each takes some 200 MB
 FREE = 512  # nobody's descriptors, from here on
 PR_SET_PDEATHSIG = 1
 
@@ -44,6 +51,8 @@ class Warm:
     servers: dict[str, Server] = {}  # by what they have imported, and the environment that it was imported in
 
     def __new__(cls, command: list[str], **options: Any) -> Any:
+        if _is_metal(command, options.get("env") or {}):
+            _add_metal_runtime(Path(options["env"]["AUTORESEARCH_CACHE"]) / "metal_cpu")
         if cls.cold or not _modules(command):
             return subprocess.Popen(command, **options)
         return super().__new__(cls)
@@ -109,11 +118,43 @@ class Server:
         self._process.wait()
 
 
+def _job(command: list[str]) -> dict[str, Any]:
+    """What the lab asks of a job; empty for other commands."""
+    return json.loads(Path(command[3]).read_text(encoding="utf-8")) if command[1:3] == COMMAND else {}
+
+
 def _modules(command: list[str]) -> tuple[str, ...]:
     """What is imported ahead for that job; empty where it is started as in the lab."""
-    if sys.platform != "linux" or command[1:3] != JOB:
+    job = _job(command)
+    if sys.platform != "linux" or job.get("engine_package") != "autoresearch_cuda":
         return ()
-    return PRELOADED.get(json.loads(Path(command[3]).read_text(encoding="utf-8"))["engine_package"], ())
+    triton = job["job"] == "compile" or job["args"].get("interpreted")
+    return (*PRELOADED, "triton", "autoresearch_cuda.triton_kit") if triton else PRELOADED
+
+
+def _is_metal(command: list[str], environment: dict[str, str]) -> bool:
+    """Whether that job runs Metal kernels on the CPU, with a cache of its own, which is empty."""
+    job = _job(command)
+    metal = job.get("engine_package") == "autoresearch_mlx" and job["args"].get("interpreted")
+    return bool(metal and environment.get("AUTORESEARCH_CACHE", "").startswith(job["run_dir"]))
+
+
+def _add_metal_runtime(folder: Path) -> None:
+    """Put in what every Metal kernel is linked with, which takes longer to compile than most kernels do."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for built in _metal_runtime():
+        shutil.copy2(built, folder / built.name)
+
+
+@cache
+def _metal_runtime() -> list[Path]:
+    """The objects that this process's cache has after an empty kernel was built in both ways."""
+    from autoresearch_mlx import metal_cpu
+
+    for check in (False, True):
+        kernel = metal_cpu.metal_kernel("nothing", [], ["y"], "y[0] = thread_position_in_grid.x;", check=check)
+        kernel(inputs=[], output_shapes=[(1,)], output_dtypes=[np.float32], grid=(1, 1, 1), threadgroup=(1, 1, 1))
+    return sorted((compiler.cache_root() / "metal_cpu").glob("*.o"))
 
 
 def serve(descriptor: int, modules: tuple[str, ...]) -> NoReturn:
@@ -174,7 +215,7 @@ def _become(request: dict[str, Any], descriptors: list[int]) -> NoReturn:
         tempfile.tempdir = None
         sys.path[0] = request["folder"]
         sys.argv = [request["module"], *request["arguments"]]
-        importlib.import_module("numpy").random.seed()  # a process that starts draws its own
+        np.random.seed()  # a process that starts draws its own
         runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
     except BaseException:
         traceback.print_exc()

@@ -16,8 +16,6 @@ from autoresearch_data.local import LocalCorpus
 from autoresearch_lab.paths import CHECKOUT
 from benchmarks.gpu import evidence, main, report
 
-pytestmark = pytest.mark.alone
-
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 
 
