@@ -1,9 +1,10 @@
 """Every Triton kernel compiles for four GPUs, none of which is here: no spills, wide loads, tensor cores where it
 multiplies matrices. And what would be wrong is found.
 
-For one GPU it is compiled in all its configurations, for the others in the first of each call: what sets the others
-apart, their instructions, shows in any configuration. How many registers a thread has, and how many elements it loads at
-once, is the same on all NVIDIA GPUs, and gfx942 has more registers. `kernel-lab compile-check` compiles everything."""
+For one GPU it is compiled in all its configurations, for the others in the first of each call: what sets GPUs apart,
+their instructions, shows in any configuration, and the registers of a thread and the width of its loads are the same on
+all NVIDIA GPUs, while gfx942 has more registers. `kernel-lab compile-check` compiles everything.
+"""
 
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import Root
 
 pytestmark = needs_triton
-# Where all configurations are compiled: where the project is measured, and of a kernel with its own there, elsewhere too.
+# Where all configurations are compiled: where the project is measured; of a kernel with its own there, elsewhere too.
 WHOLE = {"windowed_attention": ("sm_80", "sm_90")}
 
 
