@@ -53,12 +53,12 @@ endif
 	@touch $(READY)
 
 lab: $(READY)
-	@$(BIN)/python kernel-lab.py run --preset $(PRESET) --top-k $(TOP) --train-seconds $(TRAIN_SECONDS)
+	@$(BIN)/python kernel-lab.py run --plan cpu --preset $(PRESET) --top-k $(TOP) --train-seconds $(TRAIN_SECONDS)
 
 mac:
 	@test "$$(uname -sm)" = "Darwin arm64" || { echo "make mac: there is no Metal here: it takes an Apple GPU" >&2; exit 2; }
 	@$(MAKE) --no-print-directory setup EXTRAS=$(TEST_EXTRAS)
-	@$(BIN)/python kernel-lab.py --engine mlx mac
+	@$(BIN)/python kernel-lab.py --engine mlx run --plan mac
 
 test:
 	@$(MAKE) --no-print-directory setup EXTRAS=$(TEST_EXTRAS)

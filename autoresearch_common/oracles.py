@@ -12,6 +12,7 @@ def load_part(oracle: str, target: str) -> ModuleType:
     """
     path = Path(oracle).resolve().parents[1] / target / "oracle.py"
     spec = importlib.util.spec_from_file_location(f"oracle_of_{target}", path)
+    assert spec is not None and spec.loader is not None  # a path that ends in .py has a loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

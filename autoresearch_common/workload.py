@@ -1,22 +1,68 @@
 """Workloads as plain data, and the random arrays that fill them: what the oracles in `kernels/*/oracle.py` share.
 
-A workload is one call of a target: `{"target": ..., "args": [spec, ...], ...}`. A spec is
-`{"name", "kind": "array", "dtype", "shape", "strides", "grad"}` with strides in elements, or
-`{"name", "kind": "scalar", "value"}`. All arrays made here are float64 (or int64) and contiguous; the caller rounds
-them to the spec's dtype and lays them out with the spec's strides.
+A workload is one call of a target, a spec one of its arguments. All arrays made here are float64 (or int64) and
+contiguous; the caller rounds them to the spec's dtype and lays them out with the spec's strides.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
+from typing_extensions import TypedDict
 
-Spec = dict[str, Any]
-Workload = dict[str, Any]
+Scalar: TypeAlias = bool | int | float | str
+
+
+class ArraySpec(TypedDict):
+    """An array argument. dtype: one of ITEMSIZE; strides in elements; grad: the caller needs its gradient."""
+
+    name: str
+    kind: Literal["array"]
+    dtype: str
+    shape: list[int]
+    strides: list[int]
+    grad: bool
+
+
+class ScalarSpec(TypedDict):
+    """An argument that is a plain value."""
+
+    name: str
+    kind: Literal["scalar"]
+    value: Scalar
+
+
+Spec: TypeAlias = ArraySpec | ScalarSpec
+
+
+class Sample(TypedDict):
+    """Where real values are: tensors `<prefix><argument>` in `file`, which has no folder."""
+
+    file: str
+    prefix: str
+
+
+class Workload(TypedDict):
+    """One call of a target. calls_per_step: how often an optimizer step makes it; 0: never, or before the first one.
+    sample: None where no real values were kept."""
+
+    target: str
+    args: list[Spec]
+    phase: Literal["forward", "optimizer"]
+    calls_per_step: float
+    sample: Sample | None
+
+
+class CapturedWorkload(Workload):
+    """One call as the trainer makes it; `id` tells it from the target's others."""
+
+    id: str
+
 
 ITEMSIZE = {"float64": 8, "float32": 4, "bfloat16": 2, "float16": 2, "int64": 8, "int32": 4, "bool": 1}
 # Largest magnitude used for "huge" values. Squares must stay finite in float32 for the types that share its exponent
@@ -27,6 +73,24 @@ TINY = {"float64": 1e-21, "float32": 1e-21, "bfloat16": 1e-21, "float16": 2e-4}
 DENORMAL = {"float64": 1e-39, "float32": 1e-39, "bfloat16": 1e-39, "float16": 2e-6}
 
 
+def check_spec(spec: Spec) -> Spec:
+    """Raises ValueError for an array of a dtype that nobody knows."""
+    if spec["kind"] == "array" and spec["dtype"] not in ITEMSIZE:
+        raise ValueError(f"argument {spec['name']} has dtype {spec['dtype']}")
+    return spec
+
+
+def checked(call: CapturedWorkload) -> CapturedWorkload:
+    """The call. Raises ValueError where it cannot be one: a dtype, a count or a file's name that is none."""
+    for spec in call["args"]:
+        check_spec(spec)
+    if call["calls_per_step"] < 0:
+        raise ValueError(f"{call['id']}: calls_per_step is negative")
+    if call["sample"] is not None and not re.fullmatch(r"[A-Za-z0-9_.-]+", call["sample"]["file"]):
+        raise ValueError(f"{call['id']}: sample.file is no file's name: {call['sample']['file']}")
+    return call
+
+
 def argument(workload: Workload, name: str) -> Spec:
     """The spec of one argument. Raises KeyError if the workload has none of that name."""
     for spec in workload["args"]:
@@ -35,19 +99,25 @@ def argument(workload: Workload, name: str) -> Spec:
     raise KeyError(f"workload of {workload.get('target')!r} has no argument {name!r}")
 
 
-def scalars(workload: Workload) -> dict[str, Any]:
+def arrays(workload: Workload) -> list[ArraySpec]:
+    """The specs of all array arguments, in their order."""
+    return [spec for spec in workload["args"] if spec["kind"] == "array"]
+
+
+def scalars(workload: Workload) -> dict[str, Scalar]:
     """Values of all scalar arguments, by name."""
     return {spec["name"]: spec["value"] for spec in workload["args"] if spec["kind"] == "scalar"}
 
 
-def size(spec: Spec) -> int:
+def size(spec: ArraySpec) -> int:
     """Number of elements."""
     return math.prod(spec["shape"])
 
 
 def nbytes(workload: Workload, *names: str) -> int:
     """Bytes of the named array arguments together."""
-    return sum(size(spec) * ITEMSIZE[spec["dtype"]] for spec in (argument(workload, name) for name in names))
+    specs = [cast(ArraySpec, argument(workload, name)) for name in names]
+    return sum(size(spec) * ITEMSIZE[spec["dtype"]] for spec in specs)
 
 
 def contiguous(shape: Sequence[int]) -> list[int]:
@@ -79,9 +149,8 @@ def variant(workload: Workload, **changes: Any) -> Workload:
 
     The copy has no id, sample or count of its own: it was not captured.
     """
-    result = {key: copy.deepcopy(workload[key]) for key in ("target", "args", "phase") if key in workload}
-    result["calls_per_step"] = 0.0
-    result["sample"] = None
+    copied = {key: copy.deepcopy(value) for key, value in workload.items() if key in ("target", "args", "phase")}
+    result = cast(Workload, {**copied, "calls_per_step": 0.0, "sample": None})
     for name, change in changes.items():
         spec = argument(result, name)
         if spec["kind"] == "scalar":
@@ -93,12 +162,12 @@ def variant(workload: Workload, **changes: Any) -> Workload:
     return result
 
 
-def normal(spec: Spec, rng: np.random.Generator, scale: float = 1.0) -> np.ndarray:
+def normal(spec: ArraySpec, rng: np.random.Generator, scale: float = 1.0) -> np.ndarray:
     """Independent normal values."""
-    return rng.standard_normal(spec["shape"]) * scale
+    return np.asarray(rng.standard_normal(spec["shape"])) * scale
 
 
-def edge(spec: Spec, rng: np.random.Generator, limits: Mapping[str, float] = HUGE) -> np.ndarray:
+def edge(spec: ArraySpec, rng: np.random.Generator, limits: Mapping[str, float] = HUGE) -> np.ndarray:
     """One degenerate pattern per row (last axis), in turn from a random start, so that few rows still see most of them.
 
     Zeros; ones; one huge element among normal ones; far below 1; below the normal range; all large with alternating
@@ -108,7 +177,7 @@ def edge(spec: Spec, rng: np.random.Generator, limits: Mapping[str, float] = HUG
     width = spec["shape"][-1] if spec["shape"] else 1
     values = rng.standard_normal((size(spec) // max(1, width), width))
     columns = np.arange(width)
-    patterns = (
+    patterns: tuple[Callable[[np.ndarray], np.ndarray | float], ...] = (
         lambda rows: 0.0,
         lambda rows: 1.0,
         lambda rows: np.where(columns == rng.integers(width), limits[dtype], rows),
@@ -125,7 +194,7 @@ def edge(spec: Spec, rng: np.random.Generator, limits: Mapping[str, float] = HUG
     return values.reshape(spec["shape"])
 
 
-def adversarial(spec: Spec, rng: np.random.Generator, spread: float = 1.0) -> np.ndarray:
+def adversarial(spec: ArraySpec, rng: np.random.Generator, spread: float = 1.0) -> np.ndarray:
     """Heavy-tailed values whose size depends on their position, with rows whose sums cancel.
 
     Cubed normals have tails that an average over the wrong elements does not survive; every row and column has its own
@@ -159,7 +228,7 @@ def poison(
     return result
 
 
-def fill(spec: Spec, rng: np.random.Generator, kind: str, limits: Mapping[str, float] = HUGE) -> np.ndarray:
+def fill(spec: ArraySpec, rng: np.random.Generator, kind: str, limits: Mapping[str, float] = HUGE) -> np.ndarray:
     """Values of the given kind for an array without special structure.
 
     Raises ValueError for a kind other than typical, edge, adversarial and nonfinite.

@@ -9,7 +9,7 @@ import importlib.util
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -61,12 +61,12 @@ def find_flash(
     found: list[Callable[[], Flash]] = []
     for module, least, name in PACKAGES:
         if capability >= least and (least < (9, 0) or hopper):
-            found.append(lambda module=module, name=name: _package(import_module(module), name))
+            found.append(partial(_package, import_module, module, name))
     builds = (cached_builds or hub_builds_in_cache)()
     hub = [repo for repo, least in HUB_BUILDS if repo in builds and capability >= least and (least < (9, 0) or hopper)]
     # A hub build of version 3 before an installed version 2.
     position = 1 if hopper else 0
-    found[position:position] = [lambda repo=repo: _hub_build(repo, import_module) for repo in hub]
+    found[position:position] = [partial(_hub_build, import_module, repo) for repo in hub]
     for make in found:
         try:
             return make()
@@ -75,13 +75,15 @@ def find_flash(
     return None
 
 
-def _package(module: ModuleType, name: str) -> Flash:
+def _package(import_module: Callable[[str], ModuleType], module_name: str, name: str) -> Flash:
+    module = import_module(module_name)
     return Flash(f"{name} {getattr(module, '__version__', '')}".strip(), module.flash_attn_func)
 
 
-def _hub_build(repo: str, import_module: Callable[[str], ModuleType]) -> Flash:
+def _hub_build(import_module: Callable[[str], ModuleType], repo: str) -> Flash:
     """Load a build from the cache with the network switched off."""
-    kernels, constants = import_module("kernels"), import_module("huggingface_hub.constants")
+    kernels = import_module("kernels")
+    constants: Any = import_module("huggingface_hub.constants")
     before, constants.HF_HUB_OFFLINE = constants.HF_HUB_OFFLINE, True
     try:
         try:
@@ -114,13 +116,13 @@ def can_flex() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
-def describe(device: str, dtype: torch.dtype, kernel: str = "torch_eager") -> str:
+def describe_attention(device: str, dtype: str, kernel: str = "torch_eager") -> str:
     """The path that attention takes, for the run's summary. `kernel`: the one selected for windowed_attention."""
     if kernel != "torch_eager":
         return f"kernel {kernel}"
     if device != "cuda":
         return CPU_PATH
-    flash = gpu_flash() if dtype in HALF else None
+    flash = gpu_flash() if getattr(torch, dtype) in HALF else None
     if flash:
         return flash.name
     short = "FlexAttention" if can_flex() else "scaled_dot_product_attention with a mask"

@@ -4,7 +4,6 @@ A checkpoint is a folder; it appears under its name complete or not at all.
 """
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,29 +14,14 @@ from autoresearch_cuda.model import GPT
 from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.train import Trainer
 from autoresearch_data.folders import replacing_file
-from autoresearch_trainer.checkpoint import (
-    BATCH,
-    MODEL,
-    OPTIMIZER,
-    RNG,
-    TENSORS,
-    Snapshot,
-    check_same_run,
-    read_metadata,
-    read_state,
-    restore_progress,
-    state_of,
-    weights_metadata,
-    write_folder,
-)
+from autoresearch_trainer import checkpoint as shared
+from autoresearch_trainer.checkpoint import BATCH, MODEL, OPTIMIZER, RNG, TENSORS, Extra, Snapshot
 from autoresearch_trainer.errors import ConfigError
-
-__all__ = ["Snapshot", "read_state"]
 
 
 def save_weights(model: GPT, path: Path) -> None:
     """Write the parameters under their names, with the model's shape in the file's metadata. Atomic."""
-    metadata = weights_metadata(model.config, str(model.compute_dtype).split(".")[1])
+    metadata = shared.weights_metadata(model.config, str(model.compute_dtype).split(".")[1])
     with replacing_file(Path(path)) as temporary:
         save_file({name: p.detach().contiguous() for name, p in model.named_parameters()}, temporary, metadata)
 
@@ -54,7 +38,7 @@ def load_model(path: Path, ops: Ops, device: torch.device | str = "cpu") -> GPT:
     """The model that `save_weights` wrote. Raises ConfigError where the file is unreadable or no such model."""
     tensors = load_weights(path)
     with safe_open(path, framework="pt") as file:
-        config, dtype = read_metadata(path, file.metadata())
+        config, dtype = shared.read_metadata(path, file.metadata())
     model = GPT(config, ops, getattr(torch, dtype), device)
     try:
         model.load_state_dict(tensors)
@@ -63,12 +47,10 @@ def load_model(path: Path, ops: Ops, device: torch.device | str = "cpu") -> GPT:
     return model
 
 
-def take_snapshot(
-    trainer: Trainer, extra: dict[str, Any] | None = None, into: dict[str, Tensor] | None = None
-) -> Snapshot:
+def take_snapshot(trainer: Trainer, extra: Extra, buffers: dict[str, Tensor] | None = None) -> Snapshot:
     """The trainer's state, with JSON in `extra` that load_checkpoint gives back.
 
-    Its tensors are the trainer's own, or, with `into`, copies in the buffers held there (made on first use), so that
+    Its tensors are the trainer's own, or, with `buffers`, copies in these (made on first use), so that
     training can go on.
     """
     tensors = {MODEL + name: p.detach() for name, p in trainer.model.named_parameters()}
@@ -76,51 +58,47 @@ def take_snapshot(
     # The batch that is held ready has left the loader already.
     tensors |= {BATCH + name: t for name, t in zip(("inputs", "targets"), trainer.batch, strict=True)}
     tensors |= {RNG + name: t for name, t in _rng_states(trainer.device).items()}
-    if into is not None:
+    if buffers is not None:
         for name, t in tensors.items():
-            if name not in into:
-                into[name] = torch.empty(t.shape, dtype=t.dtype, pin_memory=t.is_cuda)
-            into[name].copy_(t, non_blocking=True)
+            if name not in buffers:
+                buffers[name] = torch.empty(t.shape, dtype=t.dtype, pin_memory=t.is_cuda)
+            buffers[name].copy_(t, non_blocking=True)
         if trainer.device.type == "cuda":
             torch.cuda.synchronize(trainer.device)
-        tensors = dict(into)
-    return Snapshot(tensors, state_of(trainer, extra))
+        tensors = dict(buffers)
+    return Snapshot(tensors, shared.state_of(trainer, extra))
 
 
 def write_snapshot(snapshot: Snapshot, folder: Path) -> None:
     """Write a checkpoint folder; it takes the place of an older one only when it is complete and on the disk."""
     tensors = {name: t.contiguous() for name, t in snapshot.tensors.items()}
-    write_folder(snapshot.state, lambda path: save_file(tensors, path), folder)
+    shared.write_folder(snapshot.state, lambda path: save_file(tensors, path), folder)
 
 
-def save_checkpoint(trainer: Trainer, folder: Path, extra: dict[str, Any] | None = None) -> None:
-    """Write everything that the next steps depend on. `extra`: JSON that load_checkpoint gives back."""
-    write_snapshot(take_snapshot(trainer, extra), folder)
-
-
-def load_checkpoint(trainer: Trainer, folder: Path) -> dict[str, Any]:
+def load_checkpoint(trainer: Trainer, folder: Path) -> Extra:
     """Put a fresh trainer where the saved one was; returns `extra`.
 
     Raises ConfigError if the checkpoint is missing or damaged, or belongs to another model, batch, optimizer or
     dataset. Length of the run and kernels may differ.
     """
     folder = Path(folder)
-    state = read_state(folder)
+    state = shared.read_state(folder)
     try:
         tensors = load_file(folder / TENSORS)
     except (OSError, SafetensorError) as error:
         raise ConfigError(f"no usable checkpoint in {folder}: {error}") from error
-    check_same_run(trainer, state)
-    targets = {MODEL + name: p for name, p in trainer.model.named_parameters()}
-    targets |= {OPTIMIZER + name: t for name, t in trainer.optimizer.state().items()}
+    shared.check_same_run(trainer, state)
+    own: dict[str, Tensor] = {MODEL + name: p for name, p in trainer.model.named_parameters()}
+    own |= {OPTIMIZER + name: t for name, t in trainer.optimizer.state().items()}
     with torch.no_grad():
-        for name, target in targets.items():
+        for name, target in own.items():
             if name not in tensors or tensors[name].shape != target.shape:
                 raise ConfigError(f"the checkpoint in {folder} does not fit: {name}")
             target.copy_(tensors[name])
-    restore_progress(trainer, state)
+    shared.restore_progress(trainer, state)
     trainer.optimizer.steps_done = trainer.steps_done
-    trainer.batch = tuple(tensors[BATCH + name].to(trainer.device) for name in ("inputs", "targets"))
+    inputs, targets = (tensors[BATCH + name].to(trainer.device) for name in ("inputs", "targets"))
+    trainer.batch = inputs, targets
     torch.set_rng_state(tensors[RNG + "cpu"])
     if trainer.device.type == "cuda" and RNG + "cuda" in tensors:
         torch.cuda.set_rng_state(tensors[RNG + "cuda"], trainer.device)

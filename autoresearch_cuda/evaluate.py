@@ -3,14 +3,11 @@
 import numpy as np
 import torch
 
-from autoresearch_cuda.memory import is_out_of_memory
 from autoresearch_cuda.model import GPT
-from autoresearch_trainer.evaluate import EvalResult, Evaluator, Rows, spread
-
-__all__ = ["EvalResult", "Rows", "evaluate_bpb", "evaluate_rows", "evaluate_rungs", "spread"]
+from autoresearch_cuda.process import is_out_of_memory
 
 
-class _Losses:
+class BatchLosses:
     """Losses of a batch in pieces of `rows` sequences; smaller ones once memory has run out."""
 
     def __init__(self, model: GPT, rows: int) -> None:
@@ -32,7 +29,3 @@ class _Losses:
             self.rows = max(1, self.rows // 2)
             if inputs_t.is_cuda:
                 torch.cuda.empty_cache()
-
-
-_EVALUATOR = Evaluator(_Losses)
-evaluate_bpb, evaluate_rungs, evaluate_rows = _EVALUATOR.bpb, _EVALUATOR.rungs, _EVALUATOR.rows

@@ -5,20 +5,15 @@ float32 masters cast where they are used, the two kinds of embedding tables are 
 residual stream is in the compute dtype on every version of torch.
 """
 
-from dataclasses import asdict
-from typing import Any
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from autoresearch_cuda.ops import Ops
 from autoresearch_trainer.config import VALUE_GATE_CHANNELS, GPTConfig
-
-NORM_EPS = 1.1920929e-07  # float32's machine epsilon; a bare default would depend on dtype and version
-ROPE_BASE = 10_000.0
-SOFTCAP = 15.0
-RESID_LAMBDA_INIT, X0_LAMBDA_INIT = 1.0, 0.1
+from autoresearch_trainer.model import NORM_EPS, RESID_LAMBDA_INIT, ROPE_BASE, SOFTCAP, X0_LAMBDA_INIT, Model
+from autoresearch_trainer.ops import Ops
 
 
 class Linear(nn.Module):
@@ -53,7 +48,7 @@ class Attention(nn.Module):
         batch, length, _ = x.shape
         ops, heads = self.ops, (batch, length, -1, self.head_dim)
         q, k, v = self.c_q(x).view(heads), self.c_k(x).view(heads), self.c_v(x).view(heads)
-        if self.ve_gate is not None:
+        if self.ve_gate is not None and value_embed is not None:
             v = ops.value_gate(v, value_embed.view(heads), self.ve_gate(x[..., :VALUE_GATE_CHANNELS]))
         q, k = ops.qk_prelude(q, k, cos, sin, NORM_EPS)
         y = ops.windowed_attention(q, k, v, self.window)
@@ -89,7 +84,16 @@ class Block(nn.Module):
         return x + self.mlp(self.ops.rms_norm(x, NORM_EPS))
 
 
-class GPT(nn.Module):
+class Trunk(nn.Module):
+    """The table of tokens and the blocks, under the names that files of weights have."""
+
+    def __init__(self, config: GPTConfig, ops: Ops, compute_dtype: torch.dtype) -> None:
+        super().__init__()
+        self.wte = nn.Embedding(config.vocab_size, config.n_embd, dtype=compute_dtype)
+        self.h = nn.ModuleList(Block(config, layer, ops) for layer in range(config.n_layer))
+
+
+class GPT(Model, nn.Module):
     """The language model. Built without storage; `init_weights` (or loading weights) fills it.
 
     Raises ConfigError, through GPTConfig, for shapes that do not fit.
@@ -107,24 +111,20 @@ class GPT(nn.Module):
         self.ops = ops
         self.compute_dtype = compute_dtype
         with torch.device("meta"):
-            embedding = {"num_embeddings": config.vocab_size, "dtype": compute_dtype}
-            self.transformer = nn.ModuleDict(
-                {
-                    "wte": nn.Embedding(embedding_dim=config.n_embd, **embedding),
-                    "h": nn.ModuleList(Block(config, layer, ops) for layer in range(config.n_layer)),
-                }
-            )
+            self.transformer = Trunk(config, ops, compute_dtype)
             self.lm_head = Linear(config.n_embd, config.vocab_size)
             self.resid_lambdas = nn.Parameter(torch.empty(config.n_layer))
             self.x0_lambdas = nn.Parameter(torch.empty(config.n_layer))
             kv_width = config.n_kv_head * config.head_dim
             self.value_embeds = nn.ModuleDict(
-                {str(i): nn.Embedding(embedding_dim=kv_width, **embedding) for i in config.value_embed_layers()}
+                {
+                    str(i): nn.Embedding(config.vocab_size, kv_width, dtype=compute_dtype)
+                    for i in config.value_embed_layers()
+                }
             )
         self.to_empty(device=device)
         cos, sin = rope_tables(config.sequence_len, config.head_dim, compute_dtype)
-        self.register_buffer("cos", cos.to(device), persistent=False)
-        self.register_buffer("sin", sin.to(device), persistent=False)
+        self.cos, self.sin = nn.Buffer(cos.to(device), persistent=False), nn.Buffer(sin.to(device), persistent=False)
 
     @torch.no_grad()
     def init_weights(self, seed: int) -> None:
@@ -141,15 +141,15 @@ class GPT(nn.Module):
 
         normal(self.transformer.wte.weight, 1.0)
         normal(self.lm_head.weight, 0.001)
-        for block in self.transformer.h:
+        for block in cast(list[Block], self.transformer.h):
             for linear in (block.attn.c_q, block.attn.c_k, block.attn.c_v, block.mlp.c_fc):
                 uniform(linear.weight)
             block.attn.c_proj.weight.zero_()
             block.mlp.c_proj.weight.zero_()
             if block.attn.ve_gate is not None:
                 block.attn.ve_gate.weight.zero_()
-        for table in self.value_embeds.values():
-            uniform(table.weight)
+        for table in self.value_embeds.parameters():
+            uniform(table)
         self.resid_lambdas.fill_(RESID_LAMBDA_INIT)
         self.x0_lambdas.fill_(X0_LAMBDA_INIT)
 
@@ -182,16 +182,6 @@ class GPT(nn.Module):
             "scalars": self.resid_lambdas.numel() + self.x0_lambdas.numel(),
         }
         return {**counts, "total": sum(counts.values())}
-
-    def flops_per_token(self) -> int:
-        """FLOP of forward and backward per token: 6 per matrix weight, and attention counted without causality
-        (12·H·D per visible key slot), as the figures published for this model do."""
-        counts, config = self.parameter_counts(), self.config
-        keys = sum(min(window, config.sequence_len) for window in config.windows())
-        return 6 * (counts["lm_head"] + counts["matrices"]) + 12 * config.n_head * config.head_dim * keys
-
-    def describe(self) -> dict[str, Any]:
-        return {**asdict(self.config), "parameters": self.parameter_counts(), "flops_per_token": self.flops_per_token()}
 
 
 def rope_tables(length: int, head_dim: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

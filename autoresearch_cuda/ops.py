@@ -6,9 +6,6 @@ import torch
 
 from autoresearch_cuda.kernel_files import INSTALLED, Kernel
 from autoresearch_trainer import ops as shared
-from autoresearch_trainer.ops import Selection, Wrap
-
-__all__ = ["CallCounter", "Ops", "Selection", "Wrap"]
 
 
 class Ops(shared.Ops):

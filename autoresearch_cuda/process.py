@@ -1,37 +1,24 @@
-"""Settings of the whole process that need PyTorch; the others are shared by both engines.
+"""The process and its machine as PyTorch sees them: settings, device, memory, and whether the model is compiled.
 
 Every process that trains or times calls `prepare_process` first, so that whatever is compared shares its settings.
 """
 
 import os
 import platform
-from typing import Any
 
 import psutil
 import torch
 
-from autoresearch_trainer.process import (
-    QuietCollector,
-    cpu_name,
-    keep_freed_memory,
-    process_seconds,
-    resident_peak_mb,
-    usable_cores,
-)
-
-__all__ = [
-    "QuietCollector",
-    "cpu_name",
-    "describe_device",
-    "describe_software",
-    "peak_memory_mb",
-    "prepare_process",
-    "process_seconds",
-    "usable_cores",
-]
+from autoresearch_common.compiler import HeadersMissing, python_headers
+from autoresearch_cuda.native import compiler
+from autoresearch_trainer.errors import ConfigError, KernelError
+from autoresearch_trainer.memory import resident_bytes, system_bytes
+from autoresearch_trainer.process import cpu_name, keep_freed_memory, resident_peak_mb, usable_cores
+from autoresearch_trainer.record import DeviceDescription, ProcessSettings
+from autoresearch_trainer.train import COMPILE_MODES, UNTIMED_STEPS
 
 
-def prepare_process(threads: int | None = None) -> dict[str, Any]:
+def prepare_process(threads: int | None = None) -> ProcessSettings:
     """Set up allocator and threads once per process; returns what was done, for the run's record.
 
     threads: of torch's operators; default: the physical cores that this process may use, or OMP_NUM_THREADS.
@@ -47,9 +34,10 @@ def prepare_process(threads: int | None = None) -> dict[str, Any]:
     }
 
 
-def peak_memory_mb(device: torch.device) -> float:
+def peak_memory_mb(device: torch.device | str) -> float:
     """Highest memory use so far in MiB: allocated on the GPU, resident on the CPU."""
-    return torch.cuda.max_memory_allocated(device) / 2**20 if device.type == "cuda" else resident_peak_mb()
+    on_gpu = torch.device(device).type == "cuda"
+    return torch.cuda.max_memory_allocated(device) / 2**20 if on_gpu else resident_peak_mb()
 
 
 def describe_software() -> dict[str, str]:
@@ -63,7 +51,8 @@ def describe_software() -> dict[str, str]:
     }
 
 
-def describe_device(device: torch.device) -> dict[str, Any]:
+def describe_device(device: torch.device | str) -> DeviceDescription:
+    device = torch.device(device)
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         return {"kind": "cuda", "name": properties.name, "memory_mb": properties.total_memory // 2**20}
@@ -74,3 +63,51 @@ def describe_device(device: torch.device) -> dict[str, Any]:
         "capability": torch.backends.cpu.get_cpu_capability(),
         "memory_mb": psutil.virtual_memory().total // 2**20,
     }
+
+
+def available_bytes(device: str) -> int:
+    """Free memory: of the GPU, or of the system within this process's control group."""
+    return torch.cuda.mem_get_info()[0] if device == "cuda" else system_bytes()
+
+
+def own_bytes(device: str) -> int:
+    """What this process holds: a new one gets it back."""
+    return torch.cuda.memory_reserved() if device == "cuda" else resident_bytes()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the exception is the allocator's: the GPU's, the CPU's, or Python's own."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
+
+
+def resolve_compile(mode: str, device: str, steps: int | None) -> tuple[bool, str]:
+    """(compile?, why) for `mode` on `device` ("cuda" or "cpu") and a run of so many steps (None: as time allows).
+
+    Raises ConfigError for an unknown mode, and for "on" where there is nothing to compile with.
+    """
+    if mode not in COMPILE_MODES:
+        raise ConfigError(f"unknown compile mode {mode!r}; known: {', '.join(COMPILE_MODES)}")
+    if mode == "off":
+        return False, "asked for"
+    if device == "cuda":
+        return True, "asked for" if mode == "on" else "a GPU"
+    try:
+        name = compiler()
+    except KernelError as error:
+        if mode == "on":
+            raise ConfigError(f"--compile on: {error}") from error
+        return False, "no C++ compiler"
+    try:
+        python_headers()  # Inductor's C++ is an extension of Python
+    except HeadersMissing as error:
+        if mode == "on":
+            raise ConfigError(f"--compile on: {error}") from error
+        return False, str(error)
+    if mode == "on":
+        return True, "asked for"
+    if steps is not None and steps <= UNTIMED_STEPS:
+        return False, "too few steps for any to be timed"
+    return True, f"C++ compiler found: {name}"

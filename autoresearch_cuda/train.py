@@ -2,7 +2,7 @@
 
 import math
 import time
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -10,12 +10,11 @@ from torch import Tensor
 
 from autoresearch_cuda.attention import may_break_graphs
 from autoresearch_cuda.model import GPT
-from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.optim import MuonAdamW
+from autoresearch_data.dataset import Dataset
 from autoresearch_trainer.config import TrainConfig
-from autoresearch_trainer.train import UNTIMED_STEPS, StepResult, TrainerBase
-
-__all__ = ["UNTIMED_STEPS", "StepResult", "Trainer"]
+from autoresearch_trainer.ops import Ops
+from autoresearch_trainer.train import StepResult, TrainerBase
 
 
 class Trainer(TrainerBase):
@@ -25,16 +24,18 @@ class Trainer(TrainerBase):
     dataset's vocabulary is not the model's.
     """
 
-    def __init__(self, config: TrainConfig, ops: Ops, dataset: Any, device: torch.device | str = "cpu") -> None:
+    model: GPT
+
+    def __init__(self, config: TrainConfig, ops: Ops, dataset: Dataset, device: torch.device | str = "cpu") -> None:
         super().__init__(config, ops, dataset)
         self.device = torch.device(device)
         self.model = GPT(config.model, ops, getattr(torch, config.compute_dtype), self.device)
         self.model.init_weights(config.seed)
         self.optimizer = MuonAdamW(self.model, config, ops)
-        self.forward = self._compiled() if config.compile else self.model
+        self.forward: Callable[..., Tensor] = self._compiled() if config.compile else self.model
         self.batch = self._next_batch()
 
-    def _compiled(self) -> torch.nn.Module:
+    def _compiled(self) -> Callable[..., Tensor]:
         """The model as one graph; a kernel that would break it fails the run instead."""
         breaks = may_break_graphs(self.device.type, self.model.compute_dtype)
         return torch.compile(self.model, dynamic=False, fullgraph=not breaks)

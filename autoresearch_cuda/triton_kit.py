@@ -7,7 +7,7 @@ a file; docs/cuda.md describes the conventions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,10 @@ WITHOUT_GPU = 4  # programs of a persistent launch where there are no processors
 # configurations. They differ by more than so short a look is wrong by, or it does not matter which is taken.
 WARM_UP_MS, MEASURED_MS = 3, 15
 # Operators outlive the module that defined them: loading the same content again finds them here.
-_operators: dict[str, Operators] = {}
+_operators: dict[str, TritonOperators] = {}
 _tuners: list[Any] = []
+# Of a launch: the number of programs, from its constants by name.
+Grid = Callable[[Mapping[str, int]], tuple[int]]
 _launches_noted = False
 
 
@@ -39,29 +41,18 @@ def interpreted() -> bool:
 class TritonOperators(Operators):
     """Operators whose functions launch Triton kernels."""
 
-    def define(
-        self,
-        schema: str,
-        compute: Callable[..., Any],
-        fake: Callable[..., Any],
-        *,
-        save: Callable[..., None] | None = None,
-        backward: Callable[..., Any] | None = None,
-    ) -> Callable[..., Any]:
-        """As `Operators.define`. `compute` gets GPU tensors, or CPU tensors under the interpreter.
+    def guarded(self, name: str, compute: Callable[..., Any]) -> Callable[..., Any]:
+        """`compute` gets GPU tensors, or CPU tensors under the interpreter; KernelError is raised for others."""
 
-        Raises (when called) KernelError on CPU tensors without the interpreter.
-        """
-
-        def guarded(*args: Any) -> Any:
+        def run(*args: Any) -> Any:
             if not _runs(args):
                 raise KernelError(
-                    f"{schema.partition('(')[0]}: a Triton kernel needs a GPU; on the CPU it runs through the "
-                    "interpreter only (TRITON_INTERPRET=1)"
+                    f"{name}: a Triton kernel needs a GPU; on the CPU it runs through the interpreter only "
+                    "(TRITON_INTERPRET=1)"
                 )
             return compute(*args)
 
-        return super().define(schema, guarded, fake, save=save, backward=backward)
+        return run
 
 
 def operators(kernel_file: str | Path) -> TritonOperators:
@@ -85,7 +76,7 @@ def tuned(
     declared = list(configs[:1] if interpreted() else configs)
     left = len(declared)
 
-    def fitting(found: list[triton.Config], arguments: dict[str, Any], **sizes: Any) -> list[triton.Config]:
+    def fitting(found: list[triton.Config], arguments: Mapping[str, Any], **sizes: Any) -> list[triton.Config]:
         nonlocal left
         if not _launches_noted:
             arch = _arch(arguments)
@@ -124,7 +115,7 @@ def suits(config: triton.Config, arch: str) -> bool:
     return arch not in never and (not only or arch in only)
 
 
-def _arch(arguments: dict[str, Any]) -> str:
+def _arch(arguments: Mapping[str, Any]) -> str:
     """Of the NVIDIA GPU that the first tensor lies on, as compilers name it; "" where it lies elsewhere."""
     tensor = next((value for value in arguments.values() if isinstance(value, torch.Tensor)), None)
     if tensor is None or tensor.device.type != "cuda" or torch.version.cuda is None:
@@ -170,12 +161,17 @@ def columns(width: int) -> int:
     return triton.next_power_of_2(width)
 
 
-def tile_grid(rows: int) -> Callable[[dict[str, Any]], tuple[int]]:
+def blocks(count: int, size: str = "TILE") -> Grid:
+    """The grid of a kernel whose programs take so many of `count` elements as the constant of that name says."""
+    return lambda meta: (triton.cdiv(count, meta[size]),)
+
+
+def tile_grid(rows: int) -> Grid:
     """The grid of a kernel whose programs hold TILE // COLUMNS rows each, at least one."""
     return lambda meta: (triton.cdiv(rows, max(1, meta["TILE"] // meta["COLUMNS"])),)
 
 
-def at_most(grid: Callable[[dict[str, Any]], tuple[int]], programs: int) -> Callable[[dict[str, Any]], tuple[int]]:
+def at_most(grid: Grid, programs: int) -> Grid:
     """The same grid for programs that stay and take one tile after the other: no more of them than that."""
     return lambda meta: (min(programs, grid(meta)[0]),)
 

@@ -6,7 +6,6 @@ import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -19,6 +18,7 @@ from autoresearch_data.dataset import (
     TOKENIZER_FOLDER,
     TOKENS_FOLDER,
     Dataset,
+    FileEntry,
     Manifest,
     check_files,
     open_dataset,
@@ -74,7 +74,7 @@ def _refuse_foreign(folder: Path) -> None:
         raise DataError(f"{folder} exists and is no dataset; choose another --dataset or remove it")
 
 
-def _is_valid(corpus: Corpus, folder: Path, recipe: dict[str, Any], reporter: Reporter) -> bool:
+def _is_valid(corpus: Corpus, folder: Path, recipe: dict[str, object], reporter: Reporter) -> bool:
     try:
         manifest = Manifest.read(folder)
         if manifest.corpus != corpus.name:
@@ -94,7 +94,7 @@ def _is_valid(corpus: Corpus, folder: Path, recipe: dict[str, Any], reporter: Re
     return True
 
 
-def _build(corpus: Corpus, folder: Path, name: str, recipe: dict[str, Any], reporter: Reporter) -> None:
+def _build(corpus: Corpus, folder: Path, name: str, recipe: dict[str, object], reporter: Reporter) -> None:
     shards = corpus.materialise(folder / CORPUS_FOLDER, reporter)
     tokenizer = _train_tokenizer(shards, reporter)
     (folder / TOKENIZER_FOLDER).mkdir()
@@ -107,7 +107,7 @@ def _build(corpus: Corpus, folder: Path, name: str, recipe: dict[str, Any], repo
             summaries[split] = write_tokens(folder / TOKENS_FOLDER, split, texts, tokenizer, stage.advance)
         if not summaries[split].documents:
             raise DataError(f"corpus {corpus.name} has no documents in its {split} split")
-    files = {}
+    files: dict[str, FileEntry] = {}
     for path in sorted(path for part in (TOKENIZER_FOLDER, TOKENS_FOLDER) for path in (folder / part).iterdir()):
         relative = path.relative_to(folder).as_posix()
         files[relative] = {"bytes": path.stat().st_size, "sha256": file_sha256(path)}

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from autoresearch_data.download import answers
 from autoresearch_data.errors import DataError
@@ -23,7 +23,7 @@ class Corpus(Protocol):
 
     name: str
 
-    def recipe(self, reporter: Reporter) -> dict[str, Any]:
+    def recipe(self, reporter: Reporter) -> dict[str, object]:
         """JSON that changes whenever the documents would, without paths of this machine."""
 
     def materialise(self, folder: Path, reporter: Reporter) -> Shards:

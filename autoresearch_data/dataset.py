@@ -12,7 +12,7 @@ import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from autoresearch_common.hashing import file_sha256, json_sha256
 from autoresearch_data.errors import CorruptDataset, NoDataset
@@ -31,21 +31,28 @@ SPLITS = ("train", "val")
 _HASHED_ON_OPEN_BYTES = 64_000_000
 
 
+class FileEntry(TypedDict):
+    """One file: its size, and its content's hash as lower-case hex."""
+
+    bytes: int
+    sha256: str
+
+
 @dataclass(frozen=True)
 class Manifest:
     """Content of dataset.json.
 
     recipe: everything that decides the documents and the tokenizer.  splits: name -> what it holds.
-    files: path below the dataset's folder -> {"bytes", "sha256"}.
+    files: path below the dataset's folder -> its size and content.
     """
 
     name: str
     corpus: str
-    recipe: dict[str, Any]
+    recipe: dict[str, object]
     splits: dict[str, SplitSummary]
     vocab_size: int
     tokenizer_sha256: str
-    files: dict[str, dict[str, Any]]
+    files: dict[str, FileEntry]
 
     @property
     def fingerprint(self) -> str:
@@ -53,7 +60,7 @@ class Manifest:
         parts = {name: [split.documents, split.sha256] for name, split in self.splits.items()}
         return json_sha256({"schema": SCHEMA, "splits": parts, "tokenizer": self.tokenizer_sha256})
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         return {"schema": SCHEMA, "fingerprint": self.fingerprint, **asdict(self)}
 
     @classmethod

@@ -18,13 +18,12 @@ import urllib.request
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass, field
-from email.message import Message
 from pathlib import Path
 from typing import Any
 
 from autoresearch_common.hashing import file_sha256
+from autoresearch_data.downloaded import damage, keep_note, opens
 from autoresearch_data.errors import DataFailure
-from autoresearch_data.kept import damage, keep_note, opens
 from autoresearch_data.progress import Reporter, Stage
 
 _CHUNK_BYTES = 1 << 18
@@ -74,7 +73,9 @@ class _KeepLinked(urllib.request.HTTPRedirectHandler):
     def __init__(self) -> None:
         self.linked: dict[str, str] = {}
 
-    def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Message, newurl: str) -> Any:
+    def redirect_request(
+        self, req: Any, fp: Any, code: int, msg: str, headers: http.client.HTTPMessage, newurl: str
+    ) -> Any:
         for name in (_LINKED_SIZE, _LINKED_HASH):
             if headers.get(name):
                 self.linked.setdefault(name, headers[name])

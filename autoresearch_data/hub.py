@@ -50,7 +50,7 @@ class HubCorpus:
         if not 1 <= self.train_shards <= most:
             raise DataError(f"corpus {self.name} has training shards 1 to {most}, not {self.train_shards}")
 
-    def recipe(self, reporter: Reporter) -> dict[str, Any]:
+    def recipe(self, reporter: Reporter) -> dict[str, object]:
         """Needs no network: a prepared dataset is recognised without one."""
         return {
             "kind": "hub",
@@ -102,7 +102,7 @@ class HubCorpus:
         )
         if not train or (source.validation_prefix and not validation):
             raise DataFailure(f"{source.repository} no longer has the files that corpus {self.name} is made of")
-        if self.train_shards > len(train):
+        if self.train_shards is not None and self.train_shards > len(train):
             raise DataError(f"corpus {self.name} has training shards 1 to {len(train)}, not {self.train_shards}")
         return train[: self.train_shards], validation
 

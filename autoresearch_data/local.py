@@ -37,7 +37,7 @@ class LocalCorpus:
     files: list[Path]
     skipped: list[Path] = field(default_factory=list, init=False)
 
-    def recipe(self, reporter: Reporter) -> dict[str, Any]:
+    def recipe(self, reporter: Reporter) -> dict[str, object]:
         """Everything that decides the documents, as JSON: no paths, only content."""
         with reporter.stage(f"checking {self.name}", self._size(), "bytes") as stage:
             hashes = []

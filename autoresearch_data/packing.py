@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -23,6 +23,16 @@ from autoresearch_data.tokens import Tokens
 # sort by age. 2**44 documents are more than any corpus has over any number of epochs.
 _AGE_BITS = 44
 _AGE_MASK = (1 << _AGE_BITS) - 1
+
+
+class LoaderState(TypedDict):
+    """Position of a loader, as JSON. identity: what decides its stream; buffer: the documents that wait in it."""
+
+    identity: dict[str, int]
+    next: int
+    buffer: list[int]
+    tokens_placed: int
+    tokens_cropped: int
 
 
 class BestFitLoader(Iterator[tuple[np.ndarray, np.ndarray, int]]):
@@ -45,7 +55,7 @@ class BestFitLoader(Iterator[tuple[np.ndarray, np.ndarray, int]]):
         sequence_len: int,
         bos_id: int,
         buffer_documents: int = 1000,
-        state: dict[str, Any] | None = None,
+        state: LoaderState | None = None,
         *,
         rank: int = 0,
         world: int = 1,
@@ -93,7 +103,7 @@ class BestFitLoader(Iterator[tuple[np.ndarray, np.ndarray, int]]):
         """The pass over the documents that the newest buffered document belongs to; 1 before anything is read."""
         return max(self._next - 1, 0) // self._documents + 1
 
-    def state(self) -> dict[str, Any]:
+    def state(self) -> LoaderState:
         """Position as a JSON value of a few kilobytes: the next document and those waiting in the buffer."""
         return {
             "identity": dict(self._identity),
@@ -103,7 +113,7 @@ class BestFitLoader(Iterator[tuple[np.ndarray, np.ndarray, int]]):
             "tokens_cropped": self.tokens_cropped,
         }
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def _restore(self, state: LoaderState) -> None:
         try:
             identity, following = dict(state["identity"]), int(state["next"])
             waiting = [int(age) for age in state["buffer"]]

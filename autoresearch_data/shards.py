@@ -107,7 +107,9 @@ def _sorted_bucket(path: Path) -> tuple[list[str], list[str]]:
     rows = list(zip(columns["hash"], columns["validation"], columns[TEXT_COLUMN], strict=True))
     rows.sort(key=lambda row: row[0])
     held_out = {digest for digest, validation, _ in rows if validation}
-    train, validation, last = [], [], None
+    train: list[str] = []
+    validation: list[str] = []
+    last = None
     for digest, _, text in rows:
         if digest != last:
             (validation if digest in held_out else train).append(text)

@@ -9,23 +9,25 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from autoresearch_common import workload
 from autoresearch_common.hashing import file_sha256, json_sha256, kernel_hash
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.hardware import has_apple_gpu
+from autoresearch_lab.jsonfile import StrictModel, first_error
 from autoresearch_lab.paths import Root
+from autoresearch_lab.results.base import KernelId
+from autoresearch_trainer.kernel_files import KernelFile
 
 Role = Literal["baseline", "library", "candidate"]
 
 
-class Argument(BaseModel):
+class Argument(StrictModel):
     """One parameter of a target's signature."""
 
-    model_config = ConfigDict(extra="forbid")
     name: str
     kind: Literal["array", "scalar"]
     grad: bool = False
@@ -33,30 +35,27 @@ class Argument(BaseModel):
     doc: str = ""
 
 
-class Output(BaseModel):
+class Output(StrictModel):
     """One result of a target. `dtype` is a dtype's name or `like:<argument>`."""
 
-    model_config = ConfigDict(extra="forbid")
     name: str
     dtype: str
     shape: str = ""
     doc: str = ""
 
 
-class Tolerance(BaseModel):
+class Tolerance(StrictModel):
     """How wrong a kernel may be: error <= max(factor x the baseline's own error, floor of the dtype)."""
 
-    model_config = ConfigDict(extra="forbid")
     factor: float = Field(gt=0)
     reason: str = ""
     floor: dict[str, float]
     floor_reason: dict[str, str] | str = ""
 
 
-class KernelEntry(BaseModel):
+class KernelEntry(StrictModel):
     """A kernel as target.toml lists it."""
 
-    model_config = ConfigDict(extra="forbid")
     name: str
     framework: Literal["torch", "mlx"]
     devices: list[str]
@@ -68,10 +67,9 @@ class KernelEntry(BaseModel):
     requires: str = ""
 
 
-class Contract(BaseModel):
+class Contract(StrictModel):
     """The whole of a target.toml."""
 
-    model_config = ConfigDict(extra="forbid")
     name: str
     summary: str
     signature: str
@@ -101,16 +99,27 @@ class Kernel:
     def sha256(self) -> str:
         return kernel_hash(self.path)
 
+    @property
+    def id(self) -> KernelId:
+        """As records name it."""
+        return KernelId(name=self.name, sha256=self.sha256)
+
     @cached_property
     def parts(self) -> frozenset[str]:
         """The smaller targets whose selected kernels it calls: those that its file names in `part("...")`."""
         calls = [node for node in syntax_nodes(self.path) if isinstance(node, ast.Call) and node.args]
         named = [(getattr(c.func, "id", getattr(c.func, "attr", None)), c.args[0]) for c in calls]
-        return frozenset(a.value for name, a in named if name == "part" and isinstance(a, ast.Constant))
+        constants = (a.value for name, a in named if name == "part" and isinstance(a, ast.Constant))
+        return frozenset(value for value in constants if isinstance(value, str))
 
     def plain(self) -> dict[str, str]:
-        """As a selection carries it to an engine."""
-        return {"target": self.target, "name": self.name, "path": str(self.path), "sha256": self.sha256}
+        """The same as JSON."""
+        return self.file.to_json()
+
+    @property
+    def file(self) -> KernelFile:
+        """As a job takes it."""
+        return KernelFile(self.target, self.name, str(self.path), self.sha256)
 
     def made_for(self, framework: str, device: str) -> bool:
         """Whether it is a kernel of that framework for that kind of device."""
@@ -246,8 +255,7 @@ def _load_target(path: Path) -> Target:
     except (OSError, tomllib.TOMLDecodeError) as error:
         raise LabError(f"{path}: {error}") from None
     except ValidationError as error:
-        first: Any = error.errors()[0]
-        raise LabError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+        raise LabError(f"{path}: {first_error(error)}") from None
     folder = path.parent
     if contract.name != folder.name:
         raise LabError(f"{path}: name is '{contract.name}' but the folder is '{folder.name}'")

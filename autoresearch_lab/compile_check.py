@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 from autoresearch_common.hashing import json_sha256
 from autoresearch_lab import jobs, machine
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.engine import ENGINES, compiler
-from autoresearch_lab.errors import LabError, LabFailure
-from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.paths import Root
-from autoresearch_lab.records import Record
+from autoresearch_lab.errors import LabError
+from autoresearch_lab.lab import Lab
+from autoresearch_lab.results.compile import CompiledKernel, CompileResults, CompileSettings
+from autoresearch_lab.results.record import CompileRecord
 from autoresearch_lab.sandbox.limits import Limits
+from autoresearch_trainer.jobs import Report
+from autoresearch_trainer.jobs.machine import COMPILE, CompileArgs
+from autoresearch_trainer.jobs.machine import CompiledKernel as CompiledCall
 
 ARCHITECTURES = ("sm_80", "sm_90", "sm_100", "gfx942")
 # What Triton 3.9 compiles for. For other names it ends the process without a word, or compiles nothing.
@@ -27,8 +29,6 @@ KNOWN = (
 # unless the kernel file declares less for a kernel of its own (LEAST_VECTOR_SHARE) and says why.
 LEAST_VECTOR_SHARE = 0.75
 JOB_SECONDS, QUIET_SECONDS = 3600.0, 300.0
-
-Progress = Callable[[dict[str, Any]], None]
 
 
 def architectures(text: str) -> list[str]:
@@ -48,12 +48,11 @@ def compile_check(
     kernel: Kernel,
     target: Target,
     arch: Sequence[str],
-    root: Root,
-    ledger: Ledger,
+    lab: Lab,
     *,
     first_only: bool = False,
-    on_progress: Progress | None = None,
-) -> Record:
+    on_progress: Report | None = None,
+) -> CompileRecord:
     """Compile every kernel that the file launches on its own example calls, forward and backward, for every
     architecture and declared configuration, and append the record (kind "compile"; results["ok"] says how it ended).
 
@@ -64,56 +63,61 @@ def compile_check(
         LabFailure: the process that compiles failed.
     """
     if kernel.language != "triton":
-        raise LabError(f"compile-check: {target.name}/{kernel.name} is {kernel.language}, not a Triton kernel")
+        raise LabError(f"compile-check: {target.name}={kernel.name} is {kernel.language}, not a Triton kernel")
     engine = compiler()
-    run_dir = root.runs / f"compile-{target.name}-{secrets.token_hex(4)}"
-    args = {
-        "kernel": kernel.plain(),
-        "arch": list(arch),
-        "grad": [argument.grad for argument in target.contract.args],
-        "first_only": first_only,
-    }
+    run_dir = lab.root.runs / f"compile-{target.name}-{secrets.token_hex(4)}"
+    args = CompileArgs(
+        kernel=kernel.file,
+        arch=list(arch),
+        grad=[argument.grad for argument in target.contract.args],
+        first_only=first_only,
+    )
     limits = Limits(
         seconds=JOB_SECONDS, quiet_seconds=QUIET_SECONDS, confined=True, readable=(str(kernel.path.resolve().parent),)
     )
-    answer = jobs.call(engine, "compile", args, run_dir=run_dir, limits=limits, on_progress=on_progress)
+    answer = jobs.call(engine, COMPILE, args, run_dir=run_dir, limits=limits, on_progress=on_progress)
     shutil.rmtree(run_dir, ignore_errors=True)
-    try:
-        rows = [{**row, "problems": problems(row, answer["vector_share"])} for row in answer["kernels"]]
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise LabFailure(f"compile-check: the answer makes no sense: {type(error).__name__}: {error}") from None
-    software = machine.software(engine, root)
-    return ledger.append(
-        "compile",
+    rows = [recorded(row, problems(row, answer.vector_share)) for row in answer.kernels]
+    return lab.ledger.append(
+        CompileRecord,
         engine=ENGINES["cuda"].name,
-        software=software,
+        software=machine.software(engine, lab.root),
         target=target.name,
-        kernel={"name": kernel.name, "sha256": kernel.sha256},
-        settings={
-            "arch": list(arch),
-            "first_only": first_only,
-            "triton": answer["triton"],
-            "least_vector_share": LEAST_VECTOR_SHARE,
-            "contract_sha256": target.contract_sha256,
-            "calls": json_sha256([[row["kernel"], row["signature"], row["config"]] for row in rows]),
-        },
-        results={"ok": not any(row["problems"] for row in rows), "kernels": rows},
+        kernel=kernel.id,
+        settings=CompileSettings(
+            arch=list(arch),
+            first_only=first_only,
+            triton=answer.triton,
+            least_vector_share=LEAST_VECTOR_SHARE,
+            contract_sha256=target.contract_sha256,
+            calls=json_sha256([[row.kernel, row.signature, row.config] for row in rows]),
+        ),
+        results=CompileResults(ok=not any(row.problems for row in rows), kernels=rows),
     )
 
 
-def problems(row: dict[str, Any], declared: dict[str, float]) -> list[str]:
+def recorded(row: CompiledCall, found: list[str]) -> CompiledKernel:
+    """As the record has it: of one that does not compile there are no findings."""
+    if row.error:
+        known = row.model_dump(include={"kernel", "arch", "config", "signature", "error"})
+    else:
+        known = row.model_dump(exclude={"error"})
+    return CompiledKernel(**known, problems=found)
+
+
+def problems(row: CompiledCall, declared: Mapping[str, float]) -> list[str]:
     """What is wrong with one compiled kernel, in words; empty where nothing is."""
-    if row.get("error"):
-        return [f"does not compile: {row['error']}"]
+    if row.error:
+        return [f"does not compile: {row.error}"]
     found = []
-    if row["spill_bytes"]:
-        found.append(f"spills {row['spill_bytes']} bytes per thread")
-    least = float(declared.get(row["kernel"], LEAST_VECTOR_SHARE))
-    if row["vector_share"] is not None and row["vector_share"] < least:
-        widths = ", ".join(f"{count} of {width}" for width, count in row["load_widths"].items())
+    if row.spill_bytes:
+        found.append(f"spills {row.spill_bytes} bytes per thread")
+    least = declared.get(row.kernel, LEAST_VECTOR_SHARE)
+    if row.vector_share is not None and row.vector_share < least:
+        widths = ", ".join(f"{count} of {width}" for width, count in row.load_widths.items())
         found.append(
-            f"only {row['vector_share']:.0%} of its loads are {row['wide']} bytes wide, {least:.0%} wanted ({widths})"
+            f"only {row.vector_share:.0%} of its loads are {row.wide} bytes wide, {least:.0%} wanted ({widths})"
         )
-    if row["dot"] and not row["tensor_core"]:
+    if row.dot and not row.tensor_core:
         found.append("multiplies matrices without tensor cores")
     return found

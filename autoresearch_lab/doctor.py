@@ -5,19 +5,18 @@ from __future__ import annotations
 import json
 import platform
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any, Literal
+from typing import Literal
 
 import psutil
 
 from autoresearch_common.compiler import HeadersMissing, python_headers
 from autoresearch_lab.engine import ENGINES, automatic
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.hardware import detect, has_apple_gpu, suggest_preset
+from autoresearch_lab.hardware import detect, has_apple_gpu, output, processor, suggest_preset
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import Root, writable_folder
 
@@ -26,7 +25,7 @@ LOW_DISK_GB = 5.0
 
 
 @dataclass(frozen=True)
-class Finding:
+class Diagnosis:
     """One line of the answer. `needed` = without it the lab cannot work at all here; `remedy` says what to do."""
 
     group: str
@@ -36,22 +35,22 @@ class Finding:
     remedy: str = ""
     needed: bool = False
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> dict[str, str | bool]:
         return asdict(self)
 
 
-def examine(root: Root, ledger: Ledger) -> list[Finding]:
+def examine(root: Root, ledger: Ledger) -> list[Diagnosis]:
     """Every check, in the order in which a person wants to read them."""
     return [*engines(), *_software(), *_tools(), *datasets(root), *_state(root, ledger)]
 
 
-def usable(findings: list[Finding]) -> bool:
+def usable(findings: list[Diagnosis]) -> bool:
     """Whether at least one engine can run and nothing that is needed has a problem."""
     engine = any(finding.group == "engine" and finding.state == "ok" for finding in findings)
     return engine and not any(finding.needed and finding.state != "ok" for finding in findings)
 
 
-def engines() -> list[Finding]:
+def engines() -> list[Diagnosis]:
     """Each engine: can it run here, and if not, why."""
     chosen = automatic()
     found = []
@@ -60,15 +59,15 @@ def engines() -> list[Finding]:
         if reason is None:
             preset, why = suggest_preset(detect(name))
             about = f"default preset {preset} for {why}" + (", chosen by --engine auto" if name == chosen else "")
-            found.append(Finding("engine", name, "ok", about))
+            found.append(Diagnosis("engine", name, "ok", about))
         else:
             why, _, remedy = reason.partition("; install it with: ")
-            found.append(Finding("engine", name, "missing", why, remedy))
+            found.append(Diagnosis("engine", name, "missing", why, remedy))
     return found
 
 
-def _software() -> list[Finding]:
-    found = [Finding("software", "python", "ok", platform.python_version())]
+def _software() -> list[Diagnosis]:
+    found = [Diagnosis("software", "python", "ok", platform.python_version())]
     for package, use, extra in (
         ("torch", "the PyTorch engine", "cpu"),
         ("triton", "Triton kernels, also without a GPU", "triton"),
@@ -77,18 +76,23 @@ def _software() -> list[Finding]:
         ("ray", "orchestrate --executor ray", "ray"),
     ):
         try:
-            found.append(Finding("software", package, "ok", version(package)))
+            found.append(Diagnosis("software", package, "ok", version(package)))
         except PackageNotFoundError:
             remedy = f"pip install -e '.[{extra}]'"
-            found.append(Finding("software", package, "missing", f"needed for {use}", remedy))
+            found.append(Diagnosis("software", package, "missing", f"needed for {use}", remedy))
     return found
 
 
-def _tools() -> list[Finding]:
+def _tools() -> list[Diagnosis]:
     memory = psutil.virtual_memory().total / 2**30
     cores = psutil.cpu_count(logical=False)
     found = [
-        Finding("machine", "cpu", "ok", f"{_cpu_name()}, {cores} cores, {memory:.0f} GiB, {platform.system()}"),
+        Diagnosis(
+            "machine",
+            "cpu",
+            "ok",
+            f"{processor(output, sys.platform).name}, {cores} cores, {memory:.0f} GiB, {platform.system()}",
+        ),
         _gpu(),
         _compiler(),
         _headers(),
@@ -102,52 +106,52 @@ def _tools() -> list[Finding]:
     return found
 
 
-def _gpu() -> Finding:
+def _gpu() -> Diagnosis:
     query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
-    answer = _output(query).splitlines()
+    answer = output(query).splitlines()
     if answer:
-        return Finding("machine", "nvidia gpu", "ok", "; ".join(line.strip() for line in answer))
+        return Diagnosis("machine", "nvidia gpu", "ok", "; ".join(line.strip() for line in answer))
     why = "nvidia-smi finds none" if shutil.which("nvidia-smi") else "there is no nvidia-smi"
-    return Finding("machine", "nvidia gpu", "missing", why)
+    return Diagnosis("machine", "nvidia gpu", "missing", why)
 
 
-def _compiler() -> Finding:
+def _compiler() -> Diagnosis:
     for name in ("g++", "clang++", "c++"):
         if shutil.which(name):
-            return Finding("machine", "c++ compiler", "ok", _output([name, "--version"]).partition("\n")[0] or name)
+            return Diagnosis("machine", "c++ compiler", "ok", output([name, "--version"]).partition("\n")[0] or name)
     remedy = "xcode-select --install" if sys.platform == "darwin" else "install the package g++"
-    return Finding("machine", "c++ compiler", "missing", "needed for the CPU kernels", remedy)
+    return Diagnosis("machine", "c++ compiler", "missing", "needed for the CPU kernels", remedy)
 
 
-def _headers() -> Finding:
+def _headers() -> Diagnosis:
     try:
-        return Finding("machine", "python headers", "ok", str(python_headers()))
+        return Diagnosis("machine", "python headers", "ok", str(python_headers()))
     except HeadersMissing as error:
         why, _, remedy = str(error).partition("; ")
-        return Finding("machine", "python headers", "missing", f"{why}: a CPU trains uncompiled", remedy)
+        return Diagnosis("machine", "python headers", "missing", f"{why}: a CPU trains uncompiled", remedy)
 
 
-def _allocator() -> Finding:
+def _allocator() -> Diagnosis:
     """Whether freed memory can be kept: the largest single gain of a trainer on the CPU."""
     if platform.libc_ver()[0] == "glibc":
-        return Finding("machine", "malloc thresholds", "ok", "glibc: the trainer keeps freed memory (mallopt)")
-    return Finding("machine", "malloc thresholds", "missing", "only glibc has them; the allocator is used as it is")
+        return Diagnosis("machine", "malloc thresholds", "ok", "glibc: the trainer keeps freed memory (mallopt)")
+    return Diagnosis("machine", "malloc thresholds", "missing", "only glibc has them; the allocator is used as it is")
 
 
-def _mlx() -> list[Finding]:
+def _mlx() -> list[Diagnosis]:
     """What MLX computes on here; nothing where it is not installed, which the software's lines say already."""
     if not _installed("mlx"):
         return []
     if has_apple_gpu():
-        return [Finding("machine", "mlx device", "ok", "Apple GPU: everything")]
+        return [Diagnosis("machine", "mlx device", "ok", "Apple GPU: everything")]
     if not (_installed("mlx-cpu") or sys.platform == "darwin"):
         why = "mlx is installed without a backend for this system"
-        return [Finding("machine", "mlx device", "problem", why, "pip install -e '.[mlx]'")]
+        return [Diagnosis("machine", "mlx device", "problem", why, "pip install -e '.[mlx]'")]
     detail = "CPU build: trainer and lab run, slowly; its evidence is about this processor alone"
     cannot = "run Metal kernels (verify compiles them for the CPU), capture GPU traces, or time anything for one"
     return [
-        Finding("machine", "mlx device", "ok", detail),
-        Finding("machine", "metal", "missing", f"there is no Apple GPU: MLX cannot {cannot} here"),
+        Diagnosis("machine", "mlx device", "ok", detail),
+        Diagnosis("machine", "metal", "missing", f"there is no Apple GPU: MLX cannot {cannot} here"),
     ]
 
 
@@ -159,24 +163,24 @@ def _installed(package: str) -> bool:
     return True
 
 
-def _metal() -> Finding:
-    developer = _output(["xcode-select", "-p"]).strip()
-    compiler = _output(["xcrun", "-f", "metal"]).strip()
+def _metal() -> Diagnosis:
+    developer = output(["xcode-select", "-p"]).strip()
+    compiler = output(["xcrun", "-f", "metal"]).strip()
     if compiler:
-        return Finding("machine", "metal compiler", "ok", compiler)
+        return Diagnosis("machine", "metal compiler", "ok", compiler)
     detail = f"developer tools at {developer}, without the Metal compiler" if developer else "no developer tools"
     remedy = "install Xcode (GPU traces need it); kernels themselves do not"
-    return Finding("machine", "metal compiler", "missing", detail, remedy)
+    return Diagnosis("machine", "metal compiler", "missing", detail, remedy)
 
 
-def _tool(name: str, use: str, package: str) -> Finding:
+def _tool(name: str, use: str, package: str) -> Diagnosis:
     path = shutil.which(name)
     if path:
-        return Finding("machine", name, "ok", path)
-    return Finding("machine", name, "missing", f"needed for {use}", f"install {package}")
+        return Diagnosis("machine", name, "ok", path)
+    return Diagnosis("machine", name, "missing", f"needed for {use}", f"install {package}")
 
 
-def datasets(root: Root) -> list[Finding]:
+def datasets(root: Root) -> list[Diagnosis]:
     """Prepared datasets, by their manifests."""
     folder = root.data("stdlib").parent
     found = []
@@ -184,36 +188,36 @@ def datasets(root: Root) -> list[Finding]:
         try:
             content = json.loads(manifest.read_text(encoding="utf-8"))
             fingerprint, name = content["fingerprint"], content["name"]
-            found.append(Finding("data", str(name), "ok", f"{manifest.parent}, fingerprint {fingerprint[:12]}"))
+            found.append(Diagnosis("data", str(name), "ok", f"{manifest.parent}, fingerprint {fingerprint[:12]}"))
         except (OSError, ValueError, KeyError, TypeError):
             remedy = f"python prepare.py --corpus {manifest.parent.name} --force"
-            found.append(Finding("data", manifest.parent.name, "problem", f"{manifest} cannot be read", remedy))
+            found.append(Diagnosis("data", manifest.parent.name, "problem", f"{manifest} cannot be read", remedy))
     if not found:
         remedy = "python prepare.py --corpus stdlib"
-        found.append(Finding("data", "datasets", "missing", f"none prepared in {folder}", remedy))
+        found.append(Diagnosis("data", "datasets", "missing", f"none prepared in {folder}", remedy))
     return found
 
 
-def _state(root: Root, ledger: Ledger) -> list[Finding]:
+def _state(root: Root, ledger: Ledger) -> list[Diagnosis]:
     """The lab's own folders and its ledger."""
     if not root.path.is_dir():
-        return [Finding("lab", "root", "problem", f"no folder {root.path}", "name an existing one with --root", True)]
+        return [Diagnosis("lab", "root", "problem", f"no folder {root.path}", "name an existing one with --root", True)]
     free = shutil.disk_usage(root.path).free / 2**30
     state: State = "ok" if free >= LOW_DISK_GB else "problem"
     remedy = "" if state == "ok" else "profiles, datasets and checkpoints take a few GB: make room"
-    found = [Finding("lab", "free disk", state, f"{free:.1f} GiB at {root.path}", remedy)]
+    found = [Diagnosis("lab", "free disk", state, f"{free:.1f} GiB at {root.path}", remedy)]
     found.append(_guard("results folder", lambda: f"{writable_folder(root.results, 'results')} can be written"))
     found.append(_guard("run folders", lambda: f"{writable_folder(root.runs, 'run folders')} can be written"))
     found.append(_guard("ledger", lambda: _ledger_detail(ledger)))
     return found
 
 
-def _guard(name: str, check: Callable[[], str]) -> Finding:
+def _guard(name: str, check: Callable[[], str]) -> Diagnosis:
     """A check that complains by raising LabError; all of these are needed for any work."""
     try:
-        return Finding("lab", name, "ok", check(), needed=True)
+        return Diagnosis("lab", name, "ok", check(), needed=True)
     except LabError as error:
-        return Finding("lab", name, "problem", str(error), needed=True)
+        return Diagnosis("lab", name, "problem", str(error), needed=True)
 
 
 def _ledger_detail(ledger: Ledger) -> str:
@@ -223,22 +227,3 @@ def _ledger_detail(ledger: Ledger) -> str:
         more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
         raise LabError(f"{ledger.path}: {problems[0]}{more}")
     return f"{len(ledger.records())} records, chain intact"
-
-
-def _cpu_name() -> str:
-    if sys.platform == "darwin":
-        return _output(["sysctl", "-n", "machdep.cpu.brand_string"]).strip() or platform.machine()
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
-            names = (line.partition(":")[2].strip() for line in file if line.startswith("model name"))
-            return next(names, platform.machine())
-    except OSError:
-        return platform.processor() or platform.machine()
-
-
-def _output(command: list[str]) -> str:
-    """What a command prints; empty where it is missing or fails."""
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return ""

@@ -1,7 +1,7 @@
 """Engines: which there are, how one is chosen, and how a job is handed to one.
 
-The lab never imports an engine. Work that needs a framework is a *job*: a name, JSON arguments and a run folder,
-executed by `<package>.probe.JOBS[name]` in a process of its own (see `sandbox`).
+The lab never imports an engine. Work that needs a framework is a *job* (see `autoresearch_trainer.jobs`), executed by
+`<package>.probe.JOBS[name]` in a process of its own (see `sandbox`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from typing import Any
 from autoresearch_common import compiler as system_compiler
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.hardware import detect, has_apple_gpu, suggest_preset
-from autoresearch_lab.sandbox.parent import Limits, run_job
+from autoresearch_lab.sandbox.parent import JobFailed, Limits, run_job
+from autoresearch_trainer.jobs import AnswerRefused, Job, Progress
+from autoresearch_trainer.jobs.base import A, R
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Engine:
     """One of the engines that the lab can drive.
 
     name: what the user types. framework: the kernels' `framework`. device: the kernels' device kind.
-    package: the Python package with the engine's rooms. default_preset: what is trained where none is named; in an
+    package: the engine's Python package. default_preset: what is trained where none is named; in an
     engine that was chosen, the one that suits this hardware. without_gpu: of the CUDA engine, what can be done on a
     machine that has none: tensors lie on the CPU. interpreted: kernels for a GPU run on the CPU, those in Triton by
     Triton's interpreter, those in Metal compiled by the system's C++ compiler, which says whether they are right and
@@ -61,22 +63,46 @@ class Engine:
 
     def run(
         self,
-        job: str,
-        args: dict[str, Any],
+        job: Job[A, R],
+        args: A,
         *,
         run_dir: Path,
         limits: Limits | None = None,
         variables: Mapping[str, str] | None = None,
-        on_progress: Callable[[dict[str, Any]], None] | None = None,
-    ) -> dict[str, Any]:
-        """Execute a job of this engine in a process of its own and return its result (see `sandbox.parent`).
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> R:
+        """Execute a job of this engine in a process of its own and return its answer.
 
         variables: added to the environment of that process.
+
+        Raises:
+            JobFailed: the job failed (see `sandbox.parent`), or what it sent is no answer ("protocol").
         """
+        given = args.model_copy(update={"device": self.job_device, "interpreted": self.interpreted})
+        plain = given.model_dump(mode="json")
+        raw = self.perform(
+            job.name, plain, run_dir=run_dir, limits=limits, variables=variables, on_progress=on_progress
+        )
+        try:
+            return job.read(raw)
+        except AnswerRefused as error:
+            raise JobFailed("protocol", f"{job.name}: {error}") from None
+
+    def perform(
+        self,
+        job: str,
+        args: Mapping[str, Any],
+        *,
+        run_dir: Path,
+        limits: Limits | None = None,
+        variables: Mapping[str, str] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> Mapping[str, Any]:
+        """The same with JSON at either end, which nobody has looked at."""
         return run_job(
             self.package,
             job,
-            {"device": self.job_device, **({"interpreted": True} if self.interpreted else {}), **args},
+            args,
             run_dir=run_dir,
             limits=limits or Limits(),
             variables={**(variables or {}), **self._variables()},

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -42,7 +41,7 @@ class Hardware:
     tier: str | None = None
     gpu_cores: int | None = None
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> dict[str, object]:
         return asdict(self)
 
     def describe(self) -> str:

@@ -9,20 +9,13 @@ from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.engine import automatic
 from autoresearch_lab.paths import CHECKOUT
 
-# Verbs that take several kernels, each with its target.
-_JOINT = ("ab", "promote")
-
 
 def command_line(verb: str, target: Target, kernel: Kernel, engine: str, *more: str) -> str:
     """The command that does `verb` to this kernel, whether it is one of the catalogue or of a workspace."""
-    if kernel.path.parent != target.folder:
-        subject = ["--workspace", str(kernel.path.parent)]
-    elif verb in _JOINT:
-        subject = ["--kernel", f"{target.name}={kernel.name}"]
-    else:
-        subject = ["--target", target.name, "--kernel", kernel.name]
+    of_catalogue = kernel.path.parent == target.folder
+    subject = f"{target.name}={kernel.name}" if of_catalogue else str(kernel.path.parent)
     # A target's folder is ROOT/kernels/NAME.
-    return " ".join([program(target.folder.parents[1], engine), verb, shlex.join([*subject, *more])])
+    return " ".join([program(target.folder.parents[1], engine), verb, shlex.join([subject, *more])])
 
 
 def program(root: Path, engine: str | None = None) -> str:

@@ -8,32 +8,30 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from autoresearch_lab.engine import Engine
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.paths import Root, writable_folder
 from autoresearch_lab.sandbox.limits import Limits
 from autoresearch_lab.sandbox.parent import JobFailed
+from autoresearch_trainer.jobs import Job, Progress
+from autoresearch_trainer.jobs.base import A, R
 
-# Classes by which the engines say that the user has to change the request: bad preset, option, dataset or kernel.
-BAD_INPUT = frozenset(
-    {"ConfigError", "KernelError", "KernelChanged", "UnknownKernel", "CompilerMissing"}
-    | {"DataError", "NoDataset", "CorruptDataset"}
-)
+# The user has to change the request: preset, option, dataset, kernel or the compiler that it needs.
+REFUSED = ("bad_input", "kernel")
 
 
 def call(
     engine: Engine,
-    job: str,
-    args: dict[str, Any],
+    job: Job[A, R],
+    args: A,
     *,
     run_dir: Path,
     limits: Limits | None = None,
     variables: Mapping[str, str] | None = None,
-    on_progress: Callable[[dict[str, Any]], None] | None = None,
-) -> dict[str, Any]:
-    """Run a job of `engine` in a process of its own and return its result.
+    on_progress: Callable[[Progress], None] | None = None,
+) -> R:
+    """Run a job of `engine` in a process of its own and return its answer.
 
     Raises:
         LabError: the engine refused the request; the message is the engine's own.
@@ -42,9 +40,8 @@ def call(
     try:
         return engine.run(job, args, run_dir=run_dir, limits=limits, variables=variables, on_progress=on_progress)
     except JobFailed as failure:
-        if failure.kind == "exception" and failure.exception in BAD_INPUT:
-            prefix = f"{job}: {failure.exception}: "
-            raise LabError(str(failure).removeprefix(prefix)) from None
+        if failure.kind in REFUSED:
+            raise LabError(failure.reason) from None
         raise
 
 

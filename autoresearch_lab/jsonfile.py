@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.paths import write_atomic
 
+
+class StrictModel(BaseModel):
+    """A JSON object whose keys are all known; one that is not is an error."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    def plain(self) -> dict[str, Any]:
+        """As a file or a record holds it."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
 Document = TypeVar("Document", bound=BaseModel)
 
 
-def save(plain: dict[str, Any], path: Path, what: str) -> None:
+def save(plain: Mapping[str, Any], path: Path, what: str) -> None:
     """Write `plain`; `what` begins the message of an error.
 
     Raises:
@@ -46,6 +58,10 @@ def load(model: type[Document], path: Path, what: str, schema: int, *, named: st
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        first: Any = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise LabError(f"{what}: {path} is damaged: {where}: {first['msg']}{advice}") from None
+        raise LabError(f"{what}: {path} is damaged: {first_error(error)}{advice}") from None
+
+
+def first_error(error: ValidationError) -> str:
+    """The first thing that is wrong, and where: `targets.0.rank: Field required`."""
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

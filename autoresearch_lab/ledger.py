@@ -14,16 +14,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import jsonlines
 from filelock import FileLock, Timeout
-from pydantic import ValidationError
+from pydantic import BaseModel
 
 from autoresearch_common.hashing import json_sha256
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.paths import CHECKOUT, writable_folder
-from autoresearch_lab.records import SCHEMA, Record
+from autoresearch_lab.results.lines import read
+from autoresearch_lab.results.record import SCHEMA, R, Record, class_of
 
 LOCK_SECONDS = 60.0
 
@@ -73,12 +74,18 @@ class Ledger:
                     with open(path, "r+b"):
                         pass
 
-    def append(self, kind: str, **fields: Any) -> Record:
-        """Write one record and return it. `fields` are those of `Record` except schema, id, prev, time and commit.
+    @overload
+    def append(self, kind: type[R], **fields: Any) -> R: ...
+    @overload
+    def append(self, kind: str, **fields: Any) -> Record: ...
+    def append(self, kind: type[Record] | str, **fields: Any) -> Any:
+        """Write one record and return it. kind: the record's class, or its kind as text. `fields` are those of the
+        class except schema, id, prev, time and commit; where it has types, they or their JSON form.
 
         Raises:
             LabError: the folder, the file or its lock cannot be written, or another process holds the lock too long.
             LedgerCorrupt: the ledger is broken; nothing is appended to it then.
+            ValueError: the fields are not those of the class.
         """
         writable_folder(self.path.parent, "ledger")
         try:
@@ -91,9 +98,14 @@ class Ledger:
             raise LabError(f"ledger: {self.path} has been locked by another process for {LOCK_SECONDS:.0f} s") from None
         return record
 
-    def find(self, **criteria: Any) -> list[Record]:
-        """Records whose fields equal `criteria`; `kernel_sha256`, `device_key` and `software_key` look inside."""
-        return [record for record in self.records() if _matches(record, criteria)]
+    @overload
+    def find(self, of: type[R], /, **criteria: Any) -> list[R]: ...
+    @overload
+    def find(self, /, **criteria: Any) -> list[Record]: ...
+    def find(self, of: type[Record] = Record, /, **criteria: Any) -> list[Record]:
+        """Records of that class whose fields equal `criteria`, oldest first; `kernel_sha256`, `device_key`,
+        `software_key` and `workloads_sha256` look inside."""
+        return [record for record in self.records() if isinstance(record, of) and _matches(record, criteria)]
 
     def latest(self, **criteria: Any) -> Record | None:
         """The newest record that `find` gives, or None."""
@@ -166,20 +178,30 @@ def _dumps(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def _seal(kind: str, prev: str | None, fields: dict[str, Any]) -> Record:
-    draft = Record(
-        schema=SCHEMA,
-        id="",
-        prev=prev,
-        time=datetime.now(UTC).isoformat(timespec="seconds"),
-        kind=kind,
-        commit=commit_of(CHECKOUT),
-        **fields,
+def _seal(kind: type[Record] | str, prev: str | None, fields: dict[str, Any]) -> Record:
+    given = {name: _plain(value) for name, value in fields.items() if value is not None}
+    about = {"kind": kind, **given}
+    made = class_of(about) if isinstance(kind, str) else kind
+    draft = made.model_validate(
+        {
+            **given,
+            "schema": SCHEMA,
+            "id": "",
+            "prev": prev,
+            "time": datetime.now(UTC).isoformat(timespec="seconds"),
+            "kind": kind if isinstance(kind, str) else made.kind_name(),
+            "commit": commit_of(CHECKOUT),
+        }
     )
     # Through JSON once, so that the hash is that of what a reader will see (tuples become lists, ints stay ints).
     plain = json.loads(_dumps(draft.plain()))
     del plain["id"]
-    return Record.model_validate({**plain, "id": json_sha256(plain)})
+    return read({**plain, "id": json_sha256(plain)})
+
+
+def _plain(value: Any) -> Any:
+    """A type in its JSON form, without what was left out."""
+    return value.model_dump(mode="json", by_alias=True, exclude_unset=True) if isinstance(value, BaseModel) else value
 
 
 def _whole_lines(path: Path) -> tuple[list[bytes], bytes | None]:
@@ -191,8 +213,8 @@ def _whole_lines(path: Path) -> tuple[list[bytes], bytes | None]:
 def _parse(path: Path, lines: Iterable[bytes]) -> Iterator[Record]:
     for number, line in enumerate(lines, start=1):
         try:
-            yield Record.model_validate(json.loads(line))
-        except (ValueError, ValidationError) as error:
+            yield read(json.loads(line))
+        except (ValueError, TypeError, AttributeError) as error:
             reason = str(error).splitlines()[0]
             raise LedgerCorrupt(
                 f"ledger: line {number} of {path} cannot be read ({reason}); nothing was changed. "
@@ -205,11 +227,11 @@ def _matches(record: Record, criteria: dict[str, Any]) -> bool:
         if name == "kernel_sha256":
             actual: Any = record.kernel.sha256 if record.kernel else None
         elif name == "device_key":
-            actual = (record.device or {}).get("key")
+            actual = record.device_key
         elif name == "software_key":
-            actual = (record.software or {}).get("key")
+            actual = record.software_key
         elif name == "workloads_sha256":
-            actual = (record.workloads or {}).get("sha256")
+            actual = getattr(record.workloads, "sha256", None)
         else:
             actual = getattr(record, name)
         if actual != wanted:

@@ -20,16 +20,13 @@ from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.evidence import Subject
 from autoresearch_lab.executor.executor import INDEPENDENT, Executor, Local
 from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.record import AbRecord, BenchRecord, Record, VerifyRecord
 
 STEPS = ("extract", "verify", "bench", "ab", "promote")
 TOGETHER = "ab together"
 
 # An A/B has to show more than this gain in tokens per second; what cannot reach it is not worth measuring.
 LEAST_GAIN = 0.01
-
-# The ledger's note of a step that could not be done.
-FAILED = "failed"
 
 
 @dataclass
@@ -60,7 +57,7 @@ class Candidate:
     def speedup(self) -> float | None:
         """Measured time ratio baseline / candidate of the bench that counts; None before it."""
         bench = self.records.get("bench")
-        return float(bench.results["ratio"]) if bench and bench.results else None
+        return bench.results.ratio if isinstance(bench, BenchRecord) else None
 
     @property
     def predicted_gain(self) -> float:
@@ -80,7 +77,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class State:
+class CandidateState:
     """Where a candidate stands: the next step, or why there is none. failed: it was tried and could not be done."""
 
     step: str | None
@@ -95,7 +92,7 @@ def state_of(
     ab_settings: dict[str, Any],
     opened: bool,
     replaced_by: Sequence[str] = (),
-) -> State:
+) -> CandidateState:
     """Read off the ledger where `candidate` stands, and keep the records that say so in `candidate.records`.
 
     promoted: {target: content hash} of the kernels in use here. ab_settings: what an A/B must have been run with
@@ -104,19 +101,9 @@ def state_of(
     """
     state = _by_evidence(candidate, ledger, promoted, ab_settings, replaced_by)
     if state.step is not None and not opened:
-        state = State("extract", "no workspace yet")
-    failure = _failure(candidate, ledger, state.step) if state.step else None
-    return state if failure is None else State(state.step, f"{state.step} failed: {failure}", failed=True)
-
-
-def _failure(candidate: Candidate, ledger: Ledger, step: str) -> str | None:
-    """Why the step could not be done the last time; None where it was not tried, or was done since."""
-    for record in reversed(ledger.find(target=candidate.target.name)):
-        settings = record.settings or {}
-        failed = record.kind == "note" and settings.get("event") == FAILED and settings.get("step") == step
-        if (failed or record.kind == step) and candidate.subject.staleness(record) is None:
-            return str((record.results or {}).get("reason")) if failed else None
-    return None
+        state = CandidateState("extract", "no workspace yet")
+    failure = candidate.subject.failure(ledger, state.step) if state.step else None
+    return state if failure is None else CandidateState(state.step, f"{state.step} failed: {failure}", failed=True)
 
 
 def _by_evidence(
@@ -125,40 +112,39 @@ def _by_evidence(
     promoted: dict[str, str],
     ab_settings: dict[str, Any],
     replaced_by: Sequence[str],
-) -> State:
+) -> CandidateState:
     """See `state_of`; whether there is a workspace, and what failed, is not looked at."""
-    candidate.records = {
-        kind: record for kind in ("verify", "bench") if (record := candidate.subject.latest(ledger, kind)) is not None
-    }
-    decided = candidate.subject.latest(ledger, "ab", **ab_settings)
+    verified = candidate.subject.latest(ledger, VerifyRecord)
+    benched = candidate.subject.latest(ledger, BenchRecord)
+    candidate.records = {record.kind: record for record in (verified, benched) if record is not None}
+    decided = candidate.subject.latest(ledger, AbRecord, **ab_settings)
     # An A/B that foreign load spoilt concluded nothing; it does not stand in the way of another one.
-    disturbed = decided is not None and bool((decided.results or {}).get("disturbed"))
+    disturbed = decided is not None and decided.results.disturbed
     if decided is not None and not disturbed:
         candidate.records["ab"] = decided
     if replaced_by and promoted.get(candidate.target.name) != candidate.kernel.sha256:
-        return State(None, f"no longer called: {', '.join(replaced_by)} in its place")
+        return CandidateState(None, f"no longer called: {', '.join(replaced_by)} in its place")
     if candidate.best_gain < LEAST_GAIN:
-        return State(None, f"too little to gain: {candidate.best_gain:+.1%} tokens/s at best")
+        return CandidateState(None, f"too little to gain: {candidate.best_gain:+.1%} tokens/s at best")
     for kind, wanted in (("verify", "PASS"), ("bench", "FASTER"), ("ab", "PROMOTE")):
         record = candidate.records.get(kind)
         if kind == "ab" and promoted.get(candidate.target.name) == candidate.kernel.sha256:
             break  # by an A/B of its own, or by one together with others
         if record is None and kind == "ab" and disturbed:
-            return State("ab", "the last A/B was disturbed by other load on the machine")
+            return CandidateState("ab", "the last A/B was disturbed by other load on the machine")
         if record is None:
-            return State(kind, f"no {kind} that counts here")
+            return CandidateState(kind, f"no {kind} that counts here")
         if record.verdict != wanted:
-            return State(None, f"{kind}: {record.verdict}" + _because(record))
+            return CandidateState(None, f"{kind}: {record.verdict}" + _because(record))
         if kind == "bench" and "ab" not in candidate.records and candidate.predicted_gain < LEAST_GAIN:
-            return State(None, f"too little to gain: {candidate.predicted_gain:+.1%} tokens/s predicted")
+            return CandidateState(None, f"too little to gain: {candidate.predicted_gain:+.1%} tokens/s predicted")
     if promoted.get(candidate.target.name) == candidate.kernel.sha256:
-        return State(None, "promoted")
-    return State("promote", "all evidence is there")
+        return CandidateState(None, "promoted")
+    return CandidateState("promote", "all evidence is there")
 
 
 def _because(record: Record) -> str:
-    reason = (record.results or {}).get("reason")
-    return f" ({reason})" if reason else ""
+    return f" ({record.results.reason})" if record.results.reason else ""
 
 
 @dataclass
@@ -172,7 +158,7 @@ class Steps:
     ab: Callable[[Candidate], None]
     promote: Callable[[Candidate], None]
     together: Callable[[list[Candidate]], None]
-    state: Callable[[Candidate], State]
+    state: Callable[[Candidate], CandidateState]
     failed: Callable[[Candidate, str, str], None]
 
 
@@ -183,7 +169,7 @@ def drive(
     most_finalists: int | None = None,
     together: bool = False,
     executor: Executor | None = None,
-) -> dict[str, State]:
+) -> dict[str, CandidateState]:
     """Bring every candidate to its end and return the final states by label.
 
     First all are verified and benchmarked by the `executor` (None: here, one after the other), in the profile's order.
@@ -219,7 +205,7 @@ def drive(
         if state.step in ("ab", "promote") and not state.failed and candidate not in admitted:
             fastest = finalists.get(candidate.target.name) is candidate
             why = f"not among the {most_finalists} largest predicted gains" if fastest else "not the target's fastest"
-            state = State(None, f"bench: FASTER, not tried in the trainer: {why}")
+            state = CandidateState(None, f"bench: FASTER, not tried in the trainer: {why}")
         final[candidate.label] = state
     return final
 
@@ -245,6 +231,7 @@ def _judge(
     done: dict[str, set[str]] = {candidate.label: set() for candidate in candidates}
     due = [candidate for candidate in candidates if _due(candidate, steps, done[candidate.label], "ab")]
     waiting = deque(sorted(due, key=lambda candidate: steps.state(candidate).failed))
+    by_label = {candidate.label: candidate for candidate in due}
     running: dict[str, str] = {}
     try:
         if waiting:
@@ -266,7 +253,8 @@ def _judge(
                     _attempt(candidate, step, steps, getattr(steps, step), candidate)
                 waiting.appendleft(candidate)
             if waiting or running:
-                for candidate, over, failure in executor.wait():
+                for item, over, failure in executor.wait():
+                    candidate = by_label[item.label]
                     step = running.pop(candidate.label)
                     if failure is not None:
                         steps.failed(candidate, step, failure)

@@ -17,27 +17,25 @@ from autoresearch_lab.bench.run import BUDGET_SECONDS, bench
 from autoresearch_lab.catalog import Kernel, Target, load_catalog
 from autoresearch_lab.engine import lacks_gpu
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.evidence import Subject
+from autoresearch_lab.evidence import Subject, newest_ab
 from autoresearch_lab.executor.cluster import Cluster
 from autoresearch_lab.executor.executor import Executor
 from autoresearch_lab.executor.tasks import Tasks
 from autoresearch_lab.executor.transport import RayTransport, chosen_address, require_ray
-from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.machine import Context
-from autoresearch_lab.orchestrate import FAILED, Candidate, State, Steps, drive, state_of
-from autoresearch_lab.paths import Root
+from autoresearch_lab.lab import Lab
+from autoresearch_lab.orchestrate import Candidate, CandidateState, Steps, drive, state_of
 from autoresearch_lab.profile.schema import Profile
 from autoresearch_lab.promote.apply import promote, promote_all
 from autoresearch_lab.promote.check import readiness
 from autoresearch_lab.promote.selection import resolve
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.note import FailedResults, FailedSettings
+from autoresearch_lab.results.record import AbRecord, FailedRecord
 from autoresearch_lab.verify.run import verify
 from autoresearch_lab.workloads import WorkloadSet
 from autoresearch_lab.workspace import create
 from autoresearch_lab.workspace.folder import LOCK
 from autoresearch_lab.workspace.listing import Workspaces
-
-Progress = Callable[[dict[str, Any]], None]
+from autoresearch_trainer.jobs import Report
 
 
 @dataclass
@@ -48,32 +46,30 @@ class Pipeline:
 
     profile: Profile
     workspace_root: Path
-    context: Context
-    root: Root
-    ledger: Ledger
+    lab: Lab
     top_k: int
     bench_seconds: float = BUDGET_SECONDS
     ab_settings: Settings | None = None
     most_finalists: int | None = None
     winners_together: bool = False
-    on_progress: Progress | None = None
+    on_progress: Report | None = None
     executor: Executor | None = None
     on_remark: Callable[[str], None] | None = None
 
     def __post_init__(self) -> None:
         """Raises LabError where the profile was taken elsewhere, or its dataset is not the one prepared now."""
-        self.profile.require_engine(self.context.engine.name, "orchestrate")
+        self.profile.require_engine(self.lab.context.engine.name, "orchestrate")
         for what, then, now in (
-            ("device", self.profile.device.get("key"), self.context.device["key"]),
-            ("software", self.profile.software.get("key"), self.context.software["key"]),
+            ("device", self.profile.device.get("key"), self.lab.context.device["key"]),
+            ("software", self.profile.software.get("key"), self.lab.context.software["key"]),
         ):
             if then != now:
                 raise LabError(f"the profile was taken on another {what} ({then}, here {now}); run profile again")
-        dataset = describe_dataset(self.root, self.profile.dataset.name)
+        dataset = describe_dataset(self.lab.root, self.profile.dataset.name)
         if dataset["fingerprint"] != self.profile.dataset.fingerprint:
             raise LabError("the profile was taken on other data than is prepared now; run profile again")
-        self.catalog = load_catalog(self.root)
-        self.ab_settings = self.ab_settings or Settings.for_device(self.context.engine.device)
+        self.catalog = load_catalog(self.lab.root)
+        self.settings = self.ab_settings or Settings.for_device(self.lab.context.engine.device)
         self._sets: dict[str, WorkloadSet] = {}
 
     @property
@@ -81,15 +77,15 @@ class Pipeline:
         """The settings that an A/B must share to count for this orchestration."""
         return {
             "preset": self.profile.preset,
-            "dataset": self.profile.dataset.model_dump(mode="json"),
-            "compile": self.ab_settings.compile,
+            "dataset": self.profile.dataset,
+            "compile": self.settings.compile,
         }
 
     def candidates(self) -> list[Candidate]:
         """The kernels of the profile's top targets that run on this engine, in the profile's order: those of the
         catalogue, then the kernels that somebody changed in a workspace. A target that has none takes no place among
         the top ones: composite targets stand above their parts, and often only the parts have kernels."""
-        workspaces = Workspaces(self.workspace_root, self.context.engine, self.root, self.ledger, self._say)
+        workspaces = Workspaces(self.workspace_root, self.lab, self._say)
         found: list[Candidate] = []
         targets = 0
         for row in sorted(self.profile.targets, key=lambda row: row.rank):
@@ -100,7 +96,7 @@ class Pipeline:
             targets += bool(kernels)
             for kernel, folder in kernels:
                 digest = self.workloads(target.name).sha256
-                subject = Subject(target, kernel, digest, self.context)
+                subject = Subject(target, kernel, digest, self.lab.context)
                 saveable = row.share if row.saveable_ms is None else row.saveable_ms / self.profile.step_ms
                 replaces = target.parts_replaced(kernel)
                 found.append(
@@ -109,7 +105,7 @@ class Pipeline:
         return found
 
     def _kernels(self, target: Target, workspaces: Workspaces) -> Iterator[tuple[Kernel, Path]]:
-        engine = self.context.engine
+        engine = self.lab.context.engine
         known: set[str] = set()
         for kernel in target.with_role("candidate", engine.framework, engine.device):
             known.add(kernel.sha256)
@@ -124,20 +120,20 @@ class Pipeline:
     def workloads(self, target: str) -> WorkloadSet:
         if target not in self._sets:
             reference = self.profile.workloads[target]
-            self._sets[target] = workloads.load(self.root.path / reference.path, expected=reference.sha256)
+            self._sets[target] = workloads.load(self.lab.root.path / reference.path, expected=reference.sha256)
         return self._sets[target]
 
-    def state(self, candidate: Candidate) -> State:
+    def state(self, candidate: Candidate) -> CandidateState:
         """Where the candidate stands now."""
-        selection = resolve("promoted", self.catalog, self.context, self.root)
+        selection = resolve("promoted", self.catalog, self.lab.context, self.lab.root)
         in_use = {target: kernel.sha256 for target, kernel in selection.kernels.items()}
         opened = (candidate.workspace / LOCK).is_file()
         replaced_by = self.replaced_by(candidate.target.name, selection.chosen())
-        state = state_of(candidate, self.ledger, in_use, self.ab_key, opened, replaced_by)
+        state = state_of(candidate, self.lab.ledger, in_use, self.ab_key, opened, replaced_by)
         if state.step == "promote":
             # An A/B with another preset may forbid what this profile's A/B would allow.
-            obstacle = readiness(candidate.target, candidate.kernel, self.context, self.ledger).obstacle
-            return State(None, obstacle) if obstacle else state
+            obstacle = readiness(candidate.target, candidate.kernel, self.lab).obstacle
+            return CandidateState(None, obstacle) if obstacle else state
         return state
 
     def replaced_by(self, target: str, chosen: Mapping[str, Kernel]) -> list[str]:
@@ -154,7 +150,7 @@ class Pipeline:
         """The `chosen` kernels less those that the trainer does not call because others of them do their work."""
         return {target: kernel for target, kernel in chosen.items() if not self.replaced_by(target, chosen)}
 
-    def run(self, on_step: Callable[[Candidate, str], None]) -> tuple[list[Candidate], dict[str, State]]:
+    def run(self, on_step: Callable[[Candidate, str], None]) -> tuple[list[Candidate], dict[str, CandidateState]]:
         """Execute every step that is due; returns the candidates and where each of them ended.
 
         Raises:
@@ -173,9 +169,9 @@ class Pipeline:
             LabError: Ray is not installed, or the address (None: RAY_ADDRESS, else an instance of its own) is none.
         """
         require_ray()
-        where, gpus = chosen_address(address), self.context.engine.device == "cuda"
-        tasks = Tasks(self.context, self.root, self.ledger, self.workloads, self.profile.id, self.bench_seconds)
-        self.executor = Cluster(lambda: RayTransport(where, self.root, gpus), tasks, self._say, self._tell)
+        where, gpus = chosen_address(address), self.lab.context.engine.device == "cuda"
+        tasks = Tasks(self.lab, self.workloads, self.profile.id, self.bench_seconds)
+        self.executor = Cluster(lambda: RayTransport(where, self.lab.root, gpus), tasks, self._say, self._tell)
 
     def _tell(self, message: dict[str, Any]) -> None:
         if self.on_progress is not None:
@@ -189,9 +185,7 @@ class Pipeline:
         create(
             candidate.target,
             candidate.workspace,
-            self.context,
-            self.root,
-            self.ledger,
+            self.lab,
             self.workloads(candidate.target.name),
             candidate.kernel,
             self.profile,
@@ -215,28 +209,19 @@ class Pipeline:
         """A/B of several kernels at once against a selection ("baseline" or "promoted")."""
         ab(
             kernels,
-            resolve(against, self.catalog, self.context, self.root),
-            self.context,
-            self.root,
-            self.ledger,
+            resolve(against, self.catalog, self.lab.context, self.lab.root),
+            self.lab,
             preset=self.profile.preset,
             dataset=self.profile.dataset.name,
-            settings=self.ab_settings,
+            settings=self.settings,
             workloads={target: self.workloads(target).sha256 for target in kernels},
             on_progress=self.on_progress,
         )
 
-    def known_ab(self, kernels: Mapping[str, Kernel], against: str) -> Record | None:
+    def known_ab(self, kernels: Mapping[str, Kernel], against: str) -> AbRecord | None:
         """The newest A/B here of exactly these kernels against that selection, unless other load disturbed it."""
-        wanted = {target: kernel.sha256 for target, kernel in kernels.items()}
-        base = resolve(against, self.catalog, self.context, self.root).hashes()
-        for record in reversed(self.ledger.find(kind="ab", **self.context.keys())):
-            settings = record.settings or {}
-            candidate = {target: about.get("sha256") for target, about in (settings.get("candidate") or {}).items()}
-            same_setting = all(settings.get(key) == value for key, value in self.ab_key.items())
-            if candidate == wanted and settings.get("baseline") == base and same_setting:
-                return None if (record.results or {}).get("disturbed") else record
-        return None
+        base = resolve(against, self.catalog, self.lab.context, self.lab.root).recorded()
+        return newest_ab(kernels, self.catalog, self.lab, baseline=base, **self.ab_key)
 
     def together(self, candidates: list[Candidate]) -> None:
         """One A/B of all candidates at once against the trainer as it is; promotes all of them if it says so."""
@@ -245,34 +230,34 @@ class Pipeline:
             self.joint_ab(kernels, against="promoted")
         decided = self.known_ab(kernels, "promoted")
         if decided is not None and decided.verdict == "PROMOTE":
-            promote_all(kernels, self.context, self.root, self.ledger)
+            promote_all(kernels, self.lab)
             self._read_catalog()
 
     def promote(self, candidate: Candidate) -> None:
-        promote(candidate.target, candidate.kernel, self.context, self.root, self.ledger)
+        promote(candidate.target, candidate.kernel, self.lab)
         self._read_catalog()
 
     def failed(self, candidate: Candidate, step: str, reason: str) -> None:
         """Note that a step could not be done. Raises LabError where the ledger cannot take the note."""
         line = " ".join(reason.split())
-        self.ledger.append(
-            "note",
-            **self.context.fields(),
+        self.lab.ledger.append(
+            FailedRecord,
+            **self.lab.context.fields(),
             target=candidate.target.name,
-            kernel={"name": candidate.kernel.name, "sha256": candidate.kernel.sha256},
+            kernel=candidate.kernel.id,
             workloads=self.workloads(candidate.target.name).record_field(self.profile.id),
-            settings={"event": FAILED, "step": step, "contract_sha256": candidate.target.contract_sha256},
-            results={"reason": line},
+            settings=FailedSettings(event="failed", step=step, contract_sha256=candidate.target.contract_sha256),
+            results=FailedResults(reason=line),
         )
         self._say(f"{step} of {candidate.label} failed: {line}")
 
     def _read_catalog(self) -> None:
         """A workspace's kernel has become one of the catalogue with its promotion."""
-        self.catalog = load_catalog(self.root)
+        self.catalog = load_catalog(self.lab.root)
 
     def _subject(self, candidate: Candidate) -> tuple[Any, ...]:
         sets = self.workloads(candidate.target.name)
-        return candidate.kernel, candidate.target, sets, self.context, self.root, self.ledger
+        return candidate.kernel, candidate.target, sets, self.lab
 
     def _run_dir(self, candidate: Candidate, step: str) -> Path:
-        return self.root.runs / f"{step}-{candidate.target.name}-{secrets.token_hex(4)}"
+        return self.lab.root.runs / f"{step}-{candidate.target.name}-{secrets.token_hex(4)}"

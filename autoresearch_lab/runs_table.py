@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def check_table(path: Path) -> None:
         raise LabError(f"{path} is not a table of runs: its first line must be {' '.join(HEADER)}")
 
 
-def append_run(path: Path, record: dict[str, Any], description: str, checkout: Path) -> None:
+def append_run(path: Path, record: Mapping[str, Any], description: str, checkout: Path) -> None:
     """Append a run's line; a run without a val_bpb has zeros, as the research loop writes a crash.
 
     The commit is that of `checkout`, with a + where its files differ from it.

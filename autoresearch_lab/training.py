@@ -3,37 +3,38 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from autoresearch_data.dataset import Dataset, open_dataset
 from autoresearch_lab.catalog import load_catalog
+from autoresearch_lab.ceilings import known_peak
 from autoresearch_lab.datasets import choose_dataset
 from autoresearch_lab.engine import Engine, choose
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.hardware import Hardware, detect, suggest_preset
 from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.machine import device_key, known_peak
+from autoresearch_lab.machine import device_key
 from autoresearch_lab.paths import Root
 from autoresearch_lab.promote.selection import Selection, resolve
+from autoresearch_trainer.config import TrainConfig
+from autoresearch_trainer.engine import TrainerEngine
+from autoresearch_trainer.plan import Request, complete
+from autoresearch_trainer.record import CeilingRecord, ChoiceRecord
 
 
 @dataclass(frozen=True)
 class Training:
-    """Everything that is decided before a run. config: the engine's own TrainConfig. choices: {"name", "value", "why"}.
-
-    ceiling: the measured peak rate of this machine, {"flops", "dtype", "record"}; None where none was measured.
-    """
+    """Everything that is decided before a run. ceiling: None where no peak rate was measured on this machine."""
 
     engine: Engine
     hardware: Hardware
     selection: Selection
     dataset: Dataset
-    config: Any
-    choices: list[dict[str, str]]
-    ceiling: dict[str, Any] | None
+    config: TrainConfig
+    choices: list[ChoiceRecord]
+    ceiling: CeilingRecord | None
 
     def plain(self) -> dict[str, Any]:
         return {
@@ -42,7 +43,7 @@ class Training:
             "choices": self.choices,
             "config": self.config.to_json(),
             "dataset": {"name": self.dataset.name, "fingerprint": self.dataset.fingerprint},
-            "kernels": self.selection.hashes(),
+            "kernels": self.selection.recorded(),
             "ceiling": self.ceiling,
         }
 
@@ -50,9 +51,9 @@ class Training:
         return [f"{c['name'] + ':':<12}{c['value']}  ({c['why']})" for c in self.choices]
 
 
-def room(package: str, name: str) -> Any:
-    """A module of an engine; imported late, so that --help and bad input need no framework."""
-    return importlib.import_module(f"{package}.{name}")
+def trainer_engine(engine: Engine) -> TrainerEngine:
+    """What trains in this engine; imported late, so that --help and bad input need no framework."""
+    return cast(TrainerEngine, importlib.import_module(f"{engine.package}.engine"))
 
 
 def plan_training(
@@ -62,9 +63,9 @@ def plan_training(
     kernels: str,
     dataset: str | None,
     data_dir: Path | None,
-    request: Mapping[str, Any],
+    request: Request,
 ) -> Training:
-    """Decide everything that `train.py` was not told. `request`: fields of the engine's plan.Request.
+    """Decide everything that `train.py` was not told. `request`: what it was, device and attention apart.
 
     Raises:
         LabError, and the engine's and the data package's own errors, for bad input.
@@ -75,36 +76,35 @@ def plan_training(
     folder, dataset_why = choose_dataset(data_dir.expanduser() if data_dir else root.data("any").parent, dataset)
     opened = open_dataset(folder)
     suggested, preset_why = suggest_preset(hardware)
-    plan = room(engine.package, "plan")
     attention = selection.kernels.get("windowed_attention")
-    fields = {**request, "device": engine.device, "attention_kernel": attention.name if attention else "none"}
-    config, chosen = plan.complete(plan.Request(**fields), suggested, opened)
+    request = replace(request, device=engine.device, attention_kernel=attention.name if attention else "none")
+    config, chosen = complete(trainer_engine(engine), request, suggested, opened)
     ceiling = _ceiling(engine, root, config.compute_dtype)
     if ceiling:
         config = config.with_peak(ceiling["flops"])
     engine_why = "asked for" if engine_name != "auto" else hardware.describe()
-    asked = request.get("preset") or request.get("resume")
-    choices = [
+    asked = request.preset or request.resume
+    choices: list[ChoiceRecord] = [
         {"name": "engine", "value": engine.name, "why": engine_why},
         {"name": "preset", "value": config.preset, "why": "asked for" if asked else preset_why},
         {"name": "dataset", "value": f"{opened.name} {opened.fingerprint[:12]}", "why": dataset_why},
-        *({"name": c.name, "value": c.value, "why": c.why} for c in chosen),
+        *(ChoiceRecord(name=c.name, value=c.value, why=c.why) for c in chosen),
         _kernel_choice(selection, kernels),
         _ceiling_choice(ceiling, engine),
     ]
     return Training(engine, hardware, selection, opened, config, choices, ceiling)
 
 
-def _kernel_choice(selection: Selection, text: str) -> dict[str, str]:
+def _kernel_choice(selection: Selection, text: str) -> ChoiceRecord:
     chosen = ", ".join(f"{target}={kernel.name}" for target, kernel in selection.chosen().items())
     return {"name": "kernels", "value": chosen or "baseline", "why": f"--kernels {text}"}
 
 
-def _ceiling(engine: Engine, root: Root, dtype: str) -> dict[str, Any] | None:
+def _ceiling(engine: Engine, root: Root, dtype: str) -> CeilingRecord | None:
     """The measured ceiling of this device, if the ledger has one. A broken ledger is no reason not to train."""
     if not root.ledger.exists():
         return None
-    describe = room(f"{engine.package}.probe", "describe")
+    describe = importlib.import_module(f"{engine.package}.probe.describe")
     device = describe.describe(engine.device)
     try:
         return known_peak(Ledger(root.ledger), engine.name, device_key(device), dtype)
@@ -112,7 +112,7 @@ def _ceiling(engine: Engine, root: Root, dtype: str) -> dict[str, Any] | None:
         return None
 
 
-def _ceiling_choice(ceiling: dict[str, Any] | None, engine: Engine) -> dict[str, str]:
+def _ceiling_choice(ceiling: CeilingRecord | None, engine: Engine) -> ChoiceRecord:
     if ceiling is None:
         why = f"nothing measured on this device yet; kernel-lab.py --engine {engine.name} profile does"
         return {"name": "ceiling", "value": "unknown", "why": why}

@@ -11,82 +11,33 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
 
-import ml_dtypes
 import numpy as np
-import safetensors
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, Field, ValidationError
 
+from autoresearch_common.arrays import read_arrays
 from autoresearch_common.hashing import file_sha256, json_sha256
+from autoresearch_common.workload import CapturedWorkload, Workload, arrays, checked
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.jsonfile import StrictModel, first_error
 from autoresearch_lab.paths import Root, write_atomic
 
 SCHEMA = 1
-DTYPES = {
-    "F64": np.dtype(np.float64),
-    "F32": np.dtype(np.float32),
-    "F16": np.dtype(np.float16),
-    "BF16": np.dtype(ml_dtypes.bfloat16),
-    "I64": np.dtype(np.int64),
-    "I32": np.dtype(np.int32),
-    "BOOL": np.dtype(np.bool_),
-}
 
 
-class ArraySpec(BaseModel):
-    """An array argument; `strides` in elements, `grad` = the caller needs its gradient."""
+class WorkloadFile(StrictModel):
+    """The content of a set's JSON file."""
 
-    model_config = ConfigDict(extra="forbid")
-    name: str
-    kind: Literal["array"]
-    dtype: Literal["float64", "float32", "float16", "bfloat16", "int64", "int32", "bool"]
-    shape: list[int]
-    strides: list[int]
-    grad: bool
-
-
-class ScalarSpec(BaseModel):
-    """An argument that is a plain value."""
-
-    model_config = ConfigDict(extra="forbid")
-    name: str
-    kind: Literal["scalar"]
-    value: bool | int | float | str
-
-
-class Sample(BaseModel):
-    """Where the real values are: tensors `<prefix><argument>` in `file`, beside the set's JSON file."""
-
-    model_config = ConfigDict(extra="forbid")
-    file: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
-    prefix: str
-
-
-class Workload(BaseModel):
-    """One call as the trainer makes it."""
-
-    model_config = ConfigDict(extra="forbid")
-    id: str
-    target: str
-    args: list[ArraySpec | ScalarSpec]
-    phase: Literal["forward", "optimizer"]
-    calls_per_step: float = Field(ge=0)
-    sample: Sample | None = None
-
-
-class _File(BaseModel):
-    model_config = ConfigDict(extra="forbid")
     schema_: Literal[1] = Field(alias="schema")
     target: str
     engine: str
     preset: str
     data: dict[str, str]
-    workloads: list[Workload] = Field(min_length=1)
+    workloads: list[Annotated[CapturedWorkload, AfterValidator(checked)]] = Field(min_length=1)
 
 
 @dataclass(frozen=True)
@@ -98,7 +49,7 @@ class WorkloadSet:
     engine: str
     preset: str
     data: dict[str, str]
-    workloads: list[dict[str, Any]]
+    workloads: list[CapturedWorkload]
     sample_sha256: str
     path: Path
 
@@ -110,30 +61,37 @@ class WorkloadSet:
     def sample_path(self) -> Path:
         return self.path.with_suffix(".safetensors")
 
-    def record_field(self, profile: str | None = None) -> dict[str, Any]:
+    def record_field(self, profile: str | None = None) -> dict[str, object]:
         """As the `workloads` field of a ledger record; `data` names the dataset and its fingerprint."""
         return {"sha256": self.sha256, "count": len(self.workloads), "profile": profile, "data": self.data}
 
     @cached_property
     def samples(self) -> dict[str, np.ndarray]:
-        """Every sampled array by its full name, in its storage dtype."""
-        return read_arrays(self.sample_path)
+        """Every sampled array by its full name, in its storage dtype.
 
-    def sample(self, workload: Mapping[str, Any]) -> dict[str, np.ndarray]:
+        Raises:
+            LabError: the file is missing or damaged.
+        """
+        try:
+            return read_arrays(self.sample_path)
+        except ValueError as error:
+            raise LabError(f"workloads: {self.sample_path.parent}: {error}") from None
+
+    def sample(self, workload: Workload) -> dict[str, np.ndarray]:
         """{argument: leading rows of its real values} of one workload; empty where none were kept."""
-        if workload.get("sample") is None:
+        if workload["sample"] is None:
             return {}
         prefix = workload["sample"]["prefix"]
         return {name.removeprefix(prefix): a for name, a in self.samples.items() if name.startswith(prefix)}
 
-    def inputs(self, workload: Mapping[str, Any], rng: np.random.Generator) -> dict[str, np.ndarray]:
+    def inputs(self, workload: Workload, rng: np.random.Generator) -> dict[str, np.ndarray]:
         """Whole array arguments with real values, contiguous, in the storage dtype.
 
         Where only leading rows were kept, rows are drawn from them with replacement; arguments with the same number of
         rows get the same draw, so that what belongs together (a row of logits and its target) stays together.
         """
         sample = self.sample(workload)
-        shapes = {spec["name"]: spec["shape"] for spec in workload["args"] if spec["kind"] == "array"}
+        shapes = {spec["name"]: spec["shape"] for spec in arrays(workload)}
         kept: dict[int, int] = {}
         for name, shape in shapes.items():
             if shape:
@@ -145,7 +103,7 @@ class WorkloadSet:
         }
 
 
-def content_hash(workloads: list[dict[str, Any]], sample_sha256: str) -> str:
+def content_hash(workloads: list[CapturedWorkload], sample_sha256: str) -> str:
     """What identifies a set: its calls and the bytes of its samples."""
     return json_sha256({"workloads": workloads, "sample_sha256": sample_sha256})
 
@@ -157,7 +115,7 @@ def save(
     engine: str,
     preset: str,
     data: dict[str, str],
-    workloads: list[dict[str, Any]],
+    workloads: list[CapturedWorkload],
     sample: Path,
 ) -> WorkloadSet:
     """Put a captured set and its sample file (which is moved) in their place under the root, and read it back."""
@@ -186,14 +144,12 @@ def load(path: Path, expected: str | None = None) -> WorkloadSet:
     """
     path = Path(path)
     try:
-        content = _File.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        content = WorkloadFile.model_validate(json.loads(path.read_text(encoding="utf-8")))
         sample_sha256 = file_sha256(path.with_suffix(".safetensors"))
     except OSError as error:
         raise LabError(f"workloads: cannot read {error.filename or path}: {error.strerror}") from None
     except ValidationError as error:
-        first: Any = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise LabError(f"workloads: {path} is not a set of workloads: {where}: {first['msg']}") from None
+        raise LabError(f"workloads: {path} is not a set of workloads: {first_error(error)}") from None
     except ValueError as error:
         raise LabError(f"workloads: {path} is not JSON: {error}") from None
     found = WorkloadSet(
@@ -201,28 +157,10 @@ def load(path: Path, expected: str | None = None) -> WorkloadSet:
         engine=content.engine,
         preset=content.preset,
         data=content.data,
-        workloads=[workload.model_dump(mode="json") for workload in content.workloads],
+        workloads=content.workloads,
         sample_sha256=sample_sha256,
         path=path,
     )
     if expected is not None and found.sha256 != expected:
         raise LabError(f"workloads: {path} or its samples were changed after they were captured; run profile again")
     return found
-
-
-def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of a safetensors file, bfloat16 included, without a framework.
-
-    Raises:
-        LabError: it is missing or not such a file.
-    """
-    try:
-        entries = safetensors.deserialize(Path(path).read_bytes())
-    except OSError as error:
-        raise LabError(f"cannot read {path}: {error.strerror}") from None
-    except safetensors.SafetensorError as error:
-        raise LabError(f"{path} is not a safetensors file: {error}") from None
-    return {
-        name: np.frombuffer(entry["data"], dtype=DTYPES[entry["dtype"]]).reshape(entry["shape"])
-        for name, entry in entries
-    }

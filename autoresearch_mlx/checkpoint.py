@@ -15,24 +15,9 @@ from autoresearch_mlx import arrays
 from autoresearch_mlx.model import GPT
 from autoresearch_mlx.ops import Ops
 from autoresearch_mlx.train import Trainer
-from autoresearch_trainer.checkpoint import (
-    BATCH,
-    MODEL,
-    OPTIMIZER,
-    RNG,
-    TENSORS,
-    Snapshot,
-    check_same_run,
-    read_metadata,
-    read_state,
-    restore_progress,
-    state_of,
-    weights_metadata,
-    write_folder,
-)
+from autoresearch_trainer import checkpoint as shared
+from autoresearch_trainer.checkpoint import BATCH, MODEL, OPTIMIZER, RNG, TENSORS, Extra, Snapshot
 from autoresearch_trainer.errors import ConfigError
-
-__all__ = ["Snapshot", "read_state"]
 
 
 def save_weights(model: GPT, path: Path) -> None:
@@ -40,7 +25,7 @@ def save_weights(model: GPT, path: Path) -> None:
     dtype = arrays.NAMES[model.compute_dtype]
     with replacing_file(Path(path)) as temporary:
         tensors = {name: arrays.to_numpy(p) for name, p in model.params.items()}
-        arrays.save(tensors, temporary, weights_metadata(model.config, dtype))
+        arrays.save(tensors, temporary, shared.weights_metadata(model.config, dtype))
 
 
 def load_weights(path: Path) -> dict[str, mx.array]:
@@ -55,7 +40,7 @@ def load_model(path: Path, ops: Ops, device: str = "mlx") -> GPT:
     """
     tensors = load_weights(path)
     with safe_open(path, framework="np") as file:
-        config, dtype = read_metadata(path, file.metadata())
+        config, dtype = shared.read_metadata(path, file.metadata())
     model = GPT(config, ops, arrays.DTYPES.get(dtype, mx.bfloat16))
     try:
         model.load(tensors)
@@ -64,8 +49,9 @@ def load_model(path: Path, ops: Ops, device: str = "mlx") -> GPT:
     return model
 
 
-def take_snapshot(trainer: Trainer, extra: dict[str, Any] | None = None) -> Snapshot:
-    """The trainer's state, with JSON in `extra` that load_checkpoint gives back. Its tensors are NumPy copies.
+def take_snapshot(trainer: Trainer, extra: Extra, buffers: dict[str, Any] | None = None) -> Snapshot:
+    """The trainer's state, with JSON in `extra` that load_checkpoint gives back. Its tensors are NumPy copies, new ones
+    whatever `buffers` says.
 
     Copies, because evaluating an array in a second thread would use that thread's own stream.
     """
@@ -74,36 +60,31 @@ def take_snapshot(trainer: Trainer, extra: dict[str, Any] | None = None) -> Snap
     # The batch that is held ready has left the loader already.
     tensors |= {BATCH + name: t for name, t in zip(("inputs", "targets"), trainer.batch, strict=True)}
     # The trainer draws nothing at random, but a kernel may.
-    tensors[RNG + "mlx"] = mx.random.state[0]
-    return Snapshot({name: arrays.to_numpy(t) for name, t in tensors.items()}, state_of(trainer, extra))
+    tensors[RNG + "mlx"] = mx.random.state[0]  # type: ignore[index]  # a list; its stub says object
+    return Snapshot({name: arrays.to_numpy(t) for name, t in tensors.items()}, shared.state_of(trainer, extra))
 
 
 def write_snapshot(snapshot: Snapshot, folder: Path) -> None:
     """Write a checkpoint folder; it takes the place of an older one only when it is complete and on the disk."""
-    write_folder(snapshot.state, lambda path: arrays.save(snapshot.tensors, path), folder)
+    shared.write_folder(snapshot.state, lambda path: arrays.save(snapshot.tensors, path), folder)
 
 
-def save_checkpoint(trainer: Trainer, folder: Path, extra: dict[str, Any] | None = None) -> None:
-    """Write everything that the next steps depend on. `extra`: JSON that load_checkpoint gives back."""
-    write_snapshot(take_snapshot(trainer, extra), folder)
-
-
-def load_checkpoint(trainer: Trainer, folder: Path) -> dict[str, Any]:
+def load_checkpoint(trainer: Trainer, folder: Path) -> Extra:
     """Put a fresh trainer where the saved one was; returns `extra`.
 
     Raises ConfigError if the checkpoint is missing or damaged, or belongs to another engine, model, batch, optimizer
     or dataset. Length of the run and kernels may differ.
     """
     folder = Path(folder)
-    state = read_state(folder)
+    state = shared.read_state(folder)
     tensors = arrays.load(folder / TENSORS)
-    check_same_run(trainer, state)
+    shared.check_same_run(trainer, state)
     if RNG + "mlx" not in tensors:
         raise ConfigError(f"the checkpoint in {folder} was made with another engine; its weights can be loaded")
     trainer.model.params = _restored(tensors, MODEL, trainer.model.params, folder)
     trainer.optimizer.state = _restored(tensors, OPTIMIZER, trainer.optimizer.state, folder)
-    restore_progress(trainer, state)
-    trainer.batch = tuple(mx.array(tensors[BATCH + name]) for name in ("inputs", "targets"))
+    shared.restore_progress(trainer, state)
+    trainer.batch = mx.array(tensors[BATCH + "inputs"]), mx.array(tensors[BATCH + "targets"])
     high, low = (int(word) for word in tensors[RNG + "mlx"])
     mx.random.seed(high << 32 | low)  # MLX's state is the two halves of a seed
     return state["extra"]

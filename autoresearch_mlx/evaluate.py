@@ -5,12 +5,9 @@ import numpy as np
 
 from autoresearch_mlx.memory import is_out_of_memory
 from autoresearch_mlx.model import GPT
-from autoresearch_trainer.evaluate import EvalResult, Evaluator, Rows, spread
-
-__all__ = ["EvalResult", "Rows", "evaluate_bpb", "evaluate_rows", "evaluate_rungs", "spread"]
 
 
-class _Losses:
+class BatchLosses:
     """Losses of a batch in pieces of `rows` sequences; smaller ones once memory has run out."""
 
     def __init__(self, model: GPT, rows: int) -> None:
@@ -38,7 +35,3 @@ class _Losses:
                 found.append(np.array(pending).astype(np.float64))
             pending = loss
         return [*found, np.array(pending).astype(np.float64)]
-
-
-_EVALUATOR = Evaluator(_Losses)
-evaluate_bpb, evaluate_rungs, evaluate_rows = _EVALUATOR.bpb, _EVALUATOR.rungs, _EVALUATOR.rows

@@ -81,7 +81,7 @@ def kernels(file: str) -> SimpleNamespace:
     made = {}
     for name, (inputs, results, options, body) in sources.items():
         made[name] = Launch(
-            mx.fast.metal_kernel(
+            mx.fast.metal_kernel(  # type: ignore[arg-type]  # its stub says object
                 re.sub(r"\W", "_", f"{stem}_{name}"),
                 inputs,
                 results,
@@ -132,7 +132,7 @@ class Differentiable:
             self._made[key] = self._make(constants)
         return self._made[key](*arrays)
 
-    def _make(self, constants: dict[str, Any]) -> Callable[..., Any]:
+    def _make(self, constants: Mapping[str, Any]) -> Callable[..., Any]:
         @mx.custom_function
         def function(*arrays: mx.array) -> Any:
             return self._forward(*arrays, **constants)

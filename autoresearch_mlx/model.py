@@ -8,24 +8,18 @@ in the compute dtype, and so is the residual stream.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict
-from typing import Any
 
 import mlx.core as mx
 import numpy as np
 
-from autoresearch_mlx.ops import Ops
 from autoresearch_trainer.config import VALUE_GATE_CHANNELS, GPTConfig
-
-NORM_EPS = 1.1920929e-07  # float32's machine epsilon; a bare default would depend on dtype and version
-ROPE_BASE = 10_000.0
-SOFTCAP = 15.0
-RESID_LAMBDA_INIT, X0_LAMBDA_INIT = 1.0, 0.1
+from autoresearch_trainer.model import NORM_EPS, RESID_LAMBDA_INIT, ROPE_BASE, SOFTCAP, X0_LAMBDA_INIT, Model
+from autoresearch_trainer.ops import Ops
 
 Params = dict[str, mx.array]
 
 
-class GPT:
+class GPT(Model):
     """The language model of one configuration; `params` holds its parameters by name."""
 
     def __init__(self, config: GPTConfig, ops: Ops, compute_dtype: mx.Dtype = mx.bfloat16) -> None:
@@ -139,16 +133,6 @@ class GPT:
             kind = next((kind for start, kind in kinds.items() if name.startswith(start)), None)
             counts[kind or ("lm_head" if name.startswith("lm_head") else "scalars")] += int(np.prod(shape))
         return {**counts, "total": sum(counts.values())}
-
-    def flops_per_token(self) -> int:
-        """FLOP of forward and backward per token: 6 per matrix weight, and attention counted without causality
-        (12·H·D per visible key slot), as the figures published for this model do."""
-        counts, config = self.parameter_counts(), self.config
-        keys = sum(min(window, config.sequence_len) for window in self.windows)
-        return 6 * (counts["lm_head"] + counts["matrices"]) + 12 * config.n_head * config.head_dim * keys
-
-    def describe(self) -> dict[str, Any]:
-        return {**asdict(self.config), "parameters": self.parameter_counts(), "flops_per_token": self.flops_per_token()}
 
 
 def linear(x: mx.array, weight: mx.array) -> mx.array:

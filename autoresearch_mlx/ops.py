@@ -6,9 +6,6 @@ from typing import Any
 
 from autoresearch_mlx.kernel_files import INSTALLED, Kernel
 from autoresearch_trainer import ops as shared
-from autoresearch_trainer.ops import Selection, Wrap
-
-__all__ = ["CallCounter", "Ops", "Selection", "Wrap", "traced"]
 
 _tracing = 0
 

@@ -9,26 +9,21 @@ from dataclasses import dataclass
 import mlx.core as mx
 
 from autoresearch_mlx.model import GPT, Params
-from autoresearch_mlx.ops import Ops
 from autoresearch_trainer.config import TrainConfig
-
-REFERENCE_WIDTH = 768  # the learning rates are tuned at this width
-ADAM_EPS = 1e-10
-X0_LAMBDA_BETA1 = 0.96
-RESID_LR_FACTOR = 0.01
-MUON_BETA2 = 0.95
-NEWTON_SCHULZ_STEPS = 5
+from autoresearch_trainer.ops import Ops
+from autoresearch_trainer.optim import ADAM_EPS, MUON_BETA2, NEWTON_SCHULZ_STEPS, AdamWSettings, adamw_settings, muon_lr
 
 
 @dataclass(frozen=True)
 class AdamWGroup:
-    """Parameters that share AdamW's settings. State is in the parameter's dtype. No weight decay."""
+    """Names of the parameters that share AdamW's settings. State is in the parameter's dtype."""
 
-    name: str
+    settings: AdamWSettings
     params: tuple[str, ...]
-    lr: float
-    beta1: float
-    beta2: float
+
+    def state_names(self, number: int) -> tuple[str, str]:
+        """Of the first and second moment of the parameter with that number."""
+        return f"{self.settings.name}.{number}.m", f"{self.settings.name}.{number}.v"
 
 
 @dataclass(frozen=True)
@@ -40,6 +35,10 @@ class MuonGroup:
     lr: float
     shape: tuple[int, int]
 
+    def state_names(self) -> tuple[str, str]:
+        """Of the momentum and of the second one."""
+        return f"{self.name}.momentum", f"{self.name}.second_momentum"
+
 
 class MuonAdamW:
     """The optimizer of one model. `state`: every state array, by the name it has in checkpoints."""
@@ -47,24 +46,22 @@ class MuonAdamW:
     def __init__(self, model: GPT, config: TrainConfig, ops: Ops) -> None:
         self.ops = ops
         self.weight_decay = config.weight_decay
-        scale = (model.config.n_embd / REFERENCE_WIDTH) ** -0.5
-        betas = (config.adam_beta1, config.adam_beta2)
-        tables = tuple(f"value_embeds.{i}.weight" for i in model.config.value_embed_layers())
-        self.adamw = [
-            AdamWGroup("lm_head", ("lm_head.weight",), config.unembedding_lr * scale, *betas),
-            AdamWGroup("wte", ("transformer.wte.weight",), config.embedding_lr * scale, *betas),
-            AdamWGroup("value_embeds", tables, config.embedding_lr * scale, *betas),
-            AdamWGroup("resid_lambdas", ("resid_lambdas",), config.scalar_lr * RESID_LR_FACTOR, *betas),
-            AdamWGroup("x0_lambdas", ("x0_lambdas",), config.scalar_lr, X0_LAMBDA_BETA1, config.adam_beta2),
-        ]
+        params: dict[str, tuple[str, ...]] = {
+            "lm_head": ("lm_head.weight",),
+            "wte": ("transformer.wte.weight",),
+            "value_embeds": tuple(f"value_embeds.{i}.weight" for i in model.config.value_embed_layers()),
+            "resid_lambdas": ("resid_lambdas",),
+            "x0_lambdas": ("x0_lambdas",),
+        }
+        self.adamw = [AdamWGroup(settings, params[settings.name]) for settings in adamw_settings(config)]
         by_shape: dict[tuple[int, int], list[str]] = {}
         for name, shape in model.shapes():
             if name.startswith("transformer.h."):
-                by_shape.setdefault(shape, []).append(name)
-        # Tall matrices get a proportionally larger step.
+                rows, columns = shape
+                by_shape.setdefault((rows, columns), []).append(name)
         self.muon = [
-            MuonGroup(f"muon_{r}x{c}", tuple(names), config.matrix_lr * max(1.0, r / c) ** 0.5, (r, c))
-            for (r, c), names in by_shape.items()
+            MuonGroup(f"muon_{rows}x{columns}", tuple(names), muon_lr(config, rows, columns), (rows, columns))
+            for (rows, columns), names in by_shape.items()
         ]
         self.state: Params = self._initial_state(model)
 
@@ -72,14 +69,14 @@ class MuonAdamW:
         state: Params = {}
         for group in self.adamw:
             for i, name in enumerate(group.params):
-                for kind in ("m", "v"):
-                    state[f"{group.name}.{i}.{kind}"] = mx.zeros_like(model.params[name])
-        for group in self.muon:
-            rows, columns = group.shape
-            count = len(group.params)
-            state[f"{group.name}.momentum"] = mx.zeros((count, rows, columns))
-            reduced = (count, rows, 1) if rows >= columns else (count, 1, columns)
-            state[f"{group.name}.second_momentum"] = mx.zeros(reduced)
+                for moment in group.state_names(i):
+                    state[moment] = mx.zeros_like(model.params[name])
+        for stack in self.muon:
+            rows, columns = stack.shape
+            count = len(stack.params)
+            momentum, second = stack.state_names()
+            state[momentum] = mx.zeros((count, rows, columns))
+            state[second] = mx.zeros((count, rows, 1) if rows >= columns else (count, 1, columns))
         mx.eval(state)
         return state
 
@@ -93,33 +90,25 @@ class MuonAdamW:
         """
         new, kept = dict(params), dict(state)
         for group in self.adamw:
+            rate, beta1, beta2 = group.settings.lr * lr, group.settings.beta1, group.settings.beta2
             for i, name in enumerate(group.params):
-                m, v = f"{group.name}.{i}.m", f"{group.name}.{i}.v"
+                m, v = group.state_names(i)
                 new[name], kept[m], kept[v] = self.ops.adamw_update(
-                    params[name],
-                    grads[name],
-                    state[m],
-                    state[v],
-                    step,
-                    group.lr * lr,
-                    group.beta1,
-                    group.beta2,
-                    ADAM_EPS,
-                    0.0,
+                    params[name], grads[name], state[m], state[v], step, rate, beta1, beta2, ADAM_EPS, 0.0
                 )
-        for group in self.muon:
-            first, second = f"{group.name}.momentum", f"{group.name}.second_momentum"
+        for stack in self.muon:
+            first, second = stack.state_names()
             updated, kept[first], kept[second] = self.ops.muon_update(
-                mx.stack([params[name] for name in group.params]),
-                mx.stack([grads[name] for name in group.params]),
+                mx.stack([params[name] for name in stack.params]),
+                mx.stack([grads[name] for name in stack.params]),
                 state[first],
                 state[second],
                 mu,
-                group.lr * lr,
+                stack.lr * lr,
                 self.weight_decay * decay,
                 MUON_BETA2,
                 NEWTON_SCHULZ_STEPS,
             )
-            for i, name in enumerate(group.params):
+            for i, name in enumerate(stack.params):
                 new[name] = updated[i]
         return new, kept

@@ -8,13 +8,13 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from autoresearch_data.dataset import Dataset
 from autoresearch_mlx.model import GPT, Params
-from autoresearch_mlx.ops import Ops, traced
+from autoresearch_mlx.ops import traced
 from autoresearch_mlx.optim import MuonAdamW
 from autoresearch_trainer.config import TrainConfig
-from autoresearch_trainer.train import UNTIMED_STEPS, StepResult, TrainerBase
-
-__all__ = ["UNTIMED_STEPS", "StepResult", "Trainer"]
+from autoresearch_trainer.ops import Ops
+from autoresearch_trainer.train import StepResult, TrainerBase
 
 
 class Trainer(TrainerBase):
@@ -23,7 +23,9 @@ class Trainer(TrainerBase):
     `device` is "mlx" whatever MLX runs on. Raises ConfigError where the dataset's vocabulary is not the model's.
     """
 
-    def __init__(self, config: TrainConfig, ops: Ops, dataset: Any, device: str = "mlx") -> None:
+    model: GPT
+
+    def __init__(self, config: TrainConfig, ops: Ops, dataset: Dataset, device: str = "mlx") -> None:
         super().__init__(config, ops, dataset)
         self.device = device
         self.model = GPT(config.model, ops, getattr(mx, config.compute_dtype))
@@ -68,7 +70,8 @@ class Trainer(TrainerBase):
 
     def scalars(self) -> tuple[mx.array, mx.array, mx.array, mx.array]:
         """Number of the step () int32; multipliers of learning rate and weight decay, and momentum: () float32 each."""
-        return mx.array(self.steps_done + 1), *(mx.array(float(value)) for value in self.schedules())
+        lr, decay, momentum = self.schedules()
+        return mx.array(self.steps_done + 1), mx.array(lr), mx.array(decay), mx.array(momentum)
 
     def step(self) -> StepResult:
         """One optimizer step. Raises TrainingFailed if the loss is NaN or above 100.
@@ -113,7 +116,7 @@ class Trainer(TrainerBase):
 
     def largest_gradient(self) -> str:
         """Name and norm of the parameter whose gradient is largest; one that is not finite comes first."""
-        norms = {n: mx.linalg.norm(g.astype(mx.float32)).item() for n, g in (self.grads or {}).items()}
+        norms: dict[str, Any] = {n: mx.linalg.norm(g.astype(mx.float32)).item() for n, g in (self.grads or {}).items()}
         if not norms:
             return "none"
         name = max(norms, key=lambda n: norms[n] if math.isfinite(norms[n]) else math.inf)

@@ -8,12 +8,14 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from autoresearch_common.hashing import json_sha256
 from autoresearch_data.folders import replacing_folder
+from autoresearch_data.packing import LoaderState
 from autoresearch_trainer.config import GPTConfig
 from autoresearch_trainer.errors import ConfigError
+from autoresearch_trainer.record import Steps
 from autoresearch_trainer.train import TrainerBase
 
 SCHEMA = 1
@@ -23,15 +25,37 @@ MODEL, OPTIMIZER, BATCH, RNG = "model/", "optimizer/", "batch/", "rng/"
 FREE = {"time_budget", "steps", "compile", "peak_flops", "preset", "eval_tokens", "eval_batch_size", "eval_spread_over"}
 
 
+class Extra(TypedDict, total=False):
+    """What the caller of a save wants back: the training loop its steps so far."""
+
+    steps: Steps
+
+
+class State(TypedDict):
+    """The JSON part of a checkpoint. config: TrainConfig as JSON. dataset: its fingerprint. kernels: target -> content
+    hash. training_seconds: of timed steps."""
+
+    schema: int
+    config: dict[str, Any]
+    dataset: str
+    kernels: dict[str, str]
+    steps_done: int
+    timed_steps: int
+    training_seconds: float
+    epoch: int
+    loader: LoaderState
+    extra: Extra
+
+
 @dataclass(frozen=True)
 class Snapshot:
-    """Everything that the next steps depend on, at one moment. tensors: the engine's own. state: JSON."""
+    """Everything that the next steps depend on, at one moment. tensors: the engine's own, by name."""
 
     tensors: dict[str, Any]
-    state: dict[str, Any]
+    state: State
 
 
-def state_of(trainer: TrainerBase, extra: dict[str, Any] | None) -> dict[str, Any]:
+def state_of(trainer: TrainerBase, extra: Extra) -> State:
     """The JSON part of a snapshot."""
     return {
         "schema": SCHEMA,
@@ -43,11 +67,11 @@ def state_of(trainer: TrainerBase, extra: dict[str, Any] | None) -> dict[str, An
         "training_seconds": trainer.training_seconds,
         "epoch": trainer.epoch,
         "loader": trainer.loader.state(),
-        "extra": extra or {},
+        "extra": extra,
     }
 
 
-def write_folder(state: dict[str, Any], save_tensors: Callable[[Path], None], folder: Path) -> None:
+def write_folder(state: State, save_tensors: Callable[[Path], None], folder: Path) -> None:
     """Write a checkpoint folder; it takes the place of an older one only when it is complete and on the disk."""
     with replacing_folder(Path(folder)) as temporary:
         save_tensors(temporary / TENSORS)
@@ -57,7 +81,7 @@ def write_folder(state: dict[str, Any], save_tensors: Callable[[Path], None], fo
                 os.fsync(stream.fileno())
 
 
-def read_state(folder: Path) -> dict[str, Any]:
+def read_state(folder: Path) -> State:
     """The JSON part of a checkpoint. Raises ConfigError if it is missing, damaged or of another version."""
     try:
         state = json.loads((Path(folder) / STATE).read_text(encoding="utf-8"))
@@ -68,7 +92,7 @@ def read_state(folder: Path) -> dict[str, Any]:
     return state
 
 
-def check_same_run(trainer: TrainerBase, state: dict[str, Any]) -> None:
+def check_same_run(trainer: TrainerBase, state: State) -> None:
     """Raises ConfigError where the checkpoint belongs to another model, batch, optimizer or dataset."""
     mine = json.loads(json.dumps(trainer.config.to_json()))
     differing = [key for key in mine if key not in FREE and mine[key] != state["config"].get(key)]
@@ -78,7 +102,7 @@ def check_same_run(trainer: TrainerBase, state: dict[str, Any]) -> None:
         raise ConfigError("the checkpoint was made with another dataset")
 
 
-def restore_progress(trainer: TrainerBase, state: dict[str, Any]) -> None:
+def restore_progress(trainer: TrainerBase, state: State) -> None:
     """Counters and data of the trainer as the state has them; its arrays are the engine's affair."""
     trainer.steps_done = state["steps_done"]
     trainer.timed_steps, trainer.training_seconds = state["timed_steps"], state["training_seconds"]
@@ -94,6 +118,7 @@ def weights_metadata(config: GPTConfig, compute_dtype: str) -> dict[str, str]:
 def read_metadata(path: Path, metadata: dict[str, str] | None) -> tuple[GPTConfig, str]:
     """(model, compute dtype) that `weights_metadata` wrote. Raises ConfigError where there is no such thing."""
     try:
-        return GPTConfig(**json.loads(metadata["config"])), metadata["compute_dtype"]
+        known = metadata or {}
+        return GPTConfig(**json.loads(known["config"])), known["compute_dtype"]
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path} does not say which model its weights belong to") from error

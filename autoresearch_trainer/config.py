@@ -195,8 +195,15 @@ class TrainConfig:
             batch //= 2
         micro = batch * self.model.sequence_len
         total = micro * min(self.total_batch_tokens // micro, 2)
-        small = {"batch_size": batch, "total_batch_tokens": total, "eval_tokens": micro, "eval_batch_size": None}
-        return replace(self, time_budget=None, steps=2, **small)
+        return replace(
+            self,
+            time_budget=None,
+            steps=2,
+            batch_size=batch,
+            total_batch_tokens=total,
+            eval_tokens=micro,
+            eval_batch_size=None,
+        )
 
     def with_peak(self, flops: float) -> "TrainConfig":
         """The same run, with the machine's ceiling in FLOP/s."""

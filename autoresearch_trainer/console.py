@@ -4,6 +4,8 @@ import sys
 import time
 from typing import Any, TextIO
 
+from autoresearch_trainer.record import EvaluateEvent, Event, StartEvent, StepEvent, SummaryEvent
+
 LINE_SECONDS = 5.0
 
 
@@ -30,10 +32,17 @@ class Console:
         if self._bar:
             self._bar.stop()
 
-    def __call__(self, event: dict[str, Any]) -> None:
-        getattr(self, f"_on_{event['event']}")(event)
+    def __call__(self, event: Event) -> None:
+        if event["event"] == "start":
+            self._on_start(event)
+        elif event["event"] == "step":
+            self._on_step(event)
+        elif event["event"] == "evaluate":
+            self._on_evaluate(event)
+        else:
+            self._on_summary(event)
 
-    def _on_start(self, event: dict[str, Any]) -> None:
+    def _on_start(self, event: StartEvent) -> None:
         record = event["record"]
         config, dataset = record["config"], record["dataset"]
         for choice in record["choices"]:
@@ -46,18 +55,18 @@ class Console:
         if config["compile"]:
             self._line("compiling: the first step takes 15 to 90 s on a CPU, and does not count")
 
-    def _on_step(self, event: dict[str, Any]) -> None:
+    def _on_step(self, event: StepEvent) -> None:
         text = (
             f"step {event['step']:5d}  loss {event['smoothed_loss']:.4f}  {event['seconds'] * 1000:.0f} ms  "
             f"{event['tokens_per_second']:,.0f} tok/s"
         )
         self._progress("training", event["progress"], text, first_or_last=event["step"] == 1 or event["progress"] >= 1)
 
-    def _on_evaluate(self, event: dict[str, Any]) -> None:
+    def _on_evaluate(self, event: EvaluateEvent) -> None:
         done, total = event["done"], event["total"]
         self._progress("evaluating", done / total, f"batch {done}/{total}", first_or_last=done == total)
 
-    def _on_summary(self, event: dict[str, Any]) -> None:
+    def _on_summary(self, event: SummaryEvent) -> None:
         if self._bar:
             self._bar.stop()
             self._bar = None

@@ -6,18 +6,19 @@ first. Where only a part is read, rows at equal distances stand for the whole fa
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
-from typing import Any
 
 import numpy as np
 
 from autoresearch_data.bpb import accumulate, bits_per_byte
+from autoresearch_data.dataset import Dataset
 from autoresearch_data.packing import BestFitLoader
 from autoresearch_trainer.errors import ConfigError, TrainingFailed
+from autoresearch_trainer.record import Evaluation
 
 OnBatch = Callable[[int, int], None]
-# Losses in nats (B, T), float64, of inputs and targets (B, T), int32; an engine makes it from its model.
+# Losses in nats (B, T), float64, of inputs and targets (B, T), int32; an engine's BatchLosses makes it from a model.
 Losses = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -42,8 +43,14 @@ class EvalResult:
             )
         return self
 
-    def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+    def to_json(self) -> Evaluation:
+        return Evaluation(
+            val_bpb=self.val_bpb,
+            nats=self.nats,
+            bytes=self.bytes,
+            tokens=self.tokens,
+            standard_error=self.standard_error,
+        )
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,7 @@ class Rows:
 
 def evaluate_bpb(
     losses: Losses,
-    dataset: Any,
+    dataset: Dataset,
     batch_size: int,
     sequence_len: int,
     eval_tokens: int,
@@ -91,7 +98,7 @@ def evaluate_bpb(
 
 def evaluate_rungs(
     losses: Losses,
-    dataset: Any,
+    dataset: Dataset,
     batch_size: int,
     sequence_len: int,
     tokens: Mapping[str, int],
@@ -114,7 +121,7 @@ def spread(count: int, total: int) -> list[int]:
 
 def evaluate_rows(
     losses: Losses,
-    dataset: Any,
+    dataset: Dataset,
     batch_size: int,
     sequence_len: int,
     chosen: Sequence[int],
@@ -136,7 +143,7 @@ def evaluate_rows(
     return Rows(np.array(nats), np.array(size, dtype=np.int64), sequence_len)
 
 
-def _packed_rows(dataset: Any, sequence_len: int, chosen: Sequence[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _packed_rows(dataset: Dataset, sequence_len: int, chosen: Sequence[int]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Inputs and targets (T,) of the chosen rows. The rows are the same however many make a batch."""
     loader = BestFitLoader(dataset.split("val"), 1, sequence_len, dataset.tokenizer.bos_id)
     position = 0
@@ -153,54 +160,3 @@ def _rows(eval_tokens: int, batch_size: int, sequence_len: int) -> int:
     if batches < 1:
         raise ConfigError(f"eval_tokens {eval_tokens} is less than one batch of {batch_size} x {sequence_len}")
     return batches * batch_size
-
-
-class Evaluator:
-    """The functions above for an engine's models.
-
-    `losses(model, rows)` makes Losses that take a batch in pieces of that many sequences, smaller ones when memory runs
-    out; which rows are read does not depend on it.
-    """
-
-    def __init__(self, losses: Callable[[Any, int], Losses]) -> None:
-        self._losses = losses
-
-    def bpb(
-        self,
-        model: Any,
-        dataset: Any,
-        batch_size: int,
-        sequence_len: int,
-        eval_tokens: int,
-        on_batch: OnBatch | None = None,
-        rows_at_once: int | None = None,
-        spread_over: int | None = None,
-    ) -> EvalResult:
-        """evaluate_bpb of a model. rows_at_once: at most so many sequences per forward pass (default: a batch)."""
-        losses = self._losses(model, min(rows_at_once or batch_size, batch_size))
-        return evaluate_bpb(losses, dataset, batch_size, sequence_len, eval_tokens, on_batch, spread_over)
-
-    def rungs(
-        self,
-        model: Any,
-        dataset: Any,
-        batch_size: int,
-        sequence_len: int,
-        tokens: Mapping[str, int],
-        on_batch: OnBatch | None = None,
-    ) -> dict[str, EvalResult]:
-        """evaluate_rungs of a model."""
-        losses = self._losses(model, batch_size)
-        return evaluate_rungs(losses, dataset, batch_size, sequence_len, tokens, on_batch)
-
-    def rows(
-        self,
-        model: Any,
-        dataset: Any,
-        batch_size: int,
-        sequence_len: int,
-        chosen: Sequence[int],
-        on_batch: OnBatch | None = None,
-    ) -> Rows:
-        """evaluate_rows of a model."""
-        return evaluate_rows(self._losses(model, batch_size), dataset, batch_size, sequence_len, chosen, on_batch)

@@ -7,34 +7,44 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
+from autoresearch_data.dataset import Dataset
 from autoresearch_data.errors import DataError
 from autoresearch_data.folders import make_folder
 from autoresearch_trainer.blame import naming_kernels
+from autoresearch_trainer.checkpoint import Extra
 from autoresearch_trainer.config import TrainConfig
+from autoresearch_trainer.engine import TrainerEngine
 from autoresearch_trainer.errors import ConfigError, EngineError, Interrupted, KernelFailed
-from autoresearch_trainer.evaluate import EvalResult
+from autoresearch_trainer.evaluate import EvalResult, evaluate_bpb
 from autoresearch_trainer.memory import evaluation_rows, explained
 from autoresearch_trainer.ops import Selection
 from autoresearch_trainer.process import QuietCollector, StopSignal, process_seconds, stop_signal
-from autoresearch_trainer.record import finite, write_json, written
-from autoresearch_trainer.rooms import Rooms
-from autoresearch_trainer.saver import Interval
+from autoresearch_trainer.record import (
+    CeilingRecord,
+    ChoiceRecord,
+    Event,
+    RunRecord,
+    Steps,
+    finite,
+    write_json,
+    written,
+)
+from autoresearch_trainer.saver import BackgroundSaver, Interval
 from autoresearch_trainer.summary import kernel_calls, summarise, summary_lines
 
 SCHEMA = 1
 RUN_FILE, WEIGHTS_FILE, CHECKPOINT_FOLDER = "run.json", "weights.safetensors", "checkpoint"
 LOSS_SMOOTHING = 0.9
 
-Report = Callable[[dict[str, Any]], None]
+Report = Callable[[Event], None]
 
 
 def run(
-    rooms: Rooms,
+    engine: TrainerEngine,
     config: TrainConfig,
     selection: Selection | None,
-    dataset: Any,
+    dataset: Dataset,
     out_dir: Path,
     report: Report | None = None,
     *,
@@ -44,13 +54,13 @@ def run(
     save_interrupted: bool = False,
     checkpoint_every: Interval | None = None,
     resume: Path | None = None,
-    choices: list[dict[str, str]] | None = None,
-    ceiling: dict[str, Any] | None = None,
-) -> dict[str, Any]:
-    """Train with the engine of `rooms`, evaluate, write `out_dir`/run.json; returns what that file holds.
+    choices: list[ChoiceRecord] | None = None,
+    ceiling: CeilingRecord | None = None,
+) -> RunRecord:
+    """Train with this engine, evaluate, write `out_dir`/run.json; returns what that file holds.
 
     selection: {target: KernelFile or its JSON form}; targets left out get their baseline kernel.
-    report: receives plain-data events: "start", "step", "evaluate", "summary".
+    report: receives plain-data events, see `record.Event`.
     weights: also write weights.safetensors. checkpoint: also write checkpoint/ at the end or when interrupted;
     save_interrupted: only when interrupted; checkpoint_every: also during training.
     resume: a checkpoint folder to continue from.
@@ -60,60 +70,67 @@ def run(
     TrainingFailed for a diverged loss, OutOfMemory, Interrupted for SIGINT or SIGTERM; run.json is written in the
     latter four cases as well, with its status, and with the traceback of a kernel.
     """
-    run_ = _Run(rooms, device, config, dataset, Path(out_dir), report or (lambda event: None))
+    run_ = _Run(engine, device, config, dataset, Path(out_dir), report or (lambda event: None))
     with stop_signal() as stop:
-        run_.start(selection, resume, {"choices": choices or [], "ceiling": ceiling})
+        run_.start(selection, resume, choices or [], ceiling)
         return run_.finish(stop, weights, checkpoint, save_interrupted, checkpoint_every)
 
 
 class _Run:
     def __init__(
-        self, rooms: Rooms, device: str, config: TrainConfig, dataset: Any, out_dir: Path, report: Report
+        self, engine: TrainerEngine, device: str, config: TrainConfig, dataset: Dataset, out_dir: Path, report: Report
     ) -> None:
-        self.rooms, self.device = rooms, device
+        self.engine, self.device = engine, device
         self.config, self.dataset, self.out_dir, self.report = config, dataset, out_dir, report
         self.started, self.started_at = time.perf_counter(), datetime.now(UTC)
-        self.steps: dict[str, list[float]] = {"losses": [], "step_seconds": []}
+        self.steps: Steps = {"losses": [], "step_seconds": []}
         self.checkpoint_folder = out_dir / CHECKPOINT_FOLDER
-        self.record: dict[str, Any] = {}
+        self.saver: BackgroundSaver | None = None
 
-    def start(self, selection: Selection | None, resume: Path | None, extra: dict[str, Any]) -> None:
+    def start(
+        self,
+        selection: Selection | None,
+        resume: Path | None,
+        choices: list[ChoiceRecord],
+        ceiling: CeilingRecord | None,
+    ) -> None:
         try:
             make_folder(self.out_dir)
         except DataError as error:
             raise ConfigError(str(error)) from error
-        rooms, device = self.rooms, self.device
-        process = rooms.prepare_process()
-        self.counter = rooms.counter()
-        ops = rooms.ops.load(selection, wrap=self.counter)
+        engine, device = self.engine, self.device
+        process = engine.prepare_process()
+        self.counter = engine.CallCounter()
+        ops = engine.Ops.load(selection, wrap=self.counter)
         with self._explained():
-            self.trainer = rooms.trainer(self.config, ops, self.dataset, device)
+            self.trainer = engine.Trainer(self.config, ops, self.dataset, device)
         if resume:
-            self.steps = rooms.load_checkpoint(self.trainer, resume)["steps"]
+            self.steps = engine.load_checkpoint(self.trainer, resume)["steps"]
         trainer = self.trainer
         kernel = ops.kernels["windowed_attention"].name
-        self.record = {
+        self.record: RunRecord = {
             "schema": SCHEMA,
             "status": "failed",
             "started": self.started_at.isoformat(timespec="seconds"),
             "config": self.config.to_json(),
             "model": trainer.model.describe(),
-            "device": rooms.describe_device(device),
-            "software": rooms.describe_software(),
+            "device": engine.describe_device(device),
+            "software": engine.describe_software(),
             "process": process,
             "dataset": {"name": self.dataset.name, "fingerprint": self.dataset.fingerprint},
-            "attention": rooms.describe_attention(device, self.config.compute_dtype, kernel),
+            "attention": engine.describe_attention(device, self.config.compute_dtype, kernel),
             "resumed_at": trainer.steps_done if resume else None,
             "startup_seconds": time.perf_counter() - self.started,
             "seconds_to_first_step": None,
-            **extra,
+            "choices": choices,
+            "ceiling": ceiling,
         }
         parameters = self.record["model"]["parameters"]["total"]
         self.report({"event": "start", "parameters": parameters, "record": self.record})
 
     def finish(
         self, stop: StopSignal, weights: bool, checkpoint: bool, save_interrupted: bool, every: Interval | None
-    ) -> dict[str, Any]:
+    ) -> RunRecord:
         trainer, record = self.trainer, self.record
         evaluation: EvalResult | None = None
         try:
@@ -124,7 +141,7 @@ class _Run:
             evaluation = self._evaluate(stop)
             if weights:
                 with written(self.out_dir / WEIGHTS_FILE):
-                    self.rooms.save_weights(trainer.model, self.out_dir / WEIGHTS_FILE)
+                    self.engine.save_weights(trainer.model, self.out_dir / WEIGHTS_FILE)
             record["status"] = "complete"
         except Interrupted as error:
             record["status"] = "interrupted"
@@ -132,7 +149,7 @@ class _Run:
             if (checkpoint or save_interrupted) and trainer.steps_done:
                 self._save_checkpoint()
                 error = Interrupted(error.signum, error.step, f"; continue with --resume {self.checkpoint_folder}")
-            record["error"] = str(error)
+                record["error"] = str(error)
             raise error from None
         except EngineError as error:
             record["error"] = str(error)
@@ -141,35 +158,37 @@ class _Run:
             raise
         finally:
             val_bpb = evaluation.val_bpb if evaluation else None
-            memory = self.rooms.peak_memory_mb(self.device)
+            memory = self.engine.peak_memory_mb(self.device)
             seconds = time.perf_counter() - self.started
             record["summary"] = summarise(
                 trainer, self.steps["step_seconds"], val_bpb, seconds, memory, record["device"]["name"]
             )
             record["evaluation"] = evaluation.to_json() if evaluation else None
-            if "checkpoints" in record:
-                record["checkpoints"] = asdict(record["checkpoints"])
+            if self.saver:
+                record["checkpoints"] = asdict(self.saver.costs)
             record["kernels"] = kernel_calls(trainer.ops, self.counter)
-            self.record = record = finite(record | self.steps)
+            record |= {"losses": self.steps["losses"], "step_seconds": self.steps["step_seconds"]}
+            self.record = record = finite(record)
             write_json(self.out_dir / RUN_FILE, record)
         self.report({"event": "summary", "lines": summary_lines(record), "record": record})
         return record
 
     def _save_checkpoint(self) -> None:
         with written(self.checkpoint_folder):
-            self.rooms.save_checkpoint(self.trainer, self.checkpoint_folder, self._extra())
+            snapshot = self.engine.take_snapshot(self.trainer, self._extra(), None)
+            self.engine.write_snapshot(snapshot, self.checkpoint_folder)
 
-    def _extra(self) -> dict[str, Any]:
-        return {"steps": {name: list(values) for name, values in self.steps.items()}}
+    def _extra(self) -> Extra:
+        """Copies, because training goes on while they are written."""
+        return {"steps": Steps(losses=[*self.steps["losses"]], step_seconds=[*self.steps["step_seconds"]])}
 
     def _train(self, stop: StopSignal, every: Interval | None) -> None:
         trainer, steps, smoothed, index = self.trainer, self.steps, 0.0, 0
         with ExitStack() as stack:
             collector = stack.enter_context(QuietCollector())
-            saver = None
             if every:
-                saver = stack.enter_context(self.rooms.saver(self.checkpoint_folder, every, trainer.steps_done))
-                self.record["checkpoints"] = saver.costs
+                saver = BackgroundSaver(self.engine, self.checkpoint_folder, every, trainer.steps_done)
+                self.saver = stack.enter_context(saver)
             while not trainer.finished:
                 stop.raise_if_set(trainer.steps_done)
                 with naming_kernels(trainer.ops), self._explained():
@@ -179,9 +198,9 @@ class _Run:
                 collector.after_step(index)
                 steps["losses"].append(result.loss)
                 steps["step_seconds"].append(result.seconds)
-                if saver:
+                if self.saver:
                     with self._explained():
-                        saver.after_step(trainer, self._extra)
+                        self.saver.after_step(trainer, self._extra)
                 smoothed = LOSS_SMOOTHING * smoothed + (1 - LOSS_SMOOTHING) * result.loss
                 index += 1
                 self.report(
@@ -199,12 +218,7 @@ class _Run:
                 )
 
     def _explained(self) -> AbstractContextManager[None]:
-        rooms, device = self.rooms, self.device
-
-        def room() -> int:
-            return rooms.available_bytes(device) + rooms.own_bytes(device)
-
-        return explained(self.config, device, rooms.is_out_of_memory, room)
+        return explained(self.engine, self.config, self.device)
 
     def _evaluate(self, stop: StopSignal) -> EvalResult:
         config, trainer = self.config, self.trainer
@@ -217,7 +231,6 @@ class _Run:
         rows = evaluation_rows(config, self.device)
         with naming_kernels(trainer.ops), self._explained():
             tokens, over = config.eval_tokens, config.eval_spread_over
-            result = self.rooms.evaluate_bpb(
-                trainer.model, trainer.dataset, batch, length, tokens, on_batch, rows, over
-            )
+            losses = self.engine.BatchLosses(trainer.model, min(rows, batch))
+            result = evaluate_bpb(losses, trainer.dataset, batch, length, tokens, on_batch, over)
         return result.checked(f"the model after {trainer.steps_done} steps")

@@ -5,7 +5,7 @@ keeps per token, what the loss needs at its peak, and what every parameter takes
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from autoresearch_trainer.config import GPTConfig, Preset, TrainConfig
+from autoresearch_trainer.engine import TrainerEngine
 from autoresearch_trainer.errors import ConfigError, OutOfMemory
 
 # Kept for the backward pass per layer and token, in multiples of one row of the residual stream. Eager: the float32
@@ -146,19 +147,17 @@ def fitting_batch(config: TrainConfig, device: str, available: int) -> int | Non
 
 
 @contextmanager
-def explained(
-    config: TrainConfig, device: str, is_out_of_memory: Callable[[BaseException], bool], room: Callable[[], int]
-) -> Iterator[None]:
-    """Turn running out of memory into one line that names the batch that would fit in `room()` bytes.
+def explained(engine: TrainerEngine, config: TrainConfig, device: str) -> Iterator[None]:
+    """Turn running out of memory into one line that names the batch that would fit into what a new process would have.
 
-    Raises OutOfMemory for what `is_out_of_memory` takes for it.
+    Raises OutOfMemory for what the engine takes for it.
     """
     try:
         yield
     except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
+        if not engine.is_out_of_memory(error):
             raise
-        batch = fitting_batch(config, device, room())
+        batch = fitting_batch(config, device, engine.available_bytes(device) + engine.own_bytes(device))
         remedy = f"--batch-size {batch} should fit" if batch else "take a smaller preset"
         raise OutOfMemory(
             f"out of memory with a batch of {config.batch_size} sequences (estimated need "

@@ -5,11 +5,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from autoresearch_data.dataset import Dataset
 from autoresearch_trainer import memory, rungs
 from autoresearch_trainer.checkpoint import read_state
 from autoresearch_trainer.config import Preset, TrainConfig, preset
+from autoresearch_trainer.engine import TrainerEngine
 from autoresearch_trainer.errors import ConfigError
-from autoresearch_trainer.rooms import Rooms
 
 DEFAULT_SECONDS = 300.0
 
@@ -41,8 +42,10 @@ class Choice:
     why: str
 
 
-def complete(rooms: Rooms, request: Request, default_preset: str, dataset: Any) -> tuple[TrainConfig, list[Choice]]:
-    """The configuration to run in the engine of `rooms`, and what was decided on the way to it.
+def complete(
+    engine: TrainerEngine, request: Request, default_preset: str, dataset: Dataset
+) -> tuple[TrainConfig, list[Choice]]:
+    """The configuration to run in this engine, and what was decided on the way to it.
 
     A run that is resumed keeps the configuration of its checkpoint, batch and compilation included, but for its length
     and its evaluation. Raises ConfigError for anything unknown, contradictory, or too large for the memory.
@@ -52,15 +55,15 @@ def complete(rooms: Rooms, request: Request, default_preset: str, dataset: Any) 
     if request.eval_tokens is not None and request.evaluation is not None:
         raise ConfigError("give --eval or --eval-tokens, not both")
     if request.resume is not None:
-        config, chosen = _resumed(rooms, request)
+        config, chosen = _resumed(engine, request, request.resume)
     else:
-        config, chosen = _fresh(rooms, request, default_preset)
+        config, chosen = _fresh(engine, request, default_preset)
     config, choice = _evaluated(config, request, preset(config.preset), dataset)
-    path = rooms.describe_attention(request.device, config.compute_dtype, request.attention_kernel)
+    path = engine.describe_attention(request.device, config.compute_dtype, request.attention_kernel)
     return config, [*chosen, choice, Choice("attention", path, "the fastest that is installed for this device")]
 
 
-def _fresh(rooms: Rooms, request: Request, default_preset: str) -> tuple[TrainConfig, list[Choice]]:
+def _fresh(engine: TrainerEngine, request: Request, default_preset: str) -> tuple[TrainConfig, list[Choice]]:
     name = request.preset or default_preset
     base = preset(name)
     length = _length(request, DEFAULT_SECONDS)
@@ -68,10 +71,10 @@ def _fresh(rooms: Rooms, request: Request, default_preset: str) -> tuple[TrainCo
     config = replace(config, eval_batch_size=base.batch_size)
     if request.smoke:
         config = config.smoke()
-    compiled, why = rooms.resolve_compile(request.compile, request.device, config.steps)
+    compiled, why = engine.resolve_compile(request.compile, request.device, config.steps)
     config = replace(config, compile=compiled)
     choices = [Choice("compile", "on" if compiled else "off", why)]
-    available = rooms.available_bytes(request.device)
+    available = engine.available_bytes(request.device)
     if request.smoke:
         estimate = memory.estimate_bytes(config, request.device)
         fit = memory.Fit(config, estimate, available, "--smoke takes small ones")
@@ -100,8 +103,8 @@ def _passes(config: TrainConfig) -> str:
     return f" in {config.accumulation} passes" if config.accumulation > 1 else ""
 
 
-def _resumed(rooms: Rooms, request: Request) -> tuple[TrainConfig, list[Choice]]:
-    config = TrainConfig.from_json(read_state(request.resume)["config"])
+def _resumed(engine: TrainerEngine, request: Request, folder: Path) -> tuple[TrainConfig, list[Choice]]:
+    config = TrainConfig.from_json(read_state(folder)["config"])
     if request.preset not in (None, config.preset):
         raise ConfigError(f"the checkpoint is of preset {config.preset}, not {request.preset}")
     if request.batch_size not in (None, config.batch_size):
@@ -110,8 +113,8 @@ def _resumed(rooms: Rooms, request: Request) -> tuple[TrainConfig, list[Choice]]
     if request.compile != "auto":
         config = replace(config, compile=request.compile == "on")
     if config.compile:
-        rooms.resolve_compile("on", request.device, config.steps)  # may be refused here: another machine saved it
-    from_there = f"as in {request.resume}"
+        engine.resolve_compile("on", request.device, config.steps)  # may be refused here: another machine saved it
+    from_there = f"as in {folder}"
     shape = f"{config.batch_size} x {config.model.sequence_len} tokens{_passes(config)}"
     return config, [
         Choice("batch", shape, from_there),
@@ -127,7 +130,7 @@ def _length(request: Request, default: float | None) -> dict[str, Any]:
     return {} if seconds is None else {"time_budget": seconds, "steps": None}
 
 
-def _evaluated(config: TrainConfig, request: Request, base: Preset, dataset: Any) -> tuple[TrainConfig, Choice]:
+def _evaluated(config: TrainConfig, request: Request, base: Preset, dataset: Dataset) -> tuple[TrainConfig, Choice]:
     """The size of the evaluation: never more than one pass over the split, but where tokens were asked for."""
     if request.eval_tokens is not None:
         config = replace(config, eval_tokens=request.eval_tokens)

@@ -1,16 +1,185 @@
-"""run.json on the disk: strict JSON, complete or not there at all."""
+"""What a run tells: its events while it goes on, and run.json, which is complete on the disk or not there at all."""
 
 import json
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NotRequired, TypedDict
 
 from safetensors import SafetensorError
 
 from autoresearch_data.folders import replacing_file
 from autoresearch_trainer.errors import ConfigError
+
+
+class ChoiceRecord(TypedDict):
+    """One decision made before the run, for people: what, which value, why."""
+
+    name: str
+    value: str
+    why: str
+
+
+class CeilingRecord(TypedDict):
+    """The peak rate measured on this machine in FLOP/s, the dtype it holds for, and the ledger's record of it."""
+
+    flops: float
+    dtype: str
+    record: str
+
+
+class ProcessSettings(TypedDict):
+    """Settings of the whole process. threads: of the framework's operators; limits of MLX in MiB."""
+
+    threads: int
+    allocator: str
+    float32_matmul_precision: NotRequired[str]
+    backend: NotRequired[str]
+    memory_limit_mb: NotRequired[int | None]
+    wired_limit_mb: NotRequired[int | None]
+
+
+class DeviceDescription(TypedDict):
+    """kind: "cpu", "cuda" or "mlx". memory_mb: of the device, in MiB. cores: physical ones that may be used.
+    capability: the vector instructions that PyTorch uses. backend: what MLX computes on."""
+
+    kind: str
+    name: str
+    memory_mb: int
+    cores: NotRequired[int]
+    capability: NotRequired[str]
+    backend: NotRequired[str]
+
+
+class ModelDescription(TypedDict):
+    """The fields of GPTConfig, the numbers of parameters by kind and in "total", and FLOP per trained token."""
+
+    sequence_len: int
+    vocab_size: int
+    n_layer: int
+    n_head: int
+    n_kv_head: int
+    n_embd: int
+    window_pattern: str
+    parameters: dict[str, int]
+    flops_per_token: int
+
+
+class KernelCalls(TypedDict):
+    """One target's kernel, its content hash and its calls; traced_calls: seen once, while the compiler traced."""
+
+    name: str
+    sha256: str
+    path: str
+    calls: int
+    traced_calls: int
+
+
+class Summary(TypedDict):
+    """The numbers at the end of a run; MFU and rates as `summary.summarise` explains them. Times in seconds."""
+
+    val_bpb: float | None
+    training_seconds: float
+    total_seconds: float
+    peak_vram_mb: float
+    mfu_percent: float | None
+    mfu_measured_percent: float | None
+    mfu_datasheet_percent: float | None
+    datasheet_flops: float | None
+    total_tokens_M: float
+    num_steps: int
+    num_params_M: float
+    depth: int
+    tokens_per_second: float | None
+    timed_steps: int
+    epoch: int
+
+
+class Evaluation(TypedDict):
+    """As evaluate.EvalResult."""
+
+    val_bpb: float
+    nats: float
+    bytes: int
+    tokens: int
+    standard_error: float | None
+
+
+class DatasetName(TypedDict):
+    name: str
+    fingerprint: str
+
+
+class Steps(TypedDict):
+    """Of every step: loss in nats per token, and wall time in seconds."""
+
+    losses: list[float]
+    step_seconds: list[float]
+
+
+class RunRecord(TypedDict):
+    """run.json. `config`: TrainConfig as JSON. What is NotRequired is known at the end, or in some runs only."""
+
+    schema: int
+    status: Literal["complete", "interrupted", "failed"]
+    started: str
+    config: dict[str, Any]
+    model: ModelDescription
+    device: DeviceDescription
+    software: dict[str, str]
+    process: ProcessSettings
+    dataset: DatasetName
+    attention: str
+    resumed_at: int | None
+    startup_seconds: float
+    seconds_to_first_step: float | None
+    choices: list[ChoiceRecord]
+    ceiling: CeilingRecord | None
+    error: NotRequired[str]
+    traceback: NotRequired[list[str]]
+    checkpoints: NotRequired[dict[str, float]]
+    summary: NotRequired[Summary]
+    evaluation: NotRequired[Evaluation | None]
+    kernels: NotRequired[dict[str, KernelCalls]]
+    losses: NotRequired[list[float]]
+    step_seconds: NotRequired[list[float]]
+
+
+class StartEvent(TypedDict):
+    event: Literal["start"]
+    parameters: int
+    record: RunRecord
+
+
+class StepEvent(TypedDict):
+    """After an optimizer step, the first being 1. progress: 0 to 1; losses in nats per token, times in seconds."""
+
+    event: Literal["step"]
+    step: int
+    progress: float
+    loss: float
+    smoothed_loss: float
+    seconds: float
+    tokens_per_second: float
+    training_seconds: float
+
+
+class EvaluateEvent(TypedDict):
+    """Batches done, of how many."""
+
+    event: Literal["evaluate"]
+    done: int
+    total: int
+
+
+class SummaryEvent(TypedDict):
+    event: Literal["summary"]
+    lines: list[str]
+    record: RunRecord
+
+
+Event = StartEvent | StepEvent | EvaluateEvent | SummaryEvent
 
 
 def finite(value: Any) -> Any:

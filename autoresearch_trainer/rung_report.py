@@ -2,44 +2,61 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
+from autoresearch_data.dataset import Dataset
 from autoresearch_trainer.blame import naming_kernels
 from autoresearch_trainer.config import Preset
+from autoresearch_trainer.engine import TrainerEngine
+from autoresearch_trainer.evaluate import evaluate_rungs
 from autoresearch_trainer.ops import Selection
-from autoresearch_trainer.rooms import Rooms
+from autoresearch_trainer.record import Evaluation
 from autoresearch_trainer.rungs import RUNGS, full_tokens, limited, rung_tokens
 
 
+class RungEvaluation(Evaluation):
+    """error: the difference of val_bpb from that of the full rung."""
+
+    error: float
+
+
+class RungReport(TypedDict):
+    """weights: their file; dataset: its fingerprint; rungs: by name."""
+
+    weights: str
+    dataset: str
+    rungs: dict[str, RungEvaluation]
+
+
 def rung_report(
-    rooms: Rooms,
+    engine: TrainerEngine,
     weights: Path,
     preset: Preset,
     selection: Selection | None,
-    dataset: Any,
+    dataset: Dataset,
     device: str = "cpu",
     on_batch: Callable[[int, int], None] | None = None,
-) -> dict[str, Any]:
-    """Evaluate the weights on every rung: {"weights", "rungs": {name: result with "error", its difference from full}}.
+) -> RungReport:
+    """Evaluate the weights on every rung.
 
     The rungs are those of `preset`, for the sequence length of the model. Raises ConfigError for unreadable weights,
     KernelFailed for a kernel that fails, TrainingFailed for a model that has diverged.
     """
-    rooms.prepare_process()
-    ops = rooms.ops.load(selection)
-    model = rooms.load_model(weights, ops, device)
+    engine.prepare_process()
+    ops = engine.Ops.load(selection)
+    model = engine.load_model(weights, ops, device)
     length = model.config.sequence_len
     batch = preset.batch_size
     whole = full_tokens(dataset, length, batch * length)
     tokens = {rung: limited(rung_tokens(preset, rung), whole, batch * length) for rung in RUNGS}
     with naming_kernels(ops):
-        results = rooms.evaluate_rungs(model, dataset, batch, length, tokens, on_batch)
+        results = evaluate_rungs(engine.BatchLosses(model, batch), dataset, batch, length, tokens, on_batch)
     full = results["full"].checked(str(weights)).val_bpb
-    rungs = {name: {**result.to_json(), "error": result.val_bpb - full} for name, result in results.items()}
-    return {"weights": str(weights), "dataset": dataset.fingerprint, "rungs": rungs}
+    rungs = {name: RungEvaluation(**result.to_json(), error=result.val_bpb - full) for name, result in results.items()}
+    return RungReport(weights=str(weights), dataset=dataset.fingerprint, rungs=rungs)
 
 
-def rung_lines(report: dict[str, Any]) -> list[str]:
+def rung_lines(report: RungReport) -> list[str]:
     """The report as a table; val_bpb of the full rung also in the form that scripts grep."""
     lines = [f"{'rung':<12}{'tokens':>12}{'val_bpb':>12}{'error':>12}{'standard error':>16}"]
     for name, result in report["rungs"].items():

@@ -4,8 +4,7 @@
 cheaper rungs read rows at equal distances from those same tokens.
 """
 
-from typing import Any
-
+from autoresearch_data.dataset import Dataset
 from autoresearch_data.packing import BestFitLoader
 from autoresearch_trainer.config import Preset
 from autoresearch_trainer.errors import ConfigError
@@ -24,7 +23,7 @@ def rung_tokens(preset: Preset, rung: str) -> int:
     return dict(zip(RUNGS, sizes, strict=True))[rung]
 
 
-def one_pass(dataset: Any, sequence_len: int, limit: int) -> int:
+def one_pass(dataset: Dataset, sequence_len: int, limit: int) -> int:
     """Tokens in the whole rows that one pass over the validation split fills, or `limit` if they are more.
 
     A longer evaluation would read the same documents twice.
@@ -41,7 +40,7 @@ def one_pass(dataset: Any, sequence_len: int, limit: int) -> int:
     return tokens
 
 
-def full_tokens(dataset: Any, sequence_len: int, batch_tokens: int) -> int:
+def full_tokens(dataset: Dataset, sequence_len: int, batch_tokens: int) -> int:
     """Tokens of the full rung on this dataset; the rows of the cheaper ones are spread over these."""
     return limited(FULL_TOKENS, one_pass(dataset, sequence_len, FULL_TOKENS), batch_tokens)
 

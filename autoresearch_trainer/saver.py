@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autoresearch_trainer.checkpoint import Snapshot
+from autoresearch_trainer.checkpoint import Extra, Snapshot
+from autoresearch_trainer.engine import TrainerEngine
 from autoresearch_trainer.errors import ConfigError
 from autoresearch_trainer.train import TrainerBase
 
@@ -43,22 +44,23 @@ class SaveCosts:
 
 
 class BackgroundSaver:
-    """Saves a trainer every so often. A context manager: leaving it waits for the write under way. Each engine has a
-    subclass that copies and writes.
+    """Saves a trainer of `engine` every so often. A context manager: leaving it waits for the write under way.
 
     Only one write is ever under way; a checkpoint that falls due meanwhile is left out. An error of a write is raised
     at the next call, or on leaving.
     """
 
-    def __init__(self, folder: Path, every: Interval, steps_done: int = 0) -> None:
+    def __init__(self, engine: TrainerEngine, folder: Path, every: Interval, steps_done: int = 0) -> None:
+        self.engine = engine
         self.folder = Path(folder)
         self.every = every
         self.costs = SaveCosts()
+        self._buffers: dict[str, Any] = {}
         self._writing: threading.Thread | None = None
         self._error: BaseException | None = None
         self._last_time, self._last_step = time.monotonic(), steps_done
 
-    def after_step(self, trainer: TrainerBase, extra: Callable[[], dict[str, Any]]) -> None:
+    def after_step(self, trainer: TrainerBase, extra: Callable[[], Extra]) -> None:
         """Call between two steps: starts a checkpoint if one is due. `extra()` gives its JSON, which must not change
         afterwards."""
         if not self._due(trainer.steps_done):
@@ -69,20 +71,12 @@ class BackgroundSaver:
             return
         self.wait()
         started = time.perf_counter()
-        snapshot = self.copy(trainer, extra())
+        snapshot = self.engine.take_snapshot(trainer, extra(), self._buffers)
         self.costs.copy_seconds += time.perf_counter() - started
         self.costs.bytes = sum(t.nbytes for t in snapshot.tensors.values())
         # Not a daemon: a process that ends in the meantime still finishes the file.
         self._writing = threading.Thread(target=self._write, args=(snapshot,), name="checkpoint")
         self._writing.start()
-
-    def copy(self, trainer: TrainerBase, extra: dict[str, Any]) -> Snapshot:
-        """The trainer's state in memory that training does not touch."""
-        raise NotImplementedError
-
-    def write(self, snapshot: Snapshot) -> None:
-        """Write it to `folder`; called in a thread of its own."""
-        raise NotImplementedError
 
     @property
     def writing(self) -> bool:
@@ -101,12 +95,12 @@ class BackgroundSaver:
     def _due(self, step: int) -> bool:
         if self.every.steps is not None:
             return step - self._last_step >= self.every.steps
-        return time.monotonic() - self._last_time >= self.every.seconds
+        return self.every.seconds is not None and time.monotonic() - self._last_time >= self.every.seconds
 
     def _write(self, snapshot: Snapshot) -> None:
         started = time.perf_counter()
         try:
-            self.write(snapshot)
+            self.engine.write_snapshot(snapshot, self.folder)
             self.costs.written += 1
         except Exception as error:  # handed to the training thread
             self._error = error

@@ -1,16 +1,29 @@
 """What a run reports: the numbers at its end, as data and as the block of lines that scripts grep."""
 
-from typing import Any
-
-from autoresearch_trainer.datasheet import datasheet_flops
-from autoresearch_trainer.ops import Ops
+from autoresearch_trainer.ops import CallCounter, Ops
+from autoresearch_trainer.record import KernelCalls, RunRecord, Summary
 from autoresearch_trainer.train import UNTIMED_STEPS, TrainerBase
 
+# Peak rates that makers state for chips: dense bfloat16 matrix products, in FLOP/s, without sparsity, by the name that
+# the driver reports. Only chips whose figure is certain. A rate is a property of one board: cards that share a chip's
+# name but not its clocks are listed apart or left out.
+_STATED_FLOPS = {
+    "NVIDIA H200": 989.5e12,
+    "NVIDIA H100 80GB HBM3": 989.5e12,
+    "NVIDIA H100 PCIe": 756e12,
+    "NVIDIA A100-SXM4-40GB": 312e12,
+    "NVIDIA A100-SXM4-80GB": 312e12,
+    "NVIDIA A100-PCIE-40GB": 312e12,
+    "NVIDIA A100 80GB PCIe": 312e12,
+    "NVIDIA L40S": 362e12,
+    "NVIDIA GeForce RTX 4090": 165.2e12,
+    "NVIDIA GeForce RTX 3090": 71e12,
+}
 _MEMORY = {"cuda": "allocated on the GPU", "cpu": "resident (no GPU)", "mlx": "allocated by MLX"}
 
 
-def kernel_calls(ops: Ops, counter: Any) -> dict[str, dict[str, Any]]:
-    """Per target its kernel, content hash and calls. `traced_calls`: those seen once, while the compiler traced."""
+def kernel_calls(ops: Ops, counter: CallCounter) -> dict[str, KernelCalls]:
+    """Per target its kernel and how often it was called."""
     return {
         target: {
             "name": file.name,
@@ -21,6 +34,11 @@ def kernel_calls(ops: Ops, counter: Any) -> dict[str, dict[str, Any]]:
         }
         for target, file in ops.kernels.items()
     }
+
+
+def datasheet_flops(device_name: str, compute_dtype: str = "bfloat16") -> float | None:
+    """FLOP/s of the chip of that name; None = unknown."""
+    return _STATED_FLOPS.get(device_name) if compute_dtype == "bfloat16" else None
 
 
 def throughput(step_seconds: list[float], tokens_per_step: int) -> tuple[float | None, int]:
@@ -37,7 +55,7 @@ def summarise(
     total_seconds: float,
     peak_memory_mb: float,
     device_name: str,
-) -> dict[str, Any]:
+) -> Summary:
     """The summary's numbers.
 
     MFU (share of the peak rate that the model's FLOP make up): "measured" against config.peak_flops, the ceiling
@@ -73,7 +91,7 @@ def _percent(rate: float | None, peak: float | None) -> float | None:
     return 100 * rate / peak if rate and peak else None
 
 
-def mfu_lines(record: dict[str, Any]) -> dict[str, str]:
+def mfu_lines(record: RunRecord) -> dict[str, str]:
     """Both MFUs in words: a zero in mfu_percent can mean unknown."""
     summary, config = record["summary"], record["config"]
 
@@ -91,27 +109,27 @@ def mfu_lines(record: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def summary_lines(record: dict[str, Any]) -> list[str]:
+def summary_lines(record: RunRecord) -> list[str]:
     """The block printed at the end: a line of three dashes, the research loop's nine keys, then this project's own."""
     summary = record["summary"]
 
-    def number(key: str, digits: int) -> str:
-        return f"{summary[key] or 0.0:.{digits}f}"
+    def number(value: float | None, digits: int) -> str:
+        return f"{value or 0.0:.{digits}f}"
 
     lines = {
-        "val_bpb": number("val_bpb", 6),
-        "training_seconds": number("training_seconds", 1),
-        "total_seconds": number("total_seconds", 1),
-        "peak_vram_mb": number("peak_vram_mb", 1),
-        "mfu_percent": number("mfu_percent", 2),
-        "total_tokens_M": number("total_tokens_M", 1),
+        "val_bpb": number(summary["val_bpb"], 6),
+        "training_seconds": number(summary["training_seconds"], 1),
+        "total_seconds": number(summary["total_seconds"], 1),
+        "peak_vram_mb": number(summary["peak_vram_mb"], 1),
+        "mfu_percent": number(summary["mfu_percent"], 2),
+        "total_tokens_M": number(summary["total_tokens_M"], 1),
         "num_steps": str(summary["num_steps"]),
-        "num_params_M": number("num_params_M", 1),
+        "num_params_M": number(summary["num_params_M"], 1),
         "depth": str(summary["depth"]),
-        "tokens_per_second": number("tokens_per_second", 0),
+        "tokens_per_second": number(summary["tokens_per_second"], 0),
         **mfu_lines(record),
         "preset": record["config"]["preset"],
-        "batch": _batch(record["config"]),
+        "batch": _batch(record),
         "evaluation": _evaluation(record),
         "seed": str(record["config"]["seed"]),
         "memory": _MEMORY[record["device"]["kind"]],
@@ -134,14 +152,15 @@ def summary_lines(record: dict[str, Any]) -> list[str]:
     return block
 
 
-def _batch(config: dict[str, Any]) -> str:
+def _batch(record: RunRecord) -> str:
+    config = record["config"]
     length = config["model"]["sequence_len"]
     passes = config["total_batch_tokens"] // (config["batch_size"] * length)
     times = f" x {passes} passes" if passes > 1 else ""
     return f"{config['batch_size']} x {length} tokens{times} per step"
 
 
-def _evaluation(record: dict[str, Any]) -> str:
+def _evaluation(record: RunRecord) -> str:
     """How sure val_bpb is; in comparisons of runs on the same tokens nearly all of that error cancels."""
     result = record["evaluation"]
     if not result:
@@ -151,7 +170,7 @@ def _evaluation(record: dict[str, Any]) -> str:
     return f"{result['tokens']} tokens{where}" + (f", standard error {error:.4f} bpb" if error is not None else "")
 
 
-def _checkpoints(record: dict[str, Any]) -> str:
+def _checkpoints(record: RunRecord) -> str:
     costs, seconds = record["checkpoints"], sum(record["step_seconds"])
     share = 100 * costs["copy_seconds"] / seconds if seconds else 0.0
     skipped = f", {costs['skipped']} left out" if costs["skipped"] else ""

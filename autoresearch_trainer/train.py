@@ -1,15 +1,18 @@
 """The part of a training run that needs no framework: its data, its schedules, and when it ends."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from autoresearch_data.packing import BestFitLoader
+from autoresearch_data.dataset import Dataset
+from autoresearch_data.packing import BestFitLoader, LoaderState
 from autoresearch_trainer.config import TrainConfig
 from autoresearch_trainer.errors import ConfigError, TrainingFailed
-from autoresearch_trainer.schedule import lr_multiplier, muon_momentum, weight_decay_multiplier
+from autoresearch_trainer.model import Model
+from autoresearch_trainer.ops import Ops
+from autoresearch_trainer.optim import lr_multiplier, muon_momentum, weight_decay_multiplier
 
 UNTIMED_STEPS = 11  # warm-up: not part of the time budget, nor of tokens per second
 LOSS_LIMIT = 100.0
+COMPILE_MODES = ("auto", "on", "off")
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,9 @@ class TrainerBase:
     dataset's vocabulary is not the model's.
     """
 
-    def __init__(self, config: TrainConfig, ops: Any, dataset: Any) -> None:
+    model: Model
+
+    def __init__(self, config: TrainConfig, ops: Ops, dataset: Dataset) -> None:
         if dataset.tokenizer.vocab_size != config.model.vocab_size:
             raise ConfigError(
                 f"the dataset has a vocabulary of {dataset.tokenizer.vocab_size} tokens, "
@@ -43,7 +48,7 @@ class TrainerBase:
         self.epoch = 0
         self.loader = self.new_loader()
 
-    def new_loader(self, state: dict[str, Any] | None = None) -> BestFitLoader:
+    def new_loader(self, state: LoaderState | None = None) -> BestFitLoader:
         """The training data from its start, or from where `state` says."""
         config, tokens = self.config, self.dataset.split("train")
         bos_id = self.dataset.tokenizer.bos_id
@@ -54,13 +59,14 @@ class TrainerBase:
         """How much of the run is done, 0 to 1: by steps where their number is fixed, else by counted time."""
         if self.config.steps is not None:
             return min(self.steps_done / self.config.steps, 1.0)
+        assert self.config.time_budget is not None  # TrainConfig has exactly one of the two
         return min(self.training_seconds / self.config.time_budget, 1.0)
 
     @property
     def finished(self) -> bool:
         if self.config.steps is not None:
             return self.steps_done >= self.config.steps
-        return self.steps_done >= UNTIMED_STEPS and self.training_seconds >= self.config.time_budget
+        return self.steps_done >= UNTIMED_STEPS and self.progress >= 1
 
     def schedules(self) -> tuple[float, float, float]:
         """Multipliers of learning rate and weight decay, and Muon's momentum, of the step under way."""
@@ -82,6 +88,13 @@ class TrainerBase:
             self.timed_steps += 1
         self.steps_done += 1
         return StepResult(loss, seconds, self.config.total_batch_tokens)
+
+    def step(self) -> StepResult:
+        """One optimizer step. Raises TrainingFailed if the loss is not finite or above 100.
+
+        The gradients are kept until the next step begins.
+        """
+        raise NotImplementedError
 
     def drop_gradients(self) -> None:
         """Give back the memory that the last step's gradients take."""

@@ -16,13 +16,16 @@ import tempfile
 import time
 from pathlib import Path
 
+from autoresearch_cuda import engine
 from autoresearch_cuda.ops import Ops
-from autoresearch_cuda.process import QuietCollector, cpu_name, prepare_process
-from autoresearch_cuda.saver import BackgroundSaver, Interval
+from autoresearch_cuda.process import prepare_process
 from autoresearch_cuda.train import Trainer
 from autoresearch_data.dataset import open_dataset
 from autoresearch_data.folders import dataset_folder
+from autoresearch_trainer.checkpoint import Extra
 from autoresearch_trainer.config import TrainConfig
+from autoresearch_trainer.process import QuietCollector, cpu_name
+from autoresearch_trainer.saver import BackgroundSaver, Interval
 
 
 def main() -> None:
@@ -38,9 +41,10 @@ def main() -> None:
     steps = args.checkpoints * args.apart + args.apart // 2
     config = TrainConfig.for_preset(args.preset, steps=steps)
     trainer = Trainer(config, Ops.baseline(), open_dataset(args.data))
-    quiet, during = [], []
+    quiet: list[float] = []
+    during: list[float] = []
     with tempfile.TemporaryDirectory(dir=args.folder) as folder, QuietCollector() as collector:
-        with BackgroundSaver(Path(folder) / "checkpoint", Interval(steps=args.apart)) as saver:
+        with BackgroundSaver(engine, Path(folder) / "checkpoint", Interval(steps=args.apart)) as saver:
             for step in range(steps):
                 writing = saver.writing
                 started = time.perf_counter()
@@ -48,7 +52,7 @@ def main() -> None:
                 if step > 11:
                     (during if writing else quiet).append(time.perf_counter() - started)
                 collector.after_step(step)
-                saver.after_step(trainer, dict)
+                saver.after_step(trainer, Extra)
     costs, typical = saver.costs, sorted(quiet)[len(quiet) // 2]
     copy, write = costs.copy_seconds / costs.written, costs.write_seconds / costs.written
     slowed = sum(seconds - typical for seconds in during) / costs.written

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ def smoothed(losses: list[float], weight: float = 0.98) -> list[float]:
     return result
 
 
-def points(record: dict[str, Any], count: int) -> list[dict[str, float]]:
+def points(record: Mapping[str, Any], count: int) -> list[dict[str, float]]:
     """Counted seconds, steps, tokens and smoothed training loss at `count` moments, evenly spaced in steps."""
     losses, tokens = smoothed(record["losses"]), record["config"]["total_batch_tokens"]
     seconds = [0.0] * min(UNTIMED_STEPS, len(losses))

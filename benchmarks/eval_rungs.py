@@ -15,16 +15,18 @@ import json
 import math
 import sys
 import time
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from autoresearch_cuda.evaluate import Rows, evaluate_rows, spread
+from autoresearch_cuda.evaluate import BatchLosses
 from autoresearch_cuda.ops import Ops
-from autoresearch_cuda.process import QuietCollector, cpu_name, prepare_process
+from autoresearch_cuda.process import prepare_process
 from autoresearch_cuda.train import Trainer
-from autoresearch_data.dataset import open_dataset
+from autoresearch_data.dataset import Dataset, open_dataset
 from autoresearch_data.folders import dataset_folder
 from autoresearch_trainer.config import TrainConfig, preset
+from autoresearch_trainer.evaluate import Rows, evaluate_rows, spread
+from autoresearch_trainer.process import QuietCollector, cpu_name
 from autoresearch_trainer.rungs import RUNGS, full_tokens, limited, rung_tokens
 
 
@@ -32,7 +34,9 @@ def root_mean_square(values: list[float]) -> float:
     return math.sqrt(sum(value * value for value in values) / len(values))
 
 
-def collect(name: str, seeds: int, marks: list[int], dataset: Any) -> tuple[list[Rows], list[float], dict[str, int]]:
+def collect(
+    name: str, seeds: int, marks: list[int], dataset: Dataset
+) -> tuple[list[Rows], list[float], dict[str, int]]:
     """Rows of the full evaluation of every model, the seconds each took, and the tokens of the rungs."""
     base = preset(name)
     length, batch = base.model.sequence_len, base.batch_size
@@ -47,14 +51,28 @@ def collect(name: str, seeds: int, marks: list[int], dataset: Any) -> tuple[list
                 collector.after_step(step)
                 if step + 1 in marks:
                     started = time.perf_counter()
-                    models.append(evaluate_rows(trainer.model, dataset, batch, length, range(whole // length)))
+                    losses = BatchLosses(trainer.model, batch)
+                    models.append(evaluate_rows(losses, dataset, batch, length, range(whole // length)))
                     seconds.append(time.perf_counter() - started)
                     bpb = models[-1].result().val_bpb
                     print(f"seed {seed}, {step + 1} steps: val_bpb {bpb:.4f}", file=sys.stderr, flush=True)
     return models, seconds, tokens
 
 
-def errors(models: list[Rows], tokens: dict[str, int]) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class RungError:
+    """How far one rung is off, in bits per byte. rows: which were taken. difference_rms: None of a single model."""
+
+    rung: str
+    rows: str
+    tokens: int
+    level_rms: float
+    level_worst: float
+    difference_rms: float | None
+    standard_error: float
+
+
+def errors(models: list[Rows], tokens: dict[str, int]) -> list[RungError]:
     """Per rung and way of choosing rows: errors of levels, and of the differences between all pairs of models."""
     total = len(models[0].nats)
     full = [rows.result().val_bpb for rows in models]
@@ -64,17 +82,17 @@ def errors(models: list[Rows], tokens: dict[str, int]) -> list[dict[str, Any]]:
         for way, chosen in (("spread", spread(number, total)), ("first rows", list(range(number)))):
             level = [rows.result(chosen).val_bpb - whole for rows, whole in zip(models, full, strict=True)]
             difference = [a - b for a, b in itertools.combinations(level, 2)]
-            standard = [rows.result(chosen).standard_error for rows in models]
+            standard = [rows.result(chosen).standard_error or 0.0 for rows in models]
             table.append(
-                {
-                    "rung": rung,
-                    "rows": way,
-                    "tokens": count,
-                    "level_rms": root_mean_square(level),
-                    "level_worst": max(map(abs, level)),
-                    "difference_rms": root_mean_square(difference) if difference else None,
-                    "standard_error": sum(standard) / len(standard),
-                }
+                RungError(
+                    rung=rung,
+                    rows=way,
+                    tokens=count,
+                    level_rms=root_mean_square(level),
+                    level_worst=max(map(abs, level)),
+                    difference_rms=root_mean_square(difference) if difference else None,
+                    standard_error=sum(standard) / len(standard),
+                )
             )
     return table
 
@@ -95,14 +113,19 @@ def main() -> None:
     print("| rung | rows | tokens | seconds | error of the level (rms, worst) | error of a difference (rms) |")
     print("|---|---|---|---|---|---|")
     for row in table:
-        difference = f"{row['difference_rms']:.4f}" if row["difference_rms"] is not None else "-"
+        difference = f"{row.difference_rms:.4f}" if row.difference_rms is not None else "-"
         print(
-            f"| {row['rung']} | {row['rows']} | {row['tokens']:,} | {per_token * row['tokens']:.1f} "
-            f"| {row['level_rms']:.4f}, {row['level_worst']:.4f} | {difference} |"
+            f"| {row.rung} | {row.rows} | {row.tokens:,} | {per_token * row.tokens:.1f} "
+            f"| {row.level_rms:.4f}, {row.level_worst:.4f} | {difference} |"
         )
     print(f"\n{args.preset}, {len(models)} models, dataset {dataset.fingerprint[:12]}, {cpu_name()}")
     if args.json:
-        report = {"preset": args.preset, "dataset": dataset.fingerprint, "machine": cpu_name(), "table": table}
+        report = {
+            "preset": args.preset,
+            "dataset": dataset.fingerprint,
+            "machine": cpu_name(),
+            "table": [asdict(row) for row in table],
+        }
         args.json.write_text(json.dumps({**report, "seconds": seconds}, indent=1) + "\n", encoding="utf-8")
 
 

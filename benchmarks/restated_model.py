@@ -43,7 +43,7 @@ class Layer(nn.Module):
         batch, length, _ = x.shape
         h = norm(x)
         q, k, v = (linear(h).view(batch, length, self.heads, -1) for linear in (self.q, self.k, self.v))
-        if self.gate is not None:
+        if self.gate is not None and value_embed is not None:
             gate = 2 * torch.sigmoid(self.gate(h[..., :32]))
             v = v + gate.unsqueeze(-1) * value_embed.view(v.shape)
         q, k = norm(rotate(q, cos, sin)), norm(rotate(k, cos, sin))
@@ -79,11 +79,13 @@ class RestatedGPT(nn.Module):
         bound = (3 / width) ** 0.5
         nn.init.normal_(self.head.weight, std=0.001)
         for layer in self.layers:
+            assert isinstance(layer, Layer)
             for linear in (layer.q, layer.k, layer.v, layer.up):
                 nn.init.uniform_(linear.weight, -bound, bound)
             for linear in (layer.out, layer.down, *([layer.gate] if layer.gate else [])):
                 nn.init.zeros_(linear.weight)
         for table in self.value_embeds.values():
+            assert isinstance(table, nn.Embedding)
             nn.init.uniform_(table.weight, -bound, bound)
         for table in (self.embed, *self.value_embeds.values()):
             table.to(torch.bfloat16)
@@ -135,12 +137,12 @@ class RestatedOptimizer:
     def step(self) -> None:
         self.steps += 1
         for p, lr, m, v in self.adam:
-            m.lerp_(p.grad, 0.2)
-            v.lerp_(p.grad.square(), 0.05)
+            m.lerp_(_grad(p), 0.2)
+            v.lerp_(_grad(p).square(), 0.05)
             denominator = (v / (1 - 0.95**self.steps)).sqrt() + 1e-10
             p.add_(m / denominator, alpha=-lr / (1 - 0.8**self.steps))
         for params, momentum, second in self.groups:
-            p, g = torch.stack(list(params)), torch.stack([q.grad for q in params])
+            p, g = torch.stack(list(params)), torch.stack([_grad(q) for q in params])
             momentum.lerp_(g, 0.1)
             update = polar(g.lerp(momentum, 0.9)).float()
             axis = -1 if p.size(-2) >= p.size(-1) else -2
@@ -151,3 +153,8 @@ class RestatedOptimizer:
             lr = 0.04 * max(1.0, p.size(-2) / p.size(-1)) ** 0.5
             p = p - lr * update - lr * 0.2 * p * (update * p >= 0)
             torch._foreach_copy_(list(params), list(p.unbind(0)))
+
+
+def _grad(p: Tensor) -> Tensor:
+    assert p.grad is not None, "a parameter without a gradient"
+    return p.grad

@@ -16,13 +16,13 @@ import numpy as np
 import pytest
 import torch
 
+from autoresearch_common.arrays import is_float, storage
 from autoresearch_cuda.kernel_files import KernelFile, load_kernel
 from autoresearch_cuda.probe.stopwatch import Call
 from autoresearch_cuda.process import prepare_process
 from autoresearch_lab.bench.inputs import has_gradient
 from autoresearch_lab.catalog import Kernel, Target, load_catalog
 from autoresearch_lab.paths import Root
-from autoresearch_lab.sandbox.arrays import is_float, storage
 from benchmarks.nano_calls import CALLS, workload
 
 SECONDS = 1.0
@@ -48,10 +48,11 @@ def process() -> None:
 
 def prepared(target: Target, call: str) -> Call:
     """The call on typical inputs of a fixed seed."""
-    plain = workload(target.name, call)
+    described = workload(target.name, call)
+    plain = {**described}
     drawn = target.oracle.inputs(plain, np.random.default_rng(1), "typical")
     contents = {}
-    for spec in plain["args"]:
+    for spec in described["args"]:
         if spec["kind"] == "array":
             value = np.asarray(drawn[spec["name"]]).astype(storage(spec["dtype"]))
             # torch takes no bfloat16 from NumPy; every bfloat16 is exact in float32.

@@ -20,6 +20,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
@@ -27,9 +28,9 @@ from restated_model import RestatedGPT, RestatedOptimizer
 from scipy import stats
 
 from autoresearch_cuda.ops import Ops
-from autoresearch_cuda.process import QuietCollector, cpu_name, prepare_process
+from autoresearch_cuda.process import prepare_process
 from autoresearch_cuda.train import Trainer
-from autoresearch_data.dataset import open_dataset
+from autoresearch_data.dataset import Dataset, open_dataset
 from autoresearch_data.folders import dataset_folder
 from autoresearch_data.packing import BestFitLoader
 from autoresearch_lab.catalog import load_catalog
@@ -37,6 +38,7 @@ from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.paths import Root
 from autoresearch_lab.promote.selection import resolve
 from autoresearch_trainer.config import TrainConfig
+from autoresearch_trainer.process import QuietCollector, cpu_name
 
 ARMS = ("trainer eager", "trainer compiled", "restated eager", "restated compiled")
 KERNEL_ARMS = ("kernels eager", "kernels compiled")
@@ -53,14 +55,14 @@ RATIOS = (
 WARM_UP = 12
 
 
-def trainer_step(config: TrainConfig, dataset: Any, kernels: str = "baseline") -> Callable[[], float]:
+def trainer_step(config: TrainConfig, dataset: Dataset, kernels: str = "baseline") -> Callable[[], float]:
     root = Root()
     selection = resolve(kernels, load_catalog(root), ENGINES["cpu"], root).plain()
     trainer = Trainer(config, Ops.load(selection), dataset)
     return lambda: trainer.step().loss
 
 
-def restated_step(config: TrainConfig, dataset: Any) -> Callable[[], float]:
+def restated_step(config: TrainConfig, dataset: Dataset) -> Callable[[], float]:
     """A step of the restatement, packing included. The presets compared here need no accumulation."""
     shape = config.model
     torch.manual_seed(config.seed)
@@ -82,7 +84,7 @@ def restated_step(config: TrainConfig, dataset: Any) -> Callable[[], float]:
 
 
 def measure(
-    preset: str, arms: list[str], seconds: float, block: int, seed: int, dataset: Any, kernels: str
+    preset: str, arms: list[str], seconds: float, block: int, seed: int, dataset: Dataset, kernels: str
 ) -> dict[str, Any]:
     """One process: {"blocks": {arm: [seconds per block]}, "losses": {arm: last}, "tokens_per_block", "setup"}."""
     process = prepare_process()
@@ -128,12 +130,6 @@ def in_fresh_processes(args: argparse.Namespace, preset: str) -> list[dict[str, 
             raise SystemExit(f"error: a measuring process ended with exit code {done.returncode}")
         results.append(json.loads(done.stdout))
     return results
-
-
-def median(values: list[float]) -> float:
-    ordered = sorted(values)
-    middle = len(ordered) // 2
-    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
 def interval(values: list[float]) -> tuple[float, float] | None:

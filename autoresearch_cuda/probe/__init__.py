@@ -1,8 +1,6 @@
-"""What the lab needs of this engine: jobs, each a function `(args, run_dir, report) -> dict` run in its own process."""
+"""What the lab needs of this engine: jobs, each run in a process of its own; see `autoresearch_trainer.jobs`."""
 
-from collections.abc import Mapping
-
-from autoresearch_trainer.probe import Job, Jobs, Report
+from autoresearch_trainer.probe import Jobs, Report
 
 __all__ = ["JOBS", "Report"]
 
@@ -16,9 +14,9 @@ _PLACES = {
     "call": ("calls", "run"),
     "compile": ("compilation", "run"),
     "time": ("timing", "run"),
-    "race": ("race", "run"),
+    "throughput": ("throughput", "run"),
     "train": ("training", "train"),
     "evaluate": ("training", "evaluate"),
 }
 
-JOBS: Mapping[str, Job] = Jobs(__name__, _PLACES)
+JOBS = Jobs(__name__, _PLACES)

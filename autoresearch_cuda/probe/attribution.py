@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import _get_sequence_nr
 
-from autoresearch_cuda.probe.clocks import HostClock, Mark, StreamClock
+from autoresearch_cuda.probe.clocks import Clock, Mark
 
 LEAF_NUMBER = 2**64 - 1  # of the nodes that accumulate into a parameter; they outlive the step's graph
 # Their backward passes only describe the same memory anew, in less time than it takes to look.
@@ -44,7 +44,7 @@ class Share:
     within: {name: how many of the calls were made by a call of that name}; the others were made by the trainer itself.
     """
 
-    calls: int = 0
+    calls: float = 0
     own_forward: float = 0.0
     own_backward: float = 0.0
     whole_forward: float = 0.0
@@ -64,7 +64,7 @@ class StepRecord:
 class Recorder:
     """Measures between `begin` and `end`; outside of that everything wrapped runs as if it were not."""
 
-    def __init__(self, clock: HostClock | StreamClock) -> None:
+    def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.active = False
         self._reset()
@@ -102,12 +102,12 @@ class Recorder:
                 shares[frame.name].within[frame.parent.name] += 1
             if frame.name not in _names(frame.parent):
                 shares[frame.name].whole_forward += seconds
-        for (frame, start), (_, stop) in pairwise([*self._node_starts, (None, end)]):
-            if frame is None:
+        for (owner, start), (_, stop) in pairwise([*self._node_starts, (None, end)]):
+            if owner is None:
                 continue
             seconds = self.clock.seconds(start, stop)
-            shares[frame.name].own_backward += seconds
-            for name in _names(frame):
+            shares[owner.name].own_backward += seconds
+            for name in _names(owner):
                 shares[name].whole_backward += seconds
         record.shares = dict(shares)
         for handle in self._handles:

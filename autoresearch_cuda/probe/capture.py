@@ -1,20 +1,21 @@
 """Captures the workloads of a PyTorch trainer; see autoresearch_trainer.probe.capture."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import save_file
 
-from autoresearch_trainer.probe.capture import SAMPLE_BYTES, CaptureBase, TargetInfo, scalar_spec, workload_id
-
-__all__ = ["Capture", "TargetInfo", "argument_spec", "leading_rows", "workload_id"]
+from autoresearch_common.workload import Spec
+from autoresearch_trainer.jobs.base import Dtype
+from autoresearch_trainer.jobs.tracing import TargetInfo
+from autoresearch_trainer.probe.capture import SAMPLE_BYTES, CaptureBase, scalar_spec
 
 
 class Capture(CaptureBase):
     """See CaptureBase."""
 
-    def spec(self, name: str, value: Any, info: TargetInfo) -> dict[str, Any]:
+    def spec(self, name: str, value: Any, info: TargetInfo) -> Spec:
         return argument_spec(name, value)
 
     def leading_rows(self, array: torch.Tensor) -> torch.Tensor:
@@ -24,13 +25,13 @@ class Capture(CaptureBase):
         save_file(arrays, path)
 
 
-def argument_spec(name: str, value: Any) -> dict[str, Any]:
+def argument_spec(name: str, value: Any) -> Spec:
     """One argument as JSON. Raises ConfigError for a value that is neither an array nor a plain scalar."""
     if isinstance(value, torch.Tensor):
         return {
             "name": name,
             "kind": "array",
-            "dtype": str(value.dtype).removeprefix("torch."),
+            "dtype": cast(Dtype, str(value.dtype).removeprefix("torch.")),
             "shape": list(value.shape),
             "strides": list(value.stride()),
             "grad": bool(value.requires_grad and torch.is_grad_enabled()),

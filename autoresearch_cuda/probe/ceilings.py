@@ -4,11 +4,10 @@ Both ceilings are bounds for honest kernels, so each is the best of many repetit
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -16,6 +15,7 @@ from autoresearch_cuda.probe import Report
 from autoresearch_cuda.probe.stream import CudaStream, Stream
 from autoresearch_cuda.process import prepare_process
 from autoresearch_trainer.errors import ConfigError
+from autoresearch_trainer.jobs.machine import CeilingsAnswer, CeilingsArgs
 
 # Bytes moved per call (read + written), from sets that fit the inner caches to ones that fit none.
 MOVED_BYTES = tuple((256 << 10) << (2 * step) for step in range(6)) + (512 << 20,)
@@ -35,21 +35,18 @@ SECONDS_PER_TRIAL = 0.03
 SECONDS_PER_MATMUL = 0.3
 
 
-def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
-    """Measure on args["device"] with all threads; under 6 s on two cores.
+def run(args: CeilingsArgs, run_dir: Path, report: Report) -> CeilingsAnswer:
+    """Measure with all threads; under 6 s on two cores. Patterns are "copy", "update" and "read". A dtype that the
+    hardware does not multiply natively is left out: unknown, not slow.
 
-    Returns:
-        "copy_gb_s": [[bytes moved, GB/s], ...], the best of three patterns of traffic for each amount; "patterns":
-        {"copy" | "update" | "read": the same per pattern}; "matmul_gflop_s": {dtype: GFLOP/s}; "threads".
-        A dtype that the hardware does not multiply natively is left out: unknown, not slow.
     Raises:
         ConfigError: the device is not there.
     """
-    device = torch.device(args.get("device", "cpu"))
+    device = torch.device(args.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError("PyTorch reaches no CUDA device (no GPU, no driver, or a CPU build of torch)")
     threads = prepare_process()["threads"]
-    sizes = args.get("moved_bytes") or MOVED_BYTES
+    sizes = args.moved_bytes or MOVED_BYTES
     patterns: dict[str, list[list[float]]] = {"copy": [], "update": [], "read": []}
     for number, moved in enumerate(sizes):
         report({"stage": "memory bandwidth", "done": number, "total": len(sizes)})
@@ -59,10 +56,10 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
     rates: dict[str, float] = {}
     for number, (name, dtype) in enumerate(DTYPES.items()):
         report({"stage": "matrix products", "done": number, "total": len(DTYPES)})
-        rate = matmul_rate(dtype, device, args.get("matmul_sizes"))
+        rate = matmul_rate(dtype, device, args.matmul_sizes)
         if rate is not None:
             rates[name] = round(rate / 1e9, 1)
-    return {"copy_gb_s": best, "patterns": patterns, "matmul_gflop_s": rates, "threads": threads}
+    return CeilingsAnswer(copy_gb_s=best, patterns=patterns, matmul_gflop_s=rates, threads=threads)
 
 
 def memory_seconds(moved: int, device: torch.device) -> dict[str, float]:
@@ -80,7 +77,7 @@ def memory_seconds(moved: int, device: torch.device) -> dict[str, float]:
     }
 
 
-def matmul_rate(dtype: torch.dtype, device: torch.device, sizes: tuple[int, ...] | None = None) -> float | None:
+def matmul_rate(dtype: torch.dtype, device: torch.device, sizes: Sequence[int] | None = None) -> float | None:
     """Highest rate of a square matrix product in FLOP/s, 2·n³ FLOP each; None where the type is emulated."""
 
     def rate(size: int, dtype: torch.dtype, seconds: float) -> float:

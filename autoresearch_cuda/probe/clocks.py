@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Protocol
 
 import torch
 
@@ -11,6 +11,22 @@ Mark = Any  # what a clock's `mark` gives
 # Turns of a GPU's idle loop that the host gets as a lead before each phase: 30 ms at 2 GHz, several times what looking
 # at a phase's calls costs it.
 LEAD_TURNS = 60_000_000
+
+
+class Clock(Protocol):
+    """When something began and ended: a `mark` now, `seconds` between two of them. `pause`: what runs inside is not
+    counted; `lead`: two marks around what the device still had to do before it came to the present, where it lags;
+    `wait` until all marks can be read."""
+
+    def mark(self) -> Mark: ...
+
+    def pause(self) -> AbstractContextManager[None]: ...
+
+    def lead(self) -> tuple[Mark, Mark] | None: ...
+
+    def wait(self) -> None: ...
+
+    def seconds(self, start: Mark, end: Mark) -> float: ...
 
 
 class HostClock:

@@ -7,44 +7,41 @@ from typing import Any
 
 import torch
 
-from autoresearch_cuda.kernel_files import KernelFile, load_kernel
+from autoresearch_cuda.kernel_files import load_kernel
 from autoresearch_cuda.probe import Report, assembly
 from autoresearch_cuda.probe.launches import Launch, Launches, call_both_ways, example_calls
 from autoresearch_trainer.errors import KernelError
+from autoresearch_trainer.jobs.base import Scalar
+from autoresearch_trainer.jobs.machine import CompileAnswer, CompileArgs, CompiledKernel
 from autoresearch_trainer.probe.native_code import definitions
 
 MOST_MESSAGE = 400
 WAVE = 64  # threads that run together on AMD's data-centre GPUs
 
 
-def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
-    """Compile what args["kernel"] launches on its `compile_cases` for each of args["arch"] ("sm_90", "gfx942", ...).
+def run(args: CompileArgs, run_dir: Path, report: Report) -> CompileAnswer:
+    """Compile what the kernel launches on its `compile_cases` for each GPU.
 
-    args["grad"]: per parameter, whether it gets a gradient. args["first_only"]: of the declared configurations of a
-    tuned kernel only the first that suits the architecture.
-    Returns {"triton": version, "kernels": [{"kernel", "arch", "config", "signature", "launch_number", "dot" (whether it
-    multiplies matrices in a precision of tensor cores), and what `assembly.Compiled` has, or "error"}], "vector_share":
-    {kernel: least share that the file itself declares}}.
     Raises:
         KernelError: the kernel does not load, is not made of Triton kernels, declares no calls to compile, or has no
         configuration for one of the architectures.
     """
-    function = load_kernel(KernelFile.of(args["kernel"]))
+    function = load_kernel(args.kernel)
     import triton
 
     cases = example_calls(function)
     if cases is None:
-        raise KernelError(f"{args['kernel']['name']}: no compile_cases() in the file says what to compile")
+        raise KernelError(f"{args.kernel.name}: no compile_cases() in the file says what to compile")
     launches = Launches()
     launches.install()
     for arguments in cases():
-        call_both_ways(function, arguments, args["grad"])
+        call_both_ways(function, arguments, args.grad)
     if not launches.found:
-        raise KernelError(f"{args['kernel']['name']} launches no Triton kernel")
-    wanted = _wanted(launches.found, args["arch"], bool(args.get("first_only")))
-    for arch in args["arch"]:
+        raise KernelError(f"{args.kernel.name} launches no Triton kernel")
+    wanted = _wanted(launches.found, args.arch, args.first_only)
+    for arch in args.arch:
         if {launch.name for launch in launches.found} != {launch.name for launch, other in wanted if other == arch}:
-            raise KernelError(f"{args['kernel']['name']} has no configuration for {arch}")
+            raise KernelError(f"{args.kernel.name} has no configuration for {arch}")
     done: set[str] = set()
     rows = []
     for number, (launch, arch) in enumerate(wanted):
@@ -53,7 +50,7 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
         if row is not None:
             rows.append(row)
     declared = definitions(function).get("LEAST_VECTOR_SHARE", {})
-    return {"triton": triton.__version__, "kernels": rows, "vector_share": dict(declared)}
+    return CompileAnswer(triton=triton.__version__, kernels=rows, vector_share=dict(declared))
 
 
 def _wanted(found: list[Launch], architectures: list[str], first_only: bool) -> list[tuple[Launch, str]]:
@@ -83,7 +80,7 @@ def gpu_target(arch: str) -> Any:
     raise KernelError(f"unknown architecture {arch!r}; known: sm_80, sm_90, sm_100 and the like, gfx942")
 
 
-def _compile(launch: Launch, arch: str, triton: Any, done: set[str]) -> dict[str, Any] | None:
+def _compile(launch: Launch, arch: str, triton: Any, done: set[str]) -> CompiledKernel | None:
     """One kernel for one architecture; None where the same was compiled before."""
     from triton.compiler.compiler import ASTSource, make_backend
 
@@ -96,7 +93,7 @@ def _compile(launch: Launch, arch: str, triton: Any, done: set[str]) -> dict[str
     if key in done:
         return None
     done.add(key)
-    row: dict[str, Any] = {"kernel": launch.name, "arch": arch, "config": config, "signature": signature}
+    row = CompiledKernel(kernel=launch.name, arch=arch, config=config, signature=signature)
     source = ASTSource(fn=launch.function, signature=signature, constexprs=constants, attrs=attributes)
     try:
         compiled = triton.compile(source, target=target, options=dict(launch.options))
@@ -108,11 +105,12 @@ def _compile(launch: Launch, arch: str, triton: Any, done: set[str]) -> dict[str
             found = assembly.read_amdgcn(compiled.asm["amdgcn"], shared, WAVE)
     except Exception as error:  # whatever the compiler objects to, in words; the others are compiled all the same
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        return {**row, "error": f"{type(error).__name__}: {lines[-1] if lines else ''}"[:MOST_MESSAGE]}
-    return {**row, "dot": _has_tensor_core_work(compiled.asm["ttir"]), **found.plain()}
+        words = f"{type(error).__name__}: {lines[-1] if lines else ''}"[:MOST_MESSAGE]
+        return row.model_copy(update={"error": words})
+    return row.model_copy(update={"dot": _has_tensor_core_work(compiled.asm["ttir"]), **found.plain()})
 
 
-def _word(value: Any) -> Any:
+def _word(value: object) -> Scalar | None:
     """A constant as JSON."""
     if isinstance(value, torch.dtype) or not isinstance(value, (bool, int, float, str, type(None))):
         return str(value)

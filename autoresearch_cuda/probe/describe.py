@@ -2,23 +2,23 @@
 
 import platform
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from autoresearch_cuda.probe import Report
 from autoresearch_trainer.errors import ConfigError
+from autoresearch_trainer.jobs.base import Facts
+from autoresearch_trainer.jobs.machine import DescribeAnswer, DescribeArgs
 from autoresearch_trainer.probe.identity import describe_compiler, describe_cpu, installed, output
 
 
-def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
-    """{"device", "software"} of args["device"] ("cpu" or "cuda")."""
-    kind = args.get("device", "cpu")
-    return {"device": describe(kind), "software": describe_software(kind)}
+def run(args: DescribeArgs, run_dir: Path, report: Report) -> DescribeAnswer:
+    """Of the device "cpu" or "cuda"."""
+    return DescribeAnswer(device=describe(args.device), software=describe_software(args.device))
 
 
-def describe(kind: str) -> dict[str, Any]:
+def describe(kind: str) -> Facts:
     """Identity of the device of that kind. Raises ConfigError for an unknown kind, or where there is none."""
     if kind == "cpu":
         return describe_cpu()
@@ -27,7 +27,7 @@ def describe(kind: str) -> dict[str, Any]:
     raise ConfigError(f"unknown device {kind!r}; known: cpu, cuda")
 
 
-def describe_gpu(index: int = 0) -> dict[str, Any]:
+def describe_gpu(index: int = 0) -> Facts:
     """Identity of an NVIDIA GPU. Raises ConfigError where PyTorch reaches none."""
     if not torch.cuda.is_available():
         raise ConfigError("PyTorch reaches no CUDA device (no GPU, no driver, or a CPU build of torch)")
@@ -44,7 +44,7 @@ def describe_gpu(index: int = 0) -> dict[str, Any]:
     }
 
 
-def describe_software(kind: str) -> dict[str, Any]:
+def describe_software(kind: str) -> dict[str, str | None]:
     """Versions of what runs or builds kernels; None where there is none."""
     return {
         "python": platform.python_version(),

@@ -5,23 +5,25 @@ from typing import Any
 import numpy as np
 import torch
 
+from autoresearch_trainer.jobs.calls import Form
+
 _storage = torch.Tensor.untyped_storage
 _names = {getattr(torch, name): name for name in (
     "float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool",
 )}  # fmt: skip
 
 
-def describe(value: Any, arguments: dict[str, torch.Tensor], earlier: list[Any]) -> dict[str, Any]:
-    """Form of one returned value as JSON. `plain` = an ordinary dense tensor whose bytes may be read.
+def describe(value: Any, arguments: dict[str, torch.Tensor], earlier: list[Any]) -> Form:
+    """Form of one returned value.
 
     arguments: what the kernel was given; earlier: what it returned before this one. `shares` lists those whose storage
     it uses ("argument x", "output 0"). A subclass is only named: any use of it would run its own code.
     """
     kind = type(value)
-    form: dict[str, Any] = {"type": f"{kind.__module__}.{kind.__qualname__}", "plain": False}
+    form = Form(type=f"{kind.__module__}.{kind.__qualname__}", plain=False)
     if kind is not torch.Tensor:
         return form
-    form |= {
+    form = form.model_copy(update={
         "layout": str(value.layout).removeprefix("torch."),
         "dtype": _names.get(value.dtype, str(value.dtype)),
         "shape": list(value.shape),
@@ -29,13 +31,13 @@ def describe(value: Any, arguments: dict[str, torch.Tensor], earlier: list[Any])
         "wrapped": bool(torch._C._functorch.is_functorch_wrapped_tensor(value)),
         "lazy": value.is_conj() or value.is_neg(),
         "requires_grad": value.requires_grad,
-    }
-    if value.layout is not torch.strided or value.device.type == "meta" or form["wrapped"] or form["lazy"]:
+    })  # fmt: skip
+    if value.layout is not torch.strided or value.device.type == "meta" or form.wrapped or form.lazy:
         return form
     address = _storage(value).data_ptr()
     others = {f"argument {name}": tensor for name, tensor in arguments.items()}
     others |= {f"output {place}": other for place, other in enumerate(earlier) if type(other) is torch.Tensor}
-    return form | {
+    return form.model_copy(update={
         "strides": list(value.stride()),
         "offset": value.storage_offset(),
         "storage_bytes": storage_bytes(value),
@@ -44,7 +46,7 @@ def describe(value: Any, arguments: dict[str, torch.Tensor], earlier: list[Any])
             if address and other.layout is torch.strided and _storage(other).data_ptr() == address
         ],
         "plain": value.dtype in _names,
-    }  # fmt: skip
+    })  # fmt: skip
 
 
 def storage_bytes(tensor: torch.Tensor) -> int:

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as functional
 
 from autoresearch_cuda.probe import environment
-from autoresearch_trainer.probe.state import WATCHED, callables, surroundings, threads_of, variables
+from autoresearch_trainer.probe.state import WATCHED, State, callables, surroundings, threads_of, variables
 
 _WATCHED = (
     *WATCHED, torch, torch.Tensor, torch.autograd, torch.autograd.Function, torch.linalg, torch.testing, torch.cuda,
@@ -54,7 +54,7 @@ class Guard:
         return found + threads_of(kernel_folder, self._threads)
 
 
-def state() -> dict[str, Any]:
+def state() -> State:
     """The state now; values are compared, not interpreted."""
     return {
         **environment.snapshot(),
@@ -62,12 +62,12 @@ def state() -> dict[str, Any]:
         "inference mode": torch.is_inference_mode_enabled(),
         "function modes": torch._C._len_torch_function_stack(),
         "dispatch modes": torch._C._len_torch_dispatch_stack(),
-        "saved-tensor hooks": torch._C._autograd._saved_tensors_hooks_is_enabled(),
+        "saved-tensor hooks": torch._C._autograd._saved_tensors_hooks_is_enabled(),  # type: ignore[attr-defined]
         "default device": str(torch.get_default_device()),
     }
 
 
-def _cheap_state() -> dict[str, Any]:
+def _cheap_state() -> State:
     return {
         "threads": torch.get_num_threads(),
         "default dtype": str(torch.get_default_dtype()),

@@ -4,7 +4,7 @@ The interpreter runs the programs of a launch one after the other, in order, so 
 looks stable, and two programs that disturb each other on a GPU get along. Here every launch runs its programs in an
 order of its own, and these are errors:
     OutOfBounds  an access outside the memory of the launch's arguments, as where a mask is missing;
-    Race         memory that one program writes and another writes or reads, other than through atomics.
+    DataRace     memory that one program writes and another writes or reads, other than through atomics.
 And bfloat16 is what it is on a GPU: float32 is rounded to the nearest, where the interpreter itself cuts the rest off,
 and matrix products take its values, where the interpreter takes its bits for integers.
 """
@@ -26,7 +26,7 @@ class OutOfBounds(RuntimeError):
     """A program touched memory that belongs to none of its arguments."""
 
 
-class Race(RuntimeError):
+class DataRace(RuntimeError):
     """Two programs of one launch touched the same memory, and at least one of them wrote it."""
 
 
@@ -48,7 +48,7 @@ class Watch:
         round_to_nearest()
         mend_products()
         mend_scalars()
-        module = sys.modules["triton.runtime.interpreter"]
+        module: Any = sys.modules["triton.runtime.interpreter"]
         builder, watch = module.interpreter_builder, self
         set_dimensions, set_index = builder.set_grid_dim, builder.set_grid_idx
         load, store, atomic = builder.create_masked_load, builder.create_masked_store, builder.create_atomic_rmw
@@ -124,7 +124,7 @@ class Watch:
             self._touched[kind].append((self._program, addresses))
 
     def _judge(self) -> None:
-        """Raises Race where two programs are in each other's way."""
+        """Raises DataRace where two programs are in each other's way."""
         written, writers = _joined(self._touched["write"])
         if not written.size:
             return
@@ -132,14 +132,14 @@ class Watch:
         written, writers = written[order], writers[order]
         clash = np.flatnonzero((written[1:] == written[:-1]) & (writers[1:] != writers[:-1]))
         if clash.size:
-            raise Race(self._clash("both write", writers[clash[0]], writers[clash[0] + 1]))
+            raise DataRace(self._clash("both write", writers[clash[0]], writers[clash[0] + 1]))
         if self._atomics:
             return  # programs that hand results to each other by flags may read what others wrote
         read, readers = _joined(self._touched["read"])
         place = np.minimum(np.searchsorted(written, read), written.size - 1)
         clash = np.flatnonzero((written[place] == read) & (writers[place] != readers))
         if clash.size:
-            raise Race(self._clash("write and read", writers[place[clash[0]]], readers[clash[0]]))
+            raise DataRace(self._clash("write and read", writers[place[clash[0]]], readers[clash[0]]))
 
     def _clash(self, what: str, one: int, other: int) -> str:
         return f"{self._name}: programs {self._words(one)} and {self._words(other)} {what} the same memory"
@@ -150,7 +150,7 @@ class Watch:
 
 def round_to_nearest() -> None:
     """Replace the interpreter's conversion from float32 to bfloat16 by one that rounds to the nearest, ties to even."""
-    module = sys.modules["triton.runtime.interpreter"]
+    module: Any = sys.modules["triton.runtime.interpreter"]
     language, original = module.tl, module._convert_float
     if getattr(original, "rounds", False):
         return
@@ -162,7 +162,8 @@ def round_to_nearest() -> None:
                 return np.asarray(values).astype(ml_dtypes.bfloat16).view(np.uint16)
         return original(values, source, target, mode)
 
-    convert.rounds = True
+    marked: Any = convert
+    marked.rounds = True
     module._convert_float = convert
 
 
@@ -173,7 +174,7 @@ def mend_products() -> None:
     The BLAS behind the interpreter adds in an order that depends on the tiles' shapes and on which operand is
     transposed, so two kernels would get different bits for one product, and a difference of the two would be noise.
     """
-    module = sys.modules["triton.runtime.interpreter"]
+    module: Any = sys.modules["triton.runtime.interpreter"]
     language, builder = module.tl, module.interpreter_builder
     original = builder.create_dot
     if getattr(original, "mended", False):
@@ -191,14 +192,15 @@ def mend_products() -> None:
         is_bfloat16 = operand.dtype.scalar == language.bfloat16
         return builder.cast_impl(operand, language.float32) if is_bfloat16 else operand
 
-    product.mended = True
+    marked: Any = product
+    marked.mended = True
     builder.create_dot = product
 
 
 def mend_scalars() -> None:
     """Let a tensor of one number be the bound of a loop: Triton 3.6 asks NumPy for `int(array)`, and NumPy 2.4 grants
     that to arrays without axes only."""
-    module = sys.modules["triton.runtime.interpreter"]
+    module: Any = sys.modules["triton.runtime.interpreter"]
     original = module._patch_lang_tensor
     if getattr(original, "mended", False):
         return
@@ -207,7 +209,8 @@ def mend_scalars() -> None:
         original(tensor, scope)
         scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
 
-    patch.mended = True
+    marked: Any = patch
+    marked.mended = True
     module._patch_lang_tensor = patch
 
 

@@ -5,34 +5,29 @@ there is one call.
 """
 
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors.torch import load_file
 
-from autoresearch_cuda.kernel_files import KernelFile, load_kernel
+from autoresearch_cuda.kernel_files import load_kernel
 from autoresearch_cuda.probe import Report
 from autoresearch_cuda.probe.stopwatch import Call, outputs_of
 from autoresearch_cuda.process import prepare_process
 from autoresearch_trainer.errors import ConfigError
+from autoresearch_trainer.jobs.timing import OneCallAnswer, OneCallArgs
 from autoresearch_trainer.probe.timing import contents_of
 
 WARMUP_CALLS = 3
 
 
-def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
-    """args: "device", "kernel", "workload" (see `Call`), "inputs": a safetensors file with "<workload id>/<argument>".
-
-    Returns {"gradient": whether backward was called as well}. Raises KernelError for a kernel that does not load,
-    ConfigError without a CUDA device.
-    """
-    device = torch.device(args.get("device", "cpu"))
+def run(args: OneCallArgs, run_dir: Path, report: Report) -> OneCallAnswer:
+    """Raises KernelError for a kernel that does not load, ConfigError without a CUDA device."""
+    device = torch.device(args.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError("PyTorch reaches no CUDA device (no GPU, no driver, or a CPU build of torch)")
     prepare_process()
-    workload = args["workload"]
-    call = Call(workload, contents_of(workload, load_file(args["inputs"])), device)
-    function = load_kernel(KernelFile.of(args["kernel"]))
+    call = Call(args.workload, contents_of(args.workload, load_file(args.inputs)), device)
+    function = load_kernel(args.kernel)
 
     def once(number: int) -> None:
         outputs = [output for output in outputs_of(function(*call.arguments)) if output.requires_grad]
@@ -45,10 +40,10 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
     call.refill(WARMUP_CALLS)
     if device.type != "cuda":
         once(WARMUP_CALLS)
-        return {"gradient": call.gradient}
+        return OneCallAnswer(gradient=call.gradient)
     torch.cuda.synchronize(device)
     torch.cuda.profiler.start()
     once(WARMUP_CALLS)
     torch.cuda.synchronize(device)
     torch.cuda.profiler.stop()
-    return {"gradient": call.gradient}
+    return OneCallAnswer(gradient=call.gradient)

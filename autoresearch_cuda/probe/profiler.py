@@ -19,14 +19,25 @@ from autoresearch_cuda.model import Linear
 from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.probe import Report
 from autoresearch_cuda.probe.attribution import Recorder, Share, StepRecord, watched
-from autoresearch_cuda.probe.capture import Capture, TargetInfo
+from autoresearch_cuda.probe.capture import Capture
 from autoresearch_cuda.probe.clocks import HostClock, StreamClock
 from autoresearch_cuda.probe.ranges import Ranges
-from autoresearch_cuda.process import QuietCollector, prepare_process
+from autoresearch_cuda.process import prepare_process
 from autoresearch_cuda.train import Trainer
-from autoresearch_data.dataset import open_dataset
+from autoresearch_data.dataset import Dataset, open_dataset
 from autoresearch_trainer.config import TrainConfig
 from autoresearch_trainer.errors import ConfigError
+from autoresearch_trainer.jobs.base import Selection
+from autoresearch_trainer.jobs.tracing import (
+    ElsewhereShare,
+    ProfileAnswer,
+    ProfileArgs,
+    StepTimes,
+    TargetInfo,
+    TargetShare,
+)
+from autoresearch_trainer.probe.words import trained
+from autoresearch_trainer.process import QuietCollector
 
 # Long enough that the projections that start at zero have grown, and that allocator and caches have settled. Fixed, so
 # that every profile of the same training captures the same values.
@@ -42,37 +53,27 @@ EXTRA_ROUNDS = 2
 SECONDS, LEAST_PAIRS = 60.0, 4
 
 
-def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
-    """Profile `preset` on the dataset in `dataset_dir` with the kernels of `selection`.
+def run(args: ProfileArgs, run_dir: Path, report: Report) -> ProfileAnswer:
+    """Profile the trainer; samples of the workloads go into run_dir/samples.
 
-    args: "device", "preset", "dataset_dir", "selection" {target: kernel}, "targets" {target: {"args", "phase"}} of the
-    contracts, "steps": at most so many pairs of a plain and an instrumented step; 0 = capture only. Optional: "seed",
-    "warmup".
-
-    Returns:
-        "workloads" {target: [...]} with their samples in run_dir/samples; unless steps is 0 also what `summarise`
-        gives. Raises ConfigError, KernelError or NoDataset for a request that cannot be served.
+    Raises ConfigError, KernelError or NoDataset for a request that cannot be served.
     """
-    device = torch.device(args.get("device", "cpu"))
+    device = torch.device(args.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError("PyTorch reaches no CUDA device (no GPU, no driver, or a CPU build of torch)")
-    config = TrainConfig.for_preset(args["preset"], steps=RUN_STEPS, seed=args.get("seed", 42))
-    targets = {name: TargetInfo.of(value) for name, value in args["targets"].items()}
-    dataset = open_dataset(Path(args["dataset_dir"]))
+    config = TrainConfig.for_preset(args.preset, steps=RUN_STEPS, seed=args.seed)
+    dataset = open_dataset(Path(args.dataset_dir))
     environment = prepare_process()
-    session = _Session(config, targets, args.get("selection") or {}, dataset, device)
+    session = _Session(config, args.targets, args.selection, dataset, device)
     with QuietCollector() as collector:
-        session.warm_up(args.get("warmup", WARMUP_STEPS), collector, report)
-        result = {
-            "device": device.type,
-            "dataset": {"name": dataset.name, "fingerprint": dataset.fingerprint},
-            "selection": {t: {"name": k.name, "sha256": k.sha256} for t, k in session.trainer.ops.kernels.items()},
-            "workloads": session.capture.write(run_dir / "samples"),
-            "environment": environment,
-        }
-        if args["steps"]:
-            result.update(session.measure(args["steps"], report))
-    return result
+        session.warm_up(WARMUP_STEPS if args.warmup is None else args.warmup, collector, report)
+        return ProfileAnswer(
+            **trained(dataset, session.trainer.ops.kernels),
+            device=device.type,
+            workloads=session.capture.write(run_dir / "samples"),
+            environment=environment,
+            times=session.measure(args.steps, report) if args.steps else None,
+        )
 
 
 class _Session:
@@ -82,8 +83,8 @@ class _Session:
         self,
         config: TrainConfig,
         targets: Mapping[str, TargetInfo],
-        selection: Mapping[str, Any],
-        dataset: Any,
+        selection: Selection,
+        dataset: Dataset,
         device: torch.device,
     ) -> None:
         self.targets = targets
@@ -93,8 +94,9 @@ class _Session:
         self._capturing: str | None = "before"
         self._ranges = Ranges.available() if device.type == "cuda" else None
         self.trainer = Trainer(config, Ops.load(selection, self._wrap), dataset, device)
-        self.trainer._next_batch = self.recorder.timed("data", self.trainer._next_batch)
-        self.trainer.optimizer.step = self.recorder.timed("optimizer", self.trainer.optimizer.step)
+        trainer: Any = self.trainer  # two of its methods are replaced
+        trainer._next_batch = self.recorder.timed("data", trainer._next_batch)
+        trainer.optimizer.step = self.recorder.timed("optimizer", trainer.optimizer.step)
 
     def _wrap(self, target: str, function: Callable[..., Any]) -> Callable[..., Any]:
         if target not in self.targets:
@@ -128,7 +130,7 @@ class _Session:
         self.trainer.step()
         self._capturing = None
 
-    def measure(self, pairs: int, report: Report) -> dict[str, Any]:
+    def measure(self, pairs: int, report: Report) -> StepTimes:
         """Alternate plain and instrumented steps; more of both while the two disagree, as they do on a busy machine."""
         plain: list[float] = []
         records: list[StepRecord] = []
@@ -144,11 +146,10 @@ class _Session:
                         records.append(self._instrumented_step())
                     else:
                         plain.append(self.trainer.step().seconds)
-            summary = summarise(plain, records, self.targets)
-            if abs(summary["sum_deviation"]) <= SUM_TOLERANCE or time.perf_counter() - started > SECONDS:
+            summary = summarise(plain, records, self.targets, self.trainer.config.total_batch_tokens)
+            if abs(summary.sum_deviation) <= SUM_TOLERANCE or time.perf_counter() - started > SECONDS:
                 break
-        tokens = self.trainer.config.total_batch_tokens
-        return {**summary, "tokens_per_step": tokens, "tokens_per_second": tokens / summary["step_ms"] * 1e3}
+        return summary
 
     def _instrumented_step(self) -> StepRecord:
         with watched(self.recorder, self.trainer.model, ELSEWHERE):
@@ -157,16 +158,11 @@ class _Session:
             return self.recorder.end()
 
 
-def summarise(plain: list[float], records: list[StepRecord], targets: Mapping[str, TargetInfo]) -> dict[str, Any]:
-    """Mean times per step in ms over the middle half of the pairs (the interquartile mean, by the pair's total): as
-    robust as a median, and parts still add up to their whole.
-
-    Returns:
-        "steps" (pairs run), "step_ms" (plain), "instrumented_step_ms" (without the cost of looking), "attributed_ms",
-        "unattributed_ms", "sum_ms" and its "sum_deviation" from step_ms, "step_spread" (relative standard deviation of
-        the plain steps), "phases" {name: ms}, "targets" {name: {...}}, "elsewhere" [{"name", "forward_ms",
-        "backward_ms", "calls_per_step"}, ...]: named parts of the unattributed time.
-    """
+def summarise(
+    plain: list[float], records: list[StepRecord], targets: Mapping[str, TargetInfo], tokens: int
+) -> StepTimes:
+    """Mean times per step in ms, of `tokens` tokens, over the middle half of the pairs (the interquartile mean, by the
+    pair's total): as robust as a median, and parts still add up to their whole."""
     order = sorted(range(len(plain)), key=lambda i: plain[i] + records[i].seconds)
     quarter = len(order) // 4
     kept = order[quarter : len(order) - quarter]
@@ -180,41 +176,41 @@ def summarise(plain: list[float], records: list[StepRecord], targets: Mapping[st
     for label in ELSEWHERE.values():
         share = _mean_share([records[i].shares.get(label, Share()) for i in kept])
         elsewhere.append(
-            {
-                "name": label,
-                "forward_ms": share.own_forward,
-                "backward_ms": share.own_backward,
-                "calls_per_step": share.calls,
-            }
+            ElsewhereShare(
+                name=label,
+                forward_ms=share.own_forward,
+                backward_ms=share.own_backward,
+                calls_per_step=share.calls,
+            )
         )
-    return {
-        "steps": len(plain),
-        "step_ms": step_ms,
-        "instrumented_step_ms": instrumented_ms,
-        "attributed_ms": attributed,
-        "unattributed_ms": instrumented_ms - attributed,
-        "sum_ms": instrumented_ms,
-        "sum_deviation": instrumented_ms / step_ms - 1,
-        "step_spread": _relative_deviation(plain),
-        "phases": phases,
-        "targets": {name: _target_times(shares[name], targets[name].phase) for name in targets},
-        "elsewhere": elsewhere,
-    }
+    return StepTimes(
+        steps=len(plain),
+        step_ms=step_ms,
+        instrumented_step_ms=instrumented_ms,
+        attributed_ms=attributed,
+        unattributed_ms=instrumented_ms - attributed,
+        sum_ms=instrumented_ms,
+        sum_deviation=instrumented_ms / step_ms - 1,
+        step_spread=_relative_deviation(plain),
+        phases=phases,
+        targets={name: _target_times(shares[name], targets[name].phase) for name in targets},
+        elsewhere=elsewhere,
+        tokens_per_step=tokens,
+        tokens_per_second=tokens / step_ms * 1e3,
+    )
 
 
-def _target_times(share: Share, phase: str) -> dict[str, Any]:
-    """One target's times in ms per step; self_ms is without the targets inside it. within: {target: how many of the
-    calls are made inside that one's}."""
+def _target_times(share: Share, phase: str) -> TargetShare:
     optimizer = phase == "optimizer"
-    return {
-        "forward_ms": 0.0 if optimizer else share.whole_forward,
-        "backward_ms": share.whole_backward,
-        "optimizer_ms": share.whole_forward if optimizer else 0.0,
-        "total_ms": share.whole_forward + share.whole_backward,
-        "self_ms": share.own_forward + share.own_backward,
-        "calls_per_step": share.calls,
-        "within": dict(share.within),
-    }
+    return TargetShare(
+        forward_ms=0.0 if optimizer else share.whole_forward,
+        backward_ms=share.whole_backward,
+        optimizer_ms=share.whole_forward if optimizer else 0.0,
+        total_ms=share.whole_forward + share.whole_backward,
+        self_ms=share.own_forward + share.own_backward,
+        calls_per_step=share.calls,
+        within=dict(share.within),
+    )
 
 
 def _mean_share(shares: list[Share]) -> Share:

@@ -15,7 +15,8 @@ from torch.autograd import _get_sequence_nr
 from autoresearch_cuda.probe.attribution import LEAF_NUMBER, nodes_behind
 from autoresearch_trainer.probe.ranges import backward_of
 
-Push, Pop = Callable[[str], Any], Callable[[], Any]
+Push = Callable[[str], Any]
+Pop = Callable[[], Any]
 
 
 class Ranges:

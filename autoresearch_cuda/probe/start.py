@@ -5,26 +5,23 @@ of any of them. One such job says which, before many are lost to it.
 """
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from autoresearch_cuda.kernel_files import KernelFile, load_kernel
+from autoresearch_cuda.kernel_files import Kernel, KernelFile, load_kernel
 from autoresearch_cuda.probe import Report
+from autoresearch_trainer.jobs.machine import StartAnswer, StartArgs
 
 SHAPE = (64, 256)
 MOST_WORDS = 600
 
 
-def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
-    """Try each in turn on args["device"]; what comes after a failure of the device is not tried.
-
-    args: "kernels": {name: a kernel file of a target that takes one floating-point array}; "compile": whether to build
-    something with torch.compile as well.
-    Returns {"device": null or what went wrong, <kernel's name>: likewise, ..., "torch.compile": likewise}.
-    """
-    device = torch.device(args.get("device", "cpu"))
+def run(args: StartArgs, run_dir: Path, report: Report) -> StartAnswer:
+    """Try each in turn; what comes after a failure of the device is not tried."""
+    device = torch.device(args.device)
 
     def square(x: torch.Tensor) -> torch.Tensor:
         return torch.relu(x).square()
@@ -36,14 +33,18 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
 
     found = {"device": _attempt(lambda: call(square))}
     if found["device"] is not None:
-        return found
-    for name, kernel in args["kernels"].items():
+        return StartAnswer(found=found)
+    for name, kernel in args.kernels.items():
         report({"stage": name})
-        found[name] = _attempt(lambda kernel=kernel: call(load_kernel(KernelFile.of(kernel))))
-    if args["compile"]:
+        found[name] = _attempt(partial(_load_and_call, kernel, call))
+    if args.compile:
         report({"stage": "torch.compile"})
         found["torch.compile"] = _attempt(lambda: call(torch.compile(square)))
-    return found
+    return StartAnswer(found=found)
+
+
+def _load_and_call(kernel: KernelFile, call: Callable[[Kernel], None]) -> None:
+    call(load_kernel(kernel))
 
 
 def _attempt(action: Callable[[], None]) -> str | None:

@@ -8,6 +8,7 @@ import torch
 
 from autoresearch_cuda.kernel_files import Kernel
 from autoresearch_cuda.probe.tensors import Buffer, rolled
+from autoresearch_trainer.jobs.timing import TimedCall
 from autoresearch_trainer.probe.contents import content_scale
 from autoresearch_trainer.probe.load import involuntary_switches
 
@@ -15,12 +16,11 @@ from autoresearch_trainer.probe.load import involuntary_switches
 class Call:
     """One workload on buffers at fixed addresses.
 
-    workload: {"id", "args": [spec], "gradient": bool, "shifts": [int, ...]}; contents: {argument: tensor}. Content
-    number n = the rows rolled by one of the shifts, and floating values scaled by a factor that no other n shares, so
-    nothing computed for one call is of use in another.
+    contents: {argument: tensor}. Content number n = the rows rolled by one of the shifts, and floating values scaled by
+    a factor that no other n shares, so nothing computed for one call is of use in another.
     """
 
-    def __init__(self, workload: dict[str, Any], contents: dict[str, torch.Tensor], device: torch.device) -> None:
+    def __init__(self, workload: TimedCall, contents: dict[str, torch.Tensor], device: torch.device) -> None:
         self.id: str = workload["id"]
         self.gradient: bool = workload["gradient"]
         self.buffers: dict[str, Buffer] = {}

@@ -1,8 +1,8 @@
 """Tensors laid out as a workload's argument specs say, and refilled in place."""
 
-from typing import Any
-
 import torch
+
+from autoresearch_common.workload import ArraySpec
 
 DTYPES = {
     name: getattr(torch, name) for name in ("float64", "float32", "bfloat16", "float16", "int64", "int32", "bool")
@@ -12,11 +12,11 @@ DTYPES = {
 class Buffer:
     """One array argument at a fixed address: `tensor` is what a kernel gets, `fill` gives it new contents.
 
-    spec: {"dtype", "shape", "strides" in elements, "grad", ...}; an axis of stride 0 is one that was expanded. A tensor
-    that needs a gradient is a leaf. Raises ValueError for strides whose elements overlap in any other way.
+    An axis of stride 0 is one that was expanded. A tensor that needs a gradient is a leaf. Raises ValueError for
+    strides whose elements overlap in any other way.
     """
 
-    def __init__(self, spec: dict[str, Any], device: torch.device, needs_grad: bool) -> None:
+    def __init__(self, spec: ArraySpec, device: torch.device, needs_grad: bool) -> None:
         shape, strides = spec["shape"], spec["strides"]
         dtype = DTYPES[spec["dtype"]]
         self._stored = [size if stride else min(size, 1) for size, stride in zip(shape, strides, strict=True)]
@@ -55,7 +55,7 @@ def _overlaps(shape: list[int], strides: list[int]) -> bool:
     return False
 
 
-def build(spec: dict[str, Any], content: torch.Tensor, needs_grad: bool = False) -> torch.Tensor:
+def build(spec: ArraySpec, content: torch.Tensor, needs_grad: bool = False) -> torch.Tensor:
     """A new tensor with the spec's strides and `content` (same shape and dtype) in it, on content's device."""
     buffer = Buffer(spec, content.device, needs_grad)
     buffer.fill(content)

@@ -13,63 +13,58 @@ from typing import Any, Self
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from autoresearch_cuda.memory import available_bytes
 from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.probe import Report
 from autoresearch_cuda.probe.ranges import Ranges, nvtx_ranges
-from autoresearch_cuda.process import QuietCollector, prepare_process
+from autoresearch_cuda.process import available_bytes, prepare_process
 from autoresearch_cuda.train import Trainer
 from autoresearch_data.dataset import open_dataset
 from autoresearch_trainer.config import TrainConfig, preset
 from autoresearch_trainer.errors import ConfigError
+from autoresearch_trainer.jobs.tracing import TraceAnswer, TraceArgs
 from autoresearch_trainer.memory import fit_batch
 from autoresearch_trainer.probe.load import ForeignLoad
 from autoresearch_trainer.probe.ranges import STEP
+from autoresearch_trainer.probe.words import trained
+from autoresearch_trainer.process import QuietCollector
 
 RUN_STEPS = 1_000_000  # schedules stand at their start
 
 
-def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
-    """Train `preset` on the dataset in `dataset_dir` with the kernels of `selection`, with the batch that fits, and
-    after `warmup` steps trace at most `steps`, of which none begins after `seconds`; one is always traced.
+def run(args: TraceArgs, run_dir: Path, report: Report) -> TraceAnswer:
+    """Train with the batch that fits, and trace.
 
-    args besides: "device"; "tool": "nsys", with which this process was started, or "torch"; "compiled"; "output": the
-    file that PyTorch's profiler writes (*.json or *.json.gz). Optional: "seed".
-
-    Returns {"dataset", "selection", "steps", "step_ms": wall time of each, "tokens_per_step", "batch_size", "compiled",
-    "foreign_load": share of the cores that other processes used meanwhile, None = unknown, "environment"}.
     Raises ConfigError, KernelError or NoDataset for a request that cannot be served.
     """
-    device = torch.device(args.get("device", "cpu"))
+    device = torch.device(args.device)
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError("PyTorch reaches no CUDA device (no GPU, no driver, or a CPU build of torch)")
-    base = TrainConfig.for_preset(
-        args["preset"], steps=RUN_STEPS, seed=args.get("seed", 42), compile=bool(args["compiled"])
-    )
-    config = fit_batch(base, preset(args["preset"]), device.type, available_bytes(device.type)).config
-    dataset = open_dataset(Path(args["dataset_dir"]))
+    base = TrainConfig.for_preset(args.preset, steps=RUN_STEPS, seed=args.seed, compile=args.compiled)
+    config = fit_batch(base, preset(args.preset), device.type, available_bytes(device.type)).config
+    dataset = open_dataset(Path(args.dataset_dir))
     environment = prepare_process()
-    recorder = NsightSystems(device) if args["tool"] == "nsys" else TorchProfiler(device, Path(args["output"]))
+    if args.tool == "torch" and args.output is None:
+        raise ConfigError("trace: no output is named for PyTorch's profiler")
+    recorder = NsightSystems(device) if args.output is None else TorchProfiler(device, Path(args.output))
     with QuietCollector() as collector:
-        ops = Ops.load(args.get("selection") or {}, Ranges(recorder.push, recorder.pop))
+        ops = Ops.load(args.selection, Ranges(recorder.push, recorder.pop))
         trainer = Trainer(config, ops, dataset, device)
-        for number in range(args["warmup"]):
-            report({"stage": "warm-up", "done": number, "total": args["warmup"]})
+        for number in range(args.warmup):
+            report({"stage": "warm-up", "done": number, "total": args.warmup})
             trainer.step()
             collector.after_step(number)
         load = ForeignLoad()
-        seconds = traced_steps(trainer, recorder, args["steps"], args["seconds"], report)
-    return {
-        "dataset": {"name": dataset.name, "fingerprint": dataset.fingerprint},
-        "selection": {t: {"name": k.name, "sha256": k.sha256} for t, k in trainer.ops.kernels.items()},
-        "steps": len(seconds),
-        "step_ms": [one * 1e3 for one in seconds],
-        "tokens_per_step": config.total_batch_tokens,
-        "batch_size": config.batch_size,
-        "compiled": config.compile,
-        "foreign_load": load.since_last(),
-        "environment": environment,
-    }
+        seconds = traced_steps(trainer, recorder, args.steps, args.seconds, report)
+    return TraceAnswer(
+        **trained(dataset, trainer.ops.kernels),
+        steps=len(seconds),
+        step_ms=[one * 1e3 for one in seconds],
+        tokens_per_step=config.total_batch_tokens,
+        batch_size=config.batch_size,
+        compiled=config.compile,
+        foreign_load=load.since_last(),
+        environment=environment,
+    )
 
 
 class NsightSystems:
@@ -147,7 +142,7 @@ def traced_steps(
     return taken
 
 
-def _mark_phases(trainer: Trainer, push: Callable[[str], Any], pop: Callable[[], Any]) -> None:
+def _mark_phases(trainer: Any, push: Callable[[str], Any], pop: Callable[[], Any]) -> None:
     """Open a range around every phase of a step. Backward has no function of its own in the trainer: it lasts from the
     end of forward to the next batch."""
     backward = False

@@ -4,8 +4,8 @@ from functools import partial
 
 import torch
 
+from autoresearch_cuda import engine
 from autoresearch_cuda.probe import environment
-from autoresearch_cuda.rooms import ROOMS
 from autoresearch_trainer.probe import training as shared
 
 
@@ -23,5 +23,5 @@ def move_one_ulp(model: torch.nn.Module, seed: int) -> None:
             parameter.copy_(torch.nextafter(parameter, torch.where(up, torch.inf, -torch.inf)))
 
 
-train = partial(shared.train, ROOMS, shared.Probe(environment.snapshot, move_one_ulp))
-evaluate = partial(shared.evaluate, ROOMS)
+train = partial(shared.train, engine, shared.Probe(environment.snapshot, move_one_ulp))
+evaluate = partial(shared.evaluate, engine)

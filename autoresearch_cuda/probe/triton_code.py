@@ -4,13 +4,14 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from autoresearch_trainer.jobs.calls import Configuration
 from autoresearch_trainer.probe.native_code import definitions
 
 
-def configurations() -> list[dict[str, Any]]:
+def configurations() -> list[Configuration]:
     """The configurations that tuned Triton kernels of this process ran with (see `triton_kit.chosen`)."""
     kit = sys.modules.get("autoresearch_cuda.triton_kit")
-    return kit.chosen() if kit is not None else []
+    return [Configuration(**found) for found in kit.chosen()] if kit is not None else []
 
 
 def uses_triton(function: Callable[..., Any]) -> bool:

@@ -8,47 +8,54 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from autoresearch_lab.ab import rule
-from autoresearch_lab.ab.races import Race
-from autoresearch_lab.ab.rule import Gate, State
+from autoresearch_lab.ab.rule import Gate, GateState
+from autoresearch_lab.ab.throughput import Throughput
 from autoresearch_lab.ab.trial import CandidateFailed, Run, Trial
 from autoresearch_lab.errors import LabFailure
+from autoresearch_lab.results.ab import GateNumbers, SeedLoss
 
 ARMS = ("baseline", "candidate")
 
 
 @dataclass
-class Outcome:
+class AbOutcome:
     """What an A/B found. `gates` holds those that were reached, in the order of judging."""
 
     verdict: str
     reason: str
     look: int
     gates: dict[str, Gate]
-    races: list[Race] = field(default_factory=list)
+    races: list[Throughput] = field(default_factory=list)
     losses: dict[str, dict[int, list[float]]] = field(default_factory=dict)
-    bpb: dict[str, dict[int, float]] = field(default_factory=dict)
+    bpb: dict[str, dict[int, float | None]] = field(default_factory=dict)
     equal_time_steps: int | None = None
     disturbed: bool = False
+    # The pairs of seeds behind "neutral" and "benefit".
+    pairs: dict[str, list[SeedLoss]] = field(default_factory=dict)
 
-    def summary(self) -> dict[str, Any]:
-        """The numbers that a reader wants first, means and medians over processes and seeds."""
-        rates = {arm: _middle([race.tokens_per_second[arm] for race in self.races]) for arm in ARMS}
-        speed = self.gates["speed"].numbers if "speed" in self.gates else {}
-        kinds = (*ARMS, "candidate_equal_time")
-        return {
-            "tokens_per_second": rates,
-            "ratio": speed.get("ratio"),
-            "ratio_lower": speed.get("lower"),
-            "ratio_upper": speed.get("upper"),
-            "val_bpb": {kind: _mean(list(self.bpb.get(kind, {}).values())) for kind in kinds},
-            "losses": {kind: _mean_curve(list(curves.values())) for kind, curves in self.losses.items()},
-        }
+    @property
+    def speed(self) -> GateNumbers | None:
+        return self.gates["speed"].numbers if "speed" in self.gates else None
+
+    @property
+    def tokens_per_second(self) -> dict[str, float | None]:
+        """Medians over processes, by arm."""
+        return {arm: _middle([race.tokens_per_second[arm] for race in self.races]) for arm in ARMS}
+
+    @property
+    def val_bpb(self) -> dict[str, float | None]:
+        """Means over seeds, by arm."""
+        return {kind: _mean(list(self.bpb.get(kind, {}).values())) for kind in (*ARMS, "candidate_equal_time")}
+
+    @property
+    def mean_losses(self) -> dict[str, list[float]]:
+        """Training loss step by step, mean over seeds."""
+        return {kind: _mean_curve(list(curves.values())) for kind, curves in self.losses.items()}
 
 
-def decide(trial: Trial, predicted_saved: float | None) -> Outcome:
+def decide(trial: Trial, predicted_saved: float | None) -> AbOutcome:
     """Run the A/B to its verdict. predicted_saved: fraction of the step that bench and profile promise; None = unknown.
 
     Raises:
@@ -64,7 +71,7 @@ def decide(trial: Trial, predicted_saved: float | None) -> Outcome:
                 break
     except CandidateFailed as failure:
         verdict, reason = "REJECT", f"the candidate failed in the trainer: {failure}"
-    return Outcome(
+    return AbOutcome(
         verdict,
         reason,
         course.look,
@@ -74,6 +81,7 @@ def decide(trial: Trial, predicted_saved: float | None) -> Outcome:
         course.bpb,
         course.equal_time_steps,
         course.disturbed,
+        course.pairs,
     )
 
 
@@ -84,11 +92,13 @@ class _Course:
         self.trial, self.predicted_saved = trial, predicted_saved
         self.look = 1
         self.gates: dict[str, Gate] = {}
-        self.races: list[Race] = []
+        self.races: list[Throughput] = []
         self.losses: dict[str, dict[int, list[float]]] = {}
-        self.bpb: dict[str, dict[int, float]] = {}
+        self.bpb: dict[str, dict[int, float | None]] = {}
+        # Of the candidate, in the time that the baseline needs; known once the speed is.
         self.equal_time_steps: int | None = None
         self.disturbed = False
+        self.pairs: dict[str, list[SeedLoss]] = {}
 
     def look_at(self, count: int) -> bool:
         """Bring all gates up to `count` processes and seeds. False where one of them made the rest pointless."""
@@ -97,13 +107,13 @@ class _Course:
         if not self._race(count):
             return False
         ratio = self.gates["speed"].numbers
-        if not self._pass(rule.gain_gate(ratio["ratio"], self.predicted_saved, settings)):
+        if not self._pass(rule.gain_gate(ratio.ratio or 0.0, self.predicted_saved, settings)):
             return False
         seeds = settings.seeds[:count]
         # A clear winner gets so many more steps that a few seeds show it; the choice rests on speed alone.
-        clear = self.look == 1 and ratio["lower"] >= settings.clear_speed
+        clear = self.look == 1 and (ratio.lower or 0.0) >= settings.clear_speed
         paired = seeds[: settings.clear_seeds] if clear else seeds
-        self.equal_time_steps = rule.equal_time_steps(settings.steps, ratio["lower"])
+        self.equal_time_steps = rule.equal_time_steps(settings.steps, ratio.lower or 0.0)
         if not self._train(seeds, paired):
             return False
         if not self._pass(self._divergence(seeds)):
@@ -113,13 +123,13 @@ class _Course:
 
     def _pass(self, gate: Gate) -> bool:
         self.gates[gate.name] = gate
-        return gate.state is not State.FAIL
+        return gate.state is not GateState.FAIL
 
     def _environment(self, changes: Sequence[str]) -> bool:
         """Gate 0: the candidate leaves the process as it was."""
         note = "; ".join(changes) or "floating-point environment, threads and flags unchanged"
-        state = State.FAIL if changes else State.PASS
-        return self._pass(Gate("environment", state, note, {"changes": list(changes)}))
+        state = GateState.FAIL if changes else GateState.PASS
+        return self._pass(Gate("environment", state, note, GateNumbers(changes=list(changes))))
 
     def _race(self, count: int) -> bool:
         """Race up to `count` processes in all; stop as soon as the candidate is plainly not faster."""
@@ -134,45 +144,49 @@ class _Course:
             if len(self.races) < 2:
                 continue
             gate = rule.speed_gate([race.log_ratio for race in self.races], settings)
-            gate.numbers["processes"] = [race.plain() for race in self.races]
-            if gate.state is State.FAIL or len(self.races) == count:
-                return self._pass(gate) and gate.state is State.PASS
+            if gate.state is GateState.FAIL or len(self.races) == count:
+                return self._pass(gate) and gate.state is GateState.PASS
         raise AssertionError("a look has two or more processes")
 
-    def _busy(self, race: Race) -> bool:
+    def _busy(self, race: Throughput) -> bool:
         """Under load the ratio itself is another one (threads wait for each other), so nothing is concluded from it."""
         self.disturbed = True
         note = (
             f"other processes used more than {self.trial.settings.foreign_limit:.0%} of the cores during most of a "
             f"race ({race.foreign_share:.0%} in its calmest part): run it again on a quieter machine"
         )
-        self._pass(Gate("speed", State.OPEN, note, {"processes": [race.plain() for race in self.races]}))
+        self._pass(Gate("speed", GateState.OPEN, note))
         return False
 
     def _train(self, seeds: list[int], paired: list[int]) -> bool:
         """Train the candidate, and the baseline with its one-ulp control where their runs are not known yet."""
         trial, steps = self.trial, self.trial.settings.steps
         fixed = [Run(seed, steps) for seed in seeds]
-        longer = [Run(seed, self.equal_time_steps) for seed in paired]
+        longer = [Run(seed, self._longer) for seed in paired]
         found = {
             "candidate": trial.train("candidate", [*fixed, *longer]),
             "baseline": trial.train("baseline", [*fixed, *(self._control(seed) for seed in seeds)]),
         }
         ours, theirs = found["candidate"], found["baseline"]
-        broken = next((result["failed"] for result in theirs.values() if result["failed"]), None)
+        broken = next((result.failed for result in theirs.values() if result.failed), None)
         if broken:
             raise LabFailure(f"the baseline itself does not train with preset {trial.preset}: {broken}")
         self.losses = {
-            "baseline": {run.seed: theirs[run]["losses"] for run in fixed},
-            "control": {seed: theirs[self._control(seed)]["losses"] for seed in seeds},
-            "candidate": {run.seed: ours[run]["losses"] for run in fixed},
-            "candidate_equal_time": {run.seed: ours[run]["losses"] for run in longer},
+            "baseline": {run.seed: theirs[run].losses for run in fixed},
+            "control": {seed: theirs[self._control(seed)].losses for seed in seeds},
+            "candidate": {run.seed: ours[run].losses for run in fixed},
+            "candidate_equal_time": {run.seed: ours[run].losses for run in longer},
         }
-        changes = sorted({text for result in ours.values() for text in result["environment"]})
+        changes = sorted({text for result in ours.values() for text in result.environment})
         if not self._environment([f"in training: {text}" for text in changes]):
             return False
-        failed = next((result["failed"] for result in ours.values() if result["failed"]), None)
-        return failed is None or self._pass(Gate("neutral", State.FAIL, f"training failed: {failed}"))
+        failed = next((result.failed for result in ours.values() if result.failed), None)
+        return failed is None or self._pass(Gate("neutral", GateState.FAIL, f"training failed: {failed}"))
+
+    @property
+    def _longer(self) -> int:
+        assert self.equal_time_steps is not None  # the gate of speed came first
+        return self.equal_time_steps
 
     def _control(self, seed: int) -> Run:
         settings = self.trial.settings
@@ -193,7 +207,7 @@ class _Course:
         """Gates 2 and 3 from the val_bpb of all trainings."""
         steps = self.trial.settings.steps
         wanted = [(arm, Run(seed, steps)) for arm in ARMS for seed in seeds]
-        longer = [("candidate", Run(seed, self.equal_time_steps)) for seed in paired]
+        longer = [("candidate", Run(seed, self._longer)) for seed in paired]
         found = self.trial.evaluate([*wanted, *longer])
         self.bpb = {
             **{arm: {seed: found[arm, Run(seed, steps)] for seed in seeds} for arm in ARMS},
@@ -202,20 +216,19 @@ class _Course:
         for name, kind, compared in (("neutral", "candidate", seeds), ("benefit", "candidate_equal_time", paired)):
             self.gates[name] = self._loss_gate(name, kind, compared)
         benefit = self.gates["benefit"].numbers
-        benefit |= {"baseline_steps": steps, "candidate_steps": self.equal_time_steps}
+        benefit.baseline_steps, benefit.candidate_steps = steps, self.equal_time_steps
 
     def _loss_gate(self, name: str, kind: str, seeds: list[int]) -> Gate:
         rows = [(seed, self.bpb["baseline"][seed], self.bpb[kind][seed]) for seed in seeds]
+        pairs = []
         for seed, theirs, ours in rows:
             if theirs is None:
                 raise LabFailure(f"val_bpb of the baseline is not finite for seed {seed}")
             if ours is None:
-                return Gate(name, State.FAIL, f"val_bpb is not finite for seed {seed}")
-        gate = rule.loss_gate(name, [ours - theirs for _, theirs, ours in rows], self.trial.settings)
-        gate.numbers["seeds"] = [
-            {"seed": seed, "baseline": theirs, "candidate": ours, "delta": ours - theirs} for seed, theirs, ours in rows
-        ]
-        return gate
+                return Gate(name, GateState.FAIL, f"val_bpb is not finite for seed {seed}")
+            pairs.append(SeedLoss(seed=seed, baseline=theirs, candidate=ours, delta=ours - theirs))
+        self.pairs[name] = pairs
+        return rule.loss_gate(name, [pair.delta for pair in pairs], self.trial.settings)
 
 
 def _middle(values: list[float]) -> float | None:

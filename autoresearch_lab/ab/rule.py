@@ -12,18 +12,18 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
 
 import numpy as np
 from scipy.special import stdtrit
 
 from autoresearch_lab.ab.settings import Settings
+from autoresearch_lab.results.ab import GateNumbers, Stretch
 from autoresearch_lab.statistics import t_interval, t_upper
 
 DIVERGENCE_FLOOR = 1e-4  # nats; in small models the control may not move at all at first, and this harms nobody
 
 
-class State(Enum):
+class GateState(Enum):
     """How a gate stands. OPEN: the data do not decide; more of it may."""
 
     PASS = True
@@ -33,15 +33,16 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Gate:
-    """One gate: its state, one line that says why, and its numbers as a record carries them."""
+    """One gate: its state, one line that says why, and its numbers."""
 
     name: str
-    state: State
+    state: GateState
     note: str
-    numbers: dict[str, Any] = field(default_factory=dict)
+    numbers: GateNumbers = field(default_factory=GateNumbers)
 
-    def plain(self) -> dict[str, Any]:
-        return {"passed": self.state.value, "note": self.note, **self.numbers}
+    def recorded(self) -> GateNumbers:
+        """As a record carries it."""
+        return self.numbers.model_copy(update={"passed": self.state.value, "note": self.note})
 
 
 def speed_gate(log_ratios: Sequence[float], settings: Settings) -> Gate:
@@ -52,16 +53,21 @@ def speed_gate(log_ratios: Sequence[float], settings: Settings) -> Gate:
     shape = bounds.ratio()
     shown = f"x{shape.point:.3f} [{shape.low:.3f}, {shape.high:.3f}] over {len(log_ratios)} processes"
     if bounds.low > needed:
-        state, note = State.PASS, f"faster in the trainer: {shown}"
+        state, note = GateState.PASS, f"faster in the trainer: {shown}"
     elif hopeless < needed:
-        state, note = State.FAIL, f"no gain in the trainer: {shown}"
+        state, note = GateState.FAIL, f"no gain in the trainer: {shown}"
     else:
-        state, note = State.OPEN, f"too noisy to tell: {shown}, needed above x{1 + settings.speed_margin:.2f}"
-    numbers = {
-        "ratio": shape.point, "lower": shape.low, "upper": shape.high, "level": 1 - settings.alpha,
-        "sd_log": statistics.stdev(log_ratios), "margin": 1 + settings.speed_margin,
-        "at_most": math.exp(hopeless), "at_most_level": 1 - settings.futility_alpha,
-    }  # fmt: skip
+        state, note = GateState.OPEN, f"too noisy to tell: {shown}, needed above x{1 + settings.speed_margin:.2f}"
+    numbers = GateNumbers(
+        ratio=shape.point,
+        lower=shape.low,
+        upper=shape.high,
+        level=1 - settings.alpha,
+        sd_log=statistics.stdev(log_ratios),
+        margin=1 + settings.speed_margin,
+        at_most=math.exp(hopeless),
+        at_most_level=1 - settings.futility_alpha,
+    )
     return Gate("speed", state, note, numbers)
 
 
@@ -77,15 +83,14 @@ def loss_gate(name: str, deltas: Sequence[float], settings: Settings) -> Gate:
     lower, upper = mean - half, mean + half
     shown = f"{mean:+.4f} [{lower:+.4f}, {upper:+.4f}] over {len(deltas)} seeds"
     if upper < settings.margin:
-        state, note = State.PASS, f"val_bpb {shown}, within the margin of {settings.margin}"
+        state, note = GateState.PASS, f"val_bpb {shown}, within the margin of {settings.margin}"
     elif lower > settings.margin:
-        state, note = State.FAIL, f"val_bpb is worse: {shown}, margin {settings.margin}"
+        state, note = GateState.FAIL, f"val_bpb is worse: {shown}, margin {settings.margin}"
     else:
-        state, note = State.OPEN, f"val_bpb not settled: {shown}, margin {settings.margin}"
-    numbers = {
-        "delta": mean, "lower": lower, "upper": upper, "level": 1 - settings.alpha, "sd": deviation,
-        "margin": settings.margin,
-    }  # fmt: skip
+        state, note = GateState.OPEN, f"val_bpb not settled: {shown}, margin {settings.margin}"
+    numbers = GateNumbers(
+        delta=mean, lower=lower, upper=upper, level=1 - settings.alpha, sd=deviation, margin=settings.margin
+    )
     return Gate(name, state, note, numbers)
 
 
@@ -100,7 +105,12 @@ def divergence_gate(
     """
     ours, theirs = np.asarray(candidate, dtype=np.float64), np.asarray(control, dtype=np.float64)
     if not np.isfinite(ours).all():
-        return Gate("divergence", State.FAIL, "the training loss is not finite", {"limit": settings.divergence_limit})
+        return Gate(
+            "divergence",
+            GateState.FAIL,
+            "the training loss is not finite",
+            GateNumbers(limit=settings.divergence_limit),
+        )
     steps = min(ours.shape[1], theirs.shape[1])
     edges = sorted({0, max(1, steps // 4), max(1, steps // 2), steps})
     stretches = list(zip(edges, edges[1:], strict=False))
@@ -108,14 +118,17 @@ def divergence_gate(
     ratio = max(ratios)
     passed = ratio <= settings.divergence_limit
     note = f"first {steps} steps: {ratio:.2f} x the divergence of one unit in the last place"
-    numbers = {
-        "ratio": ratio, "limit": settings.divergence_limit, "steps": steps,
-        "stretches": [
-            {"steps": [start + 1, end], "ratio": value} for (start, end), value in zip(stretches, ratios, strict=True)
+    numbers = GateNumbers(
+        ratio=ratio,
+        limit=settings.divergence_limit,
+        steps=steps,
+        stretches=[
+            Stretch(steps=[start + 1, end], ratio=value) for (start, end), value in zip(stretches, ratios, strict=True)
         ],
-        "candidate": np.sqrt((ours**2).mean(0)).tolist(), "control": np.sqrt((theirs**2).mean(0)).tolist(),
-    }  # fmt: skip
-    return Gate("divergence", State.PASS if passed else State.FAIL, note, numbers)
+        candidate=np.sqrt((ours**2).mean(0)).tolist(),
+        control=np.sqrt((theirs**2).mean(0)).tolist(),
+    )
+    return Gate("divergence", GateState.PASS if passed else GateState.FAIL, note, numbers)
 
 
 def gain_gate(ratio: float, predicted_saved: float | None, settings: Settings) -> Gate:
@@ -126,21 +139,20 @@ def gain_gate(ratio: float, predicted_saved: float | None, settings: Settings) -
     tolerance is what profile and race can resolve; without it tiny predictions would fail by noise alone.
     """
     realised = 1 - 1 / ratio
-    numbers: dict[str, Any] = {"realised": ratio - 1, "realised_saved": realised}
+    numbers = GateNumbers(realised=ratio - 1, realised_saved=realised)
     if predicted_saved is None:
-        numbers |= {"predicted": None, "predicted_saved": None}
-        return Gate("gain", State.PASS, f"realised {ratio - 1:+.1%}; no prediction to compare with", numbers)
-    numbers |= {"predicted": 1 / (1 - predicted_saved) - 1, "predicted_saved": predicted_saved}
+        return Gate("gain", GateState.PASS, f"realised {ratio - 1:+.1%}; no prediction to compare with", numbers)
+    numbers.predicted, numbers.predicted_saved = 1 / (1 - predicted_saved) - 1, predicted_saved
     passed = realised + settings.gain_tolerance >= settings.gain_share * predicted_saved
     shown = f"saves {realised:.1%} of the step, predicted {predicted_saved:.1%}"
     note = shown if passed else f"realised gain under half of the predicted one: {shown}"
-    return Gate("gain", State.PASS if passed else State.FAIL, note, numbers)
+    return Gate("gain", GateState.PASS if passed else GateState.FAIL, note, numbers)
 
 
 def verdict(gates: Sequence[Gate], complete: bool) -> tuple[str, str]:
     """(PROMOTE | REJECT | UNDECIDED, reason). `complete`: every gate was reached."""
-    failed = [gate for gate in gates if gate.state is State.FAIL]
-    undecided = [gate for gate in gates if gate.state is State.OPEN]
+    failed = [gate for gate in gates if gate.state is GateState.FAIL]
+    undecided = [gate for gate in gates if gate.state is GateState.OPEN]
     if failed:
         return "REJECT", f"{failed[0].name}: {failed[0].note}"
     if undecided:

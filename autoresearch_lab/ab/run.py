@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -16,33 +15,34 @@ from autoresearch_data.dataset import Manifest
 from autoresearch_data.errors import DataError
 from autoresearch_lab.ab import decide
 from autoresearch_lab.ab.cache import Cache
-from autoresearch_lab.ab.decide import Outcome
+from autoresearch_lab.ab.decide import AbOutcome
 from autoresearch_lab.ab.require import Standing, require
 from autoresearch_lab.ab.settings import Settings
 from autoresearch_lab.ab.trial import Trial
 from autoresearch_lab.catalog import Kernel, Target, find_target, load_catalog
 from autoresearch_lab.errors import LabError, LabFailure
-from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.machine import Context
+from autoresearch_lab.evidence import attempts_of
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import Root, writable_folder, write_atomic
 from autoresearch_lab.promote.selection import Selection
 from autoresearch_lab.promote.selection import baseline as baseline_selection
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.ab import AbResults, AbRule, AbSeeds, AbSettings, ProcessSpeed
+from autoresearch_lab.results.base import Artifact, Dataset
+from autoresearch_lab.results.record import AbRecord
+from autoresearch_trainer.jobs import Report
 
 
 def ab(
     candidate: Mapping[str, Kernel],
     baseline: Selection,
-    context: Context,
-    root: Root,
-    ledger: Ledger,
+    lab: Lab,
     *,
     preset: str | None = None,
     dataset: str = "stdlib",
     settings: Settings | None = None,
     workloads: Mapping[str, str] | None = None,
-    on_progress: Callable[[dict[str, Any]], None] | None = None,
-) -> Record:
+    on_progress: Report | None = None,
+) -> AbRecord:
     """Decide whether `candidate` (target -> kernel), laid over `baseline`, makes the trainer better; append the record.
 
     workloads: target -> hash of the captured set that verify and bench have to speak of; by default that of the newest
@@ -52,38 +52,39 @@ def ab(
         LabError: a kernel lacks evidence or is in use already, unknown preset, no dataset, another A/B is running.
         LabFailure: the lab or the baseline failed; nothing is recorded then.
     """
-    settings = settings or Settings.for_device(context.engine.device)
-    preset = preset or context.engine.default_preset
-    catalog = load_catalog(root)
+    settings = settings or Settings.for_device(lab.context.engine.device)
+    preset = preset or lab.context.engine.default_preset
+    catalog = load_catalog(lab.root)
     check_new(candidate, baseline)
     standings = [
-        require(find_target(catalog, name), kernel, context, ledger, (workloads or {}).get(name))
+        require(find_target(catalog, name), kernel, lab, (workloads or {}).get(name))
         for name, kernel in candidate.items()
     ]
-    data = describe_dataset(root, dataset)
+    data = describe_dataset(lab.root, dataset)
     asked = request(standings, baseline, preset, data, settings)
-    attempt = 1 + len(earlier(asked, context, ledger))
-    folder = writable_folder(root.runs / f"ab-{json_sha256([asked, context.keys(), attempt])[:12]}", "A/B")
+    attempt = 1 + len(attempts_of(asked, lab))
+    identity = [asked.model_dump(mode="json"), lab.context.keys(), attempt]
+    folder = writable_folder(lab.root.runs / f"ab-{json_sha256(identity)[:12]}", "A/B")
     trial = Trial(
-        context=context,
+        context=lab.context,
         arms={"baseline": baseline, "candidate": baseline.with_kernels(candidate)},
-        evaluator=baseline_selection(catalog, context.engine),
+        evaluator=baseline_selection(catalog, lab.context.engine),
         preset=preset,
         dataset=data,
         settings=settings.at_attempt(attempt),
         attempt=attempt,
-        cache=Cache(root),
+        cache=Cache(lab.root),
         folder=folder,
         on_progress=on_progress,
     )
     started = time.monotonic()
     try:
-        with FileLock(str(writable_folder(root.results, "A/B") / "ab.lock"), timeout=0):
+        with FileLock(str(writable_folder(lab.root.results, "A/B") / "ab.lock"), timeout=0):
             # What bench promises is measured against the uncompiled baseline.
             predicted = predicted_saving(standings, trial.arms["candidate"], catalog)
             outcome = decide.decide(trial, None if settings.compile else predicted)
         trial.seconds["total"] = time.monotonic() - started
-        record = _record(outcome, trial, asked, standings, root, ledger)
+        record = _record(outcome, trial, asked, standings, lab)
         trial.forget_races()
     except LabFailure:
         raise  # the jobs' logs stay in the run folder
@@ -119,38 +120,17 @@ def describe_dataset(root: Root, name: str) -> dict[str, str]:
 
 def request(
     standings: list[Standing], baseline: Selection, preset: str, data: Mapping[str, str], settings: Settings
-) -> dict[str, Any]:
+) -> AbSettings:
     """The settings of the record: what is compared, on what, by which rule."""
-    plain: dict[str, Any] = {
-        "preset": preset,
-        "dataset": {"name": data["name"], "fingerprint": data["fingerprint"]},
-        "candidate": {standing.target.name: standing.plain() for standing in standings},
-        "baseline": baseline.hashes(),
-        "rule": settings.plain(),
-        "compile": settings.compile,
-    }
-    if len(standings) == 1:
-        plain["contract_sha256"] = standings[0].target.contract_sha256
-    return plain
-
-
-def earlier(asked: Mapping[str, Any], context: Context, ledger: Ledger) -> list[Record]:
-    """A/Bs of the same two arms on the same data here, oldest first; without those that foreign load ended."""
-
-    def arms(settings: Mapping[str, Any]) -> Any:
-        candidate = {name: kernel["sha256"] for name, kernel in settings["candidate"].items()}
-        baseline = {name: kernel["sha256"] for name, kernel in settings["baseline"].items()}
-        return candidate, baseline, settings["preset"], settings["dataset"]["fingerprint"], settings.get("compile")
-
-    found = []
-    for record in ledger.find(kind="ab", **context.keys()):
-        try:
-            disturbed = (record.results or {}).get("disturbed", False)
-            if not disturbed and arms(record.settings or {}) == arms(asked):
-                found.append(record)
-        except (KeyError, TypeError, AttributeError):
-            continue  # of another layout: not comparable
-    return found
+    return AbSettings(
+        preset=preset,
+        dataset=Dataset(name=data["name"], fingerprint=data["fingerprint"]),
+        candidate={standing.target.name: standing.recorded() for standing in standings},
+        baseline=baseline.recorded(),
+        rule=AbRule(**settings.plain()),
+        compile=settings.compile,
+        contract_sha256=standings[0].target.contract_sha256 if len(standings) == 1 else None,
+    )
 
 
 def predicted_saving(standings: list[Standing], arm: Selection, catalog: Mapping[str, Target]) -> float | None:
@@ -165,52 +145,54 @@ def predicted_saving(standings: list[Standing], arm: Selection, catalog: Mapping
         if replaced.get(name, frozenset()) & replaced.keys() or any(name in parts for parts in replaced.values()):
             return None
     parts = [standing.predicted_saved for standing in standings]
-    return None if None in parts else min(sum(parts), 0.99)
+    known = [part for part in parts if part is not None]
+    return min(sum(known), 0.99) if len(known) == len(parts) else None
 
 
-def _record(
-    outcome: Outcome, trial: Trial, asked: dict[str, Any], standings: list[Standing], root: Root, ledger: Ledger
-) -> Record:
-    samples = _save_samples(outcome, trial, root)
-    gates = {name: gate.plain() for name, gate in outcome.gates.items()}
-    rows = {name: gates[name].pop("seeds", []) for name in ("neutral", "benefit") if name in gates}
-    processes = gates["speed"].pop("processes", []) if "speed" in gates else []
-    results = {
-        "reason": outcome.reason,
-        "look": outcome.look,
-        "attempt": trial.attempt,
-        "alpha": trial.settings.alpha,
-        **outcome.summary(),
-        "gates": gates,
-        "processes": processes,
-        "process_ratios": [process["ratio"] for process in processes],
-        **rows,
-        "equal_time_steps": outcome.equal_time_steps,
-        "disturbed": outcome.disturbed,
-        "peak_memory_mb": {arm: round(peak, 1) for arm, peak in trial.peak_memory_mb.items()},
-        "seconds": {name: round(value, 2) for name, value in trial.seconds.items()},
-        "reused": trial.reused,
-        "remarks": _remarks(outcome, trial),
-    }
+def _record(outcome: AbOutcome, trial: Trial, asked: AbSettings, standings: list[Standing], lab: Lab) -> AbRecord:
+    samples = _save_samples(outcome, trial, lab.root)
+    processes = [ProcessSpeed(**race.plain()) for race in outcome.races]
+    results = AbResults(
+        reason=outcome.reason,
+        look=outcome.look,
+        attempt=trial.attempt,
+        alpha=trial.settings.alpha,
+        tokens_per_second=outcome.tokens_per_second,
+        ratio=outcome.speed.ratio if outcome.speed else None,
+        ratio_lower=outcome.speed.lower if outcome.speed else None,
+        ratio_upper=outcome.speed.upper if outcome.speed else None,
+        val_bpb=outcome.val_bpb,
+        losses=outcome.mean_losses,
+        gates={name: gate.recorded() for name, gate in outcome.gates.items()},
+        processes=processes,
+        process_ratios=[process.ratio for process in processes],
+        neutral=outcome.pairs.get("neutral", []),
+        benefit=outcome.pairs.get("benefit", []),
+        equal_time_steps=outcome.equal_time_steps,
+        disturbed=outcome.disturbed,
+        peak_memory_mb={arm: round(peak, 1) for arm, peak in trial.peak_memory_mb.items()},
+        seconds={name: round(value, 2) for name, value in trial.seconds.items()},
+        reused=trial.reused,
+        remarks=_remarks(outcome, trial),
+    )
     single = standings[0] if len(standings) == 1 else None
-    return ledger.append(
-        "ab",
+    return lab.ledger.append(
+        AbRecord,
         **trial.context.fields(),
         target=single.target.name if single else None,
-        kernel={"name": single.kernel.name, "sha256": single.kernel.sha256} if single else None,
+        kernel=single.kernel.id if single else None,
         workloads=single.bench.workloads if single and single.bench else None,
-        seeds={
-            "training": sorted(outcome.bpb.get("baseline", {})),
-            "race": [race["seed"] for race in trial.raw_races],
-        },
-        settings={**asked, "rule": trial.settings.plain()},
+        seeds=AbSeeds(
+            training=sorted(outcome.bpb.get("baseline", {})), race=[race["seed"] for race in trial.raw_races]
+        ),
+        settings=asked.model_copy(update={"rule": AbRule(**trial.settings.plain())}),
         results=results,
         verdict=outcome.verdict,
-        artifacts=[{"path": root.relative(samples), "sha256": file_sha256(samples)}],
+        artifacts=[Artifact(path=lab.root.relative(samples), sha256=file_sha256(samples))],
     )
 
 
-def _remarks(outcome: Outcome, trial: Trial) -> list[str]:
+def _remarks(outcome: AbOutcome, trial: Trial) -> list[str]:
     remarks = [f"the other arm: {remark}" for remark in trial.arms["baseline"].remarks]
     if trial.attempt > 1:
         remarks.append(f"attempt {trial.attempt} with these arms: alpha is {trial.settings.alpha:.2g} for every gate")
@@ -219,7 +201,7 @@ def _remarks(outcome: Outcome, trial: Trial) -> list[str]:
     return remarks
 
 
-def _save_samples(outcome: Outcome, trial: Trial, root: Root) -> Path:
+def _save_samples(outcome: AbOutcome, trial: Trial, root: Root) -> Path:
     """Every raw number of the A/B in one file, named by its content."""
     samples = {"schema": 1, "races": trial.raw_races, "losses": outcome.losses, "val_bpb": outcome.bpb}
     text = json.dumps(samples)

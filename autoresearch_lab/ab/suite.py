@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.record import AbRecord
 
 # Reasons of these gates mean harm; a rejection by `speed` or `gain` alone means no help.
 HARMFUL = ("environment", "divergence", "neutral", "benefit")
 
 
-def suite_verdict(records: Mapping[str, Record]) -> tuple[str, str]:
+def suite_verdict(records: Mapping[str, AbRecord]) -> tuple[str, str]:
     """(PROMOTE | REJECT | UNDECIDED, reason) of {preset: A/B record}.
 
     PROMOTE needs one preset that says so and no other that is worse: neither a failed gate of harm nor a speed that is
@@ -29,16 +29,15 @@ def suite_verdict(records: Mapping[str, Record]) -> tuple[str, str]:
     return "PROMOTE", f"gains with {', '.join(gains)}, worse with none"
 
 
-def _harm(record: Record) -> str | None:
+def _harm(record: AbRecord) -> str | None:
     """In which way the candidate is worse than the baseline in this A/B; None where it is not for sure."""
-    results = record.results or {}
-    gates = results.get("gates") or {}
+    gates = record.results.gates
     for name in HARMFUL:
-        if name in gates and gates[name]["passed"] is False:
-            return gates[name]["note"]
-    at_most = (gates.get("speed") or {}).get("at_most")
-    if at_most is not None and at_most < 1.0:
-        return gates["speed"]["note"]
-    if record.verdict == "REJECT" and not any(gate["passed"] is False for gate in gates.values()):
-        return results.get("reason")  # it failed in the trainer
+        if name in gates and gates[name].passed is False:
+            return gates[name].note
+    speed = gates.get("speed")
+    if speed is not None and speed.at_most is not None and speed.at_most < 1.0:
+        return speed.note
+    if record.verdict == "REJECT" and not any(gate.passed is False for gate in gates.values()):
+        return record.results.reason  # it failed in the trainer
     return None

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.record import Record
 
 COLOURS = {"PROMOTE": "bold green", "REJECT": "bold red", "UNDECIDED": "bold yellow"}
 MARKS = {True: Text("pass", style="green"), False: Text("FAIL", style="red"), None: Text("open", style="yellow")}

@@ -1,4 +1,4 @@
-"""One A/B's means: its two arms, and the jobs that race, train and evaluate them, with their results kept."""
+"""One A/B's means: its two arms, and the jobs that time, train and evaluate them, with their results kept."""
 
 from __future__ import annotations
 
@@ -7,19 +7,38 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
 
 from autoresearch_lab import jobs
 from autoresearch_lab.ab.cache import Cache
-from autoresearch_lab.ab.races import LEAST_PAIRS, Race, summarise
 from autoresearch_lab.ab.settings import Settings
+from autoresearch_lab.ab.throughput import LEAST_PAIRS, Throughput, summarise
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.machine import Context
 from autoresearch_lab.promote.selection import Selection
 from autoresearch_lab.sandbox.limits import Limits
 from autoresearch_lab.sandbox.parent import JobFailed
+from autoresearch_trainer.jobs import Job, JobAnswer, Progress
+from autoresearch_trainer.jobs.base import A, DatasetRef, R, first_problem
+from autoresearch_trainer.jobs.training import (
+    EVALUATE,
+    THROUGHPUT,
+    TRAIN,
+    EvaluateArgs,
+    Evaluation,
+    SavedWeights,
+    ThroughputArgs,
+    TrainArgs,
+    TrainingResult,
+    TrainingRun,
+)
 
-Progress = Callable[[dict[str, Any]], None]
+Listener = Callable[[Progress], None]
+# What the time of each job counts as, in records.
+CLOCKS = {THROUGHPUT.name: "races", TRAIN.name: "training", EVALUATE.name: "evaluation"}
+P = TypeVar("P", bound=JobAnswer)
 JOB_SECONDS = 3600.0
 RACE_EXTRA_SECONDS = 600.0  # for compiling and warming up
 
@@ -60,16 +79,16 @@ class Trial:
     attempt: int
     cache: Cache
     folder: Path
-    on_progress: Progress | None = None
+    on_progress: Listener | None = None
     reused: int = 0
-    seconds: dict[str, float] = field(default_factory=lambda: {"races": 0.0, "training": 0.0, "evaluation": 0.0})
+    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(CLOCKS.values(), 0.0))
     raw_races: list[dict[str, Any]] = field(default_factory=list)
     race_keys: list[dict[str, Any]] = field(default_factory=list)
     executed: set[tuple[str, Run]] = field(default_factory=set)
     # The most memory that a process training with the arm's kernels used, in MiB.
     peak_memory_mb: dict[str, float] = field(default_factory=dict)
 
-    def race(self, index: int, total: int) -> tuple[Race | None, list[str]]:
+    def race(self, index: int, total: int) -> tuple[Throughput | None, list[str]]:
         """Race process number `index` (0, 1, ...); or None, with what the candidate changed in the environment.
 
         Raises:
@@ -77,32 +96,37 @@ class Trial:
             LabError: a kernel of the candidate's arm was never called.
         """
         settings = self.settings
-        args = {
-            "seconds": settings.race_seconds,
-            "limit_seconds": settings.race_seconds * settings.race_limit,
-            "block_steps": settings.block_steps,
-            "least_pairs": LEAST_PAIRS,
-            "foreign_limit": settings.foreign_limit,
-            "seed": settings.seed + 1000 * self.attempt + index,
-        }
+        args = ThroughputArgs(
+            **self._common(),
+            baseline=self.arms["baseline"].files,
+            candidate=self.arms["candidate"].files,
+            seconds=settings.race_seconds,
+            limit_seconds=settings.race_seconds * settings.race_limit,
+            block_steps=settings.block_steps,
+            least_pairs=LEAST_PAIRS,
+            foreign_limit=settings.foreign_limit,
+            seed=settings.seed + 1000 * self.attempt + index,
+        )
         key = self._race_key(args)
         self.race_keys.append(key)
-        result = self.cache.get(key)
-        if result is None:
-            arms = {arm: selection.plain() for arm, selection in self.arms.items()}
+        kept = self.cache.get(key)
+        if kept is None:
             stage = f"race {index + 1} of {total}"
-            limits = Limits(seconds=args["limit_seconds"] + RACE_EXTRA_SECONDS)
-            result = self._job("race", {**args, **arms}, stage, "races", limits, both=True)
-            self.cache.put(key, result)
+            limits = Limits(seconds=args.limit_seconds + RACE_EXTRA_SECONDS)
+            started = time.monotonic()
+            answer = self._job(THROUGHPUT, args, stage, limits, both=True)
+            kept = {**answer.model_dump(), "wall_seconds": time.monotonic() - started}
+            self.cache.put(key, kept)
         else:
             self.reused += 1
-        self.raw_races.append({"seed": args["seed"], **result})
-        if result["failed"]:
-            raise CandidateFailed(result["failed"])
-        if result["environment"]:
-            return None, result["environment"]
-        self._check_called(result.get("calls") or {})
-        return summarise(args["seed"], result), []
+            answer = THROUGHPUT.read({name: value for name, value in kept.items() if name != "wall_seconds"})
+        self.raw_races.append({"seed": args.seed, **kept})
+        if answer.failed:
+            raise CandidateFailed(answer.failed)
+        if answer.environment:
+            return None, answer.environment
+        self._check_called(answer.calls or {})
+        return summarise(args.seed, answer, kept["wall_seconds"]), []
 
     def _check_called(self, calls: Mapping[str, Mapping[str, int]]) -> None:
         """What the candidate's arm has other kernels for than the baseline's must be called there.
@@ -122,16 +146,16 @@ class Trial:
                     "compare; see `replaces` in the contracts of the targets that are composed of others"
                 )
 
-    def train(self, arm: str, runs: Iterable[Run]) -> dict[Run, dict[str, Any]]:
+    def train(self, arm: str, runs: Iterable[Run]) -> dict[Run, TrainingResult]:
         """Results of the job `train` for each run; those that are known are not repeated.
 
         Raises:
             CandidateFailed: it crashed, hung or raised.
         """
-        results: dict[Run, dict[str, Any]] = {}
+        results: dict[Run, TrainingResult] = {}
         missing: list[Run] = []
         for run in dict.fromkeys(runs):
-            known = self.cache.get(self._train_key(arm, run))
+            known = self._trained(arm, run)
             if known is None or not self._evaluable(arm, run, known):
                 missing.append(run)
             else:
@@ -140,35 +164,50 @@ class Trial:
         if missing:
             self.executed |= {(arm, run) for run in missing}
             results |= self._train(arm, missing)
-        peaks = [result["peak_memory_mb"] for result in results.values() if "peak_memory_mb" in result]
+        peaks = [result.peak_memory_mb for result in results.values()]
         if peaks:
             self.peak_memory_mb[arm] = max(self.peak_memory_mb.get(arm, 0.0), *peaks)
         return results
 
-    def _train(self, arm: str, runs: list[Run]) -> dict[Run, dict[str, Any]]:
-        by_id = {run.id: run for run in runs}
-        results: dict[Run, dict[str, Any]] = {}
+    def _trained(self, arm: str, run: Run) -> TrainingResult | None:
+        """What is known of a training."""
+        kept = self.cache.get(self._train_key(arm, run))
+        return None if kept is None else TrainingResult.model_validate(kept)
 
-        def keep(message: dict[str, Any]) -> None:
-            finished = message.get("run")
-            if finished is None:
+    def _train(self, arm: str, runs: list[Run]) -> dict[Run, TrainingResult]:
+        by_id = {run.id: run for run in runs}
+        results: dict[Run, TrainingResult] = {}
+
+        def keep(message: Progress) -> None:
+            if "run" not in message:
                 return
-            run = by_id[finished["id"]]
+            finished = self._part(TrainingResult, TRAIN, message["run"])
+            run = by_id.get(finished.id)
+            if run is None:
+                raise JobFailed("protocol", f"train: nobody asked for a run {finished.id!r}")
             key = self._train_key(arm, run)
-            if finished["weights"]:
+            if finished.weights:
                 self.cache.folder.mkdir(parents=True, exist_ok=True)
-                os.replace(self.folder / "train" / finished["weights"], self.cache.weights(key))
-            self.cache.put(key, finished)
+                os.replace(self.folder / TRAIN.name / finished.weights, self.cache.weights(key))
+            self.cache.put(key, finished.model_dump())
             results[run] = finished
 
         described = [
-            {"id": run.id, "seed": run.seed, "steps": run.steps, "stop": run.stop, "one_ulp": run.one_ulp,
-             "save": run.evaluated}
+            TrainingRun(id=run.id, seed=run.seed, steps=run.steps, stop=run.stop, one_ulp=run.one_ulp,
+                        save=run.evaluated)
             for run in runs
         ]  # fmt: skip
-        args = {"selection": self.arms[arm].plain(), "runs": described}
-        self._job("train", args, f"training the {arm}", "training", both=arm == "candidate", on_message=keep)
+        args = TrainArgs(**self._common(), selection=self.arms[arm].files, runs=described)
+        self._job(TRAIN, args, f"training the {arm}", both=arm == "candidate", on_message=keep)
         return results
+
+    @staticmethod
+    def _part(kind: type[P], job: Job, value: object) -> P:
+        """A part of an answer that came as a message. Raises JobFailed for what is not one."""
+        try:
+            return kind.model_validate(value)
+        except ValidationError as error:
+            raise JobFailed("protocol", f"{job.name}: {first_problem(error)}") from None
 
     def evaluate(self, wanted: Iterable[tuple[str, Run]]) -> dict[tuple[str, Run], float | None]:
         """val_bpb of finished trainings by a process with the baseline kernels; None where the loss is not finite.
@@ -179,29 +218,22 @@ class Trial:
         by_id = {f"{arm}-{run.id}": (arm, run) for arm, run in wanted}
         waiting = {name: pair for name, pair in by_id.items() if self.cache.get(self._evaluation_key(*pair)) is None}
 
-        def keep(message: dict[str, Any]) -> None:
-            evaluated = message.get("evaluation")
-            if evaluated is None:
+        def keep(message: Progress) -> None:
+            if "evaluation" not in message:
                 return
-            arm, run = waiting[evaluated["id"]]
-            self.cache.put(self._evaluation_key(arm, run), evaluated)
+            evaluated = self._part(Evaluation, EVALUATE, message["evaluation"])
+            arm, run = waiting[evaluated.id]
+            self.cache.put(self._evaluation_key(arm, run), evaluated.model_dump())
             self.cache.weights(self._train_key(arm, run)).unlink(missing_ok=True)
 
         if waiting:
-            weights = [
-                {
-                    "id": name,
-                    "path": str(self.cache.weights(self._train_key(arm, run))),
-                    "sha256": (self.cache.get(self._train_key(arm, run)) or {}).get("sha256"),
-                }
-                for name, (arm, run) in waiting.items()
-            ]
-            args = {
-                "selection": self.evaluator.plain(),
-                "weights": weights,
-                "eval_tokens": self.settings.eval_tokens,
-            }
-            self._job("evaluate", args, "evaluating", "evaluation", on_message=keep)
+            args = EvaluateArgs(
+                **self._common(),
+                selection=self.evaluator.files,
+                weights=[self._saved(name, arm, run) for name, (arm, run) in waiting.items()],
+                eval_tokens=self.settings.eval_tokens,
+            )
+            self._job(EVALUATE, args, "evaluating", on_message=keep)
         found = {}
         for pair in wanted:
             value = self.cache.get(self._evaluation_key(*pair))
@@ -210,31 +242,35 @@ class Trial:
             found[pair] = value["val_bpb"]
         return found
 
+    def _saved(self, name: str, arm: str, run: Run) -> SavedWeights:
+        trained = self._trained(arm, run)
+        path = str(self.cache.weights(self._train_key(arm, run)))
+        return SavedWeights(id=name, path=path, sha256=trained.sha256 or "" if trained else "")
+
     def forget_races(self) -> None:
         """Once an A/B is decided its races are history: another one must measure anew."""
         for key in self.race_keys:
             self.cache.drop(key)
 
-    def _evaluable(self, arm: str, run: Run, known: dict[str, Any]) -> bool:
+    def _evaluable(self, arm: str, run: Run, known: TrainingResult) -> bool:
         """Whether a known training can still yield its val_bpb (or does not need to)."""
-        if not run.evaluated or known["failed"]:
+        if not run.evaluated or known.failed:
             return True
         if self.cache.get(self._evaluation_key(arm, run)) is not None:
             return True
-        return self.cache.has_weights(self._train_key(arm, run), known["sha256"])
+        return self.cache.has_weights(self._train_key(arm, run), known.sha256)
 
     def _job(
         self,
-        job: str,
-        args: dict[str, Any],
+        job: Job[A, R],
+        args: A,
         stage: str,
-        clock: str,
         limits: Limits | None = None,
         *,
         both: bool = False,
-        on_message: Progress | None = None,
-    ) -> dict[str, Any]:
-        """Run a job and return its result with "wall_seconds". `both`: the candidate's kernels run in it.
+        on_message: Listener | None = None,
+    ) -> R:
+        """Run a job and return its answer. `both`: the candidate's kernels run in it.
 
         Raises:
             LabError: the request itself is bad (unknown preset, no dataset).
@@ -242,7 +278,7 @@ class Trial:
             LabFailure: it died for another reason.
         """
 
-        def forward(message: dict[str, Any]) -> None:
+        def forward(message: Progress) -> None:
             if on_message is not None:
                 on_message(message)
             if self.on_progress is not None and "stage" in message:
@@ -250,14 +286,13 @@ class Trial:
 
         if self.on_progress is not None:
             self.on_progress({"stage": f"A/B: {stage}"})
-        args = {**self._common(), **args}
         started = time.monotonic()
         try:
-            result = jobs.call(
+            return jobs.call(
                 self.context.engine,
                 job,
                 args,
-                run_dir=self.folder / job,
+                run_dir=self.folder / job.name,
                 limits=limits or Limits(seconds=JOB_SECONDS),
                 on_progress=forward,
             )
@@ -266,32 +301,33 @@ class Trial:
                 raise CandidateFailed(str(failure)) from failure
             raise
         finally:
-            self.seconds[clock] += time.monotonic() - started
-        return {**result, "wall_seconds": time.monotonic() - started}
+            self.seconds[CLOCKS[job.name]] += time.monotonic() - started
 
     def _baseline_runs(self) -> bool:
         """Whether the other arm can train here at all; if not, the candidate is not to blame."""
-        run = {"id": "check", "seed": self.settings.seed, "steps": 2}
-        args = {**self._common(), "selection": self.arms["baseline"].plain()}
+        run = TrainingRun(id="check", seed=self.settings.seed, steps=2)
+        args = TrainArgs(**self._common(), selection=self.arms["baseline"].files, runs=[run])
         try:
-            jobs.call(self.context.engine, "train", {**args, "runs": [run]}, run_dir=self.folder / "check")
+            jobs.call(self.context.engine, TRAIN, args, run_dir=self.folder / "check")
         except JobFailed:
             return False
         return True
 
     def _common(self) -> dict[str, Any]:
-        return {"preset": self.preset, "dataset": self.dataset, "compile": self.settings.compile}
+        """The fields of `ComparedArgs`."""
+        dataset = DatasetRef.model_validate(self.dataset)
+        return {"preset": self.preset, "dataset": dataset, "compile": self.settings.compile}
 
     def _base_key(self) -> dict[str, Any]:
         # Sums split over another number of threads round differently.
         threads = os.environ.get("OMP_NUM_THREADS")
-        keys = {"preset": self.preset, "dataset": self.dataset["fingerprint"], "threads": threads}
-        keys["compile"] = self.settings.compile
-        return {**keys, **self.context.keys()}
+        about = {"preset": self.preset, "dataset": self.dataset["fingerprint"], "threads": threads}
+        return {**about, "compile": self.settings.compile, **self.context.keys()}
 
-    def _race_key(self, args: dict[str, Any]) -> dict[str, Any]:
+    def _race_key(self, args: ThroughputArgs) -> dict[str, Any]:
         arms = {arm: selection.contents() for arm, selection in self.arms.items()}
-        return {"what": "race", "arms": arms, "args": args, **self._base_key()}
+        how = args.model_dump(exclude={"baseline", "candidate", "dataset"})
+        return {"what": THROUGHPUT.name, "arms": arms, "args": how, **self._base_key()}
 
     def _train_key(self, arm: str, run: Run) -> dict[str, Any]:
         return {"what": "train", "selection": self.arms[arm].contents(), "run": run.id, **self._base_key()}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
 from autoresearch_lab.bench.rule import Rule
 from autoresearch_lab.bench.samples import BOTH, DIRECTIONS, FORWARD, Process, total_ratios, workload_ratios
+from autoresearch_lab.results.bench import DirectionRatio, Disturbed, Prediction, Ratio, WorkloadDirection
+from autoresearch_lab.results.profile import ProfileResults
 from autoresearch_lab.statistics import Interval, grouped_interval, t_interval
+from autoresearch_trainer.jobs.timing import TimedCall
 
 # The many intervals that are shown and decide nothing need fewer resamples than the one that does.
 RESAMPLES = 2_000
@@ -49,43 +51,45 @@ class Analysis:
         """Log-ratio of two arms over all workloads in the decisive direction."""
         return self.interval(total_ratios(self.processes, top, bottom, self.decisive, self.weights))
 
-    def directions(self, candidate: int) -> dict[str, dict[str, Any]]:
+    def directions(self, candidate: int) -> dict[str, DirectionRatio]:
         """Per direction: ratio baseline / candidate with its interval, and the times of both in ms per step."""
         found = {}
         for direction in DIRECTIONS if any(self.gradients) else (FORWARD,):
             totals = np.concatenate([process.totals(direction, self.weights) for process in self.processes])
             ratio = self.interval(total_ratios(self.processes, 0, candidate, direction, self.weights)).ratio()
-            found[direction] = {
-                "ratio": ratio.point,
-                "interval": [ratio.low, ratio.high],
-                "baseline_ms": float(np.median(totals[:, 0]) * 1e3),
-                "candidate_ms": float(np.median(totals[:, candidate]) * 1e3),
-            }
+            found[direction] = DirectionRatio(
+                ratio=ratio.point,
+                interval=(ratio.low, ratio.high),
+                baseline_ms=float(np.median(totals[:, 0]) * 1e3),
+                candidate_ms=float(np.median(totals[:, candidate]) * 1e3),
+            )
         return found
 
-    def workload(self, place: int, candidate: int, libraries: Sequence[int]) -> dict[str, Any]:
+    def workload(self, place: int, candidate: int, libraries: Sequence[int]) -> dict[str, WorkloadDirection]:
         """One workload: ratios baseline / candidate and library's kernel / candidate per direction, with their
         intervals, and the arms' times in microseconds per call."""
-        found: dict[str, Any] = {"directions": {}}
+        found = {}
         for direction in DIRECTIONS if self.gradients[place] else (FORWARD,):
             seconds = np.concatenate([process.seconds(direction)[:, :, place] for process in self.processes])
             middle = np.median(seconds, axis=0) * 1e6
-            found["directions"][direction] = {
-                **self._ratio(place, direction, 0, candidate),
-                "baseline_us": float(middle[0]),
-                "candidate_us": float(middle[candidate]),
-                "library_us": [float(middle[arm]) for arm in libraries],
-                "library_ratios": [self._ratio(place, direction, arm, candidate) for arm in libraries],
-            }
+            ratio = self._ratio(place, direction, 0, candidate)
+            found[direction] = WorkloadDirection(
+                ratio=ratio.ratio,
+                interval=ratio.interval,
+                baseline_us=float(middle[0]),
+                candidate_us=float(middle[candidate]),
+                library_us=[float(middle[arm]) for arm in libraries],
+                library_ratios=[self._ratio(place, direction, arm, candidate) for arm in libraries],
+            )
         return found
 
     def between(self, place: int, direction: str, top: int, bottom: int) -> Interval:
         """Log-ratio of two arms at one workload."""
         return self.interval(workload_ratios(self.processes, top, bottom, direction, place))
 
-    def _ratio(self, place: int, direction: str, top: int, bottom: int) -> dict[str, Any]:
+    def _ratio(self, place: int, direction: str, top: int, bottom: int) -> Ratio:
         ratio = self.between(place, direction, top, bottom).ratio()
-        return {"ratio": ratio.point, "interval": [ratio.low, ratio.high]}
+        return Ratio(ratio=ratio.point, interval=(ratio.low, ratio.high))
 
     def regression(self, place: int, to_beat: int, candidate: int) -> Interval:
         """Log-ratio of two arms at one workload in its decisive direction."""
@@ -117,21 +121,20 @@ class Analysis:
                 per_process.append(float(np.mean(shifts)))
         return t_interval(per_process, self.alpha, self.rule.least_sd) if len(per_process) > 1 else None
 
-    def disturbed(self, *arms: int) -> dict[str, float]:
-        """Shares over the given arms: "aside" = calls that were set aside, "unclean" = samples without a clean call."""
-        rows = [process.raw["disturbed"][arm] for process in self.processes for arm in arms]
-        total = {key: sum(row[key] for row in rows) for key in ("calls", "aside", "samples", "unclean")}
-        return {
-            "aside": total["aside"] / max(1, total["calls"]),
-            "unclean": total["unclean"] / max(1, total["samples"]),
-        }
+    def disturbed(self, *arms: int) -> Disturbed:
+        """Shares over the given arms."""
+        rows = [process.answer.disturbed[arm] for process in self.processes for arm in arms]
+        return Disturbed(
+            aside=sum(row.aside for row in rows) / max(1, sum(row.calls for row in rows)),
+            unclean=sum(row.unclean for row in rows) / max(1, sum(row.samples for row in rows)),
+        )
 
 
 def objections(
     analysis: Analysis,
     to_beat: int,
     candidate: int,
-    workloads: Sequence[Mapping[str, Any]],
+    workloads: Sequence[TimedCall],
     load: float | None,
     low: float,
 ) -> list[str]:
@@ -143,7 +146,7 @@ def objections(
         if ratio.high < -math.log(rule.regression):
             found.append(f"workload {workload['id']} is slower: x{ratio.ratio().point:.3f}")
     both = analysis.disturbed(0, candidate)
-    crowded = load is not None and load > rule.crowded and both["unclean"] > rule.unclean
+    crowded = load is not None and load > rule.crowded and both.unclean > rule.unclean
     if crowded and low <= math.log(rule.clear):
         found.append(f"other processes used {load:.0%} of the machine, which favours some kernels: run it again alone")
     often, usual = interrupted(analysis.disturbed(candidate)), interrupted(analysis.disturbed(0))
@@ -155,35 +158,37 @@ def objections(
     return found
 
 
-def interrupted(disturbed: Mapping[str, float]) -> float:
+def interrupted(disturbed: Disturbed) -> float:
     """Share of an arm's work that was interrupted.
 
     A short call is set aside and repeated, a long one is kept as a sample that is not clean: the same event, so the
     larger of the two shares counts for every arm.
     """
-    return max(disturbed["aside"], disturbed["unclean"])
+    return max(disturbed.aside, disturbed.unclean)
 
 
-def prediction(profile: Mapping[str, Any] | None, target: str, ratio: Interval) -> dict[str, Any] | None:
+def prediction(profile: ProfileResults | None, target: str, ratio: Interval) -> Prediction | None:
     """What the trainer should gain by Amdahl's law on the profile's numbers: ms saved per step and the speed-up of the
     step, for the ratio and for both ends of its interval. None where no profile holds this target.
     """
-    rows = {row.get("target"): row for row in (profile or {}).get("targets") or []}
-    row, step_ms = rows.get(target), (profile or {}).get("step_ms")
-    if row is None or not step_ms or row.get("total_ms") is None:
+    row = next((row for row in profile.targets if row.target == target), None) if profile else None
+    if profile is None or row is None:
         return None
-    total_ms = float(row["total_ms"])
+    step_ms, total_ms = profile.step_ms, row.total_ms
 
     def saved(value: float) -> float:
         return total_ms * (1.0 - 1.0 / value)
 
-    ends = [saved(ratio.low), saved(ratio.high)]
-    return {
-        "step_ms": float(step_ms),
-        "target_ms": total_ms,
-        "share": total_ms / float(step_ms),
-        "saved_ms": saved(ratio.point),
-        "saved_ms_interval": ends,
-        "step_speedup": 1.0 / max(1e-9, 1.0 - saved(ratio.point) / float(step_ms)),
-        "step_speedup_interval": [1.0 / max(1e-9, 1.0 - end / float(step_ms)) for end in ends],
-    }
+    def speedup(saved_ms: float) -> float:
+        return 1.0 / max(1e-9, 1.0 - saved_ms / step_ms)
+
+    low, high = saved(ratio.low), saved(ratio.high)
+    return Prediction(
+        step_ms=step_ms,
+        target_ms=total_ms,
+        share=total_ms / step_ms,
+        saved_ms=saved(ratio.point),
+        saved_ms_interval=(low, high),
+        step_speedup=speedup(saved(ratio.point)),
+        step_speedup_interval=(speedup(low), speedup(high)),
+    )

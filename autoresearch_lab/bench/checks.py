@@ -1,20 +1,15 @@
-"""What makes a measurement unbelievable: a clock that disagrees, outputs that are not those of the timed contents, and
-times that this machine cannot reach."""
+"""What makes one process's measurement unbelievable: samples of another shape, a clock that disagrees, outputs that are
+not those of the timed contents. (Times that this machine cannot reach: see `possible`.)"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from autoresearch_lab.bench.samples import BACKWARD, BOTH, FORWARD
 from autoresearch_lab.catalog import Target
 from autoresearch_lab.errors import LabFailure
-from autoresearch_lab.machine import bandwidth, matmul_rate
-
-if TYPE_CHECKING:
-    from autoresearch_lab.bench.session import Session
+from autoresearch_trainer.jobs.timing import TimeAnswer, TimedCall
 
 # The child's clock against the parent's over the whole measurement: share, and what messages may take on the way.
 CLOCK_SHARE, CLOCK_SECONDS = 0.03, 0.1
@@ -24,12 +19,43 @@ WRONG = {"bfloat16": 0.05, "float16": 0.05}
 WRONG_ELSE = 0.01
 # The same kernel on the same contents, later: only the order of its additions may differ.
 AGAIN = 0.2
-# A time below this share of the least that the measured ceilings allow is refused; below the second share where the
-# machine is busy with other work, for then its ceilings come out too low.
-IMPOSSIBLE, IMPOSSIBLE_BUSY = 0.9, 0.3
 
 
-def check_clock(raw: Mapping[str, Any], marks: Mapping[str, float]) -> None:
+def check_shape(answer: TimeAnswer, arms: int, workloads: int) -> None:
+    """Every sample that there should be has to be there.
+
+    Raises:
+        LabFailure: the answer is of another shape.
+    """
+    rounds, per_arm = len(answer.samples), (arms, workloads)
+    shapes = [
+        (answer.samples, (rounds, 2, *per_arm, 2)),
+        (answer.clean, (rounds, 2, *per_arm)),
+        (answer.first_call_ms, per_arm),
+        (answer.peak_bytes or answer.first_call_ms, per_arm),
+        (answer.calls, (workloads,)),
+        (answer.disturbed, (arms,)),
+        (answer.orders, (rounds, workloads)),
+    ]
+    if answer.gpu is not None:
+        times = (answer.gpu.warm, answer.gpu.open_host, answer.gpu.open_device)
+        shapes += [(found, (*per_arm, 2)) for found in times] + [(answer.gpu.waits, per_arm)]
+    visits = [visit for visited in answer.orders for visit in visited]
+    whole = all(place < workloads and sorted(order) == list(range(arms)) for place, order in visits)
+    if not (rounds and whole and all(_shape(found) == wanted for found, wanted in shapes)):
+        raise LabFailure(f"bench: the timing process gave samples of another shape than {arms} arms, {workloads} calls")
+
+
+def _shape(nested: object) -> tuple[int, ...] | None:
+    """The lengths of nested lists, from the outside in; None where they differ within a level."""
+    if not isinstance(nested, list):
+        return ()
+    shapes = {_shape(part) for part in nested}
+    inner = shapes.pop() if len(shapes) == 1 else None
+    return None if inner is None else (len(nested), *inner)
+
+
+def check_clock(answer: TimeAnswer, marks: Mapping[str, float]) -> None:
     """Hold the child's span against the parent's, which saw the messages at its start and end.
 
     Raises:
@@ -37,11 +63,11 @@ def check_clock(raw: Mapping[str, Any], marks: Mapping[str, float]) -> None:
     """
     if "measure" not in marks or "measured" not in marks:
         raise LabFailure("bench: the timing process did not say when it measured")
-    own, theirs = marks["measured"] - marks["measure"], float(raw["span_seconds"])
+    own, theirs = marks["measured"] - marks["measure"], answer.span_seconds
     if abs(own - theirs) > CLOCK_SHARE * own + CLOCK_SECONDS:
         raise LabFailure(f"bench: clocks disagree: {theirs:.3f} s in the timing process, {own:.3f} s outside")
-    if raw["timed_seconds"] > own * (1 + CLOCK_SHARE) + CLOCK_SECONDS:
-        raise LabFailure(f"bench: {raw['timed_seconds']:.3f} s of samples in {own:.3f} s of time")
+    if answer.timed_seconds > own * (1 + CLOCK_SHARE) + CLOCK_SECONDS:
+        raise LabFailure(f"bench: {answer.timed_seconds:.3f} s of samples in {own:.3f} s of time")
 
 
 class WrongOutput(LabFailure):
@@ -53,7 +79,7 @@ class WrongOutput(LabFailure):
 
 
 def check_outputs(
-    outputs: Mapping[str, np.ndarray], target: Target, arms: Sequence[str], workloads: Sequence[Mapping[str, Any]]
+    outputs: Mapping[str, np.ndarray], target: Target, arms: Sequence[str], workloads: Sequence[TimedCall]
 ) -> None:
     """Timed calls must have given what the reference, and later the same kernel, give for the same contents.
 
@@ -96,7 +122,7 @@ def usual_sizes(outputs: Mapping[str, np.ndarray]) -> dict[tuple[int, int], floa
     return {key: float(np.sqrt(np.mean(squares))) for key, squares in found.items()}
 
 
-def output_name(target: Target, workload: Mapping[str, Any], number: int) -> tuple[str, str]:
+def output_name(target: Target, workload: TimedCall, number: int) -> tuple[str, str]:
     """(what it is, dtype) of output `number`: the target's outputs, then the gradients in argument order. A gradient is
     no more precise than the coarsest floating argument, whatever it is stored in, so that one's dtype is given."""
     dtypes = {spec["name"]: spec["dtype"] for spec in workload["args"] if spec["kind"] == "array"}
@@ -123,71 +149,3 @@ def relative_error(value: np.ndarray, reference: np.ndarray | None, least: float
     a, b = value[finite].astype(np.float64), reference[finite].astype(np.float64)
     difference, scale = float(np.linalg.norm(a - b)), max(float(np.linalg.norm(b)), least)
     return difference / scale if scale > 0 else (0.0 if difference == 0 else float("inf"))
-
-
-def floor_seconds(ceilings: Mapping[str, Any], flops: int, moved_bytes: int) -> float | None:
-    """Least time for that work here, for refusing results: None = unknown.
-
-    More generous than an estimate: the bandwidth is that of a working set of a quarter of the size, since part of it
-    may stay in a cache, and the arithmetic may use the fastest type there is.
-    """
-    speed = bandwidth(dict(ceilings), moved_bytes // 4)
-    rates = [matmul_rate(dict(ceilings), dtype) for dtype in ceilings.get("matmul_gflop_s", {})]
-    rate = max((rate for rate in rates if rate), default=None)
-    if speed is None or (flops and rate is None):
-        return None
-    return max(moved_bytes / speed, flops / rate if rate else 0.0)
-
-
-def highest(measured: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Ceilings measured several times, as one: the best rates, since other work only ever takes speed away."""
-    copies: dict[int, float] = {}
-    products: dict[str, float] = {}
-    for ceilings in measured:
-        for size, rate in ceilings.get("copy_gb_s", []):
-            copies[size] = max(rate, copies.get(size, 0.0))
-        for dtype, rate in ceilings.get("matmul_gflop_s", {}).items():
-            products[dtype] = max(rate, products.get(dtype, 0.0))
-    return {
-        "copy_gb_s": [[size, rate] for size, rate in sorted(copies.items())],
-        "matmul_gflop_s": products,
-        "record": measured[-1].get("record"),
-    }
-
-
-def check_possible(session: Session, ceilings: Mapping[str, Any]) -> list[str]:
-    """Refuse times of the candidate that the measured ceilings of this machine rule out; returns remarks.
-
-    Raises:
-        LabFailure: "impossible": a median time lies below the least possible one.
-    """
-    unknown = False
-    arm = session.candidate
-    share = IMPOSSIBLE_BUSY if session.busy else IMPOSSIBLE
-    for place, workload in enumerate(session.workloads):
-        for direction, (flops, moved) in needed(session.target, workload).items():
-            floor = floor_seconds(ceilings, flops, moved)
-            if floor is None:
-                unknown = True
-                continue
-            taken = float(np.median(np.concatenate([p.seconds(direction)[:, arm, place] for p in session.processes])))
-            if taken < share * floor:
-                raise LabFailure(
-                    f"bench: impossible: {session.arms[arm].name} took {taken * 1e6:.1f} us for {direction} of "
-                    f"{workload['id']}; this machine needs at least {floor * 1e6:.1f} us for {moved} bytes and "
-                    f"{flops} operations"
-                )
-    return ["the machine's ceilings are unknown: impossible times cannot be told"] if unknown else []
-
-
-def needed(target: Target, workload: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
-    """(operations, bytes) that one call needs at least, for forward and for both directions together.
-
-    A kernel may compute its gradients in forward already, so backward alone has no least time; and one that does so
-    reads its inputs once, so the two together need no more than the greater of the two needs.
-    """
-    forward = target.oracle.cost(workload, FORWARD)
-    if not workload["gradient"]:
-        return {FORWARD: forward}
-    backward = target.oracle.cost(workload, BACKWARD)
-    return {FORWARD: forward, BOTH: (max(forward[0], backward[0]), max(forward[1], backward[1]))}

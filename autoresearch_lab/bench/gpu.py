@@ -4,13 +4,14 @@ replayed graphs, and which kernels make the host wait."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 
-from autoresearch_lab.bench.samples import Process, whole
+from autoresearch_lab.bench.samples import Process
 from autoresearch_lab.errors import LabFailure
+from autoresearch_lab.results.bench import Replayed, WorkloadTimes
+from autoresearch_trainer.jobs.timing import TimeAnswer, TimedCall
 
 # By how much the events may exceed the host's clock in one window (their resolution is half a microsecond), and what
 # two clocks may drift apart.
@@ -23,7 +24,7 @@ UNSEEN_NS, UNSEEN_SHARE = 25_000.0, 0.1
 REPLAY_DISAGREES = math.log(1.1)
 
 
-def check_events(raw: Mapping[str, Any], arms: Sequence[str]) -> None:
+def check_events(answer: TimeAnswer, arms: Sequence[str]) -> None:
     """Hold the events of a process against its own host clock (which `check_clock` holds against the parent's).
 
     Device time cannot exceed the window that it lies in, it has to explain all windows together, and where host and
@@ -34,19 +35,19 @@ def check_events(raw: Mapping[str, Any], arms: Sequence[str]) -> None:
     Raises:
         LabFailure: the times cannot be believed.
     """
-    found = raw.get("gpu")
+    found = answer.gpu
     if found is None:
         return
-    host, seen = float(found["host_seconds"]), float(found["seen_seconds"])
-    if found["most_excess_us"] > EXCESS_US or seen > host * (1 + EXCESS_SHARE):
+    host, seen = found.host_seconds, found.seen_seconds
+    if found.most_excess_us > EXCESS_US or seen > host * (1 + EXCESS_SHARE):
         raise LabFailure(f"bench: {seen:.4f} s by events in windows of {host:.4f} s by the host's clock")
     if seen < EXPLAINED * host:
         raise LabFailure(f"bench: events explain only {seen:.4f} s of windows of {host:.4f} s by the host's clock")
-    device_ns = np.asarray(found["open_device"])
-    unseen = np.asarray(found["open_host"]) - device_ns  # (arm, workload, direction)
+    device_ns = np.asarray(found.open_device)
+    unseen = np.asarray(found.open_host) - device_ns  # (arm, workload, direction)
     allowed = np.maximum(unseen[0], 0.0) + UNSEEN_NS + UNSEEN_SHARE * device_ns
     if np.any(unseen > allowed):
-        arm, place, direction = np.unravel_index(int(np.argmax(unseen - allowed)), unseen.shape)
+        arm, place, direction = map(int, np.unravel_index(int(np.argmax(unseen - allowed)), unseen.shape))
         raise LabFailure(
             f"bench: {arms[arm]}: {('forward', 'backward')[direction]} of workload {place} keeps the device busy for "
             f"{unseen[arm, place, direction] / 1e3:.0f} us that the events do not see (work on another stream?)"
@@ -54,11 +55,11 @@ def check_events(raw: Mapping[str, Any], arms: Sequence[str]) -> None:
 
 
 def warm_times(
-    processes: Sequence[Process], names: Sequence[str], workloads: Sequence[Mapping[str, Any]]
+    processes: Sequence[Process], names: Sequence[str], workloads: Sequence[TimedCall]
 ) -> dict[str, dict[str, list[float]]] | None:
     """{arm: {workload id: [forward, backward] in us per call}} with a warm cache, medians over the processes; None
     where nothing but one state of the caches was measured."""
-    measured = [process.raw["gpu"]["warm"] for process in processes if process.raw.get("gpu")]
+    measured = [process.answer.gpu.warm for process in processes if process.answer.gpu]
     if not measured:
         return None
     middle = np.median(np.asarray(measured, dtype=np.float64), axis=0) / 1e3
@@ -68,53 +69,49 @@ def warm_times(
     }
 
 
-def replayed(
-    processes: Sequence[Process], names: Sequence[str], workloads: Sequence[Mapping[str, Any]]
-) -> dict[str, Any] | None:
+def replayed(processes: Sequence[Process], names: Sequence[str], workloads: Sequence[TimedCall]) -> Replayed | None:
     """Short calls (an arm's forward or backward under 100 us) as replayed CUDA graphs, caches flushed; None where none
     was.
 
     {"times": {arm: {workload id: [forward, backward] in us per call}}, medians over the processes, "failed": {arm:
     why one of its calls has no times}}.
     """
-    found = [process.raw["gpu"] for process in processes if process.raw.get("gpu")]
+    found = [process.answer.gpu for process in processes if process.answer.gpu]
     times: dict[str, dict[str, list[float]]] = {}
     failed: dict[str, str] = {}
     for arm, name in enumerate(names):
         for place, workload in enumerate(workloads):
-            seen = [raw["replayed"][arm][place] for raw in found]
-            for reason in (raw["not_replayed"][arm][place] for raw in found):
+            seen = [raw.replayed[arm][place] for raw in found]
+            for reason in (raw.not_replayed[arm][place] for raw in found):
                 if reason:
-                    failed.setdefault(name, str(reason))
+                    failed.setdefault(name, reason)
             if seen and all(seen):
                 middle = np.median(np.asarray(seen, dtype=np.float64), axis=0) / 1e3
                 times.setdefault(name, {})[workload["id"]] = middle.tolist()
-    return {"times": times, "failed": failed} if times or failed else None
+    return Replayed(times=times, failed=failed) if times or failed else None
 
 
-def replay_remarks(
-    graphs: Mapping[str, Any] | None, names: Sequence[str], rows: Sequence[Mapping[str, Any]]
-) -> list[str]:
+def replay_remarks(graphs: Replayed | None, names: Sequence[str], rows: Sequence[WorkloadTimes]) -> list[str]:
     """A remark for every workload whose replayed graphs tell another speed-up than its windows behind a backlog do.
 
     names: those of the arms, the baseline first and the candidate last; rows: `results.workloads` of the bench.
     """
-    times = (graphs or {}).get("times", {})
+    times = graphs.times if graphs else {}
     baseline, candidate = times.get(names[0], {}), times.get(names[-1], {})
     remarks = []
     for row in rows:
-        before, after = sum(baseline.get(row["id"], [])), sum(candidate.get(row["id"], []))
+        before, after = sum(baseline.get(row.id, [])), sum(candidate.get(row.id, []))
         if not before or not after:
             continue
-        behind = whole(row["directions"])["ratio"]
+        behind = row.whole.ratio
         if abs(math.log(before / after) - math.log(behind)) > REPLAY_DISAGREES:
-            remarks.append(f"{row['id']}: x{before / after:.3f} as replayed CUDA graphs, x{behind:.3f} by the backlog")
+            remarks.append(f"{row.id}: x{before / after:.3f} as replayed CUDA graphs, x{behind:.3f} by the backlog")
     return remarks
 
 
 def waiting(processes: Sequence[Process], names: Sequence[str]) -> list[str]:
     """A remark for every arm that makes the host wait for the device: its times hold the host's own."""
-    waits = [np.asarray(process.raw["gpu"]["waits"], dtype=bool) for process in processes if process.raw.get("gpu")]
+    waits = [np.asarray(process.answer.gpu.waits, dtype=bool) for process in processes if process.answer.gpu]
     if not waits:
         return []
     often = np.logical_or.reduce(waits).any(axis=1)

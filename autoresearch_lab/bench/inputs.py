@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from autoresearch_common.arrays import storage, write_arrays
+from autoresearch_common.workload import Workload
 from autoresearch_lab.catalog import Target
-from autoresearch_lab.sandbox.arrays import storage, write_arrays
 from autoresearch_lab.workloads import WorkloadSet
+from autoresearch_trainer.jobs.timing import TimedCall
 
 # How many different contents a call cycles through (beside the scaling that differs from call to call).
 CONTENTS = 3
@@ -25,7 +26,7 @@ def write_inputs(path: Path, target: Target, workload_set: WorkloadSet, rng: np.
 
 
 def contents(
-    target: Target, workload_set: WorkloadSet, workload: dict[str, Any], rng: np.random.Generator
+    target: Target, workload_set: WorkloadSet, workload: Workload, rng: np.random.Generator
 ) -> dict[str, np.ndarray]:
     """Captured values where a sample of them was kept, else the oracle's typical ones."""
     if workload.get("sample"):
@@ -35,7 +36,7 @@ def contents(
     return {spec["name"]: np.asarray(drawn[spec["name"]]).astype(storage(spec["dtype"])) for spec in specs}
 
 
-def job_workloads(target: Target, workload_set: WorkloadSet, rng: np.random.Generator) -> list[dict[str, Any]]:
+def job_workloads(target: Target, workload_set: WorkloadSet, rng: np.random.Generator) -> list[TimedCall]:
     """The workloads as the job `time` takes them: what is called, whether backward too, and how contents are varied."""
     return [
         {
@@ -54,6 +55,6 @@ def weights(workload_set: WorkloadSet) -> list[float]:
     return counts if any(counts) else [1.0] * len(counts)
 
 
-def has_gradient(target: Target, workload: dict[str, Any]) -> bool:
+def has_gradient(target: Target, workload: Workload) -> bool:
     """Whether the trainer needs gradients of this call."""
     return target.differentiable and any(spec.get("grad") for spec in workload["args"])

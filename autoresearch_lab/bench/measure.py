@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import psutil
 
-from autoresearch_lab.bench.checks import check_clock, check_outputs
+from autoresearch_common.arrays import read_arrays
+from autoresearch_lab.bench.checks import check_clock, check_outputs, check_shape
 from autoresearch_lab.bench.gpu import check_events
 from autoresearch_lab.bench.samples import Process
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.engine import Engine
+from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.jobs import call
-from autoresearch_lab.sandbox.arrays import read_arrays
+from autoresearch_lab.results.bench import ArmId
 from autoresearch_lab.sandbox.limits import GIB, Limits
 from autoresearch_lab.sandbox.protocol import not_enforced
+from autoresearch_trainer.jobs import Progress
+from autoresearch_trainer.jobs.timing import OUTPUTS, TIME, TimeArgs, TimedCall
 
 LEAST_ROUNDS = 3
 MOST_ROUNDS = 200
@@ -44,27 +48,32 @@ class Arm:
     def name(self) -> str:
         return f"{self.kernel.name} (compiled)" if self.compiled else self.kernel.name
 
-    def plain(self) -> dict[str, str]:
-        return {"role": self.role, "name": self.name, "sha256": self.kernel.sha256}
+    def recorded(self) -> ArmId:
+        """As records name it."""
+        return ArmId(role=self.role, name=self.name, sha256=self.kernel.sha256)
 
-    def job(self) -> dict[str, Any]:
-        """As the job `time` takes it."""
-        return {**self.kernel.plain(), **({"compiled": True} if self.compiled else {})}
+
+@dataclass(frozen=True)
+class TimingBed:
+    """What kernels are timed on: a target's calls with their contents in the file `inputs`, and the folder in which one
+    process after the other runs."""
+
+    engine: Engine
+    target: Target
+    workloads: list[TimedCall]
+    inputs: Path
+    run_dir: Path
 
 
 def measure(
-    engine: Engine,
-    target: Target,
-    arms: list[Arm],
-    workloads: list[dict[str, Any]],
-    inputs: Path,
+    bed: TimingBed,
+    arms: Sequence[Arm],
     *,
-    run_dir: Path,
     seconds: float,
     seed: int,
-    calls: list[int] | None,
-    memory: bool,
-    on_progress: Callable[[dict[str, Any]], None] | None = None,
+    calls: list[int] | None = None,
+    memory: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
 ) -> Process:
     """Time the arms in a fresh process for about `seconds`, start-up not counted. calls: how many make a sample at
     least, per workload, so that all processes do the same; None = the process finds out.
@@ -76,7 +85,7 @@ def measure(
     marks: dict[str, float] = {}
     unenforced: list[str] = []
 
-    def listen(message: dict[str, Any]) -> None:
+    def listen(message: Progress) -> None:
         if "unenforced" in message:
             unenforced.extend(not_enforced(message))
             return
@@ -84,37 +93,52 @@ def measure(
         if on_progress is not None:
             on_progress(message)
 
-    args = {
-        "arms": [arm.job() for arm in arms],
-        "inputs": str(inputs),
-        "workloads": workloads,
-        "seconds": seconds,
-        "least_rounds": LEAST_ROUNDS,
-        "most_rounds": MOST_ROUNDS,
-        "seed": seed,
-        "calls": calls,
-        "checked": CHECKED,
-        "memory": memory,
-    }
-    raw = call(engine, "time", args, run_dir=run_dir, limits=limits(engine, arms, inputs, seconds), on_progress=listen)
-    check_clock(raw, marks)
-    check_events(raw, [f"{arm.role} {arm.name}" for arm in arms])
-    outputs = read_arrays(run_dir / "outputs.safetensors", OUTPUTS_BYTES)
-    (run_dir / "outputs.safetensors").unlink()
-    check_outputs(outputs, target, [f"{arm.role} {arm.name}" for arm in arms], workloads)
-    return Process({**raw, "seed": seed, "unenforced": unenforced})
+    args = TimeArgs(
+        arms=[arm.kernel.file for arm in arms],
+        compiled=[place for place, arm in enumerate(arms) if arm.compiled],
+        inputs=str(bed.inputs),
+        workloads=bed.workloads,
+        seconds=seconds,
+        least_rounds=LEAST_ROUNDS,
+        most_rounds=MOST_ROUNDS,
+        seed=seed,
+        calls=calls,
+        checked=CHECKED,
+        memory=memory,
+    )
+    answer = call(bed.engine, TIME, args, run_dir=bed.run_dir, limits=limits(bed, arms, seconds), on_progress=listen)
+    names = [f"{arm.role} {arm.name}" for arm in arms]
+    check_shape(answer, len(arms), len(bed.workloads))
+    check_clock(answer, marks)
+    check_events(answer, names)
+    check_outputs(_kept(bed.run_dir / OUTPUTS), bed.target, names, bed.workloads)
+    return Process(answer, seed, unenforced)
 
 
-def limits(engine: Engine, arms: list[Arm], inputs: Path, seconds: float) -> Limits:
+def _kept(path: Path) -> dict[str, np.ndarray]:
+    """The outputs that a process kept; the file goes.
+
+    Raises:
+        LabFailure: it cannot be read.
+    """
+    try:
+        return read_arrays(path, OUTPUTS_BYTES)
+    except ValueError as error:
+        raise LabFailure(f"bench: {error}") from None
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def limits(bed: TimingBed, arms: Sequence[Arm], seconds: float) -> Limits:
     """What a timing process may use. It speaks after every arm that is warm and after every round, so what ends a hang
     is its silence. With a GPU the address space says nothing about memory and stays unlimited."""
     folders = {str(arm.kernel.path.parent) for arm in arms}
     return Limits(
         seconds=MOST_PROCESS_SECONDS,
         quiet_seconds=QUIET_SECONDS + seconds,
-        memory_bytes=psutil.virtual_memory().total + 16 * GIB if engine.device == "cpu" else None,
+        memory_bytes=psutil.virtual_memory().total + 16 * GIB if bed.engine.device == "cpu" else None,
         file_bytes=GIB,
         confined=True,
-        readable=(*sorted(folders), str(inputs)),
-        gpu=engine.device == "cuda",
+        readable=(*sorted(folders), str(bed.inputs)),
+        gpu=bed.engine.device == "cuda",
     )

@@ -3,48 +3,50 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from autoresearch_common.hashing import file_sha256
 from autoresearch_lab.bench import samples
 from autoresearch_lab.bench.analysis import prediction
-from autoresearch_lab.bench.checks import check_possible, highest
 from autoresearch_lab.bench.inputs import job_workloads, weights, write_inputs
-from autoresearch_lab.bench.measure import Arm
+from autoresearch_lab.bench.measure import Arm, TimingBed
+from autoresearch_lab.bench.possible import check_possible
 from autoresearch_lab.bench.rule import Rule
-from autoresearch_lab.bench.session import PROCESS, Session
+from autoresearch_lab.bench.session import BenchSession
 from autoresearch_lab.catalog import Kernel, Target
+from autoresearch_lab.ceilings import ceilings
 from autoresearch_lab.errors import LabError, LabFailure
-from autoresearch_lab.evidence import Subject
-from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.machine import Context, ceilings
-from autoresearch_lab.paths import Root, writable_folder
-from autoresearch_lab.records import Record
+from autoresearch_lab.evidence import Subject, newest_profile
+from autoresearch_lab.lab import Lab
+from autoresearch_lab.machine import Context
+from autoresearch_lab.paths import writable_folder
+from autoresearch_lab.results.base import Artifact, Ceilings
+from autoresearch_lab.results.bench import BenchRule, BenchSeeds, BenchSettings
+from autoresearch_lab.results.record import BenchRecord, VerifyRecord
 from autoresearch_lab.sandbox.confine import discard_scratch
 from autoresearch_lab.workloads import WorkloadSet
+from autoresearch_trainer.jobs import Report
 
 BUDGET_SECONDS = 30.0
+# The folder in which the processes run, one after the other.
+PROCESS = "process"
 
 
 def bench(
     kernel: Kernel,
     target: Target,
     workload_set: WorkloadSet,
-    context: Context,
-    root: Root,
-    ledger: Ledger,
+    lab: Lab,
     *,
     budget_seconds: float = BUDGET_SECONDS,
     seed: int | None = None,
     run_dir: Path,
     rule: Rule | None = None,
     compiled_arm: bool | None = None,
-    on_progress: Callable[[dict[str, Any]], None] | None = None,
-) -> Record:
+    on_progress: Report | None = None,
+) -> BenchRecord:
     """Time `kernel` against the baseline, the baseline again and the library's kernels, and append the record.
 
     Fresh processes are added until the rule decides or `budget_seconds` are used up; the first look (four processes) is
@@ -55,74 +57,75 @@ def bench(
         LabError: the kernel has not passed verification on these workloads here, or cannot be loaded.
         LabFailure: the measurement failed or cannot be believed; nothing is recorded then.
     """
-    verified = require_verified(kernel, target, workload_set, context, ledger)
+    verified = require_verified(kernel, target, workload_set, lab)
     rule = rule or Rule()
     seed = secrets.randbits(31) if seed is None else seed
     rng = np.random.default_rng(seed)
     run_dir = writable_folder(Path(run_dir), "bench")
-    arms = choose_arms(kernel, target, context, compiled_arm)
+    arms = choose_arms(kernel, target, lab.context, compiled_arm)
     workloads = job_workloads(target, workload_set, rng)
     inputs = run_dir / "inputs.safetensors"
     write_inputs(inputs, target, workload_set, rng)
     try:
-        session = Session(context.engine, target, arms, workloads, weights(workload_set), inputs, run_dir, on_progress)
+        bed = TimingBed(lab.context.engine, target, workloads, inputs, run_dir / PROCESS)
+        session = BenchSession(bed, arms, weights(workload_set), on_progress)
         outcome = session.run(rule, budget_seconds, rng)
         arms = session.arms  # those that could be timed
-        limits, remarks = check_ceilings(session, context, root, ledger)
+        limits, remarks = check_ceilings(session, lab)
     finally:
         inputs.unlink(missing_ok=True)  # tens of megabytes, and made again from the seed and the captured samples
         discard_scratch(run_dir / PROCESS)
     path = run_dir / "samples.json.gz"
-    samples.save(path, [arm.plain() for arm in arms], workloads, session.processes)
-    profile = profile_of(ledger, context, target, workload_set)
-    predicted = prediction(profile.results if profile else None, target.name, outcome.ratio)
-    return ledger.append(
-        "bench",
-        **context.fields(),
+    samples.save(path, [arm.recorded().model_dump() for arm in arms], workloads, session.processes)
+    profile = newest_profile(lab, target=target.name, workloads=workload_set.sha256)
+    results = outcome.results
+    results.remarks += remarks
+    results.predicted = prediction(profile.results if profile else None, target.name, outcome.ratio)
+    return lab.ledger.append(
+        BenchRecord,
+        **lab.context.fields(),
         target=target.name,
-        kernel={"name": kernel.name, "sha256": kernel.sha256},
+        kernel=kernel.id,
         workloads=workload_set.record_field(profile.id if profile else None),
-        seeds={"bench": seed, "processes": [process.raw["seed"] for process in session.processes]},
-        settings={
-            "contract_sha256": target.contract_sha256,
-            "verify": verified.id,
-            "ceilings": limits.get("record"),
-            "baseline": arms[0].plain(),
-            "libraries": [arm.plain() for arm in arms if arm.role == "library"],
-            "budget_seconds": budget_seconds,
-            "rule": rule.plain(),
-            "not_enforced": session.processes[0].raw.get("unenforced", []),
-        },
-        results={**outcome.results, "remarks": outcome.results["remarks"] + remarks, "predicted": predicted},
+        seeds=BenchSeeds(bench=seed, processes=[process.seed for process in session.processes]),
+        settings=BenchSettings(
+            contract_sha256=target.contract_sha256,
+            verify=verified.id,
+            ceilings=limits.record,
+            baseline=arms[0].recorded(),
+            libraries=[arm.recorded() for arm in arms if arm.role == "library"],
+            budget_seconds=budget_seconds,
+            rule=BenchRule(**rule.plain()),
+            not_enforced=list(session.processes[0].unenforced),
+        ),
+        results=results,
         verdict=outcome.verdict,
-        artifacts=[{"path": root.relative(path), "sha256": file_sha256(path)}],
+        artifacts=[Artifact(path=lab.root.relative(path), sha256=file_sha256(path))],
     )
 
 
-def check_ceilings(session: Session, context: Context, root: Root, ledger: Ledger) -> tuple[dict[str, Any], list[str]]:
+def check_ceilings(session: BenchSession, lab: Lab) -> tuple[Ceilings, list[str]]:
     """(the machine's ceilings, remarks). A time below what they allow is refused, but not on the word of ceilings that
     were measured while the machine was busy: they are measured once more first.
 
     Raises:
         LabFailure: "impossible".
     """
-    known = ceilings(context, root, ledger)
+    known = ceilings(lab)
     try:
         return known, check_possible(session, known)
     except LabFailure:
-        known = highest([known, ceilings(context, root, ledger, fresh=True)])
+        known = ceilings(lab, fresh=True)
         return known, check_possible(session, known)
 
 
-def require_verified(
-    kernel: Kernel, target: Target, workload_set: WorkloadSet, context: Context, ledger: Ledger
-) -> Record:
+def require_verified(kernel: Kernel, target: Target, workload_set: WorkloadSet, lab: Lab) -> VerifyRecord:
     """The newest verification that speaks for this kernel on these workloads; it has to be a PASS.
 
     Raises:
         LabError: there is none, or the kernel failed.
     """
-    record = Subject(target, kernel, workload_set.sha256, context).latest(ledger, "verify")
+    record = Subject(target, kernel, workload_set.sha256, lab.context).latest(lab.ledger, VerifyRecord)
     if record is None:
         raise LabError(
             f"{target.name}/{kernel.name} ({kernel.sha256[:12]}) has not been verified on these workloads here; "
@@ -147,12 +150,3 @@ def choose_arms(kernel: Kernel, target: Target, context: Context, compiled_arm: 
         *([Arm("library", baseline, compiled=True)] if compiled else []),
         Arm("candidate", kernel),
     ]
-
-
-def profile_of(ledger: Ledger, context: Context, target: Target, workload_set: WorkloadSet) -> Record | None:
-    """The newest profile that captured these workloads on this machine."""
-    for record in reversed(ledger.find(kind="profile", **context.keys())):
-        captured = ((record.results or {}).get("workloads") or {}).get(target.name) or {}
-        if captured.get("sha256") == workload_set.sha256:
-            return record
-    return None

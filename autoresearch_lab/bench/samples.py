@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from autoresearch_lab.statistics import paired_log_ratio
+from autoresearch_trainer.jobs.timing import TIME, TimeAnswer, TimedCall
 
 FORWARD, BACKWARD, BOTH = "forward", "backward", "both"
 DIRECTIONS = (FORWARD, BACKWARD, BOTH)
@@ -26,14 +27,17 @@ def whole(directions: Mapping[str, Any]) -> Any:
 
 @dataclass(frozen=True)
 class Process:
-    """What one process measured: the answer of the job `time`, as it came."""
+    """What one process measured. seed: of the order of its calls. unenforced: what of its confinement this system could
+    not enforce."""
 
-    raw: dict[str, Any]
+    answer: TimeAnswer
+    seed: int = 0
+    unenforced: Sequence[str] = ()
 
     @cached_property
     def times(self) -> np.ndarray:
         """Seconds per call, (round, visit, arm, workload, [forward, backward])."""
-        return np.asarray(self.raw["samples"], dtype=np.float64) / 1e9
+        return np.asarray(self.answer.samples, dtype=np.float64) / 1e9
 
     @property
     def rounds(self) -> int:
@@ -42,7 +46,7 @@ class Process:
     def seconds(self, direction: str) -> np.ndarray:
         """Seconds per call, (round, arm, workload): the mean of the round's two visits, or the one of them that was not
         interrupted where the other was."""
-        clean = np.asarray(self.raw["clean"], dtype=np.float64)[..., None]
+        clean = np.asarray(self.answer.clean, dtype=np.float64)[..., None]
         used = np.where(clean.any(axis=1, keepdims=True), clean, 1.0)
         return _directed((self.times * used).sum(axis=1) / used.sum(axis=1), direction)
 
@@ -50,7 +54,8 @@ class Process:
         """Indices of the rounds in which none of these arms was interrupted in both visits to one of these workloads;
         all rounds where fewer than LEAST_CALM are of that kind: where calls are long, interruptions are part of them.
         """
-        clean = np.asarray(self.raw["clean"], dtype=bool).any(axis=1)[:, arms][:, :, workloads].all(axis=(1, 2))
+        visited = np.asarray(self.answer.clean, dtype=bool).max(axis=1)  # (round, arm, workload)
+        clean = visited[:, arms][:, :, workloads].all(axis=(1, 2))
         calm = np.flatnonzero(clean)
         return calm if len(calm) >= LEAST_CALM else np.arange(self.rounds)
 
@@ -61,7 +66,7 @@ class Process:
     def visits(self) -> Iterator[tuple[int, int, int, float]]:
         """(arm, arm that ran just before, workload, seconds) of every sample that had a neighbour before it."""
         both = _directed(self.times, BOTH)
-        for number, visited in enumerate(self.raw["orders"]):
+        for number, visited in enumerate(self.answer.orders):
             for workload, order in visited:
                 sequence = [*order, *reversed(order)]
                 for place in range(1, len(sequence)):
@@ -98,15 +103,20 @@ def workload_ratios(
     return found
 
 
-def save(path: Path, arms: list[dict[str, str]], workloads: list[dict[str, Any]], processes: Sequence[Process]) -> None:
+def save(path: Path, arms: list[dict[str, str]], workloads: Sequence[TimedCall], processes: Sequence[Process]) -> None:
     """Write everything that was measured; reads back with `gzip` and `json` alone. Times are in ns per call."""
-    content = {"schema": 1, "arms": arms, "workloads": workloads, "processes": [process.raw for process in processes]}
+    raw = [{**one.answer.model_dump(), "seed": one.seed, "unenforced": list(one.unenforced)} for one in processes]
+    content = {"schema": 1, "arms": arms, "workloads": workloads, "processes": raw}
     # Neither file name nor time inside, so that equal samples give equal bytes.
     data = gzip.compress(json.dumps(content, separators=(",", ":")).encode(), compresslevel=6, mtime=0)
     path.write_bytes(data)
 
 
-def load(path: Path) -> tuple[list[dict[str, str]], list[dict[str, Any]], list[Process]]:
+def load(path: Path) -> tuple[list[dict[str, str]], list[TimedCall], list[Process]]:
     """(arms, workloads, processes) of a file that `save` wrote."""
     content = json.loads(gzip.decompress(path.read_bytes()))
-    return content["arms"], content["workloads"], [Process(raw) for raw in content["processes"]]
+    processes = []
+    for raw in content["processes"]:
+        seed, unenforced = raw.pop("seed"), raw.pop("unenforced", [])
+        processes.append(Process(TIME.read(raw), seed, unenforced))
+    return content["arms"], content["workloads"], processes

@@ -6,55 +6,47 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from autoresearch_lab.bench.analysis import DISAGREE, Analysis, objections
 from autoresearch_lab.bench.checks import WrongOutput
 from autoresearch_lab.bench.gpu import replay_remarks, replayed, waiting, warm_times
-from autoresearch_lab.bench.measure import Arm, measure
+from autoresearch_lab.bench.measure import Arm, TimingBed, measure
 from autoresearch_lab.bench.rule import AMBIGUOUS, Finding, Rule, decide, find
 from autoresearch_lab.bench.samples import Process, total_ratios
-from autoresearch_lab.catalog import Target
-from autoresearch_lab.engine import Engine
 from autoresearch_lab.errors import LabError, LabFailure
+from autoresearch_lab.results.bench import BenchResults, LibraryRatio, Ratio, WorkloadTimes
 from autoresearch_lab.statistics import Interval
+from autoresearch_trainer.jobs import Progress
 
 # Share of the budget that one process measures for; with start-up and checks it takes about twice that.
 SHARE, LEAST_SECONDS, MOST_SECONDS = 0.08, 0.5, 4.0
-# The folder in which the processes run, one after the other.
-PROCESS = "process"
 # From this share of the machine used by other processes on, the reader should know (see also Rule.crowded).
 BUSY = 0.2
 
 
 @dataclass(frozen=True)
-class Outcome:
+class BenchOutcome:
     """What a bench found. ratio: time of the arm to beat / candidate time with its interval."""
 
     verdict: str
     ratio: Interval
-    results: dict[str, Any]
+    results: BenchResults
 
 
-class Session:
-    """Arms (baseline, control, libraries, candidate: in this order) on workloads; `weights`: calls per step of each."""
+class BenchSession:
+    """Arms (baseline, control, libraries, candidate: in this order) on the calls of a bed; `weights`: calls per step of
+    each."""
 
     def __init__(
         self,
-        engine: Engine,
-        target: Target,
+        bed: TimingBed,
         arms: Sequence[Arm],
-        workloads: list[dict[str, Any]],
         weights: Sequence[float],
-        inputs: Path,
-        run_dir: Path,
-        on_progress: Callable[[dict[str, Any]], None] | None = None,
+        on_progress: Callable[[Progress], None] | None = None,
     ) -> None:
-        self.engine, self.target, self.arms, self.workloads = engine, target, list(arms), workloads
-        self.weights, self.inputs, self.run_dir, self.on_progress = list(weights), inputs, run_dir, on_progress
+        self.bed, self.arms, self.weights, self.on_progress = bed, list(arms), list(weights), on_progress
         self.left_out: dict[str, str] = {}
         self.processes: list[Process] = []
 
@@ -72,7 +64,7 @@ class Session:
         """Places of the library's kernels."""
         return [place for place, arm in enumerate(self.arms) if arm.role == "library"]
 
-    def run(self, rule: Rule, budget: float, rng: np.random.Generator) -> Outcome:
+    def run(self, rule: Rule, budget: float, rng: np.random.Generator) -> BenchOutcome:
         """Measure in processes of `budget` x SHARE seconds; `rule.looks` says after how many the data are looked at.
 
         A look that the budget no longer allows in full is taken with the processes that there are, once: so there are
@@ -96,24 +88,23 @@ class Session:
             analysis = self._analysis(alpha, rule, rng)
             to_beat, finding = self._find(analysis, rng)
             against = objections(
-                analysis, to_beat, self.candidate, self.workloads, self.foreign_load, finding.interval.low
+                analysis, to_beat, self.candidate, self.bed.workloads, self.foreign_load, finding.interval.low
             )
             verdict, reason = decide(finding, rule, against)
             if verdict != AMBIGUOUS or last:
                 break
         elapsed = time.monotonic() - began
-        results = {"reason": reason, "seconds": round(elapsed, 2), "level": 1 - alpha, "looks": look + 1}
-        if to_beat:
-            results["reason"] = f"against {self.arms[to_beat].name}: {reason}"
-        results |= self._report(analysis, finding, to_beat)
-        results["remarks"] = [*against, *self._remarks(analysis, finding, to_beat)]
-        results["remarks"] += replay_remarks(results["replayed"], self._names, results["workloads"])
-        return Outcome(verdict, finding.interval.ratio(), results)
+        results = self._report(analysis, finding, to_beat)
+        results.reason = f"against {self.arms[to_beat].name}: {reason}" if to_beat else reason
+        results.seconds, results.level, results.looks = round(elapsed, 2), 1 - alpha, look + 1
+        results.remarks = [*against, *self._remarks(analysis, finding, to_beat)]
+        results.remarks += replay_remarks(results.replayed, self._names, results.workloads)
+        return BenchOutcome(verdict, finding.interval.ratio(), results)
 
     @property
     def foreign_load(self) -> float | None:
         """Median share of the machine's cores that other processes used meanwhile; None if unknown."""
-        shares = [share for process in self.processes for share in process.raw["foreign_load"] if share is not None]
+        shares = [share for process in self.processes for share in process.answer.foreign_load if share is not None]
         return float(np.median(shares)) if shares else None
 
     @property
@@ -149,17 +140,13 @@ class Session:
     def _measure(self, arms: list[Arm], seconds: float, seed: int) -> Process:
         number = len(self.processes)
 
-        def listen(message: dict[str, Any]) -> None:
+        def listen(message: Progress) -> None:
             if self.on_progress is not None:
-                self.on_progress({"process": number, **message})
+                self.on_progress({**message, "process": number})
 
         return measure(
-            self.engine,
-            self.target,
+            self.bed,
             arms,
-            self.workloads,
-            self.inputs,
-            run_dir=self.run_dir / PROCESS,
             seconds=seconds,
             seed=seed,
             calls=self._calls(),
@@ -170,11 +157,11 @@ class Session:
     def _calls(self) -> list[int] | None:
         """How many calls made a sample so far, per workload; the most, since a process that the system disturbed all
         through its warm-up takes short calls for long ones."""
-        counts = [process.raw["calls"] for process in self.processes]
+        counts = [process.answer.calls for process in self.processes]
         return [max(column) for column in zip(*counts, strict=True)] if counts else None
 
     def _analysis(self, alpha: float, rule: Rule, rng: np.random.Generator) -> Analysis:
-        gradients = [workload["gradient"] for workload in self.workloads]
+        gradients = [workload["gradient"] for workload in self.bed.workloads]
         return Analysis(self.processes, self.weights, gradients, alpha, rule, rng)
 
     def _find(self, analysis: Analysis, rng: np.random.Generator) -> tuple[int, Finding]:
@@ -189,66 +176,62 @@ class Session:
         to_beat = min(found, key=lambda place: found[place].interval.low)
         return to_beat, found[to_beat]
 
-    def _report(self, analysis: Analysis, finding: Finding, to_beat: int) -> dict[str, Any]:
-        """The `results` of the record; all ratios are times of another arm / times of the candidate, > 1 = faster."""
+    def _report(self, analysis: Analysis, finding: Finding, to_beat: int) -> BenchResults:
+        """What the record says of the samples; reason, remarks and costs are filled in by `run`."""
         ratio, control = finding.interval.ratio(), finding.control.ratio()
         groups = total_ratios(self.processes, to_beat, self.candidate, analysis.decisive, self.weights)
         shift = analysis.disturbance(self.candidate)
-        first, memory = self.processes[0].raw["first_call_ms"], self.processes[0].raw["peak_bytes"]
-        names = self._names
-        return {
-            "ratio": ratio.point,
-            "interval": [ratio.low, ratio.high],
-            "against": self.arms[to_beat].name,
-            "direction": analysis.decisive,
-            "threshold": math.exp(finding.threshold),
-            "floor": math.exp(finding.floor),
-            "control": {"ratio": control.point, "interval": [control.low, control.high]},
-            "process_ratios": [float(math.exp(np.median(group))) for group in groups],
-            "rounds": [process.rounds for process in self.processes],
-            "minimum_ratio": analysis.minimum_ratio(to_beat, self.candidate),
-            "directions": analysis.directions(self.candidate),
-            "workloads": [self._workload(analysis, place) for place in range(len(self.workloads))],
-            **self._libraries(analysis),
-            "disturbance": None if shift is None else shift.ratio().plain(),
-            "first_call_ms": dict(zip(names, first, strict=True)),
-            "peak_bytes": None if memory is None else dict(zip(names, memory, strict=True)),
-            "foreign_load": self.foreign_load,
-            "disturbed": {name: analysis.disturbed(place) for place, name in enumerate(names)},
-            "load_average": self.processes[-1].raw["load_average"],
-            "process": self.processes[0].raw["process"],
-            "timer": self.processes[0].raw.get("timer"),
-            "warm": warm_times(self.processes, names, self.workloads),
-            "replayed": replayed(self.processes, names, self.workloads),
-            "configurations": [process.raw.get("configurations", []) for process in self.processes],
-        }
+        begun, names = self.processes[0].answer, self._names
+        libraries = [self._library(analysis, place) for place in self.libraries]
+        best = min(libraries, key=lambda library: library.ratio, default=None)
+        return BenchResults(
+            ratio=ratio.point,
+            interval=(ratio.low, ratio.high),
+            against=self.arms[to_beat].name,
+            direction=analysis.decisive,
+            threshold=math.exp(finding.threshold),
+            floor=math.exp(finding.floor),
+            control=Ratio(ratio=control.point, interval=(control.low, control.high)),
+            process_ratios=[float(math.exp(np.median(group))) for group in groups],
+            rounds=[process.rounds for process in self.processes],
+            minimum_ratio=analysis.minimum_ratio(to_beat, self.candidate),
+            directions=analysis.directions(self.candidate),
+            workloads=[
+                WorkloadTimes(
+                    id=workload["id"],
+                    calls_per_step=self.weights[place],
+                    directions=analysis.workload(place, self.candidate, self.libraries),
+                )
+                for place, workload in enumerate(self.bed.workloads)
+            ],
+            libraries=libraries,
+            library=best,
+            left_out=self.left_out,
+            beats_library=None if best is None else best.interval[0] > analysis.rule.margin,
+            disturbance=None if shift is None else shift.ratio().plain(),
+            first_call_ms=dict(zip(names, begun.first_call_ms, strict=True)),
+            peak_bytes=None if begun.peak_bytes is None else dict(zip(names, begun.peak_bytes, strict=True)),
+            foreign_load=self.foreign_load,
+            disturbed={name: analysis.disturbed(place) for place, name in enumerate(names)},
+            load_average=self.processes[-1].answer.load_average,
+            process={**begun.process},
+            timer=begun.timer,
+            warm=warm_times(self.processes, names, self.bed.workloads),
+            replayed=replayed(self.processes, names, self.bed.workloads),
+            configurations=[[one.model_dump() for one in process.answer.configurations] for process in self.processes],
+        )
 
-    def _workload(self, analysis: Analysis, place: int) -> dict[str, Any]:
-        found = analysis.workload(place, self.candidate, self.libraries)
-        return {"id": self.workloads[place]["id"], "calls_per_step": self.weights[place], **found}
-
-    def _libraries(self, analysis: Analysis) -> dict[str, Any]:
-        """Every library kernel against the candidate, and whether the candidate surely beats the best of them."""
-        found = []
-        for place in self.libraries:
-            ratio = analysis.against(place, self.candidate).ratio()
-            baseline = analysis.against(0, place).ratio()
-            found.append(
-                {
-                    "name": self.arms[place].name,
-                    "ratio": ratio.point,
-                    "interval": [ratio.low, ratio.high],
-                    "baseline_ratio": baseline.point,
-                    "baseline_interval": [baseline.low, baseline.high],
-                }
-            )
-        best = min(found, key=lambda entry: entry["ratio"], default=None)
-        return {
-            "libraries": found,
-            "library": best,
-            "left_out": self.left_out,
-            "beats_library": None if best is None else best["interval"][0] > analysis.rule.margin,
-        }
+    def _library(self, analysis: Analysis, place: int) -> LibraryRatio:
+        """A library's kernel against the candidate, and the baseline against it."""
+        ratio = analysis.against(place, self.candidate).ratio()
+        baseline = analysis.against(0, place).ratio()
+        return LibraryRatio(
+            name=self.arms[place].name,
+            ratio=ratio.point,
+            interval=(ratio.low, ratio.high),
+            baseline_ratio=baseline.point,
+            baseline_interval=(baseline.low, baseline.high),
+        )
 
     def _remarks(self, analysis: Analysis, finding: Finding, to_beat: int) -> list[str]:
         found = [f"{name} is not among the arms: {reason}" for name, reason in self.left_out.items()]

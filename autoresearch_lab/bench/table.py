@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from autoresearch_lab.bench.samples import whole
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.record import Record
 
 COLOURS = {"FASTER": "bold green", "SLOWER": "bold red", "SAME": "bold yellow", "AMBIGUOUS": "bold yellow"}
 
@@ -35,8 +35,8 @@ def _directions(found: Mapping[str, Any]) -> Table:
         cells = (_ms(row["baseline_ms"]), _ms(row["candidate_ms"]), *_ratio(row["ratio"], row["interval"]))
         table.add_row(name, *cells, style=style)
     for library in found["libraries"]:
-        cells = _ratio(library["baseline_ratio"], library["baseline_interval"])
-        table.add_row(f"library {library['name']}", "", "", *cells, style="dim")
+        ratio = _ratio(library["baseline_ratio"], library["baseline_interval"])
+        table.add_row(f"library {library['name']}", "", "", *ratio, style="dim")
     return table
 
 

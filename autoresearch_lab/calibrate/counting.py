@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from scipy.stats import beta
 
-from autoresearch_lab.calibrate.plan import AB, BENCH, FASTER, HARMS, NULL, SLOWER, VERIFY, Group, Trial
+from autoresearch_lab.calibrate.plan import AB, BENCH, FASTER, HARMS, NULL, SLOWER, VERIFY, CalibrationTrial, Group
+from autoresearch_lab.results.note import CountedPromise, CountedShare, CountedTrials, TrialResults
 
 CONFIDENCE = 0.95
 # What is promised: nulls called FASTER at most this often; a true gain of this much found at least that often, each
@@ -39,12 +39,12 @@ class Share:
         high = beta.ppf(1.0 - tail, self.count + 1, self.total - self.count) if self.count < self.total else 1.0
         return float(low), float(high)
 
-    def plain(self) -> dict[str, Any]:
-        return {"count": self.count, "total": self.total, "rate": self.rate, "interval": list(self.interval)}
+    def recorded(self) -> CountedShare:
+        return CountedShare(count=self.count, total=self.total, rate=self.rate, interval=self.interval)
 
 
 @dataclass(frozen=True)
-class Row:
+class TrialCount:
     """All trials of one kind. verdicts: how often each was given (FAILED = the stage gave up); seconds: of each trial;
     in_time: how often FASTER came within the promised time."""
 
@@ -73,19 +73,19 @@ class Row:
     def share(self, verdict: str) -> Share:
         return Share(self.verdicts.get(verdict, 0), self.done)
 
-    def plain(self) -> dict[str, Any]:
-        return {
-            "stage": self.group.stage,
-            "plant": self.group.plant,
-            "effect": self.group.effect,
-            "label": self.group.label,
-            "planned": self.planned,
-            "done": self.done,
-            "verdicts": self.verdicts,
-            "shares": {verdict: self.share(verdict).plain() for verdict in self.verdicts},
-            "in_time": self.in_time,
-            "seconds": {"mean": self.mean, "worst": self.worst},
-        }
+    def recorded(self) -> CountedTrials:
+        return CountedTrials(
+            stage=self.group.stage,
+            plant=self.group.plant,
+            effect=self.group.effect,
+            label=self.group.label,
+            planned=self.planned,
+            done=self.done,
+            verdicts=self.verdicts,
+            shares={verdict: self.share(verdict).recorded() for verdict in self.verdicts},
+            in_time=self.in_time,
+            seconds={"mean": self.mean, "worst": self.worst},
+        )
 
 
 @dataclass(frozen=True)
@@ -113,28 +113,28 @@ class Promise:
         outside = high < self.wanted if self.least else (low > self.wanted if self.wanted else self.share.count > 0)
         return BROKEN if outside else OPEN
 
-    def plain(self) -> dict[str, Any]:
-        return {"text": self.text, "state": self.state, "wanted": self.wanted, **self.share.plain()}
+    def recorded(self) -> CountedPromise:
+        return CountedPromise(text=self.text, state=self.state, wanted=self.wanted, **dict(self.share.recorded()))
 
 
-def count(planned: Mapping[Group, int], outcomes: Sequence[tuple[Trial, Mapping[str, Any]]]) -> list[Row]:
-    """A row for every planned kind, in that order. outcomes: (trial, its results with "verdict" and "seconds")."""
+def count(planned: Mapping[Group, int], outcomes: Sequence[tuple[CalibrationTrial, TrialResults]]) -> list[TrialCount]:
+    """A row for every planned kind, in that order. outcomes: (trial, its results)."""
     rows = []
     for group, wanted in planned.items():
         found = [results for trial, results in outcomes if trial.group == group]
         verdicts: dict[str, int] = {}
         for results in found:
-            verdict = DISTURBED if _concluded_nothing(results) else results["verdict"]
+            verdict = DISTURBED if _concluded_nothing(results) else results.verdict
             verdicts[verdict] = verdicts.get(verdict, 0) + 1
-        in_time = sum(results["verdict"] == "FASTER" and results["seconds"] <= SECONDS for results in found)
-        seconds = tuple(float(results["seconds"]) for results in found)
-        rows.append(Row(group, wanted, dict(sorted(verdicts.items())), seconds, in_time))
+        in_time = sum(results.verdict == "FASTER" and results.seconds <= SECONDS for results in found)
+        seconds = tuple(results.seconds for results in found)
+        rows.append(TrialCount(group, wanted, dict(sorted(verdicts.items())), seconds, in_time))
     return rows
 
 
-def _concluded_nothing(results: Mapping[str, Any]) -> bool:
+def _concluded_nothing(results: TrialResults) -> bool:
     """Whether foreign load ended an A/B. A bench has "disturbed", too: its counts of interrupted calls."""
-    return results.get("disturbed") is True
+    return results.disturbed is True
 
 
 # Verdicts that no trial of that kind should get, by (stage, plant).
@@ -149,17 +149,19 @@ WRONG = {
 }
 
 
-def wrong(outcomes: Sequence[tuple[Trial, Mapping[str, Any]]]) -> list[str]:
+def wrong(outcomes: Sequence[tuple[CalibrationTrial, TrialResults]]) -> list[str]:
     """Every trial that went wrong, in words: a verdict it should not have got, or none at all."""
     found = []
     for trial, results in outcomes:
-        verdict = results["verdict"]
+        verdict = results.verdict
         if verdict == "FAILED" or verdict in WRONG.get((trial.group.stage, trial.group.plant), ()):
-            found.append(f"{trial.label}: {verdict}: {results.get('reason', 'no reason given')}")
+            found.append(f"{trial.label}: {verdict}: {results.reason or 'no reason given'}")
     return found
 
 
-def promises(rows: Sequence[Row], outcomes: Sequence[tuple[Trial, Mapping[str, Any]]] = ()) -> list[Promise]:
+def promises(
+    rows: Sequence[TrialCount], outcomes: Sequence[tuple[CalibrationTrial, TrialResults]] = ()
+) -> list[Promise]:
     """What the verdicts promise, held against the rows; a promise that no row speaks of is left out.
 
     A kernel is promoted where verify passes it and the A/B promotes it. So harm is counted in pairs: the trials of
@@ -192,11 +194,13 @@ def promises(rows: Sequence[Row], outcomes: Sequence[tuple[Trial, Mapping[str, A
     ]
 
 
-def _harm_promoted(rows: Sequence[Row], outcomes: Sequence[tuple[Trial, Mapping[str, Any]]]) -> list[Promise]:
+def _harm_promoted(
+    rows: Sequence[TrialCount], outcomes: Sequence[tuple[CalibrationTrial, TrialResults]]
+) -> list[Promise]:
     stages: dict[str, dict[tuple[str, str, int], str]] = {VERIFY: {}, AB: {}}
     for trial, results in outcomes:
         if trial.group.plant in HARMS and trial.group.stage in stages and not _concluded_nothing(results):
-            stages[trial.group.stage][trial.group.plant, trial.target, trial.number] = results["verdict"]
+            stages[trial.group.stage][trial.group.plant, trial.target, trial.number] = results.verdict
     both = stages[VERIFY].keys() & stages[AB].keys()
     through = sum(stages[VERIFY][key] == "PASS" and stages[AB][key] == "PROMOTE" for key in both)
     chosen = [row for row in rows if row.group.plant in HARMS]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from autoresearch_lab.bench.rule import Rule
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.results.note import TrialId
 
 BENCH, VERIFY, AB = "bench", "verify", "ab"
 # What is planted. Null: the baseline under another hash. Faster, slower: extra work in the baseline, in the candidate.
@@ -39,22 +40,21 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Trial:
+class CalibrationTrial:
     """One trial: number `number` of its group, with a kernel of `target`."""
 
     group: Group
     target: str
     number: int
 
-    def plain(self) -> dict[str, Any]:
+    def recorded(self) -> TrialId:
         """As a record's settings carry it."""
-        return {**asdict(self.group), "target": self.target, "number": self.number}
+        return TrialId(**asdict(self.group), target=self.target, number=self.number)
 
     @classmethod
-    def of(cls, plain: Mapping[str, Any]) -> Trial:
-        """Reads `plain` back. Raises KeyError or TypeError where it is something else."""
-        group = Group(plain["stage"], plain["plant"], float(plain["effect"]))
-        return cls(group, plain["target"], int(plain["number"]))
+    def of(cls, recorded: TrialId) -> CalibrationTrial:
+        """Reads `recorded` back."""
+        return cls(Group(recorded.stage, recorded.plant, recorded.effect), recorded.target, recorded.number)
 
     @property
     def label(self) -> str:
@@ -107,12 +107,12 @@ class Plan:
             found[Group(AB, plant, AB_GAIN)] = self.harm_trials
         return {group: count for group, count in found.items() if count > 0}
 
-    def schedule(self) -> list[Trial]:
+    def schedule(self) -> list[CalibrationTrial]:
         """All trials in the order of execution: every kind is spread evenly over the whole, the targets take turns."""
         placed = []
         for place, (group, count) in enumerate(self.groups().items()):
             for number, target in zip(range(count), self._targets(group), strict=False):
-                placed.append(((number + 0.5) / count, place, Trial(group, target, number)))
+                placed.append(((number + 0.5) / count, place, CalibrationTrial(group, target, number)))
         return [trial for _, _, trial in sorted(placed, key=lambda entry: entry[:2])]
 
     def _targets(self, group: Group) -> Iterator[str]:

@@ -11,32 +11,30 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 from filelock import FileLock, Timeout
 
 from autoresearch_lab.ab.run import describe_dataset
 from autoresearch_lab.calibrate import plants
-from autoresearch_lab.calibrate.plan import AB, BENCH, HARMS, NULL, Plan, Trial
-from autoresearch_lab.calibrate.report import Report, summarise
+from autoresearch_lab.calibrate.plan import AB, BENCH, HARMS, NULL, CalibrationTrial, Plan
+from autoresearch_lab.calibrate.report import CalibrationReport, summarise
 from autoresearch_lab.calibrate.separate_lab import SeparateLab
-from autoresearch_lab.calibrate.trials import Subject, Trials
-from autoresearch_lab.calibrate.work import PROCESSES, SECONDS, Work, find_work
+from autoresearch_lab.calibrate.trials import PlantedTarget, Trials
+from autoresearch_lab.calibrate.work import PROCESSES, SECONDS, ExtraWork, find_work
 from autoresearch_lab.catalog import Target, find_target, load_catalog
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.machine import Context
-from autoresearch_lab.paths import Root, writable_folder
+from autoresearch_lab.evidence import newest_here, newest_profile
+from autoresearch_lab.lab import Lab
+from autoresearch_lab.paths import writable_folder
 from autoresearch_lab.profile import ensure_workloads, take_profile
 from autoresearch_lab.promote.selection import baseline as baseline_selection
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.note import TableSettings, TrialResults, TrialSettings, WorkSeeds, WorkSettings
+from autoresearch_lab.results.record import TableRecord, TrialRecord, WorkRecord
 from autoresearch_lab.workloads import WorkloadSet
+from autoresearch_trainer.jobs import Report
 
-TRIAL_EVENT, WORK_EVENT, TABLE_EVENT = "calibration-trial", "calibration-work", "calibration"
 # What a trial may take as long as none of its stage has been made (seconds).
 EXPECTED = {"bench": 75.0, "verify": 60.0, "ab": 300.0}
-
-Progress = Callable[[dict[str, Any]], None]
 
 
 @dataclass
@@ -44,51 +42,45 @@ class Calibration:
     """One plan on one machine. Raises LabError for a plan that cannot be carried out here."""
 
     plan: Plan
-    context: Context
-    root: Root
-    ledger: Ledger
-    on_progress: Progress | None = None
+    lab: Lab
+    on_progress: Report | None = None
     work_seconds: float = SECONDS
     work_processes: int = PROCESSES
     log: Callable[[str], None] = lambda text: None
-    _subjects: dict[str, Subject] = field(default_factory=dict)
+    _subjects: dict[str, PlantedTarget] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        engine = self.context.engine
+        engine = self.lab.context.engine
         if engine.framework != "torch" or engine.device != "cpu":
             raise LabError(f"calibrate: the planted kernels are written for engine cpu, not {engine.name}")
-        self.catalog = load_catalog(self.root)
+        self.catalog = load_catalog(self.lab.root)
         self.schedule = self.plan.schedule()
         for trial in self.schedule:
             self._check(trial, find_target(self.catalog, trial.target))
 
-    def _check(self, trial: Trial, target: Target) -> None:
-        plants.source_of(target.baseline(self.context.engine.framework, self.context.engine.device))
+    def _check(self, trial: CalibrationTrial, target: Target) -> None:
+        plants.source_of(target.baseline(self.lab.context.engine.framework, self.lab.context.engine.device))
         if self._needs_work(trial) and not plants.can_be_slowed(target):
             raise LabError(f"calibrate: no extra work can be planted into {target.name}: its size is not in its arrays")
         if trial.group.plant in HARMS and not plants.can_be_harmed(target):
             raise LabError(f"calibrate: no harm can be planted into {target.name}: it needs one output and gradients")
 
     @staticmethod
-    def _needs_work(trial: Trial) -> bool:
+    def _needs_work(trial: CalibrationTrial) -> bool:
         stage, plant = trial.group.stage, trial.group.plant
         return plant != NULL and stage in (BENCH, AB)
 
-    def done(self) -> dict[Trial, Record]:
+    def done(self) -> dict[CalibrationTrial, TrialRecord]:
         """The planned trials that the ledger holds, made on this device, with this software, under these conditions."""
         planned = set(self.schedule)
-        found: dict[Trial, Record] = {}
-        for record in self._notes(TRIAL_EVENT):
-            settings = record.settings or {}
-            try:
-                trial = Trial.of(settings["trial"])
-            except (KeyError, TypeError, ValueError):
-                continue  # of another layout
-            if trial in planned and settings.get("conditions") == self.plan.conditions(trial.group.stage):
+        found: dict[CalibrationTrial, TrialRecord] = {}
+        for record in reversed(list(newest_here(self.lab, TrialRecord))):
+            trial = CalibrationTrial.of(record.settings.trial)
+            if trial in planned and record.settings.conditions == self.plan.conditions(trial.group.stage):
                 found.setdefault(trial, record)
         return found
 
-    def run(self, budget_seconds: float | None = None) -> Report:
+    def run(self, budget_seconds: float | None = None) -> CalibrationReport:
         """Make the trials that are missing, as long as the next one is expected to end within the budget; then count.
 
         Raises:
@@ -102,8 +94,8 @@ class Calibration:
             return float("inf") if budget_seconds is None else budget_seconds - (time.monotonic() - began)
 
         if left() > 0 and len(self.done()) < len(self.schedule):
-            describe_dataset(self.root, self.plan.dataset)
-            lock = FileLock(str(writable_folder(self.root.results, "calibration") / "ab.lock"), timeout=0)
+            describe_dataset(self.lab.root, self.plan.dataset)
+            lock = FileLock(str(writable_folder(self.lab.root.results, "calibration") / "ab.lock"), timeout=0)
             try:
                 with lock:
                     made = self._make(left)
@@ -111,23 +103,23 @@ class Calibration:
                 raise LabError("an A/B or a calibration is running here; two would disturb each other") from None
         report = self.report(made, time.monotonic() - began)
         if made:
-            self.ledger.append(
-                "note",
-                **self.context.fields(),
-                settings={"event": TABLE_EVENT, "plan": self.plan.plain()},
-                results=report.plain(),
+            self.lab.ledger.append(
+                TableRecord,
+                **self.lab.context.fields(),
+                settings=TableSettings(event="calibration", plan=self.plan.plain()),
+                results=report.recorded(),
             )
         return report
 
     def _make(self, left: Callable[[], float]) -> int:
-        separate_lab = SeparateLab(self.root)
-        separate_lab.know_ceilings(self.context, self.root, self.ledger)
-        selection = baseline_selection(self.catalog, self.context.engine)
-        trials = Trials(self.plan, self.context, separate_lab, selection, self._subjects, self.on_progress)
+        separate_lab = SeparateLab(self.lab)
+        separate_lab.know_ceilings(self.lab)
+        selection = baseline_selection(self.catalog, self.lab.context.engine)
+        trials = Trials(self.plan, separate_lab, selection, self._subjects, self.on_progress)
         known = self.done()
         taken: dict[str, list[float]] = {stage: [] for stage in EXPECTED}
         for trial, record in known.items():
-            taken[trial.group.stage].append(float((record.results or {})["seconds"]))
+            taken[trial.group.stage].append(record.results.seconds)
 
         def fits(stage: str) -> bool:
             return left() >= max(taken[stage], default=EXPECTED[stage])
@@ -142,31 +134,29 @@ class Calibration:
                 continue
             results = trials.run(trial)
             self._record(trial, results)
-            taken[stage].append(results["seconds"])
+            taken[stage].append(results.seconds)
             made += 1
-            self.log(f"{place}/{len(self.schedule)} {trial.label}: {results['verdict']}, {results['seconds']:.0f} s")
+            self.log(f"{place}/{len(self.schedule)} {trial.label}: {results.verdict}, {results.seconds:.0f} s")
         return made
 
-    def _prepare(self, trial: Trial, separate_lab: SeparateLab) -> None:
+    def _prepare(self, trial: CalibrationTrial, separate_lab: SeparateLab) -> None:
         """The target's captured calls; and the extra work where this trial needs it."""
         plan, target = self.plan, self.catalog[trial.target]
         subject = self._subjects.get(trial.target)
         if subject is None:
-            captured = ensure_workloads(
-                target, self.context, self.root, self.ledger, plan.preset, plan.dataset, self.on_progress
-            )
-            subject = self._subjects[trial.target] = Subject(target, captured)
+            captured = ensure_workloads(target, self.lab, plan.preset, plan.dataset, self.on_progress)
+            subject = self._subjects[trial.target] = PlantedTarget(target, captured)
         if self._needs_work(trial) and subject.work is None:
             subject.work = self._work(target, subject.workloads, separate_lab)
         if self._needs_work(trial) and trial.group.stage == AB and subject.step_seconds is None:
             subject.step_seconds = self._step_seconds()
 
-    def _work(self, target: Target, captured: WorkloadSet, separate_lab: SeparateLab) -> Work:
+    def _work(self, target: Target, captured: WorkloadSet, separate_lab: SeparateLab) -> ExtraWork:
         known = self._known_work(target.name, captured.sha256)
         if known is not None:
             return known
         folder = separate_lab.root.runs / f"work-{target.name}-{secrets.token_hex(4)}"
-        engine, seed = self.context.engine, secrets.randbits(31)
+        engine, seed = self.lab.context.engine, secrets.randbits(31)
         effects = self.plan.effects if target.name in self.plan.targets and self.plan.effect_trials else ()
         try:
             work = find_work(
@@ -183,24 +173,24 @@ class Calibration:
             )
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        self.ledger.append(
-            "note",
-            **self.context.fields(),
+        self.lab.ledger.append(
+            WorkRecord,
+            **self.lab.context.fields(),
             target=target.name,
             workloads=captured.record_field(),
-            seeds={"work": seed},
-            settings={"event": WORK_EVENT, "seconds": self.work_seconds, "processes": self.work_processes},
-            results=work.plain(),
+            seeds=WorkSeeds(work=seed),
+            settings=WorkSettings(event="calibration-work", seconds=self.work_seconds, processes=self.work_processes),
+            results=work.recorded(),
         )
         return work
 
-    def _known_work(self, target: str, workloads: str | None) -> Work | None:
+    def _known_work(self, target: str, workloads: str | None) -> ExtraWork | None:
         """The newest extra work on record for these calls that covers the plan's effects."""
-        for record in reversed(self._notes(WORK_EVENT)):
-            same = workloads is None or (record.workloads or {}).get("sha256") == workloads
+        for record in newest_here(self.lab, WorkRecord):
+            same = workloads is None or (record.workloads is not None and record.workloads.sha256 == workloads)
             if record.target != target or not same:
                 continue
-            work = Work.of(record.results or {})
+            work = ExtraWork.of(record.results)
             needed = self.plan.effects if target in self.plan.targets and self.plan.effect_trials else ()
             if all(effect in work.measured for effect in needed):
                 return work
@@ -208,42 +198,36 @@ class Calibration:
 
     def _step_seconds(self) -> float:
         """Time of a training step of the preset on this machine, from its newest profile, which is made if need be."""
-        for record in reversed(self.ledger.find(kind="profile", **self.context.keys())):
-            if (record.settings or {}).get("preset") == self.plan.preset:
-                return float((record.results or {})["step_ms"]) / 1e3
+        known = newest_profile(self.lab, preset=self.plan.preset)
+        if known is not None:
+            return known.results.step_ms / 1e3
         profile = take_profile(
-            self.context,
-            self.root,
-            self.ledger,
+            self.lab,
             self.catalog,
             preset=self.plan.preset,
-            dataset_folder=self.root.data(self.plan.dataset),
-            selection=baseline_selection(self.catalog, self.context.engine),
+            dataset_folder=self.lab.root.data(self.plan.dataset),
+            selection=baseline_selection(self.catalog, self.lab.context.engine),
             on_progress=self.on_progress,
         )
         return float(profile.step_ms) / 1e3
 
-    def _record(self, trial: Trial, results: dict[str, Any]) -> None:
+    def _record(self, trial: CalibrationTrial, results: TrialResults) -> None:
         # No kernel in the record's own field: a note on a planted kernel is evidence for nothing.
-        self.ledger.append(
-            "note",
-            **self.context.fields(),
+        self.lab.ledger.append(
+            TrialRecord,
+            **self.lab.context.fields(),
             target=trial.target,
             workloads=self._subjects[trial.target].workloads.record_field(),
-            settings={
-                "event": TRIAL_EVENT,
-                "trial": trial.plain(),
-                "conditions": self.plan.conditions(trial.group.stage),
-            },
+            settings=TrialSettings(
+                event="calibration-trial",
+                trial=trial.recorded(),
+                conditions=self.plan.conditions(trial.group.stage),
+            ),
             results=results,
         )
 
-    def _notes(self, event: str) -> list[Record]:
-        notes = self.ledger.find(kind="note", **self.context.keys())
-        return [record for record in notes if (record.settings or {}).get("event") == event]
-
-    def report(self, made: int = 0, seconds: float = 0.0) -> Report:
+    def report(self, made: int = 0, seconds: float = 0.0) -> CalibrationReport:
         """The table and the promises from what the ledger holds."""
         works = {name: self._known_work(name, None) for name in dict.fromkeys(self.plan.targets)}
         known = {name: work for name, work in works.items() if work is not None}
-        return summarise(self.plan, self.context, self.done(), known, made, seconds)
+        return summarise(self.plan, self.lab.context, self.done(), known, made, seconds)

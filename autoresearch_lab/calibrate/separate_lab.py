@@ -7,55 +7,55 @@ ledger is another file, so that neither evidence nor promotion can take a plante
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from autoresearch_lab import machine
 from autoresearch_lab.catalog import Kernel, Target
+from autoresearch_lab.ceilings import ceilings, ceilings_notes
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.machine import Context
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import Root, writable_folder
+from autoresearch_lab.results.base import Ceilings
+from autoresearch_lab.results.note import CeilingsSettings
+from autoresearch_lab.results.record import CeilingsRecord
 from autoresearch_lab.workloads import WorkloadSet
 
 FOLDER = "calibration"
-PLANTED = {"calibration": "planted"}
+PLANTED = "planted"
 
 
-class SeparateLab:
-    """The trials' root and ledger. Raises LabError where the folder cannot be written."""
+class SeparateLab(Lab):
+    """The trials' lab, beside `lab`. Raises LabError where the folder cannot be written."""
 
-    def __init__(self, root: Root) -> None:
-        self.root = Root(writable_folder(root.results / FOLDER, "calibration"))
-        _link(self.root.kernels, root.kernels)
-        _link(self.root.path / "data", root.path / "data")
-        self.ledger = Ledger(self.root.ledger)
+    def __init__(self, lab: Lab) -> None:
+        super().__init__(Root(writable_folder(lab.root.results / FOLDER, "calibration")), lab.engine)
+        self.context = lab.context
+        _link(self.root.kernels, lab.root.kernels)
+        _link(self.root.path / "data", lab.root.path / "data")
         self.plants = self.root.path / "plants"
 
-    def know_ceilings(self, context: Context, root: Root, ledger: Ledger) -> None:
+    def know_ceilings(self, lab: Lab) -> None:
         """Take over the machine's ceilings, which the lab measures if it has none yet."""
-        notes = self.ledger.find(kind="note", **context.keys())
-        if any((record.settings or {}).get("event") == "ceilings" for record in notes):
-            return
-        known = machine.ceilings(context, root, ledger)
-        rates = {key: known[key] for key in ("copy_gb_s", "matmul_gflop_s")}
-        self.ledger.append("note", **context.fields(), settings={"event": "ceilings", **PLANTED}, results=rates)
+        if not ceilings_notes(self):
+            known = ceilings(lab)
+            self.ledger.append(
+                CeilingsRecord,
+                **self.context.fields(),
+                settings=CeilingsSettings(event="ceilings", calibration=PLANTED),
+                results=Ceilings(copy_gb_s=known.copy_gb_s, matmul_gflop_s=known.matmul_gflop_s),
+            )
 
-    def vouch(self, kernel: Kernel, target: Target, workload_set: WorkloadSet, context: Context, *kinds: str) -> None:
+    def vouch(self, kernel: Kernel, target: Target, workload_set: WorkloadSet, *kinds: str) -> None:
         """Plant the evidence (verify PASS, bench FASTER) without which the next stage would not look at the kernel:
         that stage is to be tried by itself."""
+        common = {
+            **self.context.fields(),
+            "target": target.name,
+            "kernel": kernel.id,
+            "workloads": workload_set.record_field(),
+            "settings": {"contract_sha256": target.contract_sha256, "calibration": PLANTED},
+            "results": {"reason": "planted for calibration"},
+        }
         for kind in kinds:
-            verdict = {"verify": "PASS", "bench": "FASTER"}[kind]
-            results: dict[str, Any] = {"verdict": verdict, "reason": "planted for calibration", "predicted": None}
-            self.ledger.append(
-                kind,
-                **context.fields(),
-                target=target.name,
-                kernel={"name": kernel.name, "sha256": kernel.sha256},
-                workloads=workload_set.record_field(),
-                settings={"contract_sha256": target.contract_sha256, **PLANTED},
-                results=results,
-                verdict=verdict,
-            )
+            self.ledger.append(kind, **common, verdict={"verify": "PASS", "bench": "FASTER"}[kind])
 
 
 def _link(link: Path, folder: Path) -> None:

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from autoresearch_lab.calibrate.counting import BROKEN, CONFIDENCE, HELD, Row, Share
+from autoresearch_lab.calibrate.counting import BROKEN, CONFIDENCE, HELD, Share, TrialCount
 from autoresearch_lab.calibrate.plan import AB, BENCH
-from autoresearch_lab.calibrate.report import Report
+from autoresearch_lab.calibrate.report import CalibrationReport
 
 COLUMNS = {
     "bench": ("FASTER", "SLOWER", "SAME", "AMBIGUOUS", "FAILED"),
@@ -22,7 +22,7 @@ COLUMNS = {
 COLOURS = {HELD: "green", BROKEN: "red"}
 
 
-def render(report: Report, console: Console) -> None:
+def render(report: CalibrationReport, console: Console) -> None:
     """Rows, promises, and what is missing."""
     for stage, columns in COLUMNS.items():
         rows = [row for row in report.rows if row.group.stage == stage]
@@ -53,16 +53,16 @@ def shown(share: Share) -> str:
     return f"{share.count}/{share.total} = {share.rate:.1%} [{low:.1%}, {high:.1%}]"
 
 
-def _seconds(row: Row) -> str:
+def _seconds(row: TrialCount) -> str:
     return "-" if row.mean is None else f"{row.mean:.0f}, worst {row.worst:.0f}"
 
 
-def markdown(report: Report) -> str:
+def markdown(report: CalibrationReport) -> str:
     """The page for docs/."""
     return "\n".join(_page(report)) + "\n"
 
 
-def _page(report: Report) -> Iterator[str]:
+def _page(report: CalibrationReport) -> Iterator[str]:
     plan, device = report.plan, report.context.device
     yield "# Calibration"
     yield ""
@@ -101,7 +101,7 @@ def _page(report: Report) -> Iterator[str]:
         yield from (f"- {text}" for text in report.wrong)
 
 
-def _section(stage: str, columns: tuple[str, ...], rows: list[Row]) -> Iterator[str]:
+def _section(stage: str, columns: tuple[str, ...], rows: list[TrialCount]) -> Iterator[str]:
     yield f"## {'A/B' if stage == AB else stage.capitalize()}"
     yield ""
     yield f"| planted | trials | {' | '.join(columns)} | seconds: mean | worst |"
@@ -120,7 +120,7 @@ def _cell(share: Share) -> str:
     return f"{share.count} ({math.floor(100 * low)}-{math.ceil(100 * high)} %)"
 
 
-def _effects(report: Report) -> Iterator[str]:
+def _effects(report: CalibrationReport) -> Iterator[str]:
     effects = list(report.plan.effects)
     yield "## What was planted, measured by itself"
     yield ""
@@ -156,7 +156,7 @@ def _load(load: dict[str, Any]) -> str:
     return "; ".join(parts) or "not measured"
 
 
-def _conditions(report: Report) -> str:
+def _conditions(report: CalibrationReport) -> str:
     plan = report.plan
     stages = {row.group.stage for row in report.rows}
     parts = []

@@ -9,22 +9,24 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from autoresearch_common.workload import arrays
 from autoresearch_lab.bench.inputs import job_workloads, weights, write_inputs
-from autoresearch_lab.bench.measure import Arm, measure
+from autoresearch_lab.bench.measure import Arm, TimingBed, measure
 from autoresearch_lab.bench.samples import BOTH, FORWARD, Process, total_ratios
 from autoresearch_lab.calibrate.plants import plant, slowed_source, source_of
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.engine import Engine
 from autoresearch_lab.errors import LabFailure
+from autoresearch_lab.results.note import WorkResults
 from autoresearch_lab.statistics import Interval, t_interval
 from autoresearch_lab.workloads import WorkloadSet
+from autoresearch_trainer.jobs import Report
 
 # Share of a call that the trial amount of work is meant to take, and how far off the cost of a turn may be.
 TRIAL, LEAST_SLOPE, MOST_SLOPE = 0.2, 0.3, 3.0
@@ -32,11 +34,9 @@ TRIAL, LEAST_SLOPE, MOST_SLOPE = 0.2, 0.3, 3.0
 PROCESSES, SECONDS = 4, 5.0
 ALPHA = 0.025
 
-Progress = Callable[[dict[str, Any]], None]
-
 
 @dataclass(frozen=True)
-class Work:
+class ExtraWork:
     """The extra work of one target. step_seconds: time of all calls of an optimizer step. per_share: {elements of the
     first argument: turns that add the time of a whole call}; fixed: share that the wrapper alone adds. measured:
     {effect: interval of what the turns for it really add, as a ratio of times}."""
@@ -52,25 +52,13 @@ class Work:
         rest = max(0.0, share - self.fixed)
         return {size: round(rest * turns) for size, turns in self.per_share.items()}
 
-    def plain(self) -> dict[str, Any]:
-        """As a record's results carry it: JSON has only text for keys."""
-        return {
-            "target": self.target,
-            "step_seconds": self.step_seconds,
-            "per_share": {str(size): turns for size, turns in self.per_share.items()},
-            "fixed": self.fixed,
-            "measured": {str(effect): interval for effect, interval in self.measured.items()},
-        }
+    def recorded(self) -> WorkResults:
+        """As a record's results carry it."""
+        return WorkResults(**vars(self))
 
     @classmethod
-    def of(cls, plain: Mapping[str, Any]) -> Work:
-        return cls(
-            plain["target"],
-            plain["step_seconds"],
-            {int(size): turns for size, turns in plain["per_share"].items()},
-            plain["fixed"],
-            {float(effect): interval for effect, interval in plain["measured"].items()},
-        )
+    def of(cls, recorded: WorkResults) -> ExtraWork:
+        return cls(**dict(recorded))
 
 
 def find_work(
@@ -84,8 +72,8 @@ def find_work(
     seed: int,
     seconds: float = SECONDS,
     processes: int = PROCESSES,
-    on_progress: Progress | None = None,
-) -> Work:
+    on_progress: Report | None = None,
+) -> ExtraWork:
     """Fit the extra work of a target and measure it for every effect (shares of the time of the calls).
 
     Raises:
@@ -110,7 +98,7 @@ def find_work(
         raise LabFailure(
             f"calibrate: work planted into {target.name} for {TRIAL:.0%} adds {added - fixed:.0%}: too busy a machine?"
         )
-    work = Work(
+    work = ExtraWork(
         target.name,
         sum(weight * bed.seconds(plain, place) for place, weight in enumerate(bed.weights)),
         {size: turns / slope for size, turns in guess.items()},
@@ -126,7 +114,7 @@ def find_work(
         shifts = [bed.middle(process, place) for process in found]
         bounds = (t_interval(shifts, ALPHA) if len(shifts) > 1 else Interval(shifts[0], shifts[0], shifts[0])).ratio()
         measured[effect] = [bounds.low, bounds.point, bounds.high]
-    return Work(work.target, work.step_seconds, work.per_share, work.fixed, measured)
+    return ExtraWork(work.target, work.step_seconds, work.per_share, work.fixed, measured)
 
 
 def turn_seconds(turns: int = 200_000, repeats: int = 7) -> float:
@@ -155,33 +143,21 @@ class _Bed:
         engine: Engine,
         folder: Path,
         seed: int,
-        on_progress: Progress | None,
+        on_progress: Report | None,
     ) -> None:
-        self.target, self.engine, self.folder, self.on_progress = target, engine, folder, on_progress
-        self.rng = np.random.default_rng(seed)
-        self.workloads = job_workloads(target, workload_set, self.rng)
+        self.on_progress, self.rng = on_progress, np.random.default_rng(seed)
+        workloads, inputs = job_workloads(target, workload_set, self.rng), folder / "inputs.safetensors"
+        self.bed = TimingBed(engine, target, workloads, inputs, folder / "process")
         self.weights = weights(workload_set)
-        self.direction = BOTH if any(workload["gradient"] for workload in self.workloads) else FORWARD
-        self.inputs = folder / "inputs.safetensors"
+        self.direction = BOTH if any(workload["gradient"] for workload in workloads) else FORWARD
         folder.mkdir(parents=True, exist_ok=True)
-        write_inputs(self.inputs, target, workload_set, self.rng)
+        write_inputs(inputs, target, workload_set, self.rng)
 
     def run(self, kernels: Sequence[Kernel], seconds: float) -> Process:
         if self.on_progress is not None:
-            self.on_progress({"stage": f"extra work for {self.target.name}"})
+            self.on_progress({"stage": f"extra work for {self.bed.target.name}"})
         arms = [Arm("baseline" if place == 0 else "candidate", kernel) for place, kernel in enumerate(kernels)]
-        return measure(
-            self.engine,
-            self.target,
-            arms,
-            self.workloads,
-            self.inputs,
-            run_dir=self.folder / "process",
-            seconds=seconds,
-            seed=int(self.rng.integers(1 << 31)),
-            calls=None,
-            memory=False,
-        )
+        return measure(self.bed, arms, seconds=seconds, seed=int(self.rng.integers(1 << 31)))
 
     def middle(self, process: Process, arm: int) -> float:
         """Median log-ratio of the arm's time to the reference's over all calls of a step: > 0 = the arm is slower."""
@@ -198,7 +174,7 @@ def _by_size(process: Process, workload_set: WorkloadSet, direction: str) -> dic
     counts = weights(workload_set)
     totals: dict[int, list[float]] = {}
     for place, workload in enumerate(workload_set.workloads):
-        size = math.prod(workload["args"][0]["shape"])
+        size = math.prod(next(iter(arrays(workload)))["shape"])
         taken = float(np.median(process.seconds(direction)[:, 0, place]))
         weight, amount = totals.get(size, [0.0, 0.0])
         totals[size] = [weight + counts[place], amount + counts[place] * taken]

@@ -11,7 +11,7 @@ import importlib
 import json
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,10 @@ from typing import Any
 import click
 from rich.console import Console
 
-from autoresearch_lab.engine import ENGINES, Engine, choose
+from autoresearch_lab.cli.subject import KernelCommand
+from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.errors import LabError, LabFailure
-from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.machine import Context, context
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import CHECKOUT, Root
 
 # Verbs that write nothing into the ledger. The others ask it first whether a record could be appended: what is found in
@@ -50,8 +50,8 @@ VERBS = {
     "promote": "promotion",
     "demote": "promotion",
     "orchestrate": "orchestrate",
-    "run": "orchestrate",
-    "mac": "mac",
+    "run": "campaign",
+    "mac": "campaign",
     "capture": "trace",
     "trace-profile": "trace",
     "deep-profile": "trace",
@@ -65,33 +65,22 @@ VERBS = {
 
 @dataclass
 class Session:
-    """What every verb gets: the chosen root and engine, and where to print."""
+    """What every verb gets: the lab in the chosen folder, the engine as it was asked for, and where to print."""
 
-    root: Root
+    lab: Lab
     engine_name: str = "auto"
+    verb: str = ""
     as_json: bool = False
     # Progress and remarks go to stderr, so that stdout carries the result alone.
     log: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
     out: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=False))
 
-    @functools.cached_property
-    def engine(self) -> Engine:
-        return choose(self.engine_name)
-
-    @functools.cached_property
-    def ledger(self) -> Ledger:
-        return Ledger(self.root.ledger)
-
-    @functools.cached_property
-    def context(self) -> Context:
-        return context(self.engine, self.root)
-
 
 @dataclass
-class Outcome:
+class VerbResult:
     """How a verb ended: its data (for --json), whether that is a positive answer, and how to show it to a person."""
 
-    data: dict[str, Any]
+    data: Mapping[str, Any]
     render: Callable[[Console], None]
     positive: bool = True
 
@@ -118,20 +107,20 @@ def cli(ctx: click.Context, engine: str, root: Path) -> None:
     # Also for verbs that only read: where nothing is, a mistyped root would pass for an empty lab.
     if not root.expanduser().is_dir():
         raise LabError(f"--root {root}: there is no such folder")
-    ctx.obj = Session(Root(root.expanduser().resolve()), engine)
+    ctx.obj = Session(Lab(Root(root.expanduser().resolve()), engine), engine)
 
 
-def verb(function: Callable[..., Outcome]) -> Callable[..., None]:
-    """Turn `function(session, **options) -> Outcome` into a click callback with --json and honest exit codes."""
+def verb(function: Callable[..., VerbResult]) -> Callable[..., None]:
+    """Turn `function(session, **options) -> VerbResult` into a click callback with --json and honest exit codes."""
 
     @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
     @click.pass_context
     @functools.wraps(function)
     def run(ctx: click.Context, as_json: bool, **options: Any) -> None:
         session: Session = ctx.obj
-        session.as_json = as_json
+        session.verb, session.as_json = ctx.info_name or "", as_json
         if ctx.info_name not in READ_ONLY:
-            session.ledger.check()
+            session.lab.ledger.check()
         outcome = function(session, **options)
         if as_json:
             print(json.dumps(outcome.data, indent=2, sort_keys=True, allow_nan=False))
@@ -140,6 +129,19 @@ def verb(function: Callable[..., Outcome]) -> Callable[..., None]:
         sys.exit(0 if outcome.positive else 1)
 
     return run
+
+
+def command(
+    name: str,
+    function: Callable[..., VerbResult],
+    help_text: str,
+    *options: Callable[[Any], Any],
+) -> click.Command:
+    """The click command of a verb, with its options in the order in which --help shows them."""
+    callback: Callable[..., None] = verb(function)
+    for option in reversed(options):
+        callback = option(callback)
+    return click.command(name, cls=KernelCommand, help=help_text)(callback)
 
 
 def main(arguments: list[str] | None = None) -> int:

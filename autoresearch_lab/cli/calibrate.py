@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,8 +12,8 @@ from autoresearch_lab.calibrate.counting import BROKEN
 from autoresearch_lab.calibrate.plan import Plan
 from autoresearch_lab.calibrate.run import Calibration
 from autoresearch_lab.calibrate.table import markdown, render
-from autoresearch_lab.cli.app import Outcome, Session, verb
-from autoresearch_lab.cli.numbers import FiniteRange
+from autoresearch_lab.cli.app import Session, VerbResult, command
+from autoresearch_lab.cli.options import FOREIGN_LIMIT, PATH, FiniteRange, names
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.paths import write_atomic
@@ -23,43 +24,18 @@ _DEFAULT = Plan(("relu_squared",), ("relu_squared",), "cpu-nano")
 
 
 def run(
-    session: Session,
-    *,
-    targets: str,
-    ab_targets: str,
-    preset: str | None,
-    dataset: str,
-    trials: int,
-    effects: str,
-    effect_trials: int,
-    ab_trials: int,
-    harm_trials: int,
-    bench_seconds: float,
-    library: bool,
-    race_seconds: float,
-    steps: int,
-    foreign_limit: float,
-    budget_seconds: float | None,
-    write: Path | None,
-) -> Outcome:
+    session: Session, *, targets: str, ab_targets: str, preset: str | None, effects: str, budget_seconds: float | None,
+    write: Path | None, **numbers: Any,
+) -> VerbResult:  # fmt: skip
     plan = Plan(
         targets=_names(targets, "--targets"),
         ab_targets=_names(ab_targets, "--ab-targets"),
-        preset=preset or session.engine.default_preset,
-        dataset=dataset,
-        trials=trials,
+        preset=preset or session.lab.engine.default_preset,
         effects=_effects(effects),
-        effect_trials=effect_trials,
-        ab_trials=ab_trials,
-        harm_trials=harm_trials,
-        bench_seconds=bench_seconds,
-        library=library,
-        race_seconds=race_seconds,
-        steps=steps,
-        foreign_limit=foreign_limit,
+        **numbers,
     )
     page = _page(write)
-    calibration = Calibration(plan, session.context, session.root, session.ledger)
+    calibration = Calibration(plan, session.lab)
     with progress(session.log) as show:
         calibration.on_progress = show
         calibration.log = session.log.print
@@ -67,14 +43,16 @@ def run(
     if page is not None:
         write_atomic(page, markdown(report))
     broken = any(promise.state == BROKEN for promise in report.promises)
-    return Outcome(report.plain(), lambda console: render(report, console), positive=not broken)
+    return VerbResult(
+        report.recorded().model_dump(mode="json"), lambda console: render(report, console), positive=not broken
+    )
 
 
 def _names(text: str, option: str) -> tuple[str, ...]:
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    if not names:
+    found = names(text)
+    if not found:
         raise LabError(f"calibrate: {option} needs one or more targets")
-    return names
+    return found
 
 
 def _effects(text: str) -> tuple[float, ...]:
@@ -98,6 +76,10 @@ def _page(path: Path | None) -> Path | None:
 
 
 _COUNT = click.IntRange(min=0)
+_HELP = (
+    "Measure how often the verdicts are wrong here, with planted kernels of known effect. "
+    "Every trial is kept: stopped at any time, the next call goes on. Exit code 1 where a promise is broken."
+)
 _OPTIONS = (
     click.option("--targets", default=TARGETS, show_default=True, help="Targets of the bench trials, by comma."),
     click.option("--ab-targets", default=AB_TARGETS, show_default=True, help="Targets of A/B and verify trials."),
@@ -118,21 +100,10 @@ _OPTIONS = (
                  help="Measuring time of each process of an A/B."),
     click.option("--steps", type=click.IntRange(min=2), default=_DEFAULT.steps, show_default=True,
                  help="Optimizer steps of the A/B's trainings."),
-    click.option("--foreign-limit", type=FiniteRange(0.0, 1.0), default=_DEFAULT.foreign_limit, show_default=True,
-                 help="Share of the cores that other processes may use in an A/B."),
+    FOREIGN_LIMIT,
     click.option("--budget-seconds", type=FiniteRange(min=0.0),
                  help="Stop in time; 0 shows what the ledger holds [default: until all trials are made]."),
-    click.option("--write", type=click.Path(path_type=Path), metavar="FILE.md", help="Also write the table as a page."),
+    click.option("--write", type=PATH, metavar="FILE.md", help="Also write the table as a page."),
 )  # fmt: skip
 
-_command = verb(run)
-for _option in reversed(_OPTIONS):
-    _command = _option(_command)
-
-COMMANDS = {
-    "calibrate": click.command(
-        "calibrate",
-        help="Measure how often the verdicts are wrong here, with planted kernels of known effect. "
-        "Every trial is kept: stopped at any time, the next call goes on. Exit code 1 where a promise is broken.",
-    )(_command)
-}
+COMMANDS = {"calibrate": command("calibrate", run, _HELP, *_OPTIONS)}

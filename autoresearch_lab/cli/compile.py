@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import groupby
-from typing import Any
 
 import click
 from rich.console import Console
@@ -11,81 +10,79 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from autoresearch_lab.catalog import find_target, load_catalog
-from autoresearch_lab.cli.app import Outcome, Session, verb
+from autoresearch_lab.cli.app import Session, VerbResult, command
 from autoresearch_lab.cli.progress import progress
+from autoresearch_lab.cli.subject import KernelWords, find, kernel_arguments
 from autoresearch_lab.compile_check import ARCHITECTURES, architectures, compile_check
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.base import Facts
+from autoresearch_lab.results.compile import CompiledKernel
+from autoresearch_lab.results.record import CompileRecord
 
 
-def run(session: Session, *, kernel: str, arch: str, first_only: bool) -> Outcome:
+def run(session: Session, *, named: list[KernelWords], arch: str, first_only: bool) -> VerbResult:
     if session.engine_name not in ("auto", "cuda"):
         raise LabError(f"compile-check is for --engine cuda, not {session.engine_name}")
-    name, separator, chosen = kernel.partition("=")
-    if not separator:
-        raise LabError(f"compile-check: --kernel is TARGET=NAME, not '{kernel}'")
-    target = find_target(load_catalog(session.root), name)
+    chosen = find(named[0], session.lab, "torch")
     with progress(session.log) as show:
         record = compile_check(
-            target.kernel(chosen, "torch"), target, architectures(arch), session.root, session.ledger,
-            first_only=first_only, on_progress=show,
-        )  # fmt: skip
-    results = record.results or {}
-    data = {"record": record.id, "target": target.name, "kernel": kernel, **(record.settings or {}), **results}
-    return Outcome(data, lambda console: _render(record, console), positive=results["ok"])
+            chosen.kernel,
+            chosen.target,
+            architectures(arch),
+            session.lab,
+            first_only=first_only,
+            on_progress=show,
+        )
+    name = f"{chosen.target.name}={chosen.kernel.name}"
+    data = {"target": chosen.target.name, "kernel": name, **record.details()}
+    return VerbResult(data, lambda console: _render(record, console), positive=record.results.ok)
 
 
-def _words(config: dict[str, Any]) -> str:
+def _words(config: Facts) -> str:
     """Tile sizes and warps: what tells configurations apart."""
     left_out = ("num_ctas", "num_stages")
     return " ".join(f"{name.removeprefix('num_')}={v}" for name, v in config.items() if name not in left_out)
 
 
-def _render(record: Record, console: Console) -> None:
+def _render(record: CompileRecord, console: Console) -> None:
     """A table of the architectures for every kernel and configuration; these have lines of their own, being long."""
-    rows: list[dict[str, Any]] = (record.results or {})["kernels"]
-    for (kernel, config), group in groupby(rows, lambda row: (row["kernel"], _words(row["config"]))):
+    rows = record.results.kernels
+    for (kernel, config), group in groupby(rows, lambda row: (row.kernel, _words(row.config))):
         console.print(Text.assemble((kernel, "bold"), "  ", (config, "dim")))
         console.print(_architectures(list(group)))
-    wrong = [row for row in rows if row["problems"]]
+    wrong = [row for row in rows if row.problems]
     for row in wrong:
-        console.print(f"[red]{row['arch']} {row['kernel']}[/red]: {escape('; '.join(row['problems']))}")
-    triton = (record.settings or {})["triton"]
+        console.print(f"[red]{row.arch} {row.kernel}[/red]: {escape('; '.join(row.problems))}")
+    triton = record.settings.triton
     console.print(
         f"{len(rows)} compiled, {len(wrong)} with problems; Triton {triton}; ledger {record.id[:12]}", style="dim"
     )
 
 
-def _architectures(rows: list[dict[str, Any]]) -> Table:
+def _architectures(rows: list[CompiledKernel]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("  arch", min_width=8)
     for column in ("regs", "spills", "shared", "wide"):
         table.add_column(column, justify="right", min_width=6)
     table.add_column("tensor cores", overflow="fold")
     for row in rows:
-        name = "  " + row["arch"]
-        if row.get("error"):
+        name = "  " + row.arch
+        if row.error:
             table.add_row(name, "-", "-", "-", "-", "[red]does not compile[/red]")
             continue
-        share = "none" if row["vector_share"] is None else f"{row['vector_share']:.0%}"
-        numbers = (str(row["registers"]), str(row["spill_bytes"]), str(row["shared_bytes"]), share)
-        table.add_row(name, *numbers, " ".join(row["tensor_core"]) or "-")
+        share = "none" if row.vector_share is None else f"{row.vector_share:.0%}"
+        numbers = (str(row.registers), str(row.spill_bytes), str(row.shared_bytes), share)
+        table.add_row(name, *numbers, " ".join(row.tensor_core) or "-")
     return table
 
 
-_OPTIONS = (
-    click.option("--kernel", required=True, metavar="T=NAME", help="Triton kernel of the catalogue."),
-    click.option("--arch", default=",".join(ARCHITECTURES), show_default=True, help="GPUs to compile for."),
-    click.option("--first-only", is_flag=True, help="Of each tuned kernel's configurations only the first."),
-)
-
-_command = verb(run)
-for _option in reversed(_OPTIONS):
-    _command = _option(_command)
-
 COMMANDS = {
-    "compile-check": click.command(
-        "compile-check", help="Compile a Triton kernel for GPUs that need not be here: spills, loads, tensor cores."
-    )(_command)
+    "compile-check": command(
+        "compile-check",
+        run,
+        "Compile a Triton kernel for GPUs that need not be here: spills, loads, tensor cores.",
+        kernel_arguments(),
+        click.option("--arch", default=",".join(ARCHITECTURES), show_default=True, help="GPUs to compile for."),
+        click.option("--first-only", is_flag=True, help="Of each tuned kernel's configurations only the first."),
+    )
 }

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.console import Console
 
 from autoresearch_lab.catalog import find_target, load_catalog
-from autoresearch_lab.cli.app import Outcome, Session, verb
+from autoresearch_lab.cli.app import Session, VerbResult, command
+from autoresearch_lab.cli.options import PATH
+from autoresearch_lab.cli.subject import FORMS, KernelWords, kernel_arguments
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import output_file
@@ -19,63 +21,44 @@ from autoresearch_lab.report.target import evidence_of
 from autoresearch_lab.report.write import DEFAULT_NAME, write_report
 
 
-@click.command(
-    "evidence",
-    help="Show the evidence for a target on this machine, or ask the ledger in SQL (tables `ledger` and `shipped`: one "
-    "row per record, nested fields as JSON columns, e.g. results->>'ratio').",
-)
-@click.option("--target", help="The target to show.")
-@click.option("--kernel", help="Only this kernel of the target.")
-@click.option("--sql", metavar="SELECT", help="One SELECT over the table `ledger`.")
-@verb
-def evidence(session: Session, *, target: str | None, kernel: str | None, sql: str | None) -> Outcome:
+def evidence(session: Session, *, named: list[KernelWords], target: str | None, sql: str | None) -> VerbResult:
     if sql is not None:
-        if target is not None or kernel is not None:
+        if target is not None or named:
             raise LabError("--sql asks the whole ledger; put target and kernel into the SELECT")
-        found = sources.read(session.root, session.ledger, None)
+        found = sources.read(session.lab.root, session.lab.ledger, None)
         answer = query.ask(sql, found.records, found.shipped)
-        return Outcome(answer.plain(), lambda console: terminal.print_answer(console, answer))
-    if target is None:
-        raise LabError("name a target with --target, or ask with --sql")
-    chosen = find_target(load_catalog(session.root), target)
+        return VerbResult(answer.plain(), lambda console: terminal.print_answer(console, answer))
+    if (target is None) == (not named):
+        raise LabError(f"evidence: name a kernel ({FORMS}), a target with --target, or ask with --sql")
+    if target is not None:
+        chosen, kernel = find_target(load_catalog(session.lab.root), target), None
+    elif named[0].folder is not None:
+        opened = named[0].open(session.lab)
+        chosen, kernel = opened.target, opened.kernel.name
+    else:
+        chosen, kernel = named[0].subject(session.lab), named[0].name
     context, remark = session_context(session)
-    found = sources.read(session.root, session.ledger, context)
+    found = sources.read(session.lab.root, session.lab.ledger, context)
     known = evidence_of(found, chosen, kernel, remark)
-    return Outcome(known.plain(), lambda console: terminal.print_evidence(console, known))
+    return VerbResult(known.plain(), lambda console: terminal.print_evidence(console, known))
 
 
-@click.command("report", help="Write the report: one self-contained HTML file.")
-@click.option(
-    "--output",
-    type=click.Path(path_type=Path),
-    help="Where to write it [default: results/kernel_lab/report.html].",
-)
-@verb
-def report(session: Session, *, output: Path | None) -> Outcome:
-    path = output or session.root.results / DEFAULT_NAME
+def report(session: Session, *, output: Path | None) -> VerbResult:
+    path = output or session.lab.root.results / DEFAULT_NAME
     if path.suffix.lower() not in (".html", ".htm"):
         raise LabError(f"the report is HTML: give --output a name that ends in .html, not {path.name}")
     path = output_file(path, "report")
     context, remark = session_context(session)
-    size = write_report(session.root, session.ledger, context, path, [remark] if remark else [])
-    records = len(session.ledger.records())
+    size = write_report(session.lab.root, session.lab.ledger, context, path, [remark] if remark else [])
+    records = len(session.lab.ledger.records())
     data = {"path": str(path), "bytes": size, "records": records}
-    return Outcome(data, lambda console: console.print(f"report: {path} ({size / 1e6:.1f} MB, {records} records)"))
+    return VerbResult(data, lambda console: console.print(f"report: {path} ({size / 1e6:.1f} MB, {records} records)"))
 
 
-@click.command(
-    "ledger", help="Check the ledger's chain of hashes (exit code 1 where it is broken), list records, or export them."
-)
-@click.option("--check", is_flag=True, help="Check the chain and the files that records name [default].")
-@click.option("--tail", type=click.IntRange(min=1), metavar="N", help="Show the newest N records.")
-@click.option(
-    "--export", type=click.Path(path_type=Path), metavar="FILE", help="Write all records (.jsonl, .csv or .parquet)."
-)
-@verb
-def ledger(session: Session, *, check: bool, tail: int | None, export: Path | None) -> Outcome:
-    records = session.ledger.records()
-    data: dict[str, Any] = {"path": str(session.ledger.path), "records": len(records)}
-    shown: list[Any] = []
+def ledger(session: Session, *, check: bool, tail: int | None, export: Path | None) -> VerbResult:
+    records = session.lab.ledger.records()
+    data: dict[str, object] = {"path": str(session.lab.ledger.path), "records": len(records)}
+    shown: list[Callable[[Console], None]] = []
     positive = True
     if tail is not None:
         newest = records[-tail:]
@@ -86,16 +69,16 @@ def ledger(session: Session, *, check: bool, tail: int | None, export: Path | No
         data["export"] = str(export)
         shown.append(lambda console: console.print(f"{len(records)} records written to {export}"))
     if check or not shown:
-        state = inspect(session.root, session.ledger)
+        state = inspect(session.lab.root, session.lab.ledger)
         data.update(state.plain())
         positive = not state.problems
-        shown.append(lambda console: terminal.print_integrity(console, session.ledger.path, state))
+        shown.append(lambda console: terminal.print_integrity(console, session.lab.ledger.path, state))
 
     def render(console: Console) -> None:
         for show in shown:
             show(console)
 
-    return Outcome(data, render, positive)
+    return VerbResult(data, render, positive)
 
 
 def session_context(session: Session) -> tuple[Context | None, str | None]:
@@ -105,11 +88,35 @@ def session_context(session: Session) -> tuple[Context | None, str | None]:
         LabError: an engine that was asked for by name cannot run.
     """
     try:
-        return session.context, None
+        return session.lab.context, None
     except (LabError, LabFailure) as error:
         if session.engine_name != "auto":
             raise
         return None, f"device and software were not compared: {error}"
 
 
-COMMANDS = {"evidence": evidence, "report": report, "ledger": ledger}
+COMMANDS = {
+    "evidence": command(
+        "evidence",
+        evidence,
+        "Show the evidence for a kernel or a target on this machine, or ask the ledger in SQL (tables `ledger` and "
+        "`shipped`: one row per record, nested fields as JSON columns, e.g. results->>'ratio').",
+        kernel_arguments(least=0),
+        click.option("--target", help="The target to show, with all its kernels."),
+        click.option("--sql", metavar="SELECT", help="One SELECT over the table `ledger`."),
+    ),
+    "report": command(
+        "report",
+        report,
+        "Write the report: one self-contained HTML file.",
+        click.option("--output", type=PATH, help="Where to write it [default: results/kernel_lab/report.html]."),
+    ),
+    "ledger": command(
+        "ledger",
+        ledger,
+        "Check the ledger's chain of hashes (exit code 1 where it is broken), list records, or export them.",
+        click.option("--check", is_flag=True, help="Check the chain and the files that records name [default]."),
+        click.option("--tail", type=click.IntRange(min=1), metavar="N", help="Show the newest N records."),
+        click.option("--export", type=PATH, metavar="FILE", help="Write all records (.jsonl, .csv or .parquet)."),
+    ),
+}

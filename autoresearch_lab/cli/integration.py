@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import click
@@ -14,38 +12,41 @@ from autoresearch_lab.ab import run as ab_run
 from autoresearch_lab.ab.settings import Settings
 from autoresearch_lab.ab.suite import suite_verdict
 from autoresearch_lab.ab.table import render
-from autoresearch_lab.catalog import Kernel, load_catalog
-from autoresearch_lab.cli.app import Outcome, Session, verb
-from autoresearch_lab.cli.numbers import FiniteRange
+from autoresearch_lab.catalog import load_catalog
+from autoresearch_lab.cli.app import Session, VerbResult, command
+from autoresearch_lab.cli.options import DATASET, FOREIGN_LIMIT, LENGTH, names
 from autoresearch_lab.cli.progress import progress
+from autoresearch_lab.cli.subject import KernelWords, choose_all, kernel_arguments
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.evidence import newest_ab
 from autoresearch_lab.presets import require_presets
-from autoresearch_lab.promote.check import ab_of
-from autoresearch_lab.promote.selection import Selection, parse_choice, resolve
-from autoresearch_lab.records import Record
+from autoresearch_lab.promote.selection import Selection, resolve
+from autoresearch_lab.results.base import Dataset
+from autoresearch_lab.results.note import SuiteResults, SuiteSettings
+from autoresearch_lab.results.record import AbRecord, SuiteRecord
 
 
-def ab(session: Session, *, preset: str | None, **options: Any) -> Outcome:
-    chosen = preset or session.engine.default_preset
+def ab(session: Session, *, preset: str | None, **options: Any) -> VerbResult:
+    chosen = preset or session.lab.engine.default_preset
     require_presets(chosen)
-    record = _Request(session, **options).on(chosen)
+    record = TrialRequest(session, **options).on(chosen)
     data = {"verdict": record.verdict, "record": record.id, **record.plain()}
-    return Outcome(data, lambda console: render(record, console), positive=record.verdict == "PROMOTE")
+    return VerbResult(data, lambda console: render(record, console), positive=record.verdict == "PROMOTE")
 
 
-def suite(session: Session, *, presets: str, **options: Any) -> Outcome:
-    names = list(dict.fromkeys(name.strip() for name in presets.split(",") if name.strip()))
-    if not names:
+def suite(session: Session, *, presets: str, **options: Any) -> VerbResult:
+    chosen = names(presets)
+    if not chosen:
         raise LabError("integration-suite: --presets needs one or more names")
-    require_presets(*names)
-    trial = _Request(session, **options)
-    records = {name: trial.on(name) for name in names}
+    require_presets(*chosen)
+    trial = TrialRequest(session, **options)
+    records = {name: trial.on(name) for name in chosen}
     verdict, reason = suite_verdict(records)
-    session.ledger.append(
-        "note",
-        **session.context.fields(),
-        settings={"event": "suite", "presets": {name: record.id for name, record in records.items()}},
-        results={"verdict": verdict, "reason": reason},
+    session.lab.ledger.append(
+        SuiteRecord,
+        **session.lab.context.fields(),
+        settings=SuiteSettings(event="suite", presets={name: record.id for name, record in records.items()}),
+        results=SuiteResults(verdict=verdict, reason=reason),
     )
     data = {"verdict": verdict, "reason": reason, "presets": {name: record.plain() for name, record in records.items()}}
 
@@ -54,39 +55,36 @@ def suite(session: Session, *, presets: str, **options: Any) -> Outcome:
             render(record, console)
         console.print(f"{verdict}  {reason}", style="bold")
 
-    return Outcome(data, show, positive=verdict == "PROMOTE")
+    return VerbResult(data, show, positive=verdict == "PROMOTE")
 
 
-class _Request:
+class TrialRequest:
     """The candidate, the other arm and the rule that the options name; checked before anything is measured."""
 
     def __init__(
         self,
         session: Session,
         *,
-        workspace: Path | None,
-        kernels: tuple[str, ...],
+        named: list[KernelWords],
         against: str,
         dataset: str,
         again: bool,
-        steps: int,
-        race_seconds: float,
-        foreign_limit: float,
         compile_mode: str | None,
+        **lengths: Any,
     ) -> None:
         self.session, self.dataset, self.again = session, dataset, again
-        base = Settings.for_device(session.engine.device)
+        base = Settings.for_device(session.lab.engine.device)
         if compile_mode is not None:
             base = replace(base, compile=compile_mode == "on")
-        self.settings = replace(base, steps=steps, race_seconds=race_seconds, foreign_limit=foreign_limit)
-        self.catalog = load_catalog(session.root)
-        self.candidate = candidates(session, workspace, kernels)
+        self.settings = replace(base, **lengths)
+        self.catalog = load_catalog(session.lab.root)
+        self.candidate = choose_all(named, session)
         # Bad input is answered before the machine is asked who it is.
-        self.data = ab_run.describe_dataset(session.root, dataset)
-        self.against: Selection = resolve(against, self.catalog, session.context, session.root)
+        self.data = ab_run.describe_dataset(session.lab.root, dataset)
+        self.against: Selection = resolve(against, self.catalog, session.lab.context, session.lab.root)
         ab_run.check_new(self.candidate, self.against)
 
-    def on(self, preset: str) -> Record:
+    def on(self, preset: str) -> AbRecord:
         """The A/B with that preset: the one in the ledger if it was run with the same arms, else a new one."""
         session = self.session
         known = None if self.again else self._known(preset)
@@ -99,103 +97,53 @@ class _Request:
             return ab_run.ab(
                 self.candidate,
                 self.against,
-                session.context,
-                session.root,
-                session.ledger,
+                session.lab,
                 preset=preset,
                 dataset=self.dataset,
                 settings=self.settings,
-                on_progress=_whole(show),
+                on_progress=show,
             )
 
-    def _known(self, preset: str) -> Record | None:
-        dataset = {key: self.data[key] for key in ("name", "fingerprint")}
-        same = {"preset": preset, "dataset": dataset, "baseline": self.against.hashes()}
-        record = ab_of(self.candidate, self.catalog, self.session.context, self.session.ledger, **same)
-        if record is None or (record.results or {}).get("disturbed"):
+    def _known(self, preset: str) -> AbRecord | None:
+        record = newest_ab(
+            self.candidate,
+            self.catalog,
+            self.session.lab,
+            preset=preset,
+            dataset=Dataset(name=self.data["name"], fingerprint=self.data["fingerprint"]),
+            baseline=self.against.recorded(),
+        )
+        if record is None or record.settings.rule is None:
             return None
-        rule = (record.settings or {}).get("rule") or {}
-        asked = self.settings.plain()
-        return record if all(rule.get(key) == asked[key] for key in asked if key != "alpha") else None
+        rule, asked = record.settings.rule.model_dump(), self.settings.plain()
+        return record if all(rule[key] == asked[key] for key in asked if key != "alpha") else None
 
 
-def candidates(session: Session, workspace: Path | None, kernels: tuple[str, ...]) -> dict[str, Kernel]:
-    """The kernels that --workspace or --kernel name, by target.
-
-    Raises:
-        LabError: neither or both were given, a target was named twice, or one of them does not exist.
-    """
-    if (workspace is None) == (not kernels):
-        raise LabError("give --workspace DIR, or --kernel TARGET=NAME (may repeat)")
-    if workspace is not None:
-        from autoresearch_lab.workspace import open_workspace
-
-        opened = open_workspace(workspace.expanduser(), session.root, session.ledger)
-        if opened.engine_name != session.engine.name:
-            raise LabError(f"{opened.folder} is for engine {opened.engine_name}; use: --engine {opened.engine_name}")
-        return {opened.target.name: opened.kernel}
-    catalog = load_catalog(session.root)
-    chosen = [parse_choice(text, catalog, session.engine) for text in kernels]
-    if len({kernel.target for kernel in chosen}) != len(chosen):
-        raise LabError("--kernel names a target twice")
-    return {kernel.target: kernel for kernel in chosen}
-
-
-def _whole(show: Callable[[dict[str, Any]], None]) -> Callable[[dict[str, Any]], None]:
-    """Progress in whole numbers: a race counts seconds."""
-
-    def listen(message: dict[str, Any]) -> None:
-        counts = {key: round(message[key]) for key in ("done", "total") if message.get(key) is not None}
-        show({**message, **counts})
-
-    return listen
-
-
-_DEFAULT = Settings()
-# How much an A/B measures; `orchestrate` has these too.
-LENGTH = (
-    click.option("--steps", type=click.IntRange(min=2), default=_DEFAULT.steps, show_default=True,
-                 help="Optimizer steps of the fixed-token trainings."),
-    click.option("--race-seconds", type=FiniteRange(min=0.1), default=_DEFAULT.race_seconds, show_default=True,
-                 help="Undisturbed measuring time of each of the processes."),
-)  # fmt: skip
+_KERNELS = kernel_arguments(most=None)
+_PRESET = click.option("--preset", help="What to train [default: the engine's smallest].")
 _COMMON = (
-    click.option("--workspace", type=click.Path(path_type=Path), help="Workspace whose kernel.py is tried."),
-    click.option(
-        "--kernel", "kernels", multiple=True, metavar="TARGET=NAME", help="Kernel of the catalogue; several = jointly."
-    ),
     click.option("--against", default="promoted", show_default=True,
                  help="The other arm: promoted, baseline, or target=kernel,..."),
-    click.option("--dataset", default="stdlib", show_default=True, help="Prepared dataset to train on."),
+    DATASET,
     *LENGTH,
-    click.option("--foreign-limit", type=FiniteRange(0.0, 1.0), default=_DEFAULT.foreign_limit, show_default=True,
-                 help="Share of the cores that other processes may use."),
+    FOREIGN_LIMIT,
     click.option("--compile", "compile_mode", type=click.Choice(["on", "off"]),
                  help="Train both arms compiled [default: on for a GPU, else off]."),
     click.option("--again", is_flag=True, help="Measure anew although the ledger has a verdict."),
 )  # fmt: skip
-
-
-def _command(name: str, function: Callable[..., Outcome], help_text: str, *own: Any) -> click.Command:
-    callback = verb(function)
-    for option in reversed((*_COMMON[:2], *own, *_COMMON[2:])):
-        callback = option(callback)
-    return click.command(name, help=help_text)(callback)
-
-
-_PRESET = click.option("--preset", help="What to train [default: the engine's smallest].")
 _HELP = (
-    "Try a verified, faster kernel in the trainer: speed, loss at equal tokens, loss at equal time. "
-    "Exit code 0 = PROMOTE, 1 = REJECT or UNDECIDED."
+    "Try verified, faster kernels in the trainer, several of them jointly: speed, loss at equal tokens, loss at equal "
+    "time. Exit code 0 = PROMOTE, 1 = REJECT or UNDECIDED."
 )
 
 COMMANDS = {
-    "ab": _command("ab", ab, _HELP, _PRESET),
-    "integration-ab": _command("integration-ab", ab, _HELP, _PRESET),
-    "integration-suite": _command(
+    **{name: command(name, ab, _HELP, _KERNELS, _PRESET, *_COMMON) for name in ("ab", "integration-ab")},
+    "integration-suite": command(
         "integration-suite",
         suite,
         "The A/B with several presets: PROMOTE where one gains and none is worse.",
+        _KERNELS,
         click.option("--presets", required=True, metavar="A,B", help="Presets to train, by comma."),
+        *_COMMON,
     ),
 }

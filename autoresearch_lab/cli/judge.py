@@ -1,20 +1,20 @@
-"""Verb `verify`; `bench` beside it, for they share a group."""
+"""Verb `verify`."""
 
 from __future__ import annotations
 
 import secrets
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from autoresearch_lab import machine
-from autoresearch_lab.catalog import Kernel, Target, find_target, load_catalog
-from autoresearch_lab.cli.app import Outcome, Session, verb
-from autoresearch_lab.cli.bench import COMMANDS as _BENCH
+from autoresearch_lab.catalog import Kernel, Target
+from autoresearch_lab.cli.app import Session, VerbResult, command
 from autoresearch_lab.cli.progress import progress
+from autoresearch_lab.cli.subject import KernelWords, kernel_arguments
 from autoresearch_lab.engine import INTERPRETERS, Engine, has_nvidia_gpu, interpreter, lacks_gpu
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.machine import Context
 from autoresearch_lab.verify.run import verify
 from autoresearch_lab.verify.small import small_workloads
@@ -25,49 +25,37 @@ if TYPE_CHECKING:
     from autoresearch_lab.workspace import Workspace
 
 
-def run(
-    session: Session,
-    *,
-    workspace: Path | None,
-    target: str | None,
-    kernel: str | None,
-    seed: int | None,
-    interpreted: bool,
-) -> Outcome:
-    if (workspace is None) == (target is None and kernel is None) or (target is None) != (kernel is None):
-        raise LabError("verify: give --workspace DIR, or --target T and --kernel NAME")
+def run(session: Session, *, named: list[KernelWords], seed: int | None, interpreted: bool) -> VerbResult:
     profile_id = None
-    if workspace is not None:
-        from autoresearch_lab.workspace import open_workspace
-
-        opened = open_workspace(workspace, session.root, session.ledger)
+    if named[0].folder is not None:
+        opened = named[0].open(session.lab)
         subject, profile_id = opened.target, opened.profile_id
         candidate, captured, found = _of_workspace(session, opened, interpreted)
     else:
-        subject = find_target(load_catalog(session.root), target or "")
-        candidate, captured, found = _of_catalogue(session, subject, kernel or "", interpreted)
+        subject = named[0].subject(session.lab)
+        candidate, captured, found = _of_catalogue(session, subject, named[0].name, interpreted)
     with progress(session.log) as show:
         record = verify(
             candidate,
             subject,
             captured,
-            found,
-            session.root,
-            session.ledger,
+            Lab.of(found, session.lab.root, session.lab.ledger),
             seed=seed,
-            run_dir=session.root.runs / f"verify-{subject.name}-{secrets.token_hex(4)}",
+            run_dir=session.lab.root.runs / f"verify-{subject.name}-{secrets.token_hex(4)}",
             profile_id=profile_id,
             on_progress=show,
         )
-    data: dict[str, Any] = {
-        **(record.results or {}),
+    data: dict[str, object] = {
+        **record.results.plain(),
+        "verdict": record.verdict,
+        "interpreted": record.settings.interpreted,
         "record": record.id,
         "target": subject.name,
         "kernel": candidate.plain(),
-        "seed": (record.seeds or {}).get("verify"),
-        "not_enforced": (record.settings or {}).get("not_enforced"),
+        "seed": record.seeds.verify if record.seeds else None,
+        "not_enforced": record.settings.not_enforced,
     }
-    return Outcome(data, lambda console: render(record, console), positive=record.verdict == "PASS")
+    return VerbResult(data, lambda console: render(record, console), positive=record.verdict == "PASS")
 
 
 def _of_workspace(session: Session, opened: Workspace, interpreted: bool) -> tuple[Kernel, WorkloadSet, Context]:
@@ -79,8 +67,8 @@ def _of_workspace(session: Session, opened: Workspace, interpreted: bool) -> tup
         )
     if interpreted or lacks_gpu(kernel.language):
         return _on_cpu(session, opened.target, kernel, asked=interpreted)
-    opened.require_engine(session.engine.name, "verify")
-    return kernel, opened.workloads, session.context
+    opened.require_engine(session.lab.engine.name, "verify")
+    return kernel, opened.workloads, session.lab.context
 
 
 def _of_catalogue(
@@ -99,18 +87,18 @@ def _of_catalogue(
         if candidate.language != "triton":
             raise LabError(
                 f"verify: no NVIDIA GPU answers, and the interpreter is for Triton kernels; "
-                f"{subject.name}/{name} is {candidate.language}"
+                f"{subject.name}={name} is {candidate.language}"
             )
         return _on_cpu(session, subject, candidate, asked=False)
     from autoresearch_lab.profile import ensure_workloads
 
-    candidate = subject.kernel(name, session.engine.framework)
+    candidate = subject.kernel(name, session.lab.engine.framework)
     if candidate.language == "metal" and lacks_gpu("metal"):
         return _on_cpu(session, subject, candidate, asked=False)
-    if not candidate.runs_on(session.engine.framework, session.engine.device):
+    if not candidate.runs_on(session.lab.engine.framework, session.lab.engine.device):
         hint = "; with --interpreted Triton's interpreter runs it" if candidate.language == "triton" else ""
-        raise LabError(f"verify: {subject.name}/{name} {candidate.obstacle(session.engine.device)}{hint}")
-    return candidate, ensure_workloads(subject, session.context, session.root, session.ledger), session.context
+        raise LabError(f"verify: {subject.name}={name} {candidate.obstacle(session.lab.engine.device)}{hint}")
+    return candidate, ensure_workloads(subject, session.lab), session.lab.context
 
 
 WITHOUT_GPU = {
@@ -124,22 +112,18 @@ def _on_cpu(session: Session, subject: Target, kernel: Kernel, *, asked: bool) -
     if not asked:
         session.log.print(WITHOUT_GPU[kernel.language], style="yellow")
     engine: Engine = interpreter(kernel.language)
-    return kernel, small_workloads(subject, engine.name), machine.context(engine, session.root)
+    return kernel, small_workloads(subject, engine.name), machine.context(engine, session.lab.root)
 
-
-_OPTIONS = (
-    click.option("--workspace", type=click.Path(path_type=Path), help="Workspace whose kernel.py is verified."),
-    click.option("--target", help="Target of a kernel in the catalogue."),
-    click.option("--kernel", help="Name of that kernel."),
-    click.option("--interpreted", is_flag=True, help="Run a Triton or Metal kernel on the CPU."),
-    click.option("--seed", type=click.IntRange(min=0), help="Repeat an earlier verification's cases [default: drawn]."),
-)
-
-_command = verb(run)
-for _option in reversed(_OPTIONS):
-    _command = _option(_command)
 
 COMMANDS = {
-    "verify": click.command("verify", help="Is the kernel right? Runs all checks; exit code 0 = PASS.")(_command),
-    **_BENCH,
+    "verify": command(
+        "verify",
+        run,
+        "Is the kernel right? Runs all checks; exit code 0 = PASS.",
+        kernel_arguments(),
+        click.option("--interpreted", is_flag=True, help="Run a Triton or Metal kernel on the CPU."),
+        click.option(
+            "--seed", type=click.IntRange(min=0), help="Repeat an earlier verification's cases [default: drawn]."
+        ),
+    )
 }

@@ -1,8 +1,8 @@
-"""Verbs `orchestrate` (a profile's candidates, all the way) and `run` (everything, from data to report)."""
+"""Verb `orchestrate`: a profile's candidates, all the way."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,57 +12,57 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from autoresearch_lab.ab.settings import Settings
-from autoresearch_lab.cli.app import Outcome, Session, verb
-from autoresearch_lab.cli.integration import LENGTH
-from autoresearch_lab.cli.numbers import FiniteRange
+from autoresearch_lab.cli.app import Session, VerbResult, command
+from autoresearch_lab.cli.options import LENGTH, PATH, FiniteRange
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.mainjob import MainJob
-from autoresearch_lab.orchestrate import Candidate, State
+from autoresearch_lab.orchestrate import Candidate, CandidateState
 from autoresearch_lab.paths import writable_folder
 from autoresearch_lab.pipeline import Pipeline
-from autoresearch_lab.presets import require_presets
 from autoresearch_lab.profile import load
 from autoresearch_lab.propose.attempts import Budget, Proposer
 from autoresearch_lab.propose.command import Command
 from autoresearch_lab.propose.targets import places, propose_all
 from autoresearch_lab.propose.tuner import Tuner
-from autoresearch_lab.report.summary import summary
-from autoresearch_lab.report.write import write_report
 
 
-def orchestrate(
-    session: Session,
-    *,
-    profile: Path,
-    workspace_root: Path | None,
-    top_k: int,
-    bench_seconds: float,
-    steps: int,
-    race_seconds: float,
-    together: bool,
-    dry_run: bool,
-    proposer: str | None,
-    proposals: int | None,
-    proposer_seconds: float | None,
-    executor: str,
-    ray_address: str | None,
-) -> Outcome:
-    if ray_address is not None and executor != "ray":
+@dataclass(frozen=True)
+class OrchestrateOptions:
+    """What `orchestrate` was asked for."""
+
+    profile: Path
+    workspace_root: Path | None
+    top_k: int
+    bench_seconds: float
+    steps: int
+    race_seconds: float
+    together: bool
+    dry_run: bool
+    proposer: str | None
+    proposals: int | None
+    proposer_seconds: float | None
+    executor: str
+    ray_address: str | None
+
+
+def orchestrate(session: Session, **given: Any) -> VerbResult:
+    asked = OrchestrateOptions(**given)
+    if asked.ray_address is not None and asked.executor != "ray":
         raise LabError("--ray-address needs --executor ray")
-    measured = load(profile.expanduser())
-    folder = (workspace_root or session.root.workspaces).expanduser().resolve()
+    measured = load(asked.profile.expanduser())
+    folder = (asked.workspace_root or session.lab.root.workspaces).expanduser().resolve()
     if folder.exists() and not folder.is_dir():
         raise LabError(f"--workspace-root {folder} is a file")
-    settings = replace(Settings.for_device(session.engine.device), steps=steps, race_seconds=race_seconds)
-    pipeline = Pipeline(measured, folder, session.context, session.root, session.ledger, top_k, bench_seconds, settings)
-    pipeline.winners_together = together
+    base = Settings.for_device(session.lab.engine.device)
+    settings = replace(base, steps=asked.steps, race_seconds=asked.race_seconds)
+    pipeline = Pipeline(measured, folder, session.lab, asked.top_k, asked.bench_seconds, settings)
+    pipeline.winners_together = asked.together
     say = lambda line: session.log.print(escape(line), soft_wrap=True)  # noqa: E731
     pipeline.on_remark = say
-    if executor == "ray":
-        pipeline.use_ray(ray_address)
-    author = _author(proposer, proposals, proposer_seconds)
-    if dry_run:
+    if asked.executor == "ray":
+        pipeline.use_ray(asked.ray_address)
+    author = _author(asked)
+    if asked.dry_run:
         if author is not None:
             for target, place, _ in places(pipeline, isinstance(author, Tuner)):
                 say(f"proposals for {target.name} in {place}")
@@ -72,21 +72,21 @@ def orchestrate(
     with progress(session.log) as show:
         pipeline.on_progress = show
         if author is not None:
-            budget = Budget(proposals or Budget.attempts, proposer_seconds or Budget.seconds)
+            budget = Budget(asked.proposals or Budget.attempts, asked.proposer_seconds or Budget.seconds)
             propose_all(pipeline, author, budget, say)
         candidates, states = pipeline.run(lambda candidate, step: say(f"{step}: {candidate.label}"))
     return _outcome(candidates, states, plan=False)
 
 
-def _author(proposer: str | None, proposals: int | None, seconds: float | None) -> Proposer | None:
+def _author(asked: OrchestrateOptions) -> Proposer | None:
     """Who writes kernels. Raises LabError for options that mean nothing."""
-    if proposer is None:
-        if proposals is not None or seconds is not None:
+    if asked.proposer is None:
+        if asked.proposals is not None or asked.proposer_seconds is not None:
             raise LabError("--proposals and --proposer-seconds need a --proposer")
         return None
-    if not proposer.strip():
+    if not asked.proposer.strip():
         raise LabError("--proposer: name a command, or tuner")
-    return Tuner() if proposer == TUNER else Command(proposer)
+    return Tuner() if asked.proposer == TUNER else Command(asked.proposer)
 
 
 TUNER = "tuner"
@@ -97,8 +97,52 @@ NO_CANDIDATES = (
 )
 
 
-def _outcome(candidates: list[Candidate], states: dict[str, State], plan: bool) -> Outcome:
-    rows = [_row(candidate, states[candidate.label]) for candidate in candidates]
+@dataclass(frozen=True)
+class CandidateRow:
+    """Where a candidate stands. next: the step that comes, None where it ended; reason: why. verify, bench, ab:
+    verdicts; records: {step: id}. predicted_gain: of the trainer's speed, None before the benchmark."""
+
+    rank: int
+    candidate: str
+    kernel_sha256: str
+    workspace: str
+    next: str | None
+    reason: str
+    failed: bool
+    verify: str | None
+    bench: str | None
+    ab: str | None
+    records: dict[str, str]
+    speedup: float | None
+    predicted_gain: float | None
+
+    @classmethod
+    def of(cls, candidate: Candidate, state: CandidateState) -> CandidateRow:
+        records = candidate.records
+        verdicts = {kind: records[kind].verdict if kind in records else None for kind in ("verify", "bench", "ab")}
+        return cls(
+            rank=candidate.rank,
+            candidate=candidate.label,
+            kernel_sha256=candidate.kernel.sha256,
+            workspace=str(candidate.workspace),
+            next=state.step,
+            reason=state.reason,
+            failed=state.failed,
+            records={kind: record.id for kind, record in records.items()},
+            speedup=candidate.speedup,
+            predicted_gain=candidate.predicted_gain if candidate.speedup else None,
+            **verdicts,
+        )
+
+    def last(self, plan: bool) -> str:
+        """The table's last cell: what is next and why, or how it ended."""
+        if self.next is None or (self.failed and not plan):
+            return self.reason
+        return f"{self.next}: {'the last ' if self.failed else ''}{self.reason}"
+
+
+def _outcome(candidates: list[Candidate], states: dict[str, CandidateState], plan: bool) -> VerbResult:
+    rows = [CandidateRow.of(candidate, states[candidate.label]) for candidate in candidates]
 
     def render(console: Console) -> None:
         if not rows:
@@ -108,140 +152,66 @@ def _outcome(candidates: list[Candidate], states: dict[str, State], plan: bool) 
         folded = (Column(name, overflow="fold") for name in ("candidate", "verify", "bench", "A/B"))
         table = Table("rank", *folded, "next" if plan else "ended with", box=None)
         for row in rows:
-            cells = (str(row[key] or "-") for key in ("rank", "candidate", "verify", "bench", "ab"))
-            table.add_row(*map(escape, cells), escape(_last(row, plan)))
+            cells = (str(cell or "-") for cell in (row.rank, row.candidate, row.verify, row.bench, row.ab))
+            table.add_row(*map(escape, cells), escape(row.last(plan)))
         console.print(table)
 
-    promoted = [row["candidate"] for row in rows if row["reason"] == "promoted"]
-    data = {"plan": plan, "candidates": rows, "promoted": promoted, "remark": None if rows else NO_CANDIDATES}
-    return Outcome(data, render, plan or (bool(promoted) and not any(row["failed"] for row in rows)))
-
-
-def _last(row: dict[str, Any], plan: bool) -> str:
-    """The table's last cell: what is next and why, or how it ended."""
-    if row["next"] is None or (row["failed"] and not plan):
-        return row["reason"]
-    return f"{row['next']}: {'the last ' if row['failed'] else ''}{row['reason']}"
-
-
-def _row(candidate: Candidate, state: State) -> dict[str, Any]:
-    records = candidate.records
-    return {
-        "rank": candidate.rank,
-        "candidate": candidate.label,
-        "kernel_sha256": candidate.kernel.sha256,
-        "workspace": str(candidate.workspace),
-        "next": state.step,
-        "reason": state.reason,
-        "failed": state.failed,
-        **{kind: records[kind].verdict if kind in records else None for kind in ("verify", "bench", "ab")},
-        "records": {kind: record.id for kind, record in records.items()},
-        "speedup": candidate.speedup,
-        "predicted_gain": candidate.predicted_gain if candidate.speedup else None,
+    promoted = [row.candidate for row in rows if row.reason == "promoted"]
+    data = {
+        "plan": plan,
+        "candidates": [asdict(row) for row in rows],
+        "promoted": promoted,
+        "remark": None if rows else NO_CANDIDATES,
     }
-
-
-def run(
-    session: Session, *, preset: str | None, dataset: str, top_k: int, most_finalists: int, train_seconds: float
-) -> Outcome:
-    chosen = preset or session.engine.default_preset
-    require_presets(chosen)
-    say = lambda line: session.log.print(f"[bold]==[/bold] {escape(line)}", soft_wrap=True)  # noqa: E731
-    job = MainJob(
-        session.context, session.root, session.ledger, chosen, dataset, top_k, most_finalists, train_seconds, say
-    )
-    data = job.prepare()
-    with progress(session.log) as show:
-        job.on_progress = show
-        profile = job.profile(data)
-        job.save_profile(profile)
-        _, states, pipeline = job.orchestrate(profile)
-        comparison = job.compare(pipeline)
-    trained = job.train(data)
-    write_report(session.root, session.ledger, session.context)
-    table = summary(session.root, session.ledger, session.context)
-    ends = {label: state.reason for label, state in states.items()}
-    closing = {key: trained["summary"][key] for key in ("val_bpb", "tokens_per_second", "num_steps")}
-
-    def render(console: Console) -> None:
-        for label, reason in ends.items():
-            console.print(escape(f"  {label}: {reason}"), highlight=False, soft_wrap=True)
-        table.render(console)
-        speed = f"{closing['tokens_per_second']:,.0f}"
-        console.print(
-            f"[dim]  closing run[/dim]  {train_seconds:g} s of training with the promoted kernels: {speed} tokens/s, "
-            f"{closing['num_steps']} steps, val_bpb {closing['val_bpb']:.4f}"
-        )
-
-    result = {**table.plain(), "candidates": ends, "closing_run": closing}
-    failed = any(state.failed for state in states.values())
-    return Outcome(result, render, not failed and (comparison is None or comparison.verdict == "PROMOTE"))
+    return VerbResult(data, render, plan or (bool(promoted) and not any(row.failed for row in rows)))
 
 
 _TOP = click.option(
     "--top-k", type=click.IntRange(min=1), default=8, show_default=True, help="Targets with kernels to consider."
 )
 
-_orchestrate = verb(orchestrate)
-for _option in (
-    click.option(
-        "--ray-address",
-        metavar="ADDR",
-        help="Cluster of --executor ray: HOST:PORT, auto or local.  [default: $RAY_ADDRESS, else local]",
-    ),
-    click.option(
-        "--executor",
-        type=click.Choice(["local", "ray"]),
-        default="local",
-        show_default=True,
-        help="Where kernels are verified and timed: here, or on a cluster's machines of the same kind; "
-        "docs/cluster.md.",
-    ),
-    click.option(
-        "--proposer-seconds",
-        type=FiniteRange(min=0.1),
-        help=f"What the proposer may take for one kernel; its judging comes on top.  [default: {Budget.seconds:g}]",
-    ),
-    click.option(
-        "--proposals",
-        type=click.IntRange(min=1),
-        help=f"Kernels to be judged per workspace, those of earlier runs included.  [default: {Budget.attempts}]",
-    ),
-    click.option(
-        "--proposer",
-        metavar="CMD",
-        help="First let this shell command (a coding agent, say) write kernels for the top targets; docs/proposer.md. "
-        f"'{TUNER}': the built-in one, for kernels that declare what can be tuned.",
-    ),
-    click.option("--dry-run", is_flag=True, help="Print what would be done, and why, without doing it."),
-    click.option("--together", is_flag=True, help="Try all winners of the benchmark in one A/B before single ones."),
-    *LENGTH,
-    click.option("--bench-seconds", type=FiniteRange(min=1), default=30.0, show_default=True),
-    _TOP,
-    click.option("--workspace-root", type=click.Path(path_type=Path), help="Workspaces [default: workspaces]."),
-    click.option("--profile", type=click.Path(path_type=Path), required=True, help="File of `profile`."),
-):
-    _orchestrate = _option(_orchestrate)
-
-_run = verb(run)
-for _option in (
-    click.option(
-        "--most-finalists",
-        type=click.IntRange(min=1),
-        default=3,
-        show_default=True,
-        help="Winners of the benchmark that enter the trainer, the largest predicted gain first.",
-    ),
-    click.option("--train-seconds", type=FiniteRange(min=1), default=20.0, show_default=True),
-    _TOP,
-    click.option("--dataset", default="stdlib", show_default=True, help="Corpus to prepare and train on."),
-    click.option("--preset", help="What to train [default: the engine's own]."),
-):
-    _run = _option(_run)
-
 COMMANDS = {
-    "orchestrate": click.command(
-        "orchestrate", help="Take the kernels of a profile's top targets through verify, bench, A/B and promotion."
-    )(_orchestrate),
-    "run": click.command("run", help="Everything in one go: data, profile, orchestrate, train again, report.")(_run),
+    "orchestrate": command(
+        "orchestrate",
+        orchestrate,
+        "Take the kernels of a profile's top targets through verify, bench, A/B and promotion.",
+        click.option("--profile", type=PATH, required=True, help="File of `profile`."),
+        click.option("--workspace-root", type=PATH, help="Workspaces [default: workspaces]."),
+        _TOP,
+        click.option("--bench-seconds", type=FiniteRange(min=1), default=30.0, show_default=True),
+        *LENGTH,
+        click.option(
+            "--together", is_flag=True, help="Try all winners of the benchmark in one A/B before single ones."
+        ),
+        click.option("--dry-run", is_flag=True, help="Print what would be done, and why, without doing it."),
+        click.option(
+            "--proposer",
+            metavar="CMD",
+            help="First let this shell command (a coding agent, say) write kernels for the top targets; "
+            f"docs/proposer.md. '{TUNER}': the built-in one, for kernels that declare what can be tuned.",
+        ),
+        click.option(
+            "--proposals",
+            type=click.IntRange(min=1),
+            help=f"Kernels to be judged per workspace, those of earlier runs included.  [default: {Budget.attempts}]",
+        ),
+        click.option(
+            "--proposer-seconds",
+            type=FiniteRange(min=0.1),
+            help=f"What the proposer may take for one kernel; its judging comes on top.  [default: {Budget.seconds:g}]",
+        ),
+        click.option(
+            "--executor",
+            type=click.Choice(["local", "ray"]),
+            default="local",
+            show_default=True,
+            help="Where kernels are verified and timed: here, or on a cluster's machines of the same kind; "
+            "docs/cluster.md.",
+        ),
+        click.option(
+            "--ray-address",
+            metavar="ADDR",
+            help="Cluster of --executor ray: HOST:PORT, auto or local.  [default: $RAY_ADDRESS, else local]",
+        ),
+    ),
 }

@@ -9,78 +9,61 @@ import click
 from rich.console import Console
 
 from autoresearch_lab.catalog import load_catalog
-from autoresearch_lab.cli.app import Outcome, Session, verb
+from autoresearch_lab.cli.app import Session, VerbResult, command
+from autoresearch_lab.cli.options import DATASET, PATH, SELECTION
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.paths import output_file
 from autoresearch_lab.profile import save, take_profile
 from autoresearch_lab.profile.run import DEFAULT_STEPS
+from autoresearch_lab.profile.schema import Profile
 from autoresearch_lab.profile.table import render
 from autoresearch_lab.promote.selection import resolve
+from autoresearch_trainer.jobs import Report
 
 
-def profile(
-    session: Session,
-    *,
-    preset: str | None,
-    top_k: int,
-    output: Path,
-    steps: int,
-    dataset: str,
-    data_dir: Path | None,
-    kernels: str,
-) -> Outcome:
+def profile(session: Session, *, preset: str | None, top_k: int, output: Path, **options: Any) -> VerbResult:
     output = output_file(output, "profile")
-    catalog = load_catalog(session.root)
-    selection = resolve(kernels, catalog, session.context, session.root)
-    for remark in selection.remarks:
-        session.log.print(f"note: {remark}")
     with progress(session.log) as show:
-        result = take_profile(
-            session.context,
-            session.root,
-            session.ledger,
-            catalog,
-            preset=preset or session.engine.default_preset,
-            dataset_folder=(data_dir.expanduser() / dataset) if data_dir else session.root.data(dataset),
-            selection=selection,
-            steps=steps,
-            on_progress=show,
-        )
+        result = _take(session, show, preset=preset or session.lab.engine.default_preset, **options)
     save(result, output)
 
     def show_table(console: Console) -> None:
         render(result, top_k, console)
         console.print(f"written to {output}", style="dim")
 
-    data: dict[str, Any] = {**result.plain(), "output": str(output)}
-    return Outcome(data, show_table)
+    return VerbResult({**result.plain(), "output": str(output)}, show_table)
 
 
-_OPTIONS = (
-    click.option("--preset", help="What to train [default: that of the engine]."),
-    click.option("--top-k", type=click.IntRange(min=1), default=8, show_default=True, help="Rows of the table."),
-    click.option(
-        "--output", type=click.Path(path_type=Path), default=Path("profile.json"), show_default=True, help="JSON file."
-    ),
-    click.option(
-        "--steps",
-        type=click.IntRange(min=4),
-        default=DEFAULT_STEPS,
-        show_default=True,
-        help="Pairs of a plain and an instrumented step to measure.",
-    ),
-    click.option("--dataset", default="stdlib", show_default=True, help="Prepared dataset to train on."),
-    click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of the datasets [default: data]."),
-    click.option("--kernels", default="baseline", show_default=True, help="baseline, promoted, or target=kernel,..."),
-)
+def _take(
+    session: Session, show: Report, *, preset: str, dataset: str, data_dir: Path | None, kernels: str, steps: int
+) -> Profile:
+    catalog = load_catalog(session.lab.root)
+    selection = resolve(kernels, catalog, session.lab.context, session.lab.root)
+    for remark in selection.remarks:
+        session.log.print(f"note: {remark}")
+    folder = (data_dir.expanduser() / dataset) if data_dir else session.lab.root.data(dataset)
+    return take_profile(
+        session.lab, catalog, preset=preset, dataset_folder=folder, selection=selection, steps=steps, on_progress=show
+    )
 
-_command = verb(profile)
-for _option in reversed(_OPTIONS):
-    _command = _option(_command)
 
 COMMANDS = {
-    "profile": click.command(
+    "profile": command(
         "profile",
-        help="Run the real trainer and rank its hot operations by the time that could be saved on this machine.",
-    )(_command)
+        profile,
+        "Run the real trainer and rank its hot operations by the time that could be saved on this machine.",
+        click.option("--preset", help="What to train [default: that of the engine]."),
+        click.option("--top-k", type=click.IntRange(min=1), default=8, show_default=True, help="Rows of the table."),
+        click.option("--output", type=PATH, default=Path("profile.json"), show_default=True, help="JSON file."),
+        click.option(
+            "--steps",
+            type=click.IntRange(min=4),
+            default=DEFAULT_STEPS,
+            show_default=True,
+            help="Pairs of a plain and an instrumented step to measure.",
+        ),
+        DATASET,
+        click.option("--data-dir", type=PATH, help="Folder of the datasets [default: data]."),
+        SELECTION,
+    )
 }

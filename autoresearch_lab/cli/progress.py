@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,10 +13,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 LINE_SECONDS = 10.0
 
 
+# A job's message as it is shown: {"stage": str, "done": number, "total": number}, each of which may be missing.
+Message = Mapping[str, Any]
+
+
 @contextmanager
-def progress(log: Console) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """Yield a function that takes a job's messages {"stage": str, "done": int, "total": int}; done and total may be
-    missing, and messages without a stage are ignored."""
+def progress(log: Console) -> Iterator[Callable[[Message], None]]:
+    """Yield a function that takes a job's messages; those without a stage are ignored, numbers are shown whole."""
     if not log.is_terminal:
         yield _lines(log)
         return
@@ -24,27 +27,28 @@ def progress(log: Console) -> Iterator[Callable[[dict[str, Any]], None]]:
     with Progress(*columns, console=log, transient=True) as bar:
         task = bar.add_task("starting", total=None, count="")
 
-        def show(message: dict[str, Any]) -> None:
-            if "stage" not in message:
-                return
-            done, total = message.get("done"), message.get("total")
-            count = f"{done}/{total}" if total is not None and done is not None else ""
-            bar.update(task, description=message["stage"], completed=done or 0, total=total, count=count)
+        def show(message: Message) -> None:
+            if message.get("stage") is not None:
+                done, total = message.get("done"), message.get("total")
+                bar.update(task, description=message["stage"], completed=done or 0, total=total, count=_count(message))
 
         yield show
 
 
-def _lines(log: Console) -> Callable[[dict[str, Any]], None]:
+def _lines(log: Console) -> Callable[[Message], None]:
     """A line now and then, so that a log shows that the work goes on without drowning in stages."""
     last = -LINE_SECONDS
 
-    def show(message: dict[str, Any]) -> None:
+    def show(message: Message) -> None:
         nonlocal last
         if message.get("stage") is None or time.monotonic() - last < LINE_SECONDS:
             return
         last = time.monotonic()
-        done, total = message.get("done"), message.get("total")
-        count = f" {done}/{total}" if done is not None and total is not None else ""
-        log.print(f"   {message['stage']}{count} ...")
+        log.print(f"   {message['stage']} {_count(message)}".rstrip() + " ...")
 
     return show
+
+
+def _count(message: Message) -> str:
+    done, total = message.get("done"), message.get("total")
+    return f"{round(done)}/{round(total)}" if done is not None and total is not None else ""

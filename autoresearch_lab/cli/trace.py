@@ -7,14 +7,15 @@ from typing import Any
 
 import click
 
-from autoresearch_lab.catalog import find_target, load_catalog
-from autoresearch_lab.cli.app import Outcome, Session, verb
-from autoresearch_lab.cli.numbers import FiniteRange
+from autoresearch_lab.catalog import load_catalog
+from autoresearch_lab.cli.app import Session, VerbResult, command
+from autoresearch_lab.cli.options import DATASET, PATH, SELECTION, FiniteRange
 from autoresearch_lab.cli.progress import progress
+from autoresearch_lab.cli.subject import KernelWords, choose, kernel_arguments
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.invocation import program
 from autoresearch_lab.paths import output_file
-from autoresearch_lab.promote.selection import resolve
+from autoresearch_lab.promote.selection import Selection, resolve
 from autoresearch_lab.trace import capture as steady
 from autoresearch_lab.trace import deep, metal
 from autoresearch_lab.trace import review as reviews
@@ -25,35 +26,21 @@ from autoresearch_lab.trace.table import render, render_counters, render_finding
 METAL_STEPS, MOST_METAL_STEPS = 1, 20
 
 
-@click.option("--output", type=click.Path(path_type=Path), help="PREFIX of the new files; mlx: a new *.gputrace.")
-@click.option("--compiled", is_flag=True, help="Trace the compiled graph: no ranges of targets inside. Not mlx.")
-@click.option("--tool", type=click.Choice(steady.TOOLS), help="auto: nsys on an NVIDIA GPU, else torch. Not mlx.")
-@click.option("--time-budget", type=FiniteRange(min=0, min_open=True), metavar="SECONDS",
-              help=f"No traced step begins later [default: {steady.DEFAULT_SECONDS:g}]. Not mlx.")  # fmt: skip
-@click.option("--steps", type=click.IntRange(min=1, max=1000),
-              help=f"Steps to trace at most [default: {steady.DEFAULT_STEPS}; mlx: {METAL_STEPS}].")  # fmt: skip
-@click.option("--kernels", default="baseline", show_default=True, help="baseline, promoted, or target=kernel,...")
-@click.option("--dataset", default="stdlib", show_default=True, help="Prepared dataset to train on.")
-@click.option("--preset", help="What to train [default: that of the engine].")
-@verb
-def capture(session: Session, *, preset: str | None, dataset: str, kernels: str, steps: int | None,
-            output: Path | None, **others: Any) -> Outcome:  # fmt: skip
+def capture(session: Session, *, preset: str | None, dataset: str, kernels: str, **options: Any) -> VerbResult:
     if session.engine_name == "mlx":
         metal.require_metal()
-    train = {"preset": preset or session.engine.default_preset, "dataset_folder": session.root.data(dataset)}
-    if session.engine.name == "mlx":
-        return _capture_metal(session, train, kernels, steps, output, others)
-    return _capture_steady(session, train, kernels, steps, output, **others)
+    lab = session.lab
+    run = _capture_metal if lab.engine.name == "mlx" else _capture_steady
+    return run(session, preset or lab.engine.default_preset, lab.root.data(dataset), kernels, **options)
+
+
+def _selection(session: Session, kernels: str) -> Selection:
+    return resolve(kernels, load_catalog(session.lab.root), session.lab.context, session.lab.root)
 
 
 def _capture_metal(
-    session: Session,
-    train: dict[str, Any],
-    kernels: str,
-    steps: int | None,
-    output: Path | None,
-    others: dict[str, Any],
-) -> Outcome:
+    session: Session, preset: str, data: Path, kernels: str, *, steps: int | None, output: Path | None, **others: Any
+) -> VerbResult:
     metal.require_metal()
     for name, value in others.items():
         if value:
@@ -62,18 +49,18 @@ def _capture_metal(
             )
     if (steps or METAL_STEPS) > MOST_METAL_STEPS:
         raise LabError(f"capture: --steps {steps}: at most {MOST_METAL_STEPS} with --engine mlx")
-    path = metal.new_trace(session.root, output)
-    selection = resolve(kernels, load_catalog(session.root), session.context, session.root)
+    path = metal.new_trace(session.lab.root, output)
+    selection = _selection(session, kernels)
     with progress(session.log) as show:
         record = metal.capture(
-            session.context, session.root, session.ledger, **train,
-            selection=selection, steps=steps or METAL_STEPS, output=path, on_progress=show,
+            session.lab, preset=preset, dataset_folder=data, selection=selection, steps=steps or METAL_STEPS,
+            output=path, on_progress=show,
         )  # fmt: skip
-    data = {"record": record.id, **(record.settings or {}), **(record.results or {})}
-    megabytes = data["bytes"] / 1e6
-    review = f"{program(session.root.path)} review-trace --trace {record.id[:12]}"
-    return Outcome(
-        data,
+    result = record.details()
+    megabytes = record.results.bytes / 1e6
+    review = f"{program(session.lab.root.path)} review-trace --trace {record.id[:12]}"
+    return VerbResult(
+        result,
         lambda console: console.print(
             f"{path} ({megabytes:.1f} MB): open it in Xcode; ledger {record.id[:12]}\n"
             f"then: {review} --judgement ... --text ... --reviewer ...",
@@ -83,92 +70,74 @@ def _capture_metal(
 
 
 def _capture_steady(
-    session: Session, train: dict[str, Any], kernels: str, steps: int | None, output: Path | None,
-    *, tool: str | None, compiled: bool, time_budget: float | None,
-) -> Outcome:  # fmt: skip
-    chosen, remark = steady.choose_tool(tool or "auto", session.engine)
-    prefix = steady.new_prefix(session.root, output)
-    selection = resolve(kernels, load_catalog(session.root), session.context, session.root)
+    session: Session,
+    preset: str,
+    data: Path,
+    kernels: str,
+    *,
+    output: Path | None,
+    tool: str | None,
+    time_budget: float | None,
+    **options: Any,
+) -> VerbResult:
+    chosen, remark = steady.choose_tool(tool or "auto", session.lab.engine)
+    prefix = steady.new_prefix(session.lab.root, output)
+    selection = _selection(session, kernels)
     for note in filter(None, (remark, *selection.remarks)):
         session.log.print(f"note: {note}")
-    request = steady.Request(
-        **train, selection=selection, tool=chosen, compiled=compiled,
-        steps=steps or steady.DEFAULT_STEPS, seconds=time_budget or steady.DEFAULT_SECONDS,
-    )  # fmt: skip
+    # An option that was not given, or is zero, leaves the request's own default.
+    given = {name: value for name, value in {**options, "seconds": time_budget}.items() if value}
+    request = steady.Request(preset, data, selection, chosen, **given)
     with progress(session.log) as show:
-        found = steady.capture(session.context, session.root, session.ledger, request, prefix, show)
+        found = steady.capture(session.lab, request, prefix, show)
     path = steady.beside(prefix, steady.METADATA)
     megabytes = sum(file.bytes for file in found.files) / 1e6
-    return Outcome(
+    return VerbResult(
         {**found.plain(), "metadata": str(path)},
         lambda console: console.print(
             f"{path}: {found.steps} steps, {found.tool}, {megabytes:.1f} MB; ledger {found.record[:12]}\n"
-            f"then: {program(session.root.path)} trace-profile --metadata {path} --output FILE",
+            f"then: {program(session.lab.root.path)} trace-profile --metadata {path} --output FILE",
             soft_wrap=True,
         ),
     )
 
 
-@click.option("--output", type=click.Path(path_type=Path), required=True, help="JSON file.")
-@click.option("--metadata", type=click.Path(path_type=Path), required=True, help="PREFIX.metadata.json of a capture.")
-@verb
-def trace_profile(session: Session, *, metadata: Path, output: Path) -> Outcome:
+def trace_profile(session: Session, *, metadata: Path, output: Path) -> VerbResult:
     source = metadata_path(metadata, WHAT)
     output = _new_file(output, WHAT)
-    result = profile_trace(source, session.ledger)
+    result = profile_trace(source, session.lab.ledger)
     save(result, output, WHAT)
 
     def show(console: Any) -> None:
         render(result, console)
         console.print(f"written to {output}; ledger {(result.id or '')[:12]}", style="dim")
 
-    return Outcome({**result.plain(), "output": str(output)}, show)
+    return VerbResult({**result.plain(), "output": str(output)}, show)
 
 
-@click.option("--output", type=click.Path(path_type=Path), required=True, help="JSON file.")
-@click.option("--workload", metavar="ID", help="Captured call [default: the one that moves the most bytes].")
-@click.option("--kernel", required=True, help="Kernel of that target.")
-@click.option("--target", required=True, help="Target.")
-@verb
-def deep_profile(session: Session, *, target: str, kernel: str, workload: str | None, output: Path) -> Outcome:
-    program = deep.require(session.engine)
+def deep_profile(session: Session, *, named: list[KernelWords], workload: str | None, output: Path) -> VerbResult:
+    program = deep.require(session.lab.engine)
     output = _new_file(output, deep.WHAT)
-    subject = find_target(load_catalog(session.root), target)
-    chosen = subject.kernel(kernel, session.engine.framework)
-    if not chosen.runs_on(session.engine.framework, session.engine.device):
-        raise LabError(f"{deep.WHAT}: {target}/{kernel} {chosen.obstacle(session.engine.device)}")
+    chosen = choose(named[0], session)
     with progress(session.log) as show:
-        record = deep.deep_profile(
-            session.context, session.root, session.ledger, subject, chosen, program, workload, show
-        )
+        record = deep.deep_profile(session.lab, chosen.target, chosen.kernel, program, workload, show)
     deep.save(record, output)
-    launches = (record.results or {})["launches"]
-    data = {"record": record.id, **(record.settings or {}), **(record.results or {}), "output": str(output)}
-    return Outcome(data, lambda console: render_counters(launches, console))
+    data = {**record.details(), "output": str(output)}
+    return VerbResult(data, lambda console: render_counters(record.results.launches, console))
 
 
-@click.option("--metadata", type=click.Path(path_type=Path), help="PREFIX.metadata.json of a capture.")
-@click.option("--trace", metavar="ID", help="Ledger id of the trace profile or of its capture, or its beginning.")
-@verb
-def auto_review(session: Session, *, trace: str | None, metadata: Path | None) -> Outcome:
+def auto_review(session: Session, *, trace: str | None, metadata: Path | None) -> VerbResult:
     if (trace is None) == (metadata is None):
         raise LabError(f"{reviews.AUTO_REVIEW}: give --trace ID or --metadata FILE")
     if metadata is not None:
         trace = load_metadata(metadata_path(metadata, reviews.AUTO_REVIEW), reviews.AUTO_REVIEW).record
-    record, found = reviews.auto_review(session.ledger, trace or "")
-    data = {"record": record.id, **(record.settings or {}), **(record.results or {})}
-    return Outcome(data, lambda console: render_findings(found, console))
+    record = reviews.auto_review(session.lab.ledger, trace or "")
+    return VerbResult(record.details(), lambda console: render_findings(record.results.findings, console))
 
 
-@click.option("--reviewer", required=True, help="Who looked at it.")
-@click.option("--text", required=True, help="What was found.")
-@click.option("--judgement", type=click.Choice(reviews.JUDGEMENTS), required=True)
-@click.option("--trace", required=True, metavar="ID", help="Ledger id of the capture, or its beginning.")
-@verb
-def review_trace(session: Session, *, trace: str, judgement: str, text: str, reviewer: str) -> Outcome:
-    record = reviews.review(session.ledger, session.root, trace, judgement, text, reviewer)
-    data = {"record": record.id, **(record.settings or {}), **(record.results or {})}
-    return Outcome(data, lambda console: console.print(f"{judgement}: recorded as {record.id[:12]}"))
+def review_trace(session: Session, *, trace: str, judgement: str, text: str, reviewer: str) -> VerbResult:
+    record = reviews.review(session.lab, trace, judgement, text, reviewer)
+    return VerbResult(record.details(), lambda console: console.print(f"{judgement}: recorded as {record.id[:12]}"))
 
 
 def _new_file(path: Path, what: str) -> Path:
@@ -179,12 +148,56 @@ def _new_file(path: Path, what: str) -> Path:
     return path
 
 
+_OUTPUT = click.option("--output", type=PATH, required=True, help="JSON file.")
+
 COMMANDS = {
-    "capture": click.command("capture", help="Trace the trainer's steady state: PyTorch, NVIDIA GPU, or Metal.")(
-        capture
+    "capture": command(
+        "capture",
+        capture,
+        "Trace the trainer's steady state: PyTorch, NVIDIA GPU, or Metal.",
+        click.option("--output", type=PATH, help="PREFIX of the new files; mlx: a new *.gputrace."),
+        click.option("--compiled", is_flag=True,
+                     help="Trace the compiled graph: no ranges of targets inside. Not mlx."),
+        click.option("--tool", type=click.Choice(steady.TOOLS),
+                     help="auto: nsys on an NVIDIA GPU, else torch. Not mlx."),
+        click.option("--time-budget", type=FiniteRange(min=0, min_open=True), metavar="SECONDS",
+                     help=f"No traced step begins later [default: {steady.DEFAULT_SECONDS:g}]. Not mlx."),
+        click.option("--steps", type=click.IntRange(min=1, max=1000),
+                     help=f"Steps to trace at most [default: {steady.DEFAULT_STEPS}; mlx: {METAL_STEPS}]."),
+        SELECTION,
+        DATASET,
+        click.option("--preset", help="What to train [default: that of the engine]."),
     ),
-    "trace-profile": click.command("trace-profile", help="Attribute a trace's device time to targets.")(trace_profile),
-    "deep-profile": click.command("deep-profile", help="Hardware counters of one call (Nsight Compute).")(deep_profile),
-    "auto-review": click.command("auto-review", help="What a trace profile says by stated rules.")(auto_review),
-    "review-trace": click.command("review-trace", help="Record what a person found in a trace.")(review_trace),
-}
+    "trace-profile": command(
+        "trace-profile",
+        trace_profile,
+        "Attribute a trace's device time to targets.",
+        _OUTPUT,
+        click.option("--metadata", type=PATH, required=True, help="PREFIX.metadata.json of a capture."),
+    ),
+    "deep-profile": command(
+        "deep-profile",
+        deep_profile,
+        "Hardware counters of one call (Nsight Compute).",
+        kernel_arguments(),
+        _OUTPUT,
+        click.option("--workload", metavar="ID", help="Captured call [default: the one that moves the most bytes]."),
+    ),
+    "auto-review": command(
+        "auto-review",
+        auto_review,
+        "What a trace profile says by stated rules.",
+        click.option("--metadata", type=PATH, help="PREFIX.metadata.json of a capture."),
+        click.option("--trace", metavar="ID",
+                     help="Ledger id of the trace profile or of its capture, or its beginning."),
+    ),
+    "review-trace": command(
+        "review-trace",
+        review_trace,
+        "Record what a person found in a trace.",
+        click.option("--reviewer", required=True, help="Who looked at it."),
+        click.option("--text", required=True, help="What was found."),
+        click.option("--judgement", type=click.Choice(reviews.JUDGEMENTS), required=True),
+        click.option("--trace", required=True, metavar="ID", help="Ledger id of the capture, or its beginning."),
+    ),
+}  # fmt: skip

@@ -14,9 +14,13 @@ from autoresearch_lab.cli.app import complain, run_guarded
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.runs_table import append_run, check_table
-from autoresearch_lab.training import Training, plan_training, room
+from autoresearch_lab.training import Training, plan_training, trainer_engine
 from autoresearch_trainer.config import preset
 from autoresearch_trainer.console import Console
+from autoresearch_trainer.loop import RUN_FILE, run
+from autoresearch_trainer.plan import Request
+from autoresearch_trainer.record import Event
+from autoresearch_trainer.rung_report import rung_lines, rung_report
 from autoresearch_trainer.saver import Interval
 
 _PATH = click.Path(path_type=Path)
@@ -69,18 +73,18 @@ def train(**options: Any) -> None:
 
 
 def _plan(root: Root, options: dict[str, Any]) -> Training:
-    request = {
-        "preset": options["preset"],
-        "time_budget": options["time_budget"],
-        "steps": options["steps"],
-        "batch_size": options["batch_size"],
-        "evaluation": options["evaluation"],
-        "eval_tokens": options["eval_tokens"],
-        "compile": options["compile_mode"],
-        "smoke": options["smoke"],
-        "resume": options["resume"],
-        "changes": {} if options["seed"] is None else {"seed": options["seed"]},
-    }
+    request = Request(
+        preset=options["preset"],
+        time_budget=options["time_budget"],
+        steps=options["steps"],
+        batch_size=options["batch_size"],
+        evaluation=options["evaluation"],
+        eval_tokens=options["eval_tokens"],
+        compile=options["compile_mode"],
+        smoke=options["smoke"],
+        resume=options["resume"],
+        changes={} if options["seed"] is None else {"seed": options["seed"]},
+    )
     return plan_training(
         root,
         engine_name=options["engine"],
@@ -92,7 +96,6 @@ def _plan(root: Root, options: dict[str, Any]) -> Training:
 
 
 def _run(training: Training, root: Root, options: dict[str, Any]) -> None:
-    package = training.engine.package
     every = options["checkpoint_every"]
     interval = Interval.parse(every) if every else None
     out = options["out"] or root.path / "runs" / "last"
@@ -105,13 +108,14 @@ def _run(training: Training, root: Root, options: dict[str, Any]) -> None:
     last: dict[str, Any] = {}
     with Console(sys.stderr if options["as_json"] else sys.stdout) as console:
 
-        def report(event: dict[str, Any]) -> None:
-            last.update(event.get("record") or {})
+        def report(event: Event) -> None:
+            if event["event"] == "start" or event["event"] == "summary":
+                last.update(dict(event["record"]))
             console(event)
 
-        loop = room(package, "loop")
         try:
-            record = loop.run(
+            record = run(
+                trainer_engine(training.engine),
                 training.config,
                 training.selection.plain(),
                 training.dataset,
@@ -128,7 +132,7 @@ def _run(training: Training, root: Root, options: dict[str, Any]) -> None:
             )
         except BaseException:
             if table and last:  # it had begun
-                append_run(table, {**last, **_written(out, loop.RUN_FILE)}, options["description"], root.path)
+                append_run(table, {**last, **_written(out, RUN_FILE)}, options["description"], root.path)
             raise
     if table:
         append_run(table, record, options["description"], root.path)
@@ -146,22 +150,21 @@ def _written(out: Path, name: str) -> dict[str, Any]:
 
 
 def _evaluate_rungs(training: Training, options: dict[str, Any]) -> None:
-    package = training.engine.package
     named = preset(training.config.preset)
-    report = room(package, "rung_report")
     kernels = training.selection.plain()
-    result = report.rung_report(options["rungs"], named, kernels, training.dataset, training.engine.device)
-    _print(result, report.rung_lines(result), options["as_json"])
+    engine = training.engine
+    result = rung_report(trainer_engine(engine), options["rungs"], named, kernels, training.dataset, engine.device)
+    _print(result, rung_lines(result), options["as_json"])
 
 
-def _print(data: dict[str, Any], lines: list[str], as_json: bool) -> None:
+def _print(data: object, lines: list[str], as_json: bool) -> None:
     print(json.dumps(data, indent=1, allow_nan=False) if as_json else "\n".join(lines))
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of `train.py`; returns the exit code. The engine's own errors carry theirs."""
 
-    def run() -> None:
+    def call() -> None:
         try:
             train.main(args=arguments, prog_name="train.py", standalone_mode=False)
         except (DataError, DataFailure) as error:
@@ -173,4 +176,4 @@ def main(arguments: list[str] | None = None) -> int:
                 raise
             sys.exit(complain(str(error), code))
 
-    return run_guarded(run)
+    return run_guarded(call)

@@ -9,7 +9,8 @@ from rich.console import Console
 
 from autoresearch_lab import workloads
 from autoresearch_lab.catalog import Kernel, Target, find_target, load_catalog
-from autoresearch_lab.cli.app import Outcome, Session, verb
+from autoresearch_lab.cli.app import Session, VerbResult, command
+from autoresearch_lab.cli.options import PATH
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.engine import INTERPRETERS, lacks_gpu
 from autoresearch_lab.errors import LabError
@@ -19,32 +20,27 @@ from autoresearch_lab.workspace import Workspace, create
 from autoresearch_lab.workspace.folder import is_free
 
 
-def init(session: Session, *, target: str, workspace: Path, start: str | None, preset: str | None) -> Outcome:
-    found = find_target(load_catalog(session.root), target)
+def init(session: Session, *, target: str, workspace: Path, start: str | None, preset: str | None) -> VerbResult:
+    found = find_target(load_catalog(session.lab.root), target)
     kernel = _start(found, start, session)
     _empty(workspace)
     with progress(session.log) as show:
-        captured = ensure_workloads(
-            found, session.context, session.root, session.ledger, preset=preset, on_progress=show
-        )
-    return _outcome(session, create(found, workspace, session.context, session.root, session.ledger, captured, kernel))
+        captured = ensure_workloads(found, session.lab, preset=preset, on_progress=show)
+    return _outcome(session, create(found, workspace, session.lab, captured, kernel))
 
 
-def extract(session: Session, *, profile: Path, rank: int, workspace: Path, start: str | None) -> Outcome:
+def extract(session: Session, *, profile: Path, rank: int, workspace: Path, start: str | None) -> VerbResult:
     measured = load(profile.expanduser())
     row = measured.row(rank)
-    found = find_target(load_catalog(session.root), row.target)
+    found = find_target(load_catalog(session.lab.root), row.target)
     kernel = _start(found, start, session)
     _empty(workspace)
     reference = measured.workloads.get(row.target)
     if reference is None:
         raise LabError(f"extract: the profile {profile} names no workloads for {row.target}; run profile again")
-    measured.require_engine(session.engine.name, "extract")
-    captured = workloads.load(session.root.path / reference.path, expected=reference.sha256)
-    made = create(
-        found, workspace, session.context, session.root, session.ledger, captured, kernel, profile=measured
-    )  # fmt: skip
-    return _outcome(session, made)
+    measured.require_engine(session.lab.engine.name, "extract")
+    captured = workloads.load(session.lab.root.path / reference.path, expected=reference.sha256)
+    return _outcome(session, create(found, workspace, session.lab, captured, kernel, profile=measured))
 
 
 def _start(target: Target, name: str | None, session: Session) -> Kernel | None:
@@ -54,7 +50,7 @@ def _start(target: Target, name: str | None, session: Session) -> Kernel | None:
     Raises:
         LabError: there is none of that name for this engine.
     """
-    engine = session.engine
+    engine = session.lab.engine
     target.baseline(engine.framework, engine.device)
     if name is None:
         return None
@@ -71,41 +67,42 @@ def _empty(folder: Path) -> None:
         raise LabError(f"workspace: {folder} exists and is not empty; name a new folder")
 
 
-def _outcome(session: Session, workspace: Workspace) -> Outcome:
+def _outcome(session: Session, workspace: Workspace) -> VerbResult:
     def render(console: Console) -> None:
         console.print(f"[bold]{workspace.target.name}[/bold] on {workspace.engine_name}: {workspace.folder}")
         console.print("  change  kernel.py")
         console.print("  read    README.md")
-        command = program(session.root.path, workspace.engine_name)
+        prefix = program(session.lab.root.path, workspace.engine_name)
         without_gpu = lacks_gpu(workspace.kernel.language)
         for name in ("verify",) if without_gpu else ("verify", "bench", "ab"):
-            console.print(f"  {name:7} {command} {name} --workspace {workspace.folder}", soft_wrap=True)
+            console.print(f"  {name:7} {prefix} {name} {workspace.folder}", soft_wrap=True)
         if without_gpu:
             language = workspace.kernel.language.capitalize()
             console.print(f"  [dim]{language} kernels are verified on the CPU here; the rest takes their GPU[/dim]")
 
-    return Outcome(workspace.plain(), render)
+    return VerbResult(workspace.plain(), render)
 
 
-_WORKSPACE = click.option(
-    "--workspace", type=click.Path(path_type=Path), required=True, help="Folder to make; new or empty."
-)
+_WORKSPACE = click.option("--workspace", type=PATH, required=True, help="Folder to make; new or empty.")
 _FROM = click.option("--from", "start", help="Kernel of the catalogue to start from [default: the baseline].")
 
-_init = click.option("--preset", help="Capture the calls of this preset [default: what is captured already].")(
-    _FROM(_WORKSPACE(click.option("--target", required=True, help="See list-targets.")(verb(init))))
-)
-_extract = _FROM(
-    _WORKSPACE(
-        click.option("--rank", type=click.IntRange(min=1), default=1, show_default=True, help="Rank in the profile.")(
-            click.option("--profile", type=click.Path(path_type=Path), required=True, help="File of `profile`.")(
-                verb(extract)
-            )
-        )
-    )
-)
-
 COMMANDS = {
-    "init": click.command("init", help="Open a workspace for a target, with calls captured from the trainer.")(_init),
-    "extract": click.command("extract", help="Open a workspace for the target of that rank in a profile.")(_extract),
+    "init": command(
+        "init",
+        init,
+        "Open a workspace for a target, with calls captured from the trainer.",
+        click.option("--preset", help="Capture the calls of this preset [default: what is captured already]."),
+        _FROM,
+        _WORKSPACE,
+        click.option("--target", required=True, help="See list-targets."),
+    ),
+    "extract": command(
+        "extract",
+        extract,
+        "Open a workspace for the target of that rank in a profile.",
+        _FROM,
+        _WORKSPACE,
+        click.option("--rank", type=click.IntRange(min=1), default=1, show_default=True, help="Rank in the profile."),
+        click.option("--profile", type=PATH, required=True, help="File of `profile`."),
+    ),
 }

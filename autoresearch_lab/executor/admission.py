@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from autoresearch_lab.errors import LabFailure
+from autoresearch_lab.executor.packing import Hello, RecordExecutor
 from autoresearch_lab.executor.worker import THREADS
 from autoresearch_lab.machine import Context
 
@@ -41,11 +42,11 @@ class Crew:
 
     node: Node
     handle: Any
-    hello: dict[str, Any] = field(default_factory=dict)
+    hello: Hello = field(default_factory=lambda: cast(Hello, {}))
 
-    def executor(self) -> dict[str, Any]:
+    def executor(self) -> RecordExecutor:
         """As the settings of a record say where it was made."""
-        return {"name": "ray", "node": self.node.name, "niceness": self.hello.get("niceness")}
+        return {"name": "ray", "node": self.node.name, "niceness": self.hello["niceness"]}
 
 
 class Transport(Protocol):
@@ -142,7 +143,7 @@ def _answered(transport: Transport, references: list[Any], seconds: float) -> li
     return arrived
 
 
-def _obstacle(hello: dict[str, Any], context: Context, others: Sequence[Crew]) -> str | None:
+def _obstacle(hello: Hello, context: Context, others: Sequence[Crew]) -> str | None:
     """Why a worker that answered may not work; None where it may."""
     if hello["error"] is not None:
         return hello["error"]
@@ -157,6 +158,6 @@ def _obstacle(hello: dict[str, Any], context: Context, others: Sequence[Crew]) -
     return None
 
 
-def _differences(there: dict[str, Any], here: dict[str, Any]) -> str:
+def _differences(there: Mapping[str, object], here: Mapping[str, object]) -> str:
     names = [name for name in {**here, **there} if name != "key" and there.get(name) != here.get(name)]
     return "; ".join(f"{name} {there.get(name)}, here {here.get(name)}" for name in names)

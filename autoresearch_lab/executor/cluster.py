@@ -44,20 +44,20 @@ class Cluster:
         connect: Callable[[], Transport],
         tasks: Tasks,
         say: Callable[[str], None],
-        tell: Callable[[dict[str, Any]], None] = lambda message: None,
+        tell: Callable[[dict[str, str]], None] = lambda message: None,
     ) -> None:
-        self._connect, self._errands, self._say, self._tell = connect, tasks, say, tell
+        self._connect, self._tasks, self._say, self._tell = connect, tasks, say, tell
         self._transport: Transport | None = None
         self._crews: list[Crew] = []
         self._running: list[_Running] = []
-        self._captured: dict[str, Any] = {}
+        self._captured: dict[str, object] = {}
         self._losses: Counter[str] = Counter()
 
     def open(self) -> None:
         """Join the cluster and admit workers. Raises LabError where it cannot be joined, or no node may work."""
         self._transport = self._connect()
         nodes = sorted(self._transport.nodes(), key=lambda node: node.name)
-        context = self._errands.context
+        context = self._tasks.lab.context
         self._crews, refused = admit(self._transport, nodes, context, [], self._say)
         if not self._crews:
             raise LabError("ray: no node can work for this machine: " + ("; ".join(refused) or "there is none"))
@@ -72,8 +72,8 @@ class Cluster:
         assert crew is not None and self._transport is not None
         target = item.subject.target.name
         if target not in self._captured:
-            self._captured[target] = self._transport.share(self._errands.captured(target))
-        task = self._errands.pack(item.subject, step)
+            self._captured[target] = self._transport.share(self._tasks.captured(target))
+        task = self._tasks.pack(item.subject, step)
         answer = self._transport.call(crew.handle, "run", task, self._captured[target])
         self._running.append(_Running(crew, item, step, answer))
 
@@ -119,7 +119,7 @@ class Cluster:
         assert self._transport is not None
         try:
             reply = self._transport.fetch(running.answer)
-            self._errands.merge(reply, running.item.subject, running.step, running.crew.executor())
+            self._tasks.merge(reply, running.item.subject, running.step, running.crew.executor())
         except Lost as lost:
             return Ended(running.item, self._lose(running, str(lost)))
         except (LabError, LabFailure) as failure:
@@ -137,6 +137,6 @@ class Cluster:
         future = "it is left for the next run" if over else "it will be tried again"
         self._say(f"ray: the worker on {node.name} was lost with the {name} ({why}); {future}")
         if self._losses[node.id] < MOST_LOSSES and node.id in [alive.id for alive in self._transport.nodes()]:
-            context, seconds = self._errands.context, REPLACE_SECONDS
+            context, seconds = self._tasks.lab.context, REPLACE_SECONDS
             self._crews += admit(self._transport, [node], context, self._crews, self._say, seconds)[0]
         return over

@@ -1,9 +1,12 @@
-"""Kernels and captured workloads as plain data: packed on the driver, unpacked on a worker, hashes checked there."""
+"""What travels between driver and worker, as plain data: kernels, captured workloads, steps and replies. They are
+packed on one side and unpacked on the other, where hashes are checked."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+
+from pydantic import JsonValue
+from typing_extensions import TypedDict
 
 from autoresearch_common.hashing import KERNEL_SUFFIXES
 from autoresearch_lab import workloads
@@ -12,8 +15,69 @@ from autoresearch_lab.errors import LabError
 from autoresearch_lab.workloads import WorkloadSet
 
 
-def pack_kernel(kernel: Kernel) -> dict[str, Any]:
-    """A kernel with the bytes of its Python file and of its native sources, and the hash that they must have."""
+class PackedKernel(TypedDict):
+    """A kernel with the bytes of its files by suffix, and the hash that they must have."""
+
+    target: str
+    name: str
+    framework: str
+    devices: list[str]
+    language: str
+    requires: str
+    stem: str
+    sha256: str
+    files: dict[str, bytes]
+
+
+class PackedWorkloads(TypedDict):
+    """A captured set: the files of its calls and its samples, and the hash of both."""
+
+    target: str
+    sha256: str
+    calls: bytes
+    samples: bytes
+
+
+class Task(TypedDict):
+    """A step for a worker. records: those of the driver's ledger that it rests on; profile: id of the record that the
+    workloads come from; bench_seconds: budget of a benchmark."""
+
+    step: str
+    kernel: PackedKernel
+    records: list[dict[str, JsonValue]]
+    profile: str | None
+    bench_seconds: float
+
+
+class Reply(TypedDict):
+    """What came of a step. records: what it appended; files: {path in a record: content}; error: None, or the name of
+    the error's class and its message."""
+
+    records: list[dict[str, JsonValue]]
+    files: dict[str, bytes]
+    error: list[str] | None
+
+
+class Hello(TypedDict):
+    """Who a worker is. error: in words, where it cannot work; then the rest means nothing. niceness: it runs at."""
+
+    error: str | None
+    device: dict[str, JsonValue]
+    software: dict[str, JsonValue]
+    machine: str
+    niceness: int
+
+
+class RecordExecutor(TypedDict):
+    """As the settings of a record say where it was made."""
+
+    name: str
+    node: str
+    niceness: int
+
+
+def pack_kernel(kernel: Kernel) -> PackedKernel:
+    """A kernel with its Python file and its native sources."""
     parts = {suffix: kernel.path.with_suffix(suffix) for suffix in KERNEL_SUFFIXES}
     return {
         "target": kernel.target,
@@ -28,7 +92,7 @@ def pack_kernel(kernel: Kernel) -> dict[str, Any]:
     }
 
 
-def unpack_kernel(packed: dict[str, Any], folder: Path) -> Kernel:
+def unpack_kernel(packed: PackedKernel, folder: Path) -> Kernel:
     """Write the kernel's files into `folder`, which is new.
 
     Raises:
@@ -48,12 +112,12 @@ def unpack_kernel(packed: dict[str, Any], folder: Path) -> Kernel:
         requires=packed["requires"],
     )
     if not kernel.path.is_file() or kernel.sha256 != packed["sha256"]:
-        raise LabError(f"{kernel.target}/{kernel.name} was changed on its way to the worker; run orchestrate again")
+        raise LabError(f"{kernel.target}={kernel.name} was changed on its way to the worker; run orchestrate again")
     return kernel
 
 
-def pack_workloads(captured: WorkloadSet) -> dict[str, Any]:
-    """A captured set: its calls, its samples, and the hash of both."""
+def pack_workloads(captured: WorkloadSet) -> PackedWorkloads:
+    """A captured set with its files."""
     return {
         "target": captured.target,
         "sha256": captured.sha256,
@@ -62,7 +126,7 @@ def pack_workloads(captured: WorkloadSet) -> dict[str, Any]:
     }
 
 
-def unpack_workloads(packed: dict[str, Any], folder: Path) -> WorkloadSet:
+def unpack_workloads(packed: PackedWorkloads, folder: Path) -> WorkloadSet:
     """The set below `folder`; written there unless it was before.
 
     Raises:

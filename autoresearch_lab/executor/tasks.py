@@ -12,19 +12,18 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from autoresearch_common.hashing import json_sha256
-from autoresearch_lab.bench.run import profile_of
+from autoresearch_lab.ceilings import ceilings_notes
 from autoresearch_lab.errors import LabError, LabFailure
-from autoresearch_lab.evidence import Subject
-from autoresearch_lab.executor.packing import pack_kernel, pack_workloads
-from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.machine import Context, ceilings_notes
-from autoresearch_lab.paths import Root
-from autoresearch_lab.records import Record
+from autoresearch_lab.evidence import Subject, newest_profile
+from autoresearch_lab.executor.packing import PackedWorkloads, RecordExecutor, Reply, Task, pack_kernel, pack_workloads
+from autoresearch_lab.lab import Lab
+from autoresearch_lab.results import lines
+from autoresearch_lab.results.base import Facts
+from autoresearch_lab.results.record import CeilingsRecord, Record, VerifyRecord
 from autoresearch_lab.workloads import WorkloadSet
 
 ERRORS = {"LabError": LabError, "LabFailure": LabFailure}
@@ -35,21 +34,19 @@ class Tasks:
     """The driver's side of a step. workloads: target -> its captured calls; profile_id: the ledger record of the
     profile that they come from; bench_seconds: budget of one benchmark."""
 
-    context: Context
-    root: Root
-    ledger: Ledger
+    lab: Lab
     workloads: Callable[[str], WorkloadSet]
     profile_id: str | None
     bench_seconds: float
 
-    def pack(self, subject: Subject, step: str) -> dict[str, Any]:
+    def pack(self, subject: Subject, step: str) -> Task:
         """The step as plain data, with the records that it rests on."""
         known: list[Record | None] = []
         if step == "bench":
             captured = self.workloads(subject.target.name)
-            known = [profile_of(self.ledger, self.context, subject.target, captured)]
-            known += ceilings_notes(self.context, self.ledger)
-            known += [subject.latest(self.ledger, "verify")]
+            known = [newest_profile(self.lab, target=subject.target.name, workloads=captured.sha256)]
+            known += ceilings_notes(self.lab)
+            known += [subject.latest(self.lab.ledger, VerifyRecord)]
         return {
             "step": step,
             "kernel": pack_kernel(subject.kernel),
@@ -58,11 +55,11 @@ class Tasks:
             "bench_seconds": self.bench_seconds,
         }
 
-    def captured(self, target: str) -> dict[str, Any]:
+    def captured(self, target: str) -> PackedWorkloads:
         """The target's workloads as plain data."""
         return pack_workloads(self.workloads(target))
 
-    def merge(self, reply: dict[str, Any], subject: Subject, step: str, executor: dict[str, Any]) -> None:
+    def merge(self, reply: Reply, subject: Subject, step: str, executor: RecordExecutor) -> None:
         """Append what a worker's step gave. executor: where it was carried out; goes into the settings.
 
         Raises:
@@ -70,21 +67,21 @@ class Tasks:
             LabError, LabFailure: the step itself could not be done there; notes that it left are kept.
         """
         try:
-            records = [Record.model_validate(plain) for plain in reply["records"]]
+            records = [_record(plain) for plain in reply["records"]]
             for record in records:
                 self._check(record, subject, step)
-            if reply["error"] is None and [record.kind for record in records].count(step) != 1:
+            if reply["error"] is None and sum(record.kind == step for record in records) != 1:
                 raise ValueError(f"it holds no record of the {step}")
             files = {
                 artifact.path: _checked(artifact.path, reply["files"][artifact.path], artifact.sha256)
                 for record in records
                 for artifact in record.artifacts or []
             }
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             reason = str(error).splitlines()[0] if not isinstance(error, ValidationError) else "not a ledger record"
-            where = executor.get("node")
+            where = executor["node"]
             raise LabFailure(f"{step} of {subject.kernel.name}: the reply of {where} is refused: {reason}") from None
-        folder = self.root.runs / f"{step}-{subject.target.name}-{secrets.token_hex(4)}"
+        folder = self.lab.root.runs / f"{step}-{subject.target.name}-{secrets.token_hex(4)}"
         renamed: dict[str, str] = {}
         for record in records:
             renamed[record.id] = self._append(record, subject, folder, files, renamed, executor).id
@@ -94,19 +91,15 @@ class Tasks:
 
     def _check(self, record: Record, subject: Subject, step: str) -> None:
         """Raises ValueError where the record is not one that this step can have left."""
-        plain = record.plain()
-        if plain.pop("id") != json_sha256(plain):
-            raise ValueError("a record was changed on its way")
         if record.kind == step:
             stale = subject.staleness(record)
             if stale is not None:
                 raise ValueError(f"it is about {stale}")
             return
-        if record.kind != "note" or (record.settings or {}).get("event") != "ceilings":
+        if not isinstance(record, CeilingsRecord):
             raise ValueError(f"it holds a record of kind {record.kind}")
-        device, software = record.device or {}, record.software or {}
-        found = {"engine": record.engine, "device_key": device.get("key"), "software_key": software.get("key")}
-        if found != self.context.keys():
+        found = {"engine": record.engine, "device_key": record.device_key, "software_key": record.software_key}
+        if found != self.lab.context.keys():
             raise ValueError("its ceilings are those of another machine")
 
     def _append(
@@ -116,30 +109,40 @@ class Tasks:
         folder: Path,
         files: dict[str, bytes],
         renamed: dict[str, str],
-        executor: dict[str, Any],
+        executor: RecordExecutor,
     ) -> Record:
         """Write the record anew: with the ids that its neighbours have here, and paths of this lab."""
+        plain = record.plain()
         fields = {
-            name: getattr(record, name)
+            name: plain[name]
             for name in ("engine", "device", "software", "target", "workloads", "seeds", "results", "verdict")
         }
         settings = {name: renamed.get(value, value) if isinstance(value, str) else value
-                    for name, value in (record.settings or {}).items()}  # fmt: skip
+                    for name, value in plain["settings"].items()}  # fmt: skip
         if settings.get("workspace") is not None:
-            settings["workspace"] = self.root.relative(subject.kernel.path.parent)
+            settings["workspace"] = self.lab.root.relative(subject.kernel.path.parent)
         artifacts = []
         for artifact in record.artifacts or []:
             path = folder / Path(artifact.path).name
             folder.mkdir(parents=True, exist_ok=True)
             path.write_bytes(files[artifact.path])
-            artifacts.append({"path": self.root.relative(path), "sha256": artifact.sha256})
-        return self.ledger.append(
+            artifacts.append({"path": self.lab.root.relative(path), "sha256": artifact.sha256})
+        return self.lab.ledger.append(
             record.kind,
             **fields,
             kernel=record.kernel and record.kernel.model_dump(),
             settings={**settings, "executor": executor},
             artifacts=artifacts or None,
         )
+
+
+def _record(line: Facts) -> Record:
+    """Raises ValueError where a line is not a record, or not the one that was written."""
+    if "id" not in line or "kind" not in line:
+        raise ValueError("it holds what is not a ledger record")
+    if json_sha256({name: value for name, value in line.items() if name != "id"}) != line["id"]:
+        raise ValueError("a record was changed on its way")
+    return lines.read(line)
 
 
 def _checked(path: str, content: bytes, sha256: str) -> bytes:

@@ -14,7 +14,6 @@ import shutil
 import tempfile
 import uuid
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -23,8 +22,8 @@ from autoresearch_lab.catalog import find_target, load_catalog
 from autoresearch_lab.engine import choose
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.executor.checkout import difference, kernels_folder
-from autoresearch_lab.executor.packing import unpack_kernel, unpack_workloads
-from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.executor.packing import Hello, PackedWorkloads, Reply, Task, unpack_kernel, unpack_workloads
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.machine import Context, context
 from autoresearch_lab.paths import Root, write_atomic
 from autoresearch_lab.verify.run import verify
@@ -45,15 +44,15 @@ class Worker:
         self._lock.acquire()
         self._context: Context | None = None
 
-    def hello(self, engine: str, manifest: dict[str, str], threads: dict[str, str], niceness: int) -> dict[str, Any]:
-        """Who this is: {"error"} in words where it cannot work, else {"device", "software", "machine", "niceness"}.
+    def hello(self, engine: str, manifest: dict[str, str], threads: dict[str, str], niceness: int) -> Hello:
+        """Who this is, or why it cannot work.
 
         manifest: the code that has to lie here. threads: the driver's variables that begin with one of THREADS.
         niceness: the driver's; taken over where the system lets a process have it.
         """
         found = difference(manifest)
         if found is not None:
-            return {"error": f"the lab's code is not the same: {found}"}
+            return self._hello(f"the lab's code is not the same: {found}")
         for name in [name for name in os.environ if name.startswith(THREADS)]:
             del os.environ[name]
         os.environ.update(threads)
@@ -62,30 +61,34 @@ class Worker:
         except OSError:
             pass  # said in the answer, and in every record
         try:
-            self._context = context(choose(engine), self._lab())
+            self._context = context(choose(engine), self._empty_root())
         except (LabError, LabFailure) as error:
-            return {"error": str(error)}
+            return self._hello(str(error))
+        return self._hello(None)
+
+    def _hello(self, error: str | None) -> Hello:
+        context = self._context
         return {
-            "error": None,
-            "device": self._context.device,
-            "software": self._context.software,
+            "error": error,
+            "device": context.device if context else {},
+            "software": context.software if context else {},
             "machine": machine_id(),
             "niceness": os.getpriority(os.PRIO_PROCESS, 0),
         }
 
-    def run(self, task: dict[str, Any], captured: dict[str, Any]) -> dict[str, Any]:
-        """Carry out a step (see `tasks.pack`); returns {"records": what was appended, "files": {path in a record:
-        bytes}, "error": None or [name of the error's class, message]}."""
-        root = self._lab()
+    def run(self, task: Task, captured: PackedWorkloads) -> Reply:
+        """Carry out a step (see `tasks.pack`)."""
+        root = self._empty_root()
         error = None
-        ledger = Ledger(root.ledger)
+        assert self._context is not None  # `hello` came first
+        lab = Lab.of(self._context, root)
         write_atomic(root.ledger, "".join(json.dumps(record) + "\n" for record in task["records"]))
         try:
-            self._step(task, captured, root, ledger)
+            self._step(task, captured, lab)
         except (LabError, LabFailure) as failure:
             # A job that failed is a failure to whoever gave it, whatever it failed of.
             error = ["LabError" if isinstance(failure, LabError) else "LabFailure", str(failure)]
-        made = ledger.records()[len(task["records"]) :]
+        made = lab.ledger.records()[len(task["records"]) :]
         paths = [artifact.path for record in made for artifact in record.artifacts or []]
         files = {path: (root.path / path).read_bytes() for path in paths}
         shutil.rmtree(root.path, ignore_errors=True)
@@ -96,18 +99,18 @@ class Worker:
         self._lock.release()
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _step(self, task: dict[str, Any], captured: dict[str, Any], root: Root, ledger: Ledger) -> None:
-        target = find_target(load_catalog(root), task["kernel"]["target"])
-        kernel = unpack_kernel(task["kernel"], root.workspaces / "candidate")
+    def _step(self, task: Task, captured: PackedWorkloads, lab: Lab) -> None:
+        target = find_target(load_catalog(lab.root), task["kernel"]["target"])
+        kernel = unpack_kernel(task["kernel"], lab.root.workspaces / "candidate")
         workload_set = unpack_workloads(captured, self._folder / "workloads")
-        subject = (kernel, target, workload_set, self._context, root, ledger)
-        run_dir = root.runs / task["step"]
+        subject = (kernel, target, workload_set, lab)
+        run_dir = lab.root.runs / task["step"]
         if task["step"] == "verify":
             verify(*subject, run_dir=run_dir, profile_id=task["profile"])
         else:
             bench(*subject, run_dir=run_dir, budget_seconds=task["bench_seconds"])
 
-    def _lab(self) -> Root:
+    def _empty_root(self) -> Root:
         """A new, empty lab with the kernels that came with the code."""
         folder = self._folder / secrets.token_hex(4)
         folder.mkdir()

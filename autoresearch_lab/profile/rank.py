@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from autoresearch_common.workload import Workload, arrays
 from autoresearch_lab.catalog import Target
-from autoresearch_lab.machine import floor_seconds, matmul_rate
-from autoresearch_lab.profile.schema import TargetTimes
+from autoresearch_lab.ceilings import floor_seconds, matmul_rate
+from autoresearch_lab.results.base import Ceilings
+from autoresearch_lab.results.profile import TargetTimes
 
 FLOATS = ("float32", "bfloat16", "float16", "float64")
 # A measured time may undercut its floor by as much as two honest measurements differ.
@@ -16,9 +18,9 @@ IMPOSSIBLE_MARGIN = 0.05
 
 def rank(
     measured: Mapping[str, Mapping[str, Any]],
-    workloads: Mapping[str, list[dict[str, Any]]],
+    workloads: Mapping[str, Sequence[Workload]],
     catalog: Mapping[str, Target],
-    ceilings: dict[str, Any],
+    ceilings: Ceilings,
     step_ms: float,
 ) -> list[TargetTimes]:
     """Rows for all measured targets, largest saveable time first; unknown ones after all known ones, by total time.
@@ -56,7 +58,7 @@ def calls_of(target: str, measured: Mapping[str, Mapping[str, Any]]) -> float:
     return measured[target]["calls_per_step"] if target in measured else 0.0
 
 
-def work_per_step(target: Target, workloads: Iterable[Mapping[str, Any]]) -> tuple[float, float]:
+def work_per_step(target: Target, workloads: Iterable[Workload]) -> tuple[float, float]:
     """(FLOP, bytes) that the captured calls need at least in one optimizer step, backward passes included."""
     flops = moved = 0.0
     for workload in workloads:
@@ -68,32 +70,31 @@ def work_per_step(target: Target, workloads: Iterable[Mapping[str, Any]]) -> tup
 
 
 def floor_ms(
-    target: Target, workloads: list[dict[str, Any]], catalog: Mapping[str, Target], ceilings: dict[str, Any]
+    target: Target, workloads: Sequence[Workload], catalog: Mapping[str, Target], ceilings: Ceilings
 ) -> float | None:
     """Least time in ms per optimizer step for the captured calls on this machine; None = unknown."""
     total = 0.0
     for workload in workloads:
         dtype = fastest_dtype(target, workload, catalog, ceilings)
         for direction in directions(workload):
-            seconds = floor_seconds(ceilings, *target.oracle.cost(workload, direction), dtype)
+            flops, moved = target.oracle.cost(workload, direction)
+            seconds = floor_seconds(ceilings, flops, moved, dtype)
             if seconds is None:
                 return None
             total += workload["calls_per_step"] * seconds * 1e3
     return total if workloads else None
 
 
-def directions(workload: Mapping[str, Any]) -> tuple[str, ...]:
+def directions(workload: Workload) -> tuple[str, ...]:
     """Forward, and backward where an input's gradient is needed."""
-    return ("forward", "backward") if any(spec.get("grad") for spec in workload["args"]) else ("forward",)
+    return ("forward", "backward") if any(spec["grad"] for spec in arrays(workload)) else ("forward",)
 
 
-def fastest_dtype(
-    target: Target, workload: Mapping[str, Any], catalog: Mapping[str, Target], ceilings: dict[str, Any]
-) -> str:
+def fastest_dtype(target: Target, workload: Workload, catalog: Mapping[str, Target], ceilings: Ceilings) -> str:
     """The floating type, out of those that the target's contract lets a kernel compute in, in which this machine
     multiplies fastest: types of the inputs, and of the outputs of the target and of the parts that it is composed of.
     """
-    allowed = {spec["dtype"] for spec in workload["args"] if spec["kind"] == "array"}
+    allowed = {spec["dtype"] for spec in arrays(workload)}
     parts = [target, *(catalog[name] for name in target.contract.replaces if name in catalog)]
     allowed |= {output.dtype for part in parts for output in part.contract.outputs}
     candidates = [dtype for dtype in FLOATS if dtype in allowed] or ["float32"]

@@ -3,117 +3,40 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from autoresearch_lab import jsonfile
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.results.base import Dataset, Facts
+from autoresearch_lab.results.profile import ProfileResults, TargetTimes
 
 SCHEMA = 1
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class Profile(ProfileResults):
+    """The content of profile.json: what the record holds, and where it was measured. `id` is that of the ledger record
+    (null only in the copy kept with the evidence)."""
 
-
-class TargetTimes(_Model):
-    """One target's part of a training step, in ms per optimizer step.
-
-    total_ms is inclusive: it holds what the targets in `includes` took inside it; self_ms does not. flops and bytes are
-    the least work that the captured calls need, floor_ms the least time for it on this machine, saveable_ms what lies
-    between; null = unknown. impossible: measured faster than the floor, so one of the two is wrong.
-    within: {target: how many of the calls are made by that one's}; the trainer itself makes the others.
-    """
-
-    target: str
-    rank: int = Field(ge=1)
-    forward_ms: float
-    backward_ms: float
-    optimizer_ms: float
-    total_ms: float
-    self_ms: float
-    share: float
-    calls_per_step: float
-    within: dict[str, float] = {}
-    flops: float | None
-    bytes: float | None
-    floor_ms: float | None
-    saveable_ms: float | None
-    gflop_s: float | None
-    gb_s: float | None
-    impossible: bool = False
-    includes: list[str] = []
-
-
-class Elsewhere(_Model):
-    """A named part of the time outside all targets."""
-
-    name: str
-    forward_ms: float
-    backward_ms: float
-    calls_per_step: float
-
-
-class WorkloadReference(_Model):
-    """Where a captured set lies (relative to the lab's root), and the hash that it must have."""
-
-    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    path: str
-    count: int
-
-
-class Named(_Model):
-    name: str
-    sha256: str
-
-
-class Dataset(_Model):
-    name: str
-    fingerprint: str
-
-
-class Ceilings(BaseModel):
-    """What the machine can do at most, as measured; see `machine.ceilings`."""
-
-    model_config = ConfigDict(extra="allow")
-    copy_gb_s: list[tuple[float, float]]
-    matmul_gflop_s: dict[str, float]
-
-
-class Profile(_Model):
-    """The content of profile.json. `id` is that of the ledger record (null only in the copy kept with the evidence).
-
-    step_ms is that of plain steps; attributed_ms + unattributed_ms = sum_ms were measured in instrumented steps, and
-    sum_deviation says how far the two are apart.
-    """
-
-    schema_: Literal[1] = Field(SCHEMA, alias="schema")
+    schema_: Literal[1] = Field(1, alias="schema")
     id: str | None = None
     engine: str
-    device: dict[str, Any]
-    software: dict[str, Any]
-    preset: str
+    device: Facts
+    software: Facts
     dataset: Dataset
-    selection: dict[str, Named]
     steps: int
-    step_ms: float = Field(gt=0)
     instrumented_step_ms: float
     step_spread: float
     tokens_per_step: int
     tokens_per_second: float
-    ceilings: Ceilings
     targets: list[TargetTimes] = Field(min_length=1)
     attributed_ms: float
     unattributed_ms: float
     sum_ms: float
     sum_deviation: float
-    elsewhere: list[Elsewhere]
-    phases: dict[str, float]
-    environment: dict[str, Any]
-    workloads: dict[str, WorkloadReference]
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> Facts:
         """As the file holds it."""
         return self.model_dump(mode="json", by_alias=True)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from autoresearch_lab.profile.schema import Profile, TargetTimes
+from autoresearch_lab.profile.schema import Profile
+from autoresearch_lab.results.profile import TargetTimes
 
 BAR_CELLS = 8
 EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -39,7 +42,7 @@ def render(profile: Profile, top_k: int, console: Console) -> None:
         console.print(line, style="dim")
 
 
-_COLUMNS = (
+_COLUMNS: tuple[tuple[str, Literal["left", "right"]], ...] = (
     *(("#", "right"), ("target", "left"), ("share", "left"), ("fwd", "right"), ("bwd", "right"), ("opt", "right")),
     *(("calls", "right"), ("floor", "right"), ("can save", "right")),
 )

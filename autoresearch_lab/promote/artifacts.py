@@ -15,7 +15,7 @@ from typing import BinaryIO
 from autoresearch_common.hashing import file_sha256
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.paths import Root, write_atomic
-from autoresearch_lab.records import Artifact, Record
+from autoresearch_lab.results.record import Artifact, Record
 
 # What is committed stays in the history for good.
 MOST_FILE_BYTES, MOST_BYTES = 4 << 20, 48 << 20

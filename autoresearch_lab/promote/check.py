@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from autoresearch_lab.ab.require import Standing, standing
-from autoresearch_lab.ab.suite import suite_verdict
-from autoresearch_lab.catalog import Kernel, Target, find_target
-from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.machine import Context
-from autoresearch_lab.records import Record
+from autoresearch_lab.catalog import Kernel, Target
+from autoresearch_lab.evidence import decisive_ab
+from autoresearch_lab.lab import Lab
+from autoresearch_lab.results.record import AbRecord, Record
 
 WANTED = {"verify": "PASS", "bench": "FASTER", "ab": "PROMOTE"}
 
@@ -21,7 +19,7 @@ class Readiness:
     """Where one kernel stands on its way into the trainer of this machine."""
 
     standing: Standing
-    ab: Record | None
+    ab: AbRecord | None
 
     @property
     def records(self) -> dict[str, Record | None]:
@@ -40,8 +38,7 @@ class Readiness:
         if self.ab is None:
             return f"{name} has no A/B that counts here; run: {self.next_command}"
         if self.ab.verdict != "PROMOTE":
-            reason = (self.ab.results or {}).get("reason", "no reason given")
-            return f"{name}: the A/B says {self.ab.verdict} ({reason})"
+            return f"{name}: the A/B says {self.ab.verdict} ({self.ab.results.reason or 'no reason given'})"
         return None
 
     @property
@@ -61,7 +58,7 @@ class Readiness:
         target, kernel = self.standing.target, self.standing.kernel
         return {
             "target": target.name,
-            "kernel": {"name": kernel.name, "sha256": kernel.sha256},
+            "kernel": kernel.id.model_dump(),
             "evidence": {
                 kind: {"id": record.id, "verdict": record.verdict, "time": record.time} if record else None
                 for kind, record in self.records.items()
@@ -72,58 +69,6 @@ class Readiness:
         }
 
 
-def readiness(target: Target, kernel: Kernel, context: Context, ledger: Ledger) -> Readiness:
+def readiness(target: Target, kernel: Kernel, lab: Lab) -> Readiness:
     """The evidence that counts for this kernel alone."""
-    found = standing(target, kernel, context, ledger)
-    return Readiness(found, decisive_ab({target.name: kernel}, {target.name: target}, context, ledger))
-
-
-def decisive_ab(
-    kernels: Mapping[str, Kernel], catalog: Mapping[str, Target], context: Context, ledger: Ledger
-) -> Record | None:
-    """The A/B of exactly these kernels that decides about their promotion here; None where there is none.
-
-    Of every preset, compiled or not, the newest speaks, and all together as `integration-suite` judges them: a gain
-    with one does not promote what is worse with another. A/Bs that foreign load spoilt say nothing. The record returned
-    is the newest of those with the common verdict.
-    """
-    found = abs_of(kernels, catalog, context, ledger)
-    calm = [record for record in found if not (record.results or {}).get("disturbed")]
-    if not calm:
-        return found[-1] if found else None
-    newest = {_conditions(record): record for record in calm}
-    verdict, _ = suite_verdict(newest)
-    return [record for record in calm if record in newest.values() and record.verdict == verdict][-1]
-
-
-def _conditions(record: Record) -> str:
-    settings = record.settings or {}
-    return f"{settings.get('preset', '')}{', compiled' if settings.get('compile') else ''}"
-
-
-def ab_of(
-    kernels: Mapping[str, Kernel], catalog: Mapping[str, Target], context: Context, ledger: Ledger, **settings: Any
-) -> Record | None:
-    """The newest of `abs_of`, or None."""
-    found = abs_of(kernels, catalog, context, ledger, **settings)
-    return found[-1] if found else None
-
-
-def abs_of(
-    kernels: Mapping[str, Kernel], catalog: Mapping[str, Target], context: Context, ledger: Ledger, **settings: Any
-) -> list[Record]:
-    """The A/Bs here whose candidate was exactly these kernels, under today's contracts, oldest first; `settings` has to
-    hold in the record's. A joint A/B speaks for its set alone, not for the members.
-    """
-    contracts = {name: find_target(dict(catalog), name).contract_sha256 for name in kernels}
-    wanted = {name: (kernel.sha256, contracts[name]) for name, kernel in kernels.items()}
-    matching = []
-    for record in ledger.find(kind="ab", **context.keys()):
-        given = record.settings or {}
-        try:
-            tried = {name: (one["sha256"], one["contract_sha256"]) for name, one in given["candidate"].items()}
-        except (KeyError, TypeError, AttributeError):
-            continue  # of another layout
-        if tried == wanted and all(given.get(key) == value for key, value in settings.items()):
-            matching.append(record)
-    return matching
+    return Readiness(standing(target, kernel, lab), decisive_ab({target.name: kernel}, {target.name: target}, lab))

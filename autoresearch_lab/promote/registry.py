@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from autoresearch_common.hashing import json_sha256
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.paths import Root, write_atomic
+from autoresearch_lab.results.base import KernelId
 
 SCHEMA = 1
 LOCK_SECONDS = 30.0
@@ -37,6 +38,11 @@ class Promotion(BaseModel):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     evidence: str | None = None
     time: str = ""
+
+    @property
+    def id(self) -> KernelId:
+        """The kernel as records name it."""
+        return KernelId(name=self.kernel, sha256=self.sha256)
 
     def key(self) -> tuple[str, str, str]:
         return (self.engine, self.device, self.target)

@@ -19,6 +19,8 @@ from autoresearch_lab.errors import LabError
 from autoresearch_lab.machine import Context, context
 from autoresearch_lab.paths import Root
 from autoresearch_lab.promote import registry
+from autoresearch_lab.results.base import KernelId
+from autoresearch_trainer.kernel_files import KernelFile
 
 WORKSPACE = "workspace:"
 
@@ -34,9 +36,14 @@ class Selection:
         """As an engine's jobs take it: {target: {"target", "name", "path", "sha256"}}."""
         return {target: kernel.plain() for target, kernel in self.kernels.items()}
 
-    def hashes(self) -> dict[str, dict[str, str]]:
-        """As records carry it: {target: {"name", "sha256"}}."""
-        return {target: {"name": kernel.name, "sha256": kernel.sha256} for target, kernel in self.kernels.items()}
+    def recorded(self) -> dict[str, KernelId]:
+        """As records carry it: {target: name and content hash}."""
+        return {target: kernel.id for target, kernel in self.kernels.items()}
+
+    @property
+    def files(self) -> dict[str, KernelFile]:
+        """As an engine's jobs take it."""
+        return {target: kernel.file for target, kernel in self.kernels.items()}
 
     def contents(self) -> dict[str, str]:
         """{target: sha256}: what two selections have to share to compute the same numbers."""

@@ -18,7 +18,7 @@ from autoresearch_lab.errors import LabError
 from autoresearch_lab.paths import Root, writable_folder, write_atomic
 from autoresearch_lab.promote import artifacts
 from autoresearch_lab.promote.artifacts import Opener
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.record import Record
 
 
 @dataclass(frozen=True)

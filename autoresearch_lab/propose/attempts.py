@@ -6,15 +6,16 @@ import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from autoresearch_common.hashing import NATIVE_SUFFIXES, kernel_hash
 from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.lookup import attempts_in
+from autoresearch_lab.results.note import AttemptResults
 from autoresearch_lab.workspace import Workspace
 from autoresearch_lab.workspace.folder import BASELINE, KERNEL
 
-EVENT = "proposal"
 FOLDER = "attempts"  # in the workspace: every kernel that was tried
 
 
@@ -27,33 +28,12 @@ class Budget:
     seconds: float = 600.0
 
 
-@dataclass(frozen=True)
-class Attempt:
-    """One kernel that was proposed, and what the lab said of it.
-
-    kernel_sha256: of the kernel. verify, bench: verdicts, None where it did not come to that. ratio: time of the
-    baseline / of the kernel, with its interval. reason: why the verdict is what it is.
-    """
-
-    number: int
-    kernel_sha256: str
-    verify: str | None
-    bench: str | None
-    ratio: float | None
-    interval: tuple[float, float] | None
-    reason: str
+class Attempt(AttemptResults):
+    """One kernel that was proposed, and what the lab said of it."""
 
     @property
     def faster(self) -> bool:
         return self.bench == "FASTER"
-
-    def plain(self) -> dict[str, Any]:
-        return {**vars(self), "interval": list(self.interval) if self.interval else None}
-
-    @classmethod
-    def of(cls, plain: dict[str, Any]) -> Attempt:
-        interval = plain["interval"]
-        return cls(**{**plain, "interval": tuple(interval) if interval else None})
 
 
 class Proposer(Protocol):
@@ -66,14 +46,13 @@ class Proposer(Protocol):
 
 def history(workspace: Workspace, ledger: Ledger) -> list[Attempt]:
     """The attempts in this workspace so far, oldest first."""
-    notes = (record for record in ledger.find(kind="note") if (record.settings or {}).get("event") == EVENT)
-    return [Attempt.of(note.results) for note in notes if note.settings.get("workspace_id") == workspace.id]
+    return [Attempt(**dict(note.results)) for note in attempts_in(ledger, workspace.id)]
 
 
 def best(attempts: Iterable[Attempt]) -> Attempt | None:
     """Of those that are FASTER the one that is so by most for sure; None where none is."""
-    faster = [attempt for attempt in attempts if attempt.faster and attempt.interval]
-    return max(faster, key=lambda attempt: attempt.interval[0], default=None)
+    faster = [(attempt.interval[0], attempt) for attempt in attempts if attempt.faster and attempt.interval]
+    return max(faster, key=lambda pair: pair[0], default=(0.0, None))[1]
 
 
 def keep(workspace: Workspace, number: int) -> None:

@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from autoresearch_lab.errors import LabError, LabFailure
-from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.machine import Context, code_digest
-from autoresearch_lab.paths import Root
-from autoresearch_lab.propose.attempts import EVENT, Attempt, Budget, Proposer, best, history, keep, restore, start_over
-from autoresearch_lab.records import Record
+from autoresearch_lab.lab import Lab
+from autoresearch_lab.lookup import by_id, newest_id
+from autoresearch_lab.machine import code_digest
+from autoresearch_lab.propose.attempts import Attempt, Budget, Proposer, best, history, keep, restore, start_over
+from autoresearch_lab.results.base import KernelId
+from autoresearch_lab.results.note import AttemptSettings
+from autoresearch_lab.results.record import AttemptRecord, BenchRecord, VerifyRecord
 from autoresearch_lab.workspace import Workspace, open_workspace
 
 # (workspace, "verify" or "bench") -> the record that counts for the workspace's kernel.
-Judge = Callable[[Workspace, str], Record]
+Judged = TypeVar("Judged", VerifyRecord, BenchRecord)
+
+
+class Judge(Protocol):
+    """The record of that class that counts for the workspace's kernel; made where there is none."""
+
+    def __call__(self, workspace: Workspace, of: type[Judged]) -> Judged: ...
+
+
 Tell = Callable[[str], None]
 
 
@@ -23,9 +34,7 @@ def propose(
     proposer: Proposer,
     judge: Judge,
     budget: Budget,
-    context: Context,
-    root: Root,
-    ledger: Ledger,
+    lab: Lab,
     tell: Tell = lambda line: None,
 ) -> list[Attempt]:
     """Let `proposer` change the kernel of the workspace in `folder` until the budget's attempts are used up or it has
@@ -38,19 +47,19 @@ def propose(
         LabError: the folder is no workspace, or a fixed file in it was changed.
         LabFailure: the proposer changed the code that judges, the ledger, or a kernel that was judged.
     """
-    workspace = open_workspace(folder, root, ledger)
-    attempts = history(workspace, ledger)
-    engine = context.engine
+    workspace = open_workspace(folder, lab)
+    attempts = history(workspace, lab.ledger)
+    engine = lab.context.engine
     baseline = workspace.target.baseline(engine.framework, engine.device).sha256
     known = {attempt.kernel_sha256 for attempt in attempts} | {baseline}
     while len(attempts) < budget.attempts:
         # First comes what nobody has judged: another kernel than the baseline that the workspace began with, or what a
         # run that was killed left behind.
         if workspace.kernel.sha256 in known:
-            last = ledger.records()[-1].id
+            last = newest_id(lab.ledger)
             reason = proposer(workspace, attempts, budget)
-            _check_the_lab(context, ledger, last)
-            workspace = open_workspace(folder, root, ledger)
+            _check_the_lab(lab, last)
+            workspace = open_workspace(folder, lab)
             if reason is None and workspace.kernel.sha256 in known:
                 reason = "nothing more is proposed"
             if reason is not None:
@@ -60,7 +69,7 @@ def propose(
         keep(workspace, len(attempts) + 1)
         attempt = _judged(workspace, judge, len(attempts) + 1)
         attempts.append(attempt)
-        _note(workspace, attempt, context, ledger)
+        _note(workspace, attempt, lab)
         tell(f"{workspace.target.name}: attempt {attempt.number}: {_words(attempt)}")
     if workspace.kernel.sha256 in known:
         _settle(workspace, attempts)
@@ -81,49 +90,49 @@ def _settle(workspace: Workspace, attempts: list[Attempt]) -> None:
 
 def _judged(workspace: Workspace, judge: Judge, number: int) -> Attempt:
     digest = workspace.kernel.sha256
-    verified = benched = None
+    verified: VerifyRecord | None = None
+    benched: BenchRecord | None = None
     try:
-        verified = judge(workspace, "verify")
+        verified = judge(workspace, VerifyRecord)
+        reason = verified.results.reason
         if verified.verdict == "PASS":
-            benched = judge(workspace, "bench")
-        found = (benched or verified).results or {}
-        reason = str(found.get("reason") or "")
+            benched = judge(workspace, BenchRecord)
+            reason = benched.results.reason
     except (LabError, LabFailure) as failure:
         # The baseline failed, or the measurement cannot be believed: that is told, and the next kernel has its turn.
-        found, reason = {}, str(failure)
-    interval = found.get("interval") if benched else None
+        reason = str(failure)
     return Attempt(
-        number,
-        digest,
-        verified.verdict if verified else None,
-        benched.verdict if benched else None,
-        found.get("ratio") if benched else None,
-        (interval[0], interval[1]) if interval else None,
-        reason,
+        number=number,
+        kernel_sha256=digest,
+        verify=verified.verdict if verified else None,
+        bench=benched.verdict if benched else None,
+        ratio=benched.results.ratio if benched else None,
+        interval=benched.results.interval if benched else None,
+        reason=reason,
     )
 
 
-def _note(workspace: Workspace, attempt: Attempt, context: Context, ledger: Ledger) -> None:
-    ledger.append(
-        "note",
-        **context.fields(),
+def _note(workspace: Workspace, attempt: Attempt, lab: Lab) -> None:
+    lab.ledger.append(
+        AttemptRecord,
+        **lab.context.fields(),
         target=workspace.target.name,
-        kernel={"name": workspace.kernel.name, "sha256": attempt.kernel_sha256},
-        settings={"event": EVENT, "workspace_id": workspace.id},
-        results=attempt.plain(),
+        kernel=KernelId(name=workspace.kernel.name, sha256=attempt.kernel_sha256),
+        settings=AttemptSettings(event="proposal", workspace_id=workspace.id),
+        results=attempt,
     )
 
 
-def _check_the_lab(context: Context, ledger: Ledger, last: str) -> None:
+def _check_the_lab(lab: Lab, last: str) -> None:
     """A proposer runs with the user's rights. After each of its turns: is the code that judges what it was, and does
     the ledger still hold everything up to the record `last`, in order? Verdicts that it had the verbs add are welcome.
     """
     code_digest.cache_clear()
-    if code_digest(context.engine.package) != context.software["lab"]:
+    if code_digest(lab.context.engine.package) != lab.context.software["lab"]:
         raise LabFailure("the proposer changed the lab's own code; nothing is judged by it")
-    if problems := ledger.problems():
+    if problems := lab.ledger.problems():
         raise LabFailure(f"the ledger is not what the lab wrote: {problems[0]}")
-    if ledger.get(last) is None:
+    if by_id(lab.ledger, last) is None:
         raise LabFailure("the ledger is not what the lab wrote: records at its end are gone")
 
 

@@ -14,9 +14,9 @@ from autoresearch_lab.pipeline import Pipeline
 from autoresearch_lab.promote.selection import resolve
 from autoresearch_lab.propose.attempts import Attempt, Budget, Proposer
 from autoresearch_lab.propose.command import CannotStart
-from autoresearch_lab.propose.loop import Tell, propose
+from autoresearch_lab.propose.loop import Judged, Tell, propose
 from autoresearch_lab.propose.tuner import Tuner, declared
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.record import VerifyRecord
 from autoresearch_lab.workspace import Workspace, create
 from autoresearch_lab.workspace.folder import LOCK
 
@@ -28,14 +28,13 @@ def propose_all(pipeline: Pipeline, proposer: Proposer, budget: Budget, tell: Te
         LabError: the proposer cannot be started, or the ledger cannot be read.
         LabFailure: see `loop.propose`; what was done before it is in the ledger.
     """
-    context, root, ledger = pipeline.context, pipeline.root, pipeline.ledger
     attempts: list[Attempt] = []
     for target, folder, start in places(pipeline, isinstance(proposer, Tuner)):
         try:
             if not (folder / LOCK).is_file():
                 sets = pipeline.workloads(target.name)
-                create(target, folder, context, root, ledger, sets, start, pipeline.profile)
-            attempts += propose(folder, proposer, partial(_judge, pipeline), budget, context, root, ledger, tell)
+                create(target, folder, pipeline.lab, sets, start, pipeline.profile)
+            attempts += propose(folder, proposer, partial(_judge, pipeline), budget, pipeline.lab, tell)
         except (CannotStart, LedgerCorrupt):
             raise  # that concerns every target
         except LabError as error:  # what was done to this workspace is no reason to leave the others alone
@@ -46,8 +45,8 @@ def propose_all(pipeline: Pipeline, proposer: Proposer, budget: Budget, tell: Te
 def places(pipeline: Pipeline, tuned: bool) -> list[tuple[Target, Path, Kernel | None]]:
     """(target, folder of its workspace, kernel that it starts from, None = the baseline) of the top targets with
     something to gain. tuned: one for every kernel of the catalogue that declares what can be tuned."""
-    engine, profile = pipeline.context.engine, pipeline.profile
-    chosen = resolve("promoted", pipeline.catalog, pipeline.context, pipeline.root).chosen()
+    engine, profile = pipeline.lab.engine, pipeline.profile
+    chosen = resolve("promoted", pipeline.catalog, pipeline.lab.context, pipeline.lab.root).chosen()
     found: list[tuple[Target, Path, Kernel | None]] = []
     for row in sorted(profile.targets, key=lambda row: row.rank):
         target = pipeline.catalog.get(row.target)
@@ -66,7 +65,7 @@ def places(pipeline: Pipeline, tuned: bool) -> list[tuple[Target, Path, Kernel |
     return found
 
 
-def _judge(pipeline: Pipeline, workspace: Workspace, kind: str) -> Record:
+def _judge(pipeline: Pipeline, workspace: Workspace, of: type[Judged]) -> Judged:
     """The record of that kind that counts for the workspace's kernel; made where there is none.
 
     Raises:
@@ -74,11 +73,11 @@ def _judge(pipeline: Pipeline, workspace: Workspace, kind: str) -> Record:
     """
     target, kernel = workspace.target, workspace.kernel
     digest = pipeline.workloads(target.name).sha256
-    subject = Subject(target, kernel, digest, pipeline.context)
-    if subject.latest(pipeline.ledger, kind) is None:
-        step = {"verify": pipeline.verify, "bench": pipeline.bench}[kind]
+    subject = Subject(target, kernel, digest, pipeline.lab.context)
+    if subject.latest(pipeline.lab.ledger, of) is None:
+        step = pipeline.verify if of is VerifyRecord else pipeline.bench
         step(Candidate(0, target, kernel, workspace.folder, 0.0, 0.0, digest, subject))
-    record = subject.latest(pipeline.ledger, kind)
+    record = subject.latest(pipeline.lab.ledger, of)
     if record is None:
-        raise LabFailure(f"{kind}: its record does not count for the kernel in {workspace.folder}")
+        raise LabFailure(f"{of.kind_name()}: its record does not count for the kernel in {workspace.folder}")
     return record

@@ -60,7 +60,7 @@ def declared(path: Path) -> dict[str, tuple[int | float, ...]]:
     for node in syntax_nodes(path):
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         names = [getattr(target, "id", None) for target in targets]
-        if isinstance(node, ast.Assign | ast.AnnAssign) and names == [DECLARED]:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None and names == [DECLARED]:
             try:
                 found = ast.literal_eval(node.value)
                 return {str(name): tuple(map(_number, values)) for name, values in found.items()}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from autoresearch_lab.records import Record
 from autoresearch_lab.report import format as form
 from autoresearch_lab.report.readers import ab, bench, profile, verify
 from autoresearch_lab.report.readers.dig import dig, results, settings, text
 from autoresearch_lab.report.views import Source
+from autoresearch_lab.results.record import Record
 
 
 def brief(record: Record) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
+from autoresearch_lab.campaign.record import newest_campaign
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, Root
-from autoresearch_lab.records import Record
 from autoresearch_lab.report import sources
 from autoresearch_lab.report.brief import brief
 from autoresearch_lab.report.integrity import inspect
@@ -16,6 +16,7 @@ from autoresearch_lab.report.readers.dig import dig, results, settings
 from autoresearch_lab.report.sources import Sources
 from autoresearch_lab.report.staleness import subjects
 from autoresearch_lab.report.views import AB, Event, Evidence, Profile, Report, Speed
+from autoresearch_lab.results.record import Record
 
 TITLE = "Kernel lab report"
 MOST_ABS = 8
@@ -59,6 +60,7 @@ def collect(root: Root, ledger: Ledger, context: Context | None, remarks: list[s
         evidence=tuple(_evidence(found, shown)),
         counts=state.counts,
         problems=tuple(state.problems),
+        campaign=newest_campaign(rows),
         remarks=tuple(
             # What cannot be read is met twice: when it is shown, and when it is checked.
             dict.fromkeys(

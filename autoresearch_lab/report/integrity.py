@@ -11,8 +11,8 @@ from autoresearch_common.hashing import file_sha256
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import Root
 from autoresearch_lab.promote.artifacts import kept_at
-from autoresearch_lab.records import Artifact, Record
 from autoresearch_lab.report.sources import by_kind, read_shipped
+from autoresearch_lab.results.record import Artifact, Record
 
 
 @dataclass(frozen=True)

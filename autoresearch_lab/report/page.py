@@ -86,6 +86,7 @@ def _sections(report: Report) -> list[tuple[str, str]]:
         ("verify", "Verification", report.verifications),
         ("ab", "In the trainer", report.abs),
         ("history", "Promotions", report.events),
+        ("campaign", "Last campaign", report.campaign),
         ("evidence", "Evidence", report.evidence),
         ("ledger", "Ledger", True),
     ]

@@ -21,7 +21,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.record import Record
 
 TEXT_COLUMNS = ("id", "prev", "time", "kind", "engine", "commit", "target", "verdict")
 JSON_COLUMNS = ("kernel", "device", "software", "workloads", "seeds", "settings", "results", "artifacts")

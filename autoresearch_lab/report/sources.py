@@ -13,9 +13,9 @@ from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root
 from autoresearch_lab.promote import registry
 from autoresearch_lab.promote.selection import promoted
-from autoresearch_lab.records import Record
 from autoresearch_lab.report.staleness import Now, now, stale_reasons
 from autoresearch_lab.report.views import Source
+from autoresearch_lab.results.record import Record
 
 
 @dataclass

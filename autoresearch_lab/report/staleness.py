@@ -17,7 +17,7 @@ from autoresearch_lab.evidence import framework_of, other_baseline
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.record import Record
 
 WORKSPACE_PREFIX = "workspace:"
 

@@ -12,7 +12,6 @@ from rich.text import Text
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root
-from autoresearch_lab.records import Record
 from autoresearch_lab.report import format as form
 from autoresearch_lab.report import sources
 from autoresearch_lab.report.collect import contents, story
@@ -21,6 +20,7 @@ from autoresearch_lab.report.sources import Sources
 from autoresearch_lab.report.terminal import add, table, verdict_text
 from autoresearch_lab.report.views import AB, Estimate
 from autoresearch_lab.report.write import DEFAULT_NAME
+from autoresearch_lab.results.record import Record
 
 STEPS = ("verify", "bench", "ab")
 

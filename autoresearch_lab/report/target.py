@@ -7,10 +7,10 @@ from typing import Any
 
 from autoresearch_lab.catalog import Target
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.records import Record
 from autoresearch_lab.report.brief import brief
 from autoresearch_lab.report.sources import Sources
 from autoresearch_lab.report.views import Source
+from autoresearch_lab.results.record import Record
 
 STEPS = ("compile", "verify", "bench", "ab", "promote")
 # What a record without a device of its own is not held against.

@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from autoresearch_lab.records import Record
 from autoresearch_lab.report import format as form
 from autoresearch_lab.report.brief import brief
 from autoresearch_lab.report.integrity import Integrity
 from autoresearch_lab.report.query import Answer
 from autoresearch_lab.report.target import Found, TargetEvidence
+from autoresearch_lab.results.record import Record
 
 STYLES = {"good": "bold green", "bad": "bold red", "unsure": "bold yellow", "": "bold"}
 

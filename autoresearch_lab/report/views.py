@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from autoresearch_lab.campaign.record import RecordedCampaign
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -221,6 +223,7 @@ class Report:
     counts: dict[str, int]
     problems: tuple[str, ...]
     remarks: tuple[str, ...] = ()
+    campaign: RecordedCampaign | None = None
 
     @property
     def empty(self) -> bool:

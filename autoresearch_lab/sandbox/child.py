@@ -13,8 +13,9 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from autoresearch_lab.sandbox.limits import apply_in_child
+from autoresearch_lab.sandbox.limits import Limits, apply_in_child
 from autoresearch_lab.sandbox.protocol import encode
+from autoresearch_trainer.jobs.failures import failure_kind
 
 
 def main(job_file: str) -> int:
@@ -27,17 +28,14 @@ def main(job_file: str) -> int:
             data = data[os.write(pipe, data) :]
 
     try:
-        unenforced = apply_in_child(job["limits"], Path(job["run_dir"]))
+        unenforced = apply_in_child(Limits.of(job["limits"]), Path(job["run_dir"]))
         jobs = importlib.import_module(f"{job['engine_package']}.probe").JOBS
         send("ready", unenforced=unenforced)
         value = jobs[job["job"]](job["args"], Path(job["run_dir"]), lambda fields: send("progress", **fields))
         send("result", value=value)
-    except MemoryError as error:
-        send("error", type="memory", message=str(error) or "out of memory", traceback="")
-        return 1
     except BaseException as error:  # whatever a candidate raises has to reach the parent as words
-        last = traceback.format_exc(limit=-6)
-        send("error", type=type(error).__name__, message=str(error)[:2000], traceback=last[-4000:])
+        kind, last = failure_kind(error), traceback.format_exc(limit=-6)
+        send("error", kind=kind, type=type(error).__name__, message=str(error)[:2000], traceback=last[-4000:])
         return 1
     return 0
 

@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -39,18 +40,22 @@ class Limits:
     def plain(self) -> dict[str, Any]:
         return asdict(self)
 
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Limits:
+        """From what `plain` gave, by way of JSON."""
+        return cls(**{**plain, "readable": tuple(plain["readable"])})
 
-def apply_in_child(limits: dict[str, Any], run_dir: Path) -> list[str]:
+
+def apply_in_child(limits: Limits, run_dir: Path) -> list[str]:
     """Set the system's limits on this process; returns the names of those that could not be set."""
     wanted = [
-        ("cpu_seconds", resource.RLIMIT_CPU),
-        ("file_bytes", resource.RLIMIT_FSIZE),
+        ("cpu_seconds", limits.cpu_seconds, resource.RLIMIT_CPU),
+        ("file_bytes", limits.file_bytes, resource.RLIMIT_FSIZE),
         # macOS accepts a limit on the address space and ignores it.
-        ("memory_bytes", resource.RLIMIT_AS if sys.platform == "linux" else None),
+        ("memory_bytes", limits.memory_bytes, resource.RLIMIT_AS if sys.platform == "linux" else None),
     ]
     failed = []
-    for name, what in wanted:
-        value = limits.get(name)
+    for name, value, what in wanted:
         if value is None:
             continue
         try:
@@ -64,9 +69,9 @@ def apply_in_child(limits: dict[str, Any], run_dir: Path) -> list[str]:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # do not outlive a parent that was killed
-    failed += _limit_processes(limits.get("processes"))
-    if limits.get("confined"):
-        failed += confine(run_dir, limits.get("readable", ()), limits.get("gpu", False))
+    failed += _limit_processes(limits.processes)
+    if limits.confined:
+        failed += confine(run_dir, limits.readable, limits.gpu)
     return failed
 
 

@@ -12,13 +12,16 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.paths import CHECKOUT, writable_folder
 from autoresearch_lab.sandbox.confine import environment
 from autoresearch_lab.sandbox.limits import Limits
-from autoresearch_lab.sandbox.protocol import decode
+from autoresearch_lab.sandbox.protocol import Message, decode
+from autoresearch_trainer.jobs import Progress
+from autoresearch_trainer.jobs.base import printable
+from autoresearch_trainer.jobs.failures import FailureKind
 
 __all__ = ["JobFailed", "Limits", "run_job", "signal_group"]
 
@@ -26,31 +29,33 @@ MAX_MESSAGE_BYTES = 64 << 20
 TAIL_BYTES = 4000
 
 
+# crash: a signal. timeout: no answer in time. protocol: it ended without an answer, or sent something that is not one.
+# The others are what the job itself says of the exception that ended it.
+Kind = Literal["crash", "timeout", "protocol"] | FailureKind
+
+
 class JobFailed(LabFailure):
-    """A job did not return a result.
+    """A job did not return a result. reason: the exception's own first line, where one ended it."""
 
-    kind: "crash" (a signal), "timeout", "memory", "exception" (Python raised), "protocol" (it ended without an answer
-    or sent something that is not one). exception: the name of the exception's class, for kind "exception".
-    """
-
-    def __init__(self, kind: str, message: str, *, exception: str | None = None, detail: str = "") -> None:
-        super().__init__(message)
-        self.kind = kind
-        self.exception = exception
-        self.detail = detail
+    def __init__(self, kind: Kind, message: str, *, reason: str = "", detail: str = "") -> None:
+        super().__init__(printable(message))
+        self.kind: Kind = kind
+        self.reason = printable(reason)
+        self.detail = printable(detail)
 
 
 def run_job(
     package: str,
     job: str,
-    args: dict[str, Any],
+    args: Mapping[str, Any],
     *,
     run_dir: Path,
     limits: Limits,
     variables: Mapping[str, str] | None = None,
-    on_progress: Callable[[dict[str, Any]], None] | None = None,
-) -> dict[str, Any]:
-    """Run `<package>.probe.JOBS[job](args, run_dir, report)` in a fresh process group and return its result.
+    on_progress: Callable[[Progress], None] | None = None,
+) -> Message:
+    """Run `<package>.probe.JOBS[job](args, run_dir, report)` in a fresh process group and return its result, as JSON
+    that nobody has looked at (see `Job.read`).
 
     The child's stdout and stderr go to files in `run_dir` and are never read for results. When the time limit passes,
     or the parent is interrupted, the whole process group is killed. `variables` are added to the child's environment.
@@ -69,7 +74,7 @@ def run_job(
             {
                 "engine_package": package,
                 "job": job,
-                "args": args,
+                "args": dict(args),
                 "run_dir": str(run_dir),
                 "nonce": nonce,
                 "pipe": writer,
@@ -117,9 +122,7 @@ def _environment() -> dict[str, str]:
     return environment
 
 
-def _listen(
-    reader: int, nonce: str, limits: Limits, on_progress: Callable[[dict[str, Any]], None] | None
-) -> dict[str, Any] | None:
+def _listen(reader: int, nonce: str, limits: Limits, on_progress: Callable[[Progress], None] | None) -> Message | None:
     """Read messages until a result or an error; None where the pipe closed without one.
 
     Of a confined job the first progress message is {"unenforced": [what this system cannot enforce, ...]}.
@@ -156,7 +159,8 @@ def _listen(
                     return message
                 told = message["event"] == "progress" or (message["event"] == "ready" and limits.confined)
                 if told and on_progress is not None:
-                    on_progress({key: value for key, value in message.items() if key not in ("nonce", "event")})
+                    told_fields = {key: value for key, value in message.items() if key not in ("nonce", "event")}
+                    on_progress(cast(Progress, told_fields))
 
 
 def _end(process: subprocess.Popen) -> None:
@@ -177,18 +181,16 @@ def signal_group(process: subprocess.Popen, number: int = signal.SIGKILL) -> Non
         pass
 
 
-def _judge(job: str, answer: dict[str, Any] | None, code: int, run_dir: Path) -> dict[str, Any]:
+def _judge(job: str, answer: Message | None, code: int, run_dir: Path) -> Message:
     if answer is not None and answer["event"] == "result":
         return answer["value"]
     tail = _tail(run_dir / "stderr.log")
     if answer is not None:
-        name, message = str(answer["type"]), str(answer["message"])
-        if name in ("memory", "MemoryError") or "out of memory" in message.lower() or "can't allocate" in message:
-            raise JobFailed("memory", f"{job}: out of memory: {message}", detail=answer.get("traceback", ""))
+        kind, message, detail = answer["kind"], answer["message"], str(answer.get("traceback", ""))
         first = message.splitlines()[0] if message else "no message"
-        raise JobFailed(
-            "exception", f"{job}: {name}: {first}", exception=name, detail=answer.get("traceback", "") or tail
-        )
+        if kind == "memory":
+            raise JobFailed("memory", f"{job}: out of memory: {message}", reason=first, detail=detail)
+        raise JobFailed(kind, f"{job}: {answer['type']}: {first}", reason=first, detail=detail or tail)
     if code is not None and code < 0:
         name = signal.Signals(-code).name
         raise JobFailed("crash", f"{job}: ended by {name}", detail=tail)

@@ -1,7 +1,8 @@
 """What parent and child say to each other: JSON lines through a pipe that is neither stdout nor a file.
 
     child -> parent   {"event": "progress", ...}     any number
-                      {"event": "result", "value": {...}}   or   {"event": "error", "type": "...", "message": "..."}
+                      {"event": "result", "value": {...}}
+                      or {"event": "error", "kind": a FailureKind, "type": the exception's class, "message": "..."}
 
 Every line carries the nonce of its job, so that output of another run can never be taken for this one's.
 """
@@ -10,9 +11,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
+
+from autoresearch_trainer.jobs.base import printable
+from autoresearch_trainer.jobs.failures import FailureKind
 
 MOST_NAMES = 20
+# One line, as JSON: it is the sender's word, and what it holds is checked where it is used.
+Message = dict[str, Any]
 
 
 def encode(nonce: str, event: str, **fields: Any) -> bytes:
@@ -20,7 +26,7 @@ def encode(nonce: str, event: str, **fields: Any) -> bytes:
     return json.dumps({"nonce": nonce, "event": event, **fields}, allow_nan=False).encode() + b"\n"
 
 
-def decode(line: bytes, nonce: str) -> dict[str, Any]:
+def decode(line: bytes, nonce: str) -> Message:
     """One line as a message.
 
     The sender is not trusted: a result or an error has its fields, and every text can be written down.
@@ -31,8 +37,13 @@ def decode(line: bytes, nonce: str) -> dict[str, Any]:
     message = json.loads(line, parse_constant=_refuse)
     if not isinstance(message, dict) or message.get("nonce") != nonce or "event" not in message:
         raise ValueError("not a message of this job")
-    needed = {"result": {"value": dict}, "error": {"type": str, "message": str}}.get(message["event"], {})
-    if not all(isinstance(message.get(name), kind) for name, kind in needed.items()):
+    whole = True
+    if message["event"] == "result":
+        whole = isinstance(message.get("value"), dict)
+    elif message["event"] == "error":
+        texts = all(isinstance(message.get(name), str) for name in ("kind", "type", "message"))
+        whole = texts and message["kind"] in get_args(FailureKind)
+    if not whole:
         raise ValueError("not a whole message")
     json.dumps(message, ensure_ascii=False).encode()
     return message
@@ -40,18 +51,8 @@ def decode(line: bytes, nonce: str) -> dict[str, Any]:
 
 def not_enforced(message: Mapping[str, Any]) -> list[str]:
     """What of its confinement a job reports as not enforced on this system; empty for messages of another kind."""
-    return [printable(str(name)) for name in message.get("unenforced", ())][:MOST_NAMES]
-
-
-def printable(value: Any) -> Any:
-    """JSON with every control character in its texts replaced: what a kernel says ends up on a terminal."""
-    if isinstance(value, str):
-        return value if value.isprintable() else "".join(c if c.isprintable() or c == "\n" else " " for c in value)
-    if isinstance(value, list):
-        return [printable(item) for item in value]
-    if isinstance(value, dict):
-        return {printable(key): printable(item) for key, item in value.items()}
-    return value
+    told = message.get("unenforced", ())
+    return [printable(str(name)) for name in told][:MOST_NAMES] if isinstance(told, list) else []
 
 
 def _refuse(constant: str) -> float:

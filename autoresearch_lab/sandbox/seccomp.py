@@ -94,7 +94,9 @@ def install(gpu: bool = False) -> list[str]:
     for number, code in denied.items():
         steps += [(_EQUAL, 0, 1, number), (_RETURN, 0, 0, _ERRNO | code)]
     # (call, family, types that are allowed); any family will do for a pair.
-    conditions = [(processor.socketpair, None, (socket.SOCK_STREAM, socket.SOCK_SEQPACKET))]
+    conditions: list[tuple[int, int | None, tuple[int, ...]]] = [
+        (processor.socketpair, None, (socket.SOCK_STREAM, socket.SOCK_SEQPACKET)),
+    ]
     if gpu:
         conditions.append((processor.socket, socket.AF_UNIX, (socket.SOCK_SEQPACKET,)))
     for number, family, kinds in conditions:

@@ -6,8 +6,8 @@ from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
+from autoresearch_lab.results.trace import DeviceTimes, KernelTime, TargetTime
 from autoresearch_lab.trace.timeline import PhaseClock, Range, Timeline, covered, enclosing
 from autoresearch_trainer.probe.ranges import PHASES, STEP, target_of
 
@@ -33,8 +33,8 @@ class _Kernel:
     under: Counter[str] = field(default_factory=Counter)
 
 
-def attribute(timeline: Timeline, steps: int) -> dict[str, Any]:
-    """The measured fields of a TraceProfile: what was launched within the traced steps, in ms per step.
+def attribute(timeline: Timeline, steps: int) -> DeviceTimes:
+    """What was launched within the traced steps, in ms per step.
 
     A piece of work belongs to the innermost range of a target that was open on the launching thread. steps: how many
     were traced, for a trace that has no ranges of steps.
@@ -73,23 +73,23 @@ def attribute(timeline: Timeline, steps: int) -> dict[str, Any]:
     device, unattributed = sum(kinds.values()), sum(outside.values())
     wall = sum(end - start for start, end in windows)
     busy = covered(((piece.start, piece.end) for piece in work), windows)
-    return {
-        "steps": count,
-        "step_ms": wall / ms,
-        "device_ms": device / ms,
-        "busy_ms": busy / ms,
-        "idle_share": 1 - busy / wall if wall else 0.0,
-        "attributed_ms": (device - unattributed) / ms,
-        "unattributed_ms": unattributed / ms,
-        "unattributed_share": unattributed / device if device else 0.0,
-        "unlaunched_ms": unlaunched / ms,
-        "unattributed_phases": {name: ns / ms for name, ns in outside.items()},
-        "phases": {name: ns / ms for name, ns in phases.items()},
-        "kinds": {name: ns / ms for name, ns in kinds.items()},
-        "launches_per_step": len(work) / count,
-        "targets": _target_rows(targets, device, count),
-        "kernels": _kernel_rows(kernels, device, count),
-    }
+    return DeviceTimes(
+        steps=count,
+        step_ms=wall / ms,
+        device_ms=device / ms,
+        busy_ms=busy / ms,
+        idle_share=1 - busy / wall if wall else 0.0,
+        attributed_ms=(device - unattributed) / ms,
+        unattributed_ms=unattributed / ms,
+        unattributed_share=unattributed / device if device else 0.0,
+        unlaunched_ms=unlaunched / ms,
+        unattributed_phases={name: ns / ms for name, ns in outside.items()},
+        phases={name: ns / ms for name, ns in phases.items()},
+        kinds={name: ns / ms for name, ns in kinds.items()},
+        launches_per_step=len(work) / count,
+        targets=_target_rows(targets, device, count),
+        kernels=_kernel_rows(kernels, device, count),
+    )
 
 
 def _within(moment: int, windows: Sequence[tuple[int, int]]) -> bool:
@@ -107,33 +107,35 @@ def _calls(ranges: Iterable[Range], windows: Sequence[tuple[int, int]]) -> dict[
     return targets
 
 
-def _target_rows(targets: dict[str, _Target], device: int, steps: int) -> list[dict[str, Any]]:
+def _target_rows(targets: dict[str, _Target], device: int, steps: int) -> list[TargetTime]:
     ms = 1e6 * steps
     rows = [
-        {
-            "target": name,
-            **{f"{way}_ms": target.own[way] / ms for way in ("forward", "backward", "optimizer")},
-            "self_ms": target.own.total() / ms,
-            "total_ms": target.total / ms,
-            "share": target.own.total() / device if device else 0.0,
-            "calls_per_step": target.calls / steps,
-            "launches_per_step": target.launches / steps,
-        }
+        TargetTime(
+            target=name,
+            forward_ms=target.own["forward"] / ms,
+            backward_ms=target.own["backward"] / ms,
+            optimizer_ms=target.own["optimizer"] / ms,
+            self_ms=target.own.total() / ms,
+            total_ms=target.total / ms,
+            share=target.own.total() / device if device else 0.0,
+            calls_per_step=target.calls / steps,
+            launches_per_step=target.launches / steps,
+        )
         for name, target in targets.items()
     ]
-    return sorted(rows, key=lambda row: (-row["self_ms"], row["target"]))
+    return sorted(rows, key=lambda row: (-row.self_ms, row.target))
 
 
-def _kernel_rows(kernels: dict[tuple[str, str], _Kernel], device: int, steps: int) -> list[dict[str, Any]]:
+def _kernel_rows(kernels: dict[tuple[str, str], _Kernel], device: int, steps: int) -> list[KernelTime]:
     busiest = sorted(kernels.items(), key=lambda pair: (-pair[1].ns, pair[0]))[:BUSIEST]
     return [
-        {
-            "name": name,
-            "kind": kernel.kind,
-            "ms": kernel.ns / (1e6 * steps),
-            "share": kernel.ns / device if device else 0.0,
-            "calls_per_step": kernel.calls / steps,
-            "under": [range_name for range_name, _ in kernel.under.most_common(3)],
-        }
+        KernelTime(
+            name=name,
+            kind=kernel.kind,
+            ms=kernel.ns / (1e6 * steps),
+            share=kernel.ns / device if device else 0.0,
+            calls_per_step=kernel.calls / steps,
+            under=[range_name for range_name, _ in kernel.under.most_common(3)],
+        )
         for (name, _), kernel in busiest
     ]

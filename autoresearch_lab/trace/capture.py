@@ -9,25 +9,27 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from autoresearch_common.hashing import file_sha256
 from autoresearch_lab import jobs
 from autoresearch_lab.engine import Engine
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root, writable_folder
 from autoresearch_lab.promote.selection import Selection
+from autoresearch_lab.results.base import Artifact
+from autoresearch_lab.results.record import CaptureRecord
+from autoresearch_lab.results.trace import CaptureResults, CaptureSettings, Tool, TracedFile
 from autoresearch_lab.sandbox.limits import Limits
 from autoresearch_lab.trace import launch, nsys
-from autoresearch_lab.trace.schema import Tool, TracedFile, TraceMetadata, save
+from autoresearch_lab.trace.schema import TraceMetadata, save
+from autoresearch_trainer.jobs import Report
+from autoresearch_trainer.jobs.tracing import TRACE, TraceAnswer, TraceArgs
 from autoresearch_trainer.train import UNTIMED_STEPS
 
-TRACE_EVENT = "trace"
 TOOLS = ("auto", "nsys", "torch")
 SUFFIXES: dict[str, tuple[str, ...]] = {"nsys": (".nsys-rep", ".sqlite"), "torch": (".pt.trace.json.gz",)}
 METADATA = ".metadata.json"
@@ -97,12 +99,10 @@ def beside(prefix: Path, suffix: str) -> Path:
 
 
 def capture(
-    context: Context,
-    root: Root,
-    ledger: Ledger,
+    lab: Lab,
     request: Request,
     prefix: Path,
-    on_progress: Callable[[dict[str, Any]], None] | None = None,
+    on_progress: Report | None = None,
 ) -> TraceMetadata:
     """Trace, put the files in their place, append the record (kind "capture") and write the metadata.
 
@@ -110,47 +110,53 @@ def capture(
         LabError: unknown preset, dataset not prepared, a kernel that does not load, or a place that cannot be written.
         LabFailure: the run or the tool failed.
     """
-    with jobs.run_folder(root, "trace") as folder:
-        found, version, files = _run(context, request, folder, on_progress)
+    with jobs.run_folder(lab.root, "trace") as folder:
+        found, version, files = _run(lab.context, request, folder, on_progress)
         traced = _place(files, [beside(prefix, suffix) for suffix in SUFFIXES[request.tool]])
-    settings = {name: found[name] for name in ("dataset", "selection", "compiled")}
-    measured = {name: found[name] for name in MEASURED}
+    settings = found.model_dump(include={"dataset", "selection", "compiled"})
+    measured = found.model_dump(include=set(MEASURED))
     about = {"tool": request.tool, "tool_version": version, "preset": request.preset}
     places = [prefix.with_name(file.name) for file in traced]
     try:
-        record = ledger.append(
-            "capture",
-            **context.fields(),
-            settings={"event": TRACE_EVENT, **about, **settings, "time_budget": request.seconds},
-            results={**measured, "metadata": root.relative(beside(prefix, METADATA)),
-                     "bytes": sum(file.bytes for file in traced)},
-            artifacts=[{"path": root.relative(place), "sha256": file.sha256}
-                       for place, file in zip(places, traced, strict=True)],
-        )  # fmt: skip
+        record = lab.ledger.append(
+            CaptureRecord,
+            **lab.context.fields(),
+            settings=CaptureSettings.model_validate(
+                {"event": "trace", **about, **settings, "time_budget": request.seconds}
+            ),
+            results=CaptureResults(
+                **measured,
+                metadata=lab.root.relative(beside(prefix, METADATA)),
+                bytes=sum(file.bytes for file in traced),
+            ),
+            artifacts=[
+                Artifact(path=lab.root.relative(place), sha256=file.sha256)
+                for place, file in zip(places, traced, strict=True)
+            ],
+        )
     except BaseException:
         _remove(places)  # without the record nobody can read them, and they would occupy the prefix
         raise
-    metadata = TraceMetadata(
-        record=record.id, time=record.time, **context.fields(), **about, **settings, **measured, files=traced
-    )
+    known = {**lab.context.fields(), **about, **settings, **measured}
+    metadata = TraceMetadata.model_validate({"record": record.id, "time": record.time, **known, "files": traced})
     save(metadata, beside(prefix, METADATA), "capture")
     return metadata
 
 
 def _run(
-    context: Context, request: Request, folder: Path, on_progress: Callable[[dict[str, Any]], None] | None
-) -> tuple[dict[str, Any], str | None, list[Path]]:
-    """(result of the job, version of the tool, files in `folder`)."""
-    args = {
-        "preset": request.preset,
-        "dataset_dir": str(Path(request.dataset_folder).resolve()),
-        "selection": request.selection.plain(),
-        "tool": request.tool,
-        "compiled": request.compiled,
-        "steps": request.steps,
-        "seconds": request.seconds,
-        "warmup": request.warmup,
-    }
+    context: Context, request: Request, folder: Path, on_progress: Report | None
+) -> tuple[TraceAnswer, str | None, list[Path]]:
+    """(answer of the job, version of the tool, files in `folder`)."""
+    args = TraceArgs(
+        preset=request.preset,
+        dataset_dir=str(Path(request.dataset_folder).resolve()),
+        selection=request.selection.files,
+        tool=request.tool,
+        compiled=request.compiled,
+        steps=request.steps,
+        seconds=request.seconds,
+        warmup=request.warmup,
+    )
     limit = JOB_SECONDS + request.seconds
     if request.tool == "nsys":
         if on_progress is not None:
@@ -160,7 +166,7 @@ def _run(
         return found, launch.version(program), files
     output = folder / f"trace{SUFFIXES['torch'][0]}"
     found = jobs.call(
-        context.engine, "trace", {**args, "output": str(output)}, run_dir=folder,
+        context.engine, TRACE, args.model_copy(update={"output": str(output)}), run_dir=folder,
         limits=Limits(seconds=limit), on_progress=on_progress,
     )  # fmt: skip
     return found, f"torch {context.software.get('torch')}", [output]

@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from autoresearch_trainer.jobs.failures import failure_kind
+
 ANSWER = "answer.json"
 
 
@@ -23,7 +25,7 @@ def main(request_file: str) -> int:
         jobs = importlib.import_module(f"{request['engine_package']}.probe").JOBS
         answer = {"value": jobs[request["job"]](request["args"], run_dir, lambda _: None)}
     except Exception as error:  # has to reach the parent as words
-        answer = {"error": type(error).__name__, "message": str(error)[:2000]}
+        answer = {"kind": failure_kind(error), "error": type(error).__name__, "message": str(error)[:2000]}
     (run_dir / ANSWER).write_text(json.dumps(answer), encoding="utf-8")
     return 1 if "error" in answer else 0
 

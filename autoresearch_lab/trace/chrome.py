@@ -9,13 +9,15 @@ from __future__ import annotations
 import gzip
 import json
 from collections import defaultdict
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.trace.timeline import Range, Timeline, Work
+from autoresearch_lab.trace.timeline import DeviceWork, Range, Timeline
 
+# What the file says of one moment; it is foreign, so every key may be missing.
+Event = Mapping[str, Any]
 _KINDS = {"kernel": "kernel", "gpu_memcpy": "copy", "gpu_memset": "set"}
 _CALLS = ("cuda_runtime", "cuda_driver")
 
@@ -31,7 +33,7 @@ def read(path: Path, on_gpu: bool) -> Timeline:
     return Timeline(ranges, _launched(events) if on_gpu else _operators(events))
 
 
-def _events(path: Path) -> list[dict[str, Any]]:
+def _events(path: Path) -> list[Event]:
     try:
         content = path.read_bytes()
         plain = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
@@ -42,17 +44,17 @@ def _events(path: Path) -> list[dict[str, Any]]:
         raise LabError(f"trace-profile: {path} is not a trace of PyTorch's profiler ({error})") from None
 
 
-def _thread(event: dict[str, Any]) -> Hashable:
+def _thread(event: Event) -> Hashable:
     return (event.get("pid"), event.get("tid"))
 
 
-def _times(event: dict[str, Any]) -> tuple[int, int]:
+def _times(event: Event) -> tuple[int, int]:
     """(start, end) in ns; the file has microseconds."""
     start = round(float(event["ts"]) * 1e3)
     return start, start + round(float(event.get("dur", 0.0)) * 1e3)
 
 
-def _launched(events: Iterable[dict[str, Any]]) -> list[Work]:
+def _launched(events: Iterable[Event]) -> list[DeviceWork]:
     calls: dict[Any, tuple[Hashable, int]] = {}
     operators: dict[Any, tuple[Hashable, int]] = {}
     for event in events:
@@ -68,11 +70,11 @@ def _launched(events: Iterable[dict[str, Any]]) -> list[Work]:
             continue
         about, (start, end) = event.get("args") or {}, _times(event)
         by = calls.get(about.get("correlation")) or operators.get(about.get("External id")) or (None, None)
-        found.append(Work(event["name"], kind, start, end, end - start, *by))
+        found.append(DeviceWork(event["name"], kind, start, end, end - start, *by))
     return found
 
 
-def _operators(events: Iterable[dict[str, Any]]) -> list[Work]:
+def _operators(events: Iterable[Event]) -> list[DeviceWork]:
     """Every operator with the time that it did not spend in another one."""
     threads: dict[Hashable, list[tuple[int, int, str]]] = defaultdict(list)
     for event in events:
@@ -90,5 +92,5 @@ def _operators(events: Iterable[dict[str, Any]]) -> list[Work]:
                 own[stack[-1]] -= min(end, operators[stack[-1]][1]) - start
             stack.append(place)
         for (start, end, name), own_ns in zip(operators, own, strict=True):
-            found.append(Work(name, "operator", start, end, max(0, own_ns), thread, start))
+            found.append(DeviceWork(name, "operator", start, end, max(0, own_ns), thread, start))
     return found

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from autoresearch_lab import jobs
+from autoresearch_common.workload import CapturedWorkload
+from autoresearch_lab import jobs, jsonfile
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.engine import Engine
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.machine import Context
-from autoresearch_lab.paths import Root, write_atomic
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.profile.run import ensure_workloads
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.record import CountersRecord, Record
+from autoresearch_lab.results.trace import CountersResults, CountersSeeds, CountersSettings
 from autoresearch_lab.trace import launch, ncu
 from autoresearch_lab.workloads import WorkloadSet
+from autoresearch_trainer.jobs import Report
 
 WHAT = "deep-profile"
-SECONDS = 600.0
 
 
 def require(engine: Engine) -> str:
@@ -35,15 +32,13 @@ def require(engine: Engine) -> str:
 
 
 def deep_profile(
-    context: Context,
-    root: Root,
-    ledger: Ledger,
+    lab: Lab,
     target: Target,
     kernel: Kernel,
     program: str,
     workload: str | None = None,
-    on_progress: Callable[[dict[str, Any]], None] | None = None,
-) -> Record:
+    on_progress: Report | None = None,
+) -> CountersRecord:
     """Measure one call and append the record (kind "trace", settings.tool "ncu"). workload: id of a captured call;
     None: the one that moves the most bytes.
 
@@ -51,28 +46,31 @@ def deep_profile(
         LabError: no such call, or the kernel does not load.
         LabFailure: the call failed, or ncu measured nothing.
     """
-    captured = ensure_workloads(target, context, root, ledger, on_progress=on_progress)
+    captured = ensure_workloads(target, lab, on_progress=on_progress)
     chosen = choose_workload(target, captured, workload)
     if on_progress is not None:
         on_progress({"stage": "one call under ncu"})
-    with jobs.run_folder(root, "ncu") as folder:
-        launches = ncu.measure(
-            program, context.engine, target, kernel, captured, chosen, run_dir=folder, seconds=SECONDS
-        )
-    return ledger.append(
-        "trace",
-        **context.fields(),
+    with jobs.run_folder(lab.root, "ncu") as folder:
+        launches = ncu.measure(program, lab.context.engine, target, kernel, captured, chosen, run_dir=folder)
+    return lab.ledger.append(
+        CountersRecord,
+        **lab.context.fields(),
         target=target.name,
-        kernel={"name": kernel.name, "sha256": kernel.sha256},
+        kernel=kernel.id,
         workloads=captured.record_field(),
-        seeds={"inputs": ncu.SEED},
-        settings={"tool": "ncu", "tool_version": launch.version(program), "workload": chosen["id"],
-                  "metrics": list(ncu.METRICS), "launches": ncu.LAUNCHES},
-        results={"launches": launches},
-    )  # fmt: skip
+        seeds=CountersSeeds(inputs=ncu.SEED),
+        settings=CountersSettings(
+            tool="ncu",
+            tool_version=launch.version(program),
+            workload=chosen["id"],
+            metrics=list(ncu.METRICS),
+            launches=ncu.LAUNCHES,
+        ),
+        results=CountersResults(launches=launches),
+    )
 
 
-def choose_workload(target: Target, captured: WorkloadSet, wanted: str | None) -> dict[str, Any]:
+def choose_workload(target: Target, captured: WorkloadSet, wanted: str | None) -> CapturedWorkload:
     """The captured call of that id; None: the one that moves the most bytes.
 
     Raises:
@@ -94,20 +92,6 @@ def save(record: Record, path: Path) -> None:
         LabError: the file cannot be written.
     """
     plain = record.plain()
-    kept = (
-        "schema",
-        "id",
-        "time",
-        "engine",
-        "device",
-        "software",
-        "target",
-        "kernel",
-        "workloads",
-        "settings",
-        "results",
-    )
-    try:
-        write_atomic(path, json.dumps({name: plain[name] for name in kept}, indent=1, sort_keys=True) + "\n")
-    except OSError as error:
-        raise LabError(f"{WHAT}: cannot write {path}: {error.strerror or error}") from None
+    about = ("schema", "id", "time", "engine", "device", "software")
+    kept = (*about, "target", "kernel", "workloads", "settings", "results")
+    jsonfile.save({name: plain[name] for name in kept}, path, WHAT)

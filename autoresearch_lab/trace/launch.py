@@ -9,14 +9,15 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from autoresearch_lab.engine import Engine
 from autoresearch_lab.errors import LabError, LabFailure
-from autoresearch_lab.jobs import BAD_INPUT
+from autoresearch_lab.jobs import REFUSED
 from autoresearch_lab.paths import CHECKOUT
 from autoresearch_lab.sandbox.parent import signal_group
 from autoresearch_lab.trace.child import ANSWER
+from autoresearch_trainer.jobs import AnswerRefused, Job
+from autoresearch_trainer.jobs.base import A, R
 
 VERSION_SECONDS = 60.0
 
@@ -44,9 +45,9 @@ def version(program: str) -> str | None:
 
 
 def run_under(
-    command: Sequence[str], engine: Engine, job: str, args: dict[str, Any], *, run_dir: Path, seconds: float
-) -> tuple[dict[str, Any], str]:
-    """(the job's result, what tool and job printed on stdout). command: the tool and its options.
+    command: Sequence[str], engine: Engine, job: Job[A, R], args: A, *, run_dir: Path, seconds: float
+) -> tuple[R, str]:
+    """(the job's answer, what tool and job printed on stdout). command: the tool and its options.
 
     stdout and stderr are kept in run_dir. When the time is over, the whole process group is ended.
 
@@ -58,7 +59,8 @@ def run_under(
     run_dir.mkdir(parents=True, exist_ok=True)
     (run_dir / ANSWER).unlink(missing_ok=True)
     request = run_dir / "request.json"
-    content = {"engine_package": engine.package, "job": job, "args": {"device": engine.job_device, **args}}
+    given = args.model_copy(update={"device": engine.job_device}).model_dump(mode="json")
+    content = {"engine_package": engine.package, "job": job.name, "args": given}
     request.write_text(json.dumps({**content, "run_dir": str(run_dir)}), encoding="utf-8")
     tool = Path(command[0]).name
     with open(run_dir / "stdout.log", "wb") as out, open(run_dir / "stderr.log", "wb") as err:
@@ -69,12 +71,15 @@ def run_under(
     try:
         code = process.wait(timeout=seconds)
     except subprocess.TimeoutExpired:
-        raise LabFailure(f"{job}: no end under {tool} within {seconds:.0f} s") from None
+        raise LabFailure(f"{job.name}: no end under {tool} within {seconds:.0f} s") from None
     finally:
         signal_group(process)
         process.wait()
     printed = _text(run_dir / "stdout.log")
-    return _judge(run_dir, job, tool, code, printed), printed
+    try:
+        return job.read(_judge(run_dir, job.name, tool, code, printed)), printed
+    except AnswerRefused as error:
+        raise LabFailure(f"{job.name}: {error}") from None
 
 
 def complaint(*texts: str) -> str:
@@ -94,7 +99,7 @@ def _environment() -> dict[str, str]:
     return kept
 
 
-def _judge(run_dir: Path, job: str, tool: str, code: int, printed: str) -> dict[str, Any]:
+def _judge(run_dir: Path, job: str, tool: str, code: int, printed: str) -> object:
     try:
         answer = json.loads(_text(run_dir / ANSWER))
     except ValueError:
@@ -102,7 +107,7 @@ def _judge(run_dir: Path, job: str, tool: str, code: int, printed: str) -> dict[
         raise LabFailure(f"{job}: {tool} ended with status {code} and no answer: {why}") from None
     if "value" in answer:
         return answer["value"]
-    if answer["error"] in BAD_INPUT:
+    if answer["kind"] in REFUSED:
         raise LabError(answer["message"])
     first = answer["message"].partition("\n")[0] or "no message"
     raise LabFailure(f"{job}: {answer['error']}: {first}")

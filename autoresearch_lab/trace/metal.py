@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from autoresearch_common.hashing import file_sha256, json_sha256
 from autoresearch_lab import jobs
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.hardware import has_apple_gpu
-from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.machine import Context
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import Root, writable_folder
 from autoresearch_lab.promote.selection import Selection
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.base import Dataset, KernelId
+from autoresearch_lab.results.record import MetalCaptureRecord
+from autoresearch_lab.results.trace import MetalCaptureResults, MetalCaptureSettings
 from autoresearch_lab.sandbox.limits import Limits
+from autoresearch_trainer.jobs import Report
+from autoresearch_trainer.jobs.tracing import GPUTRACE, GputraceArgs
 
-TRACE_EVENT = "gputrace"
 JOB_SECONDS = 1800.0
 
 
@@ -45,43 +45,50 @@ def new_trace(root: Root, output: Path | None) -> Path:
 
 
 def capture(
-    context: Context,
-    root: Root,
-    ledger: Ledger,
+    lab: Lab,
     *,
     preset: str,
     dataset_folder: Path,
     selection: Selection,
     steps: int,
     output: Path,
-    on_progress: Callable[[dict[str, Any]], None] | None = None,
-) -> Record:
+    on_progress: Report | None = None,
+) -> MetalCaptureRecord:
     """Record `steps` training steps into `output` and append the record (kind "capture").
 
     Raises:
         LabError: unknown preset, no dataset, a kernel that does not load, or no Metal.
         JobFailed: the run itself failed.
     """
-    args = {
-        "preset": preset,
-        "dataset_dir": str(Path(dataset_folder).resolve()),
-        "selection": selection.plain(),
-        "steps": steps,
-        "output": str(output),
-    }
+    args = GputraceArgs(
+        preset=preset,
+        dataset_dir=str(Path(dataset_folder).resolve()),
+        selection=selection.files,
+        steps=steps,
+        output=str(output),
+    )
     found = jobs.call(
-        context.engine, "gputrace", args, run_dir=root.runs / f"gputrace-{secrets.token_hex(4)}",
+        lab.context.engine, GPUTRACE, args, run_dir=lab.root.runs / f"gputrace-{secrets.token_hex(4)}",
         limits=Limits(seconds=JOB_SECONDS), variables={"MTL_CAPTURE_ENABLED": "1"}, on_progress=on_progress,
     )  # fmt: skip
     try:
-        return ledger.append(
-            "capture",
-            **context.fields(),
-            settings={"event": TRACE_EVENT, "preset": preset, "steps": steps, "dataset": found["dataset"],
-                      "selection": found["selection"]},
-            results={"trace": root.relative(output), "trace_sha256": folder_sha256(output), **_size(output),
-                     "tokens_per_step": found["tokens_per_step"]},
-        )  # fmt: skip
+        return lab.ledger.append(
+            MetalCaptureRecord,
+            **lab.context.fields(),
+            settings=MetalCaptureSettings(
+                event="gputrace",
+                preset=preset,
+                steps=steps,
+                dataset=Dataset(**found.dataset.model_dump()),
+                selection={name: KernelId(**kernel.model_dump()) for name, kernel in found.selection.items()},
+            ),
+            results=MetalCaptureResults(
+                trace=lab.root.relative(output),
+                trace_sha256=folder_sha256(output),
+                **_size(output),
+                tokens_per_step=found.tokens_per_step,
+            ),
+        )
     except BaseException:
         # Without the record it cannot be reviewed, and it would occupy the name.
         shutil.rmtree(output, ignore_errors=True) if output.is_dir() else output.unlink(missing_ok=True)

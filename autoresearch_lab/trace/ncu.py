@@ -5,17 +5,18 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from autoresearch_common.arrays import write_arrays
+from autoresearch_common.workload import CapturedWorkload
 from autoresearch_lab.bench.inputs import contents, has_gradient
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.engine import Engine
 from autoresearch_lab.errors import LabFailure
-from autoresearch_lab.sandbox.arrays import write_arrays
 from autoresearch_lab.trace.launch import complaint, run_under
 from autoresearch_lab.workloads import WorkloadSet
+from autoresearch_trainer.jobs.timing import ONE_CALL, OneCallArgs, TimedCall
 
 METRICS = {
     "gpu__time_duration.sum": "duration",
@@ -25,6 +26,7 @@ METRICS = {
     "launch__registers_per_thread": "registers per thread",
 }
 LAUNCHES = 6
+SECONDS = 600.0
 # The clocks stay as they are: on a machine that is lent they are not this program's to set.
 OPTIONS = ("--csv", "--page", "raw", "--clock-control", "none", "--profile-from-start", "off")
 SEED = 0
@@ -36,10 +38,10 @@ def measure(
     target: Target,
     kernel: Kernel,
     captured: WorkloadSet,
-    workload: dict[str, Any],
+    workload: CapturedWorkload,
     *,
     run_dir: Path,
-    seconds: float,
+    seconds: float = SECONDS,
 ) -> list[dict[str, str]]:
     """[{"kernel": name on the device, metric in words: reading with its unit}] of the first LAUNCHES that one call on
     the captured inputs makes, forward and then backward where the trainer needs it.
@@ -52,10 +54,12 @@ def measure(
     arrays = contents(target, captured, workload, np.random.default_rng(SEED))
     inputs = run_dir / "inputs.safetensors"
     write_arrays(inputs, {f"{workload['id']}/{name}": array for name, array in arrays.items()})
-    call = {"id": workload["id"], "args": workload["args"], "gradient": has_gradient(target, workload), "shifts": [1]}
-    args = {"kernel": kernel.plain(), "workload": call, "inputs": str(inputs)}
+    call: TimedCall = {
+        "id": workload["id"], "args": workload["args"], "gradient": has_gradient(target, workload), "shifts": [1],
+    }  # fmt: skip
+    args = OneCallArgs(kernel=kernel.file, workload=call, inputs=str(inputs))
     command = [program, *OPTIONS, "--metrics", ",".join(METRICS), "--launch-count", str(LAUNCHES)]
-    _, printed = run_under(command, engine, "one_call", args, run_dir=run_dir, seconds=seconds)
+    _, printed = run_under(command, engine, ONE_CALL, args, run_dir=run_dir, seconds=seconds)
     launches = read_csv(printed)
     if not launches:
         raise LabFailure(f"ncu measured nothing: {complaint(printed)}")

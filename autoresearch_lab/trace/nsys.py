@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
-from typing import Any
 
 from autoresearch_lab.engine import Engine
 from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.trace.launch import complaint, run_under
+from autoresearch_trainer.jobs.tracing import TRACE, TraceAnswer, TraceArgs
 
 # No sampling of the host: it costs time and says nothing about ranges. Graphs are shown kernel by kernel. Helpers that
 # outlive the trainer (compile workers) are not waited for.
@@ -24,8 +24,8 @@ EXPORT_SECONDS = 600.0
 
 
 def trace(
-    program: str, engine: Engine, args: dict[str, Any], *, run_dir: Path, seconds: float
-) -> tuple[dict[str, Any], list[Path]]:
+    program: str, engine: Engine, args: TraceArgs, *, run_dir: Path, seconds: float
+) -> tuple[TraceAnswer, list[Path]]:
     """(result of the job `trace`, [report, database]): the files lie in run_dir.
 
     Raises:
@@ -34,7 +34,7 @@ def trace(
     """
     report, database = (Path(run_dir).resolve() / f"trace.{suffix}" for suffix in ("nsys-rep", "sqlite"))
     command = [program, "profile", *OPTIONS, f"--output={report.with_suffix('')}"]
-    found, printed = run_under(command, engine, "trace", args, run_dir=run_dir, seconds=seconds)
+    found, printed = run_under(command, engine, TRACE, args, run_dir=run_dir, seconds=seconds)
     if not report.exists():
         raise LabFailure(f"capture: nsys recorded nothing: {complaint(printed)}; --tool torch does without it")
     export = [program, "export", "--type=sqlite", "--force-overwrite=true", f"--output={database}", str(report)]

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.trace.timeline import Range, Timeline, Work
+from autoresearch_lab.trace.timeline import DeviceWork, Range, Timeline
 
 PUSH_POP_RANGE = 59  # NVTX_EVENTS.eventType
 # A global thread id is <hardware 8><VM 8><process 24><thread 24>; a global process id has zeros for the thread.
@@ -81,14 +81,14 @@ def _ranges(
     return found
 
 
-def _work(connection: sqlite3.Connection, tables: dict[str, set[str]], strings: dict[int, str]) -> list[Work]:
-    calls: dict[tuple[int, int], tuple[int, int]] = {}
+def _work(connection: sqlite3.Connection, tables: dict[str, set[str]], strings: dict[int, str]) -> list[DeviceWork]:
+    calls: dict[tuple[int | None, int], tuple[int, int]] = {}
     for start, thread, correlation in _rows(connection, tables, _CALL, "start", "globalTid", "correlationId"):
         if thread is None or correlation is None:
             continue
-        process = thread >> _THREAD_BITS
         # Asked for by processes that say which they are, and by those that do not.
-        for key in ((process, correlation), (None, correlation)):
+        keys: tuple[tuple[int | None, int], ...] = ((thread >> _THREAD_BITS, correlation), (None, correlation))
+        for key in keys:
             if key not in calls or start < calls[key][1]:
                 calls[key] = (thread, start)
 
@@ -104,6 +104,6 @@ def _work(connection: sqlite3.Connection, tables: dict[str, set[str]], strings: 
                 "set": "fill",
                 "graph": "CUDA graph",
             }
-            by = calls.get((None if process is None else process >> _THREAD_BITS, correlation), (None, None))
-            found.append(Work(named[kind], kind, start, end, end - start, *by))
+            by = calls.get((None if process is None else process >> _THREAD_BITS, correlation)) or (None, None)
+            found.append(DeviceWork(named[kind], kind, start, end, end - start, *by))
     return found

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from autoresearch_common.hashing import file_sha256
+from autoresearch_lab import lookup
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.results.record import TraceRecord
+from autoresearch_lab.results.trace import DeviceTimes, TraceResults, TraceSettings
 from autoresearch_lab.trace import chrome, nsys_database
 from autoresearch_lab.trace.attribute import attribute
 from autoresearch_lab.trace.capture import METADATA
@@ -34,19 +36,25 @@ def profile_trace(metadata_path: Path, ledger: Ledger) -> TraceProfile:
     found = attribute(timeline, metadata.steps)
     result = TraceProfile(
         capture=metadata.record, tool=metadata.tool, engine=metadata.engine, device=metadata.device,
-        preset=metadata.preset, compiled=metadata.compiled, foreign_load=metadata.foreign_load, **found,
+        preset=metadata.preset, compiled=metadata.compiled, foreign_load=metadata.foreign_load, **dict(found),
         remarks=_remarks(metadata, timeline, found, known),
     )  # fmt: skip
     record = ledger.append(
-        "trace",
+        TraceRecord,
         engine=metadata.engine,
         device=metadata.device,
         software=metadata.software,
-        settings={"tool": metadata.tool, "tool_version": metadata.tool_version, "capture": metadata.record,
-                  "preset": metadata.preset, "compiled": metadata.compiled,
-                  "selection": metadata.plain()["selection"], "files": metadata.plain()["files"]},
-        results={key: value for key, value in result.plain().items() if key not in ("schema", "id", "device")},
-    )  # fmt: skip
+        settings=TraceSettings(
+            tool=metadata.tool,
+            tool_version=metadata.tool_version,
+            capture=metadata.record,
+            preset=metadata.preset,
+            compiled=metadata.compiled,
+            selection=metadata.selection,
+            files=metadata.files,
+        ),
+        results=TraceResults(**{name: getattr(result, name) for name in TraceResults.model_fields}),
+    )
     return result.model_copy(update={"id": record.id})
 
 
@@ -75,7 +83,7 @@ def _read(metadata: TraceMetadata, folder: Path) -> Timeline:
 
 def _recorded(metadata: TraceMetadata, ledger: Ledger) -> bool:
     """Whether this ledger holds the capture. Raises LabError where it does, with other files."""
-    record = ledger.get(metadata.record)
+    record = lookup.by_id(ledger, metadata.record)
     if record is None:
         return False
     if sorted(item.sha256 for item in record.artifacts or ()) != sorted(file.sha256 for file in metadata.files):
@@ -83,7 +91,7 @@ def _recorded(metadata: TraceMetadata, ledger: Ledger) -> bool:
     return True
 
 
-def _remarks(metadata: TraceMetadata, timeline: Timeline, found: dict[str, Any], known: bool) -> list[str]:
+def _remarks(metadata: TraceMetadata, timeline: Timeline, found: DeviceTimes, known: bool) -> list[str]:
     remarks = []
     if (metadata.foreign_load or 0.0) > LIMITS["busy"]:
         remarks.append(f"other processes used {metadata.foreign_load:.0%} of the machine meanwhile: times are too long")
@@ -95,8 +103,8 @@ def _remarks(metadata: TraceMetadata, timeline: Timeline, found: dict[str, Any],
         remarks.append("the trace has no ranges of targets: all of its work is unattributed")
     if metadata.compiled:
         remarks.append("compiled: inside the graph there are no ranges, forward and backward show as phases only")
-    if found["unlaunched_ms"] > 0.01 * found["device_ms"]:
-        share = found["unlaunched_ms"] / found["device_ms"]
+    if found.unlaunched_ms > 0.01 * found.device_ms:
+        share = found.unlaunched_ms / found.device_ms
         remarks.append(f"{share:.0%} of the device time has no launching call in the trace")
     return remarks
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from autoresearch_lab.profile.table import milliseconds
-from autoresearch_lab.trace.rules import Finding
+from autoresearch_lab.trace.rules import ReviewFinding
 from autoresearch_lab.trace.schema import TraceProfile
 
 KERNELS = 8
@@ -47,7 +47,7 @@ def render(profile: TraceProfile, console: Console) -> None:
         console.print(f"note: {remark}", style="dim", markup=False)
 
 
-def render_findings(findings: Sequence[Finding], console: Console) -> None:
+def render_findings(findings: Sequence[ReviewFinding], console: Console) -> None:
     """One line per finding."""
     for finding in findings:
         console.print(Text.assemble((f"{finding.level:<11}", STYLES[finding.level]), finding.text), soft_wrap=True)
@@ -55,7 +55,7 @@ def render_findings(findings: Sequence[Finding], console: Console) -> None:
         console.print("nothing found")
 
 
-def render_counters(launches: Sequence[dict[str, Any]], console: Console) -> None:
+def render_counters(launches: Sequence[Mapping[str, str]], console: Console) -> None:
     """One block per launch: every reading by name."""
     for launch in launches:
         console.print(Text(launch["kernel"], style="bold"))

@@ -23,7 +23,7 @@ class Range:
 
 
 @dataclass(frozen=True)
-class Work:
+class DeviceWork:
     """start, end: on the device. own_ns: its duration, of an operator without the operators inside it. thread,
     launched: where and when the host launched it; None = the trace does not say. kind: kernel, copy, set, graph or
     operator."""
@@ -45,7 +45,7 @@ class Work:
 @dataclass(frozen=True)
 class Timeline:
     ranges: list[Range]
-    work: list[Work]
+    work: list[DeviceWork]
 
     @property
     def steps(self) -> list[tuple[int, int]]:
@@ -56,7 +56,7 @@ class Timeline:
         return [(min(min(one.moment, one.start) for one in self.work), max(one.end for one in self.work))]
 
 
-def enclosing(ranges: Iterable[Range], work: Sequence[Work]) -> list[tuple[str, ...]]:
+def enclosing(ranges: Iterable[Range], work: Sequence[DeviceWork]) -> list[tuple[str, ...]]:
     """Per piece of work, the names of the ranges that were open on the launching thread, the innermost last; empty
     where the trace does not say who launched it."""
     opened: dict[Hashable, list[Range]] = defaultdict(list)

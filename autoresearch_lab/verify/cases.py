@@ -6,16 +6,19 @@ in their storage dtype, so that oracle, baseline and candidate see the very same
 
 from __future__ import annotations
 
+import copy
+import itertools
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from autoresearch_common.arrays import is_float, storage
+from autoresearch_common.workload import Scalar, Spec, Workload
+from autoresearch_common.workload import arrays as array_specs
+from autoresearch_common.workload import size as elements_of
 from autoresearch_lab.catalog import Contract
-from autoresearch_lab.sandbox.arrays import is_float, storage
-
-Spec = dict[str, Any]
 
 # Largest relative change of a value in a shadow: one unit in the last place of bfloat16. In the finer types it is many
 # units, so that every rounding on the way is drawn anew.
@@ -26,25 +29,39 @@ ROUGH = ("edge", "adversarial")
 PATTERN, SECOND_PATTERN = 0xFE, 0x7F
 
 
-@dataclass(frozen=True)
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True, eq=False)
 class Contents:
     """Values of all arguments, and cotangents for the outputs where gradients are asked for.
 
     arrays: {argument: storage dtype, the argument's shape}; scalars: {argument: value}. kind: how they were made.
+    number: tells these contents from all others that this process made; steps with the same contents share it.
     """
 
     arrays: Mapping[str, np.ndarray]
-    scalars: Mapping[str, Any]
+    scalars: Mapping[str, Scalar]
     cotangents: tuple[np.ndarray, ...] | None = None
     kind: str = "typical"
+    number: int = field(default_factory=lambda: next(_numbers))
 
-    def widened(self) -> dict[str, Any]:
+    @property
+    def prefix(self) -> str:
+        """What the names of its arrays in a file of inputs begin with."""
+        return f"{self.number}/"
+
+    @property
+    def cotangents_prefix(self) -> str:
+        return f"{self.prefix}ct/"
+
+    def widened(self) -> dict[str, np.ndarray | Scalar]:
         """As an oracle takes them: floating values as float64, the rest as it is."""
-        return {name: widen(array) for name, array in self.arrays.items()} | dict(self.scalars)
+        return {**{name: widen(array) for name, array in self.arrays.items()}, **self.scalars}
 
 
 @dataclass(frozen=True)
-class Step:
+class CaseStep:
     """One call. `layout` of the cotangents; `again` = run backward twice; `judged` = compared with the oracle.
 
     `shadows`: nearly the same contents. Only the baseline computes them: its error on one call may be small by luck,
@@ -69,8 +86,8 @@ class Case:
 
     id: str
     group: str
-    workload: dict[str, Any]
-    steps: tuple[Step, ...]
+    workload: Workload
+    steps: tuple[CaseStep, ...]
     dtypes: tuple[str, ...]
     grad: tuple[str, ...] = ()
     grad_mode: bool = True
@@ -82,8 +99,7 @@ class Case:
 
     def shapes(self) -> str:
         """For people: the array arguments in one line, such as "x bfloat16 (8, 256)"."""
-        arrays = [spec for spec in self.specs if spec["kind"] == "array"]
-        return ", ".join(f"{s['name']} {s['dtype']} {tuple(s['shape'])}" for s in arrays)
+        return ", ".join(f"{s['name']} {s['dtype']} {tuple(s['shape'])}" for s in array_specs(self.workload))
 
 
 def shadow(contents: Contents, rng: np.random.Generator) -> Contents:
@@ -108,7 +124,7 @@ def widen(array: np.ndarray) -> np.ndarray:
     return array.astype(np.float64) if is_float(array) else array
 
 
-def rounded(values: Mapping[str, Any], specs: list[Spec]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def rounded(values: Mapping[str, Any], specs: list[Spec]) -> tuple[dict[str, np.ndarray], dict[str, Scalar]]:
     """(arrays in their storage dtype and shape, scalars) from an oracle's float64 inputs.
 
     An axis of stride 0 was expanded from one element: every place gets the values of the first.
@@ -130,27 +146,29 @@ def rounded(values: Mapping[str, Any], specs: list[Spec]) -> tuple[dict[str, np.
 
 def output_dtypes(contract: Contract, specs: list[Spec]) -> tuple[str, ...]:
     """The dtype of each output for arguments of these dtypes."""
-    by_name = {spec["name"]: spec.get("dtype") for spec in specs}
+    by_name = {spec["name"]: spec["dtype"] for spec in specs if spec["kind"] == "array"}
     names = (output.dtype for output in contract.outputs)
     return tuple(by_name[name.removeprefix("like:")] if name.startswith("like:") else name for name in names)
 
 
-def with_dtype(workload: dict[str, Any], dtype: str) -> dict[str, Any]:
+def with_dtype(workload: Workload, dtype: str) -> Workload:
     """The workload with its main dtype (that of the first floating argument) replaced wherever it occurs."""
     main = main_dtype(workload)
-    specs = [{**spec, "dtype": dtype} if spec.get("dtype") == main else dict(spec) for spec in workload["args"]]
-    return {**workload, "args": specs}
+    changed = copy.deepcopy(workload)
+    for spec in array_specs(changed):
+        if spec["dtype"] == main:
+            spec["dtype"] = dtype
+    return changed
 
 
-def main_dtype(workload: dict[str, Any]) -> str | None:
+def main_dtype(workload: Workload) -> str | None:
     """Dtype of the first floating-point array argument; None where there is none."""
-    found = (spec["dtype"] for spec in workload["args"] if spec["kind"] == "array" and "float" in spec["dtype"])
-    return next(found, None)
+    return next((spec["dtype"] for spec in array_specs(workload) if "float" in spec["dtype"]), None)
 
 
-def elements(workload: dict[str, Any]) -> int:
+def elements(workload: Workload) -> int:
     """Number of elements of all array arguments together."""
-    return sum(int(np.prod(spec["shape"])) for spec in workload["args"] if spec["kind"] == "array")
+    return sum(elements_of(spec) for spec in array_specs(workload))
 
 
 def _plain(value: Any) -> Any:

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import ml_dtypes
 import numpy as np
 
+from autoresearch_common.arrays import storage
 from autoresearch_lab.catalog import Target
-from autoresearch_lab.sandbox.arrays import storage
 from autoresearch_lab.verify.cases import Case, widen
-from autoresearch_lab.verify.evidence import Evidence
+from autoresearch_lab.verify.comparisons import Comparisons
 from autoresearch_lab.verify.exchange import Answers, shadow_number
 from autoresearch_lab.verify.plan import Planner
 from autoresearch_lab.verify.reference import Expected, References
 from autoresearch_lab.workloads import WorkloadSet
+from autoresearch_trainer.jobs.calls import ResultName
 
 # What rounding to the next lower precision means.
 LOWER = {
@@ -33,10 +35,10 @@ LOWER = {
 @dataclass(frozen=True)
 class Fault:
     """A way of being wrong. `plant(value, case, step)` gives the faulty float64 (or boolean) result, or None where it
-    would be no fault; `results` = "out" or "grad" names the results it is planted into, one at a time."""
+    would be no fault; `results`: the kind of results that it is planted into, one at a time."""
 
     name: str
-    results: str
+    results: Literal["output", "gradient"]
     plant: Callable[[np.ndarray, Expected, Case, int], np.ndarray | None]
 
 
@@ -49,7 +51,7 @@ def controls(target: Target, workloads: WorkloadSet, seed: int) -> dict[str, boo
     found = {"none": not _noticed(target, captured, right, right, references)}
     for name in references.of(captured[0], captured[0].steps[0]):
         for fault in FAULTS:
-            if name.startswith(fault.results):
+            if name.kind == fault.results:
                 faulty, planted = _with_fault(captured, right, references, fault, name)
                 if planted:
                     label = f"{fault.name} in {name}"
@@ -59,20 +61,20 @@ def controls(target: Target, workloads: WorkloadSet, seed: int) -> dict[str, boo
 
 def _answers(cases: list[Case], references: References) -> Answers:
     """The oracle's results, rounded, as a process would have sent them: shadows included."""
-    answers = Answers({"cases": [{"id": case.id, "error": None, "steps": []} for case in cases]})
+    answers = Answers()
     for case in cases:
         for number, step in enumerate(case.steps):
             for name, expected in references.of(case, step).items():
-                answers.arrays[f"{case.id}/{number}/{name}"] = _stored(expected.value, expected.dtype)
+                answers.arrays[name.key(case.id, number)] = _stored(expected.value, expected.dtype)
             for place, contents in enumerate(step.shadows):
                 shadow = shadow_number(case, number, place)
                 for name, expected in references.shadow(case, contents).items():
-                    answers.arrays[f"{case.id}/{shadow}/{name}"] = _stored(expected.value, expected.dtype)
+                    answers.arrays[name.key(case.id, shadow)] = _stored(expected.value, expected.dtype)
     return answers
 
 
 def _with_fault(
-    cases: list[Case], right: Answers, references: References, fault: Fault, name: str
+    cases: list[Case], right: Answers, references: References, fault: Fault, name: ResultName
 ) -> tuple[Answers, bool]:
     """A copy of the right answers with one fault in one result of every step, and whether there was a place for it."""
     arrays, planted = dict(right.arrays), False
@@ -80,14 +82,14 @@ def _with_fault(
         for number, step in enumerate(case.steps):
             expected = references.of(case, step).get(name)
             wrong = None if expected is None else fault.plant(expected.value, expected, case, number)
-            if wrong is not None:
-                arrays[f"{case.id}/{number}/{name}"] = _stored(wrong, expected.dtype)
+            if expected is not None and wrong is not None:
+                arrays[name.key(case.id, number)] = _stored(wrong, expected.dtype)
                 planted = True
-    return Answers(right.description, arrays), planted
+    return Answers(right.answer, arrays), planted
 
 
 def _noticed(target: Target, cases: list[Case], candidate: Answers, baseline: Answers, references: References) -> bool:
-    evidence = Evidence(target, cases, candidate, baseline, references)
+    evidence = Comparisons(target, cases, candidate, baseline, references)
     return any(not comparison.passed for comparison in evidence.everything)
 
 
@@ -140,13 +142,13 @@ def _one_percent_small(value: np.ndarray, expected: Expected, case: Case, step: 
 
 
 FAULTS = (
-    Fault("zeros", "out", _zeros),
-    Fault("identity", "out", _identity),
-    Fault("a tile dropped", "out", _tile_dropped),
-    Fault("a row shifted", "out", _row_shifted),
-    Fault("one precision lower", "out", _lower_precision),
-    Fault("1 % small", "out", _one_percent_small),
-    Fault("zeros", "grad", _zeros),
-    Fault("a tile dropped", "grad", _tile_dropped),
-    Fault("1 % small", "grad", _one_percent_small),
+    Fault("zeros", "output", _zeros),
+    Fault("identity", "output", _identity),
+    Fault("a tile dropped", "output", _tile_dropped),
+    Fault("a row shifted", "output", _row_shifted),
+    Fault("one precision lower", "output", _lower_precision),
+    Fault("1 % small", "output", _one_percent_small),
+    Fault("zeros", "gradient", _zeros),
+    Fault("a tile dropped", "gradient", _tile_dropped),
+    Fault("1 % small", "gradient", _one_percent_small),
 )

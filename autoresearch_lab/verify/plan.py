@@ -6,18 +6,21 @@ that nobody could have seen before.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from autoresearch_common import workload as w
+from autoresearch_common.arrays import is_float, storage
+from autoresearch_common.workload import Workload
 from autoresearch_lab.catalog import Target
-from autoresearch_lab.sandbox.arrays import is_float, storage
 from autoresearch_lab.verify.cases import (
     SECOND_PATTERN,
     Case,
+    CaseStep,
     Contents,
-    Step,
     elements,
     main_dtype,
     output_dtypes,
@@ -64,23 +67,27 @@ class Planner:
 
     # One kind of case each.
 
-    def _captured(self, number: int, workload: dict[str, Any]) -> Case:
+    def _captured(self, number: int, workload: Workload) -> Case:
         """Real values three times (the memory around them filled differently the second time), then others in the same
         place, then the real ones with a few elements exchanged, which leaves sums and ends as they were."""
-        grad = tuple(spec["name"] for spec in workload["args"] if spec.get("grad") and spec["name"] in self.grads)
-        if workload.get("sample"):
+        grad = tuple(spec["name"] for spec in w.arrays(workload) if spec["grad"] and spec["name"] in self.grads)
+        if workload["sample"] is not None:
             arrays = self.workloads.inputs(workload, self.rng)
-            values = {**arrays, **_scalars(workload)}
+            values = {**arrays, **w.scalars(workload)}
             first = self._contents(workload, values, bool(grad), style="trainer", kind="sampled")
         else:
             first = self._draw(workload, "typical", bool(grad), style="trainer")
-        repeats = [Step(first), Step(first, pattern=SECOND_PATTERN, judged=False), Step(first, judged=False)]
-        others = [Step(self._draw(workload, "typical", bool(grad)))]
+        repeats = [
+            CaseStep(first),
+            CaseStep(first, pattern=SECOND_PATTERN, judged=False),
+            CaseStep(first, judged=False),
+        ]
+        others = [CaseStep(self._draw(workload, "typical", bool(grad)))]
         if elements(workload) <= LARGE:
-            others.append(Step(self._exchanged(first)))
+            others.append(CaseStep(self._exchanged(first)))
         return self._case(f"captured/{number}", "accuracy", workload, [*repeats, *others], grad)
 
-    def _gradients(self, base: dict[str, Any]) -> list[Case]:
+    def _gradients(self, base: Workload) -> list[Case]:
         """Backward twice, every argument alone, cotangents as a sum or a transposition hands them on; and forward with
         gradients switched off. The first case is the one whose operators are counted."""
         cases = [
@@ -88,41 +95,41 @@ class Planner:
                 "gradients/all" if self.grads else "small/0",
                 "gradients" if self.grads else "odd",
                 base,
-                [Step(self._draw(base, "typical", bool(self.grads)))],
+                [CaseStep(self._draw(base, "typical", bool(self.grads)))],
                 self.grads,
                 spied=True,
             )
         ]
         if not self.grads:
             return cases
-        twice = Step(self._draw(base, "typical", True, style="power"), again=True)
+        twice = CaseStep(self._draw(base, "typical", True, style="power"), again=True)
         cases.append(self._case("gradients/twice", "gradients", base, [twice], self.grads))
         if len(self.grads) > 1:
             for name in self.grads:
-                step = Step(self._draw(base, "typical", True))
+                step = CaseStep(self._draw(base, "typical", True))
                 cases.append(self._case(f"gradients/only {name}", "gradients", base, [step], (name,)))
-        transposed = Step(self._draw(base, "typical", True), layout="transposed")
-        expanded = Step(self._draw(base, "typical", True, style="equal"), layout="expanded")
+        transposed = CaseStep(self._draw(base, "typical", True), layout="transposed")
+        expanded = CaseStep(self._draw(base, "typical", True, style="equal"), layout="expanded")
         cases.append(self._case("gradients/cotangents", "gradients", base, [transposed, expanded], self.grads))
-        plain = [Step(self._draw(base, "typical", False))]
+        plain = [CaseStep(self._draw(base, "typical", False))]
         cases.append(self._case("gradients/switched off", "gradients", base, plain, (), grad_mode=False))
         return cases
 
-    def _odd(self, neighbours: list[dict[str, Any]]) -> list[Case]:
+    def _odd(self, neighbours: list[Workload]) -> list[Case]:
         """Every odd neighbour with each kind of values; a few of them in the other dtypes."""
         cases = []
         for number, workload in enumerate(neighbours):
-            steps = [Step(self._draw(workload, kind, bool(self.grads))) for kind in KINDS]
+            steps = [CaseStep(self._draw(workload, kind, bool(self.grads))) for kind in KINDS]
             cases.append(self._case(f"odd/{number}", "odd", workload, steps, self.grads))
         for dtype in self._other_dtypes():
             chosen = self.rng.permutation(len(neighbours))[:3]
             for number in chosen:
                 workload = with_dtype(neighbours[number], dtype)
-                steps = [Step(self._draw(workload, kind, bool(self.grads))) for kind in ("typical", *KINDS[:3])]
+                steps = [CaseStep(self._draw(workload, kind, bool(self.grads))) for kind in ("typical", *KINDS[:3])]
                 cases.append(self._case(f"odd/{number} {dtype}", "odd", workload, steps, self.grads))
         return cases
 
-    def _held_out(self, neighbours: list[dict[str, Any]]) -> list[Case]:
+    def _held_out(self, neighbours: list[Workload]) -> list[Case]:
         """Neighbours of neighbours: their shapes depend on draws made just now."""
         cases = []
         others: list[str | None] = [*self._other_dtypes()] or [None]
@@ -133,27 +140,27 @@ class Planner:
             # Three in the trainer's own dtype, one in another.
             dtype = others[self.rng.integers(len(others))] if number == HELD_OUT - 1 else None
             workload = with_dtype(workload, dtype) if dtype else workload
-            steps = [Step(self._draw(workload, kind, bool(self.grads))) for kind in ("typical", "adversarial")]
+            steps = [CaseStep(self._draw(workload, kind, bool(self.grads))) for kind in ("typical", "adversarial")]
             cases.append(self._case(f"held_out/{number}", "held_out", workload, steps, self.grads))
         return cases
 
     # Workloads.
 
-    def _neighbours(self, workload: dict[str, Any]) -> list[dict[str, Any]]:
+    def _neighbours(self, workload: Workload) -> list[Workload]:
         order = [argument.name for argument in self.contract.args]
         return [_in_order(other, order) for other in self.oracle.neighbours(workload, self.rng)]
 
-    def _distinct(self, workloads: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def _distinct(self, workloads: list[Workload]) -> list[Workload]:
         """One or two captured calls to take neighbours of: the first, and one that differs from it in dtype or rank."""
         first = workloads[0]
 
-        def kind(workload: dict[str, Any]) -> list[Any]:
-            return [(s["dtype"], len(s["shape"])) for s in workload["args"] if s["kind"] == "array"]
+        def kind(workload: Workload) -> list[tuple[str, int]]:
+            return [(spec["dtype"], len(spec["shape"])) for spec in w.arrays(workload)]
 
         others = [workload for workload in workloads if kind(workload) != kind(first)]
         return [first, others[0]] if others else [first]
 
-    def _base(self, neighbours: list[dict[str, Any]]) -> dict[str, Any]:
+    def _base(self, neighbours: list[Workload]) -> Workload:
         """The captured call, for cases that need no particular shape; where it is too large, the largest contiguous
         neighbour of middling size."""
         if elements(self.captured[0]) <= LARGE:
@@ -173,35 +180,35 @@ class Planner:
         self,
         name: str,
         group: str,
-        workload: dict[str, Any],
-        steps: list[Step],
+        workload: Workload,
+        steps: list[CaseStep],
         grad: tuple[str, ...],
         **more: Any,
     ) -> Case:
         dtypes = output_dtypes(self.contract, workload["args"])
-        single = any(spec["name"] in grad and not spec["shape"] for spec in workload["args"])
+        single = any(spec["name"] in grad and not spec["shape"] for spec in w.arrays(workload))
         if single or elements(workload) <= SMALL:
             steps = [self._with_shadows(step) for step in steps]
         return Case(name, group, workload, tuple(steps), dtypes, grad, **more)
 
-    def _with_shadows(self, step: Step) -> Step:
+    def _with_shadows(self, step: CaseStep) -> CaseStep:
         if not step.judged:
             return step
         shadows = tuple(shadow(step.contents, self.rng) for _ in range(SHADOWS))
         return replace(step, shadows=shadows)
 
-    def _draw(self, workload: dict[str, Any], kind: str, cotangents: bool, style: str = "random") -> Contents:
+    def _draw(self, workload: Workload, kind: str, cotangents: bool, style: str = "random") -> Contents:
         values = self.oracle.inputs(workload, self.rng, kind)
         return self._contents(workload, values, cotangents, style=style, kind=kind)
 
     def _contents(
-        self, workload: dict[str, Any], values: dict[str, Any], cotangents: bool, *, kind: str, style: str
+        self, workload: Workload, values: Mapping[str, Any], cotangents: bool, *, kind: str, style: str
     ) -> Contents:
         arrays, scalars = rounded(values, workload["args"])
         contents = Contents(arrays, scalars, kind=kind)
         return self._with_cotangents(workload, contents, style) if cotangents else contents
 
-    def _with_cotangents(self, workload: dict[str, Any], contents: Contents, style: str) -> Contents:
+    def _with_cotangents(self, workload: Workload, contents: Contents, style: str) -> Contents:
         """Cotangents of the outputs' shapes and dtypes.
 
         style: "random"; "equal" = all elements the same; "trainer" = as the trainer's own backward starts, 1 for a
@@ -235,22 +242,17 @@ class Planner:
         return Contents(arrays, contents.scalars, contents.cotangents, "exchanged")
 
 
-def _in_order(workload: dict[str, Any], order: list[str]) -> dict[str, Any]:
+def _in_order(workload: Workload, order: list[str]) -> Workload:
     """The workload with its arguments in the order of the signature."""
     by_name = {spec["name"]: spec for spec in workload["args"]}
-    return {**workload, "args": [by_name[name] for name in order]}
+    found = workload.copy()
+    found["args"] = [by_name[name] for name in order]
+    return found
 
 
-def _scalars(workload: dict[str, Any]) -> dict[str, Any]:
-    return {spec["name"]: spec["value"] for spec in workload["args"] if spec["kind"] == "scalar"}
-
-
-def _is_contiguous(workload: dict[str, Any]) -> bool:
-    for spec in workload["args"]:
-        if spec["kind"] == "array":
-            expected = 1
-            for size, stride in zip(reversed(spec["shape"]), reversed(spec["strides"]), strict=True):
-                if size > 1 and stride != expected:
-                    return False
-                expected *= size
-    return True
+def _is_contiguous(workload: Workload) -> bool:
+    return all(
+        size <= 1 or stride == row_major
+        for spec in w.arrays(workload)
+        for size, stride, row_major in zip(spec["shape"], spec["strides"], w.contiguous(spec["shape"]), strict=True)
+    )

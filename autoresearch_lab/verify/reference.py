@@ -7,11 +7,12 @@ from types import ModuleType
 
 import numpy as np
 
-from autoresearch_lab.sandbox.arrays import storage
-from autoresearch_lab.verify.cases import JITTER, ROUGH, Case, Contents, Step
+from autoresearch_common.arrays import storage
+from autoresearch_lab.verify.cases import JITTER, ROUGH, Case, CaseStep, Contents
 from autoresearch_lab.verify.metrics import Scale, scale_of
+from autoresearch_trainer.jobs.calls import ResultName
 
-Values = dict[str, np.ndarray]
+Values = dict[ResultName, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -31,32 +32,34 @@ class Expected:
         return bool(self.finite.all())
 
 
+Results = dict[ResultName, Expected]
+
+
 class References:
-    """Oracle results by step, computed once each. A key "out<i>" or "grad.<argument>" names a result."""
+    """Oracle results by step, computed once each."""
 
     def __init__(self, oracle: ModuleType) -> None:
         self._oracle = oracle
-        self._known: dict[int, tuple[Contents, dict[str, Expected]]] = {}
+        self._known: dict[int, Results] = {}
 
-    def of(self, case: Case, step: Step) -> dict[str, Expected]:
+    def of(self, case: Case, step: CaseStep) -> Results:
         """All results of a step by name."""
         return _asked_for(case, self._remembered(case, step.contents, step.shadows))
 
-    def shadow(self, case: Case, contents: Contents) -> dict[str, Expected]:
+    def shadow(self, case: Case, contents: Contents) -> Results:
         """All results for one of a step's shadows."""
         return _asked_for(case, self._remembered(case, contents, ()))
 
-    def _remembered(self, case: Case, contents: Contents, shadows: tuple[Contents, ...]) -> dict[str, Expected]:
-        # The contents are kept with the results, so that no other object gets their id.
-        if id(contents) not in self._known:
-            self._known[id(contents)] = (contents, self._compute(case, contents, shadows))
-        return self._known[id(contents)][1]
+    def _remembered(self, case: Case, contents: Contents, shadows: tuple[Contents, ...]) -> Results:
+        if contents.number not in self._known:
+            self._known[contents.number] = self._compute(case, contents, shadows)
+        return self._known[contents.number]
 
-    def _compute(self, case: Case, contents: Contents, shadows: tuple[Contents, ...]) -> dict[str, Expected]:
+    def _compute(self, case: Case, contents: Contents, shadows: tuple[Contents, ...]) -> Results:
         values = self._evaluate(contents)
         others = [{name: e.value for name, e in self._remembered(case, shadow, ()).items()} for shadow in shadows]
-        dtypes = {f"out{place}": dtype for place, dtype in enumerate(case.dtypes)}
-        dtypes |= {f"grad.{spec['name']}": spec["dtype"] for spec in case.specs if spec["kind"] == "array"}
+        dtypes = {ResultName.output(place): dtype for place, dtype in enumerate(case.dtypes)}
+        dtypes |= {ResultName.gradient(spec["name"]): spec["dtype"] for spec in case.specs if spec["kind"] == "array"}
         least = self._least(case) if contents.kind in ROUGH else {}
         return {
             name: expected(
@@ -65,7 +68,7 @@ class References:
             for name, value in values.items()
         }
 
-    def _least(self, case: Case) -> dict[str, float]:
+    def _least(self, case: Case) -> dict[ResultName, float]:
         """The least size that counts on edge and adversarial values: the usual size of each result.
 
         Where a function saturates, gradients near zero are differences of rounded numbers: one honest implementation
@@ -79,11 +82,11 @@ class References:
 
     def _evaluate(self, contents: Contents) -> Values:
         args = contents.widened()
-        values = {f"out{place}": np.asarray(value) for place, value in enumerate(self._oracle.forward(args))}
+        values = {ResultName.output(place): np.asarray(value) for place, value in enumerate(self._oracle.forward(args))}
         if contents.cotangents is None:
             return values
         gradients = self._oracle.backward(args, tuple(c.astype(np.float64) for c in contents.cotangents))
-        return values | {f"grad.{name}": np.asarray(value) for name, value in gradients.items()}
+        return values | {ResultName.gradient(name): np.asarray(value) for name, value in gradients.items()}
 
 
 def expected(value: np.ndarray, dtype: str, condition: np.ndarray | None = None, least: float = 0.0) -> Expected:
@@ -116,5 +119,5 @@ def _rms(result: Expected) -> float:
     return float(np.sqrt(np.mean(np.square(values)))) if values.size else 0.0
 
 
-def _asked_for(case: Case, results: dict[str, Expected]) -> dict[str, Expected]:
-    return {name: value for name, value in results.items() if name.startswith("out") or name[5:] in case.grad}
+def _asked_for(case: Case, results: Results) -> Results:
+    return {name: value for name, value in results.items() if name.kind == "output" or name.which in case.grad}

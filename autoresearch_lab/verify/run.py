@@ -15,18 +15,21 @@ import numpy as np
 
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.errors import LabFailure
-from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.machine import Context
-from autoresearch_lab.paths import Root
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.base import KernelId
+from autoresearch_lab.results.record import VerifyRecord
+from autoresearch_lab.results.verify import CheckResult, VerifyResults, VerifySeeds, VerifySettings
 from autoresearch_lab.verify.cases import Case
 from autoresearch_lab.verify.checks import NEEDED, ORDER
-from autoresearch_lab.verify.checks.result import Result, failed
-from autoresearch_lab.verify.evidence import Evidence
+from autoresearch_lab.verify.checks.result import failed
+from autoresearch_lab.verify.comparisons import Comparisons
 from autoresearch_lab.verify.exchange import Answers, ask, discard, write_inputs
 from autoresearch_lab.verify.plan import Planner
 from autoresearch_lab.verify.reference import References
 from autoresearch_lab.workloads import WorkloadSet
+from autoresearch_trainer.jobs import Progress as JobProgress
+from autoresearch_trainer.jobs.calls import CallAnswer
 
 # How long a candidate's process may take to load, or for one case; honest ones need a second, some to compile.
 CANDIDATE_SECONDS = 60.0
@@ -36,7 +39,7 @@ INTERPRETED_SECONDS = 300.0
 MOST_CONFIGURATIONS = 512
 BASELINE_SECONDS = 300.0
 
-Progress = Callable[[dict[str, Any]], None]
+Progress = Callable[[JobProgress], None]
 
 
 @dataclass
@@ -52,9 +55,7 @@ def verify(
     kernel: Kernel,
     target: Target,
     workload_set: WorkloadSet,
-    context: Context,
-    root: Root,
-    ledger: Ledger,
+    lab: Lab,
     *,
     seed: int | None = None,
     run_dir: Path,
@@ -62,7 +63,7 @@ def verify(
     seconds: float | None = None,
     prepared: dict[str, Prepared] | None = None,
     on_progress: Progress | None = None,
-) -> Record:
+) -> VerifyRecord:
     """Verify `kernel` and append the record (kind "verify", verdict PASS or FAIL).
 
     seed: of all shapes and values; drawn by the system where None, as it must be for the verdict to mean anything.
@@ -74,60 +75,60 @@ def verify(
         LabError: the target has no baseline in this engine, or the ledger cannot be written.
     """
     began = time.monotonic()
-    interpreted = context.engine.interpreted
+    interpreted = lab.context.engine.interpreted
     seconds = seconds or (INTERPRETED_SECONDS if interpreted else CANDIDATE_SECONDS)
     chosen = seed if seed is not None else secrets.randbits(62)
     tell = on_progress or (lambda message: None)
-    baseline = target.baseline(context.engine.framework, context.engine.device)
+    baseline = target.baseline(lab.context.engine.framework, lab.context.engine.device)
     key = f"{target.contract_sha256} {workload_set.sha256} {baseline.sha256} {chosen}"
     shared = (prepared or {}).get(key)
     ready = shared or _prepare(target, workload_set, chosen)
     if prepared is not None:
         prepared[key] = ready
-    candidate, idle = _compute(kernel, baseline, target, context, ready, run_dir, seconds, tell, fresh=shared is None)
+    candidate, idle = _compute(
+        kernel, baseline, target, lab.context, ready, run_dir, seconds, tell, fresh=shared is None
+    )
     tell({"stage": "judge"})
-    evidence = Evidence(target, ready.cases, candidate, ready.baseline, ready.references, idle)
-    results = judge(evidence)
-    verdict, summary = _summary(results, evidence)
-    if verdict == "PASS":
+    evidence = Comparisons(target, ready.cases, candidate, ready.baseline, ready.references, idle)
+    results = _results(judge(evidence), evidence)
+    told = candidate.answer
+    results.launches = told.launches if told else None
+    tuned = _configurations(told)
+    results.configurations = tuned[:MOST_CONFIGURATIONS]
+    results.configurations_left_out = max(0, len(tuned) - MOST_CONFIGURATIONS)
+    results.duration_seconds = round(time.monotonic() - began, 2)
+    if not results.failed_check:
         shutil.rmtree(run_dir, ignore_errors=True)  # after a failure the logs may tell more
     tolerance = target.contract.tolerance
     in_workspace = kernel.name.startswith("workspace:")
-    return ledger.append(
-        "verify",
-        **context.fields(),
+    return lab.ledger.append(
+        VerifyRecord,
+        **lab.context.fields(),
         target=target.name,
-        kernel={"name": kernel.name, "sha256": kernel.sha256},
+        kernel=kernel.id,
         workloads=workload_set.record_field(profile_id),
-        seeds={"verify": chosen, "drawn": seed is None},
-        settings={
-            "contract_sha256": target.contract_sha256,
-            "factor": tolerance.factor,
-            "floor": tolerance.floor,
-            "baseline": {"name": baseline.name, "sha256": baseline.sha256},
-            "seconds": seconds,
-            "interpreted": interpreted,
-            "not_enforced": candidate.unenforced,
-            "workspace": root.relative(kernel.path.parent) if in_workspace else None,
-        },
-        results={
-            **summary,
-            "interpreted": interpreted,
-            "launches": _launches(candidate.description.get("launches")),
-            "configurations": (tuned := candidate.description.get("configurations", []))[:MOST_CONFIGURATIONS],
-            "configurations_left_out": max(0, len(tuned) - MOST_CONFIGURATIONS),
-            "duration_seconds": round(time.monotonic() - began, 2),
-        },
-        verdict=verdict,
+        seeds=VerifySeeds(verify=chosen, drawn=seed is None),
+        settings=VerifySettings(
+            contract_sha256=target.contract_sha256,
+            factor=tolerance.factor,
+            floor=tolerance.floor,
+            baseline=KernelId(name=baseline.name, sha256=baseline.sha256),
+            seconds=seconds,
+            interpreted=interpreted,
+            not_enforced=candidate.unenforced,
+            workspace=lab.root.relative(kernel.path.parent) if in_workspace else None,
+        ),
+        results=results,
+        verdict="FAIL" if results.failed_check else "PASS",
     )
 
 
-def judge(evidence: Evidence) -> dict[str, Result]:
+def judge(evidence: Comparisons) -> dict[str, CheckResult]:
     """All checks in order. Where the kernel gave no answer the rest is skipped."""
-    results: dict[str, Result] = {}
+    results: dict[str, CheckResult] = {}
     for module in ORDER:
         if any(results[name].status == "fail" for name in NEEDED if name in results):
-            results[module.NAME] = Result("skipped", "there is no answer to judge")
+            results[module.NAME] = CheckResult(status="skipped", reason="there is no answer to judge")
             continue
         try:
             results[module.NAME] = module.check(evidence)
@@ -137,11 +138,9 @@ def judge(evidence: Evidence) -> dict[str, Result]:
     return results
 
 
-def _launches(told: Any) -> dict[str, int] | None:
-    """How many launches of Metal kernels ran on the CPU, by build, as the candidate's process tells; None of others."""
-    if not isinstance(told, dict):
-        return None
-    return {name: count for name in ("checked", "fast") if isinstance(count := told.get(name), int)}
+def _configurations(told: CallAnswer | None) -> list[dict[str, Any]]:
+    """Of tuned Triton kernels, as the candidate's process tells."""
+    return [configuration.model_dump() for configuration in told.configurations] if told else []
 
 
 def _prepare(target: Target, workload_set: WorkloadSet, seed: int) -> Prepared:
@@ -166,18 +165,16 @@ def _compute(
     The candidate's process never runs the baseline, and cannot read the folder in which the baseline's results lie.
     """
     folders = {name: run_dir / name for name in ("data", "candidate", "baseline")}
-    inputs, size = write_inputs(folders["data"], ready.cases)
-    common = {"data_bytes": size, "on_progress": tell}
-    contract = target.contract
+    calls = write_inputs(folders["data"], ready.cases, target.contract)
     try:
         asked = in_background(
-            ask, context.engine, kernel, contract, ready.cases, inputs,
-            run_dir=folders["candidate"], seconds=seconds, **common,
+            ask, context.engine, kernel, calls,
+            part="candidate", run_dir=folders["candidate"], seconds=seconds, on_progress=tell,
         )  # fmt: skip
         if fresh:
             own = in_background(
-                ask, context.engine, baseline, contract, ready.cases, inputs,
-                run_dir=folders["baseline"], seconds=BASELINE_SECONDS, data_bytes=size, every_step=False,
+                ask, context.engine, baseline, calls,
+                part="baseline", run_dir=folders["baseline"], seconds=BASELINE_SECONDS,
             )  # fmt: skip
             for case in ready.cases:
                 for step in case.steps:
@@ -186,14 +183,11 @@ def _compute(
         candidate = asked()
         if ready.baseline.failure is not None:
             raise LabFailure(f"verify: the baseline {baseline.name} itself fails: {ready.baseline.failure.message}")
-        _vouch(Evidence(target, ready.cases, ready.baseline, ready.baseline, ready.references), baseline.name)
+        _vouch(Comparisons(target, ready.cases, ready.baseline, ready.baseline, ready.references), baseline.name)
         idle = None
-        if candidate.failure is None and candidate.description["native"]:
+        if candidate.failure is None and candidate.told.native:
             # In the candidate's folder, where its compiled code is cached.
-            idle = ask(
-                context.engine, kernel, contract, [case for case in ready.cases if case.spied], inputs,
-                run_dir=folders["candidate"], seconds=seconds, data_bytes=size, noop=True,
-            )  # fmt: skip
+            idle = ask(context.engine, kernel, calls, part="idle", run_dir=folders["candidate"], seconds=seconds)
         return candidate, idle
     finally:
         for folder in folders.values():
@@ -222,7 +216,7 @@ def in_background(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Ca
     return result
 
 
-def _vouch(evidence: Evidence, name: str) -> None:
+def _vouch(evidence: Comparisons, name: str) -> None:
     """The baseline has to be usable on what the trainer really calls; otherwise nothing can be judged."""
     for case in evidence.cases:
         if case.group == "accuracy":
@@ -232,17 +226,16 @@ def _vouch(evidence: Evidence, name: str) -> None:
                 raise LabFailure(f"verify: no verdict, the baseline {name} is not right on {case.id}: {why}")
 
 
-def _summary(results: dict[str, Result], evidence: Evidence) -> tuple[str, dict[str, Any]]:
-    """(verdict, results field of the record)."""
+def _results(results: dict[str, CheckResult], evidence: Comparisons) -> VerifyResults:
+    """What the checks found, as the record carries it."""
     first = next((name for name, result in results.items() if result.status == "fail"), None)
     answered = evidence.candidate.failure is None
     worst = evidence.worst() if answered else None
-    return "FAIL" if first else "PASS", {
-        "verdict": "FAIL" if first else "PASS",
-        "failed_check": first,
-        "reason": results[first].reason if first else "",
-        "error_ratio": min(worst, 1e308) if worst is not None else None,
-        "checks": [result.plain(name) for name, result in results.items()],
-        "cases": len(evidence.cases),
-        "not_judged": evidence.not_judged if answered else {},
-    }
+    return VerifyResults(
+        failed_check=first,
+        reason=results[first].reason if first else "",
+        error_ratio=min(worst, 1e308) if worst is not None else None,
+        checks=[found.model_copy(update={"name": name}) for name, found in results.items()],
+        cases=len(evidence.cases),
+        not_judged=evidence.not_judged if answered else {},
+    )

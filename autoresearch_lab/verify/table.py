@@ -2,62 +2,55 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.record import VerifyRecord
+from autoresearch_lab.results.verify import CheckResult
 
 _STYLES = {"pass": "green", "fail": "bold red", "skipped": "dim", "not applicable": "dim"}
 
 
-def render(record: Record, console: Console) -> None:
+def render(record: VerifyRecord, console: Console) -> None:
     """Verdict, reason, and one row per check."""
-    results = record.results or {}
+    results = record.results
     colour = "green" if record.verdict == "PASS" else "red"
-    name = record.kernel.name if record.kernel else ""
-    console.print(f"[bold {colour}]{record.verdict}[/bold {colour}]  {record.target}  {escape(name)}")
-    if results.get("failed_check"):
-        console.print(f"{results['failed_check']}: {escape(results['reason'])}")
+    console.print(f"[bold {colour}]{record.verdict}[/bold {colour}]  {record.target}  {escape(record.kernel.name)}")
+    if results.failed_check:
+        console.print(f"{results.failed_check}: {escape(results.reason)}")
     table = Table(box=None, pad_edge=False)
     for column in ("check", "", "numbers"):
         table.add_column(column, overflow="fold")
-    for check in results.get("checks", []):
-        status = check["status"]
-        table.add_row(check["name"], f"[{_STYLES[status]}]{status}[/{_STYLES[status]}]", escape(_numbers(check)))
+    for check in results.checks:
+        style = _STYLES[check.status]
+        table.add_row(check.name, f"[{style}]{check.status}[/{style}]", escape(_numbers(check)))
     console.print(table)
-    ratio = results.get("error_ratio")
-    seconds, cases = results.get("duration_seconds"), results.get("cases")
+    ratio = results.error_ratio
     worst = "" if ratio is None else f"; worst error {ratio:.2f} of what is allowed"
-    console.print(f"{cases} cases in {seconds:.1f} s{worst}; ledger {record.id[:12]}", style="dim")
-    if results.get("interpreted"):
+    seconds = results.duration_seconds or 0.0
+    console.print(f"{results.cases} cases in {seconds:.1f} s{worst}; ledger {record.id[:12]}", style="dim")
+    if record.settings.interpreted:
         console.print(f"{_interpreter(record)} on the CPU: no evidence for a GPU", style="yellow")
-    missing = (record.settings or {}).get("not_enforced")
-    if missing:
-        console.print(f"not enforced on this system: {', '.join(missing)}", style="yellow")
+    if record.settings.not_enforced:
+        console.print(f"not enforced on this system: {', '.join(record.settings.not_enforced)}", style="yellow")
 
 
-def _interpreter(record: Record) -> str:
+def _interpreter(record: VerifyRecord) -> str:
     if record.engine != "mlx":
         return "run by Triton's interpreter"
-    launches = (record.results or {}).get("launches") or {}
+    launches = record.results.launches or {}
     builds = [f"{count} launches in the {build} build" for build, count in sorted(launches.items())]
     return f"compiled from Metal and run ({', '.join(builds)})"
 
 
-def _numbers(check: dict[str, Any]) -> str:
+def _numbers(check: CheckResult) -> str:
     """The few numbers that matter, in one line."""
-    if check["status"] in ("skipped", "not applicable", "fail"):
-        return check["reason"][:300]
-    worst = check.get("worst")
-    if worst:
+    if check.status != "pass":
+        return check.reason[:300]
+    if worst := check.worst:
         return (
-            f"{check['compared']} results; worst {worst['metric']} error {worst['error']:.2g}, "
-            f"allowed {worst['allowed']:.2g}, baseline's own {worst['baseline_error']:.2g} ({worst['case']})"
+            f"{check.compared} results; worst {worst.metric} error {worst.error:.2g}, "
+            f"allowed {worst.allowed:.2g}, baseline's own {worst.baseline_error:.2g} ({worst.case})"
         )
-    for key in ("compared", "calls", "cases", "pairs"):
-        if key in check:
-            return f"{check[key]} {'results' if key == 'compared' else key}"
-    return ""
+    return check.counted

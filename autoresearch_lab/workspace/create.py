@@ -13,11 +13,14 @@ from pathlib import Path
 
 from autoresearch_common.hashing import NATIVE_SUFFIXES, file_sha256, kernel_hash
 from autoresearch_lab.catalog import Kernel, Target
+from autoresearch_lab.engine import Engine
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.machine import Context
-from autoresearch_lab.paths import Root, writable_folder
+from autoresearch_lab.lab import Lab
+from autoresearch_lab.paths import writable_folder
 from autoresearch_lab.profile.schema import Profile
+from autoresearch_lab.results.base import KernelId
+from autoresearch_lab.results.note import WorkspaceSettings
+from autoresearch_lab.results.record import WorkspaceRecord
 from autoresearch_lab.workloads import WorkloadSet
 from autoresearch_lab.workspace import folder as layout
 from autoresearch_lab.workspace.folder import Lock, Workspace, workspace_kernel
@@ -27,9 +30,7 @@ from autoresearch_lab.workspace.readme import readme
 def create(
     target: Target,
     folder: Path,
-    context: Context,
-    root: Root,
-    ledger: Ledger,
+    lab: Lab,
     workload_set: WorkloadSet,
     from_kernel: Kernel | None = None,
     profile: Profile | None = None,
@@ -42,9 +43,8 @@ def create(
         LabError: the folder is not empty or cannot be written, or there is no baseline in this engine.
     """
     folder = Path(folder).expanduser().resolve()
-    engine = context.engine
-    baseline = target.baseline(engine.framework, engine.device)
-    start = from_kernel or baseline
+    engine = lab.context.engine
+    start = from_kernel or target.baseline(engine.framework, engine.device)
     if not layout.is_free(folder):
         raise LabError(f"workspace: {folder} exists and is not empty; name a new folder")
     writable_folder(folder.parent, "workspace")
@@ -52,21 +52,21 @@ def create(
     try:
         shutil.rmtree(draft, ignore_errors=True)
         draft.mkdir()
-        lock = _fill(target, draft, folder, engine.name, workload_set, baseline, start, profile.id if profile else None)
-        ledger.append(
-            "note",
-            **context.fields(),
+        lock = _fill(target, draft, folder, engine, workload_set, start, profile.id if profile else None)
+        lab.ledger.append(
+            WorkspaceRecord,
+            **lab.context.fields(),
             target=target.name,
-            kernel={"name": f"{layout.PREFIX}{folder.name}", "sha256": kernel_hash(draft / layout.KERNEL)},
+            kernel=KernelId(name=f"{layout.PREFIX}{folder.name}", sha256=kernel_hash(draft / layout.KERNEL)),
             workloads=workload_set.record_field(lock.profile),
-            settings={
-                "event": layout.EVENT,
-                "id": lock.id,
-                "workspace": root.relative(folder),
-                "lock_sha256": file_sha256(draft / layout.LOCK),
-                "contract_sha256": lock.contract_sha256,
-                "started_from": {"name": start.name, "sha256": start.sha256},
-            },
+            settings=WorkspaceSettings(
+                event="workspace",
+                id=lock.id,
+                workspace=lab.root.relative(folder),
+                lock_sha256=file_sha256(draft / layout.LOCK),
+                contract_sha256=lock.contract_sha256,
+                started_from=start.id,
+            ),
         )
         _settle(draft, folder)
     except OSError as error:
@@ -81,9 +81,8 @@ def _fill(
     target: Target,
     folder: Path,
     final: Path,
-    engine: str,
+    engine: Engine,
     workload_set: WorkloadSet,
-    baseline: Kernel,
     start: Kernel,
     profile_id: str | None,
 ) -> Lock:
@@ -95,9 +94,9 @@ def _fill(
     _write(folder / layout.CONTRACT, json.dumps(contract, indent=1, sort_keys=True) + "\n")
     shutil.copyfile(workload_set.path, folder / layout.WORKLOADS)
     shutil.copyfile(workload_set.sample_path, folder / layout.SAMPLES)
-    shutil.copyfile(baseline.path, folder / layout.BASELINE)
+    shutil.copyfile(target.baseline(engine.framework, engine.device).path, folder / layout.BASELINE)
     shutil.copyfile(target.folder / "oracle.py", folder / layout.ORACLE)
-    _write(folder / layout.README, readme(target, final, engine, workload_set))
+    _write(folder / layout.README, readme(target, final, engine.name, workload_set))
     _copy_kernel(start, folder)
     fixed = [
         layout.CONTRACT, layout.WORKLOADS, layout.SAMPLES, layout.BASELINE, layout.ORACLE, layout.README
@@ -106,7 +105,7 @@ def _fill(
         schema=1,
         id=secrets.token_hex(6),
         target=target.name,
-        engine=engine,
+        engine=engine.name,
         started_from=start.name,
         profile=profile_id,
         contract_sha256=target.contract_sha256,

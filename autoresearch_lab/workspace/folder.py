@@ -11,13 +11,13 @@ import ast
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
 from autoresearch_common.hashing import NATIVE_SUFFIXES, file_sha256
 from autoresearch_lab.catalog import Kernel, Target, syntax_nodes
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.jsonfile import StrictModel
 from autoresearch_lab.workloads import WorkloadSet
 
 KERNEL, LOCK, README = "kernel.py", "lock.json", "README.md"
@@ -27,10 +27,9 @@ EVENT = "workspace"
 PREFIX = "workspace:"
 
 
-class Lock(BaseModel):
+class Lock(StrictModel):
     """The content of lock.json."""
 
-    model_config = ConfigDict(extra="forbid")
     schema_: int = Field(1, alias="schema")
     id: str
     target: str
@@ -42,7 +41,7 @@ class Lock(BaseModel):
     files: dict[str, str]
 
     def text(self) -> str:
-        return json.dumps(self.model_dump(mode="json", by_alias=True), indent=1, sort_keys=True) + "\n"
+        return json.dumps(self.plain(), indent=1, sort_keys=True) + "\n"
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class Workspace:
                 f"use: kernel-lab --engine {self.engine_name} {verb}"
             )
 
-    def plain(self) -> dict[str, Any]:
+    def plain(self) -> dict[str, object]:
         return {
             "workspace": str(self.folder),
             "id": self.id,

@@ -7,19 +7,18 @@ from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 
-from autoresearch_lab.engine import Engine
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.ledger import Ledger, LedgerCorrupt
-from autoresearch_lab.paths import Root
+from autoresearch_lab.lab import Lab
+from autoresearch_lab.ledger import LedgerCorrupt
 from autoresearch_lab.workspace.folder import KERNEL, LOCK, Workspace, is_free, read_lock
 from autoresearch_lab.workspace.opening import open_workspace
 
 
 class Workspaces:
-    """The workspaces of one engine in `folder`. say: gets a line for each that is left aside, once."""
+    """The workspaces of the lab's engine in `folder`. say: gets a line for each that is left aside, once."""
 
-    def __init__(self, folder: Path, engine: Engine, root: Root, ledger: Ledger, say: Callable[[str], None]) -> None:
-        self._folder, self._engine, self._root, self._ledger, self._say = folder, engine, root, ledger, say
+    def __init__(self, folder: Path, lab: Lab, say: Callable[[str], None]) -> None:
+        self._folder, self._lab, self._say = folder, lab, say
         self._seen: dict[Path, Workspace | None] = {}
 
     def workspaces(self) -> list[Workspace]:
@@ -41,8 +40,8 @@ class Workspaces:
         """None where it cannot be used, which is said, or is another engine's."""
         if folder not in self._seen:
             try:
-                mine = read_lock(folder).engine == self._engine.name
-                self._seen[folder] = open_workspace(folder, self._root, self._ledger) if mine else None
+                mine = read_lock(folder).engine == self._lab.engine.name
+                self._seen[folder] = open_workspace(folder, self._lab) if mine else None
             except LedgerCorrupt:
                 raise  # that concerns every workspace
             except LabError as error:

@@ -9,10 +9,10 @@ from autoresearch_lab import workloads
 from autoresearch_lab.catalog import find_target, load_catalog
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.paths import Root
+from autoresearch_lab.lookup import workspace_note
 from autoresearch_lab.workspace.folder import (
-    EVENT,
     LOCK,
     WORKLOADS,
     Workspace,
@@ -22,7 +22,7 @@ from autoresearch_lab.workspace.folder import (
 )
 
 
-def open_workspace(folder: Path, root: Root, ledger: Ledger) -> Workspace:
+def open_workspace(folder: Path, lab: Lab) -> Workspace:
     """The workspace in `folder`.
 
     Raises:
@@ -31,9 +31,9 @@ def open_workspace(folder: Path, root: Root, ledger: Ledger) -> Workspace:
     """
     folder = Path(folder).expanduser().resolve()
     lock = read_lock(folder)
-    _check_lock(folder, lock.id, ledger)
+    _check_lock(folder, lock.id, lab.ledger)
     check_fixed(folder, lock)
-    target = find_target(load_catalog(root), lock.target)
+    target = find_target(load_catalog(lab.root), lock.target)
     engine = ENGINES.get(lock.engine)
     if engine is None:
         raise LabError(f"workspace: {folder / LOCK} names an unknown engine '{lock.engine}'")
@@ -48,11 +48,8 @@ def open_workspace(folder: Path, root: Root, ledger: Ledger) -> Workspace:
 
 def _check_lock(folder: Path, workspace_id: str, ledger: Ledger) -> None:
     """The ledger holds the hash of every lock that this lab wrote."""
-    digest = file_sha256(folder / LOCK)
-    for record in ledger.find(kind="note"):
-        settings = record.settings or {}
-        if settings.get("event") == EVENT and settings.get("id") == workspace_id:
-            if settings.get("lock_sha256") == digest:
-                return
-            raise LabError(f"workspace: {folder / LOCK} was changed; open a new workspace")
-    raise LabError(f"workspace: the ledger {ledger.path} knows nothing of {folder / LOCK}; open a new workspace")
+    note = workspace_note(ledger, workspace_id)
+    if note is None:
+        raise LabError(f"workspace: the ledger {ledger.path} knows nothing of {folder / LOCK}; open a new workspace")
+    if note.settings.lock_sha256 != file_sha256(folder / LOCK):
+        raise LabError(f"workspace: {folder / LOCK} was changed; open a new workspace")

@@ -35,9 +35,9 @@ $workloads
 
 ## How to work
 
-    $command verify --workspace $folder     # is it right?   exit code 0 = PASS
-    $command bench --workspace $folder      # is it faster?  exit code 0 = FASTER
-    $command ab --workspace $folder         # does it make the trainer better?
+    $command verify $folder     # is it right?   exit code 0 = PASS
+    $command bench $folder      # is it faster?  exit code 0 = FASTER
+    $command ab $folder         # does it make the trainer better?
 
 Every verb takes `--json`. `verify` names the first check that failed, with its numbers. It calls the kernel with the
 captured values and with others, on odd shapes and strides, in each dtype ($dtypes), and on

@@ -42,7 +42,7 @@ def as_dtype(value: Any) -> np.dtype:
         found = BFLOAT16 if name == "bfloat16" else _BY_NAME.get(name)
     else:
         found = np.dtype(BFLOAT16 if isinstance(value, str) and value == "bfloat16" else value)
-    if found not in METAL_NAMES:
+    if found is None or found not in METAL_NAMES:
         raise TypeError(f"kernels take no arrays of {value}")
     return found
 

@@ -46,7 +46,7 @@ class Rewriter:
         return self._rewrite(Tokens(text, "header"), declarations=False)
 
     def _rewrite(self, tokens: Tokens, declarations: bool) -> str:
-        in_directive = set()
+        in_directive: set[int] = set()
         for start, end in list(directives(tokens)):
             in_directive.update(range(start, end))
             _include(tokens, start, end)

@@ -72,7 +72,7 @@ def _arguments(
             arguments.append(Argument(parameter.name, layout.data, layout.first, layout.gaps))
         else:
             shape, strides = layouts[i].shape, layouts[i].strides
-            values = {
+            values: dict[str, np.ndarray] = {
                 "shape": np.array(shape, np.int32),
                 "strides": np.array(strides, np.int64),
                 "ndim": np.array([len(shape)], np.int32),

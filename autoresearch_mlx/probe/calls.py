@@ -11,6 +11,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,24 @@ import mlx.core as mx
 import numpy as np
 
 from autoresearch_mlx import arrays as files
-from autoresearch_mlx.kernel_files import Kernel, KernelFile, load_kernel
+from autoresearch_mlx.kernel_files import Kernel, load_kernel
 from autoresearch_mlx.probe import Report
 from autoresearch_mlx.probe.guard import Guard
 from autoresearch_mlx.probe.layout import Argument, cotangent_in, describe
 from autoresearch_mlx.probe.metal_code import MetalCode
 from autoresearch_mlx.probe.metal_on_cpu import MetalOnCpu
+from autoresearch_trainer.jobs.calls import (
+    OUTPUTS,
+    CallAnswer,
+    CallArgs,
+    CallCase,
+    CallStep,
+    CaseAnswer,
+    NoopAnswer,
+    Raised,
+    ResultName,
+    StepAnswer,
+)
 from autoresearch_trainer.probe import native_code, poison
 from autoresearch_trainer.probe.native_code import NoOps
 from autoresearch_trainer.probe.words import signature, words
@@ -32,33 +45,27 @@ MOST_CHANGES = 50
 _BLOCKS_PER_SIZE = 2
 
 
-def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
-    """Load args["kernel"], run args["cases"] with the contents of the file args["inputs"].
+def run(args: CallArgs, run_dir: Path, report: Report) -> CallAnswer:
+    """Load the kernel and run its cases; arrays go into run_dir/outputs.safetensors.
 
-    A case: {"id", "args": [spec], "grad": [names that get gradients], "inplace": ignored (arrays of MLX are values),
-    "grad_mode", "spied", "steps": [{"contents": prefix, "scalars": {...}, "cotangents": prefix | null, "layout",
-    "again", "pattern"}]}; a step that is null is left out. With args["noop"] native functions and Metal kernels do
-    nothing; with args["interpreted"] Metal kernels run on the CPU (see `metal_on_cpu`).
+    `inplace` of a case is ignored: arrays of MLX are values. With `noop` Metal kernels do nothing either; with
+    `interpreted` they run on the CPU (see `metal_on_cpu`).
 
-    Returns {"signature", "loaded": state changed by loading, "changed": ... by calling, "native", "noop", "launches"
-    of Metal kernels on the CPU by build, null elsewhere, "cases":
-    [{"id", "error" | null, "steps": [{"outputs": [form], "grads": {name: form}, "changed": [argument names]}],
-    "operators"}]}; arrays are in run_dir/outputs.safetensors as <case>/<step>/{out<i>, grad.<name>, again.<name>}.
     Raises:
         KernelError: the kernel does not load.
     """
-    contents = files.load(args["inputs"])
-    folder = Path(args["kernel"]["path"]).resolve().parent
+    contents = files.load(Path(args.inputs))
+    folder = Path(args.kernel.path).resolve().parent
     places = [Path(run_dir).resolve(), folder]
-    noops, metal = NoOps(), MetalCode(idle=bool(args.get("noop")))
-    if args.get("noop"):
+    noops, metal = NoOps(), MetalCode(idle=args.noop)
+    if args.noop:
         noops.install_for_libraries(places)
-    on_cpu = MetalOnCpu() if args.get("interpreted") else None
+    on_cpu = MetalOnCpu() if args.interpreted else None
     guard = Guard()
     report({"stage": "load"})
     metal.install(on_cpu.metal_kernel if on_cpu else None)
     try:
-        function = load_kernel(KernelFile.of(args["kernel"]))
+        function = load_kernel(args.kernel)
     finally:
         metal.remove()
     native = native_code.loaded_libraries(places) + [f"metal/{name}" for name in metal.made]
@@ -72,88 +79,88 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
         changed.update(dict.fromkeys(guard.glance()))
 
     answers = []
-    for case in [_Case(case, contents, function, look) for case in args["cases"]]:
-        report({"stage": "case", "case": case.case["id"]})
+    for case in [_Case(case, contents, function, look) for case in args.cases]:
+        report({"stage": "case", "case": case.case.id})
         answers.append(case.run(found))
         changed.update(dict.fromkeys(guard.changes(folder)))
-    files.save(found, run_dir / "outputs.safetensors")
+    files.save(found, run_dir / OUTPUTS)
     functions = sorted({*noops.functions, *(f"metal/{name}" for name in metal.made if metal.idle)})
-    return {
-        "signature": signature(function),
-        "loaded": loaded,
-        "changed": list(changed)[:MOST_CHANGES],
-        "native": native,
-        "noop": {"functions": functions, "calls": noops.calls + metal.calls},
-        "launches": dict(on_cpu.launches) if on_cpu else None,
-        "cases": answers,
-    }
+    return CallAnswer(
+        signature=signature(function),
+        loaded=loaded,
+        changed=list(changed)[:MOST_CHANGES],
+        native=native,
+        noop=NoopAnswer(functions=functions, calls=noops.calls + metal.calls),
+        launches=dict(on_cpu.launches) if on_cpu else None,
+        cases=answers,
+    )
 
 
 class _Case:
     """One case, and the results of its steps until they are written."""
 
     def __init__(
-        self, case: dict[str, Any], contents: dict[str, np.ndarray], function: Kernel, look: Callable[[], None]
+        self, case: CallCase, contents: dict[str, np.ndarray], function: Kernel, look: Callable[[], None]
     ) -> None:
         self.case, self.contents, self.function, self.look = case, contents, function, look
+        self.operators: dict[str, int] | None = None
         self.sizes: set[int] = set()
 
-    def run(self, found: dict[str, np.ndarray]) -> dict[str, Any]:
+    def run(self, found: dict[str, np.ndarray]) -> CaseAnswer:
         """All steps; whatever the kernel raises ends the case and is told in words."""
-        result: dict[str, Any] = {"id": self.case["id"], "error": None, "steps": [], "operators": None}
+        error: Raised | None = None
+        steps: list[StepAnswer | None] = []
         kept: dict[str, mx.array] = {}
         try:
-            for number, step in enumerate(self.case["steps"]):
-                done = None if step is None else self._step(step, f"{self.case['id']}/{number}", kept, result)
-                result["steps"].append(done)
+            for number, step in enumerate(self.case.steps):
+                steps.append(None if step is None else self._step(step, number, kept))
             # Only now: a result that a later call overwrote must show.
             found |= {name: files.to_numpy(array) for name, array in kept.items()}
-        except BaseException as error:  # SystemExit and its like included: they are the kernel's, too
-            result["error"] = words(error)
-        return result
+        except BaseException as raised:  # SystemExit and its like included: they are the kernel's, too
+            error = words(raised)
+        return CaseAnswer(id=self.case.id, error=error, steps=steps, operators=self.operators)
 
-    def _step(
-        self, step: dict[str, Any], prefix: str, kept: dict[str, mx.array], result: dict[str, Any]
-    ) -> dict[str, Any]:
+    def _step(self, step: CallStep, number: int, kept: dict[str, mx.array]) -> StepAnswer:
+        place_of = partial(ResultName.key, case=self.case.id, step=number)
         inputs = {
-            spec["name"]: Argument(spec, self.contents[f"{step['contents']}{spec['name']}"])
-            for spec in self.case["args"]
+            spec["name"]: Argument(spec, self.contents[f"{step.contents}{spec['name']}"])
+            for spec in self.case.args
             if spec["kind"] == "array"
         }
-        values = {spec["name"]: spec.get("value") for spec in self.case["args"]} | step["scalars"]
+        values: dict[str, Any] = {spec["name"]: spec.get("value") for spec in self.case.args} | step.scalars
         values |= {name: argument.array for name, argument in inputs.items()}
         before = {name: hashlib.sha256(argument.content()).hexdigest() for name, argument in inputs.items()}
         self.sizes |= {argument.storage.nbytes for argument in inputs.values()}
-        poison.set_pattern(step["pattern"])
-        _dirty_blocks(self.sizes, step["pattern"])
-        names = self.case["grad"] if self.case["grad_mode"] and step["cotangents"] is not None else []
+        poison.set_pattern(step.pattern)
+        _dirty_blocks(self.sizes, step.pattern)
+        names = self.case.grad if self.case.grad_mode and step.cotangents is not None else []
         returned, gradients = self._call(step, values, names)
         outputs = list(returned) if isinstance(returned, (tuple, list)) else [returned]
         forms = [describe(output) for output in outputs]
-        usable = {f"{prefix}/out{place}": o for place, o in enumerate(outputs) if forms[place]["plain"]}
-        if self.case["spied"] and result["operators"] is None:
-            result["operators"] = _operators(list(usable.values()))
+        usable = {place_of(ResultName.output(place)): o for place, o in enumerate(outputs) if forms[place].plain}
+        if self.case.spied and self.operators is None:
+            self.operators = _operators(list(usable.values()))
         mx.eval(list(usable.values()), list(gradients.values()))
         self.look()
         kept |= usable
         self.sizes |= {array.nbytes for array in usable.values()}
-        kept |= {f"{prefix}/grad.{name}": gradient for name, gradient in gradients.items()}
+        kept |= {place_of(ResultName.gradient(name)): gradient for name, gradient in gradients.items()}
         again = None
-        if step["again"] and gradients:
+        if step.again and gradients:
             _, repeated = self._call(step, values, names)
             mx.eval(list(repeated.values()))
-            kept |= {f"{prefix}/again.{name}": gradient for name, gradient in repeated.items()}
+            kept |= {place_of(ResultName.gradient(name).again): gradient for name, gradient in repeated.items()}
             again = "done"
         after = {name: hashlib.sha256(argument.content()).hexdigest() for name, argument in inputs.items()}
-        return {
-            "outputs": forms,
-            "sequence": isinstance(returned, (tuple, list)),
-            "grads": {name: describe(gradient) for name, gradient in gradients.items()},
-            "again": again,
-            "changed": [name for name in before if before[name] != after[name]],
-        }
+        return StepAnswer(
+            outputs=forms,
+            sequence=isinstance(returned, (tuple, list)),
+            grads={name: describe(gradient) for name, gradient in gradients.items()},
+            again=again,
+            changed=[name for name in before if before[name] != after[name]],
+        )
 
-    def _call(self, step: dict[str, Any], values: dict[str, Any], names: list[str]) -> tuple[Any, dict[str, mx.array]]:
+    def _call(self, step: CallStep, values: dict[str, Any], names: list[str]) -> tuple[Any, dict[str, mx.array]]:
         """What the kernel returns, and the gradients of `names` with the step's cotangents; nothing is evaluated.
 
         With gradients, the results are those of the call that is differentiated: some operators take another path then.
@@ -163,15 +170,16 @@ class _Case:
         # A trial, of which only shapes and dtypes are looked at: a cotangent that does not fit would be an error.
         trial = self.function(*values.values())
         outputs = list(trial) if isinstance(trial, (tuple, list)) else [trial]
-        given = {place: self.contents.get(f"{step['cotangents']}{place}") for place in range(len(outputs))}
+        names_of = {place: f"{step.cotangents}{place}" for place in range(len(outputs))}
+        given = {place: self.contents[name] for place, name in names_of.items() if name in self.contents}
         reached = [
             place
             for place, output in enumerate(outputs)
-            if type(output) is mx.array and given[place] is not None and tuple(output.shape) == given[place].shape
+            if type(output) is mx.array and place in given and tuple(output.shape) == given[place].shape
         ]
         if not reached:
             return trial, {}
-        cotangents = [cotangent_in(step["layout"], given[place], outputs[place].dtype) for place in reached]
+        cotangents = [cotangent_in(step.layout, given[place], outputs[place].dtype) for place in reached]
         structure: list[type] = []
 
         def differentiated(*leaves: mx.array) -> list[mx.array]:

@@ -5,20 +5,23 @@ as an array of one element (a learning rate) is a scalar where the contract says
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import mlx.core as mx
 import numpy as np
 
+from autoresearch_common.workload import Spec
 from autoresearch_mlx import arrays as files
 from autoresearch_mlx.arrays import NAMES, to_numpy
-from autoresearch_trainer.probe.capture import SAMPLE_BYTES, CaptureBase, TargetInfo, scalar_spec
+from autoresearch_trainer.jobs.base import Dtype
+from autoresearch_trainer.jobs.tracing import TargetInfo
+from autoresearch_trainer.probe.capture import SAMPLE_BYTES, CaptureBase, scalar_spec
 
 
 class Capture(CaptureBase):
     """See CaptureBase."""
 
-    def spec(self, name: str, value: Any, info: TargetInfo) -> dict[str, Any]:
+    def spec(self, name: str, value: Any, info: TargetInfo) -> Spec:
         if isinstance(value, mx.array) and name in info.scalars:
             value = value.item()
         if not isinstance(value, mx.array):
@@ -26,7 +29,7 @@ class Capture(CaptureBase):
         return {
             "name": name,
             "kind": "array",
-            "dtype": NAMES[value.dtype],
+            "dtype": cast(Dtype, NAMES[value.dtype]),
             "shape": list(value.shape),
             "strides": strides(value),
             "grad": info.phase == "forward" and name in info.grads,
@@ -47,5 +50,6 @@ def strides(array: mx.array) -> list[int]:
     if array.ndim == 0:
         return []
     mx.eval(array)
-    view = memoryview(array.view(mx.uint16) if array.dtype == mx.bfloat16 else array)
-    return [step // view.itemsize for step in view.strides]
+    stored: Any = array.view(mx.uint16) if array.dtype == mx.bfloat16 else array
+    view = memoryview(stored)
+    return [step // view.itemsize for step in view.strides or ()]

@@ -5,9 +5,8 @@ On the CPU build NumPy measures too: MLX's own products there are slow, and a ce
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -15,6 +14,7 @@ import numpy as np
 from autoresearch_mlx.memory import on_gpu
 from autoresearch_mlx.probe import Report
 from autoresearch_mlx.process import prepare_process
+from autoresearch_trainer.jobs.machine import CeilingsAnswer, CeilingsArgs
 
 # Bytes moved per call (read + written), from sets that fit the inner caches to ones that fit none.
 MOVED_BYTES = tuple((256 << 10) << (2 * step) for step in range(6)) + (512 << 20,)
@@ -27,15 +27,10 @@ SECONDS_PER_PATTERN = 0.06
 SECONDS_PER_MATMUL = 0.2
 
 
-def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
-    """Measure; a few seconds on two cores.
-
-    Returns:
-        "copy_gb_s": [[bytes moved, GB/s], ...], the best of all patterns of traffic for each amount; "patterns":
-        {name: the same per pattern}; "matmul_gflop_s": {dtype: GFLOP/s}; "threads".
-    """
+def run(args: CeilingsArgs, run_dir: Path, report: Report) -> CeilingsAnswer:
+    """Measure; a few seconds on two cores."""
     threads = prepare_process()["threads"]
-    sizes = args.get("moved_bytes") or MOVED_BYTES
+    sizes = args.moved_bytes or MOVED_BYTES
     patterns: dict[str, list[list[float]]] = {}
     for number, moved in enumerate(sizes):
         report({"stage": "memory bandwidth", "done": number, "total": len(sizes)})
@@ -45,8 +40,8 @@ def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
     rates: dict[str, float] = {}
     for number, name in enumerate(DTYPES):
         report({"stage": "matrix products", "done": number, "total": len(DTYPES)})
-        rates[name] = round(matmul_rate(name, args.get("matmul_sizes")) / 1e9, 1)
-    return {"copy_gb_s": best, "patterns": patterns, "matmul_gflop_s": rates, "threads": threads}
+        rates[name] = round(matmul_rate(name, args.matmul_sizes) / 1e9, 1)
+    return CeilingsAnswer(copy_gb_s=best, patterns=patterns, matmul_gflop_s=rates, threads=threads)
 
 
 def memory_seconds(moved: int) -> dict[str, float]:
@@ -64,7 +59,7 @@ def memory_seconds(moved: int) -> dict[str, float]:
     return found
 
 
-def matmul_rate(name: str, sizes: tuple[int, ...] | None = None) -> float:
+def matmul_rate(name: str, sizes: Sequence[int] | None = None) -> float:
     """Highest rate of a square matrix product in FLOP/s, 2·n³ FLOP each."""
     best = 0.0
     for size in sizes or (GPU_MATMUL_SIZES if on_gpu() else MATMUL_SIZES):
@@ -72,9 +67,10 @@ def matmul_rate(name: str, sizes: tuple[int, ...] | None = None) -> float:
         mx.eval(a)
         best = max(best, 2 * size**3 / best_seconds(lambda x: x @ x, a, SECONDS_PER_MATMUL))
     if name == "float32" and not on_gpu():
-        a = np.ones((1024, 1024), np.float32)
-        out = np.empty_like(a)
-        best = max(best, 2 * 1024**3 / best_host_seconds(lambda: np.matmul(a, a, out=out), SECONDS_PER_MATMUL))
+        square = np.ones((1024, 1024), np.float32)
+        out = np.empty_like(square)
+        seconds = best_host_seconds(lambda: np.matmul(square, square, out=out), SECONDS_PER_MATMUL)
+        best = max(best, 2 * 1024**3 / seconds)
     return best
 
 

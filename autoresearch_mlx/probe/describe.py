@@ -5,6 +5,7 @@ An Apple GPU and the CPU build of MLX are different kinds of device, so that not
 
 import platform
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +15,25 @@ import numpy as np
 from autoresearch_mlx.memory import on_gpu
 from autoresearch_mlx.probe import Report
 from autoresearch_trainer.errors import ConfigError
+from autoresearch_trainer.jobs.base import Facts
+from autoresearch_trainer.jobs.machine import DescribeAnswer, DescribeArgs
 from autoresearch_trainer.probe.identity import describe_compiler, describe_cpu, installed, output
 
 
-def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
-    """{"device", "software"} of args["device"] ("mlx")."""
-    return {"device": describe(args.get("device", "mlx")), "software": describe_software()}
+def run(args: DescribeArgs, run_dir: Path, report: Report) -> DescribeAnswer:
+    """Of the device "mlx"."""
+    return DescribeAnswer(device=describe(args.device), software=describe_software())
 
 
-def describe(kind: str) -> dict[str, Any]:
+def describe(kind: str) -> Facts:
     """Identity of what MLX computes on here. Raises ConfigError for another kind than "mlx"."""
     if kind != "mlx":
         raise ConfigError(f"unknown device {kind!r}; known: mlx")
     return _gpu() if on_gpu() else {**describe_cpu(), "kind": "mlx-cpu"}
 
 
-def _gpu() -> dict[str, Any]:
-    facts = mx.device_info()
+def _gpu() -> Facts:
+    facts: Mapping[str, Any] = mx.device_info()
     cores = re.search(r"Total Number of Cores:\s*(\d+)", output(["system_profiler", "SPDisplaysDataType"]))
     return {
         "kind": "mlx-gpu",
@@ -43,7 +46,7 @@ def _gpu() -> dict[str, Any]:
     }
 
 
-def describe_software() -> dict[str, Any]:
+def describe_software() -> dict[str, str | None]:
     """Versions of what runs or builds kernels; None where there is none."""
     return {
         "python": platform.python_version(),

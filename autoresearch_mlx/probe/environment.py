@@ -1,19 +1,19 @@
 """What a kernel must leave alone: the floating-point environment, MLX's device, limits and random state."""
 
 import hashlib
-from typing import Any
+from typing import cast
 
 import mlx.core as mx
 
 from autoresearch_mlx.arrays import to_numpy
-from autoresearch_trainer.probe.state import changes, numerics
+from autoresearch_trainer.probe.state import State, changes, numerics
 
 __all__ = ["changes", "snapshot"]
 
 SUBNORMAL = 1e-40  # below the smallest normal float32, 1.2e-38
 
 
-def snapshot() -> dict[str, Any]:
+def snapshot() -> State:
     """The state now, as plain JSON. Calls no kernel and draws no random number."""
     return {
         **numerics(),
@@ -21,5 +21,5 @@ def snapshot() -> dict[str, Any]:
         "default device": str(mx.default_device()),
         "default stream": str(mx.default_stream(mx.default_device())),
         "memory limit": mx.get_memory_limit(),
-        "random state": hashlib.sha256(to_numpy(mx.random.state[0]).tobytes()).hexdigest()[:16],
+        "random state": hashlib.sha256(to_numpy(cast(list[mx.array], mx.random.state)[0]).tobytes()).hexdigest()[:16],
     }

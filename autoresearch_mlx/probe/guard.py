@@ -5,12 +5,11 @@ import os
 import sys
 import threading
 from pathlib import Path
-from typing import Any
 
 import mlx.core as mx
 
 from autoresearch_mlx.probe import environment
-from autoresearch_trainer.probe.state import WATCHED, callables, surroundings, threads_of, variables
+from autoresearch_trainer.probe.state import WATCHED, State, callables, surroundings, threads_of, variables
 
 _WATCHED = (*WATCHED, mx, mx.fast, mx.random, mx.linalg)
 
@@ -41,12 +40,12 @@ class Guard:
         return found + threads_of(kernel_folder, self._threads)
 
 
-def state() -> dict[str, Any]:
+def state() -> State:
     """The state now; values are compared, not interpreted."""
     return {**environment.snapshot(), **surroundings()}
 
 
-def _cheap_state() -> dict[str, Any]:
+def _cheap_state() -> State:
     return {
         "default device": str(mx.default_device()),
         "subnormals kept (main thread)": sys.float_info.min / 2 > 0.0,

@@ -10,17 +10,19 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from autoresearch_common.workload import ArraySpec
 from autoresearch_mlx.arrays import NAMES, to_numpy
+from autoresearch_trainer.jobs.calls import Form
 
 # What lies between the elements of a strided argument belongs to somebody else.
 GAP = 0xFF
 
 
 class Argument:
-    """One array argument: `array` is what a kernel gets. spec: {"dtype", "shape", "strides" in elements, ...}; an axis
-    of stride 0 is one that was expanded. Raises ValueError for strides whose elements overlap in any other way."""
+    """One array argument: `array` is what a kernel gets. An axis of stride 0 is one that was
+    expanded. Raises ValueError for strides whose elements overlap in any other way."""
 
-    def __init__(self, spec: dict[str, Any], content: np.ndarray) -> None:
+    def __init__(self, spec: ArraySpec, content: np.ndarray) -> None:
         shape, strides = spec["shape"], spec["strides"]
         stored = [size if stride else min(size, 1) for size, stride in zip(shape, strides, strict=True)]
         if _overlaps(stored, strides):
@@ -74,23 +76,22 @@ def strides_of(shape: list[int] | tuple[int, ...]) -> list[int]:
     return strides[::-1]
 
 
-def describe(value: Any) -> dict[str, Any]:
-    """Form of one returned value as JSON. `plain` = an ordinary array whose values may be read."""
+def describe(value: Any) -> Form:
+    """Form of one returned value; of an ordinary array all values may be read."""
     kind = type(value)
-    form: dict[str, Any] = {"type": f"{kind.__module__}.{kind.__qualname__}", "plain": False}
+    name = f"{kind.__module__}.{kind.__qualname__}"
     if kind is not mx.array:
-        return form
-    return form | {
-        "layout": "values",
-        "dtype": NAMES.get(value.dtype, str(value.dtype)),
-        "shape": list(value.shape),
-        "device": "mlx",
-        "strides": strides_of(value.shape),
-        "offset": 0,
-        "storage_bytes": value.nbytes,
-        "shares": [],
-        "plain": value.dtype in NAMES,
-    }
+        return Form(type=name, plain=False)
+    return Form(
+        type=name,
+        plain=value.dtype in NAMES,
+        layout="values",
+        dtype=NAMES.get(value.dtype, str(value.dtype)),
+        shape=list(value.shape),
+        device="mlx",
+        strides=strides_of(value.shape),
+        storage_bytes=value.nbytes,
+    )
 
 
 def cotangent_in(layout: str, cotangent: np.ndarray, dtype: mx.Dtype) -> mx.array:

@@ -16,7 +16,7 @@ class MetalCode:
         self.idle = idle
         self.made: list[str] = []
         self.calls = 0
-        self._original = mx.fast.metal_kernel
+        self._original: Callable[..., Any] = mx.fast.metal_kernel
 
     def install(self, make: Callable[..., Any] | None = None) -> None:
         """From now on; has to happen before the kernel is loaded. `make` makes the kernels in MLX's place."""
@@ -24,7 +24,8 @@ class MetalCode:
 
         def metal_kernel(name: str, *args: Any, **kwargs: Any) -> Callable[..., list[mx.array]]:
             self.made.append(name)
-            return self._nothing if self.idle else make(name, *args, **kwargs)
+            kernel: Callable[..., list[mx.array]] = self._nothing if self.idle else make(name, *args, **kwargs)
+            return kernel
 
         mx.fast.metal_kernel = metal_kernel
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from autoresearch_data.dataset import open_dataset
+from autoresearch_data.dataset import Dataset, open_dataset
 from autoresearch_mlx import model as model_module
 from autoresearch_mlx.arrays import to_numpy
 from autoresearch_mlx.memory import on_gpu
@@ -26,11 +26,22 @@ from autoresearch_mlx.ops import Ops
 from autoresearch_mlx.probe import Report
 from autoresearch_mlx.probe.capture import Capture
 from autoresearch_mlx.probe.phases import PHASES, phased_step
-from autoresearch_mlx.probe.stopwatch import Replay, Stopwatch
-from autoresearch_mlx.process import QuietCollector, prepare_process
+from autoresearch_mlx.probe.stopwatch import Replay, Stopwatch, Timing
+from autoresearch_mlx.process import prepare_process
 from autoresearch_mlx.train import Trainer
 from autoresearch_trainer.config import TrainConfig
-from autoresearch_trainer.probe.capture import TargetInfo, workload_id
+from autoresearch_trainer.jobs.base import Selection
+from autoresearch_trainer.jobs.tracing import (
+    ElsewhereShare,
+    ProfileAnswer,
+    ProfileArgs,
+    StepTimes,
+    TargetInfo,
+    TargetShare,
+)
+from autoresearch_trainer.probe.capture import workload_id
+from autoresearch_trainer.probe.words import trained
+from autoresearch_trainer.process import QuietCollector
 
 # Long enough that the projections that start at zero have grown. The CPU build takes seconds for a step.
 WARMUP_STEPS, CPU_WARMUP_STEPS = 12, 2
@@ -42,34 +53,25 @@ SECONDS, LEAST_PAIRS = 60.0, 2
 REPLAY_SECONDS, LEAST_REPLAYS = 0.3, 3
 
 
-def run(args: dict[str, Any], run_dir: Path, report: Report) -> dict[str, Any]:
-    """Profile `preset` on the dataset in `dataset_dir` with the kernels of `selection`.
+def run(args: ProfileArgs, run_dir: Path, report: Report) -> ProfileAnswer:
+    """Profile the trainer; samples of the workloads go into run_dir/samples.
 
-    args: "preset", "dataset_dir", "selection" {target: kernel}, "targets" {target: {"args", "phase", "grads",
-    "scalars"}} of the contracts, "steps": at most so many pairs of a plain and a phased step; 0 = capture only.
-    Optional: "seed", "warmup".
-
-    Returns "workloads" {target: [...]} with their samples in run_dir/samples; unless steps is 0 also the times, with
-    the keys that the PyTorch engine's job has. Raises ConfigError, KernelError or NoDataset for a request that cannot
-    be served.
+    Raises ConfigError, KernelError or NoDataset for a request that cannot be served.
     """
-    config = TrainConfig.for_preset(args["preset"], steps=RUN_STEPS, seed=args.get("seed", 42))
-    targets = {name: TargetInfo.of(value) for name, value in args["targets"].items()}
-    dataset = open_dataset(Path(args["dataset_dir"]))
+    config = TrainConfig.for_preset(args.preset, steps=RUN_STEPS, seed=args.seed)
+    dataset = open_dataset(Path(args.dataset_dir))
     environment = prepare_process()
-    session = _Session(config, targets, args.get("selection") or {}, dataset)
+    session = _Session(config, args.targets, args.selection, dataset)
+    usual = WARMUP_STEPS if on_gpu() else CPU_WARMUP_STEPS
     with QuietCollector() as collector:
-        session.warm_up(args.get("warmup", WARMUP_STEPS if on_gpu() else CPU_WARMUP_STEPS), collector, report)
-        result = {
-            "device": "mlx",
-            "dataset": {"name": dataset.name, "fingerprint": dataset.fingerprint},
-            "selection": {t: {"name": k.name, "sha256": k.sha256} for t, k in session.trainer.ops.kernels.items()},
-            "workloads": session.capture.write(run_dir / "samples"),
-            "environment": environment,
-        }
-        if args["steps"]:
-            result.update(session.measure(args["steps"], report))
-    return result
+        session.warm_up(usual if args.warmup is None else args.warmup, collector, report)
+        return ProfileAnswer(
+            **trained(dataset, session.trainer.ops.kernels),
+            device="mlx",
+            workloads=session.capture.write(run_dir / "samples"),
+            environment=environment,
+            times=session.measure(args.steps, report) if args.steps else None,
+        )
 
 
 @dataclass
@@ -93,7 +95,7 @@ class _Session:
     """A trainer whose calls can be captured, and repeated by themselves."""
 
     def __init__(
-        self, config: TrainConfig, targets: Mapping[str, TargetInfo], selection: Mapping[str, Any], dataset: Any
+        self, config: TrainConfig, targets: Mapping[str, TargetInfo], selection: Selection, dataset: Dataset
     ) -> None:
         self.targets = targets
         self.capture = Capture(targets)
@@ -160,7 +162,7 @@ class _Session:
             for name, function in originals.items():
                 setattr(model_module, name, function)
 
-    def measure(self, pairs: int, report: Report) -> dict[str, Any]:
+    def measure(self, pairs: int, report: Report) -> StepTimes:
         """Alternate plain and phased steps, then repeat every distinct call by itself."""
         plain: list[float] = []
         phased: list[dict[str, float]] = []
@@ -181,64 +183,62 @@ class _Session:
             seen.forward, seen.backward = _seconds(watch, seen)
         return self._summary(plain, phased)
 
-    def _summary(self, plain: list[float], phased: list[dict[str, float]]) -> dict[str, Any]:
+    def _summary(self, plain: list[float], phased: list[dict[str, float]]) -> StepTimes:
         step_ms = statistics.median(plain) * 1e3
         phases = {name: statistics.median(step[name] for step in phased) * 1e3 for name in (*PHASES, "other")}
         phased_ms = sum(phases.values())
         times = {name: self._target_times(name, info.phase) for name, info in self.targets.items()}
-        attributed = sum(found["self_ms"] for found in times.values())
+        attributed = sum(found.self_ms for found in times.values())
         mean = math.fsum(plain) / len(plain)
         spread = math.sqrt(math.fsum((s - mean) ** 2 for s in plain) / max(1, len(plain) - 1)) / mean
         tokens = self.trainer.config.total_batch_tokens
-        return {
-            "steps": len(plain),
-            "step_ms": step_ms,
-            "instrumented_step_ms": phased_ms,
-            "attributed_ms": attributed,
-            "unattributed_ms": phased_ms - attributed,
-            "sum_ms": phased_ms,
-            "sum_deviation": phased_ms / step_ms - 1,
-            "step_spread": spread,
-            "phases": phases,
-            "targets": times,
-            "elsewhere": [self._elsewhere(label) for label in ELSEWHERE.values()],
-            "tokens_per_step": tokens,
-            "tokens_per_second": tokens / step_ms * 1e3,
-        }
+        return StepTimes(
+            steps=len(plain),
+            step_ms=step_ms,
+            instrumented_step_ms=phased_ms,
+            attributed_ms=attributed,
+            unattributed_ms=phased_ms - attributed,
+            sum_ms=phased_ms,
+            sum_deviation=phased_ms / step_ms - 1,
+            step_spread=spread,
+            phases=phases,
+            targets=times,
+            elsewhere=[self._elsewhere(label) for label in ELSEWHERE.values()],
+            tokens_per_step=tokens,
+            tokens_per_second=tokens / step_ms * 1e3,
+        )
 
-    def _target_times(self, target: str, phase: str) -> dict[str, Any]:
-        """One target's times in ms per step; self_ms is without the targets inside it. within: {target: how many of
-        the calls are made inside that one's}."""
+    def _target_times(self, target: str, phase: str) -> TargetShare:
         own = [seen for seen in self.seen.values() if seen.name == target]
         forward = 1e3 * sum(seen.calls * seen.forward for seen in own)
         backward = 1e3 * sum(seen.calls * seen.backward for seen in own)
         inside = 1e3 * sum(s.inside[target] * (s.forward + s.backward) for s in self.seen.values())
         within = sum((seen.inside for seen in own), Counter())
         optimizer = phase == "optimizer"
-        return {
-            "forward_ms": 0.0 if optimizer else forward,
-            "backward_ms": backward,
-            "optimizer_ms": forward if optimizer else 0.0,
-            "total_ms": forward + backward,
-            "self_ms": max(0.0, forward + backward - inside),
-            "calls_per_step": float(sum(seen.calls for seen in own)),
-            "within": {name: float(count) for name, count in within.items() if name is not None},
-        }
+        return TargetShare(
+            forward_ms=0.0 if optimizer else forward,
+            backward_ms=backward,
+            optimizer_ms=forward if optimizer else 0.0,
+            total_ms=forward + backward,
+            self_ms=max(0.0, forward + backward - inside),
+            calls_per_step=float(sum(seen.calls for seen in own)),
+            within={name: float(count) for name, count in within.items() if name is not None},
+        )
 
-    def _elsewhere(self, label: str) -> dict[str, Any]:
+    def _elsewhere(self, label: str) -> ElsewhereShare:
         own = [seen for seen in self.seen.values() if seen.name == label]
-        return {
-            "name": label,
-            "forward_ms": 1e3 * sum(seen.calls * seen.forward for seen in own),
-            "backward_ms": 1e3 * sum(seen.calls * seen.backward for seen in own),
-            "calls_per_step": float(sum(seen.calls for seen in own)),
-        }
+        return ElsewhereShare(
+            name=label,
+            forward_ms=1e3 * sum(seen.calls * seen.forward for seen in own),
+            backward_ms=1e3 * sum(seen.calls * seen.backward for seen in own),
+            calls_per_step=float(sum(seen.calls for seen in own)),
+        )
 
 
 def _seconds(watch: Stopwatch, seen: _Seen) -> tuple[float, float]:
     """Median seconds of forward and backward of one call repeated by itself; the first repetition is not counted."""
     watch.measure(seen.function, seen.replay, 0)
-    timings = []
+    timings: list[Timing] = []
     started = time.perf_counter()
     while len(timings) < LEAST_REPLAYS or time.perf_counter() - started < REPLAY_SECONDS:
         timings.append(watch.measure(seen.function, seen.replay, 0))

@@ -17,6 +17,7 @@ from autoresearch_mlx.arrays import to_numpy
 from autoresearch_mlx.kernel_files import Kernel
 from autoresearch_mlx.memory import on_gpu
 from autoresearch_mlx.probe.layout import Argument
+from autoresearch_trainer.jobs.timing import TimedCall
 from autoresearch_trainer.probe.contents import content_scale, rolled_rows
 from autoresearch_trainer.probe.load import involuntary_switches
 
@@ -25,11 +26,10 @@ POSITIONS = 512
 
 
 class Call:
-    """One workload. workload: {"id", "args": [spec], "gradient": bool, "shifts": [int, ...]}; contents: {argument:
-    NumPy array}. Content number n = the rows rolled by one of the shifts, and floating values scaled by a factor that
-    no other n shares, so nothing computed for one call is of use in another."""
+    """One workload. contents: {argument: NumPy array}. Content number n = the rows rolled by one of the shifts, and
+    floating values scaled by a factor that no other n shares, so nothing computed for one call is of use in another."""
 
-    def __init__(self, workload: dict[str, Any], contents: dict[str, np.ndarray]) -> None:
+    def __init__(self, workload: TimedCall, contents: dict[str, np.ndarray]) -> None:
         self.id: str = workload["id"]
         self.gradient: bool = workload["gradient"]
         self.specs = workload["args"]
@@ -63,7 +63,7 @@ class Call:
 
 
 def _cotangent(output: mx.array, rng: np.random.Generator) -> mx.array:
-    value = rng.standard_normal(output.shape, dtype=np.float32) if output.ndim else np.float32(1)
+    value = rng.standard_normal(output.shape, dtype=np.float32) if output.ndim else np.ones((), np.float32)
     return mx.array(value).astype(output.dtype)
 
 

@@ -5,10 +5,10 @@ from functools import partial
 import mlx.core as mx
 import numpy as np
 
+from autoresearch_mlx import engine
 from autoresearch_mlx.arrays import to_numpy
 from autoresearch_mlx.model import GPT
 from autoresearch_mlx.probe import environment
-from autoresearch_mlx.rooms import ROOMS
 from autoresearch_trainer.probe import training as shared
 
 
@@ -27,5 +27,5 @@ def move_one_ulp(model: GPT, seed: int) -> None:
     mx.eval(model.params)
 
 
-train = partial(shared.train, ROOMS, shared.Probe(environment.snapshot, move_one_ulp))
-evaluate = partial(shared.evaluate, ROOMS)
+train = partial(shared.train, engine, shared.Probe(environment.snapshot, move_one_ulp))
+evaluate = partial(shared.evaluate, engine)

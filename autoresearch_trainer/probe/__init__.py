@@ -1,16 +1,27 @@
-"""What the probes of both engines share: how jobs are found, rounds of timing, blocks of a race, and who this is."""
+"""What the probes of both engines share: how jobs are found, rounds of timing, throughput, and who this is."""
 
 import importlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-Report = Callable[[dict[str, Any]], None]
-Job = Callable[[dict[str, Any], Path, Report], dict[str, Any]]
+from pydantic import JsonValue, ValidationError
+
+from autoresearch_trainer.errors import ConfigError
+from autoresearch_trainer.jobs import KINDS, JobAnswer, Report
+from autoresearch_trainer.jobs.base import first_problem
+
+__all__ = ["JobFunction", "Jobs", "Report", "Served"]
+
+# What an engine's module defines: takes the job's arguments, the run folder and a way to report; returns its answer.
+JobFunction = Callable[[Any, Path, Report], JobAnswer]
+# The same with JSON at either end.
+Served = Callable[[Mapping[str, Any], Path, Report], dict[str, JsonValue]]
 
 
-class Jobs(Mapping[str, Job]):
-    """Job name -> function. A job's module is imported on first use, so that a small job does not pay for the others.
+class Jobs(Mapping[str, Served]):
+    """Job name -> function of JSON. A job's module is imported on first use, so that a small job does not pay for the
+    others.
 
     package: where the modules lie. places: {job: (module, function)}.
     """
@@ -18,9 +29,18 @@ class Jobs(Mapping[str, Job]):
     def __init__(self, package: str, places: Mapping[str, tuple[str, str]]) -> None:
         self._package, self._places = package, places
 
-    def __getitem__(self, name: str) -> Job:
-        module, function = self._places[name]
-        return getattr(importlib.import_module(f"{self._package}.{module}"), function)
+    def __getitem__(self, name: str) -> Served:
+        module, function_name = self._places[name]
+
+        def serve(args: Mapping[str, Any], run_dir: Path, report: Report) -> dict[str, JsonValue]:
+            try:
+                asked = KINDS[name].args.model_validate(args)
+            except ValidationError as error:
+                raise ConfigError(f"{name}: {first_problem(error)}") from None
+            function: JobFunction = getattr(importlib.import_module(f"{self._package}.{module}"), function_name)
+            return function(asked, run_dir, report).model_dump()
+
+        return serve
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._places)

@@ -1,8 +1,6 @@
 """Captures workloads: the calls of each target as a training step really makes them, with samples of their inputs.
 
-A workload is JSON: {"id", "target", "args": [spec, ...], "phase", "calls_per_step", "sample": {"file", "prefix"}}.
-A spec is {"name", "kind": "array", "dtype", "shape", "strides" (in elements), "grad"} or
-{"name", "kind": "scalar", "value"}.
+What is captured is told as `CapturedCall`s.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,36 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from autoresearch_common.hashing import json_sha256
+from autoresearch_common.workload import ScalarSpec, Spec
 from autoresearch_trainer.errors import ConfigError
+from autoresearch_trainer.jobs.tracing import CapturedCall, TargetInfo
 
 SAMPLE_BYTES = 4 << 20  # per argument; more rows of the same kind teach nothing new
 
 
-@dataclass(frozen=True)
-class TargetInfo:
-    """What a target's contract says of its calls: the names of its parameters, in order, its phase, and which of them
-    get gradients or are scalars (an engine whose arrays do not tell asks here)."""
-
-    args: tuple[str, ...]
-    phase: str
-    grads: frozenset[str] = frozenset()
-    scalars: frozenset[str] = frozenset()
-
-    @classmethod
-    def of(cls, value: Mapping[str, Any]) -> "TargetInfo":
-        """From {"args": [name, ...], "phase": "forward" | "optimizer"} with, or without, "grads" and "scalars" (names).
-
-        Raises ConfigError for anything else.
-        """
-        if value.get("phase") not in ("forward", "optimizer") or not isinstance(value.get("args"), list):
-            raise ConfigError(f"not a description of a target: {dict(value)}")
-        grads, scalars = (frozenset(value.get(key, ())) for key in ("grads", "scalars"))
-        return cls(tuple(value["args"]), value["phase"], grads, scalars)
-
-
 @dataclass
 class _Captured:
-    specs: list[dict[str, Any]]
+    specs: list[Spec]
     calls: int = 0
     sample: dict[str, Any] = field(default_factory=dict)
 
@@ -69,7 +47,7 @@ class CaptureBase:
             found[key] = _Captured(specs, sample={name: self.leading_rows(named[name]) for name in arrays})
         found[key].calls += 1
 
-    def spec(self, name: str, value: Any, info: TargetInfo) -> dict[str, Any]:
+    def spec(self, name: str, value: Any, info: TargetInfo) -> Spec:
         """One argument as JSON. Raises ConfigError for a value that is neither an array nor a plain scalar."""
         raise NotImplementedError
 
@@ -81,13 +59,13 @@ class CaptureBase:
         """Write what `leading_rows` gave as safetensors."""
         raise NotImplementedError
 
-    def write(self, folder: Path) -> dict[str, list[dict[str, Any]]]:
+    def write(self, folder: Path) -> dict[str, list[CapturedCall]]:
         """Write `<target>.safetensors` per target into `folder`; returns {target: workloads}.
 
         Calls per optimizer step are those of the captured step: 0 for a target that was called only before it.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        result: dict[str, list[dict[str, Any]]] = {}
+        result: dict[str, list[CapturedCall]] = {}
         for target in self.targets:
             steady = target in self.step
             found = self.step.get(target) or self.first.get(target)
@@ -116,12 +94,12 @@ class CaptureBase:
         return {name: values[name] for name in names}
 
 
-def scalar_spec(name: str, value: Any) -> dict[str, Any]:
+def scalar_spec(name: str, value: Any) -> ScalarSpec:
     """A plain scalar as JSON. Raises ConfigError for anything else."""
     if isinstance(value, bool | int | float | str):
         return {"name": name, "kind": "scalar", "value": value}
     raise ConfigError(f"argument {name} is a {type(value).__name__}; a workload holds arrays, numbers and strings only")
 
 
-def workload_id(target: str, specs: list[dict[str, Any]]) -> str:
+def workload_id(target: str, specs: list[Spec]) -> str:
     return f"{target}-{json_sha256({'target': target, 'args': specs})[:8]}"

@@ -11,10 +11,10 @@ import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import psutil
 
+from autoresearch_trainer.jobs.base import Facts
 from autoresearch_trainer.process import usable_cores
 
 # Instruction sets that decide what a compiled kernel or the math library can use, as /proc/cpuinfo spells them.
@@ -25,7 +25,7 @@ ISA_FLAGS = (
 )
 
 
-def describe_cpu() -> dict[str, Any]:
+def describe_cpu() -> Facts:
     """Identity of the processor. Family, model and stepping tell apart generations that share a marketing name."""
     facts = _cpu_from_sysctl() if sys.platform == "darwin" else _cpu_from_proc()
     return {
@@ -49,7 +49,7 @@ def describe_compiler() -> str | None:
     return None
 
 
-def _cpu_from_proc() -> dict[str, Any]:
+def _cpu_from_proc() -> Facts:
     """Facts of the first processor in /proc/cpuinfo (x86 and ARM use different field names)."""
     try:
         first = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n\n")[0]
@@ -67,7 +67,7 @@ def _cpu_from_proc() -> dict[str, Any]:
     }
 
 
-def _cpu_from_sysctl() -> dict[str, Any]:
+def _cpu_from_sysctl() -> Facts:
     """Facts of a Mac's processor."""
 
     def ask(name: str) -> str | None:

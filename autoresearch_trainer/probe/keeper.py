@@ -26,9 +26,9 @@ class Keeper:
         return place if place < self._count else None
 
     def keep(self, slot: int, arm: int, workload: int, content: int, outputs: list[Any]) -> None:
-        self._kept[arm, workload, slot] = (content, self.sample(outputs))
+        self._kept[arm, workload, slot] = (content, self._sample(outputs))
 
-    def sample(self, outputs: list[Any]) -> list[Any]:
+    def _sample(self, outputs: list[Any]) -> list[Any]:
         return [self._probe(output) for output in outputs]
 
     def tensors(self, repeat: Callable[[int, int, int], list[Any]], reference: int) -> dict[str, Any]:
@@ -39,8 +39,8 @@ class Keeper:
         """
         found: dict[str, Any] = {}
         for (arm, workload, slot), (content, values) in sorted(self._kept.items()):
-            again = self.sample(repeat(arm, workload, content))
-            trusted = self.sample(repeat(reference, workload, content))
+            again = self._sample(repeat(arm, workload, content))
+            trusted = self._sample(repeat(reference, workload, content))
             for kind, group in (("timed", values), ("again", again), ("reference", trusted)):
                 for number, value in enumerate(group):
                     found[f"{kind}/{arm}/{workload}/{slot}/{number}"] = value

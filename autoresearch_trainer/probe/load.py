@@ -1,34 +1,42 @@
 """Work that other processes do on this machine meanwhile."""
 
 import resource
+import time
+from collections.abc import Sequence
 
 import psutil
 
+# The counters move in steps of 10 ms; over less than this many core-seconds they say nothing.
+LEAST_SECONDS = 0.2
+# guest time is part of user time on Linux; steal is time that this machine did not get at all.
+_NOT_BUSY = ("idle", "iowait", "guest", "guest_nice")
+
 
 class ForeignLoad:
-    """Which share of the machine's cores other processes used, between one question and the next."""
+    """Which share of the cores other processes used, between one question and the next. cores: those that this process
+    may use, None = all of the machine."""
 
-    def __init__(self) -> None:
-        self._own = psutil.Process()
+    def __init__(self, cores: Sequence[int] | None = None) -> None:
+        self._cores = cores
         self._last = self._read()
 
     def _read(self) -> tuple[float, float, float]:
-        """(busy seconds of all cores, seconds of all cores, seconds of this process)."""
-        times = psutil.cpu_times()
-        idle = times.idle + getattr(times, "iowait", 0.0)
-        # guest time is part of user time on Linux; steal is time that this machine did not get at all.
-        total = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
-        own = self._own.cpu_times()
-        return total - idle, total, own.user + own.system
+        """(busy seconds of the cores, seconds of this process, seconds of all the cores)."""
+        times = psutil.cpu_times(percpu=True)
+        chosen = [times[core] for core in self._cores if core < len(times)] if self._cores else times
+        busy = sum(value for core in chosen for name, value in core._asdict().items() if name not in _NOT_BUSY)
+        return busy, time.process_time(), time.perf_counter() * len(chosen)
 
-    def since_last(self) -> float | None:
-        """0 = nobody else, 1 = all cores busy with others' work; None if too little time passed to tell."""
+    def share(self) -> float:
+        """Since the last question: 0 = nobody else, 1 = all cores busy with others' work."""
         now = self._read()
-        busy, total, own = (new - old for new, old in zip(now, self._last, strict=True))
-        if total < 0.2:  # the counters move in steps of 10 ms
-            return None
+        busy, own, total = (new - old for new, old in zip(now, self._last, strict=True))
         self._last = now
         return min(1.0, max(0.0, (busy - own) / total))
+
+    def since_last(self) -> float | None:
+        """The same; None, and the question counts as not asked, if too little time passed to tell."""
+        return self.share() if self._read()[2] - self._last[2] >= LEAST_SECONDS else None
 
 
 def involuntary_switches() -> int:

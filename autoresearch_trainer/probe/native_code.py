@@ -33,7 +33,7 @@ class NoOps:
                 return noops.stand_in(f"{path.name}:{name}")
             return original(library, name)
 
-        ctypes.CDLL.__getitem__ = lookup
+        ctypes.CDLL.__getitem__ = lookup  # type: ignore[method-assign]
 
     def install_for_triton(self) -> None:
         """Launches of Triton kernels do nothing; has to happen after the kernel is loaded."""

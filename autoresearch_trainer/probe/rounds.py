@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from autoresearch_trainer.kernel_files import Kernel
+from autoresearch_trainer.probe.keeper import Keeper
 from autoresearch_trainer.probe.load import ForeignLoad
 
 # A sample of short calls is at least this long and made of several of them: the first after another kernel is slower.
@@ -45,14 +46,6 @@ class Watch(Protocol):
     def window_ns(self) -> float: ...
 
 
-class Keeper(Protocol):
-    """Keeps outputs of some timed calls: `slot` says where those of the next visit go, None = not at all."""
-
-    def slot(self, arm: int, workload: int) -> int | None: ...
-
-    def keep(self, slot: int, arm: int, workload: int, content: int, outputs: list[Any]) -> None: ...
-
-
 @dataclass
 class Disturbed:
     """Of one arm: `calls` made in all, `aside` set aside because the system disturbed them, `samples` taken, and
@@ -64,7 +57,7 @@ class Disturbed:
     unclean: int = 0
 
 
-class Race:
+class Rounds:
     """The arms and the calls that they are timed on, and what was measured so far."""
 
     def __init__(self, watch: Watch, arms: list[Kernel], calls: list[Any], rng: random.Random, keeper: Keeper) -> None:
@@ -80,7 +73,7 @@ class Race:
         self._load = ForeignLoad()
 
     @property
-    def rounds(self) -> int:
+    def done(self) -> int:
         return len(self.samples)
 
     def warm_up(self, counts: list[int] | None, tell: Callable[[int], None] = lambda warmed: None) -> list[list[float]]:
@@ -140,7 +133,7 @@ class Race:
         while len(clean) < count and (step < self.tries[place] or spent < RETRY_SECONDS * 1e9):
             timing = self.watch.measure(function, call, content + step)
             (rough if timing.disturbed else clean).append((timing.forward_ns, timing.backward_ns))
-            if step == kept:
+            if slot is not None and step == kept:
                 self.keeper.keep(slot, arm, place, content + step, timing.outputs)
             spent += timing.ns
             step += 1

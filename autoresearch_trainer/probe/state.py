@@ -19,7 +19,6 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 
@@ -30,15 +29,16 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGSEGV, signa
 
 
 # The state of the process that no kernel may change, as an engine sees it.
-Snapshot = Callable[[], dict[str, Any]]
+State = dict[str, object]
+Snapshot = Callable[[], State]
 
 
-def changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+def changes(before: State, after: State) -> list[str]:
     """What differs, in words; empty where nothing does."""
     return [f"{name}: {before[name]} -> {after[name]}" for name in before if before[name] != after[name]]
 
 
-def numerics() -> dict[str, Any]:
+def numerics() -> State:
     """The floating-point environment of this thread, and which cores at which priority."""
     return {
         "subnormals kept (main thread)": sys.float_info.min / 2 > 0.0,
@@ -49,7 +49,7 @@ def numerics() -> dict[str, Any]:
     }
 
 
-def surroundings() -> dict[str, Any]:
+def surroundings() -> State:
     """The process around the kernel; values are compared, not interpreted."""
     return {
         "working folder": os.getcwd(),

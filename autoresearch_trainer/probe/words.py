@@ -1,28 +1,39 @@
-"""What a kernel looks like from outside, and how its death is told in words."""
+"""What an answer says of kernels and data: a kernel from outside, its death in words, what a trainer ran with."""
 
 import inspect
 import traceback
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from autoresearch_trainer.kernel_files import Kernel
+from autoresearch_data.dataset import Dataset
+from autoresearch_trainer.jobs.base import DatasetUsed, KernelUsed
+from autoresearch_trainer.jobs.calls import Parameter, Raised
+from autoresearch_trainer.kernel_files import Kernel, KernelFile
 
 MOST_MESSAGE = 500
 
 
-def signature(function: Kernel) -> list[list[str]] | str:
-    """[[name, kind], ...] of the parameters, or why there is no telling."""
+def signature(function: Kernel) -> list[Parameter] | str:
+    """The parameters, or why there is no telling."""
     try:
-        return [[name, parameter.kind.name] for name, parameter in inspect.signature(function).parameters.items()]
+        found = inspect.signature(function).parameters.items()
+        return [Parameter(name=name, kind=parameter.kind.name) for name, parameter in found]
     except (TypeError, ValueError) as error:
         return str(error)
 
 
-def words(error: BaseException) -> dict[str, str]:
+def words(error: BaseException) -> Raised:
     """Type, first line of the message, and file and line of an exception."""
     message = (str(error).splitlines() or ["no message"])[0][:MOST_MESSAGE]
     frames = traceback.extract_tb(error.__traceback__)
+    where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return Raised(type=type(error).__name__, message=message, where=where)
+
+
+def trained(dataset: Dataset, kernels: Mapping[str, KernelFile]) -> dict[str, Any]:
+    """The fields of a `TrainerAnswer`."""
     return {
-        "type": type(error).__name__,
-        "message": message,
-        "where": f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "",
+        "dataset": DatasetUsed(name=dataset.name, fingerprint=dataset.fingerprint),
+        "selection": {target: KernelUsed(name=kernel.name, sha256=kernel.sha256) for target, kernel in kernels.items()},
     }

@@ -1,9 +1,8 @@
-"""What a call brings back besides its result, and how that becomes part of the project's evidence:
+"""How what came back of calls for a GPU becomes part of the project's evidence:
 
 python -m benchmarks.gpu.evidence FOLDER [FOLDER ...]
 
-One archive, written again after every part and every benched kernel, so that a machine that goes away leaves what there
-was. FOLDER: what came back of one call each; their records are added to results/kernel_lab/shipped/<device>.jsonl, the
+FOLDER: what came back of one call each; their records are added to results/kernel_lab/shipped/<device>.jsonl, the
 files that these name to the folder <device>, and their results are merged into one beside it, from which
 docs/gpu-results.md is made.
 """
@@ -13,97 +12,52 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import os
 import tarfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
+from autoresearch_lab.campaign.gpu.archive import ARCHIVE, FILES, LEDGER, RESULT
+from autoresearch_lab.campaign.gpu.result import Benched, GpuResult, Verified
+from autoresearch_lab.campaign.steps import StepEnd
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.paths import Root, write_atomic
 from autoresearch_lab.promote import shipping
-from autoresearch_lab.promote.artifacts import MOST_FILE_BYTES
 from autoresearch_lab.promote.shipping import Shipped
-from autoresearch_lab.records import Record
-from benchmarks.gpu.setting import Setting
+from autoresearch_lab.results.record import Record
 
-ARCHIVE, RESULT = "evidence.tar.gz", "gpu.json"
-# Of all files together; most of it is compressed already. A machine that is lent may give back no larger files.
-MOST_BYTES = 14 << 20
-FILES = "files"
-LEDGER = "ledger.jsonl"
-# Verdicts of single kernels, by name: a later call has others than an earlier one.
-BY_KERNEL = ("verify", "bench")
 KINDS = ("profile", "capture", "trace", "review", "verify", "bench", "note")
 
 
-def pack(setting: Setting) -> list[str]:
-    """Write the archive: the ledger, the files that its records name, what jobs said before they failed, and the runs
-    of the trainer. Returns what is not in it; where it cannot be written at all, why. Nothing that a part has found is
-    given away for that."""
-    target = setting.out / ARCHIVE
-    temporary = target.with_name(f".{ARCHIVE}")
-    left_out, total = [], 0
-    try:
-        with tarfile.open(temporary, "w:gz", compresslevel=3) as archive:
-            for name, path in _files(setting):
-                size = path.stat().st_size
-                if name != LEDGER and (size > MOST_FILE_BYTES or total + size > MOST_BYTES):
-                    left_out.append(name)
-                    continue
-                total += size
-                archive.add(path, name, recursive=False)
-        os.replace(temporary, target)
-    except (OSError, LabError, tarfile.TarError) as error:
-        return [f"everything ({error})"]
-    return left_out
-
-
-def _files(setting: Setting) -> Iterator[tuple[str, Path]]:
-    """(name in the archive, file), what matters most first."""
-    root = setting.root
-    if root.ledger.exists():
-        yield LEDGER, root.ledger
-        paths = {one.path for record in setting.ledger.records() for one in record.artifacts or []}
-        yield from ((f"{FILES}/{path}", root.path / path) for path in sorted(paths) if (root.path / path).is_file())
-    logs = (path for path in root.runs.glob("**/std*.log") if path.stat().st_size)
-    yield from ((f"runs/{path.relative_to(root.runs).as_posix()}", path) for path in logs)
-    for pattern in ("*.json", "train/*/*.json"):
-        for path in setting.work.glob(pattern):
-            yield f"work/{path.relative_to(setting.work).as_posix()}", path
-
-
-def write_result(setting: Setting, result: dict[str, Any]) -> None:
-    write_atomic(setting.out / RESULT, json.dumps(result, indent=1) + "\n")
-
-
-def merged(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def merged(results: Sequence[GpuResult]) -> GpuResult:
     """One result of several calls on the same machine, oldest first: of every part the newest that was done, of every
     kernel the newest verdict. Raises ValueError where they are of different machines, or rehearsed."""
-    if any(result["rehearsed"] for result in results):
+    if any(result.rehearsed for result in results):
         raise ValueError("a rehearsal measures nothing")
-    if len({json.dumps([result["machine"], result["device_key"]], sort_keys=True) for result in results}) != 1:
+    if any((one.machine, one.device_key) != (results[0].machine, results[0].device_key) for one in results):
         raise ValueError("these results are from different machines or software")
-    commits = dict.fromkeys(str(result.get("commit")) for result in results)
-    whole: dict[str, Any] = {**results[0], "parts": {}, "commit": ", ".join(commits)}
-    whole["seconds"] = sum(result["seconds"] for result in results)
+    commits = dict.fromkeys(str(result.commit) for result in results)
+    parts: dict[str, StepEnd] = {}
     for result in results:
-        for name, part in result["parts"].items():
-            before = whole["parts"].get(name)
-            if before is None or part["status"] == "done" or before["status"] != "done":
-                kept = ((before or {}).get("found") or {}) if name in BY_KERNEL else {}
-                whole["parts"][name] = _with_verdicts_of(part, kept)
-    return whole
+        for name, part in result.parts.items():
+            before = parts.get(name)
+            if before is None or part.state == "done" or before.state != "done":
+                parts[name] = _with_verdicts_of(part, before)
+    seconds = sum(result.seconds for result in results)
+    return results[0].model_copy(update={"parts": parts, "commit": ", ".join(commits), "seconds": seconds})
 
 
-def _with_verdicts_of(part: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]:
-    if not earlier:
+def _with_verdicts_of(part: StepEnd, before: StepEnd | None) -> StepEnd:
+    """With the verdicts of single kernels that only the earlier call has."""
+    earlier = before.found if before else None
+    if not isinstance(earlier, (Verified, Benched)):
         return part
-    now = {name: told for name, told in (part["found"] or {}).items() if told["verdict"] or name not in earlier}
-    return {**part, "found": {**earlier, **now}}
+    now = part.found.root if isinstance(part.found, (Verified, Benched)) else {}
+    newer = {name: told for name, told in now.items() if told.verdict or name not in earlier.root}
+    return part.model_copy(update={"found": type(earlier).model_validate({**earlier.root, **newer})})
 
 
 def ship(folders: Sequence[Path], root: Root) -> tuple[Path, Shipped]:
@@ -112,11 +66,13 @@ def ship(folders: Sequence[Path], root: Root) -> tuple[Path, Shipped]:
     Raises:
         ValueError, LabError, OSError, KeyError, tarfile.TarError: what is no such folder.
     """
-    result = merged([json.loads((folder / RESULT).read_text(encoding="utf-8")) for folder in folders])
+    read = [(folder / RESULT).read_text(encoding="utf-8") for folder in folders]
+    result = merged([GpuResult.model_validate_json(text) for text in read])
     with ExitStack() as stack:
         archives = [stack.enter_context(tarfile.open(folder / ARCHIVE)) for folder in folders]
         found = [Record.model_validate(json.loads(line)) for archive in archives for line in _ledger_lines(archive)]
-        keys = {record.device["key"] for record in found if (record.device or {}).get("kind") == "cuda"}
+        devices = [record.device for record in found if record.device and record.device.get("kind") == "cuda"]
+        keys = {device["key"] for device in devices}
         if len(keys) != 1:
             raise ValueError(f"records of one GPU wanted; found {', '.join(sorted(keys)) or 'none'}")
         key = keys.pop()
@@ -124,7 +80,7 @@ def ship(folders: Sequence[Path], root: Root) -> tuple[Path, Shipped]:
         # The newest archive first: what it has of a file that was written anew is what the newest record names.
         shipped = shipping.add(root, key, records, [partial(_member, archive) for archive in reversed(archives)])
     page = root.shipped / f"{key}.gpu.json"
-    write_atomic(page, json.dumps(result, indent=1) + "\n")
+    write_atomic(page, result.model_dump_json(indent=1, by_alias=True) + "\n")
     return page, shipped
 
 

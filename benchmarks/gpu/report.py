@@ -6,12 +6,10 @@ python -m benchmarks.gpu.report [RESULT.json] --write docs/gpu-results.md
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
-from typing import Any
 
+from autoresearch_lab.campaign.gpu.result import ConfinedStart, GpuResult
 from benchmarks.gpu import sections
-from benchmarks.gpu.formats import found
 
 PAGE = Path("docs") / "gpu-results.md"
 HEAD = """# Results on a GPU
@@ -36,29 +34,30 @@ SECTIONS = {
 }
 
 
-def page(result: dict[str, Any] | None) -> str:
+def page(result: GpuResult | None) -> str:
     """docs/gpu-results.md. Raises ValueError for a rehearsal: it measured nothing."""
     if result is None:
         return HEAD + NOTHING
-    if result["rehearsed"]:
+    if result.rehearsed:
         raise ValueError("a rehearsal measures nothing; the page is made from a run on a GPU")
-    about = result["machine"]
+    about = result.machine
     lines = [
         HEAD,
-        f"{about['name']}, {about['software']['torch']} (PyTorch), CUDA {about['cuda']}; {result['started']}.",
+        f"{about.name}, {about.software['torch']} (PyTorch), CUDA {about.cuda}; {result.started}.",
         *_confinement(result),
     ]
     for title, section in SECTIONS.items():
         lines += ["", f"## {title}", "", *section(result)]
-    failed = [f"- {name}: {part['reason']}" for name, part in result["parts"].items() if part["status"] != "done"]
+    failed = [f"- {name}: {end.reason}" for name, end in result.parts.items() if end.state != "done"]
     if failed:
         lines += ["", "## What is missing", "", *failed]
     return "\n".join(lines) + "\n"
 
 
-def _confinement(result: dict[str, Any]) -> list[str]:
+def _confinement(result: GpuResult) -> list[str]:
     """What of the confinement of judged kernels had to be left out, if anything."""
-    without = found(result, "confined").get("without")
+    start = result.found(ConfinedStart)
+    without = start.without if start else ""
     return [f"Kernels ran confined without {without}: the driver does not start with it."] if without else []
 
 
@@ -68,7 +67,8 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help=f"file to write [default: print; the page is {PAGE}]")
     options = parser.parse_args()
     try:
-        result = json.loads(options.result.read_text(encoding="utf-8")) if options.result else None
+        text = options.result.read_text(encoding="utf-8") if options.result else None
+        result = GpuResult.model_validate_json(text) if text is not None else None
         text = page(result)
     except (OSError, ValueError, KeyError) as error:
         raise SystemExit(f"error: {error}") from None

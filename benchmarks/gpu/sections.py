@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
-from benchmarks.gpu.formats import cells, columns, found, gain, outcomes, percent, ratio
+from autoresearch_lab.campaign.gpu.formats import gain, outcomes, percent, ratio
+from autoresearch_lab.campaign.gpu.result import (
+    Benched,
+    CallFound,
+    Counted,
+    GpuResult,
+    GpuTests,
+    Traced,
+    Trained,
+    Verified,
+)
 
 NOT_YET = "not yet measured"
 KERNELS = """\
@@ -21,99 +31,108 @@ ones, but chosen by this rule: {rule}. They are: {names}."""
 CAPTURE = "Device time per step under each target's calls, without the targets inside (uncompiled, PyTorch's profiler)."
 
 
-def kernels(result: dict[str, Any]) -> list[str]:
+def kernels(result: GpuResult) -> list[str]:
     """The table kernel x arm x call, one table per kernel."""
-    benched, verified = found(result, "bench"), found(result, "verify")
-    unjudged = {name: about for name, about in verified.items() if name not in benched}
+    told, right = result.found(Benched), result.found(Verified)
+    benched = told.root if told else {}
+    unjudged = {name: about for name, about in (right.root if right else {}).items() if name not in benched}
     if not benched and not unjudged:
         return [NOT_YET]
     lines = KERNELS.splitlines()
     missing = []
     for name, about in sorted(benched.items()):
-        if not about.get("rows"):
-            missing.append(f"- {name}: {about.get('verdict') or NOT_YET}, {about.get('reason') or 'no times'}")
+        if not about.rows or about.overall is None:
+            missing.append(f"- {name}: {about.verdict or NOT_YET}, {about.reason or 'no times'}")
             continue
-        overall = about["overall"]
-        lines += ["", f"### `{name}`: {about['verdict'] or '-'}, x{ratio(overall)} against {overall['to_beat']}", ""]
+        overall = about.overall
+        lines += ["", f"### `{name}`: {about.verdict or '-'}, x{ratio(overall)} against {overall.to_beat}", ""]
         lines += columns("call", "direction", "arm", "us", "graph", "share", "of", "arm / kernel")
-        lines += [cells(one) for row in about["rows"] for one in _arms(row)]
-    missing += [
-        f"- {name}: {NOT_YET}, verify: {about.get('verdict') or about.get('reason') or '-'}"
-        for name, about in sorted(unjudged.items())
-    ]
+        lines += [cells(one) for row in about.rows for one in _arms(row)]
+    for name, right_now in sorted(unjudged.items()):
+        missing.append(f"- {name}: {NOT_YET}, verify: {right_now.verdict or right_now.reason or '-'}")
     return [*lines, *(["", *missing] if missing else [])]
 
 
-def _arms(row: dict[str, Any]) -> list[tuple[str, ...]]:
+def _arms(row: CallFound) -> list[tuple[str, ...]]:
     """A call's cells, an arm each, the kernel last."""
-    shapes = " ".join("x".join(map(str, shape)) or "scalar" for shape in row["shapes"][:2])
+    shapes = " ".join("x".join(map(str, shape)) or "scalar" for shape in row.shapes[:2])
     # Calls may differ in scalars alone, a window for instance: the end of the workload's id tells them apart.
-    call = f"{shapes}, {row['workload'].rpartition('-')[2]}"
-    graphs = row["replayed"]
-    lines = []
-    for arm in sorted(row["microseconds"], key=lambda arm: arm == row["kernel"]):
-        share = row["share_of_ceiling"].get(arm)
+    call = f"{shapes}, {row.workload.rpartition('-')[2]}"
+    graphs = row.replayed
+    lines: list[tuple[str, ...]] = []
+    for arm in sorted(row.microseconds, key=lambda arm: arm == row.kernel):
+        share = row.share_of_ceiling.get(arm)
         lines.append(
             (
-                *(call, row["direction"], f"**{arm}**" if arm == row["kernel"] else arm),
-                *(f"{row['microseconds'][arm]:.1f}", f"{graphs[arm]:.1f}" if arm in graphs else "-"),
-                *(percent(share), row["ceiling"] or "-", ratio(row["against"].get(arm))),
+                *(call, row.direction, f"**{arm}**" if arm == row.kernel else arm),
+                *(f"{row.microseconds[arm]:.1f}", f"{graphs[arm]:.1f}" if arm in graphs else "-"),
+                *(percent(share), row.ceiling or "-", ratio(row.against.get(arm))),
             )
         )
     return lines
 
 
-def training(result: dict[str, Any]) -> list[str]:
+def training(result: GpuResult) -> list[str]:
     """The arms' speed, memory, MFU and val_bpb."""
-    trained = found(result, "train")
-    if not trained:
+    trained = result.found(Trained)
+    if trained is None:
         return [NOT_YET]
-    names = ", ".join(trained["chosen"]) or "none"
-    lines = TRAINING.format(rule=trained["rule"], names=names).splitlines()
+    names = ", ".join(trained.chosen) or "none"
+    lines = TRAINING.format(rule=trained.rule, names=names).splitlines()
     lines += ["", *columns("", "tokens/s", "peak memory", "MFU, measured", "MFU, stated", "val_bpb")]
-    for arm, one in trained["arms"].items():
-        speed, bits = one.get("tokens_per_second"), one.get("val_bpb")
-        memory, mfu = one.get("peak_vram_mb"), (one.get("mfu_measured_percent"), one.get("mfu_datasheet_percent"))
+    for arm, one in trained.arms.items():
+        mfu = (one.mfu_measured_percent, one.mfu_datasheet_percent)
         lines.append(
             cells(
                 (
-                    *(arm, f"{speed:,.0f}" if speed else "-", f"{memory:,.0f} MiB" if memory is not None else "-"),
+                    *(arm, f"{one.tokens_per_second:,.0f}" if one.tokens_per_second else "-"),
+                    f"{one.peak_vram_mb:,.0f} MiB" if one.peak_vram_mb is not None else "-",
                     *("-" if points is None else f"{points:.1f} %" for points in mfu),
-                    f"{bits:.4f}" if bits is not None else "-",
+                    f"{one.val_bpb:.4f}" if one.val_bpb is not None else "-",
                 )
             )
         )
     if words := gain(trained):
         lines += ["", f"With the kernels against without: {words}."]
-    lines += ["", *(f"- {name}: left out, {why}" for name, why in (trained.get("left_out") or {}).items())]
-    return lines + [f"- {arm}: failed, {why}" for arm, why in (trained.get("failed") or {}).items()]
+    lines += ["", *(f"- {name}: left out, {why}" for name, why in trained.left_out.items())]
+    return lines + [f"- {arm}: failed, {why}" for arm, why in trained.failed.items()]
 
 
-def capture(result: dict[str, Any]) -> list[str]:
+def capture(result: GpuResult) -> list[str]:
     """Device time under the calls of the targets."""
-    captured = found(result, "capture")
-    if not captured:
+    traced = result.found(Traced)
+    if traced is None:
         return [NOT_YET]
-    rows = [(name, f"{row['calls']:.0f}", f"{row['us']:.0f}") for name, row in captured["ranges"].items()]
+    rows = [(name, f"{row.calls:.0f}", f"{row.us or 0.0:.0f}") for name, row in traced.ranges.items()]
     return [CAPTURE, "", *columns("range", "calls", "us"), *map(cells, rows)]
 
 
-def counters(result: dict[str, Any]) -> list[str]:
+def counters(result: GpuResult) -> list[str]:
     """Nsight Compute's readings of the call that loses most time against its ceiling, a launch each."""
-    read = found(result, "counters")
-    if not read:
+    read = result.found(Counted)
+    if read is None:
         return [NOT_YET]
-    names = list(dict.fromkeys(name for launch in read["launches"] for name in launch))
-    rows = [[str(launch.get(name, "-")) for name in names] for launch in read["launches"]]
-    call = f"{read['kernel']} on {read['workload']}"
+    names = list(dict.fromkeys(name for launch in read.launches for name in launch))
+    rows = [[str(launch.get(name, "-")) for name in names] for launch in read.launches]
+    call = f"{read.kernel} on {read.workload}"
     about = f"{call}, the call that loses most time per step against its ceiling; one row per launch."
     return [about, "", *columns(*names), *map(cells, rows)]
 
 
-def tests(result: dict[str, Any]) -> list[str]:
+def tests(result: GpuResult) -> list[str]:
     """How many of the tests that need a GPU passed, and which failed."""
-    tested = found(result, "tests")
-    if not tested:
+    tested = result.found(GpuTests)
+    if tested is None:
         return [NOT_YET]
     lines = [f"`tests/gpu`: {outcomes(tested)}."]
-    return [*lines, "", *(f"- {line}" for line in tested["lines"])] if tested["lines"] else lines
+    return [*lines, "", *(f"- {line}" for line in tested.lines)] if tested.lines else lines
+
+
+def columns(*names: str) -> list[str]:
+    """Head of a Markdown table."""
+    return [cells(names), "|---" * len(names) + "|"]
+
+
+def cells(values: Sequence[str]) -> str:
+    """A row of a Markdown table."""
+    return "| " + " | ".join(value.replace("|", "\\|") for value in values) + " |"

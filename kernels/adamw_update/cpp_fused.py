@@ -5,6 +5,7 @@ from torch import Tensor
 
 from autoresearch_cuda import native
 from autoresearch_cuda.native import CODE, INTEGER, POINTER, REALS, reals
+from autoresearch_cuda.operators import write_back
 
 _kernel = native.load(__file__)
 _update = _kernel.function("adamw_update", *[POINTER] * 4, INTEGER, REALS, CODE)
@@ -26,9 +27,7 @@ def _compute(p: Tensor, grad: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor, facto
         reals(factors),
         native.dtype_code(p),
     )
-    for state, result in zip(states, dense, strict=True):
-        if result is not state:
-            state.copy_(result)
+    write_back(states, dense)
 
 
 _operator = _kernel.operator(

@@ -8,6 +8,8 @@ import triton.language as tl
 from torch import Tensor
 
 from autoresearch_cuda import triton_kit
+from autoresearch_cuda.operators import write_back
+from autoresearch_cuda.triton_kit import blocks
 
 _CONFIGS = [triton.Config({"BLOCK": block}, num_warps=warps) for block, warps in ((2048, 4), (4096, 8), (4096, 4))]
 
@@ -40,12 +42,9 @@ def _compute(p: Tensor, grad: Tensor, exp_avg: Tensor, exp_avg_sq: Tensor, facto
     states = (p, exp_avg, exp_avg_sq)
     # An in-place result for a strided array is worked out in a contiguous copy.
     dense_p, dense_avg, dense_sq = dense = [state.contiguous() for state in states]
-    _update[lambda meta: (triton.cdiv(p.numel(), meta["BLOCK"]),)](
-        dense_p, grad.contiguous(), dense_avg, dense_sq, p.numel(), *factors
-    )
-    for state, result in zip(states, dense, strict=True):
-        if result is not state:
-            state.copy_(result)
+    count = p.numel()
+    _update[blocks(count, "BLOCK")](dense_p, grad.contiguous(), dense_avg, dense_sq, count, *factors)
+    write_back(states, dense)
 
 
 _operators = triton_kit.operators(__file__)

@@ -15,6 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from autoresearch_cuda import triton_kit
+from autoresearch_cuda.operators import class_numbers
 from autoresearch_cuda.triton_device import softcap as capped_and_slope
 
 CHUNK_LOGITS = 1 << 27  # logits that exist at a time: 256 MiB in bfloat16
@@ -113,9 +114,7 @@ def _launch(logits: Tensor, targets: Tensor, softcap: float, losses: Tensor | No
 
 def _prepare(x: Tensor, w_head: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """The weights in x's dtype, and dense targets."""
-    if targets.dtype not in (torch.int64, torch.int32) or targets.shape != x.shape[:1]:
-        raise TypeError(f"targets must be {x.shape[0]} integers, not {tuple(targets.shape)} {targets.dtype}")
-    return w_head.to(x.dtype), targets.contiguous()
+    return w_head.to(x.dtype), class_numbers(targets, x)
 
 
 def _compute(

@@ -6,6 +6,7 @@ from torch import Tensor
 from autoresearch_cuda import native
 from autoresearch_cuda.kernel_files import part
 from autoresearch_cuda.native import CODE, INTEGER, POINTER, REALS, reals
+from autoresearch_cuda.operators import write_back
 
 newton_schulz = part("newton_schulz")
 
@@ -19,19 +20,12 @@ def _check(*states: Tensor) -> None:
         raise NotImplementedError(f"muon_update of {', '.join(str(state.dtype) for state in states)}; float32 only")
 
 
-def _store(states: tuple[Tensor, ...], results: list[Tensor]) -> None:
-    """Copy back what was worked out in a contiguous copy of a strided array."""
-    for state, result in zip(states, results, strict=True):
-        if result is not state:
-            state.copy_(result)
-
-
 def _compute_momentum(grad: Tensor, momentum: Tensor, mu: float) -> Tensor:
     _check(grad, momentum)
     grad, dense = grad.contiguous(), momentum.contiguous()
     nesterov = torch.empty_like(grad)
     _momentum(grad.data_ptr(), dense.data_ptr(), nesterov.data_ptr(), grad.numel(), reals((mu, 1 - mu)))
-    _store((momentum,), [dense])
+    write_back([momentum], [dense])
     return nesterov
 
 
@@ -43,7 +37,7 @@ def _compute_step(p: Tensor, x: Tensor, second_momentum: Tensor, rates: list[flo
     x = x.contiguous()
     sizes = (count, rows, columns)
     _apply(dense_p.data_ptr(), x.data_ptr(), dense_second.data_ptr(), *sizes, reals(rates), native.dtype_code(x))
-    _store(states, dense)
+    write_back(states, dense)
 
 
 _nesterov = _kernel.operator(

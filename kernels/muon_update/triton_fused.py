@@ -9,6 +9,8 @@ from torch import Tensor
 
 from autoresearch_cuda import triton_kit
 from autoresearch_cuda.kernel_files import part
+from autoresearch_cuda.operators import write_back
+from autoresearch_cuda.triton_kit import blocks
 
 newton_schulz = part("newton_schulz")
 
@@ -96,11 +98,8 @@ def _compute_nesterov(grad: Tensor, momentum: Tensor, mu: float) -> Tensor:
     count = grad.numel()
     if count:
         dense = momentum.contiguous()
-        _average[lambda meta: (triton.cdiv(count, meta["BLOCK"]),)](
-            grad.contiguous(), dense, nesterov, count, mu, 1 - mu
-        )
-        if dense is not momentum:
-            momentum.copy_(dense)
+        _average[blocks(count, "BLOCK")](grad.contiguous(), dense, nesterov, count, mu, 1 - mu)
+        write_back([momentum], [dense])
     return nesterov
 
 
@@ -119,9 +118,7 @@ def _compute_step(p: Tensor, x: Tensor, second_momentum: Tensor, rates: list[flo
     tall, wide = triton.cdiv(kept, SIDE), triton.cdiv(reduced, SIDE)
     _mean_squares[(tall, count)](x, dense_second, means, kept, reduced, *strides, beta2, rest2, SIDE=SIDE)
     _apply[(tall * wide, count)](dense_p, x, dense_second, means, kept, reduced, *strides, lr, decay, SIDE=SIDE)
-    for state, result in zip(states, dense, strict=True):
-        if result is not state:
-            state.copy_(result)
+    write_back(states, dense)
 
 
 _operators = triton_kit.operators(__file__)

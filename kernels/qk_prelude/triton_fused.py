@@ -107,15 +107,6 @@ def _compute_gradients(
     return results
 
 
-def _save(ctx: Any, inputs: tuple, output: tuple) -> None:
-    *tensors, ctx.eps = inputs
-    ctx.save_for_backward(*tensors)
-
-
-def _backward(ctx: Any, gq: Tensor, gk: Tensor) -> tuple[Tensor | None, ...]:
-    return *_gradients(gq, gk, *ctx.saved_tensors, ctx.eps), None, None, None
-
-
 _operators = triton_kit.operators(__file__)
 _gradients = _operators.define(
     "gradients(Tensor gq, Tensor gk, Tensor q, Tensor k, Tensor cos, Tensor sin, float eps) -> (Tensor, Tensor)",
@@ -126,8 +117,7 @@ _prepared = _operators.define(
     "prepare(Tensor q, Tensor k, Tensor cos, Tensor sin, float eps) -> (Tensor, Tensor)",
     _compute,
     lambda q, k, cos, sin, eps: (q.new_empty(q.shape), k.new_empty(k.shape)),
-    save=_save,
-    backward=_backward,
+    gradient=_gradients,
 )
 
 

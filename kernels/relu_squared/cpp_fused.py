@@ -1,7 +1,5 @@
 """Squared ReLU in C++: one pass forward and one backward; backward needs x only, no intermediate is kept."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -27,14 +25,6 @@ def _compute_gradient(g: Tensor, x: Tensor) -> Tensor:
     return dx
 
 
-def _save(ctx: Any, inputs: tuple, output: Tensor) -> None:
-    ctx.save_for_backward(*inputs)
-
-
-def _differentiate(ctx: Any, g: Tensor) -> Tensor:
-    return _gradient(g, *ctx.saved_tensors)
-
-
 _gradient = _kernel.operator(
     "gradient(Tensor g, Tensor x) -> Tensor",
     _compute_gradient,
@@ -44,8 +34,7 @@ _square = _kernel.operator(
     "square(Tensor x) -> Tensor",
     _compute,
     lambda x: x.new_empty(x.shape),
-    save=_save,
-    backward=_differentiate,
+    gradient=_gradient,
 )
 
 

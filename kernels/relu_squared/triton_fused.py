@@ -8,6 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from autoresearch_cuda import triton_kit
+from autoresearch_cuda.triton_kit import blocks
 
 # TILE: elements per program.
 _CONFIGS = [
@@ -37,15 +38,11 @@ def _differentiate(g, x, dx, size, TILE: tl.constexpr):
     tl.store(dx + place, (tl.where(values <= 0.0, 0.0, 2.0 * values) * gradient).to(dx.dtype.element_ty), mask)
 
 
-def _grid(size: int) -> Any:
-    return lambda meta: (triton.cdiv(size, meta["TILE"]),)
-
-
 def _compute(x: Tensor) -> Tensor:
     x = x.contiguous()
     y = torch.empty_like(x)
     if size := x.numel():
-        _square[_grid(size)](x, y, size)
+        _square[blocks(size)](x, y, size)
     return y
 
 
@@ -53,16 +50,8 @@ def _compute_gradient(g: Tensor, x: Tensor) -> Tensor:
     g, x = g.contiguous(), x.contiguous()
     dx = torch.empty_like(x)
     if size := x.numel():
-        _differentiate[_grid(size)](g, x, dx, size)
+        _differentiate[blocks(size)](g, x, dx, size)
     return dx
-
-
-def _save(ctx: Any, inputs: tuple, output: Tensor) -> None:
-    ctx.save_for_backward(*inputs)
-
-
-def _backward(ctx: Any, g: Tensor) -> Tensor:
-    return _gradient_of(g, *ctx.saved_tensors)
 
 
 _operators = triton_kit.operators(__file__)
@@ -70,7 +59,7 @@ _gradient_of = _operators.define(
     "gradient(Tensor g, Tensor x) -> Tensor", _compute_gradient, lambda g, x: x.new_empty(x.shape)
 )
 _square_of = _operators.define(
-    "square(Tensor x) -> Tensor", _compute, lambda x: x.new_empty(x.shape), save=_save, backward=_backward
+    "square(Tensor x) -> Tensor", _compute, lambda x: x.new_empty(x.shape), gradient=_gradient_of
 )
 
 

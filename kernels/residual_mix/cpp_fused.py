@@ -1,12 +1,11 @@
 """The scaled residual stream in C++: one pass forward, and one backward for all four gradients."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from autoresearch_cuda import native
 from autoresearch_cuda.native import CODE, INTEGER, POINTER
+from autoresearch_cuda.operators import alike
 
 # What `orchestrate --proposer tuner` may set in the C++ source.
 TUNABLE = {"BLOCK": (1024, 2048, 4096, 8192, 16384)}
@@ -16,14 +15,8 @@ _forward = _kernel.function("residual_mix_forward", *[POINTER] * 5, INTEGER, COD
 _backward = _kernel.function("residual_mix_backward", *[POINTER] * 8, INTEGER, CODE)
 
 
-def _checked(x: Tensor, x0: Tensor) -> tuple[Tensor, Tensor]:
-    if x.shape != x0.shape or x.dtype != x0.dtype:
-        raise TypeError(f"x {tuple(x.shape)} {x.dtype} and x0 {tuple(x0.shape)} {x0.dtype} differ")
-    return x.contiguous(), x0.contiguous()
-
-
 def _compute(x: Tensor, x0: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    x, x0 = _checked(x, x0)
+    x, x0 = alike(x, x0)
     y = torch.empty_like(x)
     a, b = a.float(), b.float()
     _forward(x.data_ptr(), x0.data_ptr(), a.data_ptr(), b.data_ptr(), y.data_ptr(), x.numel(), native.dtype_code(x))
@@ -32,7 +25,7 @@ def _compute(x: Tensor, x0: Tensor, a: Tensor, b: Tensor) -> Tensor:
 
 def _compute_gradient(g: Tensor, x: Tensor, x0: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """dx, dx0, and both factors' gradients as one float32 array of two."""
-    x, x0 = _checked(x, x0)
+    x, x0 = alike(x, x0)
     g, a, b = g.contiguous(), a.float(), b.float()
     dx, dx0, sums = torch.empty_like(x), torch.empty_like(x), torch.empty(2)
     pointers = [tensor.data_ptr() for tensor in (g, x, x0, a, b, dx, dx0, sums)]
@@ -44,12 +37,7 @@ def _fake_gradient(g: Tensor, x: Tensor, x0: Tensor, a: Tensor, b: Tensor) -> tu
     return x.new_empty(x.shape), x.new_empty(x.shape), x.new_empty(2, dtype=torch.float32)
 
 
-def _save(ctx: Any, inputs: tuple, output: Tensor) -> None:
-    ctx.save_for_backward(*inputs)
-
-
-def _differentiate(ctx: Any, g: Tensor) -> tuple[Tensor, ...]:
-    x, x0, a, b = ctx.saved_tensors
+def _differentiate(g: Tensor, x: Tensor, x0: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
     dx, dx0, sums = _gradient(g, x, x0, a, b)
     return dx, dx0, sums[0].to(a.dtype), sums[1].to(b.dtype)
 
@@ -63,8 +51,7 @@ _mix = _kernel.operator(
     "mix(Tensor x, Tensor x0, Tensor a, Tensor b) -> Tensor",
     _compute,
     lambda x, x0, a, b: x.new_empty(x.shape),
-    save=_save,
-    backward=_differentiate,
+    gradient=_differentiate,
 )
 
 

@@ -12,6 +12,8 @@ import triton.language as tl
 from torch import Tensor
 
 from autoresearch_cuda import triton_kit
+from autoresearch_cuda.operators import alike
+from autoresearch_cuda.triton_kit import blocks
 
 # TILE: elements per program.
 _CONFIGS = [
@@ -49,33 +51,23 @@ def _differentiate(g, x, x0, a, b, dx, dx0, shares, count, size, TILE: tl.conste
     tl.store(shares + count + program, tl.sum(gradient * start, axis=0))
 
 
-def _grid(size: int) -> Any:
-    return lambda meta: (triton.cdiv(size, meta["TILE"]),)
-
-
-def _checked(x: Tensor, x0: Tensor) -> tuple[Tensor, Tensor]:
-    if x.shape != x0.shape or x.dtype != x0.dtype:
-        raise TypeError(f"x {tuple(x.shape)} {x.dtype} and x0 {tuple(x0.shape)} {x0.dtype} differ")
-    return x.contiguous(), x0.contiguous()
-
-
 def _compute(x: Tensor, x0: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    x, x0 = _checked(x, x0)
+    x, x0 = alike(x, x0)
     y = torch.empty_like(x)
     if size := x.numel():
-        _mix[_grid(size)](x, x0, a, b, y, size)
+        _mix[blocks(size)](x, x0, a, b, y, size)
     return y
 
 
 def _compute_gradient(g: Tensor, x: Tensor, x0: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """dx, dx0, and both factors' gradients as one float32 array of two."""
-    x, x0 = _checked(x, x0)
+    x, x0 = alike(x, x0)
     g = g.contiguous()
     size = x.numel()
     dx, dx0 = torch.empty_like(x), torch.empty_like(x)
     shares = torch.zeros(2, triton.cdiv(size, _LEAST_TILE), dtype=torch.float32, device=x.device)
     if size:
-        _differentiate[_grid(size)](g, x, x0, a, b, dx, dx0, shares, shares.shape[1], size)
+        _differentiate[blocks(size)](g, x, x0, a, b, dx, dx0, shares, shares.shape[1], size)
     return dx, dx0, shares.sum(1)
 
 
@@ -83,12 +75,7 @@ def _fake_gradient(g: Tensor, x: Tensor, x0: Tensor, a: Tensor, b: Tensor) -> tu
     return x.new_empty(x.shape), x.new_empty(x.shape), x.new_empty(2, dtype=torch.float32)
 
 
-def _save(ctx: Any, inputs: tuple, output: Tensor) -> None:
-    ctx.save_for_backward(*inputs)
-
-
-def _backward(ctx: Any, g: Tensor) -> tuple[Tensor, ...]:
-    x, x0, a, b = ctx.saved_tensors
+def _backward(g: Tensor, x: Tensor, x0: Tensor, a: Tensor, b: Tensor) -> tuple[Tensor, ...]:
     dx, dx0, sums = _gradient_of(g, x, x0, a, b)
     return dx, dx0, sums[0].to(a.dtype), sums[1].to(b.dtype)
 
@@ -103,8 +90,7 @@ _mix_of = _operators.define(
     "mix(Tensor x, Tensor x0, Tensor a, Tensor b) -> Tensor",
     _compute,
     lambda x, x0, a, b: x.new_empty(x.shape),
-    save=_save,
-    backward=_backward,
+    gradient=_backward,
 )
 
 

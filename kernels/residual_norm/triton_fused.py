@@ -12,6 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from autoresearch_cuda import triton_kit
+from autoresearch_cuda.operators import alike
 from autoresearch_cuda.triton_device import reciprocal_rms
 from autoresearch_cuda.triton_kit import columns, tile_grid
 
@@ -69,14 +70,8 @@ def _differentiate(
     tl.store(shares + count + program, tl.sum(tl.sum(total * start, axis=1), axis=0))
 
 
-def _checked(x: Tensor, x0: Tensor) -> tuple[Tensor, Tensor]:
-    if x.shape != x0.shape or x.dtype != x0.dtype:
-        raise TypeError(f"x {tuple(x.shape)} {x.dtype} and x0 {tuple(x0.shape)} {x0.dtype} differ")
-    return x.contiguous(), x0.contiguous()
-
-
 def _compute(x: Tensor, x0: Tensor, a: Tensor, b: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    x, x0 = _checked(x, x0)
+    x, x0 = alike(x, x0)
     mixed, normed = torch.empty_like(x), torch.empty_like(x)
     if x.numel():
         width = x.shape[-1]
@@ -89,7 +84,7 @@ def _compute_gradient(
     gm: Tensor, gn: Tensor, x: Tensor, x0: Tensor, a: Tensor, b: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """dx, dx0, and both factors' gradients as one float32 array of two."""
-    x, x0 = _checked(x, x0)
+    x, x0 = alike(x, x0)
     gm, gn = gm.contiguous(), gn.contiguous()
     dx, dx0 = torch.empty_like(x), torch.empty_like(x)
     width = x.shape[-1]
@@ -111,15 +106,9 @@ def _fake_gradient(gm: Tensor, gn: Tensor, x: Tensor, *_: Any) -> tuple[Tensor, 
     return x.new_empty(x.shape), x.new_empty(x.shape), x.new_empty(2, dtype=torch.float32)
 
 
-def _save(ctx: Any, inputs: tuple, output: tuple) -> None:
-    *tensors, ctx.eps = inputs
-    ctx.save_for_backward(*tensors)
-
-
-def _backward(ctx: Any, gm: Tensor, gn: Tensor) -> tuple[Tensor | None, ...]:
-    x, x0, a, b = ctx.saved_tensors
-    dx, dx0, sums = _gradient_of(gm, gn, x, x0, a, b, ctx.eps)
-    return dx, dx0, sums[0].to(a.dtype), sums[1].to(b.dtype), None
+def _backward(gm: Tensor, gn: Tensor, x: Tensor, x0: Tensor, a: Tensor, b: Tensor, eps: float) -> tuple[Tensor, ...]:
+    dx, dx0, sums = _gradient_of(gm, gn, x, x0, a, b, eps)
+    return dx, dx0, sums[0].to(a.dtype), sums[1].to(b.dtype)
 
 
 _operators = triton_kit.operators(__file__)
@@ -132,8 +121,7 @@ _mix = _operators.define(
     "mix(Tensor x, Tensor x0, Tensor a, Tensor b, float eps) -> (Tensor, Tensor)",
     _compute,
     _fake,
-    save=_save,
-    backward=_backward,
+    gradient=_backward,
 )
 
 

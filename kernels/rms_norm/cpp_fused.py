@@ -1,7 +1,5 @@
 """Root-mean-square normalisation in C++: one pass over memory forward, one backward, float32 inside."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -35,15 +33,6 @@ def _compute_gradient(g: Tensor, x: Tensor, eps: float) -> Tensor:
     return dx
 
 
-def _save(ctx: Any, inputs: tuple, output: Tensor) -> None:
-    x, ctx.eps = inputs
-    ctx.save_for_backward(x)
-
-
-def _differentiate(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
-    return _gradient(g, *ctx.saved_tensors, ctx.eps), None
-
-
 _gradient = _kernel.operator(
     "gradient(Tensor g, Tensor x, float eps) -> Tensor",
     _compute_gradient,
@@ -53,8 +42,7 @@ _normalise = _kernel.operator(
     "normalise(Tensor x, float eps) -> Tensor",
     _compute,
     lambda x, eps: x.new_empty(x.shape),
-    save=_save,
-    backward=_differentiate,
+    gradient=_gradient,
 )
 
 

@@ -70,15 +70,6 @@ def _compute_gradient(g: Tensor, x: Tensor, eps: float) -> Tensor:
     return dx
 
 
-def _save(ctx: Any, inputs: tuple, output: Tensor) -> None:
-    x, ctx.eps = inputs
-    ctx.save_for_backward(x)
-
-
-def _differentiate(ctx: Any, g: Tensor) -> tuple[Tensor, None]:
-    return _gradient(g, *ctx.saved_tensors, ctx.eps), None
-
-
 _operators = triton_kit.operators(__file__)
 _gradient = _operators.define(
     "gradient(Tensor g, Tensor x, float eps) -> Tensor",
@@ -89,8 +80,7 @@ _normalise = _operators.define(
     "normalise(Tensor x, float eps) -> Tensor",
     _compute,
     lambda x, eps: x.new_empty(x.shape),
-    save=_save,
-    backward=_differentiate,
+    gradient=_gradient,
 )
 
 

@@ -1,7 +1,5 @@
 """Rotary position embedding in C++: one pass, float32 inside, views with strides read in place."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -38,21 +36,15 @@ def _compute(x: Tensor, cos: Tensor, sin: Tensor, sign: float) -> Tensor:
     return y
 
 
-def _save(ctx: Any, inputs: tuple, output: Tensor) -> None:
-    _, cos, sin, ctx.sign = inputs
-    ctx.save_for_backward(cos, sin)
-
-
-def _differentiate(ctx: Any, g: Tensor) -> tuple[Tensor, None, None, None]:
-    return _rotate(g, *ctx.saved_tensors, -ctx.sign), None, None, None
+def _differentiate(g: Tensor, cos: Tensor, sin: Tensor, sign: float) -> Tensor:
+    return _rotate(g, cos, sin, -sign)
 
 
 _rotate = _kernel.operator(
     "rotate(Tensor x, Tensor cos, Tensor sin, float sign) -> Tensor",
     _compute,
     lambda x, cos, sin, sign: x.new_empty(x.shape),
-    save=_save,
-    backward=_differentiate,
+    gradient=_differentiate,
 )
 
 

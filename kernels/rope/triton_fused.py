@@ -58,21 +58,15 @@ def _compute(x: Tensor, cos: Tensor, sin: Tensor, back: bool) -> Tensor:
     return y
 
 
-def _save(ctx: Any, inputs: tuple, output: Tensor) -> None:
-    _, cos, sin, ctx.back = inputs
-    ctx.save_for_backward(cos, sin)
-
-
-def _backward(ctx: Any, g: Tensor) -> tuple[Tensor, None, None, None]:
-    return _rotated(g, *ctx.saved_tensors, not ctx.back), None, None, None
+def _backward(g: Tensor, cos: Tensor, sin: Tensor, back: bool) -> Tensor:
+    return _rotated(g, cos, sin, not back)
 
 
 _rotated = triton_kit.operators(__file__).define(
     "rotate(Tensor x, Tensor cos, Tensor sin, bool back) -> Tensor",
     _compute,
     lambda x, cos, sin, back: x.new_empty(x.shape),
-    save=_save,
-    backward=_backward,
+    gradient=_backward,
 )
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from autoresearch_cuda import native
 from autoresearch_cuda.native import CODE, INTEGER, POINTER, REAL
+from autoresearch_cuda.operators import class_numbers
 
 _kernel = native.load(__file__)
 _forward = _kernel.function(
@@ -31,9 +32,7 @@ def _rows(logits: Tensor) -> Tensor:
 
 def _compute(logits: Tensor, targets: Tensor, softcap: float, mean: bool, keep: bool) -> tuple[Tensor, Tensor]:
     """Loss () or (N,), and with `keep` the gradient (N,V) for cotangent 1, else an empty tensor."""
-    if targets.dtype not in (torch.int64, torch.int32) or targets.shape != logits.shape[:1]:
-        raise TypeError(f"targets must be {logits.shape[0]} integers, not {tuple(targets.shape)} {targets.dtype}")
-    logits, targets = _rows(logits), targets.to(torch.int64).contiguous()
+    logits, targets = _rows(logits), class_numbers(targets, logits).to(torch.int64)
     count, classes = logits.shape
     losses = torch.empty(count, dtype=torch.float32)
     loss = torch.empty((), dtype=torch.float32) if mean else losses

@@ -14,6 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from autoresearch_cuda import triton_kit
+from autoresearch_cuda.operators import class_numbers
 from autoresearch_cuda.triton_device import softcap as capped_and_slope
 
 SCALED = 8192  # elements that a program scales at a time
@@ -122,9 +123,7 @@ def _scale_in_place(gradient, factor, count, BLOCK: tl.constexpr):
 
 def _prepare(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Logits with dense rows, which may lie apart, and dense targets."""
-    if targets.dtype not in (torch.int64, torch.int32) or targets.shape != logits.shape[:1]:
-        raise TypeError(f"targets must be {logits.shape[0]} integers, not {tuple(targets.shape)} {targets.dtype}")
-    return logits if logits.stride(1) == 1 else logits.contiguous(), targets.contiguous()
+    return logits if logits.stride(1) == 1 else logits.contiguous(), class_numbers(targets, logits)
 
 
 def _launch(

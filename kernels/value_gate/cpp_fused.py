@@ -1,7 +1,5 @@
 """The gated value embedding in C++: one pass forward and one backward; the gradient of v is the cotangent itself."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -32,13 +30,8 @@ def _compute_gradient(g: Tensor, ve: Tensor, gate: Tensor) -> tuple[Tensor, Tens
     return dve, dgate
 
 
-def _save(ctx: Any, inputs: tuple, output: Tensor) -> None:
-    _, ve, gate = inputs
-    ctx.save_for_backward(ve, gate)
-
-
-def _differentiate(ctx: Any, g: Tensor) -> tuple[Tensor, ...]:
-    return g, *_gradient(g, *ctx.saved_tensors)
+def _differentiate(g: Tensor, ve: Tensor, gate: Tensor) -> tuple[Tensor, ...]:
+    return g, *_gradient(g, ve, gate)
 
 
 _gradient = _kernel.operator(
@@ -50,8 +43,7 @@ _mix = _kernel.operator(
     "mix(Tensor v, Tensor ve, Tensor gate) -> Tensor",
     _compute,
     lambda v, ve, gate: v.new_empty(v.shape),
-    save=_save,
-    backward=_differentiate,
+    gradient=_differentiate,
 )
 
 

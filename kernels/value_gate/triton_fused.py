@@ -72,13 +72,8 @@ def _compute_gradient(g: Tensor, ve: Tensor, gate: Tensor) -> tuple[Tensor, Tens
     return dve, dgate
 
 
-def _save(ctx: Any, inputs: tuple, output: Tensor) -> None:
-    _, ve, gate = inputs
-    ctx.save_for_backward(ve, gate)
-
-
-def _backward(ctx: Any, g: Tensor) -> tuple[Tensor, ...]:
-    return g, *_gradient_of(g, *ctx.saved_tensors)
+def _backward(g: Tensor, ve: Tensor, gate: Tensor) -> tuple[Tensor, ...]:
+    return g, *_gradient_of(g, ve, gate)
 
 
 _operators = triton_kit.operators(__file__)
@@ -91,8 +86,7 @@ _mix_of = _operators.define(
     "mix(Tensor v, Tensor ve, Tensor gate) -> Tensor",
     _compute,
     lambda v, ve, gate: v.new_empty(v.shape),
-    save=_save,
-    backward=_backward,
+    gradient=_backward,
 )
 
 

@@ -86,13 +86,13 @@ def test_only_builds_in_the_cache_count(tmp_path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_path_is_named(monkeypatch: pytest.MonkeyPatch):
-    assert attention.describe("cpu", torch.bfloat16) == attention.CPU_PATH
-    assert attention.describe("cpu", torch.bfloat16, "mine") == "kernel mine"
+    assert attention.describe_attention("cpu", "bfloat16") == attention.CPU_PATH
+    assert attention.describe_attention("cpu", "bfloat16", "mine") == "kernel mine"
     monkeypatch.setattr(attention, "gpu_flash", lambda: attention.Flash("FlashAttention 3", print))
-    assert attention.describe("cuda", torch.bfloat16) == "FlashAttention 3"
+    assert attention.describe_attention("cuda", "bfloat16") == "FlashAttention 3"
     assert attention.may_break_graphs("cuda", torch.bfloat16) and not attention.may_break_graphs("cpu", torch.bfloat16)
     monkeypatch.setattr(attention, "can_flex", lambda: True)
-    assert "FlexAttention" in attention.describe("cuda", torch.float32)
+    assert "FlexAttention" in attention.describe_attention("cuda", "float32")
 
 
 def test_the_baseline_kernel_hands_half_precision_to_flash_and_the_rest_to_torch():

@@ -6,11 +6,23 @@ from pathlib import Path
 import pytest
 import torch
 
-from autoresearch_cuda.checkpoint import load_checkpoint, load_model, load_weights, save_checkpoint, save_weights
-from autoresearch_cuda.evaluate import evaluate_bpb
+from autoresearch_cuda.checkpoint import (
+    load_checkpoint,
+    load_model,
+    load_weights,
+    save_weights,
+    take_snapshot,
+    write_snapshot,
+)
+from autoresearch_cuda.evaluate import BatchLosses
 from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.train import Trainer
 from autoresearch_trainer.errors import ConfigError
+from autoresearch_trainer.evaluate import evaluate_bpb
+
+
+def save_checkpoint(trainer: Trainer, folder: Path, extra: dict | None = None) -> None:
+    write_snapshot(take_snapshot(trainer, extra or {}), folder)
 
 
 def test_weights_round_trip_under_their_exchange_names(config, dataset, tmp_path: Path):
@@ -25,7 +37,8 @@ def test_weights_round_trip_under_their_exchange_names(config, dataset, tmp_path
     assert tensors["value_embeds.2.weight"].dtype == torch.bfloat16
     model = load_model(tmp_path / "w.safetensors", Ops.baseline())
     assert model.config == config.model
-    assert evaluate_bpb(model, dataset, 2, 32, 256) == evaluate_bpb(trainer.model, dataset, 2, 32, 256)
+    loaded, saved = (evaluate_bpb(BatchLosses(m, 2), dataset, 2, 32, 256) for m in (model, trainer.model))
+    assert loaded == saved
 
 
 def test_unreadable_weights_are_one_clear_error(tmp_path: Path):

@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from autoresearch_common import compiler as system_compiler
-from autoresearch_cuda import compiling
-from autoresearch_cuda.compiling import resolve_compile
+from autoresearch_cuda import process
 from autoresearch_cuda.kernel_files import KERNELS_ROOT, TARGETS, installed_kernel
 from autoresearch_cuda.model import GPT
 from autoresearch_cuda.native import CompilerMissing
 from autoresearch_cuda.ops import CallCounter, Ops
+from autoresearch_cuda.process import resolve_compile
 from autoresearch_cuda.train import Trainer
 from autoresearch_trainer.errors import ConfigError
 
@@ -82,7 +82,7 @@ def test_a_compiled_trainer_computes_what_the_eager_one_does(config, dataset):
 
 def test_without_pythons_headers_the_cpu_stays_eager(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """As on Debian without python3-dev: there is a compiler, and yet Inductor stops at Python.h."""
-    monkeypatch.setattr(compiling, "compiler", lambda: "/usr/bin/g++")
+    monkeypatch.setattr(process, "compiler", lambda: "/usr/bin/g++")
     monkeypatch.setattr(system_compiler.sysconfig, "get_path", lambda name: str(tmp_path))
     reason = f"no {tmp_path / 'Python.h'}; install Python's headers, for instance the package python3-dev"
     assert resolve_compile("auto", "cpu", None) == (False, reason)
@@ -94,8 +94,8 @@ def test_without_pythons_headers_the_cpu_stays_eager(monkeypatch: pytest.MonkeyP
 
 
 def test_auto_compiles_on_gpus_and_where_there_is_a_compiler(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(compiling, "compiler", lambda: "/usr/bin/g++")
-    monkeypatch.setattr(compiling, "python_headers", lambda: Path("/usr/include/python3"))
+    monkeypatch.setattr(process, "compiler", lambda: "/usr/bin/g++")
+    monkeypatch.setattr(process, "python_headers", lambda: Path("/usr/include/python3"))
     assert resolve_compile("auto", "cuda", None) == (True, "a GPU")
     for steps in (None, 12):
         assert resolve_compile("auto", "cpu", steps) == (True, "C++ compiler found: /usr/bin/g++")
@@ -108,7 +108,7 @@ def test_without_a_compiler_the_cpu_stays_eager(monkeypatch: pytest.MonkeyPatch)
     def missing() -> str:
         raise CompilerMissing("no C++ compiler (g++ or c++)")
 
-    monkeypatch.setattr(compiling, "compiler", missing)
+    monkeypatch.setattr(process, "compiler", missing)
     assert resolve_compile("auto", "cpu", None) == (False, "no C++ compiler")
     with pytest.raises(ConfigError, match="--compile on: no C\\+\\+ compiler"):
         resolve_compile("on", "cpu", None)

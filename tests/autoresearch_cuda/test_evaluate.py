@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch.nn.functional import cross_entropy
 
-from autoresearch_cuda.evaluate import evaluate_bpb
+from autoresearch_cuda.evaluate import BatchLosses
 from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.train import Trainer
 from autoresearch_data.packing import BestFitLoader
 from autoresearch_trainer.errors import ConfigError
+from autoresearch_trainer.evaluate import evaluate_bpb
 
 
 def test_bits_per_byte_are_those_of_a_plain_sum(config, dataset):
@@ -19,7 +20,8 @@ def test_bits_per_byte_are_those_of_a_plain_sum(config, dataset):
     for _ in range(3):
         trainer.step()
     seen = []
-    result = evaluate_bpb(trainer.model, dataset, 2, 32, 200, on_batch=lambda done, total: seen.append((done, total)))
+    losses = BatchLosses(trainer.model, 2)
+    result = evaluate_bpb(losses, dataset, 2, 32, 200, on_batch=lambda done, total: seen.append((done, total)))
     loader = BestFitLoader(dataset.split("val"), 2, 32, dataset.tokenizer.bos_id)
     nats = size = 0.0
     for _ in range(3):  # 200 tokens are three batches of 64
@@ -38,8 +40,8 @@ def test_bits_per_byte_are_those_of_a_plain_sum(config, dataset):
 def test_evaluation_repeats_exactly_and_leaves_training_alone(config, dataset):
     trainer = Trainer(config, Ops.baseline(), dataset)
     trainer.step()
-    first = evaluate_bpb(trainer.model, dataset, 2, 32, 256)
-    assert evaluate_bpb(trainer.model, dataset, 2, 32, 256) == first
+    first = evaluate_bpb(BatchLosses(trainer.model, 2), dataset, 2, 32, 256)
+    assert evaluate_bpb(BatchLosses(trainer.model, 2), dataset, 2, 32, 256) == first
     undisturbed = Trainer(config, Ops.baseline(), dataset)
     undisturbed.step()
     assert trainer.step().loss == undisturbed.step().loss
@@ -47,4 +49,4 @@ def test_evaluation_repeats_exactly_and_leaves_training_alone(config, dataset):
 
 def test_too_few_tokens_are_refused(config, dataset):
     with pytest.raises(ConfigError, match="less than one batch"):
-        evaluate_bpb(Trainer(config, Ops.baseline(), dataset).model, dataset, 2, 32, 63)
+        evaluate_bpb(BatchLosses(Trainer(config, Ops.baseline(), dataset).model, 2), dataset, 2, 32, 63)

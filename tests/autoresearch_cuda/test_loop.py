@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
+from autoresearch_cuda import engine
 from autoresearch_cuda.kernel_files import KernelFile
-from autoresearch_cuda.loop import run
-from autoresearch_cuda.process import process_seconds
 from autoresearch_cuda.train import Trainer
 from autoresearch_trainer import summary as summary_module
 from autoresearch_trainer.console import Console
-from autoresearch_trainer.datasheet import datasheet_flops
 from autoresearch_trainer.errors import ConfigError, Interrupted, KernelFailed, OutOfMemory, TrainingFailed
-from autoresearch_trainer.summary import summary_lines
+from autoresearch_trainer.loop import run
+from autoresearch_trainer.process import process_seconds
+from autoresearch_trainer.summary import datasheet_flops, summary_lines
 
 UPSTREAM_BLOCK = r"""---
 val_bpb:          \d+\.\d{6}
@@ -36,7 +36,7 @@ tokens_per_second:\d+
 
 def test_a_run_writes_what_it_did(config, dataset, tmp_path: Path):
     events = []
-    record = run(replace(config, peak_flops=1e12), None, dataset, tmp_path / "out", events.append, weights=True)
+    record = run(engine, replace(config, peak_flops=1e12), None, dataset, tmp_path / "out", events.append, weights=True)
     assert json.loads((tmp_path / "out" / "run.json").read_text()) == record
     assert record["status"] == "complete" and record["dataset"] == {"name": "counting", "fingerprint": "f" * 64}
     assert len(record["losses"]) == len(record["step_seconds"]) == 14
@@ -48,13 +48,13 @@ def test_a_run_writes_what_it_did(config, dataset, tmp_path: Path):
     assert [e["event"] for e in events if e["event"] != "step"] == ["start", *["evaluate"] * 4, "summary"]
     assert re.match(UPSTREAM_BLOCK, "\n".join(events[-1]["lines"]) + "\n")
     assert (tmp_path / "out" / "weights.safetensors").exists()
-    again = run(config, None, dataset, tmp_path / "again")
+    again = run(engine, config, None, dataset, tmp_path / "again")
     assert again["losses"] == record["losses"] and again["evaluation"] == record["evaluation"]
 
 
 def test_the_console_prints_plain_lines_into_a_pipe(config, dataset, tmp_path: Path, capsys):
     with Console() as console:
-        run(config.smoke(), None, dataset, tmp_path, console)
+        run(engine, config.smoke(), None, dataset, tmp_path, console)
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("test: 0.1M parameters") or "M parameters" in lines[0]
     assert sum(line.startswith("val_bpb:") for line in lines) == 1
@@ -70,13 +70,13 @@ def test_a_signal_ends_the_run_between_steps_and_it_can_go_on(config, dataset, t
 
     handler = signal.getsignal(number)
     with pytest.raises(Interrupted, match=f"interrupted by {signal.Signals(number).name} after 5 steps") as caught:
-        run(config, None, dataset, tmp_path / "a", interrupt, checkpoint=True)
+        run(engine, config, None, dataset, tmp_path / "a", interrupt, checkpoint=True)
     assert caught.value.exit_code == 128 + number and signal.getsignal(number) is handler
     record = json.loads((tmp_path / "a" / "run.json").read_text())
     assert record["status"] == "interrupted" and len(record["losses"]) == 5 and record["summary"]["val_bpb"] is None
 
-    resumed = run(config, None, dataset, tmp_path / "b", resume=tmp_path / "a" / "checkpoint")
-    straight = run(config, None, dataset, tmp_path / "c")
+    resumed = run(engine, config, None, dataset, tmp_path / "b", resume=tmp_path / "a" / "checkpoint")
+    straight = run(engine, config, None, dataset, tmp_path / "c")
     assert resumed["losses"] == straight["losses"] and resumed["evaluation"] == straight["evaluation"]
 
 
@@ -86,12 +86,12 @@ def test_an_interrupted_run_saves_itself_and_says_where(config, dataset, tmp_pat
             os.kill(os.getpid(), signal.SIGINT)
 
     with pytest.raises(Interrupted, match=f"after 3 steps; continue with --resume {tmp_path}/checkpoint"):
-        run(config, None, dataset, tmp_path, interrupt, save_interrupted=True)
+        run(engine, config, None, dataset, tmp_path, interrupt, save_interrupted=True)
     assert "--resume" in json.loads((tmp_path / "run.json").read_text())["error"]
-    resumed = run(config, None, dataset, tmp_path / "b", resume=tmp_path / "checkpoint", save_interrupted=True)
+    resumed = run(engine, config, None, dataset, tmp_path / "b", resume=tmp_path / "checkpoint", save_interrupted=True)
     assert resumed["resumed_at"] == 3 and not (tmp_path / "b" / "checkpoint").exists()
     with pytest.raises(Interrupted, match="after 3 steps$"):
-        run(config, None, dataset, tmp_path / "c", interrupt)
+        run(engine, config, None, dataset, tmp_path / "c", interrupt)
     assert not (tmp_path / "c" / "checkpoint").exists()
 
 
@@ -101,7 +101,7 @@ def test_a_signal_during_the_start_is_not_lost(config, dataset, tmp_path: Path):
             os.kill(os.getpid(), signal.SIGTERM)
 
     with pytest.raises(Interrupted, match="interrupted by SIGTERM after 0 steps$") as caught:
-        run(config, None, dataset, tmp_path, interrupt, save_interrupted=True)
+        run(engine, config, None, dataset, tmp_path, interrupt, save_interrupted=True)
     assert caught.value.exit_code == 143
 
 
@@ -110,18 +110,18 @@ def test_running_out_of_memory_is_one_line_with_the_batch_that_fits(config, data
     (tmp_path / "kernel.py").write_text(text)
     kernel = {"relu_squared": KernelFile.at("relu_squared", tmp_path / "kernel.py")}
     with pytest.raises(OutOfMemory, match="out of memory with a batch of 2 .*--batch-size 1 should fit") as caught:
-        run(config, kernel, dataset, tmp_path / "out")
+        run(engine, config, kernel, dataset, tmp_path / "out")
     assert caught.value.exit_code == 1
     assert json.loads((tmp_path / "out" / "run.json").read_text())["error"] == str(caught.value)
 
 
 def test_both_utilisations_are_stated_and_an_unknown_one_is_called_so(config, dataset, tmp_path, monkeypatch):
-    record = run(config, None, dataset, tmp_path / "a")
+    record = run(engine, config, None, dataset, tmp_path / "a")
     summary, lines = record["summary"], "\n".join(summary_lines(record))
     assert summary["mfu_percent"] is summary["mfu_measured_percent"] is summary["mfu_datasheet_percent"] is None
     assert "mfu_percent:      0.00" in lines and "mfu_measured:     unknown" in lines
     monkeypatch.setattr(summary_module, "datasheet_flops", lambda name, dtype: 4e12)
-    record = run(replace(config, peak_flops=1e12), None, dataset, tmp_path / "b")
+    record = run(engine, replace(config, peak_flops=1e12), None, dataset, tmp_path / "b")
     summary, lines = record["summary"], "\n".join(summary_lines(record))
     assert summary["mfu_measured_percent"] == pytest.approx(4 * summary["mfu_datasheet_percent"])
     assert summary["mfu_percent"] == summary["mfu_datasheet_percent"]
@@ -135,7 +135,7 @@ def test_datasheet_rates_are_of_exactly_named_chips():
 
 
 def test_the_record_says_when_the_first_step_was_done_and_where_attention_ran(config, dataset, tmp_path: Path):
-    record = run(config.smoke(), None, dataset, tmp_path, choices=[{"name": "x", "value": "y", "why": "z"}])
+    record = run(engine, config.smoke(), None, dataset, tmp_path, choices=[{"name": "x", "value": "y", "why": "z"}])
     assert 0 < record["startup_seconds"] < record["seconds_to_first_step"] <= process_seconds()
     assert "softmax" in record["attention"] and record["choices"][0]["why"] == "z"
 
@@ -143,7 +143,8 @@ def test_the_record_says_when_the_first_step_was_done_and_where_attention_ran(co
 def test_a_failed_run_leaves_its_record(config, dataset, tmp_path: Path):
     (tmp_path / "kernel.py").write_text("def relu_squared(x):\n    return x * float('nan')\n")
     with pytest.raises(TrainingFailed, match="loss is nan at step 0"):
-        run(config, {"relu_squared": KernelFile.at("relu_squared", tmp_path / "kernel.py")}, dataset, tmp_path / "out")
+        kernel = {"relu_squared": KernelFile.at("relu_squared", tmp_path / "kernel.py")}
+        run(engine, config, kernel, dataset, tmp_path / "out")
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["status"] == "failed" and "loss is nan" in record["error"]
 
@@ -180,7 +181,7 @@ def kernel_at(path: Path, text: str) -> dict[str, KernelFile]:
 )
 def test_a_kernel_that_fails_is_named_in_one_line(config, dataset, tmp_path: Path, text: str, message: str):
     with pytest.raises(KernelFailed, match=message) as caught:
-        run(config, kernel_at(tmp_path / "mine.py", text), dataset, tmp_path / "out")
+        run(engine, config, kernel_at(tmp_path / "mine.py", text), dataset, tmp_path / "out")
     assert caught.value.exit_code == 1 and "\n" not in str(caught.value)
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["status"] == "failed" and record["error"] == str(caught.value)
@@ -189,7 +190,7 @@ def test_a_kernel_that_fails_is_named_in_one_line(config, dataset, tmp_path: Pat
 
 def test_a_kernel_that_declines_while_it_is_traced_is_named_too(config, dataset, tmp_path: Path):
     with pytest.raises(KernelFailed, match="kernel relu_squared=mine ") as caught:
-        run(replace(config, compile=True), kernel_at(tmp_path / "mine.py", DECLINES), dataset, tmp_path / "out")
+        run(engine, replace(config, compile=True), kernel_at(tmp_path / "mine.py", DECLINES), dataset, tmp_path / "out")
     assert "\n" not in str(caught.value)
     assert "rows of 7 only" in "".join(json.loads((tmp_path / "out" / "run.json").read_text())["traceback"])
 
@@ -204,13 +205,13 @@ def test_of_two_selected_kernels_the_inner_one_is_named(config, dataset, tmp_pat
     selection = {"mlp": KernelFile.at("mlp", tmp_path / "outer.py"), **kernel_at(tmp_path / "mine.py", DECLINES)}
     for compiled in (False, True):
         with pytest.raises(KernelFailed, match="^kernel relu_squared=mine "):
-            run(replace(config, compile=compiled), selection, dataset, tmp_path / "out")
+            run(engine, replace(config, compile=compiled), selection, dataset, tmp_path / "out")
 
 
 def test_what_baseline_kernels_run_into_is_not_laid_at_a_kernel(config, dataset, tmp_path: Path, monkeypatch):
     monkeypatch.setattr(Trainer, "step", lambda self: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        run(config, None, dataset, tmp_path / "out")
+        run(engine, config, None, dataset, tmp_path / "out")
 
 
 def test_a_model_that_the_last_step_broke_is_no_result(config, dataset, tmp_path: Path, monkeypatch):
@@ -224,7 +225,7 @@ def test_a_model_that_the_last_step_broke_is_no_result(config, dataset, tmp_path
 
     monkeypatch.setattr(Trainer, "step", breaking)
     with pytest.raises(TrainingFailed, match="val_bpb of the model after 14 steps is nan"):
-        run(config, None, dataset, tmp_path / "out")
+        run(engine, config, None, dataset, tmp_path / "out")
     record = json.loads((tmp_path / "out" / "run.json").read_text(), parse_constant=pytest.fail)
     assert record["status"] == "failed" and record["summary"]["val_bpb"] is None and "is nan" in record["error"]
 
@@ -243,7 +244,7 @@ def small_disk():
 )
 def test_a_full_disk_is_one_line_with_the_file(config, dataset, tmp_path: Path, small_disk, what: dict, name: str):
     with pytest.raises(ConfigError, match=f"cannot write {tmp_path / name}: ") as caught:
-        run(config, None, dataset, tmp_path, **what)
+        run(engine, config, None, dataset, tmp_path, **what)
     assert caught.value.exit_code == 2
     assert json.loads((tmp_path / "run.json").read_text())["error"] == str(caught.value)
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
@@ -252,4 +253,4 @@ def test_a_full_disk_is_one_line_with_the_file(config, dataset, tmp_path: Path, 
 def test_a_folder_that_cannot_be_written_is_refused_before_training(config, dataset, tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot write in"):
-        run(config, None, dataset, tmp_path / "file" / "out")
+        run(engine, config, None, dataset, tmp_path / "file" / "out")

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from autoresearch_cuda import memory as torch_memory
+from autoresearch_cuda import engine
 from autoresearch_cuda.model import GPT
 from autoresearch_cuda.ops import Ops
 from autoresearch_trainer import memory
@@ -92,20 +92,20 @@ def test_what_does_not_fit_at_all_is_refused_before_anything_is_allocated():
     ],
 )
 def test_running_out_names_the_batch_that_would_fit(error: Exception, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(torch_memory, "available_bytes", lambda device: 2 * GIB)
-    monkeypatch.setattr(torch_memory, "own_bytes", lambda device: 4 * GIB)
+    monkeypatch.setattr(engine, "available_bytes", lambda device: 2 * GIB)
+    monkeypatch.setattr(engine, "own_bytes", lambda device: 4 * GIB)
     config = TrainConfig.for_preset("upstream")
     with pytest.raises(OutOfMemory, match=r"batch of 8 sequences .*; --batch-size [124] should fit") as caught:
-        with torch_memory.explained(config, "cpu"):
+        with memory.explained(engine, config, "cpu"):
             raise error
     assert caught.value.exit_code == 1 and "\n" not in str(caught.value)
     with pytest.raises(OutOfMemory, match="take a smaller preset"):
-        with torch_memory.explained(replace(config, batch_size=1), "cpu"):
+        with memory.explained(engine, replace(config, batch_size=1), "cpu"):
             raise error
 
 
 def test_other_errors_pass_through():
-    with pytest.raises(RuntimeError, match="shapes differ"), torch_memory.explained(TrainConfig(), "cpu"):
+    with pytest.raises(RuntimeError, match="shapes differ"), memory.explained(engine, TrainConfig(), "cpu"):
         raise RuntimeError("shapes differ")
 
 

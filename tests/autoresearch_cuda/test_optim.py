@@ -10,7 +10,7 @@ from autoresearch_cuda.model import GPT
 from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.optim import MuonAdamW
 from autoresearch_trainer.config import GPTConfig, TrainConfig
-from autoresearch_trainer.schedule import lr_multiplier, muon_momentum, weight_decay_multiplier
+from autoresearch_trainer.optim import lr_multiplier, muon_momentum, weight_decay_multiplier
 
 CONFIG = TrainConfig(
     "test",

@@ -5,24 +5,23 @@ from pathlib import Path
 
 import pytest
 
-from autoresearch_cuda import memory
-from autoresearch_cuda.checkpoint import save_checkpoint
+from autoresearch_cuda import engine
+from autoresearch_cuda.checkpoint import take_snapshot, write_snapshot
 from autoresearch_cuda.ops import Ops
-from autoresearch_cuda.plan import Request, complete
-from autoresearch_cuda.rooms import ROOMS
 from autoresearch_cuda.train import Trainer
 from autoresearch_trainer import plan as shared_plan
 from autoresearch_trainer import rungs
 from autoresearch_trainer.config import PRESETS, Preset, TrainConfig
 from autoresearch_trainer.errors import ConfigError
 from autoresearch_trainer.memory import estimate_bytes
+from autoresearch_trainer.plan import Request, complete
 
 GIB = 2**30
 
 
 @pytest.fixture(autouse=True)
 def free_memory(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(memory, "available_bytes", lambda device: 16 * GIB)
+    monkeypatch.setattr(engine, "available_bytes", lambda device: 16 * GIB)
 
 
 def choices(found: list) -> dict[str, tuple[str, str]]:
@@ -30,7 +29,7 @@ def choices(found: list) -> dict[str, tuple[str, str]]:
 
 
 def test_everything_left_open_gets_a_value_and_a_reason(dataset):
-    config, found = complete(Request(compile="off"), "cpu-nano", dataset)
+    config, found = complete(engine, Request(compile="off"), "cpu-nano", dataset)
     assert (config.preset, config.time_budget, config.steps, config.seed) == ("cpu-nano", 300.0, None, 42)
     said = choices(found)
     assert set(said) == {"batch", "memory", "compile", "evaluation", "attention"} and all(w for _, w in said.values())
@@ -40,47 +39,47 @@ def test_everything_left_open_gets_a_value_and_a_reason(dataset):
 
 def test_the_default_evaluation_is_one_pass_at_most(dataset):
     """The small split of these tests holds fewer tokens than any rung."""
-    config, found = complete(Request(preset="cpu-nano"), "-", dataset)
+    config, found = complete(engine, Request(preset="cpu-nano"), "-", dataset)
     assert 2048 <= config.eval_tokens <= 14_000 and config.eval_spread_over is None
     assert "the whole split" in choices(found)["evaluation"][0]
-    exact, _ = complete(Request(preset="cpu-nano", eval_tokens=204_800), "-", dataset)
+    exact, _ = complete(engine, Request(preset="cpu-nano", eval_tokens=204_800), "-", dataset)
     assert exact.eval_tokens == 204_800
 
 
 def test_a_rung_is_spread_over_the_full_one(dataset, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(rungs, "one_pass", lambda dataset, length, limit: 300_000)
-    config, found = complete(Request(evaluation="cheap"), "cpu-nano", dataset)
+    config, found = complete(engine, Request(evaluation="cheap"), "cpu-nano", dataset)
     assert (config.eval_tokens, config.eval_spread_over) == (24_576, 299_008)
     assert choices(found)["evaluation"] == ("cheap, 24576 tokens, spread over 299008", "asked for")
-    config, _ = complete(Request(evaluation="full"), "cpu-nano", dataset)
+    config, _ = complete(engine, Request(evaluation="full"), "cpu-nano", dataset)
     assert (config.eval_tokens, config.eval_spread_over) == (299_008, None)
 
 
 def test_a_batch_that_was_asked_for_is_not_fitted(dataset):
-    config, found = complete(Request(batch_size=2), "cpu-nano", dataset)
+    config, found = complete(engine, Request(batch_size=2), "cpu-nano", dataset)
     assert (config.batch_size, config.accumulation, config.eval_batch_size) == (2, 4, 8)
     assert choices(found)["batch"] == ("2 x 256 tokens, 2048 tokens per step in 4 passes", "asked for")
 
 
 def test_memory_decides_the_batch(dataset, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(memory, "available_bytes", lambda device: 8 * GIB)
-    config, found = complete(Request(preset="upstream", compile="off"), "-", dataset)
+    monkeypatch.setattr(engine, "available_bytes", lambda device: 8 * GIB)
+    config, found = complete(engine, Request(preset="upstream", compile="off"), "-", dataset)
     assert config.batch_size < 8 and config.total_batch_tokens == 65536
     assert "as the memory allows" in choices(found)["batch"][1]
 
 
 def test_a_smoke_run_is_small_whatever_the_preset(dataset, monkeypatch: pytest.MonkeyPatch):
     for name in PRESETS:
-        config, _ = complete(Request(preset=name, smoke=True), "-", dataset)
+        config, _ = complete(engine, Request(preset=name, smoke=True), "-", dataset)
         assert config.steps == 2 and config.model == PRESETS[name].model
         assert config.micro_batch_tokens <= 4096 and config.accumulation <= 2 and not config.compile
-    monkeypatch.setattr(memory, "available_bytes", lambda device: GIB)
+    monkeypatch.setattr(engine, "available_bytes", lambda device: GIB)
     with pytest.raises(ConfigError, match="preset upstream needs about .* are free"):
-        complete(Request(preset="upstream", smoke=True), "-", dataset)
+        complete(engine, Request(preset="upstream", smoke=True), "-", dataset)
 
 
 def test_the_largest_smoke_run_stays_far_below_24_gb(dataset):
-    config, _ = complete(Request(preset="upstream", smoke=True), "-", dataset)
+    config, _ = complete(engine, Request(preset="upstream", smoke=True), "-", dataset)
     assert estimate_bytes(config, "cpu") < 8 * GIB
 
 
@@ -89,15 +88,15 @@ def test_a_resumed_run_keeps_its_configuration(config, dataset, tmp_path: Path, 
     saved = replace(config, seed=9, batch_size=1, eval_batch_size=2)
     trainer = Trainer(saved, Ops.baseline(), dataset)
     trainer.step()
-    save_checkpoint(trainer, tmp_path / "c")
-    resumed, found = complete(Request(resume=tmp_path / "c"), "cpu-nano", dataset)
+    write_snapshot(take_snapshot(trainer, {}), tmp_path / "c")
+    resumed, found = complete(engine, Request(resume=tmp_path / "c"), "cpu-nano", dataset)
     assert resumed == saved and "as in" in choices(found)["batch"][1]
-    longer, _ = complete(Request(resume=tmp_path / "c", steps=99, evaluation="cheap"), "cpu-nano", dataset)
+    longer, _ = complete(engine, Request(resume=tmp_path / "c", steps=99, evaluation="cheap"), "cpu-nano", dataset)
     assert longer.steps == 99 and longer.seed == 9 and longer.eval_tokens == 64
     with pytest.raises(ConfigError, match="the checkpoint is of preset test, not cpu-nano"):
-        complete(Request(resume=tmp_path / "c", preset="cpu-nano"), "-", dataset)
+        complete(engine, Request(resume=tmp_path / "c", preset="cpu-nano"), "-", dataset)
     with pytest.raises(ConfigError, match="has a batch of 1; a resumed run keeps it"):
-        complete(Request(resume=tmp_path / "c", batch_size=2), "-", dataset)
+        complete(engine, Request(resume=tmp_path / "c", batch_size=2), "-", dataset)
 
 
 def test_a_resumed_run_is_not_compiled_where_that_is_impossible(config, dataset, tmp_path: Path, monkeypatch):
@@ -106,11 +105,11 @@ def test_a_resumed_run_is_not_compiled_where_that_is_impossible(config, dataset,
 
     monkeypatch.setattr(shared_plan, "read_state", lambda folder: {"config": replace(config, compile=True).to_json()})
     monkeypatch.setitem(PRESETS, "test", Preset(config.model, 2, 128, 256, 512))
-    rooms = replace(ROOMS, resolve_compile=refuse)
+    monkeypatch.setattr(engine, "resolve_compile", refuse)
     with pytest.raises(ConfigError, match="no Python.h"):
-        shared_plan.complete(rooms, Request(resume=tmp_path, eval_tokens=256), "-", dataset)
+        complete(engine, Request(resume=tmp_path, eval_tokens=256), "-", dataset)
     request = Request(resume=tmp_path, eval_tokens=256, compile="off")
-    assert not shared_plan.complete(rooms, request, "-", dataset)[0].compile
+    assert not complete(engine, request, "-", dataset)[0].compile
 
 
 @pytest.mark.parametrize(
@@ -132,7 +131,7 @@ def test_a_resumed_run_is_not_compiled_where_that_is_impossible(config, dataset,
 )
 def test_bad_requests_are_one_line(request_: Request, message: str, dataset):
     with pytest.raises(ConfigError, match=message) as caught:
-        complete(request_, "cpu-nano", dataset)
+        complete(engine, request_, "cpu-nano", dataset)
     assert caught.value.exit_code == 2 and "\n" not in str(caught.value)
 
 

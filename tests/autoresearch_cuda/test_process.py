@@ -6,7 +6,8 @@ import sys
 
 import torch
 
-from autoresearch_cuda.process import QuietCollector, peak_memory_mb, prepare_process, usable_cores
+from autoresearch_cuda.process import peak_memory_mb, prepare_process
+from autoresearch_trainer.process import QuietCollector, usable_cores
 
 FAULTS = """
 import resource, torch

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from autoresearch_cuda import saver as saver_module
+from autoresearch_cuda import engine
 from autoresearch_cuda.checkpoint import load_checkpoint
-from autoresearch_cuda.loop import run
 from autoresearch_cuda.ops import Ops
-from autoresearch_cuda.saver import BackgroundSaver, Interval
 from autoresearch_cuda.train import Trainer
 from autoresearch_trainer.errors import ConfigError
+from autoresearch_trainer.loop import run
+from autoresearch_trainer.saver import BackgroundSaver, Interval
 
 
 @pytest.mark.parametrize(("text", "interval"), [("90", Interval(90.0)), ("0.5s", Interval(0.5))])
@@ -29,15 +29,15 @@ def test_other_intervals_are_refused(text: str):
 
 def test_what_is_written_is_the_moment_of_the_copy(config, dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """The write is held up until training has gone on; the file still holds the step it was due at."""
-    gate, write = threading.Event(), saver_module.write_snapshot
+    gate, write = threading.Event(), engine.write_snapshot
 
     def held_up(*args):
         assert gate.wait(20)
         write(*args)
 
-    monkeypatch.setattr(saver_module, "write_snapshot", held_up)
+    monkeypatch.setattr(engine, "write_snapshot", held_up)
     trainer, straight = (Trainer(config, Ops.baseline(), dataset) for _ in range(2))
-    with BackgroundSaver(tmp_path / "c", Interval(steps=4)) as saver:
+    with BackgroundSaver(engine, tmp_path / "c", Interval(steps=4)) as saver:
         for _ in range(9):  # due after 4, and after 8 while the first is still being written
             trainer.step()
             saver.after_step(trainer, lambda: {"steps": trainer.steps_done})
@@ -54,7 +54,7 @@ def test_what_is_written_is_the_moment_of_the_copy(config, dataset, tmp_path: Pa
 
 def test_a_later_checkpoint_reuses_the_buffers_and_replaces_the_earlier(config, dataset, tmp_path: Path):
     trainer = Trainer(config, Ops.baseline(), dataset)
-    with BackgroundSaver(tmp_path / "c", Interval(steps=1)) as saver:
+    with BackgroundSaver(engine, tmp_path / "c", Interval(steps=1)) as saver:
         pointers = []
         for _ in range(3):
             trainer.step()
@@ -69,14 +69,14 @@ def test_a_later_checkpoint_reuses_the_buffers_and_replaces_the_earlier(config, 
 def test_a_write_that_fails_ends_the_run_with_one_line(config, dataset, tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot write the checkpoint in .*file"):
-        with BackgroundSaver(tmp_path / "file" / "c", Interval(steps=1)) as saver:
+        with BackgroundSaver(engine, tmp_path / "file" / "c", Interval(steps=1)) as saver:
             trainer = Trainer(config, Ops.baseline(), dataset)
             trainer.step()
             saver.after_step(trainer, dict)
 
 
 def test_a_run_saves_as_it_goes_and_says_what_that_cost(config, dataset, tmp_path: Path):
-    record = run(config, None, dataset, tmp_path / "a", checkpoint_every=Interval(steps=6))
+    record = run(engine, config, None, dataset, tmp_path / "a", checkpoint_every=Interval(steps=6))
     assert record["checkpoints"]["written"] + record["checkpoints"]["skipped"] == 2
-    resumed = run(config, None, dataset, tmp_path / "b", resume=tmp_path / "a" / "checkpoint")
+    resumed = run(engine, config, None, dataset, tmp_path / "b", resume=tmp_path / "a" / "checkpoint")
     assert resumed["losses"] == record["losses"] and resumed["resumed_at"] in (6, 12)

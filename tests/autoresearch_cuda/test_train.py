@@ -8,8 +8,9 @@ import torch
 
 from autoresearch_cuda.kernel_files import KernelFile
 from autoresearch_cuda.ops import Ops
-from autoresearch_cuda.train import UNTIMED_STEPS, Trainer
+from autoresearch_cuda.train import Trainer
 from autoresearch_trainer.errors import ConfigError, TrainingFailed
+from autoresearch_trainer.train import UNTIMED_STEPS
 
 
 def train(config, dataset, steps: int) -> tuple[Trainer, list[float]]:

@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 
 from autoresearch_common import workload as w
+from autoresearch_common.arrays import storage, write_arrays
 from autoresearch_lab import workloads
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.engine import ENGINES
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, Root
-from autoresearch_lab.sandbox.arrays import storage, write_arrays
 from autoresearch_lab.workloads import WorkloadSet
 from autoresearch_lab.workspace import Workspace, create
 
@@ -53,4 +54,4 @@ def captured(root: Root, tmp_path: Path) -> WorkloadSet:
 def opened(context: Context, root: Root, captured: WorkloadSet) -> tuple[Workspace, Ledger]:
     ledger = Ledger(root.ledger)
     target = load_catalog(root)["rms_norm"]
-    return create(target, root.workspaces / "one", context, root, ledger, captured), ledger
+    return create(target, root.workspaces / "one", Lab.of(context, root, ledger), captured), ledger

@@ -75,10 +75,10 @@ def test_what_mlx_can_do_here_is_said(lab, monkeypatch):
 
 
 def test_without_an_engine_the_machine_is_not_usable():
-    findings = [doctor.Finding("engine", "cpu", "missing", "no torch")]
+    findings = [doctor.Diagnosis("engine", "cpu", "missing", "no torch")]
     assert not doctor.usable(findings)
-    broken = doctor.Finding("lab", "ledger", "problem", "corrupt", needed=True)
-    assert not doctor.usable([doctor.Finding("engine", "cpu", "ok", ""), broken])
+    broken = doctor.Diagnosis("lab", "ledger", "problem", "corrupt", needed=True)
+    assert not doctor.usable([doctor.Diagnosis("engine", "cpu", "ok", ""), broken])
 
 
 def test_a_corrupt_ledger_is_a_finding(lab):

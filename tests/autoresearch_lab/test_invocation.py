@@ -25,27 +25,26 @@ def test_global_options_are_named_where_they_are_needed(tmp_path: Path):
     ]  # fmt: skip
 
 
-def test_each_verb_gets_the_kernel_in_its_own_words(tmp_path: Path):
+def test_every_verb_gets_the_kernel_in_the_same_words(tmp_path: Path):
     target = load_catalog(Root())["rms_norm"]
     kernel = target.kernel("torch_library", "torch")
     lab = "kernel-lab --engine cuda"
-    assert command_line("bench", target, kernel, "cuda") == f"{lab} bench --target rms_norm --kernel torch_library"
-    assert command_line("ab", target, kernel, "cuda", "--again") == f"{lab} ab --kernel rms_norm=torch_library --again"
+    assert command_line("bench", target, kernel, "cuda") == f"{lab} bench rms_norm=torch_library"
+    assert command_line("ab", target, kernel, "cuda", "--again") == f"{lab} ab rms_norm=torch_library --again"
     mine = Kernel("rms_norm", "workspace:w", "torch", ("cpu",), "candidate", "python", tmp_path / "my w" / "kernel.py")
-    assert command_line("promote", target, mine, "cpu") == f"kernel-lab promote --workspace '{tmp_path / 'my w'}'"
+    assert command_line("promote", target, mine, "cpu") == f"kernel-lab promote '{tmp_path / 'my w'}'"
 
 
 def test_promotion_check_of_a_workspace_names_a_command_that_works(opened, context, root: Root, monkeypatch, capsys):
     workspace, ledger = opened
-    monkeypatch.setattr(app, "context", lambda *_: context)
+    monkeypatch.setattr("autoresearch_lab.machine.context", lambda *_: context)
     monkeypatch.setattr(invocation, "automatic", lambda: "mlx")
     given = ["--root", str(root.path), "--engine", "cpu"]
     assert app.main([*given, "promotion-check", "--workspace", str(workspace.folder)]) == 1
     told = capsys.readouterr().out.splitlines()
     (line,) = (line.removeprefix("next: ") for line in told if line.startswith("next: "))
-    assert shlex.split(line) == ["kernel-lab", *given, "verify", "--workspace", str(workspace.folder)]
-    other = ["--workspace", str(workspace.folder), "--target", "rope"]
-    assert app.main([*given, "promotion-check", *other]) == 2
+    assert shlex.split(line) == ["kernel-lab", *given, "verify", str(workspace.folder)]
+    assert app.main([*given, "promotion-check", f"rope=workspace:{workspace.folder}"]) == 2
     assert "is a workspace of target rms_norm, not rope" in capsys.readouterr().err
     assert app.main([*given, "promotion-check"]) == 2
-    assert "give --target T, or --workspace DIR" in capsys.readouterr().err
+    assert "name a kernel (TARGET=NAME or the folder of a workspace), or a target" in capsys.readouterr().err

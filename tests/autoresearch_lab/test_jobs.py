@@ -4,9 +4,15 @@ from types import SimpleNamespace
 
 import pytest
 
+from autoresearch_common.compiler import CompilerMissing
+from autoresearch_data.errors import NoDataset
 from autoresearch_lab import jobs
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.sandbox.parent import JobFailed
+from autoresearch_trainer.errors import ConfigError, KernelChanged
+from autoresearch_trainer.jobs.base import DatasetRef
+from autoresearch_trainer.jobs.failures import failure_kind
+from autoresearch_trainer.jobs.training import TRAIN, TrainArgs
 
 
 def engine(failure):
@@ -16,28 +22,48 @@ def engine(failure):
     return SimpleNamespace(run=run)
 
 
-@pytest.mark.parametrize("name", sorted(jobs.BAD_INPUT))
-def test_bad_input_keeps_the_message_alone(name, tmp_path):
-    failure = JobFailed("exception", f"train: {name}: unknown preset 'x'", exception=name)
+ARGS = TrainArgs(preset="x", dataset=DatasetRef(folder="-", fingerprint="f"), selection={}, runs=[])
+
+
+@pytest.mark.parametrize("kind", ["bad_input", "kernel"])
+def test_bad_input_keeps_the_message_alone(kind, tmp_path):
+    failure = JobFailed(kind, "train: ConfigError: unknown preset 'x'", reason="unknown preset 'x'")
     with pytest.raises(LabError) as caught:
-        jobs.call(engine(failure), "train", {}, run_dir=tmp_path)
+        jobs.call(engine(failure), TRAIN, ARGS, run_dir=tmp_path)
     assert str(caught.value) == "unknown preset 'x'"
 
 
 @pytest.mark.parametrize(
     "failure",
     [
-        JobFailed("exception", "train: ZeroDivisionError: division by zero", exception="ZeroDivisionError"),
+        JobFailed("exception", "train: ZeroDivisionError: division by zero"),
         JobFailed("crash", "train: ended by SIGSEGV"),
         JobFailed("timeout", "train: no answer within 3 s"),
     ],
 )
 def test_failures_stay_failures(failure, tmp_path):
     with pytest.raises(JobFailed) as caught:
-        jobs.call(engine(failure), "train", {}, run_dir=tmp_path)
+        jobs.call(engine(failure), TRAIN, ARGS, run_dir=tmp_path)
     assert caught.value is failure
 
 
 def test_result_comes_through(tmp_path):
-    answering = SimpleNamespace(run=lambda job, args, **options: {"job": job, **args})
-    assert jobs.call(answering, "time", {"a": 1}, run_dir=tmp_path) == {"job": "time", "a": 1}
+    answering = SimpleNamespace(run=lambda job, args, **options: (job.name, args))
+    assert jobs.call(answering, TRAIN, ARGS, run_dir=tmp_path) == ("train", ARGS)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (ConfigError("x"), "bad_input"),
+        (NoDataset("x"), "bad_input"),
+        (KernelChanged("x"), "kernel"),
+        (CompilerMissing("x"), "kernel"),
+        (MemoryError(), "memory"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "memory"),
+        (ZeroDivisionError("division by zero"), "exception"),
+        (SystemExit(3), "exception"),
+    ],
+)
+def test_the_engine_says_what_an_exception_means(error, kind):
+    assert failure_kind(error) == kind

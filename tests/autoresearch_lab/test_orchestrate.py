@@ -44,7 +44,8 @@ class Lab:
     def write(self, candidate: Candidate, kind: str, **settings: Any) -> None:
         if error := self.broken.get(f"{candidate.kernel.name} {kind}"):
             raise error
-        results = {"ratio": self.ratios[candidate.kernel.name], "disturbed": self.disturbed and kind == "ab"}
+        ratio = self.ratios[candidate.kernel.name]
+        results = {"verify": {}, "bench": {"ratio": ratio}, "ab": {"ratio": ratio, "disturbed": self.disturbed}}[kind]
         self.append(candidate, kind, results, self.verdicts[candidate.kernel.name][kind], **settings)
 
     def failed(self, candidate: Candidate, step: str, reason: str) -> None:
@@ -306,7 +307,7 @@ def test_winners_that_fail_together_go_in_one_by_one(tmp_path: Path) -> None:
     candidates = [lab.candidate("norm", "a"), lab.candidate("rope", "b")]
     final = drive(candidates, lab.steps(), lambda c, step: None, together=True)
     assert {state.reason for state in final.values()} == {"promoted"}
-    assert lab.ledger.latest(kind="note").settings["step"] == "ab together"
+    assert lab.ledger.latest(kind="note").settings.step == "ab together"
 
 
 def test_where_the_ledger_cannot_take_the_note_the_run_ends(tmp_path: Path) -> None:

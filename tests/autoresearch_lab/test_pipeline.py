@@ -13,6 +13,7 @@ from autoresearch_lab import pipeline as module
 from autoresearch_lab.catalog import Kernel, load_catalog
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.orchestrate import State, state_of
@@ -45,8 +46,8 @@ def pipeline(monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     made = object.__new__(Pipeline)
     made.profile = SimpleNamespace(targets=rows, workloads=CALLS, step_ms=20.0)
     made.catalog, made.workspace_root = load_catalog(Root()), Path("/nowhere")
-    made.context = SimpleNamespace(engine=SimpleNamespace(name="cpu", framework="torch", device="cpu"))
-    made.root, made.ledger = Root(), None
+    made.lab = Lab(Root(), "cpu")
+    made.lab.context = SimpleNamespace(engine=made.lab.engine)
     monkeypatch.setattr(made, "workloads", lambda target: SimpleNamespace(sha256="0" * 64))
     made.top_k = 2
     return made
@@ -92,15 +93,13 @@ def test_a_workspaces_kernel_is_known_once_it_is_promoted(
 ) -> None:
     """Promotion copies it into the catalogue; the selection in use then names it."""
     shutil.copytree(CHECKOUT / "kernels" / "rms_norm", tmp_path / "kernels" / "rms_norm")
-    pipeline.root, pipeline.ledger = Root(tmp_path), None
-    pipeline.catalog = load_catalog(pipeline.root)
+    pipeline.lab.root = Root(tmp_path)
+    pipeline.catalog = load_catalog(pipeline.lab.root)
     folder = tmp_path / "workspaces" / "mine"
     folder.mkdir(parents=True)
     mine = kernel(folder, "rms_norm", "def rms_norm(x, eps): ...\n")
     candidate = SimpleNamespace(target=pipeline.catalog["rms_norm"], kernel=mine)
-    monkeypatch.setattr(
-        module, "promote", lambda target, kernel, context, root, ledger: install(kernel, target, "mine", root)
-    )
+    monkeypatch.setattr(module, "promote", lambda target, kernel, lab: install(kernel, target, "mine", lab.root))
     pipeline.promote(candidate)
     assert pipeline.catalog["rms_norm"].kernel("mine", "torch").sha256 == mine.sha256
 
@@ -114,12 +113,14 @@ def test_workspaces_that_cannot_be_used_stop_nothing(
     catalogued = target.with_role("candidate", "torch", "cpu")[0]
     (mine.folder / "kernel.py").write_text("def rms_norm(x, eps): ...\n")
     spoilt = root.workspaces / f"rms_norm-{catalogued.name}"
-    create(target, spoilt, context, root, ledger, captured, catalogued)
+    create(target, spoilt, Lab.of(context, root, ledger), captured, catalogued)
     (spoilt / "oracle.py").write_text("# changed")
-    apple = create(target, root.workspaces / "apple", replace(context, engine=ENGINES["mlx"]), root, ledger, captured)
+    apple = create(
+        target, root.workspaces / "apple", Lab.of(replace(context, engine=ENGINES["mlx"]), root, ledger), captured
+    )
     (apple.folder / "kernel.py").write_text("def rms_norm(x, eps): return x\n")
-    pipeline.root, pipeline.ledger, pipeline.workspace_root = root, ledger, root.workspaces
-    pipeline.context, pipeline.on_remark = context, said.append
+    pipeline.lab, pipeline.workspace_root = Lab.of(context, root, ledger), root.workspaces
+    pipeline.on_remark = said.append
     found = {c.label: c.workspace.name for c in pipeline.candidates() if c.target.name == "rms_norm"}
     assert found[f"rms_norm={catalogued.name}"] == f"rms_norm-{catalogued.name}-2"
     assert found["rms_norm=workspace:one"] == "one" and "rms_norm=workspace:apple" not in found
@@ -129,19 +130,19 @@ def test_workspaces_that_cannot_be_used_stop_nothing(
 def test_a_failure_is_noted_so_that_the_next_run_knows_it(
     pipeline: Pipeline, context: Context, root: Root, captured: WorkloadSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pipeline.root, pipeline.ledger, pipeline.context = root, Ledger(root.ledger), context
+    pipeline.lab = Lab.of(context, root)
     pipeline.profile.id = None
     monkeypatch.setattr(pipeline, "workloads", lambda target: captured)
     candidate = pipeline.candidates()[0]
     pipeline.failed(candidate, "extract", "of\n  two lines")
-    state = state_of(candidate, pipeline.ledger, {}, {}, opened=False)
+    state = state_of(candidate, pipeline.lab.ledger, {}, {}, opened=False)
     assert state == State("extract", "extract failed: of two lines", failed=True)
 
 
 def test_a_profile_of_another_engine_says_which(context: Context, root: Root) -> None:
     profile = Profile.model_construct(engine="mlx")
     with pytest.raises(LabError, match="with engine mlx, not cpu; use: kernel-lab --engine mlx orchestrate"):
-        Pipeline(profile, root.workspaces, context, root, Ledger(root.ledger), 1)
+        Pipeline(profile, root.workspaces, Lab.of(context, root, Ledger(root.ledger)), 1)
 
 
 def test_every_baseline_composite_calls_all_its_parts() -> None:

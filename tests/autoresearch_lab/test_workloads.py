@@ -126,12 +126,24 @@ def test_a_damaged_file_is_refused_in_one_line(tmp_path, text, message):
     assert "\n" not in str(caught.value)
 
 
-def test_a_sample_cannot_point_out_of_its_folder(tmp_path):
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda call: call["sample"].update(file="../../secret"), "sample.file"),
+        (lambda call: call.update(calls_per_step=-1.0), "calls_per_step is negative"),
+        (lambda call: call["args"][0].update(dtype="float8"), "argument logits has dtype float8"),
+        (lambda call: call.update(more=1), "workloads.0.more: Extra inputs"),
+        (lambda call: call["args"][0].update(more=1), "more: Extra inputs"),
+        (lambda call: call["args"][0].pop("strides"), "strides: Field required"),
+        (lambda call: call.pop("id"), "workloads.0.id: Field required"),
+    ],
+)
+def test_what_is_no_call_is_refused(tmp_path, edit, message):
     saved = captured(tmp_path)
     content = json.loads(saved.path.read_text())
-    content["workloads"][0]["sample"]["file"] = "../../secret"
+    edit(content["workloads"][0])
     saved.path.write_text(json.dumps(content))
-    with pytest.raises(LabError, match="sample.file"):
+    with pytest.raises(LabError, match=message):
         workloads.load(saved.path)
 
 
@@ -145,7 +157,7 @@ def test_missing_files_are_named(tmp_path):
 
 
 def test_arrays_that_are_none_are_refused(tmp_path):
-    path = tmp_path / "x.safetensors"
-    path.write_bytes(b"not one")
-    with pytest.raises(LabError, match="is not a safetensors file"):
-        workloads.read_arrays(path)
+    saved = captured(tmp_path)
+    saved.sample_path.write_bytes(b"not one")
+    with pytest.raises(LabError, match="loss.safetensors is not a whole file of arrays"):
+        _ = saved.samples

@@ -9,6 +9,7 @@ pytest.importorskip("mlx.core", reason="MLX is not installed")
 from autoresearch_common import workload as w
 from autoresearch_lab.catalog import Kernel, load_catalog
 from autoresearch_lab.engine import ENGINES
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root
@@ -60,14 +61,14 @@ def verdict(folder: Path, target_name: str, kernel: Kernel):
     found = WorkloadSet(target_name, "mlx", "test", data, [workload], "0" * 64, Path("/nowhere/x.json"))
     context = Context(ENGINES["mlx"], {"kind": "mlx-cpu", "key": "mlx-cpu-test"}, {"key": "test"})
     ledger = Ledger(folder / "ledger.jsonl")
-    return verify(kernel, target, found, context, Root(folder), ledger, seed=7, run_dir=folder / "run")
+    return verify(kernel, target, found, Lab.of(context, Root(folder), ledger), seed=7, run_dir=folder / "run")
 
 
 @pytest.mark.parametrize("target", WORKLOADS)
 @pytest.mark.parametrize("name", ["mlx_eager", "mlx_library"])
 def test_honest_kernels_pass(tmp_path: Path, target: str, name: str):
     record = verdict(tmp_path, target, load_catalog(Root())[target].kernel(name, "mlx"))
-    assert record.verdict == "PASS", record.results["reason"]
+    assert record.verdict == "PASS", record.results.reason
     assert record.device["key"].startswith("mlx-cpu")
 
 
@@ -78,5 +79,5 @@ def test_cheats_fail_in_the_check_that_is_meant_for_them(tmp_path: Path, check: 
     kernel = Kernel("relu_squared", "cheat", "mlx", ("mlx",), "candidate", "python", path)
     record = verdict(tmp_path, "relu_squared", kernel)
     assert record.verdict == "FAIL"
-    failed = [found["name"] for found in record.results["checks"] if found["status"] == "fail"]
-    assert check in failed, (failed, record.results["reason"])
+    failed = [found["name"] for found in record.results.checks if found["status"] == "fail"]
+    assert check in failed, (failed, record.results.reason)

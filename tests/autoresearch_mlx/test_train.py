@@ -8,15 +8,22 @@ import pytest
 
 mx = pytest.importorskip("mlx.core", reason="MLX is not installed")
 
+
+from autoresearch_mlx import engine  # noqa: E402
 from autoresearch_mlx.arrays import to_numpy  # noqa: E402
-from autoresearch_mlx.checkpoint import load_checkpoint, save_checkpoint  # noqa: E402
-from autoresearch_mlx.evaluate import evaluate_bpb  # noqa: E402
+from autoresearch_mlx.checkpoint import load_checkpoint, take_snapshot, write_snapshot  # noqa: E402
+from autoresearch_mlx.evaluate import BatchLosses  # noqa: E402
 from autoresearch_mlx.kernel_files import TARGETS, KernelFile  # noqa: E402
-from autoresearch_mlx.loop import run  # noqa: E402
 from autoresearch_mlx.ops import CallCounter, Ops  # noqa: E402
 from autoresearch_mlx.train import Trainer  # noqa: E402
 from autoresearch_trainer.errors import ConfigError, KernelChanged, TrainingFailed  # noqa: E402
+from autoresearch_trainer.evaluate import evaluate_bpb  # noqa: E402
+from autoresearch_trainer.loop import run  # noqa: E402
 from autoresearch_trainer.summary import summary_lines  # noqa: E402
+
+
+def save_checkpoint(trainer: Trainer, folder: Path, extra: dict | None = None) -> None:
+    write_snapshot(take_snapshot(trainer, extra or {}), folder)
 
 
 def losses(config, dataset, steps=6, ops=None):
@@ -119,13 +126,13 @@ def test_a_selected_kernel_is_used_and_an_edited_one_refused(config, dataset, tm
 
 def test_evaluation_does_not_depend_on_how_the_rows_are_grouped(config, dataset):
     trainer = Trainer(replace(config, compute_dtype="float32"), Ops.baseline(), dataset)
-    whole = evaluate_bpb(trainer.model, dataset, 4, 32, 512)
-    pieces = evaluate_bpb(trainer.model, dataset, 4, 32, 512, rows_at_once=1)
+    whole = evaluate_bpb(BatchLosses(trainer.model, 4), dataset, 4, 32, 512)
+    pieces = evaluate_bpb(BatchLosses(trainer.model, 1), dataset, 4, 32, 512)
     assert whole.val_bpb == pytest.approx(pieces.val_bpb, rel=1e-6) and whole.tokens == pieces.tokens == 512
 
 
 def test_a_whole_run_writes_its_record(config, dataset, tmp_path: Path):
-    record = run(config, None, dataset, tmp_path, device="mlx", weights=True, checkpoint=True)
+    record = run(engine, config, None, dataset, tmp_path, device="mlx", weights=True, checkpoint=True)
     assert record["status"] == "complete" and record["summary"]["num_steps"] == 14
     assert record["device"]["kind"] == "mlx" and record["device"]["backend"] in ("cpu", "metal")
     assert (tmp_path / "weights.safetensors").is_file() and (tmp_path / "checkpoint" / "state.json").is_file()

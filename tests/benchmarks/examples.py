@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from autoresearch_lab.campaign.gpu import archive as evidence
+from autoresearch_lab.campaign.gpu.result import GpuResult
 from autoresearch_lab.ledger import Ledger
-from benchmarks.gpu import evidence
 
 RIVAL = "torch_eager (compiled)"
 ROW: dict[str, Any] = {
@@ -37,14 +38,16 @@ def measured() -> dict[str, Any]:
             "speedup": 1.1, "val_bpb_difference": -0.001, "left_out": {"rope=triton_fused": "failed verification"},
             "chosen": ["rms_norm"], "rule": "verified and FASTER", "failed": {},
         },
-        "capture": {"ranges": {"rms_norm backward": {"calls": 36.0, "us": 400.0}}, "kernels": [], "total_us": 9e4},
+        "capture": {
+            "steps": 2, "ranges": {"rms_norm backward": {"calls": 36.0, "us": 400.0}}, "kernels": [], "total_us": 9e4,
+        },
         "tests": {
             "passed": 30, "failed": 1, "error": 0, "skipped": 2, "unfinished": True,
             "lines": ["FAILED tests/gpu/test_gpu_kernels.py::test_a[rope] - assert 2 < 1"],
         },
     }  # fmt: skip
-    parts = {name: {"status": "done", "reason": "", "seconds": 1.0, "found": about} for name, about in found.items()}
-    parts["counters"] = {"status": "failed", "reason": "ncu: no permission", "seconds": 1.0, "found": None}
+    parts = {name: {"state": "done", "reason": "", "seconds": 1.0, "found": about} for name, about in found.items()}
+    parts["counters"] = {"state": "failed", "reason": "ncu: no permission", "seconds": 1.0, "found": None}
     machine = {"name": "a GPU", "software": {"torch": "2.11.0"}, "cuda": "13.0"}
     return {"rehearsed": False, "started": "2026-01-01", "seconds": 500.0, "machine": machine, "parts": parts}
 
@@ -79,3 +82,8 @@ def call(
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
     return folder
+
+
+def read(result: dict[str, Any]) -> GpuResult:
+    """As it is read from its file."""
+    return GpuResult.model_validate_json(json.dumps(result))

@@ -13,8 +13,12 @@ import pytest
 
 from autoresearch_data.build import prepare
 from autoresearch_data.local import LocalCorpus
+from autoresearch_lab.campaign.gpu import archive, plan
+from autoresearch_lab.campaign.gpu.result import GpuResult
+from autoresearch_lab.campaign.record import CampaignEnd
+from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import CHECKOUT
-from benchmarks.gpu import evidence, main, report
+from benchmarks.gpu import report
 
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 
@@ -36,16 +40,16 @@ def rehearsed(tmp_path_factory) -> tuple[subprocess.CompletedProcess, dict]:
     ]
     done = subprocess.run(command, capture_output=True, text=True, timeout=600, env={**os.environ, **settings})
     assert done.returncode == 0, done.stderr
-    return done, json.loads((folder / "out" / evidence.RESULT).read_text())
+    return done, json.loads((folder / "out" / archive.RESULT).read_text())
 
 
 @needs_triton
 def test_a_rehearsal_goes_the_whole_way_and_claims_no_times(rehearsed):
     done, result = rehearsed
     parts = result["parts"]
-    assert list(parts) == [part.name for part in main.PARTS]
+    assert list(parts) == list(plan.ACTIONS)
     without_a_gpu = {"counters"}  # nothing was benched whose launches could be read, whether ncu is there or not
-    assert {name for name, part in parts.items() if part["status"] != "done"} == without_a_gpu, {
+    assert {name for name, part in parts.items() if part["state"] != "done"} == without_a_gpu, {
         name: part["reason"] for name, part in parts.items()
     }
     assert parts["confined"]["found"]["found"] == {"device": None, "torch_eager": None}
@@ -69,7 +73,9 @@ def test_a_rehearsal_goes_the_whole_way_and_claims_no_times(rehearsed):
 def test_a_rehearsal_profiles_and_benches_and_shows_no_figure_of_it(rehearsed):
     done, result = rehearsed
     profiled = result["parts"]["profile"]["found"]
-    assert set(profiled) == {"targets"} and {"relu_squared", "muon_update"} <= set(profiled["targets"])
+    assert {name for name, value in profiled.items() if value is not None} == {"targets"}
+    assert {"relu_squared", "muon_update"} <= {row["target"] for row in profiled["targets"]}
+    assert all(value is None for row in profiled["targets"] for name, value in row.items() if name != "target")
     told = result["parts"]["bench"]["found"]["relu_squared=cpp_fused"]
     assert (told["verdict"], told["reason"], told["rows"]) == ("rehearsed", "", [])
     assert not {"FASTER", "SLOWER", "SAME", "AMBIGUOUS"} & set(done.stdout.split())
@@ -85,7 +91,7 @@ def test_the_gpu_tests_are_found_and_counted_in_a_rehearsal(rehearsed):
 @needs_triton
 def test_a_rehearsal_makes_no_page(rehearsed):
     with pytest.raises(ValueError, match="a rehearsal measures nothing"):
-        report.page(rehearsed[1])
+        report.page(GpuResult.model_validate_json(json.dumps(rehearsed[1])))
 
 
 @needs_triton
@@ -96,3 +102,14 @@ def test_what_comes_back_is_few_files_with_the_evidence_in_one(rehearsed):
         names = archive.getnames()
     assert "ledger.jsonl" in names and "work/train/triton/run.json" in names
     assert rehearsed[1]["left_out"] == [] and rehearsed[1]["device_key"] is None
+
+
+@needs_triton
+def test_a_rehearsal_is_recorded_in_its_own_ledger(rehearsed):
+    out = Path(rehearsed[1]["parts"]["data"]["found"]["folder"]).parents[1] / "out"
+    notes = Ledger(out / "lab" / "results" / "kernel_lab" / "ledger.jsonl").find(kind="note")
+    (whole,) = [note for note in notes if note.settings.event == "campaign"]
+    end = CampaignEnd.model_validate(whole.results)
+    assert whole.settings.plan == "gpu" and whole.settings.rehearsed
+    assert [step.step for step in end.steps] == list(plan.ACTIONS) and [one.step for one in end.failed] == ["counters"]
+    assert sum(note.settings.event == "campaign-step" for note in notes) == len(plan.ACTIONS)

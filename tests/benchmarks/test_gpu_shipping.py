@@ -11,8 +11,8 @@ from autoresearch_lab.errors import LabError
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.promote import artifacts
-from autoresearch_lab.records import Artifact
 from autoresearch_lab.report.integrity import inspect
+from autoresearch_lab.results.record import Artifact
 from benchmarks.gpu import evidence
 
 from .examples import call, measured

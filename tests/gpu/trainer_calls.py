@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from autoresearch_common.arrays import is_float, storage
 from autoresearch_common.workload import contiguous
 from autoresearch_lab.catalog import Target
-from autoresearch_lab.sandbox.arrays import is_float, storage
 from autoresearch_trainer.config import PRESETS
 
 MODEL = PRESETS["upstream"].model

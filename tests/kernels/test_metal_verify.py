@@ -9,10 +9,10 @@ pytestmark = needs_metal_cpu
 @pytest.mark.parametrize("kernel", KERNELS, ids=NAMES)
 def test_kernel_passes_verify_on_the_cpu(kernel, tmp_path):
     record = verify_on_cpu(kernel, tmp_path)
-    assert record.verdict == "PASS", (record.results["failed_check"], record.results["reason"])
-    assert record.results["interpreted"] and record.settings["interpreted"]
+    assert record.verdict == "PASS", (record.results.failed_check, record.results.reason)
+    assert record.results["interpreted"] and record.settings.interpreted
     assert record.engine == "mlx" and record.device["kind"] == "metal-cpu"
-    statuses = {check["name"]: check["status"] for check in record.results["checks"]}
+    statuses = {check["name"]: check["status"] for check in record.results.checks}
     assert statuses["really_ran"] == "pass"
-    launches = record.results["launches"]
+    launches = record.results.launches
     assert launches["fast"] >= launches["checked"] > 20

@@ -7,10 +7,11 @@ import pytest
 
 from autoresearch_lab.catalog import Kernel, load_catalog
 from autoresearch_lab.engine import interpreter
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root
-from autoresearch_lab.records import Record
+from autoresearch_lab.results.record import Record
 from autoresearch_lab.verify.run import Prepared, verify
 from autoresearch_lab.verify.small import small_workloads
 
@@ -29,9 +30,7 @@ def verify_interpreted(kernel: Kernel, folder: Path, prepared: dict[str, Prepare
         kernel,
         target,
         small_workloads(target, context.engine.name),
-        context,
-        Root(folder),
-        Ledger(folder / "ledger.jsonl"),
+        Lab.of(context, Root(folder), Ledger(folder / "ledger.jsonl")),
         seed=SEED,
         run_dir=folder / "run",
         prepared=prepared,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from autoresearch_lab.records import Record
 from autoresearch_lab.report import format as form
 from autoresearch_lab.report.readers.dig import dig, first, mappings, real, reals, results, settings, text
 from autoresearch_lab.report.views import AB, Curve, Estimate, Gate, Source
+from autoresearch_lab.results.record import Record
 
 GATE_TITLES = {
     "environment": "leaves the process alone",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from autoresearch_lab.records import Record
 from autoresearch_lab.report.readers.dig import dig, mappings, real, reals, results, text
 from autoresearch_lab.report.views import Estimate, Source, Speed
+from autoresearch_lab.results.record import Record
 
 DIRECTIONS = ("both", "forward", "backward")
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from autoresearch_lab.records import Record
 from autoresearch_lab.report.views import Estimate
+from autoresearch_lab.results.record import Record
 
 
 def dig(data: Any, *path: str) -> Any:

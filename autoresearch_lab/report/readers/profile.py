@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from autoresearch_lab.records import Record
 from autoresearch_lab.report.readers.dig import dig, first, mappings, real, reals, results, settings, text
 from autoresearch_lab.report.views import Hot, Part, Profile, Source
+from autoresearch_lab.results.record import Record
 
 
 def read(record: Record, source: Source, ceilings: Mapping[str, Any] | None = None) -> Profile:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from autoresearch_lab.records import Record
 from autoresearch_lab.report.readers.dig import dig, results, settings, text
 from autoresearch_lab.report.views import Event, Source
+from autoresearch_lab.results.record import Record
 
 
 def read(record: Record, source: Source, in_force: str | None) -> Event:

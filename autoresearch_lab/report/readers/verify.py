@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from autoresearch_lab.records import Record
 from autoresearch_lab.report import format as form
 from autoresearch_lab.report.readers.dig import mappings, real, results, text
 from autoresearch_lab.report.views import Check, Source, Verification
+from autoresearch_lab.results.record import Record
 
 # The record's words for how a check ended, and the report's.
 STATUS = {"pass": "pass", "fail": "fail", "not applicable": "na", "skipped": "skip"}

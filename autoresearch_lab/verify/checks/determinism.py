@@ -2,15 +2,17 @@
 
 import numpy as np
 
+from autoresearch_lab.results.verify import CheckResult
 from autoresearch_lab.verify.cases import Case, widen
 from autoresearch_lab.verify.checks.poison import FIRST, THIRD
-from autoresearch_lab.verify.checks.result import MOST_EXAMPLES, Result, failed, passed
-from autoresearch_lab.verify.evidence import Evidence
+from autoresearch_lab.verify.checks.result import MOST_EXAMPLES, failed, passed
+from autoresearch_lab.verify.comparisons import Comparisons
+from autoresearch_trainer.jobs.calls import ResultName
 
 NAME = "determinism"
 
 
-def check(evidence: Evidence) -> Result:
+def check(evidence: Comparisons) -> CheckResult:
     problems, seen, spread = [], 0, 0.0
     for case in evidence.group("accuracy"):
         if len(case.steps) <= THIRD or case.steps[FIRST].contents is not case.steps[THIRD].contents:
@@ -32,8 +34,11 @@ def check(evidence: Evidence) -> Result:
     return passed(compared=seen, spread=0.0)
 
 
-def _spread(evidence: Evidence, case: Case, name: str) -> float:
-    one, two = (widen(evidence.candidate.array(case, step, name)).astype(np.float64) for step in (FIRST, THIRD))
+def _spread(evidence: Comparisons, case: Case, name: ResultName) -> float:
+    first, third = (evidence.candidate.array(case, step, name) for step in (FIRST, THIRD))
+    if first is None or third is None:
+        return 1e308
+    one, two = widen(first).astype(np.float64), widen(third).astype(np.float64)
     if one.shape != two.shape:
         return 1e308
     largest = float(np.max(np.abs(np.nan_to_num(one, posinf=0.0, neginf=0.0)), initial=0.0))

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
 
 from autoresearch_common.workload import ITEMSIZE
+from autoresearch_lab.results.verify import CheckResult
 from autoresearch_lab.verify.cases import Case
-from autoresearch_lab.verify.checks.result import MOST_EXAMPLES, Result, failed, passed
-from autoresearch_lab.verify.evidence import Evidence
+from autoresearch_lab.verify.checks.result import MOST_EXAMPLES, failed, passed
+from autoresearch_lab.verify.comparisons import Comparisons
 from autoresearch_lab.verify.reference import Expected
+from autoresearch_trainer.jobs.calls import Form, ResultName
 
 NAME = "form"
 # What the engines compute with; a kernel can only return that of the engine that it runs in.
@@ -20,7 +21,7 @@ ARRAY_TYPES = ("torch.Tensor", "mlx.core.array")
 STORAGE_FACTOR, STORAGE_SLACK = 4, 1 << 16
 
 
-def check(evidence: Evidence) -> Result:
+def check(evidence: Comparisons) -> CheckResult:
     problems, seen = [], 0
     for case in evidence.group("accuracy", "gradients", "odd", "held_out"):
         for number, step in enumerate(case.steps):
@@ -32,50 +33,50 @@ def check(evidence: Evidence) -> Result:
     return passed(calls=seen)
 
 
-def _step(evidence: Evidence, case: Case, number: int) -> Iterator[str]:
-    answer = evidence.form(case, number)
+def _step(evidence: Comparisons, case: Case, number: int) -> Iterator[str]:
+    answer = evidence.candidate.step(case, number)
     outputs = evidence.target.contract.outputs
     right = evidence.results(case, number)
-    forms = answer.get("outputs", [])
-    if len(forms) != len(outputs) or bool(answer.get("sequence")) != (len(outputs) > 1):
+    forms = answer.outputs
+    if len(forms) != len(outputs) or answer.sequence != (len(outputs) > 1):
         wanted = "one tensor" if len(outputs) == 1 else f"a tuple of {len(outputs)} tensors"
-        yield f"returned {'a sequence of ' if answer.get('sequence') else ''}{len(forms)} value(s), not {wanted}"
+        yield f"returned {'a sequence of ' if answer.sequence else ''}{len(forms)} value(s), not {wanted}"
         return
     inplace = {argument.name for argument in evidence.target.contract.args if argument.inplace}
     for place, (form, output) in enumerate(zip(forms, outputs, strict=True)):
         allowed = {f"argument {output.name}"} if output.name in inplace else set()
-        for words in _problems(form, right[f"out{place}"], allowed, storage=not allowed):
+        for words in _problems(form, right[ResultName.output(place)], allowed, storage=not allowed):
             yield f"output {output.name} {words}"
-    for name, form in answer.get("grads", {}).items():
-        if form is not None:
-            for words in _problems(form, right[f"grad.{name}"], None, storage=False):
+    for name, gradient in answer.grads.items():
+        if gradient is not None:
+            for words in _problems(gradient, right[ResultName.gradient(name)], None, storage=False):
                 yield f"gradient of {name} {words}"
 
 
-def _problems(form: dict[str, Any], right: Expected, shares: set[str] | None, *, storage: bool) -> Iterator[str]:
+def _problems(form: Form, right: Expected, shares: set[str] | None, *, storage: bool) -> Iterator[str]:
     """What is wrong with one returned value. shares: memory that it may share (None: not looked at)."""
-    if form["type"] not in ARRAY_TYPES:
-        yield f"is a {form['type']}, not exactly a {' or '.join(ARRAY_TYPES)}"
+    if form.type not in ARRAY_TYPES:
+        yield f"is a {form.type}, not exactly a {' or '.join(ARRAY_TYPES)}"
         return
-    if not form["plain"]:
-        kind = f"layout {form.get('layout')}, on {form.get('device')}, dtype {form.get('dtype')}"
+    if not form.plain:
+        kind = f"layout {form.layout}, on {form.device}, dtype {form.dtype}"
         yield f"is not a plain dense tensor ({kind})"
         return
     shape = list(right.value.shape)
-    if form["shape"] != shape:
-        yield f"has shape {form['shape']}, not {shape}"
+    if form.shape != shape:
+        yield f"has shape {form.shape}, not {shape}"
         return
-    if form["dtype"] != right.dtype:
-        yield f"has dtype {form['dtype']}, not {right.dtype}"
+    if form.dtype != right.dtype:
+        yield f"has dtype {form.dtype}, not {right.dtype}"
         return
-    if shares is not None and (extra := set(form["shares"]) - shares):
+    if shares is not None and (extra := set(form.shares) - shares):
         yield f"shares its memory with {', '.join(sorted(extra))}"
     if storage:
-        if not dense(shape, form["strides"]):
-            yield f"has strides {form['strides']} for shape {shape}: its elements overlap or leave gaps"
+        if not dense(shape, form.strides):
+            yield f"has strides {form.strides} for shape {shape}: its elements overlap or leave gaps"
         needed = math.prod(shape) * ITEMSIZE[right.dtype]
-        if not needed <= form["storage_bytes"] <= STORAGE_FACTOR * needed + STORAGE_SLACK:
-            yield f"lies in a storage of {form['storage_bytes']} bytes, where {needed} are needed"
+        if not needed <= form.storage_bytes <= STORAGE_FACTOR * needed + STORAGE_SLACK:
+            yield f"lies in a storage of {form.storage_bytes} bytes, where {needed} are needed"
 
 
 def dense(shape: list[int], strides: list[int]) -> bool:

@@ -1,14 +1,15 @@
 """Catches a missing, zero, scaled or wrong gradient: random cotangents, never 1, of several layouts; every argument
 alone; backward a second time; forward with gradients switched off."""
 
-from autoresearch_lab.verify.checks.result import Result, failed, judge, not_applicable
+from autoresearch_lab.results.verify import CheckResult
+from autoresearch_lab.verify.checks.result import failed, judge, not_applicable
 from autoresearch_lab.verify.checks.stale import stale_results
-from autoresearch_lab.verify.evidence import Evidence
+from autoresearch_lab.verify.comparisons import Comparisons
 
 NAME = "gradients"
 
 
-def check(evidence: Evidence) -> Result:
+def check(evidence: Comparisons) -> CheckResult:
     if not evidence.target.differentiable:
         return not_applicable("the target has no gradient")
     cases = evidence.group("accuracy", "gradients")
@@ -16,12 +17,11 @@ def check(evidence: Evidence) -> Result:
         for number, step in enumerate(case.steps):
             if step.contents.cotangents is None or not case.grad or not step.judged:
                 continue
-            answer = evidence.form(case, number)
-            forms = answer.get("grads", {})
-            if step.again and not forms and answer.get("again"):
+            answer = evidence.candidate.step(case, number)
+            if step.again and not answer.grads and answer.again:
                 continue  # a second backward was refused with an error, which misleads nobody
             for name in case.grad:
-                if forms.get(name) is None:
+                if answer.grads.get(name) is None:
                     return failed(f"the gradient of {name} is missing ({case.id})", missing=name, case=case.id)
     stale = stale_results(evidence)
     return judge(
@@ -29,7 +29,7 @@ def check(evidence: Evidence) -> Result:
             comparison
             for case in cases
             for comparison in evidence.comparisons(case)
-            if (case.group == "gradients" or not comparison.name.startswith("out"))
+            if (case.group == "gradients" or comparison.name.kind != "output")
             and (case.id, comparison.step, comparison.name) not in stale
         ]
     )

@@ -1,13 +1,15 @@
 """Catches a kernel that scribbles into its arguments, or into the memory between the elements of a strided one. An
 argument that the contract marks as updated in place has to hold the output of the same name afterwards."""
 
-from autoresearch_lab.verify.checks.result import MOST_EXAMPLES, Result, failed, passed
-from autoresearch_lab.verify.evidence import Evidence
+from autoresearch_lab.results.verify import CheckResult
+from autoresearch_lab.verify.checks.result import MOST_EXAMPLES, failed, passed
+from autoresearch_lab.verify.comparisons import Comparisons
+from autoresearch_trainer.jobs.calls import ResultName
 
 NAME = "inputs_unchanged"
 
 
-def check(evidence: Evidence) -> Result:
+def check(evidence: Comparisons) -> CheckResult:
     contract = evidence.target.contract
     inplace = {argument.name for argument in contract.args if argument.inplace}
     updated = {place: output.name for place, output in enumerate(contract.outputs) if output.name in inplace}
@@ -17,11 +19,11 @@ def check(evidence: Evidence) -> Result:
             if not step.judged:
                 continue
             calls += 1
-            for name in evidence.form(case, number).get("changed", []):
+            for name in evidence.candidate.step(case, number).changed:
                 problems.append(f"argument {name} was changed in {case.id} step {number} ({case.shapes()})")
             for place, name in updated.items():
-                returned = evidence.candidate.array(case, number, f"out{place}")
-                held = evidence.candidate.array(case, number, f"in.{name}")
+                returned = evidence.candidate.array(case, number, ResultName.output(place))
+                held = evidence.candidate.array(case, number, ResultName.argument(name))
                 if returned is not None and held is not None and returned.tobytes() != held.tobytes():
                     problems.append(f"argument {name} does not hold the updated values in {case.id} step {number}")
     if problems:

@@ -5,26 +5,27 @@ A kernel may decline what it was not made for by raising NotImplementedError: no
 decline more than half of the cases in the dtype that the trainer uses.
 """
 
+from autoresearch_lab.results.verify import CheckResult
 from autoresearch_lab.verify.cases import Case, main_dtype
-from autoresearch_lab.verify.checks.result import Result, failed, judge
+from autoresearch_lab.verify.checks.result import failed, judge
 from autoresearch_lab.verify.checks.stale import stale_results
-from autoresearch_lab.verify.evidence import Evidence
+from autoresearch_lab.verify.comparisons import Comparisons
 
 NAME = "odd"
 DECLINED = "NotImplementedError"
 
 
-def check(evidence: Evidence) -> Result:
+def check(evidence: Comparisons) -> CheckResult:
     cases = [case for case in evidence.cases if case.group == "odd" and evidence.usable(case)]
     declined = []
     for case in cases:
         raised = evidence.error(case)
-        if raised and raised["type"] == DECLINED:
+        if raised and raised.type == DECLINED:
             declined.append(case)
         elif raised:
             return failed(
-                f"{case.id} ({case.shapes()}, strides {_strides(case)}) raised {raised['type']}: {raised['message']}",
-                where=raised.get("where", ""),
+                f"{case.id} ({case.shapes()}, strides {_strides(case)}) raised {raised.type}: {raised.message}",
+                where=raised.where,
             )
     captured = {main_dtype(case.workload) for case in evidence.cases if case.group == "accuracy"}
     usual = [case for case in cases if main_dtype(case.workload) in captured]
@@ -38,8 +39,8 @@ def check(evidence: Evidence) -> Result:
         for comparison in evidence.comparisons(case)
         if (case.id, comparison.step, comparison.name) not in stale
     ]
-    result = judge(comparisons)
-    return Result(result.status, result.reason, {**result.numbers, "declined": [case.id for case in declined]})
+    found = judge(comparisons)
+    return found.model_copy(update={"details": {**found.details, "declined": [case.id for case in declined]}})
 
 
 def _strides(case: Case) -> list[list[int]]:

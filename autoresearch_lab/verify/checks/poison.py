@@ -3,15 +3,17 @@ hold an older, right answer. Fresh memory holds one pattern, then another, then 
 
 import numpy as np
 
+from autoresearch_lab.results.verify import CheckResult
 from autoresearch_lab.verify.cases import PATTERN, SECOND_PATTERN, Case
-from autoresearch_lab.verify.checks.result import MOST_EXAMPLES, Result, failed, passed
-from autoresearch_lab.verify.evidence import Evidence
+from autoresearch_lab.verify.checks.result import MOST_EXAMPLES, failed, passed
+from autoresearch_lab.verify.comparisons import Comparisons
+from autoresearch_trainer.jobs.calls import ResultName
 
 NAME = "poison"
 FIRST, SECOND, THIRD = 0, 1, 2
 
 
-def check(evidence: Evidence) -> Result:
+def check(evidence: Comparisons) -> CheckResult:
     problems, seen = [], 0
     for case in evidence.group("accuracy"):
         if len(case.steps) <= THIRD or case.steps[SECOND].pattern == case.steps[FIRST].pattern:
@@ -26,7 +28,7 @@ def check(evidence: Evidence) -> Result:
     return passed(compared=seen)
 
 
-def _problem(evidence: Evidence, case: Case, name: str) -> str | None:
+def _problem(evidence: Comparisons, case: Case, name: ResultName) -> str | None:
     one, two = evidence.candidate.array(case, FIRST, name), evidence.candidate.array(case, SECOND, name)
     if one is None or two is None or one.shape != two.shape or one.dtype != two.dtype:
         return None

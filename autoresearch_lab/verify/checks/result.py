@@ -2,40 +2,34 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-from autoresearch_lab.verify.evidence import Comparison
+from autoresearch_lab.results.verify import CheckResult, Status
+from autoresearch_lab.verify.comparisons import Comparison
 
-Status = Literal["pass", "fail", "skipped", "not applicable"]
 MOST_EXAMPLES = 5
 
 
-@dataclass(frozen=True)
-class Result:
-    """Outcome of one check. `reason`: one line for people, empty for a pass; `numbers`: what it rests on, as JSON."""
-
-    status: Status
-    reason: str = ""
-    numbers: dict[str, Any] = field(default_factory=dict)
-
-    def plain(self, name: str) -> dict[str, Any]:
-        return {"name": name, "status": self.status, "reason": self.reason, **self.numbers}
+def passed(**found: Any) -> CheckResult:
+    return result("pass", "", found)
 
 
-def passed(**numbers: Any) -> Result:
-    return Result("pass", "", numbers)
+def failed(reason: str, **found: Any) -> CheckResult:
+    return result("fail", reason, found)
 
 
-def failed(reason: str, **numbers: Any) -> Result:
-    return Result("fail", reason, numbers)
+def not_applicable(reason: str, **found: Any) -> CheckResult:
+    return result("not applicable", reason, found)
 
 
-def not_applicable(reason: str, **numbers: Any) -> Result:
-    return Result("not applicable", reason, numbers)
+def result(status: Status, reason: str, found: dict[str, Any]) -> CheckResult:
+    """What every check counts has a field of its own; the rest of what was `found` are details."""
+    own = {name: value for name, value in found.items() if name in CheckResult.model_fields}
+    details = {name: value for name, value in found.items() if name not in own}
+    return CheckResult(status=status, reason=reason, **own, details=details)
 
 
-def judge(comparisons: list[Comparison]) -> Result:
+def judge(comparisons: list[Comparison]) -> CheckResult:
     """Pass if every comparison does; else the worst of the failures speaks, and some others are listed."""
     wrong = [comparison for comparison in comparisons if not comparison.passed]
     measured = [comparison for comparison in comparisons if comparison.problem is None]
@@ -43,9 +37,9 @@ def judge(comparisons: list[Comparison]) -> Result:
     numbers = {
         "compared": len(comparisons),
         "wrong": len(wrong),
-        "worst": worst.plain() if worst and worst.metric else None,
+        "worst": worst.recorded() if worst and worst.metric else None,
     }
     if not wrong:
         return passed(**numbers)
     first = max(wrong, key=lambda comparison: (comparison.problem is not None, comparison.excess))
-    return failed(first.words(), **numbers, examples=[comparison.plain() for comparison in wrong[:MOST_EXAMPLES]])
+    return failed(first.words(), **numbers, examples=[comparison.recorded() for comparison in wrong[:MOST_EXAMPLES]])

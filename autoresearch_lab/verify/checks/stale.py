@@ -5,13 +5,15 @@ from __future__ import annotations
 
 from itertools import combinations
 
-from autoresearch_lab.verify.checks.result import MOST_EXAMPLES, Result, failed, passed
-from autoresearch_lab.verify.evidence import Evidence
+from autoresearch_lab.results.verify import CheckResult
+from autoresearch_lab.verify.checks.result import MOST_EXAMPLES, failed, passed
+from autoresearch_lab.verify.comparisons import Comparisons
+from autoresearch_trainer.jobs.calls import ResultName
 
 NAME = "stale"
 
 
-def check(evidence: Evidence) -> Result:
+def check(evidence: Comparisons) -> CheckResult:
     found = stale_results(evidence)
     cases = evidence.group("accuracy", "gradients", "odd", "held_out")
     pairs = sum(1 for case in cases for _ in combinations([s for s in case.steps if s.judged], 2))
@@ -24,14 +26,14 @@ def check(evidence: Evidence) -> Result:
     return passed(pairs=pairs)
 
 
-def stale_results(evidence: Evidence) -> dict[tuple[str, int, str], int]:
+def stale_results(evidence: Comparisons) -> dict[tuple[str, int, ResultName], int]:
     """Wrong results that equal, bit for bit, the result of another step where it is right.
 
     {(case, step, result): the other step}; the checks of accuracy leave these to the check `stale`.
     """
-    found: dict[tuple[str, int, str], int] = {}
+    found: dict[tuple[str, int, ResultName], int] = {}
     for case in evidence.group("accuracy", "gradients", "odd", "held_out"):
-        verdicts = {(c.step, c.name): c.passed for c in evidence.comparisons(case) if not c.name.startswith("again.")}
+        verdicts = {(c.step, c.name): c.passed for c in evidence.comparisons(case) if c.name.kind != "second_gradient"}
         for (step, name), is_right in verdicts.items():
             if not is_right:
                 for other in range(len(case.steps)):

@@ -4,8 +4,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from autoresearch_cuda.probe.capture import Capture, TargetInfo, argument_spec, leading_rows, workload_id
+from autoresearch_cuda.probe.capture import Capture, argument_spec, leading_rows
 from autoresearch_trainer.errors import ConfigError
+from autoresearch_trainer.jobs.tracing import TargetInfo
+from autoresearch_trainer.probe.capture import workload_id
 
 TARGETS = {
     "rope": TargetInfo(("x", "cos", "sin"), "forward"),

@@ -5,14 +5,14 @@ import time
 import pytest
 import torch
 
-from autoresearch_cuda.probe import ceilings
+from autoresearch_cuda.probe import JOBS, ceilings
 from autoresearch_trainer.errors import ConfigError
 
 CPU = torch.device("cpu")
 
 
 def measure(**args):
-    return ceilings.run({"device": "cpu", **args}, None, lambda fields: None)
+    return JOBS["ceilings"]({"device": "cpu", **args}, None, lambda fields: None)
 
 
 def test_shape_of_the_answer():
@@ -37,4 +37,4 @@ def test_timer_agrees_with_a_known_duration():
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 def test_missing_gpu_is_bad_input():
     with pytest.raises(ConfigError, match="no CUDA device"):
-        ceilings.run({"device": "cuda"}, None, lambda fields: None)
+        JOBS["ceilings"]({"device": "cuda"}, None, lambda fields: None)

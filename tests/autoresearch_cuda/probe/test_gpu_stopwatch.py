@@ -14,6 +14,7 @@ from autoresearch_cuda.probe.stopwatch import Call
 from autoresearch_cuda.probe.timing import load_arm
 from autoresearch_lab.bench.gpu import check_events
 from autoresearch_lab.errors import LabFailure
+from autoresearch_trainer.jobs.timing import GpuTimes, TimeAnswer
 
 CPU = torch.device("cpu")
 SPEC = {"name": "x", "kind": "array", "dtype": "float32", "shape": [4, 8], "strides": [8, 1], "grad": True}
@@ -114,20 +115,21 @@ def test_the_cache_is_flushed_before_every_window_unless_it_shall_be_warm():
     assert settings["cache"] == "cold" and settings["backlog_us"] == [200.0, 200.0]
 
 
-def answer(gpu: PlantedGpu, *functions) -> dict:
+def answer(gpu: PlantedGpu, *functions, **changes) -> TimeAnswer:
     watch, calls = stopwatch(gpu), [a_call()]
     for function in functions:
         for number in range(4):
             watch.measure(function, calls[0], number)
-    return {"gpu": {**extra_timings.look(watch, functions, calls, random.Random(0)), **watch.account()}}
+    found = {**extra_timings.look(watch, functions, calls, random.Random(0)), **watch.account(), **changes}
+    return TimeAnswer.model_construct(gpu=GpuTimes(**found, replayed=[], not_replayed=[]))
 
 
 def test_honest_kernels_pass_the_check_of_the_clocks():
     gpu = PlantedGpu()
     raw = answer(gpu, kernels(gpu, 5_000), kernels(gpu, 40_000, 40_000), kernels(gpu, 2_000, host=50_000))
     check_events(raw, ["baseline", "library", "candidate"])
-    assert raw["gpu"]["warm"][1][0] == [80_000, 0] and raw["gpu"]["waits"] == [[False]] * 3
-    assert raw["gpu"]["most_excess_us"] <= 0 < raw["gpu"]["seen_seconds"] < raw["gpu"]["host_seconds"]
+    assert raw.gpu.warm[1][0] == [80_000, 0] and raw.gpu.waits == [[False]] * 3
+    assert raw.gpu.most_excess_us <= 0 < raw.gpu.seen_seconds < raw.gpu.host_seconds
 
 
 def test_work_on_another_stream_is_refused():
@@ -147,8 +149,7 @@ def test_work_on_another_stream_is_refused():
 )
 def test_events_that_disagree_with_the_hosts_clock_are_refused(changes, words):
     gpu = PlantedGpu()
-    raw = answer(gpu, kernels(gpu, 5_000))
-    raw["gpu"] |= {"host_seconds": 1.0, "seen_seconds": 0.9, **changes}
+    raw = answer(gpu, kernels(gpu, 5_000), **{"host_seconds": 1.0, "seen_seconds": 0.9, **changes})
     with pytest.raises(LabFailure, match=words):
         check_events(raw, ["baseline"])
 
@@ -168,10 +169,10 @@ def test_a_backlog_that_was_too_short_is_made_longer_before_it_becomes_a_ceiling
 def test_an_arm_that_asks_for_it_goes_through_the_compiler(tmp_path, monkeypatch):
     path = tmp_path / "eager.py"
     path.write_text("def relu_squared(x):\n    return x.relu().square()\n")
-    kernel = KernelFile.at("relu_squared", path).to_json()
+    kernel = KernelFile.at("relu_squared", path)
     seen = []
     monkeypatch.setattr(torch, "compile", lambda function, dynamic: seen.append(dynamic) or function)
-    plain, compiled = load_arm(kernel), load_arm({**kernel, "compiled": True})
+    plain, compiled = load_arm(kernel), load_arm(kernel, compiled=True)
     assert seen == [False] and plain(torch.ones(2)).tolist() == compiled(torch.ones(2)).tolist()
 
 

@@ -107,12 +107,12 @@ def test_sums_through_atomics_are_no_race(found):
 
 def test_a_sum_that_is_read_and_written_by_all_is_a_race_though_its_value_is_right(found):
     words, value = found["lost update"]
-    assert words.startswith("Race: total: programs") and "both write the same memory" in words
+    assert words.startswith("DataRace: total: programs") and "both write the same memory" in words
     assert value == 2016.0
 
 
 def test_reading_what_another_program_writes_is_a_race(found):
-    assert found["reads a neighbour's"].startswith("Race: neighbours: programs")
+    assert found["reads a neighbour's"].startswith("DataRace: neighbours: programs")
     assert "write and read the same memory" in found["reads a neighbour's"]
 
 

@@ -10,15 +10,15 @@ import torch
 from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.probe import JOBS
 from autoresearch_cuda.probe.attribution import Recorder, Share, StepRecord
-from autoresearch_cuda.probe.capture import TargetInfo
 from autoresearch_cuda.probe.clocks import HostClock
 from autoresearch_cuda.probe.profiler import RUN_STEPS, _Session, summarise
 from autoresearch_cuda.probe.ranges import Ranges
-from autoresearch_cuda.process import QuietCollector
 from autoresearch_cuda.train import Trainer
 from autoresearch_data.tokens import Tokens
 from autoresearch_trainer.config import TrainConfig
 from autoresearch_trainer.errors import ConfigError
+from autoresearch_trainer.jobs.tracing import TargetInfo
+from autoresearch_trainer.process import QuietCollector
 
 SIGNATURES = {
     "rms_norm": "x eps",
@@ -118,7 +118,7 @@ def test_calls_are_told_apart_by_who_made_them(config, dataset):
     assert shares["rms_norm"].calls == micro * (4 * layers + 2)
     assert shares["rope"].within == {"qk_prelude": shares["rope"].calls}
     assert shares["loss_head"].within == {}
-    summary = summarise([1.0], [StepRecord(1.0, {}, shares)], TARGETS)
+    summary = summarise([1.0], [StepRecord(1.0, {}, shares)], TARGETS, 8).model_dump()
     assert summary["targets"]["relu_squared"]["within"] == {"mlp": micro * layers}
 
 
@@ -145,7 +145,7 @@ def test_attributed_and_unattributed_add_up_to_the_plain_step(text, processor_ti
     found = _Session(TrainConfig.for_preset("cpu-nano", steps=RUN_STEPS), TARGETS, {}, text, CPU)
     with QuietCollector() as collector:
         found.warm_up(2, collector, quiet)
-        summary = found.measure(8, quiet)
+        summary = found.measure(8, quiet).model_dump()
     assert summary["attributed_ms"] + summary["unattributed_ms"] == pytest.approx(summary["step_ms"], rel=0.05)
     assert summary["sum_ms"] == pytest.approx(summary["attributed_ms"] + summary["unattributed_ms"])
     assert sum(summary["phases"].values()) == pytest.approx(summary["sum_ms"])
@@ -176,7 +176,7 @@ def record(seconds, own):
 def test_summary_leaves_the_outer_pairs_out_and_scales_nothing():
     plain = [0.010, 0.011, 0.012, 0.5]
     records = [record(0.011, 0.002), record(0.012, 0.004), record(0.013, 0.004), record(0.6, 0.3)]
-    summary = summarise(plain, records, {"rope": TARGETS["rope"]})
+    summary = summarise(plain, records, {"rope": TARGETS["rope"]}, 8).model_dump()
     assert summary["step_ms"] == pytest.approx(11.5)
     assert summary["sum_ms"] == summary["instrumented_step_ms"] == pytest.approx(12.5)
     assert summary["attributed_ms"] == pytest.approx(4.0)
@@ -192,5 +192,5 @@ def test_bad_requests_name_what_is_wrong(tmp_path):
         JOBS["profile"]({**args, "preset": "huge"}, tmp_path, quiet)
     with pytest.raises(Exception, match="no dataset in"):
         JOBS["profile"](args, tmp_path, quiet)
-    with pytest.raises(ConfigError, match="not a description of a target"):
+    with pytest.raises(ConfigError, match="profile: targets.rope"):
         JOBS["profile"]({**args, "targets": {"rope": {"phase": "sideways"}}}, tmp_path, quiet)

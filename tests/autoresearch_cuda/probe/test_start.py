@@ -10,7 +10,8 @@ from autoresearch_lab.paths import Root
 
 
 def start(tmp_path, kernels, **more):
-    return JOBS["start"]({"device": "cpu", "kernels": kernels, "compile": False, **more}, tmp_path, lambda fields: None)
+    args = {"device": "cpu", "kernels": kernels, "compile": False, **more}
+    return JOBS["start"](args, tmp_path, lambda fields: None)["found"]
 
 
 def test_a_device_and_a_kernel_that_work(tmp_path):
@@ -29,5 +30,5 @@ def test_what_fails_is_told_in_a_line_and_the_rest_is_tried(tmp_path):
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_without_the_device_nothing_else_is_tried(tmp_path):
-    found = start(tmp_path, {"never": {}}, device="cuda")
+    found = start(tmp_path, {}, device="cuda")
     assert set(found) == {"device"} and "Error" in found["device"]

@@ -9,10 +9,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from autoresearch_cuda.kernel_files import KernelFile
+from autoresearch_cuda.probe import JOBS
 from autoresearch_cuda.probe.observers import peak_bytes
 from autoresearch_cuda.probe.stopwatch import Call, Stopwatch
 from autoresearch_cuda.probe.tensors import Buffer, build, probe, rolled
-from autoresearch_cuda.probe.timing import run
 from autoresearch_trainer.errors import KernelChanged
 from autoresearch_trainer.probe.load import ForeignLoad
 
@@ -51,7 +51,7 @@ def time_arms(folder: Path, arms: list[dict[str, str]], gradient=True, **changes
         "least_rounds": 3, "most_rounds": 5, "seed": 1, "checked": 2, "memory": False, "calls": None, **changes,
     }  # fmt: skip
     messages: list[dict] = []
-    result = run(args, folder, messages.append)
+    result = JOBS["time"](args, folder, messages.append)
     json.dumps(result, allow_nan=False)
     return result, messages
 

@@ -7,13 +7,15 @@ import pytest
 import torch
 
 from autoresearch_cuda.checkpoint import load_model
-from autoresearch_cuda.evaluate import evaluate_bpb
+from autoresearch_cuda.evaluate import BatchLosses
 from autoresearch_cuda.kernel_files import KernelFile
 from autoresearch_cuda.model import GPT
 from autoresearch_cuda.ops import Ops
-from autoresearch_cuda.probe import environment, training
+from autoresearch_cuda.probe import JOBS, environment, training
 from autoresearch_trainer.config import PRESETS, Preset
 from autoresearch_trainer.errors import ConfigError
+from autoresearch_trainer.evaluate import evaluate_bpb
+from autoresearch_trainer.jobs.base import DatasetRef
 from autoresearch_trainer.probe import training as shared
 from autoresearch_trainer.rungs import full_tokens
 
@@ -30,14 +32,14 @@ def small_preset(monkeypatch, config, dataset):
 def train(tmp_path, *runs, selection=None):
     messages = []
     args = {"preset": "test", "dataset": DATASET, "selection": selection or {}, "runs": list(runs)}
-    result = training.train(args, tmp_path, messages.append)
+    result = JOBS["train"](args, tmp_path, messages.append)
     return {run["id"]: run for run in result["runs"]}, messages
 
 
 def evaluate(tmp_path, run, **changes):
     weights = {"id": run["id"], "path": str(tmp_path / run["weights"]), "sha256": run["sha256"], **changes}
     args = {"preset": "test", "dataset": DATASET, "selection": {}, "weights": [weights]}
-    return training.evaluate(args, tmp_path, lambda message: None)["evaluations"][0]
+    return JOBS["evaluate"](args, tmp_path, lambda message: None)["evaluations"][0]
 
 
 def kernel(tmp_path, target, code):
@@ -77,9 +79,9 @@ def test_an_evaluation_is_spread_over_the_split_as_in_a_run(tmp_path, config, da
     length, batch = config.model.sequence_len, config.batch_size
     whole = full_tokens(dataset, length, batch * length)
     assert whole > 256
-    over = evaluate_bpb(model, dataset, batch, length, 256, spread_over=whole)
+    over = evaluate_bpb(BatchLosses(model, batch), dataset, batch, length, 256, spread_over=whole)
     assert evaluate(tmp_path, runs["a"])["val_bpb"] == over.val_bpb
-    assert evaluate_bpb(model, dataset, batch, length, 256).val_bpb != over.val_bpb
+    assert evaluate_bpb(BatchLosses(model, batch), dataset, batch, length, 256).val_bpb != over.val_bpb
 
 
 def test_other_weights_are_refused(tmp_path):
@@ -146,4 +148,4 @@ def test_a_changed_dataset_is_refused(monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr(shared, "open_dataset", lambda folder: SimpleNamespace(fingerprint="e" * 64))
     with pytest.raises(ConfigError, match="changed"):
-        shared.open_checked(DATASET)
+        shared.open_checked(DatasetRef(**DATASET))

@@ -12,6 +12,7 @@ from autoresearch_lab.ab.run import ab
 from autoresearch_lab.ab.settings import Settings
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.engine import Engine
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, Root
@@ -30,7 +31,7 @@ class PlantedEngine(Engine):
     plan: dict = {}
     asked: list = []
 
-    def run(self, job, args, *, run_dir, limits=None, variables=None, on_progress=None):
+    def perform(self, job, args, *, run_dir, limits=None, variables=None, on_progress=None):
         plan = self.plan
         plan.update(plan.get("presets", {}).get(args.get("preset"), {}))
         if plan.get("dies_after") is not None and len(self.asked) >= plan["dies_after"]:
@@ -44,7 +45,7 @@ class PlantedEngine(Engine):
             raise plan["raises"][job]
         return getattr(self, f"_{job}")(args, run_dir, on_progress or (lambda message: None), candidate)
 
-    def _race(self, args, run_dir, report, candidate):
+    def _throughput(self, args, run_dir, report, candidate):
         rng = np.random.default_rng(args["seed"])
         ratio = math.exp(rng.normal(math.log1p(self.plan.get("gain", 0.5)), self.plan.get("noise", 0.002)))
         foreign = self.plan.get("foreign", 0.02)
@@ -112,8 +113,9 @@ def lab(tmp_path, monkeypatch):
         engine.plan.clear()
         engine.plan.update(plan, candidate=here.kernel.sha256)
         given = kernels or {here.target.name: here.kernel}
-        return ab(given, here.baseline, context, root, ledger, preset="cpu-nano", settings=settings or Settings(),
-                  on_progress=progress)  # fmt: skip
+        lab = Lab.of(context, root, ledger)
+        asked = settings or Settings()
+        return ab(given, here.baseline, lab, preset="cpu-nano", settings=asked, on_progress=progress)
 
     here.ab = run
     return here

@@ -11,7 +11,7 @@ from autoresearch_lab.invocation import program
 @pytest.fixture
 def call(lab, monkeypatch, capsys):
     """`call(*arguments)` -> (exit code, stdout, stderr) in the planted lab."""
-    monkeypatch.setattr("autoresearch_lab.cli.app.context", lambda engine, root: lab.context)
+    monkeypatch.setattr("autoresearch_lab.machine.context", lambda engine, root: lab.context)
 
     def run(*arguments):
         code = main(["--engine", "cpu", "--root", str(lab.root.path), *arguments])
@@ -26,19 +26,19 @@ def call(lab, monkeypatch, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("ab",), "give --workspace DIR, or --kernel TARGET=NAME"),
-        (("ab", "--kernel", "no_such=cpp_fused"), "unknown target 'no_such'; known: adamw_update"),
-        (("ab", "--kernel", "rms_norm=no_such"), "no torch kernel 'no_such'; known: torch_eager"),
-        (("ab", "--kernel", "rms_norm"), "use target=kernel"),
+        (("ab",), "name a kernel: TARGET=NAME or the folder of a workspace"),
+        (("ab", "no_such=cpp_fused"), "unknown target 'no_such'; known: adamw_update"),
+        (("ab", "rms_norm=no_such"), "no torch kernel 'no_such'; known: torch_eager"),
+        (("ab", "rms_norm"), "rms_norm is a target; name one of its kernels as rms_norm=NAME: torch_eager"),
         (("ab", "--workspace", "/no/such/folder"), "/no/such/folder"),
-        (("ab", "--kernel", "rms_norm=torch_eager"), "uses already"),
-        (("ab", "--kernel", "rms_norm=torch_library", "--against", "best"), "cannot read selection 'best'"),
-        (("ab", "--kernel", "rms_norm=torch_library", "--steps", "0"), "--steps"),
-        (("ab", "--kernel", "rms_norm=torch_library"), "no verify that counts here; run: kernel-lab"),
+        (("ab", "rms_norm=torch_eager"), "uses already"),
+        (("ab", "rms_norm=torch_library", "--against", "best"), "cannot read selection 'best'"),
+        (("ab", "rms_norm=torch_library", "--steps", "0"), "--steps"),
+        (("ab", "rms_norm=torch_library"), "no verify that counts here; run: kernel-lab"),
         (("promotion-check", "--target", "no_such"), "unknown target 'no_such'"),
-        (("promotion-check", "--target", "rms_norm", "--kernel", "no_such"), "no torch kernel 'no_such'"),
-        (("promote", "--kernel", "rms_norm=torch_library"), "no verify that counts here"),
-        (("promote",), "give --workspace DIR, or --kernel TARGET=NAME"),
+        (("promotion-check", "rms_norm=no_such"), "no torch kernel 'no_such'"),
+        (("promote", "rms_norm=torch_library"), "no verify that counts here"),
+        (("promote",), "name a kernel: TARGET=NAME or the folder of a workspace"),
         (("demote", "--target", "no_such"), "unknown target 'no_such'"),
         (("demote", "--target", "rms_norm"), "no kernel is promoted for target rms_norm"),
     ],
@@ -53,23 +53,20 @@ def test_bad_input(call, lab, arguments, message):
 def test_from_ab_to_promote_and_back(call, lab):
     lab.evidence()
     name = f"{lab.target.name}={lab.kernel.name}"
-    check = ("promotion-check", "--target", lab.target.name, "--kernel", lab.kernel.name)
+    check = ("promotion-check", name)
     code, out, _ = call(*check)
-    assert code == 1 and f"next: {program(lab.root.path, 'cpu')} ab --kernel {name}" in out
-    code, out, err = call("ab", "--kernel", name)
+    assert code == 1 and f"next: {program(lab.root.path, 'cpu')} ab {name}" in out
+    code, out, err = call("ab", name)
     assert code == 0 and out.startswith("PROMOTE") and "tokens/s" in out and "race 1 of 4" in err
     count = len(lab.ledger.records())
-    code, out, err = call("integration-ab", "--kernel", name, "--json")
+    code, out, err = call("integration-ab", name, "--json")
     assert code == 0 and json.loads(out)["verdict"] == "PROMOTE" and "already decided" in err
     assert len(lab.ledger.records()) == count
     code, out, _ = call(*check, "--json")
-    assert (
-        code == 0
-        and json.loads(out)["kernels"][0]["next"] == f"{program(lab.root.path, 'cpu')} promote --kernel {name}"
-    )
-    code, out, _ = call("promote", "--kernel", name)
+    assert code == 0 and json.loads(out)["kernels"][0]["next"] == f"{program(lab.root.path, 'cpu')} promote {name}"
+    code, out, _ = call("promote", name)
     assert code == 0 and f"promoted {name}" in out
-    code, out, err = call("ab", "--kernel", name)
+    code, out, err = call("ab", name)
     assert code == 2 and "uses already; compare --against baseline" in err
     code, out, _ = call("demote", "--target", lab.target.name)
     assert code == 0 and "uses torch_eager again" in out
@@ -79,7 +76,7 @@ def test_from_ab_to_promote_and_back(call, lab):
 def test_a_rejected_kernel_ends_with_code_one(call, lab):
     lab.evidence()
     lab.engine.plan["gain"] = 0.0
-    code, out, _ = call("ab", "--kernel", f"{lab.target.name}={lab.kernel.name}")
+    code, out, _ = call("ab", f"{lab.target.name}={lab.kernel.name}")
     assert code == 1 and out.startswith("REJECT") and "no gain in the trainer" in " ".join(out.split())
 
 
@@ -103,19 +100,19 @@ def test_the_suite_promotes_what_is_worse_nowhere(call, lab, small, large, verdi
     lab.evidence()
     lab.engine.plan["presets"] = {"cpu-nano": small, "cpu-tiny": large}
     name = f"{lab.target.name}={lab.kernel.name}"
-    suite = ("integration-suite", "--presets", "cpu-nano, cpu-tiny,cpu-nano", "--kernel", name)
+    suite = ("integration-suite", "--presets", "cpu-nano, cpu-tiny,cpu-nano", name)
     code, out, _ = call(*suite, "--json")
     found = json.loads(out)
     assert (code, found["verdict"]) == (0 if verdict == "PROMOTE" else 1, verdict)
     assert reason in found["reason"] and list(found["presets"]) == ["cpu-nano", "cpu-tiny"]
     note = lab.ledger.latest(kind="note")
-    assert note.settings["event"] == "suite" and note.results["verdict"] == verdict
-    assert {lab.ledger.get(record).settings["preset"] for record in note.settings["presets"].values()} == {
+    assert note.settings.event == "suite" and note.results.verdict == verdict
+    assert {lab.ledger.get(record).settings.preset for record in note.settings.presets.values()} == {
         "cpu-nano", "cpu-tiny",
     }  # fmt: skip
 
     # What the suite says is what promotion goes by, whichever preset came last.
-    code, out, err = call("promote", "--kernel", name)
+    code, out, err = call("promote", name)
     promoted = verdict == "PROMOTE" or reason.startswith("not settled")  # a disturbed A/B concluded nothing
     assert (code == 0) == promoted, err
     if not promoted:
@@ -124,12 +121,12 @@ def test_the_suite_promotes_what_is_worse_nowhere(call, lab, small, large, verdi
 
 def test_the_suite_needs_presets(call, lab):
     lab.evidence()
-    code, _, err = call("integration-suite", "--presets", " , ", "--kernel", f"{lab.target.name}={lab.kernel.name}")
+    code, _, err = call("integration-suite", "--presets", " , ", f"{lab.target.name}={lab.kernel.name}")
     assert code == 2 and "--presets needs one or more names" in err and lab.engine.asked == []
 
 
 @pytest.mark.parametrize("asked", [("ab", "--preset", "typo"), ("integration-suite", "--presets", "cpu-nano,typo")])
 def test_an_unknown_preset_is_refused_before_anything_is_measured(call, lab, asked):
     lab.evidence()
-    code, _, err = call(*asked, "--kernel", f"{lab.target.name}={lab.kernel.name}")
+    code, _, err = call(*asked, f"{lab.target.name}={lab.kernel.name}")
     assert code == 2 and "unknown preset 'typo'; known: cpu-nano" in err and lab.engine.asked == []

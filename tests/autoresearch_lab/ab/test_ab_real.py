@@ -13,6 +13,7 @@ from autoresearch_lab.ab.settings import Settings
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, Root
@@ -72,7 +73,7 @@ def test_a_real_ab(root, monkeypatch):
 
     def run(**changes):
         given = {"preset": "cpu-nano", "dataset": "small", "settings": SETTINGS, **changes}
-        return ab({"relu_squared": fast}, slow, context, root, ledger, **given)
+        return ab({"relu_squared": fast}, slow, Lab.of(context, root, ledger), **given)
 
     record = run()
     found = record.results

@@ -39,7 +39,7 @@ def test_a_clear_winner_is_promoted_with_all_gates(lab):
     assert found["val_bpb"]["candidate_equal_time"] < found["val_bpb"]["baseline"]
     assert len(found["neutral"]) == 4 and len(found["benefit"]) == 2  # a clear winner: two seeds at equal time
     assert len(found["losses"]["baseline"]) == 100 and len(found["losses"]["control"]) == 20
-    assert jobs(lab) == {"race": 4, "train": 2, "evaluate": 1}
+    assert jobs(lab) == {"throughput": 4, "train": 2, "evaluate": 1}
     assert found["peak_memory_mb"] == {"baseline": 400.0, "candidate": 300.0}
     assert lab.ledger.problems() == [] and not list(lab.root.results.glob("cache/ab/*.safetensors"))
 
@@ -47,46 +47,46 @@ def test_a_clear_winner_is_promoted_with_all_gates(lab):
 def test_a_null_is_rejected_without_any_training(lab):
     lab.evidence()
     record = lab.ab(gain=0.0)
-    assert record.verdict == "REJECT" and "no gain in the trainer" in record.results["reason"]
-    assert set(jobs(lab)) == {"race"} and jobs(lab)["race"] <= 4
+    assert record.verdict == "REJECT" and "no gain in the trainer" in record.results.reason
+    assert set(jobs(lab)) == {"throughput"} and jobs(lab)["throughput"] <= 4
 
 
 def test_a_slow_candidate_ends_after_two_races(lab):
     lab.evidence()
     assert lab.ab(gain=-0.2).verdict == "REJECT"
-    assert jobs(lab) == {"race": 2}
+    assert jobs(lab) == {"throughput": 2}
 
 
 def test_noise_gets_a_second_look_and_stays_undecided(lab):
     lab.evidence()
     record = lab.ab(gain=0.08, noise=0.3)
-    assert record.verdict == "UNDECIDED" and record.results["look"] == 2 and jobs(lab)["race"] == 6
+    assert record.verdict == "UNDECIDED" and record.results.look == 2 and jobs(lab)["throughput"] == 6
 
 
 def test_harm_is_rejected(lab):
     lab.evidence()
     record = lab.ab(gain=0.5, harm=0.05)
-    assert record.verdict == "REJECT" and record.results["gates"]["neutral"]["passed"] is False
+    assert record.verdict == "REJECT" and record.results.gates["neutral"].passed is False
 
 
 def test_harm_near_the_margin_gets_a_second_look(lab):
     lab.evidence()
     record = lab.ab(gain=0.5, harm=0.0025)
-    assert record.verdict == "UNDECIDED" and record.results["look"] == 2
-    assert len(record.results["neutral"]) == 6 and len(record.results["benefit"]) == 6
+    assert record.verdict == "UNDECIDED" and record.results.look == 2
+    assert len(record.results.neutral) == 6 and len(record.results.benefit) == 6
 
 
 def test_early_divergence_is_rejected(lab):
     lab.evidence()
     record = lab.ab(gain=0.5, early=30.0)
-    assert record.verdict == "REJECT" and record.results["reason"].startswith("divergence")
+    assert record.verdict == "REJECT" and record.results.reason.startswith("divergence")
 
 
 def test_less_than_half_of_the_predicted_gain_is_refused(lab):
     lab.evidence(predicted={"saved_ms": 5.0, "step_ms": 10.0})
     record = lab.ab(gain=0.1)
-    assert record.verdict == "REJECT" and "under half of the predicted" in record.results["reason"]
-    gain = record.results["gates"]["gain"]
+    assert record.verdict == "REJECT" and "under half of the predicted" in record.results.reason
+    gain = record.results.gates["gain"]
     assert gain["predicted"] == pytest.approx(1.0) and gain["realised"] == pytest.approx(0.1, abs=0.01)
     assert "train" not in jobs(lab)
 
@@ -95,24 +95,24 @@ def test_less_than_half_of_the_predicted_gain_is_refused(lab):
 def test_a_changed_environment_is_rejected(lab, where):
     lab.evidence()
     record = lab.ab(gain=0.5, **{where: ["threads: 2 -> 1"]})
-    assert record.verdict == "REJECT" and "threads: 2 -> 1" in record.results["reason"]
+    assert record.verdict == "REJECT" and "threads: 2 -> 1" in record.results.reason
 
 
 def test_foreign_load_leaves_it_undecided_and_does_not_count_as_an_attempt(lab):
     lab.evidence()
     record = lab.ab(gain=-0.3, foreign=0.7)
-    assert record.verdict == "UNDECIDED" and "70%" in record.results["reason"] and record.results["disturbed"]
+    assert record.verdict == "UNDECIDED" and "70%" in record.results.reason and record.results.disturbed
     again = lab.ab(gain=0.5)
-    assert again.verdict == "PROMOTE" and again.results["attempt"] == 1
+    assert again.verdict == "PROMOTE" and again.results.attempt == 1
 
 
 def test_a_candidate_that_fails_in_the_trainer_is_rejected(lab):
     lab.evidence()
-    assert "no such shape" in lab.ab(gain=0.5, failed="RuntimeError: no such shape").results["reason"]
+    assert "no such shape" in lab.ab(gain=0.5, failed="RuntimeError: no such shape").results.reason
     lab.engine.asked.clear()
-    record = lab.ab(gain=0.5, raises={"race": CRASH})
-    assert record.verdict == "REJECT" and "SIGSEGV" in record.results["reason"]
-    assert lab.ab(gain=0.5, nan=True).results["reason"].startswith("neutral: training failed: loss is nan")
+    record = lab.ab(gain=0.5, raises={"throughput": CRASH})
+    assert record.verdict == "REJECT" and "SIGSEGV" in record.results.reason
+    assert lab.ab(gain=0.5, nan=True).results.reason.startswith("neutral: training failed: loss is nan")
 
 
 def test_a_failing_lab_is_a_failure_and_leaves_no_record(lab):
@@ -133,7 +133,7 @@ def test_the_baselines_trainings_serve_the_next_candidate(lab):
     assert record.verdict == "PROMOTE" and first == 4 + 2 + 8
     assert trained(lab) == [] or all(name.startswith("seed") for name in trained(lab))
     assert not any(args["selection"] == lab.baseline.plain() for job, args in lab.engine.asked if job == "train")
-    assert jobs(lab)["race"] == 4  # races are measured anew
+    assert jobs(lab)["throughput"] == 4  # races are measured anew
 
 
 def test_a_killed_run_goes_on_where_it_was(lab):
@@ -141,13 +141,13 @@ def test_a_killed_run_goes_on_where_it_was(lab):
     before = len(lab.ledger.records())
     with pytest.raises(KeyboardInterrupt):
         lab.ab(gain=0.5, dies_after=3)
-    assert len(lab.ledger.records()) == before and jobs(lab) == {"race": 3}
+    assert len(lab.ledger.records()) == before and jobs(lab) == {"throughput": 3}
     with pytest.raises(KeyboardInterrupt):
         lab.ab(gain=0.5, dies_after=6)  # one more race, both trainings; killed before the evaluation
-    assert jobs(lab) == {"race": 4, "train": 2}
+    assert jobs(lab) == {"throughput": 4, "train": 2}
     record = lab.ab(gain=0.5)
-    assert record.verdict == "PROMOTE" and jobs(lab) == {"race": 4, "train": 2, "evaluate": 1}
-    assert record.results["reused"] > 0 and record.results["attempt"] == 1
+    assert record.verdict == "PROMOTE" and jobs(lab) == {"throughput": 4, "train": 2, "evaluate": 1}
+    assert record.results.reused > 0 and record.results.attempt == 1
 
 
 def test_lost_weights_are_trained_again(lab):
@@ -165,14 +165,14 @@ def test_a_damaged_cache_is_measured_again(lab):
     for path in lab.root.results.glob("cache/ab/*.json"):
         path.write_text(path.read_text()[:-20])
     lab.engine.asked.clear()
-    assert lab.ab(gain=0.5).verdict == "PROMOTE" and jobs(lab) == {"race": 4, "train": 2, "evaluate": 1}
+    assert lab.ab(gain=0.5).verdict == "PROMOTE" and jobs(lab) == {"throughput": 4, "train": 2, "evaluate": 1}
 
 
 def test_a_further_attempt_is_held_to_half_the_error(lab):
     lab.evidence()
     first, second = lab.ab(gain=0.0), lab.ab(gain=0.0)
-    assert second.results["attempt"] == 2 and second.results["alpha"] == first.results["alpha"] / 2
-    assert second.seeds["race"] != first.seeds["race"]
+    assert second.results.attempt == 2 and second.results.alpha == first.results.alpha / 2
+    assert second.seeds.race != first.seeds.race
 
 
 def test_several_kernels_together(lab):
@@ -181,15 +181,15 @@ def test_several_kernels_together(lab):
     lab.evidence(other, predicted={"saved_ms": 1.0, "step_ms": 10.0})
     record = lab.ab(kernels={lab.target.name: lab.kernel, "rms_norm": other}, gain=0.5)
     assert record.verdict == "PROMOTE" and record.target is None and record.kernel is None
-    assert set(record.settings["candidate"]) == {lab.target.name, "rms_norm"}
-    assert record.results["gates"]["gain"]["predicted_saved"] == pytest.approx(0.3)
+    assert set(record.settings.candidate) == {lab.target.name, "rms_norm"}
+    assert record.results.gates["gain"].predicted_saved == pytest.approx(0.3)
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"verify": None, "bench": None}, "no verify that counts here; run: kernel-lab .*verify --target softcap"),
-        ({"bench": None}, "no bench that counts here; run: kernel-lab .*bench --target softcap"),
+        ({"verify": None, "bench": None}, "no verify that counts here; run: kernel-lab .*verify softcap"),
+        ({"bench": None}, "no bench that counts here; run: kernel-lab .*bench softcap"),
         ({"bench": "SAME"}, "bench says SAME, not FASTER"),
         ({"verify": "FAIL", "bench": "FASTER"}, "verify says FAIL, not PASS"),
     ],
@@ -258,9 +258,9 @@ def test_suite_promotes_only_if_no_preset_is_worse(lab):
 def test_a_compiled_ab_is_another_ab_and_is_held_to_no_prediction(lab):
     promised = {"saved_ms": 50.0, "step_ms": 60.0}
     lab.evidence(predicted=promised)
-    assert lab.ab(gain=0.5).results["reason"].startswith("gain")
+    assert lab.ab(gain=0.5).results.reason.startswith("gain")
     compiled = lab.ab(gain=0.5, settings=Settings(compile=True))
-    assert compiled.verdict == "PROMOTE" and compiled.settings["compile"] is True
+    assert compiled.verdict == "PROMOTE" and compiled.settings.compile is True
     assert all(args["compile"] for job, args in lab.engine.asked[-3:]) and not lab.engine.asked[0][1]["compile"]
-    assert not any(remark.startswith("attempt") for remark in compiled.results["remarks"])
+    assert not any(remark.startswith("attempt") for remark in compiled.results.remarks)
     assert Settings.for_device("cuda").compile and not Settings.for_device("cpu").compile

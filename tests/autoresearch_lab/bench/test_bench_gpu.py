@@ -12,12 +12,17 @@ from autoresearch_lab.catalog import find_target, load_catalog
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root
+from autoresearch_trainer.jobs.timing import GpuTimes, TimeAnswer
 
 WORKLOADS = [{"id": "a"}, {"id": "b"}]
 
 
 def process(warm, waits) -> Process:
-    return Process({"gpu": {"warm": warm, "waits": waits}})
+    return answered(GpuTimes.model_construct(warm=warm, waits=waits))
+
+
+def answered(gpu: GpuTimes | None) -> Process:
+    return Process(TimeAnswer.model_construct(gpu=gpu))
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +39,8 @@ def test_on_a_gpu_the_compiled_baseline_is_an_arm_to_beat(target):
     others = [kernel.name for kernel in target.with_role("library", "torch", "cuda")]  # as far as they are installed
     assert [arm.name for arm in arms[2:]] == [*others, "torch_eager (compiled)", "triton_fused"]
     assert [arm.role for arm in arms] == ["baseline", "control", *["library"] * (len(others) + 1), "candidate"]
-    assert [arm.job().get("compiled") for arm in arms] == [None] * (len(arms) - 2) + [True, None]
-    assert arms[-2].job()["sha256"] == arms[0].kernel.sha256 and "compiled" not in arms[-2].plain()
+    assert [arm.compiled for arm in arms] == [False] * (len(arms) - 2) + [True, False]
+    assert arms[-2].kernel.file == arms[0].kernel.file and "compiled" not in arms[-2].plain()
 
 
 def test_it_is_left_out_where_asked_and_on_a_cpu(target):
@@ -52,7 +57,7 @@ def test_warm_times_are_medians_over_the_processes():
         "candidate:y": {"a": [5.0, 0.0], "b": [1.0, 2.0]},
     }
     json.dumps(found, allow_nan=False)
-    assert warm_times([Process({"gpu": None})], ["baseline:x"], WORKLOADS) is None
+    assert warm_times([answered(None)], ["baseline:x"], WORKLOADS) is None
 
 
 def test_the_table_shows_both_states_of_the_caches():
@@ -69,11 +74,11 @@ def test_a_kernel_that_makes_the_host_wait_is_named():
     assert waiting(processes, ["quick", "slow"]) == [
         "slow makes the host wait for the GPU: its times hold the host's, too"
     ]
-    assert waiting([Process({})], ["quick"]) == []
+    assert waiting([answered(None)], ["quick"]) == []
 
 
 def short(times, reasons=((None, None), (None, None))) -> Process:
-    return Process({"gpu": {"replayed": times, "not_replayed": reasons}})
+    return answered(GpuTimes.model_construct(replayed=times, not_replayed=reasons))
 
 
 def test_replayed_graphs_are_medians_over_the_processes_and_name_what_failed():
@@ -86,7 +91,7 @@ def test_replayed_graphs_are_medians_over_the_processes_and_name_what_failed():
     assert found == {"times": {"candidate:y": {"a": [5.0, 0.0]}}, "failed": {"baseline:x": "no"}}
     nothing = short([[None, None], [None, None]])
     assert replayed([nothing], ["baseline:x", "candidate:y"], WORKLOADS) is None
-    assert replayed([Process({"gpu": None})], ["baseline:x"], WORKLOADS) is None
+    assert replayed([answered(None)], ["baseline:x"], WORKLOADS) is None
 
 
 def test_graphs_that_tell_another_speed_up_are_remarked():

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from autoresearch_common.arrays import write_arrays
 from autoresearch_common.hashing import file_sha256
 from autoresearch_lab import workloads
 from autoresearch_lab.bench import samples
@@ -16,10 +17,10 @@ from autoresearch_lab.bench.table import render
 from autoresearch_lab.catalog import find_target, load_catalog
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.errors import LabError, LabFailure
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, Root
-from autoresearch_lab.sandbox.arrays import write_arrays
 
 pytestmark = [pytest.mark.alone, pytest.mark.cold]
 
@@ -36,7 +37,7 @@ RULE = Rule(looks=(3,), error=0.05, resamples=500)
 CONTEXT = Context(ENGINES["cpu"], {"key": "a-device"}, {"key": "some-software"})
 
 
-class Lab:
+class Bench:
     """A root with one target whose baseline sleeps, one captured workload, and unknown ceilings."""
 
     def __init__(self, folder: Path) -> None:
@@ -84,15 +85,15 @@ class Lab:
 
     def bench(self, kernel):
         folder = self.root.runs / "bench"
+        lab = Lab.of(CONTEXT, self.root, self.ledger)
         return bench(
-            kernel, self.target, self.set, CONTEXT, self.root, self.ledger,
-            budget_seconds=1.0, seed=3, run_dir=folder, rule=RULE,
+            kernel, self.target, self.set, lab, budget_seconds=1.0, seed=3, run_dir=folder, rule=RULE,
         )  # fmt: skip
 
 
 @pytest.fixture
 def lab(tmp_path):
-    return Lab(tmp_path)
+    return Bench(tmp_path)
 
 
 def test_a_faster_kernel_is_measured_and_recorded(lab, capsys):
@@ -103,8 +104,8 @@ def test_a_faster_kernel_is_measured_and_recorded(lab, capsys):
     assert found["directions"]["forward"]["baseline_ms"] >= 2 * 4.0  # two calls per step, 4 ms each
     assert found["directions"]["forward"]["candidate_ms"] < found["directions"]["forward"]["baseline_ms"]
     assert record.kernel.sha256 == kernel.sha256 and record.workloads["sha256"] == lab.set.sha256
-    assert record.settings["contract_sha256"] == lab.target.contract_sha256
-    assert len(record.seeds["processes"]) == 3
+    assert record.settings.contract_sha256 == lab.target.contract_sha256
+    assert len(record.seeds.processes) == 3
     artifact = lab.root.path / record.artifacts[0].path
     assert file_sha256(artifact) == record.artifacts[0].sha256
     arms, _, processes = samples.load(artifact)

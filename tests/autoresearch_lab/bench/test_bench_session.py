@@ -9,18 +9,22 @@ from typing import Any
 import numpy as np
 import pytest
 
+from autoresearch_common.arrays import write_arrays
 from autoresearch_lab.bench import samples
 from autoresearch_lab.bench.analysis import prediction
-from autoresearch_lab.bench.checks import check_outputs, check_possible, highest, output_name
-from autoresearch_lab.bench.measure import Arm
+from autoresearch_lab.bench.checks import check_outputs, output_name
+from autoresearch_lab.bench.measure import Arm, TimingBed
+from autoresearch_lab.bench.possible import check_possible
 from autoresearch_lab.bench.rule import Rule
-from autoresearch_lab.bench.session import Session
+from autoresearch_lab.bench.session import BenchSession
 from autoresearch_lab.catalog import find_target, load_catalog
+from autoresearch_lab.ceilings import highest
 from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.paths import Root
-from autoresearch_lab.sandbox.arrays import write_arrays
 from autoresearch_lab.sandbox.parent import JobFailed
 from autoresearch_lab.statistics import Interval
+from autoresearch_trainer.jobs import AnswerRefused
+from autoresearch_trainer.jobs.timing import TimeAnswer
 
 RULE = Rule(resamples=300)
 SLOW_MACHINE = {"copy_gb_s": [[64, 1e-6]], "matmul_gflop_s": {"float32": 1.0}}
@@ -49,7 +53,13 @@ class PlantedEngine:
     # Fails where one of the arms has such a name.
     unable: str | None = None
 
-    def run(self, job, args, *, run_dir: Path, limits=None, variables=None, on_progress=None):
+    def run(self, job, args, **options):
+        try:
+            return job.read(self.perform(job.name, args.model_dump(mode="json"), **options))
+        except AnswerRefused as error:
+            raise JobFailed("protocol", str(error)) from None
+
+    def perform(self, job, args, *, run_dir: Path, limits=None, variables=None, on_progress=None):
         assert job == "time" and limits.confined
         # Slow calls may take long, silence may not.
         assert limits.quiet_seconds < 600 < limits.seconds
@@ -104,13 +114,13 @@ def target():
 
 @pytest.fixture
 def session(target, tmp_path):
-    """A function (engine, role of a middle arm or None) -> Session with weights 2 and 1."""
+    """A function (engine, role of a middle arm or None) -> BenchSession with weights 2 and 1."""
 
-    def make(engine: PlantedEngine, library: bool = False) -> Session:
+    def make(engine: PlantedEngine, library: bool = False) -> BenchSession:
         kernel = target.kernel("torch_eager", "torch")
         roles = ["baseline", "control", *(["library"] if library else []), "candidate"]
         arms = [Arm(role, kernel) for role in roles]
-        return Session(engine, target, arms, WORKLOADS, [2.0, 1.0], tmp_path / "inputs", tmp_path)
+        return BenchSession(TimingBed(engine, target, WORKLOADS, tmp_path / "inputs", tmp_path), arms, [2.0, 1.0])
 
     return make
 
@@ -124,8 +134,8 @@ def test_a_clear_winner_stops_at_the_first_look(session):
     outcome = run(session(engine))
     assert outcome.verdict == "FASTER" and engine.calls == 4
     assert outcome.ratio.point == pytest.approx(1.5, rel=0.02)
-    assert outcome.results["directions"]["backward"]["ratio"] == pytest.approx(1.5, rel=0.02)
-    assert outcome.results["direction"] == "both"
+    assert outcome.results.directions["backward"].ratio == pytest.approx(1.5, rel=0.02)
+    assert outcome.results.direction == "both"
     json.dumps(outcome.results, allow_nan=False)
 
 
@@ -135,9 +145,9 @@ def test_a_library_that_cannot_run_is_left_out_and_named(session, target):
     own.arms.insert(3, Arm("library", from_elsewhere))
     outcome = run(own)
     assert [arm.role for arm in own.arms] == ["baseline", "control", "library", "candidate"]
-    assert outcome.verdict == "FASTER" and list(outcome.results["left_out"]) == ["elsewhere"]
-    assert "elsewhere is not among the arms: time: elsewhere cannot do this" in outcome.results["remarks"]
-    assert [entry["name"] for entry in outcome.results["libraries"]] == ["torch_eager"]
+    assert outcome.verdict == "FASTER" and list(outcome.results.left_out) == ["elsewhere"]
+    assert "elsewhere is not among the arms: time: elsewhere cannot do this" in outcome.results.remarks
+    assert [entry["name"] for entry in outcome.results.libraries] == ["torch_eager"]
 
 
 def test_a_candidate_that_cannot_run_is_not_helped_by_leaving_out_libraries(session, target):
@@ -161,28 +171,28 @@ def test_a_loser_is_slower(session):
 def test_the_budget_ends_the_looks_but_never_before_the_first(session):
     engine = PlantedEngine(noise=0.3)
     outcome = run(session(engine), budget=0.001)
-    assert engine.calls == 4 and outcome.results["looks"] == 1
+    assert engine.calls == 4 and outcome.results.looks == 1
 
 
 def test_workloads_count_as_often_as_a_step_calls_them(session):
     # 2 x (1 + 2) ms + 1 x 1 ms = 7 ms; the first workload three times as fast: 2 + 1 = 3 ms.
     outcome = run(session(PlantedEngine(workload_speed={(0, 2): 3.0})))
     assert outcome.ratio.point == pytest.approx(7 / 3, rel=0.02)
-    assert outcome.results["directions"]["forward"]["ratio"] == pytest.approx(3 / (2 / 3 + 1), rel=0.02)
+    assert outcome.results.directions["forward"].ratio == pytest.approx(3 / (2 / 3 + 1), rel=0.02)
 
 
 def test_a_workload_that_is_surely_slower_forbids_faster(session):
     outcome = run(session(PlantedEngine(workload_speed={(0, 2): 3.0, (1, 2): 0.8})))
-    assert outcome.verdict == "AMBIGUOUS" and "relu_squared-0000000b is slower" in outcome.results["reason"]
+    assert outcome.verdict == "AMBIGUOUS" and "relu_squared-0000000b is slower" in outcome.results.reason
 
 
 def test_the_library_is_compared_too(session):
     outcome = run(session(PlantedEngine(speed={2: 2.0, 3: 1.5}), library=True))
     assert outcome.verdict == "FASTER"
-    assert outcome.results["library"]["ratio"] == pytest.approx(0.75, rel=0.02)
-    assert outcome.results["library"]["baseline_ratio"] == pytest.approx(2.0, rel=0.02)
-    assert outcome.results["beats_library"] is False
-    for row in outcome.results["workloads"]:
+    assert outcome.results.library.ratio == pytest.approx(0.75, rel=0.02)
+    assert outcome.results.library.baseline_ratio == pytest.approx(2.0, rel=0.02)
+    assert outcome.results.beats_library is False
+    for row in outcome.results.workloads:
         for about in row["directions"].values():
             (rival,) = about["library_ratios"]
             assert rival["ratio"] == pytest.approx(0.75, rel=0.02)
@@ -203,23 +213,23 @@ def test_the_compiled_baseline_is_an_arm_to_beat(session, target, compiled, cand
     own.arms[2] = Arm("library", target.kernel("torch_eager", "torch"), compiled=True)
     outcome = run(own)
     assert outcome.verdict in (verdict, "SAME" if verdict == "AMBIGUOUS" else verdict)
-    assert outcome.results["against"] == against and outcome.ratio.point == pytest.approx(ratio, rel=0.02)
-    assert outcome.results["reason"].startswith("against torch_eager (compiled): ") is (against != "torch_eager")
-    assert outcome.results["directions"]["both"]["ratio"] == pytest.approx(candidate, rel=0.02)
-    assert outcome.results["process_ratios"] == pytest.approx([ratio] * len(outcome.results["rounds"]), rel=0.02)
+    assert outcome.results.against == against and outcome.ratio.point == pytest.approx(ratio, rel=0.02)
+    assert outcome.results.reason.startswith("against torch_eager (compiled): ") is (against != "torch_eager")
+    assert outcome.results.directions["both"].ratio == pytest.approx(candidate, rel=0.02)
+    assert outcome.results.process_ratios == pytest.approx([ratio] * len(outcome.results.rounds), rel=0.02)
 
 
 def test_a_call_that_only_the_compiled_baseline_does_faster_forbids_a_win(session, target):
     own = session(PlantedEngine(workload_speed={(0, 2): 1.0, (0, 3): 3.0, (1, 2): 2.0, (1, 3): 1.5}), library=True)
     own.arms[2] = Arm("library", target.kernel("torch_eager", "torch"), compiled=True)
     outcome = run(own)
-    assert outcome.verdict == "AMBIGUOUS" and "relu_squared-0000000b is slower" in outcome.results["reason"]
+    assert outcome.verdict == "AMBIGUOUS" and "relu_squared-0000000b is slower" in outcome.results.reason
 
 
 def test_a_baseline_that_differs_from_itself_raises_the_bar(session):
     outcome = run(session(PlantedEngine(speed={1: 1.2, 2: 1.1})))
-    assert outcome.verdict == "AMBIGUOUS" and outcome.results["floor"] > 1.15
-    assert any("differs from itself" in remark for remark in outcome.results["remarks"])
+    assert outcome.verdict == "AMBIGUOUS" and outcome.results.floor > 1.15
+    assert any("differs from itself" in remark for remark in outcome.results.remarks)
 
 
 @pytest.mark.parametrize(
@@ -243,7 +253,7 @@ def test_a_baseline_that_differs_from_itself_raises_the_bar(session):
 )
 def test_disturbed_measurements_are_not_believed(session, changes, reason):
     outcome = run(session(PlantedEngine(speed={2: 1.4}, changes=changes)))
-    assert outcome.verdict == "AMBIGUOUS" and reason in outcome.results["reason"]
+    assert outcome.verdict == "AMBIGUOUS" and reason in outcome.results.reason
 
 
 def test_interruptions_count_alike_whether_repeated_or_kept(session):
@@ -253,20 +263,20 @@ def test_interruptions_count_alike_whether_repeated_or_kept(session):
     assert outcome.verdict == "FASTER"
     calm = {"calls": 40, "aside": 0, "samples": 20, "unclean": 0}
     outcome = run(session(PlantedEngine(speed={2: 1.4}, changes={"disturbed": [calm, calm, {**calm, "unclean": 10}]})))
-    assert outcome.verdict == "AMBIGUOUS" and "interrupted" in outcome.results["reason"]
+    assert outcome.verdict == "AMBIGUOUS" and "interrupted" in outcome.results.reason
 
 
 def test_a_clear_win_holds_on_a_busy_machine(session):
     crowd = {"foreign_load": [0.9] * 10, "disturbed": [{"calls": 40, "aside": 10, "samples": 20, "unclean": 15}] * 3}
     outcome = run(session(PlantedEngine(speed={2: 2.0}, changes=crowd)))
     assert outcome.verdict == "FASTER"
-    assert any("90% of the machine" in remark for remark in outcome.results["remarks"])
+    assert any("90% of the machine" in remark for remark in outcome.results.remarks)
 
 
 def test_a_candidate_that_slows_its_neighbours_is_not_faster(session):
     class Spinning(PlantedEngine):
-        def run(self, *args, **kwargs):
-            raw = super().run(*args, **kwargs)
+        def perform(self, *args, **kwargs):
+            raw = super().perform(*args, **kwargs)
             times = np.array(raw["samples"])
             for number, visited in enumerate(raw["orders"]):
                 for place, order in visited:
@@ -277,8 +287,8 @@ def test_a_candidate_that_slows_its_neighbours_is_not_faster(session):
             return {**raw, "samples": times.tolist()}
 
     outcome = run(session(Spinning(speed={2: 1.3})))
-    assert outcome.verdict == "AMBIGUOUS" and "right after it" in outcome.results["reason"]
-    assert outcome.results["disturbance"][1] == pytest.approx(1.3, rel=0.05)
+    assert outcome.verdict == "AMBIGUOUS" and "right after it" in outcome.results.reason
+    assert outcome.results.disturbance[1] == pytest.approx(1.3, rel=0.05)
 
 
 def test_impossible_times_are_refused_and_unknown_ceilings_said(session):
@@ -299,8 +309,7 @@ def test_impossible_times_are_refused_and_unknown_ceilings_said(session):
 
 
 def test_of_ceilings_measured_twice_the_higher_ones_count():
-    both = highest([{**FAST_MACHINE, "record": "a"}, {**SLOW_MACHINE, "record": "b"}])
-    assert both == {**FAST_MACHINE, "record": "b"}
+    assert highest([FAST_MACHINE, SLOW_MACHINE]) == FAST_MACHINE
 
 
 @pytest.mark.parametrize("span,timed", [(1.0, 0.005), (0.01, 0.9)])
@@ -359,7 +368,7 @@ def test_a_librarys_output_that_differs_once_is_taken_again_with_other_contents(
     own = session(engine, library=True)
     assert run(own).verdict == "FASTER"
     assert own.left_out == {} and len(own.processes) == 4
-    assert len({found.raw["seed"] for found in own.processes}) == 4
+    assert len({found.seed for found in own.processes}) == 4
 
 
 def test_a_librarys_output_that_differs_again_ends_the_bench(session):
@@ -400,7 +409,7 @@ def test_a_gradient_is_as_coarse_as_the_coarsest_argument(target):
 def test_an_interrupted_visit_counts_only_where_both_were():
     times = [[[[[1.0, 2.0]], [[1.0, 2.0]]], [[[9.0, 9.0]], [[9.0, 9.0]]]]]  # one round, two visits, two arms
     clean = [[[[True], [False]], [[False], [False]]]]
-    process = samples.Process({"samples": times, "clean": clean})
+    process = samples.Process(TimeAnswer.model_construct(samples=times, clean=clean))
     assert process.seconds("forward").ravel() * 1e9 == pytest.approx([1.0, 5.0])
     assert process.seconds("both").ravel() * 1e9 == pytest.approx([3.0, 10.5])
 
@@ -425,3 +434,25 @@ def test_the_prediction_is_amdahls_law():
     assert found["saved_ms_interval"] == pytest.approx([15.0, 24.0])
     assert prediction(profile, "mlp", Interval(1.6, 2.0, 2.5)) is None
     assert prediction(None, "rope", Interval(1.6, 2.0, 2.5)) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"samples": [[[[[1.0, 1.0]]]]]},
+        {"samples": []},
+        {"orders": [[[0, [0, 1]], [1, [0, 1, 2]]]] * 10},
+        {"orders": [[[0, [0, 1, 2]], [7, [0, 1, 2]]]] * 10},
+        {"calls": [1]},
+        {"first_call_ms": [[1.0]] * 3},
+    ],
+)
+def test_samples_of_another_shape_are_refused_in_words(session, changes):
+    with pytest.raises(LabFailure, match="samples of another shape than 3 arms, 2 calls"):
+        run(session(PlantedEngine(changes=changes)))
+
+
+@pytest.mark.parametrize("changes", [{"samples": "fast"}, {"span_seconds": None}, {"verdict": "FASTER"}])
+def test_an_answer_that_is_none_is_the_processes_own_fault(session, changes):
+    with pytest.raises(LabFailure, match="answer cannot be read"):
+        run(session(PlantedEngine(changes=changes)))

@@ -16,6 +16,7 @@ from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.cli.app import main
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, Root
@@ -56,7 +57,7 @@ def lab(tmp_path, monkeypatch):
     monkeypatch.setattr(calibration, "ensure_workloads", lambda *args: captured)
     monkeypatch.setattr(calibration, "find_work", lambda *args, **options: work)
     monkeypatch.setattr(Calibration, "_step_seconds", lambda self: 0.05)
-    here.run = lambda plan=PLAN, budget=None: Calibration(plan, CONTEXT, here.root, here.ledger).run(budget)
+    here.run = lambda plan=PLAN, budget=None: Calibration(plan, Lab(here.root)).run(budget)
     return here
 
 
@@ -133,10 +134,10 @@ def test_a_whole_calibration_is_recorded_and_not_repeated(lab):
     lab.answers[wrong] = "FASTER"
     report = lab.run()
     assert report.missing == 0 and report.made == len(lab.asked) == len(PLAN.schedule())
-    notes = [record for record in lab.ledger.find(kind="note") if record.settings["event"] == "calibration-trial"]
+    notes = [record for record in lab.ledger.find(kind="note") if record.settings.event == "calibration-trial"]
     assert len(notes) == report.made and all(record.kernel is None for record in notes)
     table = lab.ledger.latest(kind="note")
-    assert table.settings["event"] == "calibration" and table.results["missing"] == 0
+    assert table.settings.event == "calibration" and table.results.missing == 0
     assert [promise.state for promise in report.promises][0] == BROKEN  # one of four nulls
     assert all(promise.state == HELD for promise in report.promises[1:])
     assert report.wrong == ["bench: null, rms_norm, 2: FASTER: as planted"]
@@ -192,7 +193,7 @@ def test_turns_of_the_extra_work():
 
 
 def test_the_verb(lab, monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr("autoresearch_lab.cli.app.context", lambda engine, root: CONTEXT)
+    monkeypatch.setattr("autoresearch_lab.machine.context", lambda engine, root: CONTEXT)
     common = ("--engine", "cpu", "--root", str(lab.root.path), "calibrate", "--trials", "2", "--ab-trials", "1")
     common += ("--effects", "5", "--effect-trials", "1", "--harm-trials", "1")
     page = tmp_path / "page.md"

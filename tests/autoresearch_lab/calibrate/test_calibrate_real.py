@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 
+from autoresearch_common.arrays import write_arrays
 from autoresearch_lab import workloads
 from autoresearch_lab.bench.rule import Rule
 from autoresearch_lab.calibrate import run as calibration
@@ -12,10 +13,10 @@ from autoresearch_lab.calibrate.plan import Plan
 from autoresearch_lab.calibrate.run import Calibration
 from autoresearch_lab.calibrate.table import markdown
 from autoresearch_lab.engine import ENGINES
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, Root
-from autoresearch_lab.sandbox.arrays import write_arrays
 
 pytestmark = pytest.mark.alone
 
@@ -60,7 +61,7 @@ def root(tmp_path, monkeypatch):
 
 def test_a_small_calibration(root):
     ledger = Ledger(root.ledger)
-    report = Calibration(PLAN, CONTEXT, root, ledger, work_seconds=0.3, work_processes=1).run()
+    report = Calibration(PLAN, Lab(root), work_seconds=0.3, work_processes=1).run()
     assert report.made == 3 and report.missing == 0
     rows = {row.group.plant: row for row in report.rows}
     assert (rows["null"].done, rows["faster"].done, rows["slower"].done) == (1, 1, 1)
@@ -80,5 +81,5 @@ def test_a_small_calibration(root):
     assert not list((root.results / "calibration").rglob("*.safetensors"))
 
     # All trials are on record: another call makes none and counts the same.
-    again = Calibration(PLAN, CONTEXT, root, ledger).run()
+    again = Calibration(PLAN, Lab(root)).run()
     assert again.made == 0 and [row.plain() for row in again.rows] == [row.plain() for row in report.rows]

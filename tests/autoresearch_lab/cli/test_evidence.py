@@ -23,7 +23,7 @@ CONTEXT = Context(ENGINES["cpu"], {"kind": "cpu", "name": "Example", "key": "cpu
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Root:
     """A lab with one target and one bench record; the engine is not asked who the device is."""
     shutil.copytree(CHECKOUT / "kernels" / "rms_norm", tmp_path / "kernels" / "rms_norm")
-    monkeypatch.setattr(app, "context", lambda engine, root: CONTEXT)
+    monkeypatch.setattr("autoresearch_lab.machine.context", lambda engine, root: CONTEXT)
     root = Root(tmp_path)
     target = load_catalog(root)["rms_norm"]
     Ledger(root.ledger).append(
@@ -50,13 +50,13 @@ def test_evidence_shows_what_counts(root: Root, capsys: pytest.CaptureFixture[st
 
 
 def test_evidence_as_json_says_whether_it_counts(root: Root, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(root, "evidence", "--target", "rms_norm", "--kernel", "torch_eager", "--json") == 0
+    assert run(root, "evidence", "rms_norm=torch_eager", "--json") == 0
     (kernel,) = json.loads(capsys.readouterr().out)["kernels"]
     (bench,) = kernel["evidence"]
     assert (bench["kind"], bench["verdict"], bench["counts"], bench["stale"]) == ("bench", "FASTER", True, [])
     source = root.kernels / "rms_norm" / "torch_eager.py"
     source.write_text(source.read_text() + "\n# edited\n")
-    assert run(root, "evidence", "--target", "rms_norm", "--kernel", "torch_eager", "--json") == 0
+    assert run(root, "evidence", "rms_norm=torch_eager", "--json") == 0
     (bench,) = json.loads(capsys.readouterr().out)["kernels"][0]["evidence"]
     assert (bench["counts"], bench["stale"]) == (False, ["kernel changed"])
 
@@ -96,7 +96,7 @@ def test_a_tampered_ledger_is_exit_code_1(root: Root, capsys: pytest.CaptureFixt
     [
         (["evidence"], "--target"),
         (["evidence", "--target", "nothing"], "unknown target 'nothing'"),
-        (["evidence", "--target", "rms_norm", "--kernel", "nothing"], "no kernel 'nothing'"),
+        (["evidence", "rms_norm=nothing"], "no kernel 'nothing'"),
         (["evidence", "--target", "rms_norm", "--sql", "SELECT 1"], "--sql"),
         (["evidence", "--sql", "SELEC"], "syntax error"),
         (["report", "--output", "page.txt"], ".html"),
@@ -130,7 +130,7 @@ def test_without_an_engine_the_ledger_can_still_be_read(
     def refuse(engine: object, root: Root) -> Context:
         raise LabError("no framework here")
 
-    monkeypatch.setattr(app, "context", refuse)
+    monkeypatch.setattr("autoresearch_lab.machine.context", refuse)
     assert run(root, "evidence", "--target", "rms_norm", engine="auto") == 0
     shown = capsys.readouterr().out
     assert "FASTER" in shown and "not compared" in shown

@@ -16,7 +16,7 @@ from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, Root
 
 needs_mlx = pytest.mark.skipif(importlib.util.find_spec("mlx") is None, reason="MLX is not installed")
-KERNEL = ["--target", "relu_squared", "--kernel", "metal_fused"]
+KERNEL = ["relu_squared=metal_fused"]
 
 
 @pytest.fixture
@@ -55,7 +55,7 @@ def test_verify_without_an_apple_gpu_runs_on_the_cpu_and_says_so(root, capsys):
 
 
 @needs_mlx
-@pytest.mark.parametrize("verb", [["bench", *KERNEL], ["ab", "--kernel", "relu_squared=metal_fused"]])
+@pytest.mark.parametrize("verb", [["bench", *KERNEL], ["ab", "relu_squared=metal_fused"]])
 def test_nothing_is_timed_without_an_apple_gpu(root, capsys, verb):
     assert "needs an Apple GPU" in refused(capsys, root, "--engine", "mlx", *verb)
 
@@ -80,7 +80,7 @@ def test_without_a_compiler_metal_kernels_are_refused_in_words(monkeypatch):
 
 def test_metal_on_the_cpu_is_a_device_of_its_own(monkeypatch, tmp_path):
     answer = {"device": {"kind": "mlx-cpu", "name": "a processor"}, "software": {"mlx": "1"}}
-    monkeypatch.setattr(machine, "_run_short_job", lambda *_: answer)
+    monkeypatch.setattr(machine, "short_job", lambda *_: answer)
     plain = machine.context.__wrapped__(ENGINES["mlx"], Root(tmp_path))
     on_cpu = machine.context.__wrapped__(engine.replace(ENGINES["mlx"], interpreted=True), Root(tmp_path))
     assert on_cpu.device["kind"] == "metal-cpu" and on_cpu.device["key"] != plain.device["key"]

@@ -30,7 +30,8 @@ def test_the_length_of_an_ab_reaches_it(monkeypatch, tmp_path):
         return SimpleNamespace(candidates=list)
 
     device = {"kind": "cpu", "name": "Example", "key": "cpu-1"}
-    monkeypatch.setattr(app, "context", lambda engine, root: Context(ENGINES["cpu"], device, {"key": "s1"}))
+    here = Context(ENGINES["cpu"], device, {"key": "s1"})
+    monkeypatch.setattr("autoresearch_lab.machine.context", lambda engine, root: here)
     monkeypatch.setattr(orchestrate, "load", lambda path: None)
     monkeypatch.setattr(orchestrate, "Pipeline", pipeline)
     words = ["--root", str(tmp_path), "--engine", "cpu", "orchestrate", "--dry-run", "--profile", "p.json"]
@@ -75,32 +76,9 @@ def test_a_candidate_whose_step_failed_is_told_and_the_end_is_not_positive():
 def test_a_remark_is_one_line_however_long(monkeypatch, tmp_path, context, capsys):
     made = SimpleNamespace()
     made.candidates = lambda: made.on_remark("left aside: " + "x " * 200) or []
-    monkeypatch.setattr(app, "context", lambda engine, root: context)
+    monkeypatch.setattr("autoresearch_lab.machine.context", lambda engine, root: context)
     monkeypatch.setattr(orchestrate, "load", lambda path: None)
     monkeypatch.setattr(orchestrate, "Pipeline", lambda *_: made)
     words = ["--root", str(tmp_path), "--engine", "cpu", "orchestrate", "--dry-run", "--profile", "p.json"]
     app.main(words)
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
-
-
-def test_the_main_job_refuses_an_unknown_preset_before_it_begins(tmp_path, capsys):
-    assert app.main(["--root", str(tmp_path), "--engine", "cpu", "run", "--preset", "typo"]) == 2
-    assert "unknown preset 'typo'" in capsys.readouterr().err and list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize(("failed", "code"), [(True, 1), (False, 0)])
-def test_the_main_job_goes_on_after_a_failed_step_and_says_so_at_its_end(
-    monkeypatch, tmp_path, context, capsys, failed, code
-):
-    states = {"norm=a[0]": State("bench", "bench failed: no", failed=True) if failed else State(None, "promoted")}
-    trained = {"summary": {"val_bpb": 1.0, "tokens_per_second": 1.0, "num_steps": 1}}
-    job = SimpleNamespace(
-        prepare=lambda: None, profile=lambda data: None, save_profile=lambda profile: None,
-        orchestrate=lambda profile: ([], states, None), compare=lambda pipeline: None, train=lambda data: trained,
-    )  # fmt: skip
-    monkeypatch.setattr(app, "context", lambda engine, root: context)
-    monkeypatch.setattr(orchestrate, "MainJob", lambda *_: job)
-    monkeypatch.setattr(orchestrate, "write_report", lambda *_: None)
-    monkeypatch.setattr(orchestrate, "summary", lambda *_: SimpleNamespace(plain=dict, render=lambda console: None))
-    assert app.main(["--root", str(tmp_path), "--engine", "cpu", "run", "--preset", "cpu-nano"]) == code
-    assert f"  norm=a[0]: {states['norm=a[0]'].reason}" in capsys.readouterr().out

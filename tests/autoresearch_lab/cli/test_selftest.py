@@ -6,6 +6,8 @@ import pytest
 
 from autoresearch_lab.cli import selftest
 from autoresearch_lab.cli.app import main
+from autoresearch_lab.verify import exploits
+from autoresearch_lab.verify.exploits import ExploitResult
 
 
 @pytest.fixture
@@ -13,21 +15,18 @@ def judged(monkeypatch):
     """`judged(name, ...)` makes the suite answer with these outcomes instead of running kernels."""
 
     def plant(*outcomes):
-        suite = selftest.load_suite()
-        names = [case.name for case in suite.cases()][: len(outcomes)]
-        rows = [
-            {"name": name, "target": "t", "expected": "accuracy", "outcome": outcome, "failed_check": None,
-             "reason": "as planted", "seconds": 1.0}
+        names = [case.name for case in exploits.cases()][: len(outcomes)]
+        results = [
+            ExploitResult(name, "t", "accuracy", outcome, None, "as planted", 1.0)
             for name, outcome in zip(names, outcomes, strict=True)
-        ]  # fmt: skip
+        ]
 
-        def judge(names, on_row):
-            for row in rows:
-                on_row(row)
-            return rows
+        def judge(names, on_result):
+            for result in results:
+                on_result(result)
+            return results
 
-        monkeypatch.setattr(suite, "judge", judge)
-        monkeypatch.setattr(selftest, "load_suite", lambda: suite)
+        monkeypatch.setattr(exploits, "judge", judge)
 
     return plant
 
@@ -68,5 +67,5 @@ def test_controls_of_a_target(capsys, monkeypatch):
 def test_what_is_refused(capsys, monkeypatch, tmp_path):
     assert main(["exploits", "no_such"]) == 2 and "no kernel is called 'no_such'" in capsys.readouterr().err
     assert main(["controls", "--target", "no_such"]) == 2 and "unknown target" in capsys.readouterr().err
-    monkeypatch.setattr(selftest, "SUITE", tmp_path / "suite.py")
+    monkeypatch.setattr(exploits, "FOLDER", tmp_path)
     assert main(["exploits"]) == 2 and "checkout" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """`train.py` from its command line: what it decides, what it leaves behind, and how it refuses."""
 
+import importlib
 import json
 import os
 import shutil
@@ -17,7 +18,6 @@ from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import device_key
 from autoresearch_lab.paths import CHECKOUT, Root
-from autoresearch_lab.training import room
 from autoresearch_trainer.console import Console
 
 VOCAB = 8192
@@ -144,7 +144,7 @@ def test_a_run_that_was_interrupted_can_go_on(lab: Path, capsys, monkeypatch: py
 
 
 def test_the_measured_ceiling_of_this_device_is_used(lab: Path, capsys):
-    describe = room("autoresearch_cuda.probe", "describe")
+    describe = importlib.import_module("autoresearch_cuda.probe.describe")
     device = describe.describe("cpu")
     ledger = Ledger(Root(lab).ledger)
     for rate, key in ((100.0, device_key(device)), (300.0, device_key(device)), (900.0, "cpu-another")):

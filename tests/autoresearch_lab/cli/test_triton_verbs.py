@@ -36,14 +36,14 @@ def refused(capsys, root, *arguments: str) -> str:
 
 @needs_triton
 def test_verify_without_a_gpu_is_interpreted_and_says_so(root, capsys):
-    kernel = ["--target", "relu_squared", "--kernel", "triton_fused"]
+    kernel = ["relu_squared=triton_fused"]
     assert main(["--root", str(root), "--engine", "cuda", "verify", *kernel, "--json"]) == 0
     told = capsys.readouterr()
     assert "Triton's interpreter runs the kernel on the CPU" in told.err
     data = json.loads(told.out)
     assert data["verdict"] == "PASS" and data["interpreted"] is True
     (record,) = Ledger(Root(root).ledger).find(kind="verify")
-    assert record.settings["interpreted"] and record.device["key"].startswith("interpreter-")
+    assert record.settings.interpreted and record.device["key"].startswith("interpreter-")
     # The same software, kernel, contract and calls: on a GPU it counts for nothing.
     target = load_catalog(Root(root))["relu_squared"]
     gpu = Context(engine.ENGINES["cuda"], {"kind": "cuda", "key": "cuda-0123"}, record.software)
@@ -52,22 +52,22 @@ def test_verify_without_a_gpu_is_interpreted_and_says_so(root, capsys):
 
 
 def test_only_triton_kernels_are_interpreted(root, capsys):
-    kernel = ["--target", "relu_squared", "--kernel", "torch_eager"]
+    kernel = ["relu_squared=torch_eager"]
     assert "is for Triton kernels" in refused(capsys, root, "--engine", "cuda", "verify", *kernel)
     assert "is for Triton and Metal kernels" in refused(capsys, root, "verify", *kernel, "--interpreted")
     assert "not a workspace" in refused(capsys, root, "verify", "--workspace", str(root), "--interpreted")
 
 
 def test_a_triton_kernel_on_the_cpu_engine_points_to_the_interpreter(root, capsys):
-    kernel = ["--target", "relu_squared", "--kernel", "triton_fused"]
+    kernel = ["relu_squared=triton_fused"]
     assert "--interpreted" in refused(capsys, root, "--engine", "cpu", "verify", *kernel)
 
 
 @pytest.mark.parametrize("verb", ["bench", "ab"])
 def test_nothing_is_timed_without_a_gpu(root, capsys, verb):
     kernel = {
-        "bench": ["--target", "relu_squared", "--kernel", "triton_fused"],
-        "ab": ["--kernel", "relu_squared=triton_fused"],
+        "bench": ["relu_squared=triton_fused"],
+        "ab": ["relu_squared=triton_fused"],
     }
     line = refused(capsys, root, "--engine", "cuda", verb, *kernel[verb])
     assert "engine cuda cannot run here: no NVIDIA GPU answers" in line
@@ -75,7 +75,7 @@ def test_nothing_is_timed_without_a_gpu(root, capsys, verb):
 
 @needs_triton
 def test_compile_check_writes_a_record_and_a_table(root, capsys):
-    arguments = ["compile-check", "--kernel", "relu_squared=triton_fused", "--arch", "sm_90", "--first-only"]
+    arguments = ["compile-check", "relu_squared=triton_fused", "--arch", "sm_90", "--first-only"]
     assert main(["--root", str(root), "--engine", "cuda", *arguments]) == 0
     assert "2 compiled, 0 with problems" in capsys.readouterr().out
     assert main(["--root", str(root), "--engine", "cuda", *arguments, "--json"]) == 0
@@ -88,12 +88,12 @@ def test_compile_check_writes_a_record_and_a_table(root, capsys):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--kernel", "relu_squared"], "TARGET=NAME"),
-        (["--kernel", "nothing=triton_fused"], "unknown target"),
-        (["--kernel", "relu_squared=torch_eager"], "not a Triton kernel"),
-        (["--kernel", "relu_squared=triton_fused", "--arch", "h100"], "unknown architecture 'h100'"),
-        (["--kernel", "relu_squared=triton_fused", "--arch", ""], "unknown architecture"),
-        (["--kernel", "relu_squared=triton_fused", "--arch", "sm_90,sm_999"], "'sm_999'; known: sm_70, sm_75"),
+        (["relu_squared"], "relu_squared=NAME"),
+        (["nothing=triton_fused"], "unknown target"),
+        (["relu_squared=torch_eager"], "not a Triton kernel"),
+        (["relu_squared=triton_fused", "--arch", "h100"], "unknown architecture 'h100'"),
+        (["relu_squared=triton_fused", "--arch", ""], "unknown architecture"),
+        (["relu_squared=triton_fused", "--arch", "sm_90,sm_999"], "'sm_999'; known: sm_70, sm_75"),
     ],
 )
 def test_compile_check_refuses_bad_input(root, capsys, arguments, words):

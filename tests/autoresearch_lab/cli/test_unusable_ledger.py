@@ -13,7 +13,7 @@ WORK = {
     "init": ["--target", "rms_norm", "--workspace", "w"],
     "extract": ["--profile", "p.json", "--workspace", "w"],
     "verify": ["--workspace", "w"],
-    "compile-check": ["--kernel", "rms_norm=triton_fused"],
+    "compile-check": ["rms_norm=triton_fused"],
     "bench": ["--workspace", "w"],
     "ab": ["--workspace", "w"],
     "integration-ab": ["--workspace", "w"],
@@ -26,7 +26,7 @@ WORK = {
     "mac": [],
     "capture": [],
     "trace-profile": TRACE,
-    "deep-profile": ["--target", "rms_norm", "--kernel", "triton_fused", "--output", "d.json"],
+    "deep-profile": ["rms_norm=triton_fused", "--output", "d.json"],
     "auto-review": ["--trace", "abc"],
     "review-trace": ["--trace", "abc", "--judgement", "unclear", "--text", "t", "--reviewer", "r"],
 }
@@ -36,7 +36,8 @@ WORK = {
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Root:
     (tmp_path / "kernels").symlink_to(CHECKOUT / "kernels")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(app, "context", lambda *_: pytest.fail("the engine was asked before the ledger"))
+    early = "the engine was asked before the ledger"
+    monkeypatch.setattr("autoresearch_lab.machine.context", lambda *_: pytest.fail(early))
     root = Root(tmp_path)
     root.results.mkdir(parents=True)
     return root

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from autoresearch_common import workload as w
+from autoresearch_common.arrays import storage, write_arrays
 from autoresearch_lab import catalog, engine, workloads
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.cli import judge
@@ -16,7 +17,6 @@ from autoresearch_lab.cli import workspace as verbs
 from autoresearch_lab.cli.app import main
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import CHECKOUT, Root
-from autoresearch_lab.sandbox.arrays import storage, write_arrays
 from autoresearch_lab.workspace.folder import language
 
 NEEDED = {"triton": ("torch", "triton"), "metal": ("mlx",)}
@@ -68,7 +68,7 @@ def test_it_is_opened_and_verified_on_the_cpu(root, capsys, kind, of, start):
     lab = ["--root", str(root.path), "--engine", of]
     assert main([*lab, "init", "--target", "relu_squared", "--from", start, "--workspace", str(folder)]) == 0
     shown = capsys.readouterr().out
-    assert "verify --workspace" in shown and "bench --workspace" not in shown and "verified on the CPU here" in shown
+    assert f"verify {folder}" in shown and " bench " not in shown and "verified on the CPU here" in shown
 
     assert main([*lab, "verify", "--workspace", str(folder), "--json"]) == 0
     told = capsys.readouterr()

@@ -15,6 +15,7 @@ import pytest
 
 from autoresearch_common.hashing import file_sha256
 from autoresearch_lab.catalog import Kernel, load_catalog
+from autoresearch_lab.ceilings import ceilings_notes
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.evidence import Subject
@@ -22,8 +23,9 @@ from autoresearch_lab.executor import worker
 from autoresearch_lab.executor.admission import Lost, Node
 from autoresearch_lab.executor.cluster import Cluster
 from autoresearch_lab.executor.tasks import Tasks
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.machine import Context, ceilings_notes
+from autoresearch_lab.machine import Context
 from autoresearch_lab.orchestrate import Candidate, State, Steps, drive, state_of
 from autoresearch_lab.paths import Root
 from autoresearch_lab.pipeline import Pipeline
@@ -133,7 +135,7 @@ def require_plain(value: Any) -> None:
 
 
 @dataclass
-class Lab:
+class Driver:
     """A driver with two kernels to judge, and a cluster; `verdicts` says what a worker finds of a kernel."""
 
     root: Root
@@ -156,7 +158,7 @@ class Lab:
         return Candidate(1, target, kernel, folder, 0.5, 0.5, self.captured.sha256, subject)
 
     def tasks(self) -> Tasks:
-        return Tasks(self.context, self.root, self.ledger, lambda target: self.captured, None, 5.0)
+        return Tasks(Lab.of(self.context, self.root, self.ledger), lambda target: self.captured, None, 5.0)
 
     def cluster(self) -> Cluster:
         return Cluster(lambda: self.machines, self.tasks(), self.said.append)
@@ -164,7 +166,7 @@ class Lab:
     def drive(self, *names: str) -> dict[str, State]:
         stop = {name: lambda candidate: None for name in ("extract", "verify", "bench", "ab", "promote", "together")}
         pipeline = SimpleNamespace(
-            ledger=self.ledger, context=self.context, workloads=lambda target: self.captured,
+            lab=Lab.of(self.context, self.root, self.ledger), workloads=lambda target: self.captured,
             profile=SimpleNamespace(id=None), _say=self.said.append,
         )  # fmt: skip
         failed = partial(Pipeline.failed, pipeline)
@@ -174,8 +176,8 @@ class Lab:
 
 
 @pytest.fixture
-def lab(root: Root, context: Context, captured: WorkloadSet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Lab:
-    made = Lab(root, Ledger(root.ledger), context, captured, Machines(("a", "b")))
+def lab(root: Root, context: Context, captured: WorkloadSet, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Driver:
+    made = Driver(root, Ledger(root.ledger), context, captured, Machines(("a", "b")))
     threads = lambda: {name: value for name, value in os.environ.items() if name.startswith(worker.THREADS)}  # noqa: E731
     before = threads()
 
@@ -187,32 +189,34 @@ def lab(root: Root, context: Context, captured: WorkloadSet, monkeypatch: pytest
             "workloads": workload_set.record_field(),
         }
 
-    def verify(kernel, target, workload_set, context, root, ledger, *, run_dir, profile_id):
-        settings = {"contract_sha256": target.contract_sha256, "workspace": root.relative(kernel.path.parent)}
+    def verify(kernel, target, workload_set, lab, *, run_dir, profile_id):
+        settings = {"contract_sha256": target.contract_sha256, "workspace": lab.root.relative(kernel.path.parent)}
         verdict = "FAIL" if made.verdicts.get(kernel.name) == "FAIL" else "PASS"
-        ledger.append("verify", **fields(kernel, target, workload_set), settings=settings, results={}, verdict=verdict)
+        lab.ledger.append(
+            "verify", **fields(kernel, target, workload_set), settings=settings, results={}, verdict=verdict
+        )
 
-    def bench(kernel, target, workload_set, context, root, ledger, *, run_dir, budget_seconds):
+    def bench(kernel, target, workload_set, lab, *, run_dir, budget_seconds):
         if made.verdicts.get(kernel.name) == "impossible":
             raise LabFailure("impossible")
         if made.verdicts.get(kernel.name) == "bug":
             raise ValueError("a bug")
-        notes = ceilings_notes(context, ledger)
-        notes = notes or [ledger.append("note", **context.fields(), settings={"event": "ceilings"}, results={})]
-        verified = ledger.find(kind="verify")[-1]
+        notes = ceilings_notes(lab)
+        notes = notes or [lab.ledger.append("note", **context.fields(), settings={"event": "ceilings"}, results={})]
+        verified = lab.ledger.find(kind="verify")[-1]
         run_dir.mkdir(parents=True)
         (run_dir / "samples.json.gz").write_bytes(b"samples of " + kernel.name.encode())
         path = run_dir / "samples.json.gz"
-        ledger.append(
+        lab.ledger.append(
             "bench",
             **fields(kernel, target, workload_set),
             settings={
                 "contract_sha256": target.contract_sha256, "ceilings": notes[-1].id, "verify": verified.id,
-                "seconds": budget_seconds,
+                "budget_seconds": budget_seconds,
             },
             results={"ratio": 2.0},
             verdict="FASTER",
-            artifacts=[{"path": root.relative(path), "sha256": file_sha256(path)}],
+            artifacts=[{"path": lab.root.relative(path), "sha256": file_sha256(path)}],
         )  # fmt: skip
 
     monkeypatch.setattr(worker, "verify", verify)

@@ -28,9 +28,9 @@ def test_steps_go_to_all_machines_and_come_back_into_one_chain(lab: Any) -> None
 def test_a_record_says_where_it_was_made_and_names_what_it_rests_on_here(lab: Any) -> None:
     lab.drive("one")
     verified, note, benched = lab.ledger.records()
-    assert benched.settings["executor"]["name"] == "ray" and benched.settings["executor"]["node"] == "a"
-    assert benched.settings["verify"] == verified.id and benched.settings["ceilings"] == note.id
-    assert verified.settings["workspace"] == "workspaces/one"
+    assert benched.settings.executor.name == "ray" and benched.settings.executor.node == "a"
+    assert benched.settings.verify == verified.id and benched.settings.ceilings == note.id
+    assert verified.settings.workspace == "workspaces/one"
     (artifact,) = benched.artifacts
     path = lab.root.path / artifact.path
     assert path.read_bytes() == b"samples of workspace:one" and file_sha256(path) == artifact.sha256
@@ -41,7 +41,7 @@ def test_the_ceilings_that_the_driver_knows_are_not_measured_again(lab: Any) -> 
     known = lab.ledger.append("note", **lab.context.fields(), settings={"event": "ceilings"}, results={})
     lab.drive("one")
     assert kinds(lab) == ["note", "verify", "bench"]
-    assert lab.ledger.records()[-1].settings["ceilings"] == known.id
+    assert lab.ledger.records()[-1].settings.ceilings == known.id
 
 
 def test_a_second_run_repeats_nothing_and_does_not_join_the_cluster(lab: Any) -> None:

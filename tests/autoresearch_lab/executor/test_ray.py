@@ -20,6 +20,7 @@ from autoresearch_lab.executor import transport
 from autoresearch_lab.executor.cluster import Cluster
 from autoresearch_lab.executor.tasks import Tasks
 from autoresearch_lab.executor.transport import LOCAL, RayTransport, chosen_address, require_ray
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import context
 from autoresearch_lab.orchestrate import Candidate
@@ -87,7 +88,7 @@ def test_a_verification_on_a_local_instance_whose_worker_is_killed_once(
     kernel = target.kernel("cpp_fused", "torch")
     subject = Subject(target, kernel, captured.sha256, here)
     candidate = Candidate(1, target, kernel, root.workspaces / "one", 0.5, 0.5, captured.sha256, subject)
-    tasks = Tasks(here, root, ledger, lambda name: captured, None, 5.0)
+    tasks = Tasks(Lab.of(here, root, ledger), lambda name: captured, None, 5.0)
     cluster = Cluster(lambda: RayTransport(LOCAL, root, gpus=False), tasks, said.append)
     try:
         cluster.open()
@@ -106,7 +107,7 @@ def test_a_verification_on_a_local_instance_whose_worker_is_killed_once(
     assert capfd.readouterr().out == ""  # stdout belongs to the result
     (record,) = ledger.records()
     assert record.verdict == "PASS" and subject.staleness(record) is None
-    assert record.settings["executor"]["name"] == "ray" and record.settings["executor"]["node"]
+    assert record.settings.executor.name == "ray" and record.settings.executor.node
     assert [line for line in said if "will be tried again" in line]
     assert not [p for p in psutil.Process().children(recursive=True) if "ray" in " ".join(_command(p))]
 

@@ -61,7 +61,7 @@ def test_a_reply_that_is_not_what_was_asked_for_is_refused(lab: Any, spoil: Call
     lab.machines.spoil = spoil
     final = lab.drive("one")["rms_norm=workspace:one"]
     assert "verify failed: verify of workspace:one: the reply of a is refused" in final.reason and why in final.reason
-    assert [record.settings["event"] for record in lab.ledger.records()] == ["failed"]
+    assert [record.settings.event for record in lab.ledger.records()] == ["failed"]
 
 
 def test_a_file_that_changed_on_its_way_is_refused(lab: Any) -> None:
@@ -79,7 +79,7 @@ def test_a_kernel_travels_with_its_native_source(lab: Any, tmp_path: Path) -> No
     packed = pack_kernel(kernel)
     assert unpack_kernel(packed, tmp_path / "there").sha256 == kernel.sha256
     packed["files"][".cpp"] += b"// changed"
-    with pytest.raises(LabError, match="rms_norm/cpp_fused was changed on its way"):
+    with pytest.raises(LabError, match="rms_norm=cpp_fused was changed on its way"):
         unpack_kernel(packed, tmp_path / "again")
 
 

@@ -10,6 +10,7 @@ from autoresearch_common.hashing import file_sha256
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.engine import Engine
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, Root
@@ -17,7 +18,12 @@ from autoresearch_lab.profile import ensure_workloads, load, save, take_profile
 from autoresearch_lab.promote.selection import resolve
 from autoresearch_lab.sandbox.parent import JobFailed
 
-CEILINGS = {"copy_gb_s": [[1 << 20, 50.0]], "matmul_gflop_s": {"float32": 100.0, "bfloat16": 400.0}}
+CEILINGS = {
+    "copy_gb_s": [[1 << 20, 50.0]],
+    "matmul_gflop_s": {"float32": 100.0, "bfloat16": 400.0},
+    "patterns": {},
+    "threads": 1,
+}
 
 
 def norm_workload():
@@ -38,18 +44,19 @@ class FakeEngine(Engine):
     asked: list = []
     value: list = [1.0]
 
-    def run(self, job, args, *, run_dir, limits=None, variables=None, on_progress=None):
+    def perform(self, job, args, *, run_dir, limits=None, variables=None, on_progress=None):
         self.asked.append((job, args))
         if job == "ceilings":
             return CEILINGS
         if args["preset"] == "broken":
             raise JobFailed("crash", "profile: ended by SIGSEGV")
         if args["preset"] == "unknown":
-            raise JobFailed("exception", "profile: ConfigError: unknown preset 'unknown'", exception="ConfigError")
+            raise JobFailed("bad_input", "profile: ConfigError: unknown", reason="unknown preset 'unknown'")
         samples = run_dir / "samples"
         samples.mkdir(parents=True)
         save_file({"rms_norm-1/x": np.full((4, 8), self.value[0], np.float32)}, samples / "rms_norm.safetensors")
         answer = {
+            "device": "cpu",
             "dataset": {"name": "tiny", "fingerprint": "a" * 64},
             "selection": {name: {"name": k["name"], "sha256": k["sha256"]} for name, k in args["selection"].items()},
             "workloads": {"rms_norm": [norm_workload()]},
@@ -57,9 +64,9 @@ class FakeEngine(Engine):
         }
         if not args["steps"]:
             return answer
-        half = {"forward_ms": 1.0, "backward_ms": 1.0, "optimizer_ms": 0.0, "total_ms": 2.0, "self_ms": 2.0}
-        return {
-            **answer,
+        half = {"forward_ms": 1.0, "backward_ms": 1.0, "optimizer_ms": 0.0, "total_ms": 2.0, "self_ms": 2.0,
+                "within": {}}  # fmt: skip
+        times = {
             "steps": args["steps"],
             "step_ms": 10.0,
             "instrumented_step_ms": 10.1,
@@ -74,6 +81,7 @@ class FakeEngine(Engine):
             "phases": {"forward": 5.0, "backward": 5.1},
             "targets": {"rms_norm": {**half, "calls_per_step": 2.0}, "rope": {**half, "calls_per_step": 0.0}},
         }
+        return {**answer, "times": times}
 
 
 @pytest.fixture
@@ -85,15 +93,14 @@ def lab(tmp_path):
     (tmp_path / "kernels").symlink_to(CHECKOUT / "kernels")
     root = Root(tmp_path)
     ledger, catalog = Ledger(root.ledger), load_catalog(root)
-    return SimpleNamespace(root=root, engine=engine, context=context, ledger=ledger, catalog=catalog)
+    made = Lab.of(context, root, ledger)
+    return SimpleNamespace(lab=made, root=root, engine=engine, context=context, ledger=ledger, catalog=catalog)
 
 
 def run(lab, preset="cpu-nano"):
     selection = resolve("baseline", lab.catalog, lab.context, lab.root)
     return take_profile(
-        lab.context,
-        lab.root,
-        lab.ledger,
+        lab.lab,
         lab.catalog,
         preset=preset,
         dataset_folder=lab.root.path / "data" / "tiny",
@@ -106,7 +113,7 @@ def test_profile_becomes_a_record_and_the_file_names_it(lab, tmp_path):
     profile = run(lab)
     record = lab.ledger.latest(kind="profile")
     assert profile.id == record.id
-    assert record.settings["preset"] == "cpu-nano" and record.results["step_ms"] == 10.0
+    assert record.settings.preset == "cpu-nano" and record.results.step_ms == 10.0
     assert record.workloads["rms_norm"] == profile.workloads["rms_norm"].model_dump()
     (artifact,) = record.artifacts
     kept = lab.root.path / artifact.path
@@ -157,7 +164,7 @@ def test_profile_stands_where_ceilings_cannot_be_measured(lab, monkeypatch):
     def fail(*_, **__):
         raise JobFailed("timeout", "ceilings: no answer within 120 s")
 
-    monkeypatch.setattr("autoresearch_lab.machine.ceilings", fail)
+    monkeypatch.setattr("autoresearch_lab.profile.run.ceilings", fail)
     profile = run(lab)
     assert profile.targets[0].floor_ms is None and profile.targets[0].total_ms == 2.0
 
@@ -166,32 +173,32 @@ def test_workloads_come_from_the_newest_intact_capture(lab):
     norm = lab.catalog["rms_norm"]
     profile = run(lab)
     jobs = len(lab.engine.asked)
-    found = ensure_workloads(norm, lab.context, lab.root, lab.ledger)
+    found = ensure_workloads(norm, lab.lab)
     assert found.sha256 == profile.workloads["rms_norm"].sha256
-    assert ensure_workloads(norm, lab.context, lab.root, lab.ledger, "cpu-nano", "tiny").sha256 == found.sha256
+    assert ensure_workloads(norm, lab.lab, "cpu-nano", "tiny").sha256 == found.sha256
     assert len(lab.engine.asked) == jobs
 
 
 def test_damaged_or_missing_workloads_are_captured_again(lab):
     norm = lab.catalog["rms_norm"]
-    first = ensure_workloads(norm, lab.context, lab.root, lab.ledger)
+    first = ensure_workloads(norm, lab.lab)
     assert lab.engine.asked[-1][1]["steps"] == 0
-    assert lab.ledger.latest(kind="capture").settings["event"] == "workloads"
+    assert lab.ledger.latest(kind="capture").settings.event == "workloads"
     first.sample_path.write_bytes(b"damaged")
-    again = ensure_workloads(norm, lab.context, lab.root, lab.ledger)
+    again = ensure_workloads(norm, lab.lab)
     assert again.sha256 == first.sha256
     assert len(lab.ledger.find(kind="capture")) == 2
 
 
 def test_another_preset_or_device_needs_its_own_capture(lab):
     norm = lab.catalog["rms_norm"]
-    ensure_workloads(norm, lab.context, lab.root, lab.ledger)
-    ensure_workloads(norm, lab.context, lab.root, lab.ledger, "cpu-tiny")
+    ensure_workloads(norm, lab.lab)
+    ensure_workloads(norm, lab.lab, "cpu-tiny")
     other = Context(lab.engine, {"kind": "cpu", "key": "cpu-2"}, lab.context.software)
-    ensure_workloads(norm, other, lab.root, lab.ledger)
+    ensure_workloads(norm, Lab.of(other, lab.root, lab.ledger))
     assert [args["preset"] for job, args in lab.engine.asked] == ["cpu-nano", "cpu-tiny", "cpu-nano"]
 
 
 def test_target_that_the_trainer_never_calls(lab):
     with pytest.raises(LabError, match="makes no call of target rope"):
-        ensure_workloads(lab.catalog["rope"], lab.context, lab.root, lab.ledger)
+        ensure_workloads(lab.catalog["rope"], lab.lab)

@@ -6,7 +6,7 @@ import pytest
 
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.engine import ENGINES
-from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root
 
@@ -68,7 +68,8 @@ def lab(tmp_path):
     context = Context(
         ENGINES["cpu"], {"kind": "cpu", "key": "cpu-1", "name": "a processor"}, {"python": "3", "key": "s1"}
     )
-    here = SimpleNamespace(root=root, context=context, ledger=Ledger(root.ledger))
+    made = Lab.of(context, root)
+    here = SimpleNamespace(lab=made, root=root, context=context, ledger=made.ledger)
     here.catalog = lambda: load_catalog(root)
     here.kernel = lambda target="double", name="fused": here.catalog()[target].kernel(name, "torch")
     here.evidence = lambda *kernels, **changes: evidence(here, kernels, **changes)

@@ -14,8 +14,8 @@ from autoresearch_lab.promote import registry
 from autoresearch_lab.promote.apply import demote, promote, promote_all
 from autoresearch_lab.promote.check import readiness
 from autoresearch_lab.promote.selection import resolve
-from autoresearch_lab.records import Record
 from autoresearch_lab.report.integrity import inspect
+from autoresearch_lab.results.record import Record
 
 
 def in_use(lab, target="double"):
@@ -24,11 +24,11 @@ def in_use(lab, target="double"):
 
 def run(lab, kernel=None, **options):
     kernel = kernel or lab.kernel()
-    return promote(lab.catalog()[kernel.target], kernel, lab.context, lab.root, lab.ledger, **options)
+    return promote(lab.catalog()[kernel.target], kernel, lab.lab, **options)
 
 
 def back(lab, **options):
-    return demote("double", lab.context, lab.root, lab.ledger, **options)
+    return demote("double", lab.lab, **options)
 
 
 def files(folder):
@@ -48,23 +48,23 @@ def test_promote_and_demote_restore_exactly(lab):
     ab = lab.evidence(lab.kernel())
     record = run(lab)
     assert in_use(lab) == "fused" and in_use(lab, "triple") == "torch_eager"
-    assert record.kind == "promote" and record.settings["evidence"] == ab.id
-    assert record.results == {"file": "kernels/promoted.local.toml", "previous": None}
+    assert record.kind == "promote" and record.settings.evidence == ab.id
+    assert record.results.file == "kernels/promoted.local.toml" and record.results.previous is None
     entry = tomllib.loads(lab.root.promoted_local.read_text())["promoted"][0]
     assert entry["device"] == "cpu-1" and entry["sha256"] == lab.kernel().sha256 and entry["evidence"] == ab.id
     undone = back(lab)
     assert undone.kind == "demote" and undone.kernel.name == "fused"
-    assert undone.results["now"]["name"] == "torch_eager"
+    assert undone.results.now.name == "torch_eager"
     assert in_use(lab) == "torch_eager" and files(lab.root.kernels) == before
     assert lab.ledger.problems() == []
 
 
 def test_without_evidence_nothing_is_promoted(lab):
     kernel = lab.kernel()
-    with pytest.raises(LabError, match="no verify that counts here; run: kernel-lab .*verify --target double"):
+    with pytest.raises(LabError, match="no verify that counts here; run: kernel-lab .*verify double"):
         run(lab)
     lab.evidence(kernel, ab=None)
-    with pytest.raises(LabError, match="no A/B that counts here; run: kernel-lab .*ab --kernel double=fused"):
+    with pytest.raises(LabError, match="no A/B that counts here; run: kernel-lab .*ab double=fused"):
         run(lab)
     lab.evidence(kernel, ab="REJECT")
     with pytest.raises(LabError, match=r"the A/B says REJECT \(as planted\)"):
@@ -100,31 +100,31 @@ def test_the_newest_ab_counts(lab):
 def test_an_ab_of_compiled_arms_neither_replaces_nor_overrules_silently(lab):
     kernel, target = lab.kernel(), lab.catalog()["double"]
     lab.evidence(kernel, preset="cpu-nano", compile=False)
-    assert readiness(target, kernel, lab.context, lab.ledger).ready
+    assert readiness(target, kernel, lab.lab).ready
     lab.evidence(kernel, preset="cpu-nano", compile=True, ab="UNDECIDED")
-    assert not readiness(target, kernel, lab.context, lab.ledger).ready
+    assert not readiness(target, kernel, lab.lab).ready
     lab.evidence(kernel, preset="cpu-nano", compile=True)
-    assert readiness(target, kernel, lab.context, lab.ledger).ready
+    assert readiness(target, kernel, lab.lab).ready
 
 
 def test_readiness_names_the_next_command(lab):
     lab_command = program(lab.root.path, "cpu")
 
     def next_command():
-        return readiness(lab.catalog()["double"], lab.kernel(), lab.context, lab.ledger).next_command
+        return readiness(lab.catalog()["double"], lab.kernel(), lab.lab).next_command
 
-    assert next_command() == f"{lab_command} verify --target double --kernel fused"
+    assert next_command() == f"{lab_command} verify double=fused"
     lab.evidence(lab.kernel(), bench=None, ab=None)
-    assert next_command() == f"{lab_command} bench --target double --kernel fused"
+    assert next_command() == f"{lab_command} bench double=fused"
     lab.evidence(lab.kernel(), verify=None, ab=None)
-    assert next_command() == f"{lab_command} ab --kernel double=fused"
+    assert next_command() == f"{lab_command} ab double=fused"
     lab.evidence(lab.kernel(), verify=None, bench=None, ab="UNDECIDED")
-    assert next_command() == f"{lab_command} ab --kernel double=fused --again"
+    assert next_command() == f"{lab_command} ab double=fused --again"
     lab.evidence(lab.kernel(), verify=None, bench=None, ab="REJECT")
     assert next_command() is None
     lab.evidence(lab.kernel())
-    found = readiness(lab.catalog()["double"], lab.kernel(), lab.context, lab.ledger)
-    assert found.ready and found.next_command == f"{lab_command} promote --kernel double=fused"
+    found = readiness(lab.catalog()["double"], lab.kernel(), lab.lab)
+    assert found.ready and found.next_command == f"{lab_command} promote double=fused"
     assert json.loads(json.dumps(found.plain()))["evidence"]["ab"]["verdict"] == "PROMOTE"
 
 
@@ -133,7 +133,7 @@ def test_a_joint_ab_speaks_for_the_set_alone(lab):
     lab.evidence(*both.values())
     with pytest.raises(LabError, match="no A/B"):
         run(lab)
-    records = promote_all(both, lab.context, lab.root, lab.ledger)
+    records = promote_all(both, lab.lab)
     assert [record.target for record in records] == ["double", "triple"]
     assert in_use(lab) == "fused" and in_use(lab, "triple") == "fused"
 
@@ -147,7 +147,7 @@ def test_a_workspaces_kernel_becomes_one_of_the_catalogue(lab):
     assert listing.read_text().startswith(before)  # appended to, nothing reformatted
     installed = lab.kernel(name="my_idea")
     assert installed.sha256 == kernel.sha256 and installed.language == "cpp" and installed.devices == ("cpu",)
-    assert record.kernel.name == "my_idea" and record.settings["from_workspace"] is True
+    assert record.kernel.name == "my_idea" and record.settings.from_workspace is True
     assert in_use(lab) == "my_idea"
     run(lab, kernel)  # it is there already: no second copy
     assert listing.read_text().count("my_idea.py") == 1
@@ -220,7 +220,7 @@ def test_demoting_nothing_is_bad_input(lab):
     with pytest.raises(LabError, match="no kernel is promoted for target double"):
         back(lab)
     with pytest.raises(LabError, match="unknown target"):
-        demote("halve", lab.context, lab.root, lab.ledger)
+        demote("halve", lab.lab)
 
 
 def test_a_corrupt_list_is_refused_and_kept(lab):

@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from autoresearch_lab.errors import LabError, LabFailure
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.propose import loop
 from autoresearch_lab.propose.attempts import Budget, history
 from autoresearch_lab.propose.command import CannotStart, Command
@@ -58,7 +59,7 @@ def go(opened, context, root, monkeypatch):
     def run(proposer, attempts=5, seconds=20.0):
         said = []
         found = propose(
-            workspace.folder, proposer, judge, Budget(attempts, seconds), context, root, ledger, said.append
+            workspace.folder, proposer, judge, Budget(attempts, seconds), Lab.of(context, root, ledger), said.append
         )
         return found, said
 

@@ -9,6 +9,7 @@ import pytest
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.cli import app, orchestrate
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import LedgerCorrupt
 from autoresearch_lab.paths import Root
 from autoresearch_lab.pipeline import Pipeline
@@ -35,7 +36,7 @@ def pipeline(context, tmp_path, monkeypatch):
         for rank, (name, (share, saveable)) in enumerate(ROWS.items(), start=1)
     ]
     made.profile = SimpleNamespace(targets=rows, workloads={**ROWS}, step_ms=20.0)
-    made.catalog, made.context, made.root, made.top_k = load_catalog(Root()), context, Root(tmp_path), 2
+    made.catalog, made.lab, made.top_k = load_catalog(Root()), Lab.of(context, Root(tmp_path)), 2
     made.workspace_root = tmp_path / "workspaces"
     monkeypatch.setattr(targets, "resolve", lambda *_: SimpleNamespace(chosen=dict))
     return made
@@ -65,7 +66,7 @@ def test_one_workspace_that_cannot_be_used_leaves_the_others_alone(pipeline, mon
         raise LabError("not this one")
 
     tried, said = [], []
-    pipeline.ledger, pipeline.workloads = None, lambda target: None
+    pipeline.workloads = lambda target: None
     monkeypatch.setattr(targets, "create", lambda *given: None)
     monkeypatch.setattr(targets, step, refuses)
     targets.propose_all(pipeline, lambda *_: None, Budget(), said.append)
@@ -77,7 +78,7 @@ def test_what_concerns_every_target_ends_it(pipeline, monkeypatch, error):
     def refuses(*_):
         raise error
 
-    pipeline.ledger, pipeline.workloads = None, lambda target: None
+    pipeline.workloads = lambda target: None
     monkeypatch.setattr(targets, "create", lambda *given: None)
     monkeypatch.setattr(targets, "propose", refuses)
     with pytest.raises(type(error)):
@@ -87,7 +88,7 @@ def test_what_concerns_every_target_ends_it(pipeline, monkeypatch, error):
 def test_what_is_asked_for_reaches_the_proposer(monkeypatch, tmp_path, context):
     asked = []
     made = SimpleNamespace(candidates=list, run=lambda on_step: ([], {}))
-    monkeypatch.setattr(app, "context", lambda engine, root: context)
+    monkeypatch.setattr("autoresearch_lab.machine.context", lambda engine, root: context)
     monkeypatch.setattr(orchestrate, "load", lambda path: None)
     monkeypatch.setattr(orchestrate, "Pipeline", lambda *_: made)
     monkeypatch.setattr(orchestrate, "propose_all", lambda *given: asked.append(given[1:3]))
@@ -106,7 +107,7 @@ def test_what_is_asked_for_reaches_the_proposer(monkeypatch, tmp_path, context):
     [["--proposer", " "], ["--proposer", "x", "--proposals", "0"], ["--proposals", "3"], ["--proposer-seconds", "9"]],
 )
 def test_senseless_proposers_are_bad_input(monkeypatch, tmp_path, context, more, capsys):
-    monkeypatch.setattr(app, "context", lambda engine, root: context)
+    monkeypatch.setattr("autoresearch_lab.machine.context", lambda engine, root: context)
     monkeypatch.setattr(orchestrate, "load", lambda path: None)
     monkeypatch.setattr(orchestrate, "Pipeline", lambda *_: SimpleNamespace(candidates=list))
     words = ["--root", str(tmp_path), "--engine", "cpu", "orchestrate", "--profile", "p.json", *more]

@@ -13,12 +13,14 @@ from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.cli.app import main
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.errors import LabError, LabFailure
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.promote.selection import resolve
 from autoresearch_lab.trace import capture as steady
 from autoresearch_lab.trace.profile import profile_trace
+from autoresearch_trainer.jobs.tracing import TraceAnswer
 
 from .database import two_steps
 
@@ -54,8 +56,8 @@ def test_from_the_trainer_to_the_review_on_a_cpu(lab, tmp_path, capsys):
     captured = json.loads(capsys.readouterr().out)
     record = ledger.latest(kind="capture")
     assert captured["record"] == record.id and captured["tool"] == "torch" and captured["steps"] == 2
-    assert record.settings["event"] == "trace" and record.settings["dataset"]["name"] == "small"
-    assert captured["selection"]["rope"]["sha256"] == record.settings["selection"]["rope"]["sha256"]
+    assert record.settings.event == "trace" and record.settings.dataset.name == "small"
+    assert captured["selection"]["rope"]["sha256"] == record.settings.selection["rope"].sha256
     assert captured["device"]["kind"] == "cpu" and not captured["compiled"] and len(captured["step_ms"]) == 2
     (file,) = captured["files"]
     assert file["name"] == "one.v1.pt.trace.json.gz" and record.artifacts[0].sha256 == file["sha256"]
@@ -134,7 +136,7 @@ def take(lab, prefix, engine=WITHOUT_GPU, preset="cpu-nano"):
     request = steady.Request(
         preset, lab.data("small"), resolve("baseline", load_catalog(lab), ENGINES["cpu"], lab), tool, steps=1, warmup=1
     )
-    return steady.capture(context, lab, ledger, request, steady.new_prefix(lab, prefix)), ledger
+    return steady.capture(Lab.of(context, lab, ledger), request, steady.new_prefix(lab, prefix)), ledger
 
 
 def test_nsys_is_asked_for_the_steady_steps_alone(lab, tmp_path, stand_in):
@@ -148,7 +150,7 @@ def test_nsys_is_asked_for_the_steady_steps_alone(lab, tmp_path, stand_in):
     assert wanted <= set(profile) and "autoresearch_lab.trace.child" in profile
     assert [file.name for file in metadata.files] == ["one.nsys-rep", "one.sqlite"]
     assert metadata.tool == "nsys" and metadata.tool_version == "version 2025.1.1" and metadata.steps == 1
-    assert ledger.latest(kind="capture").settings["tool_version"] == "version 2025.1.1"
+    assert ledger.latest(kind="capture").settings.tool_version == "version 2025.1.1"
     found = profile_trace(tmp_path / "one.metadata.json", ledger)
     assert found.targets[0].target == "rope" and found.steps == 2
 
@@ -176,7 +178,7 @@ def test_where_the_record_cannot_be_written_the_prefix_stays_free(lab, tmp_path,
     def traced(context, request, folder, on_progress):
         folder.mkdir(parents=True)
         (folder / "trace").write_text("a trace")
-        found = dict.fromkeys(("dataset", "selection", "compiled", *steady.MEASURED))
+        found = TraceAnswer.model_construct(**dict.fromkeys(TraceAnswer.model_fields))
         return found, "torch", [folder / "trace"]
 
     def refuse(*_, **__):

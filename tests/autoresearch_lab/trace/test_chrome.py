@@ -44,7 +44,7 @@ def on_gpu():
 
 @pytest.mark.parametrize("name", ["t.json", "t.json.gz"])
 def test_kernels_find_their_range_through_the_call_that_launched_them(tmp_path, name):
-    found = attribute(read(write(tmp_path / name, on_gpu()), on_gpu=True), steps=1)
+    found = attribute(read(write(tmp_path / name, on_gpu()), on_gpu=True), steps=1).plain()
     (rope,) = found["targets"]
     assert rope["forward_ms"] == pytest.approx(0.025) and rope["backward_ms"] == pytest.approx(0.010)
     assert rope["calls_per_step"] == 1 and found["unattributed_ms"] == pytest.approx(0.005)
@@ -62,7 +62,7 @@ def test_on_a_cpu_operators_count_without_those_inside_them(tmp_path):
         event("cpu_op", "aten::copy_", 22.0, 6.0),
         event("cpu_op", "aten::add", 60.0, 10.0),
     ]
-    found = attribute(read(write(tmp_path / "t.json", events), on_gpu=False), steps=1)
+    found = attribute(read(write(tmp_path / "t.json", events), on_gpu=False), steps=1).plain()
     (rope,) = found["targets"]
     assert rope["backward_ms"] == pytest.approx(0.030)  # the node's own 10 us began before the range
     assert found["device_ms"] == pytest.approx(0.050) and found["busy_ms"] == pytest.approx(0.050)

@@ -9,6 +9,7 @@ from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.cli.app import main
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.errors import LabError, LabFailure
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.trace import deep, ncu
@@ -31,7 +32,7 @@ def measured(root, captured, stand_in, monkeypatch):
         chosen = replace(kernel)
         if sha256 is not None:
             vars(chosen)["sha256"] = sha256
-        return deep.deep_profile(GPU, root, ledger, target, chosen, str(program.program), workload), ledger
+        return deep.deep_profile(Lab.of(GPU, root, ledger), target, chosen, str(program.program), workload), ledger
 
     return measure, program
 
@@ -43,10 +44,10 @@ def test_one_call_is_measured_and_recorded(measured, tmp_path):
     command = program.calls[0]
     assert command[command.index("--profile-from-start") + 1] == "off" and "--csv" in command
     assert "gpu__time_duration.sum" in command[command.index("--metrics") + 1]
-    assert record.kind == "trace" and record.settings["tool"] == "ncu" and record.target == "rms_norm"
-    assert record.kernel.name == "torch_eager" and record.settings["workload"] == "rms_norm-1"
+    assert record.kind == "trace" and record.settings.tool == "ncu" and record.target == "rms_norm"
+    assert record.kernel.name == "torch_eager" and record.settings.workload == "rms_norm-1"
     reading = {"kernel": "_normalise_rows", "duration": "12.5 us", "registers per thread": "40 register/thread"}
-    assert record.results["launches"] == [reading] and not ledger.problems()
+    assert record.results.launches == [reading] and not ledger.problems()
     deep.save(record, tmp_path / "found.json")
     found = json.loads((tmp_path / "found.json").read_text())
     assert found["id"] == record.id and found["results"]["launches"] == [reading] and found["schema"] == 1
@@ -81,12 +82,12 @@ def test_an_unknown_call_is_refused(measured):
 
 
 def test_without_a_gpu_or_ncu_it_is_one_line(root, tmp_path, capsys, monkeypatch, no_tools):
-    words = ["deep-profile", "--target", "rope", "--kernel", "triton_fused", "--output", str(tmp_path / "o.json")]
+    words = ["deep-profile", "rope=triton_fused", "--output", str(tmp_path / "o.json")]
     assert main(["--root", str(root.path), "--engine", "cpu", *words]) == 2
     assert "measures NVIDIA GPUs (--engine cuda), not engine cpu" in capsys.readouterr().err
     assert main(["--root", str(root.path), "--engine", "cuda", *words]) == 2
     assert "no NVIDIA GPU answers" in capsys.readouterr().err
-    monkeypatch.setattr("autoresearch_lab.cli.app.choose", lambda name: ENGINES["cuda"])
+    monkeypatch.setattr("autoresearch_lab.lab.choose", lambda name: ENGINES["cuda"])
     assert main(["--root", str(root.path), "--engine", "cuda", *words]) == 2
     told = capsys.readouterr().err
     assert "ncu is not on this machine" in told and len(told.strip().splitlines()) == 1
@@ -95,18 +96,18 @@ def test_without_a_gpu_or_ncu_it_is_one_line(root, tmp_path, capsys, monkeypatch
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--target", "imaginary"), "unknown target 'imaginary'"),
-        (("--kernel", "imaginary"), "has no torch kernel 'imaginary'"),
-        (("--kernel", "cpp_fused"), "rope/cpp_fused"),
-        (("--output", "/tmp"), "is a folder"),
-        (("--output", "/proc/none/o.json"), "cannot write to /proc/none"),
+        (("imaginary=triton_fused", None), "unknown target 'imaginary'"),
+        (("rope=imaginary", None), "has no torch kernel 'imaginary'"),
+        (("rope=cpp_fused", None), "deep-profile: rope=cpp_fused is for cpu, not for engine cuda"),
+        (("rope=triton_fused", "/tmp"), "is a folder"),
+        (("rope=triton_fused", "/proc/none/o.json"), "cannot write to /proc/none"),
     ],
 )
 def test_bad_input_is_one_line(root, tmp_path, capsys, monkeypatch, stand_in, arguments, words):
     stand_in("ncu")
-    monkeypatch.setattr("autoresearch_lab.cli.app.choose", lambda name: ENGINES["cuda"])
-    given = {"--target": "rope", "--kernel": "triton_fused", "--output": str(tmp_path / "o.json"), **dict([arguments])}
-    assert main(["--root", str(root.path), "deep-profile", *(word for pair in given.items() for word in pair)]) == 2
+    monkeypatch.setattr("autoresearch_lab.lab.choose", lambda name: ENGINES["cuda"])
+    kernel, output = arguments
+    assert main(["--root", str(root.path), "deep-profile", kernel, "--output", output or str(tmp_path / "o.json")]) == 2
     told = capsys.readouterr().err
     assert words in told and len(told.strip().splitlines()) == 1 and not (tmp_path / "o.json").exists()
 

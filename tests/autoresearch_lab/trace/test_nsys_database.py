@@ -13,7 +13,7 @@ from .database import AUTOGRAD, MAIN, OTHER_PROCESS, Database, two_steps
 
 
 def attributed(base, tmp_path, **options):
-    return attribute(read(base.write(tmp_path / "trace.sqlite", **options)), steps=2)
+    return attribute(read(base.write(tmp_path / "trace.sqlite", **options)), steps=2).plain()
 
 
 def test_device_time_goes_to_the_innermost_range_of_the_launching_thread(tmp_path):
@@ -56,7 +56,7 @@ def test_overlapping_work_is_busy_once_and_counted_twice(tmp_path):
     base.range("rope", 0.0, 1.0)
     base.kernel("a", 0.5, 1.0, 3.0)
     base.kernel("b", 0.6, 2.0, 4.0)
-    found = attribute(read(base.write(tmp_path / "t.sqlite")), steps=1)
+    found = attribute(read(base.write(tmp_path / "t.sqlite")), steps=1).plain()
     assert found["device_ms"] == pytest.approx(4.0) and found["busy_ms"] == pytest.approx(3.0)
 
 

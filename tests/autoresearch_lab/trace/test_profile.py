@@ -38,9 +38,9 @@ def test_a_profile_is_shown_written_and_recorded(lab, tmp_path, capsys):
     record = ledger.latest(kind="trace")
     found = json.loads((tmp_path / "p.json").read_text())
     assert found["schema"] == 1 and found["id"] == record.id and found["capture"] == metadata.record
-    assert record.settings["tool"] == "nsys" and record.device["key"] == "cuda-1" and record.engine == "cuda"
-    assert record.results["targets"] == found["targets"] and found["remarks"] == []
-    assert record.settings["selection"]["rope"]["sha256"] == "a" * 64 and not ledger.problems()
+    assert record.settings.tool == "nsys" and record.device["key"] == "cuda-1" and record.engine == "cuda"
+    assert record.results.targets == found["targets"] and found["remarks"] == []
+    assert record.settings.selection["rope"].sha256 == "a" * 64 and not ledger.problems()
 
 
 def test_a_prefix_will_do_and_a_trace_may_be_taken_elsewhere(lab, tmp_path, capsys):
@@ -157,8 +157,8 @@ def test_auto_review_finds_what_its_rules_say(lab, tmp_path, capsys):
         worth = [one["target"] for one in found["findings"] if one["rule"] == "worth-a-workspace"]
         assert worth == ["rope", "qk_prelude", "muon_update"]
     review = ledger.latest(kind="review")
-    assert review.results["reviewer"] == "auto-review" and review.results["judgement"] == "problem"
-    assert review.settings["limits"]["idle"] == 0.2 and len(ledger.find(kind="review")) == 3
+    assert review.results.reviewer == "auto-review" and review.results.judgement == "problem"
+    assert review.settings.limits["idle"] == 0.2 and len(ledger.find(kind="review")) == 3
     assert call(root, "auto-review", "--trace", trace) == 0
     assert "launch-bound" in capsys.readouterr().out
 
@@ -186,8 +186,8 @@ def test_a_person_may_judge_the_same_capture(lab, tmp_path, capsys):
     words = ["--judgement", "as-expected", "--text", "gemms side by side", "--reviewer", "A. Reader"]
     assert call(root, "review-trace", "--trace", metadata.record[:8], *words) == 0
     (review,) = ledger.find(kind="review")
-    assert review.settings["event"] == "trace" and review.settings["capture"] == metadata.record
-    assert review.settings["trace_sha256"] == metadata.files[-1].sha256
+    assert review.settings.event == "trace" and review.settings.capture == metadata.record
+    assert review.settings.trace_sha256 == metadata.files[-1].sha256
     _edited(path)
     assert call(root, "review-trace", "--trace", metadata.record, *words) == 2
     assert "is not what was recorded" in capsys.readouterr().err

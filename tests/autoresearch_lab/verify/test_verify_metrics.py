@@ -6,7 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from autoresearch_lab.verify.evidence import measure, nonfinite_problem
+from autoresearch_lab.verify.comparisons import measure, nonfinite_problem
 from autoresearch_lab.verify.metrics import Errors, allowed, errors, scale_of, worst
 from autoresearch_lab.verify.reference import expected
 

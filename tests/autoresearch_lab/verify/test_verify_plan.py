@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from autoresearch_common import workload as w
+from autoresearch_common.arrays import storage
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.paths import Root
-from autoresearch_lab.sandbox.arrays import storage
 from autoresearch_lab.verify.cases import SECOND_PATTERN, elements, rounded, shadow, with_dtype
 from autoresearch_lab.verify.plan import KINDS, Planner
 from autoresearch_lab.workloads import WorkloadSet

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,19 +10,17 @@ import pytest
 from autoresearch_lab.catalog import Kernel, load_catalog
 from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.paths import CHECKOUT, Root
+from autoresearch_lab.paths import Root
+from autoresearch_lab.verify import exploits as suite
 from autoresearch_lab.verify.checks import ORDER
 
-_spec = importlib.util.spec_from_file_location("exploit_suite_run", CHECKOUT / "tests" / "exploits" / "suite.py")
-suite = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(suite)
 NAMES = [module.NAME for module in ORDER]
 
 
-def _kernel(folder: Path, body: str) -> suite.Case:
+def _kernel(folder: Path, body: str) -> suite.CollectedKernel:
     path = folder / "kernel.py"
     path.write_text("import torch\nimport torch.nn.functional as F\n\n\ndef relu_squared(x):\n" + body)
-    return suite.Case("candidate", path, "relu_squared", None, 30.0)
+    return suite.CollectedKernel("candidate", path, "relu_squared", None, 30.0)
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +30,12 @@ def prepared() -> dict:
 
 def test_the_baseline_passes_and_the_record_says_on_what(tmp_path: Path, prepared: dict) -> None:
     path = Root().kernels / "relu_squared" / "torch_eager.py"
-    record = suite.run(suite.Case("torch_eager", path, "relu_squared", None, 30.0), tmp_path, prepared)
+    record = suite.run(suite.CollectedKernel("torch_eager", path, "relu_squared", None, 30.0), tmp_path, prepared)
     assert record.verdict == "PASS"
-    assert [check["name"] for check in record.results["checks"]] == NAMES
+    assert [check["name"] for check in record.results.checks] == NAMES
     assert record.seeds == {"verify": suite.SEED, "drawn": False}
-    assert record.settings["contract_sha256"] and record.workloads["count"] == 1
-    assert 0.0 < record.results["error_ratio"] <= 1.0
+    assert record.settings.contract_sha256 and record.workloads["count"] == 1
+    assert 0.0 < record.results.error_ratio <= 1.0
     assert not (tmp_path / "torch_eager").exists()
     assert Ledger(tmp_path / "ledger.jsonl").problems() == []
 
@@ -47,17 +43,17 @@ def test_the_baseline_passes_and_the_record_says_on_what(tmp_path: Path, prepare
 def test_a_seed_is_drawn_where_none_is_given(tmp_path: Path) -> None:
     case = _kernel(tmp_path, "    raise ValueError('stop here')\n")
     record = suite.run(case, tmp_path, {}, seed=None)
-    assert record.seeds["drawn"] and record.seeds["verify"] != suite.SEED
-    assert record.results["failed_check"] == "runs"
+    assert record.seeds.drawn and record.seeds.verify != suite.SEED
+    assert record.results.failed_check == "runs"
 
 
 def test_all_that_is_wrong_is_listed_and_the_first_is_named(tmp_path: Path, prepared: dict) -> None:
     case = _kernel(tmp_path, "    torch.manual_seed(0)\n    return F.relu(x).square() * 1.1\n")
     record = suite.run(case, tmp_path, prepared)
-    failed = [check["name"] for check in record.results["checks"] if check["status"] == "fail"]
-    assert record.results["failed_check"] == failed[0] == "accuracy"
+    failed = [check["name"] for check in record.results.checks if check["status"] == "fail"]
+    assert record.results.failed_check == failed[0] == "accuracy"
     assert {"gradients", "odd", "held_out", "side_effects"} <= set(failed)
-    worst = next(check for check in record.results["checks"] if check["name"] == "accuracy")["worst"]
+    worst = next(check for check in record.results.checks if check["name"] == "accuracy")["worst"]
     assert worst["error"] > worst["allowed"]
 
 
@@ -66,7 +62,7 @@ def test_what_a_kernel_prints_and_says_is_only_text(tmp_path: Path, prepared: di
     record = suite.run(_kernel(tmp_path, body), tmp_path, prepared)
     assert record.verdict == "FAIL"
     assert "\x1b" not in json.dumps(record.plain(), ensure_ascii=False)
-    assert len(record.results["reason"]) < 1000
+    assert len(record.results.reason) < 1000
 
 
 def test_an_edit_during_the_verification_is_noticed(tmp_path: Path, prepared: dict) -> None:
@@ -75,8 +71,8 @@ def test_an_edit_during_the_verification_is_noticed(tmp_path: Path, prepared: di
     assert kernel.sha256
     path.write_text("# another\n")
     record = suite.run_kernel(kernel, load_catalog(Root())["relu_squared"], tmp_path, prepared)
-    assert record.results["failed_check"] == "loads"
-    assert "was edited" in record.results["reason"]
+    assert record.results.failed_check == "loads"
+    assert "was edited" in record.results.reason
 
 
 def test_without_a_right_baseline_there_is_no_verdict(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.engine import ENGINES
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger, LedgerCorrupt
 from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.workspace import create
@@ -20,9 +21,9 @@ from autoresearch_lab.workspace.listing import Workspaces
 def workspaces(opened, context, root: Root, captured):
     """With a second workspace, "two", beside "one"; `said` holds its lines."""
     _, ledger = opened
-    create(load_catalog(root)["rms_norm"], root.workspaces / "two", context, root, ledger, captured)
+    create(load_catalog(root)["rms_norm"], root.workspaces / "two", Lab.of(context, root, ledger), captured)
     said: list[str] = []
-    made = Workspaces(root.workspaces, ENGINES["cpu"], root, ledger, said.append)
+    made = Workspaces(root.workspaces, Lab(root, ENGINES["cpu"]), said.append)
     made.said, made.ledger = said, ledger
     return made
 
@@ -76,7 +77,7 @@ def test_what_was_begun_by_somebody_else_is_not_filled(workspaces, root) -> None
 
 def test_those_of_another_engine_are_none_of_its_business(workspaces, root, context, captured) -> None:
     other = replace(context, engine=ENGINES["mlx"])
-    create(load_catalog(root)["rms_norm"], root.workspaces / "apple", other, root, workspaces.ledger, captured)
+    create(load_catalog(root)["rms_norm"], root.workspaces / "apple", Lab.of(other, root, workspaces.ledger), captured)
     assert names(workspaces) == ["one", "two"] and workspaces.said == []
     assert workspaces.place("apple") == root.workspaces / "apple-2"
 

@@ -15,13 +15,13 @@ from autoresearch_mlx.ops import Ops  # noqa: E402
 from autoresearch_mlx.probe import JOBS  # noqa: E402
 from autoresearch_mlx.probe.phases import phased_step  # noqa: E402
 from autoresearch_mlx.probe.profiler import _Session  # noqa: E402
-from autoresearch_mlx.process import QuietCollector  # noqa: E402
 from autoresearch_mlx.train import Trainer  # noqa: E402
 from autoresearch_trainer.config import PRESETS, Preset  # noqa: E402
 from autoresearch_trainer.errors import ConfigError, KernelChanged  # noqa: E402
-from autoresearch_trainer.probe import race as shared_race  # noqa: E402
+from autoresearch_trainer.probe import throughput as shared_throughput  # noqa: E402
 from autoresearch_trainer.probe import training as shared_training  # noqa: E402
 from autoresearch_trainer.probe.capture import TargetInfo  # noqa: E402
+from autoresearch_trainer.process import QuietCollector  # noqa: E402
 
 pytestmark = pytest.mark.alone
 
@@ -78,7 +78,7 @@ def test_ceilings_are_positive_and_complete(tmp_path):
 
 def test_a_call_gives_values_gradients_and_their_form(tmp_path):
     found, arrays, values = call(tmp_path, SQUARE)
-    assert found["signature"] == [["x", "POSITIONAL_OR_KEYWORD"]]
+    assert found["signature"] == [{"name": "x", "kind": "POSITIONAL_OR_KEYWORD"}]
     assert found["loaded"] == found["changed"] == found["native"] == []
     (case,) = found["cases"]
     assert case["error"] is None and case["operators"]
@@ -197,7 +197,7 @@ def test_a_profile_captures_every_target_and_its_parts_are_the_whole(config, dat
     assert lr["kind"] == "scalar" and isinstance(lr["value"], float)
     gradient = {a["name"]: a["grad"] for a in workloads["rope"][0]["args"]}
     assert gradient == {"x": True, "cos": False, "sin": False}
-    found = session.measure(2, quiet)
+    found = session.measure(2, quiet).model_dump()
     json.dumps(found, allow_nan=False)
     assert found["attributed_ms"] + found["unattributed_ms"] == pytest.approx(found["sum_ms"])
     assert found["targets"]["muon_update"]["within"] == {} and found["targets"]["muon_update"]["optimizer_ms"] > 0
@@ -220,17 +220,17 @@ def test_a_phased_step_is_a_step(config, dataset):
 def preset(config, dataset, monkeypatch):
     found = Preset(config.model, config.batch_size, config.total_batch_tokens, config.eval_tokens)
     monkeypatch.setitem(PRESETS, "test", found)
-    for module in (shared_race, shared_training):
+    for module in (shared_throughput, shared_training):
         monkeypatch.setattr(module, "open_checked", lambda described: dataset)
     return "test"
 
 
-def test_a_race_shows_a_planted_difference(preset, tmp_path):
+def test_alternating_blocks_show_a_planted_difference(preset, tmp_path):
     args = {
         "baseline": {}, "candidate": {"relu_squared": kernel(tmp_path, SLOW)}, "preset": preset, "dataset": DATASET,
         "seed": 1, "seconds": 0.1, "limit_seconds": 20, "block_steps": 1, "least_pairs": 2, "foreign_limit": 9.0,
     }  # fmt: skip
-    found = JOBS["race"](args, tmp_path, quiet)
+    found = JOBS["throughput"](args, tmp_path, quiet)
     assert found["failed"] is None and found["environment"] == [] and len(found["pairs"]) >= 2
     assert all(pair["candidate"] > pair["baseline"] + 0.05 for pair in found["pairs"])
     assert found["calls"]["candidate"]["relu_squared"] > 0
@@ -255,4 +255,5 @@ def test_training_leaves_weights_that_another_process_evaluates(preset, tmp_path
 
 
 def test_jobs_are_those_of_the_other_engine_and_traces():
-    assert set(JOBS) == {"describe", "ceilings", "profile", "call", "time", "race", "train", "evaluate", "gputrace"}
+    shared = {"describe", "ceilings", "profile", "call", "time", "throughput", "train", "evaluate"}
+    assert set(JOBS) == {*shared, "gputrace"}

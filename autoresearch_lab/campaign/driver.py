@@ -1,0 +1,103 @@
+"""Walks the steps of a campaign: each gets its share of the time, and one that fails does not take the others along."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from autoresearch_lab.campaign.steps import CampaignStep, SaidNo, StepEnd, StepFailed, TimeBox
+from autoresearch_lab.errors import LabError, LabFailure
+
+LEAST_SECONDS = 1.0
+MOST_WORDS = 400
+
+
+class OutOfTime(BaseException):
+    """A step's time is over. No Exception: what a step catches while it goes on to its next piece must not end here."""
+
+
+def walk(
+    steps: Sequence[CampaignStep],
+    clock: TimeBox,
+    ends: dict[str, StepEnd],
+    on_begin: Callable[[int, CampaignStep], None],
+    on_end: Callable[[CampaignStep, StepEnd], None],
+) -> None:
+    """Every step in turn. clock: the time of all of them together. ends: filled as they end, by name; a step may read
+    what earlier ones found there. on_begin also gets the step's number, from 1.
+
+    Where less is left than all reserves together, every step is shorter, and none is left out.
+    """
+    scale = min(1.0, clock.left / max(1.0, sum(step.reserve for step in steps)))
+    for number, step in enumerate(steps):
+        on_begin(number + 1, step)
+        limit = time_for(step, steps[number + 1 :], clock.left, scale)
+        missing = [name for name in step.needs if name in ends and not ends[name].came_through]
+        if missing:
+            ends[step.name] = _skipped(step, f"without {missing[0]} it cannot be done")
+        else:
+            ends[step.name] = attempt(step, limit)
+        on_end(step, ends[step.name])
+
+
+def time_for(step: CampaignStep, later: Sequence[CampaignStep], left: float, scale: float) -> float:
+    """Seconds that a step may take of those that are left, so that each later one has `scale` times its reserve."""
+    return min(step.most, left - scale * sum(one.reserve for one in later))
+
+
+def attempt(step: CampaignStep, limit: float) -> StepEnd:
+    """Do it within `limit` seconds. Whatever goes wrong in it is told, and not raised."""
+    if limit < LEAST_SECONDS:
+        return _skipped(step, "no time left")
+    began = time.monotonic()
+    end = StepEnd(step=step.name)
+    try:
+        with _alarm(limit if step.interrupt else float("inf")):
+            end.found = step.action(TimeBox.of(limit))
+    except SaidNo as answer:
+        end = _ended(end, "negative", 1, str(answer))
+    except StepFailed as failure:
+        end = _ended(end, "failed", failure.code, str(failure))
+    except LabFailure as failure:
+        end = _ended(end, "failed", 1, str(failure))
+    except LabError as error:
+        end = _ended(end, "failed", 2, str(error))
+    except OutOfTime:
+        end = _ended(end, "failed", None, f"out of time after {time.monotonic() - began:.0f} s")
+    except Exception as error:  # whatever goes wrong in one step, the minutes of the others are not given away
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        words = f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
+        end = _ended(end, "failed", 1, words[:MOST_WORDS])
+    return end.model_copy(update={"seconds": round(time.monotonic() - began, 1)})
+
+
+def _ended(end: StepEnd, state: str, code: int | None, reason: str) -> StepEnd:
+    return end.model_copy(update={"state": state, "exit_code": code, "reason": " ".join(reason.split())})
+
+
+def _skipped(step: CampaignStep, reason: str) -> StepEnd:
+    return StepEnd(step=step.name, state="skipped", exit_code=None, reason=reason)
+
+
+@contextmanager
+def _alarm(seconds: float) -> Iterator[None]:
+    """Raise OutOfTime in the block after so many seconds; it unwinds as one that is terminated, children included."""
+    if seconds == float("inf") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def ring(*_: object) -> None:
+        raise OutOfTime
+
+    before = signal.signal(signal.SIGALRM, ring)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -1,0 +1,62 @@
+"""What a call brings back besides its result: one archive, written again after every part and every benched kernel, so
+that a machine that goes away leaves what there was."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from autoresearch_lab import lookup
+from autoresearch_lab.campaign.gpu.result import GpuResult
+from autoresearch_lab.campaign.gpu.setting import Setting
+from autoresearch_lab.errors import LabError
+from autoresearch_lab.paths import write_atomic
+from autoresearch_lab.promote.artifacts import MOST_FILE_BYTES
+
+ARCHIVE, RESULT = "evidence.tar.gz", "gpu.json"
+# Of all files together; most of it is compressed already. A machine that is lent may give back no larger files.
+MOST_BYTES = 14 << 20
+FILES = "files"
+LEDGER = "ledger.jsonl"
+
+
+def pack(setting: Setting) -> list[str]:
+    """Write the archive: the ledger, the files that its records name, what jobs said before they failed, and the runs
+    of the trainer. Returns what is not in it; where it cannot be written at all, why. Nothing that a part has found is
+    given away for that."""
+    target = setting.out / ARCHIVE
+    temporary = target.with_name(f".{ARCHIVE}")
+    left_out, total = [], 0
+    try:
+        with tarfile.open(temporary, "w:gz", compresslevel=3) as archive:
+            for name, path in _files(setting):
+                size = path.stat().st_size
+                if name != LEDGER and (size > MOST_FILE_BYTES or total + size > MOST_BYTES):
+                    left_out.append(name)
+                    continue
+                total += size
+                archive.add(path, name, recursive=False)
+        os.replace(temporary, target)
+    except (OSError, LabError, tarfile.TarError) as error:
+        return [f"everything ({error})"]
+    return left_out
+
+
+def _files(setting: Setting) -> Iterator[tuple[str, Path]]:
+    """(name in the archive, file), what matters most first."""
+    root = setting.root
+    if root.ledger.exists():
+        yield LEDGER, root.ledger
+        paths = sorted(lookup.named_files(setting.lab))
+        yield from ((f"{FILES}/{path}", root.path / path) for path in paths if (root.path / path).is_file())
+    logs = (path for path in root.runs.glob("**/std*.log") if path.stat().st_size)
+    yield from ((f"runs/{path.relative_to(root.runs).as_posix()}", path) for path in logs)
+    for pattern in ("*.json", "train/*/*.json"):
+        for path in setting.work.glob(pattern):
+            yield f"work/{path.relative_to(setting.work).as_posix()}", path
+
+
+def write_result(setting: Setting, result: GpuResult) -> None:
+    write_atomic(setting.out / RESULT, result.model_dump_json(indent=1, by_alias=True) + "\n")

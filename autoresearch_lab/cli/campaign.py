@@ -1,0 +1,178 @@
+"""Verb `run`: a campaign, from data to report, by the plan for this kind of machine; and `mac`, its plan for a Mac."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from autoresearch_lab.campaign.cpu import MainJob
+from autoresearch_lab.campaign.gpu.plan import SECONDS, GpuRequest, default_out, run_parts
+from autoresearch_lab.campaign.gpu.table import table
+from autoresearch_lab.campaign.mac import mac_steps, require_metal
+from autoresearch_lab.campaign.record import Campaign
+from autoresearch_lab.catalog import load_catalog
+from autoresearch_lab.cli.app import Session, VerbResult, command
+from autoresearch_lab.cli.options import DATASET, PATH, FiniteRange
+from autoresearch_lab.cli.progress import progress
+from autoresearch_lab.engine import choose
+from autoresearch_lab.errors import LabError
+from autoresearch_lab.hardware import has_apple_gpu
+from autoresearch_lab.report.summary import summary
+
+_STYLES = {"done": "green", "negative": "yellow", "failed": "bold red", "skipped": "yellow"}
+# Plan -> the options that mean something to it, besides --dataset and --seconds.
+_MEANT = {
+    "cpu": {"preset", "top_k", "most_finalists", "train_seconds"},
+    "mac": {"preset", "bench_seconds"},
+    "gpu": {"out", "parts", "only", "rehearse"},
+}
+
+
+def run(session: Session, *, plan: str | None, seconds: float | None, dataset: str, **options: Any) -> VerbResult:
+    given = {name: value for name, value in options.items() if value not in (None, False)}
+    plan = plan or _suited(session)
+    if unmeant := sorted(set(given) - _MEANT[plan]):
+        raise LabError(f"run: --{unmeant[0].replace('_', '-')} is not for --plan {plan}")
+    say = lambda line: session.log.print(f"[bold]==[/bold] {escape(line)}", soft_wrap=True)  # noqa: E731
+    return _PLANS[plan](session, say, seconds, dataset, given)
+
+
+def _suited(session: Session) -> str:
+    """The plan for the engine: what only a GPU can show where there is one."""
+    engine = session.lab.engine.name
+    return "mac" if engine == "mlx" and has_apple_gpu() else "gpu" if engine == "cuda" else "cpu"
+
+
+def _cpu(session: Session, say: Callable[[str], None], seconds: float | None, dataset: str, given: Any) -> VerbResult:
+    preset = given.pop("preset", None) or session.lab.engine.default_preset
+    job = MainJob(session.lab, preset, dataset, say, **given)
+    job.check()
+    with progress(session.log) as show:
+        job.on_progress = show
+        end = Campaign.of(session.lab, "cpu", preset, dataset, say, seconds).run(job.steps())
+    shown = summary(session.lab.root, session.lab.ledger, session.lab.context)
+    ends = {label: state.reason for label, state in job.states.items()}
+    closing = job.closing
+
+    def render(console: Console) -> None:
+        for label, reason in ends.items():
+            console.print(escape(f"  {label}: {reason}"), highlight=False, soft_wrap=True)
+        shown.render(console)
+        if closing is not None:
+            console.print(
+                f"[dim]  closing run[/dim]  {job.train_seconds:g} s of training with the promoted kernels: "
+                f"{closing.tokens_per_second:,.0f} tokens/s, {closing.num_steps} steps, val_bpb {closing.val_bpb:.4f}"
+            )
+        for step in end.steps:
+            if step.state in ("failed", "skipped"):
+                console.print(escape(f"  {step.step}: {step.state}: {step.reason}"), highlight=False, soft_wrap=True)
+
+    result = {**shown.plain(), "candidates": ends, "closing_run": closing and closing.model_dump()}
+    comparison = job.comparison
+    through = all(step.state == "done" for step in end.steps)
+    return VerbResult(result, render, through and (comparison is None or comparison.verdict == "PROMOTE"))
+
+
+def _mac(session: Session, say: Callable[[str], None], seconds: float | None, dataset: str, given: Any) -> VerbResult:
+    require_metal()
+    if session.engine_name not in ("auto", "mlx"):
+        raise LabError(f"mac is for --engine mlx, not {session.engine_name}")
+    engine = choose("mlx")
+    preset, bench_seconds = given.get("preset") or engine.default_preset, given.get("bench_seconds") or 30.0
+    lab = session.lab.on(engine)
+    steps = mac_steps(lab, load_catalog(lab.root), preset, dataset, bench_seconds)
+    campaign = Campaign.of(lab, "mac", preset, dataset, say, seconds)
+    end = campaign.run(steps)
+
+    def render(console: Console) -> None:
+        rows = Table(box=None, pad_edge=False)
+        for column in ("step", "", "exit code"):
+            rows.add_column(column)
+        for step in end.steps:
+            code = "-" if step.exit_code is None else str(step.exit_code)
+            rows.add_row(step.step, f"[{_STYLES[step.state]}]{step.state}[/]", code)
+        console.print(rows)
+        noted = f"; ledger {campaign.record[:12]}" if campaign.record else ""
+        console.print(f"report: {lab.root.results / 'report.html'}{noted}", style="dim")
+
+    data = {"record": campaign.record, "preset": preset, "dataset": dataset, "bench_seconds": bench_seconds}
+    data["steps"] = [step.model_dump(exclude={"found"}) for step in end.steps]
+    return VerbResult(data, render, positive=all(step.came_through for step in end.steps))
+
+
+def _gpu(session: Session, say: Callable[[str], None], seconds: float | None, dataset: str, given: Any) -> VerbResult:
+    request = GpuRequest(
+        out=given.get("out") or default_out(),
+        seconds=seconds or SECONDS,
+        names=_words(given.get("parts")),
+        only=_words(given.get("only")),
+        dataset=dataset,
+        rehearse=given.get("rehearse", False),
+    )
+    result = run_parts(session.lab.root, request, say)
+    return VerbResult(
+        result.model_dump(mode="json", by_alias=True),
+        lambda console: console.print(table(result), markup=False, highlight=False, soft_wrap=True),
+    )
+
+
+def _words(text: str | None) -> tuple[str, ...] | None:
+    return tuple(text.split(",")) if text else None
+
+
+_PLANS = {"cpu": _cpu, "mac": _mac, "gpu": _gpu}
+_PRESET = click.option("--preset", help="What to train [default: what suits this machine].")
+_BENCH_SECONDS = click.option("--bench-seconds", type=FiniteRange(min=1), help="mac: per kernel  [default: 30]")
+_SECONDS = click.option(
+    "--seconds",
+    type=FiniteRange(min=1),
+    help=f"Of the whole: steps are cut short or left out.  [default: as long as it takes; gpu: {SECONDS:g}]",
+)
+
+
+def mac(session: Session, **options: Any) -> VerbResult:
+    return run(session, plan="mac", **options)
+
+
+COMMANDS = {
+    "run": command(
+        "run",
+        run,
+        "Everything in one go: data, profile, orchestrate, train again, report.",
+        click.option(
+            "--plan",
+            type=click.Choice(list(_PLANS)),
+            help="cpu: any machine, from data to report; mac: all that takes an Apple GPU; gpu: all that takes an "
+            "NVIDIA GPU.  [default: what suits the engine]",
+        ),
+        _SECONDS,
+        _PRESET,
+        DATASET,
+        click.option("--top-k", type=click.IntRange(min=1), help="cpu: targets with kernels to consider  [default: 8]"),
+        click.option(
+            "--most-finalists",
+            type=click.IntRange(min=1),
+            help="cpu: winners of the benchmark that enter the trainer, the largest predicted gain first  [default: 3]",
+        ),
+        click.option("--train-seconds", type=FiniteRange(min=1), help="cpu: of the closing run  [default: 20]"),
+        _BENCH_SECONDS,
+        click.option("--out", type=PATH, help="gpu: folder of the result  [default: $OUT, or new]"),
+        click.option("--parts", metavar="PART,...", help="gpu: parts to do  [default: all]"),
+        click.option("--only", metavar="TARGET,...", help="gpu: targets  [default: all with a Triton kernel]"),
+        click.option("--rehearse", is_flag=True, hidden=True, help="gpu: the same path on a CPU, small; no figures."),
+    ),
+    "mac": command(
+        "mac",
+        mac,
+        "Produce all evidence that takes an Apple GPU: run --plan mac.",
+        _SECONDS,
+        _BENCH_SECONDS,
+        DATASET,
+        _PRESET,
+    ),
+}

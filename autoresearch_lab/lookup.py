@@ -1,0 +1,69 @@
+"""Finds records that are no verdicts: by their ids, and the notes of workspaces, proposals, traces and campaigns."""
+
+from __future__ import annotations
+
+from autoresearch_lab.evidence import newest_here
+from autoresearch_lab.lab import Lab
+from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.results.note import TrainSettings
+from autoresearch_lab.results.record import (
+    AttemptRecord,
+    CampaignRecord,
+    CaptureRecord,
+    MetalCaptureRecord,
+    Record,
+    TraceRecord,
+    TrainRecord,
+    WorkspaceRecord,
+)
+
+
+def by_id(ledger: Ledger, record_id: str) -> Record | None:
+    """The record with that id (a unique prefix of at least 8 characters will do)."""
+    return ledger.get(record_id)
+
+
+def newest_id(ledger: Ledger) -> str:
+    """Of the last record. Raises IndexError where there is none."""
+    return ledger.records()[-1].id
+
+
+def workspace_note(ledger: Ledger, workspace_id: str) -> WorkspaceRecord | None:
+    """The note that a workspace of that id was opened."""
+    notes = ledger.find(WorkspaceRecord)
+    return next((note for note in notes if note.settings.id == workspace_id), None)
+
+
+def workspaces(ledger: Ledger) -> list[WorkspaceRecord]:
+    """The notes of all workspaces, oldest first."""
+    return ledger.find(WorkspaceRecord)
+
+
+def attempts_in(ledger: Ledger, workspace_id: str) -> list[AttemptRecord]:
+    """The notes of the kernels that were proposed in a workspace, oldest first."""
+    return [note for note in ledger.find(AttemptRecord) if note.settings.workspace_id == workspace_id]
+
+
+def traces(ledger: Ledger) -> list[CaptureRecord | MetalCaptureRecord]:
+    """The captured traces, oldest first."""
+    return [record for record in ledger.records() if isinstance(record, CaptureRecord | MetalCaptureRecord)]
+
+
+def trace_profiles(ledger: Ledger) -> list[TraceRecord]:
+    """The profiles of traces, oldest first."""
+    return ledger.find(TraceRecord)
+
+
+def closing_run(lab: Lab, asked: TrainSettings) -> TrainRecord | None:
+    """The newest note here with just these settings: a campaign's closing run that need not be done again."""
+    return next((record for record in newest_here(lab, TrainRecord) if record.settings == asked), None)
+
+
+def campaigns(lab: Lab) -> list[CampaignRecord]:
+    """The notes that campaigns left at their ends, oldest first."""
+    return lab.ledger.find(CampaignRecord)
+
+
+def named_files(lab: Lab) -> set[str]:
+    """Paths of the files that the ledger's records name."""
+    return {artifact.path for record in lab.ledger.records() for artifact in record.artifacts or []}

@@ -1,0 +1,113 @@
+"""What the types of several kinds share."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+# What an engine says of its device and its software. Both hold "key", by which evidence is found; the rest differs from
+# engine to engine and is shown as it is.
+Facts = dict[str, Any]
+# [low, high] of a ratio or a difference.
+Ends = tuple[float, float]
+
+SHA256 = r"^[0-9a-f]{64}$"
+
+
+class Typed(BaseModel):
+    """A part of a record. A key that it does not know is an error; so is NaN, which JSON cannot carry."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, populate_by_name=True)
+
+    def plain(self) -> Facts:
+        """As JSON has it, without what was left out."""
+        return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+    # BRIDGE: reads by key, until every reader uses attributes.
+    def __getitem__(self, name: str) -> Any:
+        if name not in self.model_fields_set:
+            raise KeyError(name)
+        return getattr(self, name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return getattr(self, name) if name in self.model_fields_set else default
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.model_fields_set
+
+    def keys(self) -> Any:
+        return list(self.model_fields_set)
+
+    def items(self) -> Any:
+        return [(name, getattr(self, name)) for name in self.keys()]
+
+
+class KernelId(Typed):
+    """Which kernel a record speaks of: its name is for people, its content hash is what counts."""
+
+    name: str
+    sha256: str = Field(pattern=SHA256)
+
+
+class Artifact(Typed):
+    """A file that belongs to a record, with the hash that it had when the record was written. path: from the root."""
+
+    path: str
+    sha256: str = Field(pattern=SHA256)
+
+
+class Dataset(Typed):
+    """The data that was trained on. fingerprint: of its tokens and of its tokenizer."""
+
+    name: str
+    fingerprint: str = ""
+
+
+class WorkloadReference(Typed):
+    """Where a captured set lies (relative to the lab's root), its content hash, how many calls it holds, and the record
+    of the profile that captured it, where that is known."""
+
+    sha256: str = Field(pattern=SHA256)
+    path: str
+    count: int = 0
+    profile: str | None = None
+
+
+class Workloads(Typed):
+    """The captured calls that a record rests on. sha256: of the calls and their samples; count: of calls; profile: the
+    record that captured them; data: what was trained on then."""
+
+    sha256: str
+    count: int = 0
+    profile: str | None = None
+    data: Dataset | None = None
+
+
+class Place(Typed):
+    """Who carried a step out, where that was not this process. name: of the executor; niceness: of its process."""
+
+    name: str
+    node: str
+    niceness: int | None = None
+
+
+class Ceilings(Typed):
+    """What a machine can do at most, as measured.
+
+    copy_gb_s: [working set in bytes, GB/s] for rising sizes; patterns: the same by pattern of traffic, whose best it
+    is. matmul_gflop_s: GFLOP/s by dtype. threads: used. record: ledger id of the newest measurement; measurements: how
+    many there are. unknown: why nothing could be measured.
+    """
+
+    copy_gb_s: list[tuple[float, float]] = []
+    matmul_gflop_s: dict[str, float] = {}
+    patterns: dict[str, list[tuple[float, float]]] = {}
+    threads: int | None = None
+    record: str | None = None
+    measurements: int | None = None
+    unknown: str | None = None
+
+
+Mapping.register(Typed)  # BRIDGE

@@ -1,0 +1,36 @@
+"""Records of kind "promote" and "demote": the trainer's list of kernels was changed."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from autoresearch_lab.results.base import Dataset, KernelId, Typed
+
+ListName = Literal["local", "shipped"]
+
+
+class PromoteSettings(Typed):
+    """list: the machine's own or the committed one. evidence: id of the A/B. from_workspace: it was copied first."""
+
+    list: ListName = "local"
+    evidence: str
+    dataset: Dataset | None = None
+    from_workspace: bool = False
+
+
+class PromoteResults(Typed):
+    """file: of the list, from the root. previous: the kernel that was in use before; None = the baseline."""
+
+    file: str
+    previous: KernelId | None = None
+
+
+class DemoteSettings(Typed):
+    list: ListName = "local"
+
+
+class DemoteResults(Typed):
+    """file: of the list, from the root. now: the kernel that is used from now on."""
+
+    file: str
+    now: KernelId

@@ -1,0 +1,333 @@
+"""The line of the ledger as a whole: what every record has, and one class per kind with typed settings and results."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+
+from autoresearch_lab.results import ab, bench, compile, note, profile, promote, trace, verify
+from autoresearch_lab.results.base import Artifact, Ceilings, Facts, KernelId, WorkloadReference, Workloads
+
+SCHEMA = 2
+
+Kind = Literal["profile", "capture", "trace", "review", "compile", "verify", "bench", "ab", "promote", "demote", "note"]
+
+
+class Record(BaseModel):
+    """What every record has.
+
+    `id` is the SHA-256 of everything else in the line, `prev` the id of the record before (null for the first), so that
+    a line changed or taken out later breaks the chain. Keys that do not apply are null. `unread`: why settings and
+    results of a line of an earlier version could not be read as today's types; such a record is shown and never counts.
+    """
+
+    # Not-a-number must fail loudly when the line is written, not turn into null.
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    schema_: int = Field(SCHEMA, alias="schema")
+    id: str
+    prev: str | None
+    time: str
+    kind: Kind
+    engine: str | None = None
+    device: Facts | None = None
+    software: Facts | None = None
+    commit: str | None = None
+    target: str | None = None
+    kernel: KernelId | None = None
+    workloads: Any = None
+    seeds: Any = None
+    settings: Any = None
+    results: Any = None
+    verdict: str | None = None
+    artifacts: list[Artifact] | None = None
+    _line: Facts | None = PrivateAttr(None)
+
+    @property
+    def unread(self) -> bool:
+        """Whether this is a line of an earlier version that today's types cannot hold."""
+        return type(self) is Record
+
+    @classmethod
+    def kind_name(cls) -> str:
+        """The kind of a class that stands for one."""
+        return str(cls.model_fields["kind"].annotation.__args__[0])  # type: ignore[union-attr]
+
+    @property
+    def device_key(self) -> str | None:
+        return (self.device or {}).get("key")
+
+    @property
+    def software_key(self) -> str | None:
+        return (self.software or {}).get("key")
+
+    def details(self) -> Facts:
+        """Its id, what was asked and what was found in one object, as verbs print it with --json."""
+        plain = self.plain()
+        return {"record": self.id, **(plain["settings"] or {}), **(plain["results"] or {})}
+
+    def plain(self) -> Facts:
+        """The line as it was written, or will be: JSON-able, with the key names of the file."""
+        if self._line is not None:
+            return dict(self._line)
+        whole = self.model_dump(mode="json", by_alias=True)
+        # Fields that the writer left out are not in the line.
+        return {**whole, **self.model_dump(mode="json", by_alias=True, exclude_unset=True)}
+
+
+class VerifyRecord(Record):
+    kind: Literal["verify"]
+    target: str
+    kernel: KernelId
+    workloads: Workloads | None = None
+    seeds: verify.VerifySeeds | None = None
+    settings: verify.VerifySettings = verify.VerifySettings()
+    results: verify.VerifyResults = verify.VerifyResults()
+    verdict: Literal["PASS", "FAIL"]
+
+
+class BenchRecord(Record):
+    kind: Literal["bench"]
+    target: str
+    kernel: KernelId
+    workloads: Workloads | None = None
+    seeds: bench.BenchSeeds | None = None
+    settings: bench.BenchSettings = bench.BenchSettings()
+    results: bench.BenchResults = bench.BenchResults()
+    verdict: Literal["FASTER", "SLOWER", "SAME", "AMBIGUOUS"]
+
+
+class AbRecord(Record):
+    """target, kernel, workloads: those of the only candidate, where there is one."""
+
+    kind: Literal["ab"]
+    workloads: Workloads | None = None
+    seeds: ab.AbSeeds | None = None
+    settings: ab.AbSettings = ab.AbSettings()
+    results: ab.AbResults = ab.AbResults()
+    verdict: Literal["PROMOTE", "REJECT", "UNDECIDED"]
+
+
+class ProfileRecord(Record):
+    """workloads: {target: its captured set}."""
+
+    kind: Literal["profile"]
+    workloads: dict[str, WorkloadReference] = {}
+    settings: profile.ProfileSettings
+    results: profile.ProfileResults
+    verdict: None = None
+
+
+class CaptureRecord(Record):
+    kind: Literal["capture"]
+    settings: trace.CaptureSettings
+    results: trace.CaptureResults
+    verdict: None = None
+
+
+class MetalCaptureRecord(Record):
+    kind: Literal["capture"]
+    settings: trace.MetalCaptureSettings
+    results: trace.MetalCaptureResults
+    verdict: None = None
+
+
+class WorkloadsRecord(Record):
+    """workloads: {target: its captured set}."""
+
+    kind: Literal["capture"]
+    workloads: dict[str, WorkloadReference]
+    settings: trace.WorkloadsSettings
+    results: trace.WorkloadsResults
+    verdict: None = None
+
+
+class TraceRecord(Record):
+    kind: Literal["trace"]
+    settings: trace.TraceSettings
+    results: trace.TraceResults
+    verdict: None = None
+
+
+class CountersRecord(Record):
+    kind: Literal["trace"]
+    target: str
+    kernel: KernelId
+    workloads: Workloads | None = None
+    seeds: trace.CountersSeeds | None = None
+    settings: trace.CountersSettings
+    results: trace.CountersResults
+    verdict: None = None
+
+
+class ReviewRecord(Record):
+    kind: Literal["review"]
+    settings: trace.ReviewSettings
+    results: trace.ReviewResults
+    verdict: None = None
+
+
+class CompileRecord(Record):
+    kind: Literal["compile"]
+    target: str
+    kernel: KernelId
+    settings: compile.CompileSettings
+    results: compile.CompileResults
+    verdict: None = None
+
+
+class PromoteRecord(Record):
+    kind: Literal["promote"]
+    target: str
+    kernel: KernelId
+    workloads: Workloads | None = None
+    settings: promote.PromoteSettings
+    results: promote.PromoteResults
+    verdict: None = None
+
+
+class DemoteRecord(Record):
+    """kernel: the one that was taken out."""
+
+    kind: Literal["demote"]
+    target: str
+    settings: promote.DemoteSettings
+    results: promote.DemoteResults
+    verdict: None = None
+
+
+class CeilingsRecord(Record):
+    kind: Literal["note"]
+    settings: note.CeilingsSettings
+    results: Ceilings
+    verdict: None = None
+
+
+class WorkspaceRecord(Record):
+    """kernel: the workspace's, as it was opened."""
+
+    kind: Literal["note"]
+    target: str
+    kernel: KernelId
+    workloads: Workloads | None = None
+    settings: note.WorkspaceSettings
+    results: None = None
+    verdict: None = None
+
+
+class FailedRecord(Record):
+    kind: Literal["note"]
+    workloads: Workloads | None = None
+    settings: note.FailedSettings
+    results: note.FailedResults
+    verdict: None = None
+
+
+class AttemptRecord(Record):
+    kind: Literal["note"]
+    settings: note.AttemptSettings
+    results: note.AttemptResults
+    verdict: None = None
+
+
+class SuiteRecord(Record):
+    kind: Literal["note"]
+    settings: note.SuiteSettings
+    results: note.SuiteResults
+    verdict: None = None
+
+
+class TrainRecord(Record):
+    """results: the summary of the run, as train.py prints it."""
+
+    kind: Literal["note"]
+    settings: note.TrainSettings
+    results: Facts = {}
+    verdict: None = None
+
+
+class CampaignRecord(Record):
+    """The end of a campaign."""
+
+    kind: Literal["note"]
+    settings: note.CampaignSettings
+    results: note.CampaignResults
+    verdict: None = None
+
+
+class CampaignStepRecord(Record):
+    """The end of one of its steps."""
+
+    kind: Literal["note"]
+    settings: note.CampaignSettings
+    results: note.RecordedStep
+    verdict: None = None
+
+
+class TrialRecord(Record):
+    """No kernel in the field of that name: a note on a planted kernel is evidence for nothing."""
+
+    kind: Literal["note"]
+    workloads: Workloads | None = None
+    settings: note.TrialSettings
+    results: note.TrialResults
+    verdict: None = None
+
+
+class WorkRecord(Record):
+    kind: Literal["note"]
+    target: str
+    workloads: Workloads | None = None
+    seeds: note.WorkSeeds | None = None
+    settings: note.WorkSettings
+    results: note.WorkResults
+    verdict: None = None
+
+
+class TableRecord(Record):
+    kind: Literal["note"]
+    settings: note.TableSettings
+    results: note.TableResults
+    verdict: None = None
+
+
+# A kind alone says which class, or a kind together with `settings.event` (captures, notes) or `settings.tool` (traces).
+CLASSES: dict[str, type[Record]] = {
+    "verify": VerifyRecord,
+    "bench": BenchRecord,
+    "ab": AbRecord,
+    "profile": ProfileRecord,
+    "review": ReviewRecord,
+    "compile": CompileRecord,
+    "promote": PromoteRecord,
+    "demote": DemoteRecord,
+    "capture trace": CaptureRecord,
+    "capture gputrace": MetalCaptureRecord,
+    "capture workloads": WorkloadsRecord,
+    "trace nsys": TraceRecord,
+    "trace torch": TraceRecord,
+    "trace ncu": CountersRecord,
+    "note ceilings": CeilingsRecord,
+    "note workspace": WorkspaceRecord,
+    "note failed": FailedRecord,
+    "note proposal": AttemptRecord,
+    "note suite": SuiteRecord,
+    "note train": TrainRecord,
+    "note campaign": CampaignRecord,
+    "note campaign-step": CampaignStepRecord,
+    "note calibration-trial": TrialRecord,
+    "note calibration-work": WorkRecord,
+    "note calibration": TableRecord,
+}
+
+R = TypeVar("R", bound=Record)
+
+
+def class_of(line: Facts) -> type[Record]:
+    """The class of a line. Raises ValueError for a kind, or an event of that kind, that nobody knows."""
+    kind, settings = line.get("kind"), line.get("settings")
+    about = settings if isinstance(settings, dict) else {}
+    for name in (str(kind), f"{kind} {about.get('event')}", f"{kind} {about.get('tool')}"):
+        if name in CLASSES:
+            return CLASSES[name]
+    raise ValueError(f"a {kind} record of an unknown event or tool")

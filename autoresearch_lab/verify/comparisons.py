@@ -1,0 +1,298 @@
+"""All that a verification knows when the processes have ended, and the comparisons that the checks are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from autoresearch_lab.catalog import Target
+from autoresearch_lab.results.verify import ComparedResult
+from autoresearch_lab.verify.cases import ROUGH, Case, main_dtype, widen
+from autoresearch_lab.verify.exchange import Answers, shadow_number
+from autoresearch_lab.verify.metrics import NAMES, Errors, allowed, errors, worst
+from autoresearch_lab.verify.reference import Expected, References, Results
+from autoresearch_trainer.jobs.calls import Raised, ResultName
+
+# Where the baseline itself is this wrong, or raises, the case says nothing about a candidate.
+BASELINE_USELESS = 0.5
+EDGE_FLOORS = 8.0
+_RANK = {"float32": 0, "float16": 1, "bfloat16": 2}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One result of one step held against the oracle. `excess` = worst error / allowed error; 1 or less is right."""
+
+    case: Case
+    step: int
+    name: ResultName
+    excess: float
+    metric: str
+    error: float
+    baseline: float
+    limit: float
+    problem: str | None = None
+
+    @property
+    def passed(self) -> bool:
+        return self.problem is None and self.excess <= 1.0
+
+    def words(self) -> str:
+        """For people: what is wrong, where, by how much."""
+        place = f"{self.name.words()} in {self.case.id} step {self.step} ({self.contents()})"
+        if self.problem:
+            return f"{place}: {self.problem}"
+        return (
+            f"{place}: {self.metric} error {self.error:.3g}, allowed {self.limit:.3g} "
+            f"(baseline's own {self.baseline:.3g})"
+        )
+
+    def contents(self) -> str:
+        kind = self.case.steps[self.step].contents.kind
+        return f"{kind} values, {self.case.shapes()}"
+
+    def recorded(self) -> ComparedResult:
+        return ComparedResult(
+            case=self.case.id,
+            step=self.step,
+            contents=self.case.steps[self.step].contents.kind,
+            result=str(self.name),
+            arguments=self.case.shapes(),
+            metric=self.metric,
+            error=_finite(self.error),
+            baseline_error=self.baseline,
+            allowed=self.limit,
+            problem=self.problem,
+        )
+
+
+class Comparisons:
+    """Cases, what candidate and baseline answered, and what would be right."""
+
+    def __init__(
+        self,
+        target: Target,
+        cases: list[Case],
+        candidate: Answers,
+        baseline: Answers,
+        references: References,
+        idle: Answers | None = None,
+    ) -> None:
+        self.target = target
+        self.cases = cases
+        self.candidate = candidate
+        self.baseline = baseline
+        self.references = references
+        # The candidate once more with native functions that do nothing; None where it has none.
+        self.idle = idle
+        self.not_judged: dict[str, str] = {}
+        self._compared: dict[str, list[Comparison]] = {}
+        self._own_errors: dict[str, Errors | None] = {}
+
+    def group(self, *names: str) -> list[Case]:
+        """The cases of these groups that the candidate computed and the baseline can vouch for."""
+        return [case for case in self.cases if case.group in names and self.usable(case) and not self.error(case)]
+
+    def error(self, case: Case) -> Raised | None:
+        """What the candidate raised in this case."""
+        told = self.candidate.case(case.id)
+        return told.error if told else None
+
+    def usable(self, case: Case) -> bool:
+        """Whether the baseline computes the case at all; one that it cannot do is not asked of a candidate."""
+        told = self.baseline.case(case.id)
+        raised = told.error if told else None
+        if raised:
+            self.not_judged[case.id] = f"the baseline raises {raised.type}: {raised.message}"
+        return not raised
+
+    def same(self, case: Case, first: int, second: int, name: ResultName) -> bool | None:
+        """Whether a result of two steps is equal bit for bit; None where either is missing."""
+        one, two = self.candidate.array(case, first, name), self.candidate.array(case, second, name)
+        if one is None or two is None:
+            return None
+        return one.shape == two.shape and one.dtype == two.dtype and one.tobytes() == two.tobytes()
+
+    def comparisons(self, case: Case) -> list[Comparison]:
+        """Every result of every judged step of one case, outputs first; computed once."""
+        if case.id not in self._compared:
+            self._compared[case.id] = list(self._compare(case))
+        return self._compared[case.id]
+
+    def results(self, case: Case, step: int) -> Results:
+        """What the oracle gives for a step."""
+        return self.references.of(case, case.steps[step])
+
+    @cached_property
+    def everything(self) -> list[Comparison]:
+        """All comparisons of all usable cases."""
+        names = {case.group for case in self.cases}
+        return [comparison for case in self.group(*names) for comparison in self.comparisons(case)]
+
+    def worst(self) -> float | None:
+        """The largest error relative to what is allowed, over everything that could be compared."""
+        excesses = [comparison.excess for comparison in self.everything if comparison.problem is None]
+        return max(excesses, default=None)
+
+    # How one result is compared.
+
+    def _compare(self, case: Case) -> Iterator[Comparison]:
+        for number, step in enumerate(case.steps):
+            if not step.judged:
+                continue
+            for name, right in self.results(case, number).items():
+                own = self._own(case, number, name, right)
+                if own is None:
+                    continue
+                floor = self._floor(case, number, name, right)
+                limits = allowed(own, self.target.contract.tolerance.factor, floor, right.value.shape)
+                yield self._judge(case, number, name, right, own, limits)
+                if step.again and name.kind == "gradient":
+                    if self.candidate.array(case, number, name.again) is not None:
+                        yield self._judge(case, number, name.again, right, own, limits)
+
+    def _judge(
+        self, case: Case, step: int, name: ResultName, right: Expected, own: Errors, limits: Errors
+    ) -> Comparison:
+        found = self.candidate.array(case, step, name)
+        if found is None:
+            # Whether a result is there at all is the business of the checks of form and of gradients.
+            return Comparison(case, step, name, 0.0, "", 0.0, 0.0, 0.0, None)
+        if found.shape != right.value.shape:
+            return Comparison(case, step, name, 0.0, "", 0.0, 0.0, 0.0, f"shape {found.shape}, not {right.value.shape}")
+        values = widen(found)
+        problem = nonfinite_problem(values, right)
+        if problem:
+            return Comparison(case, step, name, 0.0, "", 0.0, 0.0, 0.0, problem)
+        measured = measure(values, right)
+        ratios = {metric: _ratio(getattr(measured, metric), getattr(limits, metric)) for metric in NAMES}
+        worst = max(ratios, key=lambda metric: ratios[metric])
+        return Comparison(
+            case, step, name, ratios[worst], worst,
+            getattr(measured, worst), getattr(own, worst), getattr(limits, worst),
+        )  # fmt: skip
+
+    def _own(self, case: Case, step: int, name: ResultName, right: Expected) -> Errors | None:
+        """The baseline's own errors on a step and on its shadows, or None where it is no measure.
+
+        Its error in one call may be small by luck. On edge and adversarial values the worst of all calls with such
+        values counts; on an odd or held-out shape the worst of the calls of that shape, edge values apart.
+        """
+        own = self._baseline_errors(case, step, name, right)
+        if own is None:
+            return None
+        return worst([own, *(more for pool in _pools_of(case, step, name) for more in self._pools.get(pool, []))])
+
+    @cached_property
+    def _pools(self) -> dict[Hashable, list[Errors]]:
+        pools: dict[Hashable, list[Errors]] = {}
+        for case in self.cases:
+            for number, step in enumerate(case.steps):
+                if not step.judged or not self.usable(case):
+                    continue
+                for name, right in self.results(case, number).items():
+                    wanted = _pools_of(case, number, name)
+                    own = self._baseline_errors(case, number, name, right) if wanted else None
+                    if own is not None:
+                        for pool in wanted:
+                            pools.setdefault(pool, []).append(own)
+        return pools
+
+    def _baseline_errors(self, case: Case, step: int, name: ResultName, right: Expected) -> Errors | None:
+        """The baseline's errors on this step and its shadows; None (and a remark) where it disagrees with the oracle
+        about what is finite, or is useless."""
+        key = f"{case.id} step {step} {name}"
+        if key not in self._own_errors:
+            self._own_errors[key] = self._measure_baseline(case, step, name, right, key)
+        return self._own_errors[key]
+
+    def _measure_baseline(self, case: Case, step: int, name: ResultName, right: Expected, key: str) -> Errors | None:
+        found = self.baseline.array(case, step, name)
+        if found is None or found.shape != right.value.shape:
+            self.not_judged[key] = "the baseline gives no such result"
+            return None
+        values = widen(found)
+        problem = nonfinite_problem(values, right)
+        if problem:
+            self.not_judged[key] = f"the baseline differs from the oracle: {problem}"
+            return None
+        own = measure(values, right)
+        if own.whole > BASELINE_USELESS:
+            self.not_judged[key] = f"the baseline's own error is {own.whole:.2g}"
+            return None
+        return worst([own, *self._shadow_errors(case, step, name, right)])
+
+    def _shadow_errors(self, case: Case, step: int, name: ResultName, right: Expected) -> Iterator[Errors]:
+        for place, contents in enumerate(case.steps[step].shadows):
+            found = self.baseline.array(case, shadow_number(case, step, place), name)
+            truth = self.references.shadow(case, contents)[name]
+            if found is None or found.shape != truth.value.shape:
+                continue
+            values = widen(found)
+            if nonfinite_problem(values, truth) is None:
+                yield measure(values, replace(truth, scale=right.scale))
+
+    def _floor(self, case: Case, step: int, name: ResultName, right: Expected) -> float:
+        """The contract's floor for a result. A gradient is no more precise than the coarsest floating argument; on edge
+        values (rows of thousands of equal numbers, say) roundings go one way and add up."""
+        floors = self.target.contract.tolerance.floor
+        dtypes = {right.dtype}
+        if name.kind == "gradient":
+            dtypes |= {spec["dtype"] for spec in case.specs if spec["kind"] == "array" and spec["dtype"] in _RANK}
+        coarsest = max(dtypes, key=lambda dtype: _RANK.get(dtype, -1))
+        edge = case.steps[step].contents.kind == "edge"
+        return floors.get(coarsest, 0.0) * (EDGE_FLOORS if edge else 1.0)
+
+
+def _pools_of(case: Case, step: int, name: ResultName) -> list[Hashable]:
+    """Names of the sets of calls over which the baseline's worst error counts for a result of this step."""
+    kind = case.steps[step].contents.kind
+    pools: list[Hashable] = []
+    if kind in ROUGH:
+        pools.append((kind, main_dtype(case.workload), name))
+    if case.group in ("odd", "held_out") and kind != "edge":
+        pools.append((case.id, name))
+    return pools
+
+
+def nonfinite_problem(values: np.ndarray, right: Expected) -> str | None:
+    """Where values are NaN or infinite and should not be, or the other way round; None where all agree."""
+    if values.dtype == np.bool_:
+        return None
+    differences = (
+        (np.isnan(values), right.nan, "NaN"),
+        (values == np.inf, right.positive, "+inf"),
+        (values == -np.inf, ~(right.finite | right.nan | right.positive), "-inf"),
+    )
+    for found, wanted, word in differences:
+        wrong = found != wanted
+        if wrong.any():
+            extra = int(np.count_nonzero(found & ~wanted))
+            lacking = int(np.count_nonzero(wanted & ~found))
+            return f"{word} in {extra} elements where the oracle has none, missing in {lacking}"
+    return None
+
+
+def measure(values: np.ndarray, right: Expected) -> Errors:
+    """Errors over the elements that are finite; for booleans the share of those that differ."""
+    if right.scale is None:
+        wrong = float(np.mean(values.astype(bool) != right.value)) if values.size else 0.0
+        return Errors(wrong, wrong, wrong, wrong)
+    if right.all_finite:
+        return errors(values, right.value, right.scale)
+    clean = np.where(right.finite, values, 0.0)
+    return errors(clean, np.where(right.finite, right.value, 0.0), right.scale)
+
+
+def _finite(error: float) -> float:
+    """JSON has no infinity."""
+    return min(error, 1e308)
+
+
+def _ratio(error: float, limit: float) -> float:
+    if limit > 0:
+        return error / limit
+    return 0.0 if error == 0 else float("inf")

@@ -1,0 +1,205 @@
+"""Job `call`: one kernel on given inputs. What came out travels as bytes in a file and as a description of its form.
+
+Arrays in the answer's file are named `<case id>/<step>/<result>`; a `ResultName` says which result of a call it is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from autoresearch_trainer.jobs.base import Count, Job, JobAnswer, JobArgs, Scalar, Spec, Text
+from autoresearch_trainer.kernel_files import KernelFile
+
+OUTPUTS = "outputs.safetensors"
+
+
+@dataclass(frozen=True, order=True)
+class ResultName:
+    """Which result of a call: an output by its place, or by an argument's name its gradient, the gradient of a second
+    backward, or the argument's own values afterwards where it is updated in place. `str` gives the name in files."""
+
+    kind: Literal["output", "gradient", "second_gradient", "argument"]
+    which: int | str
+
+    @classmethod
+    def output(cls, place: int) -> ResultName:
+        return cls("output", place)
+
+    @classmethod
+    def gradient(cls, argument: str) -> ResultName:
+        return cls("gradient", argument)
+
+    @classmethod
+    def argument(cls, name: str) -> ResultName:
+        return cls("argument", name)
+
+    @property
+    def again(self) -> ResultName:
+        """Of a gradient: the same from a second backward."""
+        return ResultName("second_gradient", self.which)
+
+    @classmethod
+    def parse(cls, text: str) -> ResultName:
+        """From its name in a file. Raises ValueError for any other text."""
+        prefix, _, argument = text.partition(".")
+        if prefix in _KINDS and argument:
+            return cls(_KINDS[prefix], argument)
+        if text.startswith("out") and text[3:].isdecimal():
+            return cls("output", int(text[3:]))
+        raise ValueError(f"not the name of a result: {text!r}")
+
+    def __str__(self) -> str:
+        return f"out{self.which}" if self.kind == "output" else f"{_PREFIXES[self.kind]}.{self.which}"
+
+    def words(self) -> str:
+        """For people."""
+        if self.kind == "output":
+            return f"output {self.which}"
+        if self.kind == "argument":
+            return f"argument {self.which}"
+        return f"gradient of {self.which}" + (" (second backward)" if self.kind == "second_gradient" else "")
+
+    def key(self, case: str, step: int) -> str:
+        """The array's name in the answer's file."""
+        return f"{case}/{step}/{self}"
+
+
+_PREFIXES: dict[str, str] = {"gradient": "grad", "second_gradient": "again", "argument": "in"}
+_KINDS: dict[str, Literal["gradient", "second_gradient", "argument"]] = {
+    "grad": "gradient",
+    "again": "second_gradient",
+    "in": "argument",
+}
+
+
+class _Asked(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class CallStep(_Asked):
+    """One call. contents: what the names of its arrays in the inputs' file begin with; cotangents: likewise, null where
+    no gradients are asked for. scalars: values that replace those of the specs. layout: of the cotangents,
+    "contiguous", "transposed" or "expanded". again: backward runs twice. pattern: every byte of fresh memory."""
+
+    contents: str
+    scalars: dict[str, Scalar] = {}
+    cotangents: str | None = None
+    layout: str = "contiguous"
+    again: bool = False
+    pattern: int = Field(ge=0, le=255)
+
+
+class CallCase(_Asked):
+    """Some calls on one set of arguments, at fixed addresses where the framework has such. grad: arguments that get
+    gradients; inplace: those that the contract lets a kernel update. grad_mode: gradients are switched on. spied: the
+    framework's operators are counted. A step that is null is left out, so that numbers stay the same."""
+
+    id: str
+    args: list[Spec]
+    grad: list[str]
+    inplace: list[str]
+    grad_mode: bool
+    spied: bool
+    steps: list[CallStep | None]
+
+
+class CallArgs(JobArgs):
+    """inputs: path of the safetensors file with the contents. noop: the kernel's native functions do nothing."""
+
+    kernel: KernelFile
+    inputs: str
+    cases: list[CallCase]
+    noop: bool = False
+
+
+class Parameter(JobAnswer):
+    """A parameter of the kernel's function; kind as `inspect` names it, such as "POSITIONAL_OR_KEYWORD"."""
+
+    name: Text
+    kind: Text
+
+
+class Raised(JobAnswer):
+    """An exception: its class, the first line of its message, file and line."""
+
+    type: Text
+    message: Text
+    where: Text = ""
+
+
+class Form(JobAnswer):
+    """The form of one returned value. plain: an ordinary dense array whose bytes may be read; of others not all is
+    known. type: module and class. strides in elements; offset into the storage in elements; storage_bytes: of all the
+    memory behind it. shares: arguments and earlier outputs whose memory it uses. wrapped, lazy, requires_grad: of
+    PyTorch's tensors."""
+
+    type: Text
+    plain: bool
+    layout: Text | None = None
+    dtype: Text | None = None
+    shape: list[Count] = []
+    device: Text | None = None
+    strides: list[int] = []
+    offset: Count = 0
+    storage_bytes: Count = 0
+    shares: list[Text] = []
+    wrapped: bool = False
+    lazy: bool = False
+    requires_grad: bool = False
+
+
+class StepAnswer(JobAnswer):
+    """What one call gave. sequence: a tuple or list came back. grads: forms by argument, null = missing. again: "done"
+    after a second backward, or the error that refused it. changed: arguments whose bytes are not what they were."""
+
+    outputs: list[Form] = []
+    sequence: bool = False
+    grads: dict[Text, Form | None] = {}
+    again: Text | None = None
+    changed: list[Text] = []
+
+
+class CaseAnswer(JobAnswer):
+    """What one case gave. error: what ended it, null where it came to its end. steps: null for those left out.
+    operators: {name: how often it ran}, where they were counted."""
+
+    id: Text
+    error: Raised | None = None
+    steps: list[StepAnswer | None] = []
+    operators: dict[Text, Count] | None = None
+
+
+class NoopAnswer(JobAnswer):
+    """Native functions with a stand-in that does nothing, and how often those were called."""
+
+    functions: list[Text]
+    calls: Count
+
+
+class Configuration(JobAnswer):
+    """The configuration that a tuned Triton kernel ran with. key: values of the key arguments, then dtypes."""
+
+    kernel: Text
+    key: list[Text]
+    config: dict[Text, Scalar | None]
+
+
+class CallAnswer(JobAnswer):
+    """signature: of the kernel's function, or why there is no telling. loaded, changed: what of the process loading and
+    calling it changed, in words. native: libraries, and languages of kernels, that it brought along. launches: of Metal
+    kernels on the CPU by build, null elsewhere."""
+
+    signature: list[Parameter] | Text
+    loaded: list[Text]
+    changed: list[Text]
+    native: list[Text]
+    noop: NoopAnswer
+    cases: list[CaseAnswer]
+    configurations: list[Configuration] = []
+    launches: dict[Text, Count] | None = None
+
+
+CALL = Job("call", CallArgs, CallAnswer)
