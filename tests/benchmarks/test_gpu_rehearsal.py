@@ -19,8 +19,6 @@ from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import CHECKOUT
 from benchmarks.gpu import report
 
-pytestmark = pytest.mark.alone
-
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 
 
