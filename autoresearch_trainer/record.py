@@ -5,9 +5,10 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired
 
 from safetensors import SafetensorError
+from typing_extensions import TypedDict
 
 from autoresearch_data.folders import replacing_file
 from autoresearch_trainer.errors import ConfigError
