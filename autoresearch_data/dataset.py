@@ -12,7 +12,8 @@ import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TypedDict
+
+from typing_extensions import TypedDict
 
 from autoresearch_common.hashing import file_sha256, json_sha256
 from autoresearch_data.errors import CorruptDataset, NoDataset

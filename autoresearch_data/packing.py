@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections.abc import Iterator
-from typing import TypedDict
 
 import numpy as np
+from typing_extensions import TypedDict
 
 from autoresearch_data.errors import DataError
 from autoresearch_data.tokens import Tokens

@@ -78,7 +78,7 @@ class Ledger:
     def append(self, kind: type[R], **fields: Any) -> R: ...
     @overload
     def append(self, kind: str, **fields: Any) -> Record: ...
-    def append(self, kind: type[Record] | str, **fields: Any) -> Any:
+    def append(self, kind: Any, **fields: Any) -> Any:
         """Write one record and return it. kind: the record's class, or its kind as text. `fields` are those of the
         class except schema, id, prev, time and commit; where it has types, they or their JSON form.
 
@@ -102,7 +102,7 @@ class Ledger:
     def find(self, of: type[R], /, **criteria: Any) -> list[R]: ...
     @overload
     def find(self, /, **criteria: Any) -> list[Record]: ...
-    def find(self, of: type[Record] = Record, /, **criteria: Any) -> list[Record]:
+    def find(self, of: Any = Record, /, **criteria: Any) -> Any:
         """Records of that class whose fields equal `criteria`, oldest first; `kernel_sha256`, `device_key`,
         `software_key` and `workloads_sha256` look inside."""
         return [record for record in self.records() if isinstance(record, of) and _matches(record, criteria)]

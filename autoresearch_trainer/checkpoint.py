@@ -8,7 +8,9 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
+
+from typing_extensions import TypedDict
 
 from autoresearch_common.hashing import json_sha256
 from autoresearch_data.folders import replacing_folder

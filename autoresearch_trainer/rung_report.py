@@ -2,7 +2,8 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypedDict
+
+from typing_extensions import TypedDict
 
 from autoresearch_data.dataset import Dataset
 from autoresearch_trainer.blame import naming_kernels
