@@ -14,6 +14,7 @@ from typing import Literal
 import psutil
 
 from autoresearch_common.compiler import HeadersMissing, python_headers
+from autoresearch_lab import lookup
 from autoresearch_lab.engine import ENGINES, automatic
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.hardware import detect, has_apple_gpu, output, processor, suggest_preset
@@ -226,4 +227,4 @@ def _ledger_detail(ledger: Ledger) -> str:
     if problems:
         more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
         raise LabError(f"{ledger.path}: {problems[0]}{more}")
-    return f"{len(ledger.records())} records, chain intact"
+    return f"{len(lookup.everything(ledger))} records, chain intact"

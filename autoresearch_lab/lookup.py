@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from autoresearch_lab.catalog import Kernel
 from autoresearch_lab.evidence import newest_here
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
@@ -16,6 +17,16 @@ from autoresearch_lab.results.record import (
     TrainRecord,
     WorkspaceRecord,
 )
+
+
+def everything(ledger: Ledger) -> list[Record]:
+    """All records, oldest first, for those who show, count or export them."""
+    return ledger.records()
+
+
+def of_content(ledger: Ledger, kernel: Kernel) -> list[Record]:
+    """All records of just this content of a kernel, wherever and whenever they were made, oldest first."""
+    return ledger.find(target=kernel.target, kernel_sha256=kernel.sha256)
 
 
 def by_id(ledger: Ledger, record_id: str) -> Record | None:

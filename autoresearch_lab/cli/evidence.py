@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
+from autoresearch_lab import lookup
 from autoresearch_lab.catalog import find_target, load_catalog
 from autoresearch_lab.cli.app import Session, VerbResult, command
 from autoresearch_lab.cli.options import PATH
@@ -50,13 +51,13 @@ def report(session: Session, *, output: Path | None) -> VerbResult:
     path = output_file(path, "report")
     context, remark = session_context(session)
     size = write_report(session.lab, context, path, [remark] if remark else [])
-    records = len(session.lab.ledger.records())
+    records = len(lookup.everything(session.lab.ledger))
     data = {"path": str(path), "bytes": size, "records": records}
     return VerbResult(data, lambda console: console.print(f"report: {path} ({size / 1e6:.1f} MB, {records} records)"))
 
 
 def ledger(session: Session, *, check: bool, tail: int | None, export: Path | None) -> VerbResult:
-    records = session.lab.ledger.records()
+    records = lookup.everything(session.lab.ledger)
     data: dict[str, object] = {"path": str(session.lab.ledger.path), "records": len(records)}
     shown: list[Callable[[Console], None]] = []
     positive = True

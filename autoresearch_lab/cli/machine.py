@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from autoresearch_lab import lookup
 from autoresearch_lab.catalog import Kernel, Target, load_catalog
 from autoresearch_lab.cli.app import Session, VerbResult, command
 from autoresearch_lab.doctor import Diagnosis, examine, usable
@@ -59,7 +60,7 @@ class ListedKernel:
 
     @classmethod
     def of(cls, kernel: Kernel, ledger: Ledger) -> ListedKernel:
-        records = ledger.find(target=kernel.target, kernel_sha256=kernel.sha256)
+        records = lookup.of_content(ledger, kernel)
         return cls(
             name=kernel.name,
             role=kernel.role,

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from autoresearch_lab import lookup
 from autoresearch_lab.bench.run import bench
 from autoresearch_lab.catalog import find_target, load_catalog
 from autoresearch_lab.engine import choose
@@ -88,7 +89,7 @@ class Worker:
         except (LabError, LabFailure) as failure:
             # A job that failed is a failure to whoever gave it, whatever it failed of.
             error = ["LabError" if isinstance(failure, LabError) else "LabFailure", str(failure)]
-        made = lab.ledger.records()[len(task["records"]) :]
+        made = lookup.everything(lab.ledger)[len(task["records"]) :]
         paths = [artifact.path for record in made for artifact in record.artifacts or []]
         files = {path: (root.path / path).read_bytes() for path in paths}
         shutil.rmtree(root.path, ignore_errors=True)

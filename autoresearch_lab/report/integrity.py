@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from autoresearch_common.hashing import file_sha256
+from autoresearch_lab import lookup
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import Root
 from autoresearch_lab.promote.artifacts import kept_at
@@ -34,7 +35,7 @@ def inspect(lab: Lab) -> Integrity:
         LedgerCorrupt: a line of the ledger cannot be read.
     """
     root, ledger = lab.root, lab.ledger
-    records = ledger.records()
+    records = lookup.everything(ledger)
     shipped, unread = read_shipped(root)
     remarks = [*_torn(ledger.path), *_own_artifacts(root, records), *unread, *_shipped_artifacts(root, shipped)]
     return Integrity(by_kind(records), ledger.problems(), remarks)

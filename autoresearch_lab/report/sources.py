@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from autoresearch_lab import lookup
 from autoresearch_lab.catalog import Kernel, Target, load_catalog
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.lab import Lab
@@ -82,7 +83,7 @@ def read_shipped(root: Root) -> tuple[list[Record], list[str]]:
     remarks = []
     for path in sorted(root.shipped.glob("*.jsonl")):
         try:
-            records += Ledger(path).records()
+            records += lookup.everything(Ledger(path))
         except LabError as error:
             remarks.append(f"shipped evidence: {error}")
     return records, remarks
@@ -101,7 +102,7 @@ def read(lab: Lab, context: Context | None) -> Sources:
         targets = {}
         remarks.append(f"catalogue: {error}")
     shipped, unread = read_shipped(lab.root)
-    own = lab.ledger.records()
+    own = lookup.everything(lab.ledger)
     known = {record.id for record in own}
     shipped = [record for record in shipped if record.id not in known]
     return Sources(lab.root, context, own, shipped, today(lab, targets, context), remarks + unread)

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from autoresearch_common.hashing import kernel_hash
-from autoresearch_lab import evidence
+from autoresearch_lab import evidence, lookup
 from autoresearch_lab.catalog import Target
 from autoresearch_lab.evidence import Present, differences, framework_of, judged_kernels
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root
-from autoresearch_lab.results.record import Record, WorkspaceRecord
+from autoresearch_lab.results.record import Record
 
 WORKSPACE_PREFIX = "workspace:"
 
@@ -33,7 +33,7 @@ class Today:
 def today(lab: Lab, targets: dict[str, Target], context: Context | None) -> Today:
     """Today's kernels and contracts, and the workloads captured last; those are not known without a context."""
     present = evidence.present(lab, targets, context) if context else Present(None, targets)
-    opened = lab.ledger.find(WorkspaceRecord)
+    opened = lookup.workspaces(lab.ledger)
     folders = {record.kernel.name: lab.root.path / record.settings.workspace for record in opened}
     return Today(lab.root, present, folders)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -24,24 +23,6 @@ class Typed(BaseModel):
     def plain(self) -> Facts:
         """As JSON has it, without what was left out."""
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
-
-    # BRIDGE: reads by key, until every reader uses attributes.
-    def __getitem__(self, name: str) -> Any:
-        if name not in self.model_fields_set:
-            raise KeyError(name)
-        return getattr(self, name)
-
-    def get(self, name: str, default: Any = None) -> Any:
-        return getattr(self, name) if name in self.model_fields_set else default
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.model_fields_set
-
-    def keys(self) -> Any:
-        return list(self.model_fields_set)
-
-    def items(self) -> Any:
-        return [(name, getattr(self, name)) for name in self.keys()]
 
 
 class KernelId(Typed):
@@ -108,6 +89,3 @@ class Ceilings(Typed):
     record: str | None = None
     measurements: int | None = None
     unknown: str | None = None
-
-
-Mapping.register(Typed)  # BRIDGE
