@@ -25,7 +25,7 @@ TRITON_TESTS := $(wildcard tests/kernels/test_triton_*.py) tests/kernels/interpr
 # Processes that the tests are shared out to; those that measure time come after, one at a time.
 WORKERS ?= 2
 
-.PHONY: help setup lab mac test test-quick test-triton lint clean
+.PHONY: help setup lab mac test test-quick test-triton lint house clean
 
 help:
 	@echo "make setup   install into $(VENV)"
@@ -35,6 +35,7 @@ help:
 	@echo "make test-quick  those that take two minutes: all but what is slow or measures time"
 	@echo "make test-triton TRITON=3.6.0   the tests of Triton kernels with that version"
 	@echo "make lint    ruff and mypy"
+	@echo "make house   figures of the structure: imports, names, types; exit code 1 where a bound is missed"
 	@echo "make clean   remove $(VENV), data, workspaces and local results (kernels and shipped evidence stay)"
 
 setup: $(READY)
@@ -77,6 +78,9 @@ test-triton:
 lint: $(READY)
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+
+house: $(READY)
+	@$(BIN)/python tools/house.py
 
 clean:
 	rm -rf $(VENV) data runs workspaces kernels/promoted.local.toml
