@@ -5,12 +5,12 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
-
-# Pydantic reads no TypedDict of `typing` before Python 3.12.
-from typing_extensions import NotRequired, TypedDict
+from typing import Any, Literal, NotRequired
 
 from safetensors import SafetensorError
+
+# Pydantic reads no TypedDict of `typing` before Python 3.12.
+from typing_extensions import TypedDict
 
 from autoresearch_data.folders import replacing_file
 from autoresearch_trainer.errors import ConfigError
