@@ -25,15 +25,16 @@ TRITON_TESTS := $(wildcard tests/kernels/test_triton_*.py) tests/kernels/interpr
 # Processes that the tests are shared out to; those that measure time come after, one at a time.
 WORKERS ?= 2
 
-.PHONY: help setup lab mac test test-triton lint clean
+.PHONY: help setup lab mac test test-quick test-triton lint clean
 
 help:
 	@echo "make setup   install into $(VENV)"
 	@echo "make lab     the main job: profile, verify, bench, A/B, promote, train again, report"
 	@echo "make mac     on a Mac: all evidence that takes an Apple GPU (docs/mac.md)"
 	@echo "make test    the tests"
+	@echo "make test-quick  those that take two minutes: all but what is slow or measures time"
 	@echo "make test-triton TRITON=3.6.0   the tests of Triton kernels with that version"
-	@echo "make lint    ruff"
+	@echo "make lint    ruff and mypy"
 	@echo "make clean   remove $(VENV), data, workspaces and local results (kernels and shipped evidence stay)"
 
 setup: $(READY)
@@ -42,12 +43,12 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; set PYTHON=..."; exit 2; }
 ifneq ($(UV),)
 	test -d $(VENV) || uv venv --python $(PYTHON) $(VENV)
-	uv pip install --python $(BIN)/python -e '.[$(EXTRAS)]'
+	@index="$$($(BIN)/python tools/torch_index.py $(EXTRAS) uv)"; env $$index uv pip install --python $(BIN)/python -e '.[$(EXTRAS)]'
 # uv's environments have no pip, which test-triton and the advice to install an extra call; without a network, no matter.
 	-@$(BIN)/python -m pip --version >/dev/null 2>&1 || uv pip install --quiet --python $(BIN)/python pip
 else
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -e '.[$(EXTRAS)]'
+	@index="$$($(BIN)/python tools/torch_index.py $(EXTRAS) pip)"; env $$index $(BIN)/python -m pip install --quiet -e '.[$(EXTRAS)]'
 endif
 	@touch $(READY)
 
@@ -61,8 +62,12 @@ mac:
 
 test:
 	@$(MAKE) --no-print-directory setup EXTRAS=$(TEST_EXTRAS)
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not alone"
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not alone"
 	@$(BIN)/python -m pytest -m alone
+
+test-quick:
+	@$(MAKE) --no-print-directory setup EXTRAS=$(TEST_EXTRAS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not alone and not slow"
 
 test-triton:
 	@$(MAKE) --no-print-directory setup EXTRAS=$(TEST_EXTRAS)
@@ -71,6 +76,7 @@ test-triton:
 
 lint: $(READY)
 	@$(BIN)/ruff check .
+	@$(BIN)/mypy
 
 clean:
 	rm -rf $(VENV) data runs workspaces kernels/promoted.local.toml

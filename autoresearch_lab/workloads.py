@@ -62,8 +62,9 @@ class WorkloadSet:
         return self.path.with_suffix(".safetensors")
 
     def record_field(self, profile: str | None = None) -> dict[str, object]:
-        """As the `workloads` field of a ledger record; `data` names the dataset and its fingerprint."""
-        return {"sha256": self.sha256, "count": len(self.workloads), "profile": profile, "data": self.data}
+        """As the `workloads` field of a ledger record; `data` names the dataset and its fingerprint, None where there
+        was none."""
+        return {"sha256": self.sha256, "count": len(self.workloads), "profile": profile, "data": self.data or None}
 
     @cached_property
     def samples(self) -> dict[str, np.ndarray]:

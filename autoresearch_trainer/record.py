@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, NotRequired
 
 from safetensors import SafetensorError
+from typing_extensions import TypedDict  # pydantic reads none of `typing` before Python 3.12
 
 # Pydantic reads no TypedDict of `typing` before Python 3.12.
 from typing_extensions import TypedDict

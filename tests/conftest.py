@@ -1,15 +1,88 @@
-"""What the tests of both engines share: a small in-memory dataset with the interface of Dataset, and a model for it."""
+"""What the tests of both engines share: a small in-memory dataset with the interface of Dataset, a model for it, and
+jobs that start by fork."""
 
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from autoresearch_data.tokens import Tokens
+from autoresearch_lab.sandbox import parent
 from autoresearch_trainer.config import GPTConfig, TrainConfig
 
 VOCAB = 64
 BOS = VOCAB - 1
+
+# Threads that wait give their core away: those of other tests' processes want it, and spinning took half of the time.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+_spec = importlib.util.spec_from_file_location("warm_start", Path(__file__).with_name("warm_start.py"))
+warm_start = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(warm_start)
+
+
+# What takes most of the time, in seconds of a processor: `make test-quick` goes without, and workers begin with it.
+SLOW = {
+    "kernels/test_triton_compile.py": 180,
+    "kernels/test_triton_verify.py": 180,
+    "kernels/test_metal_verify.py": 100,
+    "benchmarks/test_gpu_rehearsal.py": 70,
+    "exploits/test_exploits.py": 60,
+    "kernels/test_metal_numbers.py": 60,
+    "exploits/test_metal_faults.py": 50,
+    "exploits/test_triton_faults.py": 50,
+    "autoresearch_lab/cli/test_workspace_without_gpu.py": 25,
+    "autoresearch_lab/profile/test_cli.py": 20,
+    "autoresearch_lab/trace/test_capture.py": 18,
+    "autoresearch_mlx/test_lab.py": 18,
+    "autoresearch_lab/verify/test_verify_run.py": 14,
+    "autoresearch_lab/cli/test_triton_verbs.py": 10,
+    "autoresearch_cuda/probe/test_profiler.py": 10,
+    "autoresearch_lab/cli/test_metal_verbs.py": 6,
+    "kernels/test_triton_interpreted.py": 6,
+    "autoresearch_lab/cli/test_selftest.py": 5,
+}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow, and divide it: one part comes first, the other in the middle, where a second worker begins.
+    The tests of a file stay together, because they share what they prepare."""
+    here = Path(__file__).parent
+    parts: list[list[pytest.Item]] = [[], []]
+    seconds = [0, 0]
+    for name, cost in SLOW.items():
+        part = seconds.index(min(seconds))
+        parts[part] += [item for item in items if item.path == here / name]
+        seconds[part] += cost
+    slow = {*parts[0], *parts[1]}
+    for item in slow:
+        item.add_marker(pytest.mark.slow)
+    alone = [item for item in items if item.get_closest_marker("alone")]  # never run with the others
+    placed = {*slow, *alone}
+    rest = [item for item in items if item not in placed]
+    middle = max(0, (len(rest) + len(slow)) // 2 - len(parts[0]))
+    items[:] = [*parts[0], *rest[:middle], *parts[1], *rest[middle:], *alone]
+
+
+def pytest_sessionstart() -> None:
+    parent.subprocess = warm_start.SUBPROCESS
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    warm_start.Warm.cold = any(item.iter_markers("cold"))
+    return (yield)
+
+
+def pytest_sessionfinish() -> None:
+    for server in warm_start.Warm.servers.values():
+        server.end()
 
 
 def _split(seed: int, documents: int) -> Tokens:

@@ -15,6 +15,7 @@ from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.executor.admission import Crew, Lost, Transport, admit
 from autoresearch_lab.executor.executor import Ended, Item
 from autoresearch_lab.executor.tasks import Tasks
+from autoresearch_trainer.jobs import Progress
 
 # So often a step may lose its worker, and a node its workers, before both are left alone in this run.
 MOST_LOSSES = 2
@@ -44,7 +45,7 @@ class Cluster:
         connect: Callable[[], Transport],
         tasks: Tasks,
         say: Callable[[str], None],
-        tell: Callable[[dict[str, str]], None] = lambda message: None,
+        tell: Callable[[Progress], None] = lambda message: None,
     ) -> None:
         self._connect, self._tasks, self._say, self._tell = connect, tasks, say, tell
         self._transport: Transport | None = None

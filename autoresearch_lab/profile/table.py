@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from autoresearch_lab.format import percent
+from autoresearch_lab.format import share as shown
 from autoresearch_lab.profile.schema import Profile
 from autoresearch_lab.results.profile import TargetTimes
 
@@ -79,7 +81,7 @@ def notes(profile: Profile) -> list[str]:
     lines = [
         f"ms per step of {profile.tokens_per_step:,} tokens, mean of the middle half of {profile.steps} steps.",
         f"phases: {phases}.",
-        f"sum of the parts {parts:.1f}, plain step {step:.1f} ({deviation:+.1%}).",
+        f"sum of the parts {parts:.1f}, plain step {step:.1f} ({percent(deviation)}).",
         *_ceilings(profile),
     ]
     lines += [f"{row.target} includes {', '.join(row.includes)}." for row in profile.targets if row.includes]
@@ -112,4 +114,4 @@ def _bar(share: float, widest: float) -> Text:
     """A bar in eighths of a cell, the longest filling the column, and the share in per cent."""
     eighths = round(min(1.0, max(0.0, share / widest)) * BAR_CELLS * 8)
     bar = "█" * (eighths // 8) + (EIGHTHS[eighths % 8] if eighths % 8 else "")
-    return Text.assemble((bar.ljust(BAR_CELLS), "cyan"), f"{share:5.1%}".rjust(6))
+    return Text.assemble((bar.ljust(BAR_CELLS), "cyan"), shown(share).rjust(8))

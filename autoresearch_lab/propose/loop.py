@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from autoresearch_lab.errors import LabError, LabFailure
+from autoresearch_lab.format import times
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.lookup import by_id, newest_id
 from autoresearch_lab.machine import code_digest
@@ -140,5 +141,5 @@ def _words(attempt: Attempt) -> str:
     verdict = attempt.bench or attempt.verify or "not judged"
     if attempt.verify == "PASS" and attempt.bench is None:
         verdict = "PASS, not timed"
-    speed = f", x{attempt.ratio:.3f}" if attempt.ratio else ""
+    speed = f", {times(attempt.ratio)}" if attempt.ratio else ""
     return f"{verdict}{speed}{': ' + attempt.reason if attempt.reason else ''}"

@@ -13,6 +13,7 @@ from autoresearch_lab.format import Estimate
 from autoresearch_lab.results.record import (
     AbRecord,
     BenchRecord,
+    CampaignRecord,
     DemoteRecord,
     ProfileRecord,
     PromoteRecord,

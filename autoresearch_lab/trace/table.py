@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from autoresearch_lab.format import share
 from autoresearch_lab.profile.table import milliseconds
 from autoresearch_lab.trace.rules import ReviewFinding
 from autoresearch_lab.trace.schema import TraceProfile
@@ -23,21 +24,21 @@ def render(profile: TraceProfile, console: Console) -> None:
     mode = "compiled" if profile.compiled else "uncompiled"
     console.print(
         f"[bold]{profile.preset}[/bold], {mode}, on {name}: {profile.steps} traced steps of {profile.step_ms:.1f} ms,\n"
-        f"device at work {profile.busy_ms:.1f} ms, idle {profile.idle_share:.1%}\n"
+        f"device at work {profile.busy_ms:.1f} ms, idle {share(profile.idle_share)}\n"
     )
     rows = _table(("target", "left"), ("share", "right"), ("fwd", "right"), ("bwd", "right"), ("opt", "right"),
                   ("calls", "right"), ("launches", "right"))  # fmt: skip
     for row in profile.targets:
         times = (milliseconds(ms) for ms in (row.forward_ms, row.backward_ms, row.optimizer_ms))
-        rows.add_row(row.target, f"{row.share:.1%}", *times, f"{row.calls_per_step:g}", f"{row.launches_per_step:g}")
+        rows.add_row(row.target, share(row.share), *times, f"{row.calls_per_step:g}", f"{row.launches_per_step:g}")
     times = (milliseconds(profile.unattributed_phases[phase]) for phase in ("forward", "backward", "optimizer"))
-    rows.add_row("outside the targets", f"{profile.unattributed_share:.1%}", *times, style="dim")
+    rows.add_row("outside the targets", share(profile.unattributed_share), *times, style="dim")
     console.print(rows)
     console.print()
     kernels = _table(("busiest", "left"), ("share", "right"), ("ms", "right"), ("calls", "right"), ("under", "left"))
     for kernel in profile.kernels[:KERNELS]:
         under = kernel.under[0] if kernel.under else ""
-        cells = (f"{kernel.share:.1%}", milliseconds(kernel.ms), f"{kernel.calls_per_step:g}", under)
+        cells = (share(kernel.share), milliseconds(kernel.ms), f"{kernel.calls_per_step:g}", under)
         kernels.add_row(Text(_short(kernel.name)), *cells)
     console.print(kernels)
     console.print()

@@ -126,15 +126,15 @@ def verify(
 def judge(evidence: Comparisons) -> dict[str, CheckResult]:
     """All checks in order. Where the kernel gave no answer the rest is skipped."""
     results: dict[str, CheckResult] = {}
-    for module in ORDER:
-        if any(results[name].status == "fail" for name in NEEDED if name in results):
-            results[module.NAME] = CheckResult(status="skipped", reason="there is no answer to judge")
+    for name, check in ORDER:
+        if any(results[needed].status == "fail" for needed in NEEDED if needed in results):
+            results[name] = CheckResult(status="skipped", reason="there is no answer to judge")
             continue
         try:
-            results[module.NAME] = module.check(evidence)
+            results[name] = check(evidence)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             # The answer is not trusted: one that cannot even be read is the candidate's fault, in words.
-            results[module.NAME] = failed(f"the answer makes no sense: {type(error).__name__}: {error}")
+            results[name] = failed(f"the answer makes no sense: {type(error).__name__}: {error}")
     return results
 
 

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from autoresearch_lab.format import number
 from autoresearch_lab.results.record import VerifyRecord
 from autoresearch_lab.results.verify import CheckResult
 
@@ -27,7 +28,7 @@ def render(record: VerifyRecord, console: Console) -> None:
         table.add_row(check.name, f"[{style}]{check.status}[/{style}]", escape(_numbers(check)))
     console.print(table)
     ratio = results.error_ratio
-    worst = "" if ratio is None else f"; worst error {ratio:.2f} of what is allowed"
+    worst = "" if ratio is None else f"; worst error {number(ratio)} of what is allowed"
     seconds = results.duration_seconds or 0.0
     console.print(f"{results.cases} cases in {seconds:.1f} s{worst}; ledger {record.id[:12]}", style="dim")
     if record.settings.interpreted:

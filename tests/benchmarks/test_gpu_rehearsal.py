@@ -15,12 +15,9 @@ from autoresearch_data.build import prepare
 from autoresearch_data.local import LocalCorpus
 from autoresearch_lab.campaign.gpu import archive, plan
 from autoresearch_lab.campaign.gpu.result import GpuResult
-from autoresearch_lab.campaign.record import CampaignEnd
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import CHECKOUT
 from benchmarks.gpu import report
-
-pytestmark = pytest.mark.alone
 
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 
@@ -111,7 +108,7 @@ def test_a_rehearsal_is_recorded_in_its_own_ledger(rehearsed):
     out = Path(rehearsed[1]["parts"]["data"]["found"]["folder"]).parents[1] / "out"
     notes = Ledger(out / "lab" / "results" / "kernel_lab" / "ledger.jsonl").find(kind="note")
     (whole,) = [note for note in notes if note.settings.event == "campaign"]
-    end = CampaignEnd.model_validate(whole.results)
+    end = whole.results
     assert whole.settings.plan == "gpu" and whole.settings.rehearsed
     assert [step.step for step in end.steps] == list(plan.ACTIONS) and [one.step for one in end.failed] == ["counters"]
     assert sum(note.settings.event == "campaign-step" for note in notes) == len(plan.ACTIONS)

@@ -1,5 +1,10 @@
-"""Every Triton kernel compiles for four GPUs, none of which is here, in all its configurations: no spills, wide loads,
-tensor cores where it multiplies matrices. And what would be wrong is found."""
+"""Every Triton kernel compiles for four GPUs, none of which is here: no spills, wide loads, tensor cores where it
+multiplies matrices. And what would be wrong is found.
+
+For one GPU it is compiled in all its configurations, for the others in the first of each call: what sets GPUs apart,
+their instructions, shows in any configuration, and the registers of a thread and the width of its loads are the same on
+all NVIDIA GPUs, while gfx942 has more registers. `kernel-lab compile-check` compiles everything.
+"""
 
 from pathlib import Path
 
@@ -12,6 +17,8 @@ from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import Root
 
 pytestmark = needs_triton
+# Where all configurations are compiled: where the project is measured; of a kernel with its own there, elsewhere too.
+WHOLE = {"windowed_attention": ("sm_80", "sm_90")}
 
 
 def check(kernel: Kernel, folder: Path, arch: tuple[str, ...], first_only: bool = True):
@@ -20,11 +27,14 @@ def check(kernel: Kernel, folder: Path, arch: tuple[str, ...], first_only: bool 
 
 @pytest.mark.parametrize("kernel", KERNELS, ids=NAMES)
 def test_kernel_compiles_without_spills_and_with_wide_loads(kernel, tmp_path):
-    record = check(kernel, tmp_path, ARCHITECTURES, first_only=False)
-    rows = record.results.kernels
+    whole = WHOLE.get(kernel.target, ("sm_90",))
+    rest = tuple(arch for arch in ARCHITECTURES if arch not in whole)
+    records = [check(kernel, tmp_path, whole, first_only=False), check(kernel, tmp_path, rest)]
+    rows = [row for record in records for row in record.results.kernels]
     assert [f"{row['arch']} {row['kernel']}: {row['problems']}" for row in rows if row["problems"]] == []
     assert {row["arch"] for row in rows} == set(ARCHITECTURES)
-    assert record.kind == "compile" and record.results.ok and record.device is None
+    for record in records:
+        assert record.kind == "compile" and record.results.ok and record.device is None
     if CATALOG[kernel.target].differentiable:
         launched = {(row["kernel"], str(row["config"])) for row in rows}
         assert len(launched) > 1 or kernel.target == "rope", "backward launches nothing"

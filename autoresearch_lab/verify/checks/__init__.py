@@ -1,39 +1,39 @@
-"""The checks in their fixed order. Each is a module with a NAME, a docstring that says what it catches, and `check`."""
+"""The checks in their fixed order. Each is a function whose docstring says what it catches."""
 
 from __future__ import annotations
 
-from types import ModuleType
+from collections.abc import Callable
+from typing import NamedTuple
 
-from autoresearch_lab.verify.checks import (
-    accuracy,
-    determinism,
-    form,
-    gradients,
-    held_out,
-    inputs_unchanged,
-    loads,
-    odd,
-    poison,
-    really_ran,
-    runs,
-    side_effects,
-    stale,
-)
+from autoresearch_lab.results.verify import CheckResult
+from autoresearch_lab.verify.checks import determinism, form, held_out, odd, poison, really_ran, stale
+from autoresearch_lab.verify.checks.effects import inputs_unchanged, side_effects
+from autoresearch_lab.verify.checks.errors import accuracy, gradients
+from autoresearch_lab.verify.checks.usable import loads, runs
+from autoresearch_lab.verify.comparisons import Comparisons
 
-ORDER: tuple[ModuleType, ...] = (
-    loads,
-    runs,
-    form,
-    poison,
-    accuracy,
-    gradients,
-    odd,
-    inputs_unchanged,
-    determinism,
-    stale,
-    held_out,
-    really_ran,
-    side_effects,
+
+class Check(NamedTuple):
+    """A check by the name that records know."""
+
+    name: str
+    check: Callable[[Comparisons], CheckResult]
+
+
+ORDER = (
+    Check("loads", loads),
+    Check("runs", runs),
+    Check(form.NAME, form.check),
+    Check(poison.NAME, poison.check),
+    Check("accuracy", accuracy),
+    Check("gradients", gradients),
+    Check(odd.NAME, odd.check),
+    Check("inputs_unchanged", inputs_unchanged),
+    Check(determinism.NAME, determinism.check),
+    Check(stale.NAME, stale.check),
+    Check(held_out.NAME, held_out.check),
+    Check(really_ran.NAME, really_ran.check),
+    Check("side_effects", side_effects),
 )
 # Without these there is nothing for the others to look at.
-NEEDED = (loads.NAME, runs.NAME)
+NEEDED = ("loads", "runs")

@@ -20,6 +20,7 @@ from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, Root
+from autoresearch_lab.results.note import TrialId, TrialResults, WorkResults
 
 CONTEXT = Context(ENGINES["cpu"], {"kind": "cpu", "key": "cpu-1"}, {"python": "3", "key": "s1"})
 PLAN = Plan(
@@ -48,7 +49,7 @@ def lab(tmp_path, monkeypatch):
             raise KeyboardInterrupt
         here.asked.append(trial)
         verdict = here.answers.get(trial, SOUND[trial.group.stage, trial.group.plant])
-        return {"verdict": verdict, "seconds": here.seconds, "reason": "as planted", "foreign_load": 0.1}
+        return TrialResults(verdict=verdict, seconds=here.seconds, reason="as planted", foreign_load=0.1)
 
     work = ExtraWork("any", 0.001, {100: 50.0}, 0.0, {0.05: [1.04, 1.05, 1.06]})
     captured = SimpleNamespace(sha256="a" * 64, record_field=lambda: {"sha256": "a" * 64})
@@ -75,7 +76,9 @@ def test_every_kind_is_spread_over_the_whole():
 def test_more_trials_keep_those_that_were_made():
     few, many = (set(Plan(("a", "b", "c"), ("a",), "p", trials=n).schedule()) for n in (5, 50))
     assert few < many
-    assert all(CalibrationTrial.of(json.loads(json.dumps(trial.plain()))) == trial for trial in few)
+    assert all(
+        CalibrationTrial.of(TrialId.model_validate_json(trial.recorded().model_dump_json())) == trial for trial in few
+    )
 
 
 def test_exact_intervals():
@@ -89,34 +92,40 @@ def test_counts_and_promises():
     nulls, gains, harm = Group(BENCH, NULL), Group(BENCH, FASTER, 0.05), Group(AB, GRADIENT, 0.15)
     planned = {nulls: 200, gains: 20, harm: 4}
     outcomes = [
-        (CalibrationTrial(nulls, "t", n), {"verdict": "FASTER" if n < 2 else "SAME", "seconds": 30}) for n in range(200)
+        (CalibrationTrial(nulls, "t", n), TrialResults(verdict="FASTER" if n < 2 else "SAME", seconds=30))
+        for n in range(200)
     ]
     outcomes += [
-        (CalibrationTrial(gains, "t", n), {"verdict": "FASTER", "seconds": 59 if n < 18 else 61}) for n in range(20)
+        (CalibrationTrial(gains, "t", n), TrialResults(verdict="FASTER", seconds=59 if n < 18 else 61))
+        for n in range(20)
     ]
-    outcomes += [(CalibrationTrial(harm, "t", 0), {"verdict": "REJECT", "seconds": 200})]
+    outcomes += [(CalibrationTrial(harm, "t", 0), TrialResults(verdict="REJECT", seconds=200))]
     rows = count(planned, outcomes)
     assert rows[0].verdicts == {"FASTER": 2, "SAME": 198} and rows[0].mean == 30 and rows[0].complete
     assert rows[1].in_time == 18 and rows[1].worst == 61 and rows[1].share("FASTER").count == 20
     states = {promise.text.split(":")[0] + str(promise.least): promise.state for promise in promises(rows)}
     assert states == {"benchFalse": HELD, "benchTrue": HELD}
 
-    one_more = [*outcomes[:2], (CalibrationTrial(nulls, "t", 2), {"verdict": "FASTER", "seconds": 30}), *outcomes[3:]]
+    one_more = [
+        *outcomes[:2],
+        (CalibrationTrial(nulls, "t", 2), TrialResults(verdict="FASTER", seconds=30)),
+        *outcomes[3:],
+    ]
     assert promises(count(planned, one_more))[0].state == BROKEN  # 3 of 200 are more than 1 %
-    late = [(trial, {**results, "seconds": 61}) if trial.group == gains else (trial, results)
+    late = [(trial, results.model_copy(update={"seconds": 61})) if trial.group == gains else (trial, results)
             for trial, results in outcomes]  # fmt: skip
     assert [p.state for p in promises(count(planned, late)) if p.least] == [BROKEN]
     same = Group(AB, NULL)
     spoilt = [
-        (CalibrationTrial(same, "t", n), {"verdict": "UNDECIDED", "seconds": 9, "disturbed": True}) for n in range(4)
+        (CalibrationTrial(same, "t", n), TrialResults(verdict="UNDECIDED", seconds=9, disturbed=True)) for n in range(4)
     ]
     found = count({same: 4}, spoilt)
     assert found[0].verdicts == {"DISTURBED": 4} and promises(found)[0].state == OPEN  # nothing was concluded
     interrupted = {"baseline:x": {"calls": 40, "aside": 1}}
-    benched = [(CalibrationTrial(nulls, "t", 0), {"verdict": "AMBIGUOUS", "seconds": 30, "disturbed": interrupted})]
+    benched = [(CalibrationTrial(nulls, "t", 0), TrialResults(verdict="AMBIGUOUS", seconds=30, disturbed=interrupted))]
     found = count({nulls: 1}, benched)
     assert found[0].verdicts == {"AMBIGUOUS": 1} and promises(found)[0].share.total == 1
-    promoted = [(CalibrationTrial(same, "t", 0), {"verdict": "PROMOTE", "seconds": 1})]
+    promoted = [(CalibrationTrial(same, "t", 0), TrialResults(verdict="PROMOTE", seconds=1))]
     assert promises(count({same: 4}, promoted))[0].state == BROKEN  # one is too many, the rest need not be awaited
     assert promises(count({nulls: 200}, []))[0].state == OPEN
 
@@ -126,9 +135,9 @@ def test_counts_and_promises():
 ])  # fmt: skip
 def test_harm_is_promoted_where_both_stages_let_it_through(verified, decided, state):
     first, second = Group(VERIFY, GRADIENT), Group(AB, GRADIENT, 0.15)
-    outcomes = [(CalibrationTrial(first, "t", 0), {"verdict": verified, "seconds": 1})]
+    outcomes = [(CalibrationTrial(first, "t", 0), TrialResults(verdict=verified, seconds=1))]
     if decided is not None:
-        outcomes.append((CalibrationTrial(second, "t", 0), {"verdict": decided, "seconds": 1}))
+        outcomes.append((CalibrationTrial(second, "t", 0), TrialResults(verdict=decided, seconds=1)))
     *_, last = promises(count({first: 1, second: 1}, outcomes), outcomes)
     assert last.text.startswith("verify and A/B together") and last.state == state
     # What the A/B did alone is told all the same.
@@ -195,7 +204,7 @@ def test_what_cannot_be_planted_is_refused(lab):
 def test_turns_of_the_extra_work():
     work = ExtraWork("t", 0.002, {1000: 4000.0, 10: 80.0}, 0.01, {})
     assert work.turns(0.05) == {1000: 160, 10: 3} and work.turns(0.005) == {1000: 0, 10: 0}
-    assert ExtraWork.of(json.loads(json.dumps(work.plain()))) == work
+    assert ExtraWork.of(WorkResults.model_validate_json(work.recorded().model_dump_json())) == work
 
 
 def test_the_verb(lab, monkeypatch, capsys, tmp_path):

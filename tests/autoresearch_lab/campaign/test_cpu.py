@@ -7,12 +7,12 @@ import pytest
 
 from autoresearch_lab import lookup
 from autoresearch_lab.campaign import cpu
-from autoresearch_lab.campaign.record import CampaignEnd
 from autoresearch_lab.cli import app, campaign
 from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.orchestrate import CandidateState
 from autoresearch_lab.paths import Root
+from autoresearch_lab.results.note import TrainSettings
 
 
 def run(tmp_path, *words):
@@ -55,7 +55,7 @@ def lab(monkeypatch, tmp_path, context):
 
 def steps_of(lab):
     (note,) = lookup.campaigns(lab)
-    return {step.step: step for step in CampaignEnd.model_validate(note.results).steps}
+    return {step.step: step for step in note.results.steps}
 
 
 @pytest.mark.parametrize(("failed", "code"), [(True, 1), (False, 0)])
@@ -115,10 +115,12 @@ def test_where_orchestrate_is_cut_short_the_candidates_stand_where_they_are(monk
 
 
 def test_a_closing_run_is_trained_once(monkeypatch, tmp_path, context):
-    asked = cpu.ClosingSettings(preset="p", dataset="d", seconds=2.0, kernels={"t": {"name": "k", "sha256": "a" * 64}})
+    asked = TrainSettings(
+        event="train", preset="p", dataset="d", seconds=2.0, kernels={"t": {"name": "k", "sha256": "a" * 64}}
+    )
     lab = Lab.of(context, Root(tmp_path))
-    assert lookup.closing_run(lab, asked.model_dump()) is None
-    record = lab.ledger.append("note", **context.fields(), settings=asked.model_dump(), results={"val_bpb": 1.0})
-    assert lookup.closing_run(lab, asked.model_dump()) == record
+    assert lookup.closing_run(lab, asked) is None
+    record = lab.ledger.append("note", **context.fields(), settings=asked, results={"val_bpb": 1.0})
+    assert lookup.closing_run(lab, asked) == record
     other = asked.model_copy(update={"seconds": 3.0})
-    assert lookup.closing_run(lab, other.model_dump()) is None
+    assert lookup.closing_run(lab, other) is None

@@ -50,7 +50,7 @@ def a_promotion(record: dict[str, Any]) -> None:
     [
         (tampered, "a record was changed on its way"),
         (resealed(other_kernel), "it is about another kernel content"),
-        (resealed(other_device), "it is about another device"),
+        (resealed(other_device), "it is about other device"),
         (resealed(a_promotion), "it holds a record of kind promote"),
         (lambda reply: reply["records"].clear(), "it holds no record of the verify"),
         (lambda reply: reply["records"].append({"kind": "verify"}), "not a ledger record"),

@@ -15,8 +15,6 @@ from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.profile import load
 
-pytestmark = pytest.mark.alone
-
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
@@ -44,6 +42,7 @@ def call(lab, *arguments):
     return app.main(["--engine", "cpu", "--root", str(lab.path), "profile", "--dataset", "small", *arguments])
 
 
+@pytest.mark.cold
 def test_profile_for_real(lab, tmp_path, capsys):
     output = tmp_path / "deep" / "profile.json"
     assert call(lab, "--preset", "cpu-nano", "--steps", "4", "--top-k", "3", "--output", str(output), "--json") == 0

@@ -23,7 +23,7 @@ def test_rows_rest_and_notes_fit_80_columns():
         )
     )
     assert all(len(line) <= 80 for line in text.splitlines())
-    for part in ("softcap_cross_entropy", "55.0%", "104", "12.4", "linear layers", "muon_update includes newton"):
+    for part in ("softcap_cross_entropy", "55.0 %", "104", "12.4", "linear layers", "muon_update includes newton"):
         assert part in text
     assert "busy" not in text
 
@@ -32,7 +32,7 @@ def test_top_k_folds_the_others_without_counting_inner_time_twice():
     text = shown(example(row(), row("rope", 2, self_ms=1.0), row("value_gate", 3, self_ms=3.0)), top_k=1)
     assert "rope" not in text
     (line,) = [line for line in text.splitlines() if "2 more" in line]
-    assert "20.0%" in line
+    assert "20.0 %" in line
 
 
 def test_unknown_and_impossible_are_said():

@@ -14,6 +14,9 @@ from autoresearch_lab.propose import loop
 from autoresearch_lab.propose.attempts import Budget, history
 from autoresearch_lab.propose.command import CannotStart, Command
 from autoresearch_lab.propose.loop import propose
+from autoresearch_lab.results.bench import BenchResults
+from autoresearch_lab.results.record import BenchRecord, VerifyRecord
+from autoresearch_lab.results.verify import VerifyResults
 
 # verdict of the bench, ratio, half its interval
 RIGHT = {
@@ -24,16 +27,17 @@ RIGHT = {
 }
 
 
-def judge(workspace, kind):
+def judge(workspace, of):
     """By the last line of the kernel: a word that says what it is."""
     word = (workspace.folder / "kernel.py").read_text().splitlines()[-1].removeprefix("# ")
-    if word == "unbelievable" and kind == "bench":
+    if word == "unbelievable" and of is BenchRecord:
         raise LabFailure("the clocks disagree")
-    if kind == "verify":
+    if of is VerifyRecord:
         right = word in RIGHT or word == "unbelievable"
-        return SimpleNamespace(verdict="PASS" if right else "FAIL", results={"reason": "" if right else "accuracy"})
+        found = VerifyResults(reason="" if right else "accuracy")
+        return SimpleNamespace(verdict="PASS" if right else "FAIL", results=found)
     verdict, ratio, half = RIGHT[word]
-    return SimpleNamespace(verdict=verdict, results={"ratio": ratio, "interval": [ratio - half, ratio + half]})
+    return SimpleNamespace(verdict=verdict, results=BenchResults(ratio=ratio, interval=(ratio - half, ratio + half)))
 
 
 def writes(*words):

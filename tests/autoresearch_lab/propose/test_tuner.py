@@ -25,6 +25,11 @@ def folder(tmp_path):
     return tmp_path
 
 
+def attempt(number, digest, bench, ratio):
+    ends = (ratio - 0.1, ratio + 0.1)
+    return Attempt(number=number, kernel_sha256=digest, verify="PASS", bench=bench, ratio=ratio, interval=ends)
+
+
 def settings(folder):
     return int(value_of(folder, "ROWS")), int(value_of(folder, "BLOCK"))
 
@@ -52,7 +57,7 @@ def test_one_constant_is_moved_after_the_other_around_the_best(folder):
         seen.append((rows, block))
         ratio = 2.0 + rows - abs(block - 16) / 16
         digest = kernel_hash(folder / "kernel.py")
-        attempts.append(Attempt(len(attempts) + 1, digest, "PASS", "FASTER", ratio, (ratio - 0.1, ratio + 0.1), ""))
+        attempts.append(attempt(len(attempts) + 1, digest, "FASTER", ratio))
         keep(workspace, len(attempts))
     assert seen == [(1, 8), (2, 8), (2, 16), (1, 16), (2, 32)] and nothing == "every declared value was tried"
     assert settings(folder) == (2, 16)
@@ -65,7 +70,7 @@ def test_as_long_as_nothing_is_faster_it_searches_around_the_beginning(folder):
         if number > 1:
             assert Tuner()(workspace, attempts, Budget()) is None
         assert settings(folder) == wanted
-        attempts.append(Attempt(number, kernel_hash(folder / "kernel.py"), "PASS", "SAME", 1.0, (0.9, 1.1), ""))
+        attempts.append(attempt(number, kernel_hash(folder / "kernel.py"), "SAME", 1.0))
         keep(workspace, number)
 
 

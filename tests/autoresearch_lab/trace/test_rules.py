@@ -25,7 +25,7 @@ def profile(**changes):
 
 
 def rules(**changes):
-    return [finding.rule for finding in findings(profile(**changes))]
+    return [finding.rule for finding in findings(profile(**changes), on_gpu=True)]
 
 
 def test_nothing_out_of_the_ordinary_is_no_finding():
@@ -43,13 +43,13 @@ def test_nothing_out_of_the_ordinary_is_no_finding():
 )
 def test_each_rule_has_its_limit(rule, limit, changes):
     assert rules(**changes(LIMITS[limit] - 0.001)) == []
-    (finding,) = findings(profile(**changes(LIMITS[limit] + 0.001)))
+    (finding,) = findings(profile(**changes(LIMITS[limit] + 0.001)), on_gpu=True)
     assert finding.rule == rule and finding.level == "problem" and finding.value > finding.limit == LIMITS[limit]
 
 
 def test_what_holds_most_is_worth_a_workspace():
     names = ("mlp", "loss_head", "rope", "rms_norm", "qk_prelude", "muon_update")
-    found = findings(profile(targets=[target(name, 0.16 - 0.01 * place) for place, name in enumerate(names)]))
+    found = findings(profile(targets=[target(name, 0.16 - 0.01 * place) for place, name in enumerate(names)]), True)
     assert [finding.target for finding in found] == list(names[:MOST_TARGETS])
     assert "init --target mlp" in found[0].text and found[0].level == "suggestion"
 

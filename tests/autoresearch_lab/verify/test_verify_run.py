@@ -14,7 +14,7 @@ from autoresearch_lab.paths import Root
 from autoresearch_lab.verify import exploits as suite
 from autoresearch_lab.verify.checks import ORDER
 
-NAMES = [module.NAME for module in ORDER]
+NAMES = [check.name for check in ORDER]
 
 
 def _kernel(folder: Path, body: str) -> suite.CollectedKernel:
@@ -33,7 +33,7 @@ def test_the_baseline_passes_and_the_record_says_on_what(tmp_path: Path, prepare
     record = suite.run(suite.CollectedKernel("torch_eager", path, "relu_squared", None, 30.0), tmp_path, prepared)
     assert record.verdict == "PASS"
     assert [check["name"] for check in record.results.checks] == NAMES
-    assert record.seeds == {"verify": suite.SEED, "drawn": False}
+    assert (record.seeds.verify, record.seeds.drawn) == (suite.SEED, False)
     assert record.settings.contract_sha256 and record.workloads["count"] == 1
     assert 0.0 < record.results.error_ratio <= 1.0
     assert not (tmp_path / "torch_eager").exists()

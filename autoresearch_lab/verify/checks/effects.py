@@ -1,15 +1,16 @@
-"""Catches a kernel that scribbles into its arguments, or into the memory between the elements of a strided one. An
-argument that the contract marks as updated in place has to hold the output of the same name afterwards."""
+"""What does a call change besides returning its results?"""
+
+from __future__ import annotations
 
 from autoresearch_lab.results.verify import CheckResult
 from autoresearch_lab.verify.checks.result import MOST_EXAMPLES, failed, passed
 from autoresearch_lab.verify.comparisons import Comparisons
 from autoresearch_trainer.jobs.calls import ResultName
 
-NAME = "inputs_unchanged"
 
-
-def check(evidence: Comparisons) -> CheckResult:
+def inputs_unchanged(evidence: Comparisons) -> CheckResult:
+    """Catches a kernel that scribbles into its arguments, or into the memory between the elements of a strided one. An
+    argument that the contract marks as updated in place has to hold the output of the same name afterwards."""
     contract = evidence.target.contract
     inplace = {argument.name for argument in contract.args if argument.inplace}
     updated = {place: output.name for place, output in enumerate(contract.outputs) if output.name in inplace}
@@ -29,3 +30,15 @@ def check(evidence: Comparisons) -> CheckResult:
     if problems:
         return failed(problems[0], calls=calls, wrong=len(problems), examples=problems[:MOST_EXAMPLES])
     return passed(calls=calls)
+
+
+def side_effects(evidence: Comparisons) -> CheckResult:
+    """Catches a kernel that changes the process around it: flush-to-zero from a library built with -ffast-math, thread
+    counts, random state, dtype and gradient modes, environment variables, replaced functions of torch or of the
+    clock."""
+    loaded, changed = evidence.candidate.told.loaded, evidence.candidate.told.changed
+    if loaded:
+        return failed(f"loading it changed the process: {loaded[0]}", changes=loaded[:20])
+    if changed:
+        return failed(f"calling it changed the process: {changed[0]}", changes=changed[:20])
+    return passed()

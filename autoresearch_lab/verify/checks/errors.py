@@ -1,15 +1,30 @@
-"""Catches a missing, zero, scaled or wrong gradient: random cotangents, never 1, of several layouts; every argument
-alone; backward a second time; forward with gradients switched off."""
+"""How wrong are results and gradients on the calls that the trainer makes?"""
+
+from __future__ import annotations
 
 from autoresearch_lab.results.verify import CheckResult
 from autoresearch_lab.verify.checks.result import failed, judge, not_applicable
 from autoresearch_lab.verify.checks.stale import stale_results
 from autoresearch_lab.verify.comparisons import Comparisons
 
-NAME = "gradients"
+
+def accuracy(evidence: Comparisons) -> CheckResult:
+    """Catches a wrong or imprecise forward result on the calls that the trainer makes, with its real values and with
+    fresh ones: at most `factor` times as wrong as the baseline, by element, by row and as a whole."""
+    stale = stale_results(evidence)
+    return judge(
+        [
+            comparison
+            for case in evidence.group("accuracy")
+            for comparison in evidence.comparisons(case)
+            if comparison.name.kind == "output" and (case.id, comparison.step, comparison.name) not in stale
+        ]
+    )
 
 
-def check(evidence: Comparisons) -> CheckResult:
+def gradients(evidence: Comparisons) -> CheckResult:
+    """Catches a missing, zero, scaled or wrong gradient: random cotangents, never 1, of several layouts; every argument
+    alone; backward a second time; forward with gradients switched off."""
     if not evidence.target.differentiable:
         return not_applicable("the target has no gradient")
     cases = evidence.group("accuracy", "gradients")
