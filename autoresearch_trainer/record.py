@@ -10,9 +10,6 @@ from typing import Any, Literal, NotRequired
 from safetensors import SafetensorError
 from typing_extensions import TypedDict  # pydantic reads none of `typing` before Python 3.12
 
-# Pydantic reads no TypedDict of `typing` before Python 3.12.
-from typing_extensions import TypedDict
-
 from autoresearch_data.folders import replacing_file
 from autoresearch_trainer.errors import ConfigError
 
