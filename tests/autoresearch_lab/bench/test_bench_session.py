@@ -21,14 +21,16 @@ from autoresearch_lab.catalog import find_target, load_catalog
 from autoresearch_lab.ceilings import highest
 from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.paths import Root
+from autoresearch_lab.results.base import Ceilings
+from autoresearch_lab.results.profile import ProfileResults, TargetTimes
 from autoresearch_lab.sandbox.parent import JobFailed
 from autoresearch_lab.statistics import Interval
 from autoresearch_trainer.jobs import AnswerRefused
 from autoresearch_trainer.jobs.timing import TimeAnswer
 
 RULE = Rule(resamples=300)
-SLOW_MACHINE = {"copy_gb_s": [[64, 1e-6]], "matmul_gflop_s": {"float32": 1.0}}
-FAST_MACHINE = {"copy_gb_s": [[64, 50.0], [4096, 20.0]], "matmul_gflop_s": {"float32": 100.0}}
+SLOW_MACHINE = Ceilings(copy_gb_s=[(64, 1e-6)], matmul_gflop_s={"float32": 1.0})
+FAST_MACHINE = Ceilings(copy_gb_s=[(64, 50.0), (4096, 20.0)], matmul_gflop_s={"float32": 100.0})
 SHAPE = [4, 8]
 SPEC = {"name": "x", "kind": "array", "dtype": "float32", "shape": SHAPE, "strides": [8, 1], "grad": True}
 WORKLOADS = [
@@ -136,7 +138,7 @@ def test_a_clear_winner_stops_at_the_first_look(session):
     assert outcome.ratio.point == pytest.approx(1.5, rel=0.02)
     assert outcome.results.directions["backward"].ratio == pytest.approx(1.5, rel=0.02)
     assert outcome.results.direction == "both"
-    json.dumps(outcome.results, allow_nan=False)
+    json.dumps(outcome.results.plain(), allow_nan=False)
 
 
 def test_a_library_that_cannot_run_is_left_out_and_named(session, target):
@@ -297,15 +299,16 @@ def test_impossible_times_are_refused_and_unknown_ceilings_said(session):
     with pytest.raises(LabFailure, match="impossible"):
         check_possible(measured, SLOW_MACHINE)
     assert check_possible(measured, FAST_MACHINE) == []
-    fair = {**FAST_MACHINE, "copy_gb_s": [[64, 4e-4]]}  # at least 640 us forward, 667 taken; 960 and 2000 in both
+    # At least 640 us forward, 667 taken; 960 and 2000 in both.
+    fair = FAST_MACHINE.model_copy(update={"copy_gb_s": [(64, 4e-4)]})
     assert check_possible(measured, fair) == []
-    half = {**FAST_MACHINE, "copy_gb_s": [[64, 2e-4]]}
+    half = FAST_MACHINE.model_copy(update={"copy_gb_s": [(64, 2e-4)]})
     with pytest.raises(LabFailure, match="impossible"):
         check_possible(measured, half)
     busy = session(PlantedEngine(speed={2: 1.5}, changes={"foreign_load": [0.4] * 10}))
     run(busy)
     assert check_possible(busy, half) == []
-    assert "unknown" in check_possible(measured, {})[0]
+    assert "unknown" in check_possible(measured, Ceilings())[0]
 
 
 def test_of_ceilings_measured_twice_the_higher_ones_count():
@@ -418,7 +421,7 @@ def test_samples_are_kept_whole(session, tmp_path):
     one = session(PlantedEngine(speed={2: 1.5}))
     run(one)
     path = tmp_path / "samples.json.gz"
-    samples.save(path, [arm.plain() for arm in one.arms], WORKLOADS, one.processes)
+    samples.save(path, [arm.recorded().plain() for arm in one.arms], WORKLOADS, one.processes)
     first = path.read_bytes()
     arms, workloads, processes = samples.load(path)
     assert [arm["role"] for arm in arms] == ["baseline", "control", "candidate"] and workloads == WORKLOADS
@@ -428,10 +431,11 @@ def test_samples_are_kept_whole(session, tmp_path):
 
 
 def test_the_prediction_is_amdahls_law():
-    profile = {"step_ms": 100.0, "targets": [{"target": "rope", "total_ms": 40.0}]}
+    row = TargetTimes.model_construct(target="rope", total_ms=40.0)
+    profile = ProfileResults.model_construct(step_ms=100.0, targets=[row])
     found = prediction(profile, "rope", Interval(1.6, 2.0, 2.5))
-    assert found["saved_ms"] == pytest.approx(20.0) and found["step_speedup"] == pytest.approx(1.25)
-    assert found["saved_ms_interval"] == pytest.approx([15.0, 24.0])
+    assert found.saved_ms == pytest.approx(20.0) and found.step_speedup == pytest.approx(1.25)
+    assert list(found.saved_ms_interval) == pytest.approx([15.0, 24.0])
     assert prediction(profile, "mlp", Interval(1.6, 2.0, 2.5)) is None
     assert prediction(None, "rope", Interval(1.6, 2.0, 2.5)) is None
 

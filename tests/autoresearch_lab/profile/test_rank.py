@@ -7,8 +7,9 @@ import pytest
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.paths import Root
 from autoresearch_lab.profile.rank import fastest_dtype, floor_ms, rank, work_per_step
+from autoresearch_lab.results.base import Ceilings
 
-CEILINGS = {"copy_gb_s": [[1 << 30, 100.0]], "matmul_gflop_s": {"float32": 100.0, "bfloat16": 1000.0}}
+CEILINGS = Ceilings(copy_gb_s=[(1 << 30, 100.0)], matmul_gflop_s={"float32": 100.0, "bfloat16": 1000.0})
 
 
 def target(name, cost, replaces=(), outputs=("like:x",)):
@@ -86,8 +87,7 @@ def test_faster_than_possible_is_flagged_and_saves_nothing():
 
 def test_without_ceilings_everything_is_unknown():
     catalog = {"t": target("t", copying(1))}
-    nothing = {"copy_gb_s": [], "matmul_gflop_s": {}}
-    (row,) = rank({"t": times(5.0)}, {"t": [workload()]}, catalog, nothing, 100.0)
+    (row,) = rank({"t": times(5.0)}, {"t": [workload()]}, catalog, Ceilings(), 100.0)
     assert row.floor_ms is None and row.bytes == 2e6
 
 
