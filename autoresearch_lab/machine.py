@@ -23,8 +23,8 @@ from autoresearch_trainer.jobs.machine import DESCRIBE, DescribeArgs
 # The code whose change makes old verdicts those of another lab.
 JUDGING_PACKAGES = ("sandbox", "verify", "bench", "ab")
 
-# {language of a GPU's kernels: kind of the "device" where the CPU stands in for that GPU}. Evidence made there speaks of
-# the kernel and of no device.
+# {language of a GPU's kernels: kind of the "device" where the CPU stands in for that GPU}. Evidence made there speaks
+# of the kernel and of no device.
 STAND_INS = {"triton": "interpreter", "metal": "metal-cpu"}
 
 

@@ -27,7 +27,7 @@ from autoresearch_cuda.train import Trainer
 from autoresearch_data.dataset import Dataset, open_dataset
 from autoresearch_trainer.config import TrainConfig
 from autoresearch_trainer.errors import ConfigError
-from autoresearch_trainer.jobs.base import Selection
+from autoresearch_trainer.jobs.base import Selection, facts
 from autoresearch_trainer.jobs.tracing import (
     ElsewhereShare,
     ProfileAnswer,
@@ -71,7 +71,7 @@ def run(args: ProfileArgs, run_dir: Path, report: Report) -> ProfileAnswer:
             **trained(dataset, session.trainer.ops.kernels),
             device=device.type,
             workloads=session.capture.write(run_dir / "samples"),
-            environment=environment,
+            environment=facts(environment),
             times=session.measure(args.steps, report) if args.steps else None,
         )
 

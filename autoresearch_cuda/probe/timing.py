@@ -17,6 +17,7 @@ from autoresearch_cuda.probe.observers import output_probe, peak_bytes
 from autoresearch_cuda.probe.replay import replay_short
 from autoresearch_cuda.probe.stopwatch import Call, Stopwatch
 from autoresearch_cuda.process import prepare_process
+from autoresearch_trainer.jobs.base import facts
 from autoresearch_trainer.jobs.timing import OUTPUTS, GpuTimes, TimeAnswer, TimeArgs
 from autoresearch_trainer.kernel_files import Kernel
 from autoresearch_trainer.probe.keeper import Keeper
@@ -55,7 +56,12 @@ def run(args: TimeArgs, run_dir: Path, report: Report) -> TimeAnswer:
         # Last of all: a kernel that cannot be recorded may leave CUDA in a state in which nothing else works.
         gpu = GpuTimes(**beside, **replay_short(watch, arms, calls, rounds.samples, rng))
     return TimeAnswer(
-        **measured, timer=watch.settings(), gpu=gpu, peak_bytes=peak, process=settings, configurations=configurations
+        **measured,
+        timer=watch.settings(),
+        gpu=gpu,
+        peak_bytes=peak,
+        process=facts(settings),
+        configurations=configurations,
     )
 
 

@@ -21,6 +21,7 @@ from autoresearch_cuda.train import Trainer
 from autoresearch_data.dataset import open_dataset
 from autoresearch_trainer.config import TrainConfig, preset
 from autoresearch_trainer.errors import ConfigError
+from autoresearch_trainer.jobs.base import facts
 from autoresearch_trainer.jobs.tracing import TraceAnswer, TraceArgs
 from autoresearch_trainer.memory import fit_batch
 from autoresearch_trainer.probe.load import ForeignLoad
@@ -63,7 +64,7 @@ def run(args: TraceArgs, run_dir: Path, report: Report) -> TraceAnswer:
         batch_size=config.batch_size,
         compiled=config.compile,
         foreign_load=load.since_last(),
-        environment=environment,
+        environment=facts(environment),
     )
 
 

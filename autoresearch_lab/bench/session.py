@@ -214,7 +214,7 @@ class BenchSession:
             foreign_load=self.foreign_load,
             disturbed={name: analysis.disturbed(place) for place, name in enumerate(names)},
             load_average=self.processes[-1].answer.load_average,
-            process={**begun.process},
+            process=begun.process,
             timer=begun.timer,
             warm=warm_times(self.processes, names, self.bed.workloads),
             replayed=replayed(self.processes, names, self.bed.workloads),

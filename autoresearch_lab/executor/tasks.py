@@ -67,7 +67,7 @@ class Tasks:
             LabError, LabFailure: the step itself could not be done there; notes that it left are kept.
         """
         try:
-            records = [_record(plain) for plain in reply["records"]]
+            records = [_record(plain, step) for plain in reply["records"]]
             for record in records:
                 self._check(record, subject, step)
             if reply["error"] is None and sum(record.kind == step for record in records) != 1:
@@ -136,12 +136,14 @@ class Tasks:
         )
 
 
-def _record(line: Facts) -> Record:
-    """Raises ValueError where a line is not a record, or not the one that was written."""
+def _record(line: Facts, step: str) -> Record:
+    """Raises ValueError where a line is not a record, not the one that was written, or none that the step leaves."""
     if "id" not in line or "kind" not in line:
         raise ValueError("it holds what is not a ledger record")
     if json_sha256({name: value for name, value in line.items() if name != "id"}) != line["id"]:
         raise ValueError("a record was changed on its way")
+    if line["kind"] not in (step, "note"):
+        raise ValueError(f"it holds a record of kind {line['kind']}")
     return lines.read(line)
 
 

@@ -70,7 +70,7 @@ def take_profile(
         ceilings=limits,
         targets=rank(measured, calls, catalog, limits, times.step_ms),
         workloads=references(lab.root, kept),
-        environment={**found.environment},
+        environment=found.environment,
         **times.model_dump(exclude={"targets"}),
     )
     return _record(result, lab)

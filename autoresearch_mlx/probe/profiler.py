@@ -30,7 +30,7 @@ from autoresearch_mlx.probe.stopwatch import Replay, Stopwatch, Timing
 from autoresearch_mlx.process import prepare_process
 from autoresearch_mlx.train import Trainer
 from autoresearch_trainer.config import TrainConfig
-from autoresearch_trainer.jobs.base import Selection
+from autoresearch_trainer.jobs.base import Selection, facts
 from autoresearch_trainer.jobs.tracing import (
     ElsewhereShare,
     ProfileAnswer,
@@ -69,7 +69,7 @@ def run(args: ProfileArgs, run_dir: Path, report: Report) -> ProfileAnswer:
             **trained(dataset, session.trainer.ops.kernels),
             device="mlx",
             workloads=session.capture.write(run_dir / "samples"),
-            environment=environment,
+            environment=facts(environment),
             times=session.measure(args.steps, report) if args.steps else None,
         )
 

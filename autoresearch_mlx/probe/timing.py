@@ -12,6 +12,7 @@ from autoresearch_mlx.kernel_files import load_kernel
 from autoresearch_mlx.probe import Report
 from autoresearch_mlx.probe.stopwatch import Call, Stopwatch, output_probe, peak_bytes
 from autoresearch_mlx.process import prepare_process
+from autoresearch_trainer.jobs.base import facts
 from autoresearch_trainer.jobs.timing import OUTPUTS, TimeAnswer, TimeArgs
 from autoresearch_trainer.probe.keeper import Keeper
 from autoresearch_trainer.probe.rounds import Rounds
@@ -35,7 +36,7 @@ def run(args: TimeArgs, run_dir: Path, report: Report) -> TimeAnswer:
     measured = measure(rounds, args, report)
     files.save(rounds.keeper.tensors(rounds.repeat, reference=0), run_dir / OUTPUTS)
     peak = peaks(rounds, peak_bytes) if args.memory else None
-    return TimeAnswer(**measured, peak_bytes=peak, process=settings, repeats=watch.repeats)
+    return TimeAnswer(**measured, peak_bytes=peak, process=facts(settings), repeats=watch.repeats)
 
 
 def _calls(args: TimeArgs) -> list[Call]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar, cast
 
 from pydantic import (
     AfterValidator,
@@ -76,6 +76,13 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
 # Settings of a process or facts of a device: kept in records, compared, never interpreted.
 Facts = dict[Text, JsonValue]
+
+
+def facts(described: Mapping[str, object]) -> Facts:
+    """What an engine says of its process or device, as an answer carries it."""
+    return cast(Facts, dict(described))
+
+
 Scalar = bool | int | float | str
 Dtype = Literal["float64", "float32", "float16", "bfloat16", "int64", "int32", "bool"]
 # {target: kernel} that a trainer runs with.

@@ -10,7 +10,6 @@ from typing_extensions import TypedDict
 from autoresearch_trainer.jobs.base import Count, Facts, Job, JobAnswer, JobArgs, Spec, Text
 from autoresearch_trainer.jobs.calls import Configuration
 from autoresearch_trainer.kernel_files import KernelFile
-from autoresearch_trainer.record import ProcessSettings
 
 OUTPUTS = "outputs.safetensors"
 # Nested lists, named by their axes from the outside in.
@@ -100,7 +99,7 @@ class TimeAnswer(JobAnswer):
     first_call_ms: list[list[float]]
     peak_bytes: list[list[Count | None]] | None
     load_average: list[float]
-    process: ProcessSettings
+    process: Facts
     timer: Facts | None = None
     gpu: GpuTimes | None = None
     configurations: list[Configuration] = []

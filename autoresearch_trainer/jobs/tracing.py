@@ -11,6 +11,7 @@ from autoresearch_common.workload import CapturedWorkload, checked
 from autoresearch_trainer.jobs.base import (
     Count,
     DatasetUsed,
+    Facts,
     Job,
     JobAnswer,
     JobArgs,
@@ -18,7 +19,6 @@ from autoresearch_trainer.jobs.base import (
     Selection,
     Text,
 )
-from autoresearch_trainer.record import ProcessSettings
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class ProfileAnswer(TrainerAnswer):
 
     device: Text
     workloads: dict[Text, list[CapturedCall]]
-    environment: ProcessSettings
+    environment: Facts
     times: StepTimes | None = None
 
 
@@ -135,7 +135,7 @@ class TraceAnswer(TrainerAnswer):
     batch_size: Count
     compiled: bool
     foreign_load: float | None
-    environment: ProcessSettings
+    environment: Facts
 
 
 class GputraceArgs(TrainerArgs):

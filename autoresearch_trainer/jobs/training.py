@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from autoresearch_trainer.jobs.base import (
     Count,
     DatasetRef,
+    Facts,
     FileName,
     Job,
     JobAnswer,
@@ -17,7 +18,6 @@ from autoresearch_trainer.jobs.base import (
     Sha256,
     Text,
 )
-from autoresearch_trainer.record import ProcessSettings
 
 
 class ComparedArgs(JobArgs):
@@ -65,7 +65,7 @@ class ThroughputAnswer(JobAnswer):
     environment: list[Text]
     failed: Text | None
     calls: dict[Text, dict[Text, Count]] | None
-    process: ProcessSettings
+    process: Facts
     setup_seconds: float
 
 
@@ -109,7 +109,7 @@ class TrainAnswer(JobAnswer):
     """process: its settings."""
 
     runs: list[TrainingResult]
-    process: ProcessSettings
+    process: Facts
 
 
 class SavedWeights(BaseModel):

@@ -14,6 +14,7 @@ from typing import Any, Literal
 from autoresearch_trainer.config import TrainConfig
 from autoresearch_trainer.engine import TrainerEngine
 from autoresearch_trainer.jobs import Report
+from autoresearch_trainer.jobs.base import facts
 from autoresearch_trainer.jobs.training import Pair, ThroughputAnswer, ThroughputArgs
 from autoresearch_trainer.probe.load import ForeignLoad
 from autoresearch_trainer.probe.state import Snapshot, changes
@@ -64,7 +65,7 @@ def measure(
         environment=changed + blocks.changed,
         failed=failed,
         calls={arm: counter.totals() for arm, counter in counters.items()},
-        process=process,
+        process=facts(process),
         setup_seconds=setup_seconds,
     )
 

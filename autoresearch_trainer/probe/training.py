@@ -16,7 +16,7 @@ from autoresearch_trainer.engine import TrainerEngine
 from autoresearch_trainer.errors import ConfigError, TrainingFailed
 from autoresearch_trainer.evaluate import evaluate_bpb
 from autoresearch_trainer.jobs import Report
-from autoresearch_trainer.jobs.base import DatasetRef
+from autoresearch_trainer.jobs.base import DatasetRef, facts
 from autoresearch_trainer.jobs.training import (
     EvaluateAnswer,
     EvaluateArgs,
@@ -57,7 +57,7 @@ def train(engine: TrainerEngine, probe: Probe, args: TrainArgs, run_dir: Path, r
             trained = _Training(engine, probe, args, run).execute(ops, dataset, run_dir, report, collector)
             results.append(TrainingResult(**trained, environment=changes(before, probe.snapshot())))
             report({"run": results[-1].model_dump()})
-    return TrainAnswer(runs=results, process=process)
+    return TrainAnswer(runs=results, process=facts(process))
 
 
 @dataclass(frozen=True)

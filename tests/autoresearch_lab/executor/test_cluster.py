@@ -9,6 +9,7 @@ import pytest
 
 from autoresearch_common.hashing import file_sha256
 from autoresearch_lab.errors import LabError, LabFailure
+from autoresearch_lab.results.record import BenchRecord
 
 
 def kinds(lab: Any) -> list[str]:
@@ -34,7 +35,7 @@ def test_a_record_says_where_it_was_made_and_names_what_it_rests_on_here(lab: An
     (artifact,) = benched.artifacts
     path = lab.root.path / artifact.path
     assert path.read_bytes() == b"samples of workspace:one" and file_sha256(path) == artifact.sha256
-    assert lab.candidate("one").subject.latest(lab.ledger, "bench") == benched
+    assert lab.candidate("one").subject.latest(lab.ledger, BenchRecord) == benched
 
 
 def test_the_ceilings_that_the_driver_knows_are_not_measured_again(lab: Any) -> None:

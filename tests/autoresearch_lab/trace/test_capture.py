@@ -178,7 +178,8 @@ def test_where_the_record_cannot_be_written_the_prefix_stays_free(lab, tmp_path,
     def traced(context, request, folder, on_progress):
         folder.mkdir(parents=True)
         (folder / "trace").write_text("a trace")
-        found = TraceAnswer.model_construct(**dict.fromkeys(TraceAnswer.model_fields))
+        nothing = {"selection": {}, "compiled": False, "step_ms": [], "steps": 0, "bytes": 0}
+        found = TraceAnswer.model_construct(**{**dict.fromkeys(TraceAnswer.model_fields), **nothing})
         return found, "torch", [folder / "trace"]
 
     def refuse(*_, **__):

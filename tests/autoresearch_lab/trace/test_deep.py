@@ -50,7 +50,7 @@ def test_one_call_is_measured_and_recorded(measured, tmp_path):
     assert record.results.launches == [reading] and not ledger.problems()
     deep.save(record, tmp_path / "found.json")
     found = json.loads((tmp_path / "found.json").read_text())
-    assert found["id"] == record.id and found["results"]["launches"] == [reading] and found["schema"] == 1
+    assert found["id"] == record.id and found["results"]["launches"] == [reading] and found["schema"] == 2
 
 
 def test_a_kernel_that_is_not_the_one_named_is_refused_under_the_tool(measured, root):

@@ -39,7 +39,7 @@ def test_a_profile_is_shown_written_and_recorded(lab, tmp_path, capsys):
     found = json.loads((tmp_path / "p.json").read_text())
     assert found["schema"] == 1 and found["id"] == record.id and found["capture"] == metadata.record
     assert record.settings.tool == "nsys" and record.device["key"] == "cuda-1" and record.engine == "cuda"
-    assert record.results.targets == found["targets"] and found["remarks"] == []
+    assert [row.plain() for row in record.results.targets] == found["targets"] and found["remarks"] == []
     assert record.settings.selection["rope"].sha256 == "a" * 64 and not ledger.problems()
 
 
