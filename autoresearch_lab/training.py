@@ -43,7 +43,7 @@ class Training:
             "choices": self.choices,
             "config": self.config.to_json(),
             "dataset": {"name": self.dataset.name, "fingerprint": self.dataset.fingerprint},
-            "kernels": self.selection.recorded(),
+            "kernels": {target: one.plain() for target, one in self.selection.recorded().items()},
             "ceiling": self.ceiling,
         }
 

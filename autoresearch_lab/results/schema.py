@@ -1,4 +1,4 @@
-"""The JSON Schema of the ledger's lines: `python -m autoresearch_lab.results.schema` writes docs/records.schema.json."""
+"""The JSON Schema of the ledger's lines; `python -m autoresearch_lab.results.schema` writes it into docs/."""
 
 from __future__ import annotations
 

@@ -102,8 +102,8 @@ def test_places_that_cannot_be_used_are_findings(lab, blocked, name):
 
 def test_a_changed_record_is_a_finding(lab):
     ledger = Ledger(lab.ledger)
-    ledger.append("note", settings={"a": 1})
-    lab.ledger.write_text(lab.ledger.read_text().replace('"a":1', '"a":2'))
+    ledger.append("note", settings={"event": "failed", "step": "bench"}, results={"reason": "none"})
+    lab.ledger.write_text(lab.ledger.read_text().replace('"bench"', '"verify"'))
     assert "was changed after it was written" in found(lab)["lab", "ledger"].detail
 
 

@@ -25,7 +25,7 @@ def decide(rng: np.random.Generator, gain: float, ratio_sd: float, harm: float =
         speed = rule.speed_gate(ratios[:count], SETTINGS)
         gates = [speed]
         if speed.state is GateState.PASS:
-            lower = speed.numbers["lower"]
+            lower = speed.numbers.lower
             seeds = SETTINGS.clear_seeds if lower >= SETTINGS.clear_speed and look == 1 else count
             more = rule.equal_time_steps(SETTINGS.steps, lower) / SETTINGS.steps - 1
             gates.append(rule.loss_gate("neutral", equal_tokens[:count], SETTINGS))
@@ -80,13 +80,13 @@ def test_speed_gate() -> None:
     # the bound by hand: t(.995, 3) = 5.841
     values = np.log([1.50, 1.52, 1.49, 1.51])
     expected = math.exp(values.mean() - 5.841 * values.std(ddof=1) / 2)
-    assert rule.speed_gate(values, SETTINGS).numbers["lower"] == pytest.approx(expected, rel=1e-4)
+    assert rule.speed_gate(values, SETTINGS).numbers.lower == pytest.approx(expected, rel=1e-4)
 
 
 def test_loss_gate_uses_the_measured_floor() -> None:
     calm = rule.loss_gate("neutral", [0.0, 0.0, 0.0, 0.0], SETTINGS)
     # t(.995, 17) = 2.898
-    assert calm.numbers["upper"] == pytest.approx(2.898 * 0.0013 / 2, rel=1e-3)
+    assert calm.numbers.upper == pytest.approx(2.898 * 0.0013 / 2, rel=1e-3)
     assert calm.state is GateState.PASS
     assert rule.loss_gate("neutral", [0.002, 0.002, 0.002, 0.002], SETTINGS).state is GateState.OPEN
     assert rule.loss_gate("neutral", [0.02, 0.021, 0.019, 0.02], SETTINGS).state is GateState.FAIL
@@ -97,15 +97,15 @@ def test_divergence_gate() -> None:
     course = np.geomspace(2e-5, 2e-3, 20)
     control = [course, -course, course]
     same = rule.divergence_gate([2 * course, course], control, SETTINGS)
-    assert same.state is GateState.PASS and len(same.numbers["stretches"]) == 3
+    assert same.state is GateState.PASS and len(same.numbers.stretches) == 3
     assert rule.divergence_gate([10 * course, 10 * course], control, SETTINGS).state is GateState.FAIL
     early = course.copy()
     early[:5] *= 30  # hidden in the whole course's sum, plain in its first stretch
     assert rule.divergence_gate([early, early], control, SETTINGS).state is GateState.FAIL
     assert rule.divergence_gate([[math.nan] * 20], control, SETTINGS).state is GateState.FAIL
-    assert rule.divergence_gate([[0.0] * 20], control, SETTINGS).numbers["ratio"] == 0.0
+    assert rule.divergence_gate([[0.0] * 20], control, SETTINGS).numbers.ratio == 0.0
     unmoved = rule.divergence_gate([[5e-5] * 20], [[0.0] * 20], SETTINGS)
-    assert unmoved.state is GateState.PASS and math.isfinite(unmoved.numbers["ratio"])
+    assert unmoved.state is GateState.PASS and math.isfinite(unmoved.numbers.ratio)
 
 
 def test_gain_gate() -> None:

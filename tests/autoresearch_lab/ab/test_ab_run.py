@@ -29,18 +29,18 @@ def test_a_clear_winner_is_promoted_with_all_gates(lab):
     lab.evidence()
     record = lab.ab(gain=0.5)
     assert record.verdict == "PROMOTE" and record.target == lab.target.name
-    assert record.kernel.sha256 == lab.kernel.sha256 and record.workloads["sha256"] == "a" * 64
+    assert record.kernel.sha256 == lab.kernel.sha256 and record.workloads.sha256 == "a" * 64
     found = record.results
-    assert set(found["gates"]) == {"environment", "speed", "gain", "divergence", "neutral", "benefit"}
-    assert all(gate["passed"] is True for gate in found["gates"].values())
-    assert found["look"] == 1 and len(found["process_ratios"]) == 4
-    assert found["ratio_lower"] < 1.5 < found["ratio_upper"] and found["ratio"] == pytest.approx(1.5, rel=0.01)
-    assert found["equal_time_steps"] == int(100 * found["ratio_lower"])
-    assert found["val_bpb"]["candidate_equal_time"] < found["val_bpb"]["baseline"]
-    assert len(found["neutral"]) == 4 and len(found["benefit"]) == 2  # a clear winner: two seeds at equal time
-    assert len(found["losses"]["baseline"]) == 100 and len(found["losses"]["control"]) == 20
+    assert set(found.gates) == {"environment", "speed", "gain", "divergence", "neutral", "benefit"}
+    assert all(gate.passed is True for gate in found.gates.values())
+    assert found.look == 1 and len(found.process_ratios) == 4
+    assert found.ratio_lower < 1.5 < found.ratio_upper and found.ratio == pytest.approx(1.5, rel=0.01)
+    assert found.equal_time_steps == int(100 * found.ratio_lower)
+    assert found.val_bpb["candidate_equal_time"] < found.val_bpb["baseline"]
+    assert len(found.neutral) == 4 and len(found.benefit) == 2  # a clear winner: two seeds at equal time
+    assert len(found.losses["baseline"]) == 100 and len(found.losses["control"]) == 20
     assert jobs(lab) == {"throughput": 4, "train": 2, "evaluate": 1}
-    assert found["peak_memory_mb"] == {"baseline": 400.0, "candidate": 300.0}
+    assert found.peak_memory_mb == {"baseline": 400.0, "candidate": 300.0}
     assert lab.ledger.problems() == [] and not list(lab.root.results.glob("cache/ab/*.safetensors"))
 
 
@@ -87,7 +87,7 @@ def test_less_than_half_of_the_predicted_gain_is_refused(lab):
     record = lab.ab(gain=0.1)
     assert record.verdict == "REJECT" and "under half of the predicted" in record.results.reason
     gain = record.results.gates["gain"]
-    assert gain["predicted"] == pytest.approx(1.0) and gain["realised"] == pytest.approx(0.1, abs=0.01)
+    assert gain.predicted == pytest.approx(1.0) and gain.realised == pytest.approx(0.1, abs=0.01)
     assert "train" not in jobs(lab)
 
 

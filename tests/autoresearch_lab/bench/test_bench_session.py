@@ -149,7 +149,7 @@ def test_a_library_that_cannot_run_is_left_out_and_named(session, target):
     assert [arm.role for arm in own.arms] == ["baseline", "control", "library", "candidate"]
     assert outcome.verdict == "FASTER" and list(outcome.results.left_out) == ["elsewhere"]
     assert "elsewhere is not among the arms: time: elsewhere cannot do this" in outcome.results.remarks
-    assert [entry["name"] for entry in outcome.results.libraries] == ["torch_eager"]
+    assert [entry.name for entry in outcome.results.libraries] == ["torch_eager"]
 
 
 def test_a_candidate_that_cannot_run_is_not_helped_by_leaving_out_libraries(session, target):
@@ -195,10 +195,10 @@ def test_the_library_is_compared_too(session):
     assert outcome.results.library.baseline_ratio == pytest.approx(2.0, rel=0.02)
     assert outcome.results.beats_library is False
     for row in outcome.results.workloads:
-        for about in row["directions"].values():
-            (rival,) = about["library_ratios"]
-            assert rival["ratio"] == pytest.approx(0.75, rel=0.02)
-            assert rival["interval"][0] <= rival["ratio"] <= rival["interval"][1] < 1
+        for about in row.directions.values():
+            (rival,) = about.library_ratios
+            assert rival.ratio == pytest.approx(0.75, rel=0.02)
+            assert rival.interval[0] <= rival.ratio <= rival.interval[1] < 1
 
 
 @pytest.mark.parametrize(

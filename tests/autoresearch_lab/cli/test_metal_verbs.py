@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,6 +15,7 @@ from autoresearch_lab.evidence import Subject
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, Root
+from autoresearch_lab.results.record import VerifyRecord
 
 needs_mlx = pytest.mark.skipif(importlib.util.find_spec("mlx") is None, reason="MLX is not installed")
 KERNEL = ["relu_squared=metal_fused"]
@@ -49,9 +51,9 @@ def test_verify_without_an_apple_gpu_runs_on_the_cpu_and_says_so(root, capsys):
     target = load_catalog(Root(root))["relu_squared"]
     for kind in ("mlx-gpu", "mlx-cpu"):
         there = Context(ENGINES["mlx"], {"kind": kind, "key": f"{kind}-0123"}, record.software)
-        subject = Subject(target, target.kernel("metal_fused", "mlx"), record.workloads["sha256"], there)
-        assert subject.staleness(record) == "another device"
-        assert subject.latest(Ledger(Root(root).ledger), "verify") is None
+        subject = Subject(target, target.kernel("metal_fused", "mlx"), record.workloads.sha256, there)
+        assert subject.staleness(record).startswith("other device")
+        assert subject.latest(Ledger(Root(root).ledger), VerifyRecord) is None
 
 
 @needs_mlx
@@ -79,7 +81,7 @@ def test_without_a_compiler_metal_kernels_are_refused_in_words(monkeypatch):
 
 
 def test_metal_on_the_cpu_is_a_device_of_its_own(monkeypatch, tmp_path):
-    answer = {"device": {"kind": "mlx-cpu", "name": "a processor"}, "software": {"mlx": "1"}}
+    answer = SimpleNamespace(device={"kind": "mlx-cpu", "name": "a processor"}, software={"mlx": "1"})
     monkeypatch.setattr(machine, "short_job", lambda *_: answer)
     plain = machine.context.__wrapped__(ENGINES["mlx"], Root(tmp_path))
     on_cpu = machine.context.__wrapped__(engine.replace(ENGINES["mlx"], interpreted=True), Root(tmp_path))

@@ -13,6 +13,7 @@ from autoresearch_lab.evidence import Subject
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, Root
+from autoresearch_lab.results.record import VerifyRecord
 
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
 
@@ -47,8 +48,11 @@ def test_verify_without_a_gpu_is_interpreted_and_says_so(root, capsys):
     # The same software, kernel, contract and calls: on a GPU it counts for nothing.
     target = load_catalog(Root(root))["relu_squared"]
     gpu = Context(engine.ENGINES["cuda"], {"kind": "cuda", "key": "cuda-0123"}, record.software)
-    subject = Subject(target, target.kernel("triton_fused", "torch"), record.workloads["sha256"], gpu)
-    assert subject.staleness(record) == "another device" and subject.latest(Ledger(Root(root).ledger), "verify") is None
+    subject = Subject(target, target.kernel("triton_fused", "torch"), record.workloads.sha256, gpu)
+    assert (
+        subject.staleness(record).startswith("other device")
+        and subject.latest(Ledger(Root(root).ledger), VerifyRecord) is None
+    )
 
 
 def test_only_triton_kernels_are_interpreted(root, capsys):

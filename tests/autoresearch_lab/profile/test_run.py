@@ -114,7 +114,7 @@ def test_profile_becomes_a_record_and_the_file_names_it(lab, tmp_path):
     record = lab.ledger.latest(kind="profile")
     assert profile.id == record.id
     assert record.settings.preset == "cpu-nano" and record.results.step_ms == 10.0
-    assert record.workloads["rms_norm"] == profile.workloads["rms_norm"].model_dump()
+    assert record.workloads["rms_norm"] == profile.workloads["rms_norm"]
     (artifact,) = record.artifacts
     kept = lab.root.path / artifact.path
     assert file_sha256(kept) == artifact.sha256

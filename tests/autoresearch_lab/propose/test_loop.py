@@ -95,7 +95,7 @@ def test_each_attempt_knows_what_came_of_the_earlier_ones_and_the_surest_stays(g
     assert proposer.told[3][2] == ("PASS", None, "the clocks disagree") and len(proposer.told) == 5
     assert now(go) == "faster"
     assert said[1:3] == [
-        "rms_norm: attempt 2: FASTER, x3.000", "rms_norm: attempt 3: PASS, not timed: the clocks disagree",
+        "rms_norm: attempt 2: FASTER, 3.00×", "rms_norm: attempt 3: PASS, not timed: the clocks disagree",
     ]  # fmt: skip
 
 

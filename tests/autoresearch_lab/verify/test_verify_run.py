@@ -32,9 +32,9 @@ def test_the_baseline_passes_and_the_record_says_on_what(tmp_path: Path, prepare
     path = Root().kernels / "relu_squared" / "torch_eager.py"
     record = suite.run(suite.CollectedKernel("torch_eager", path, "relu_squared", None, 30.0), tmp_path, prepared)
     assert record.verdict == "PASS"
-    assert [check["name"] for check in record.results.checks] == NAMES
+    assert [check.name for check in record.results.checks] == NAMES
     assert (record.seeds.verify, record.seeds.drawn) == (suite.SEED, False)
-    assert record.settings.contract_sha256 and record.workloads["count"] == 1
+    assert record.settings.contract_sha256 and record.workloads.count == 1
     assert 0.0 < record.results.error_ratio <= 1.0
     assert not (tmp_path / "torch_eager").exists()
     assert Ledger(tmp_path / "ledger.jsonl").problems() == []
@@ -50,11 +50,11 @@ def test_a_seed_is_drawn_where_none_is_given(tmp_path: Path) -> None:
 def test_all_that_is_wrong_is_listed_and_the_first_is_named(tmp_path: Path, prepared: dict) -> None:
     case = _kernel(tmp_path, "    torch.manual_seed(0)\n    return F.relu(x).square() * 1.1\n")
     record = suite.run(case, tmp_path, prepared)
-    failed = [check["name"] for check in record.results.checks if check["status"] == "fail"]
+    failed = [check.name for check in record.results.checks if check.status == "fail"]
     assert record.results.failed_check == failed[0] == "accuracy"
     assert {"gradients", "odd", "held_out", "side_effects"} <= set(failed)
-    worst = next(check for check in record.results.checks if check["name"] == "accuracy")["worst"]
-    assert worst["error"] > worst["allowed"]
+    worst = next(check for check in record.results.checks if check.name == "accuracy").worst
+    assert worst.error > worst.allowed
 
 
 def test_what_a_kernel_prints_and_says_is_only_text(tmp_path: Path, prepared: dict) -> None:
