@@ -79,5 +79,5 @@ def test_cheats_fail_in_the_check_that_is_meant_for_them(tmp_path: Path, check: 
     kernel = Kernel("relu_squared", "cheat", "mlx", ("mlx",), "candidate", "python", path)
     record = verdict(tmp_path, "relu_squared", kernel)
     assert record.verdict == "FAIL"
-    failed = [found["name"] for found in record.results.checks if found["status"] == "fail"]
+    failed = [found.name for found in record.results.checks if found.status == "fail"]
     assert check in failed, (failed, record.results.reason)

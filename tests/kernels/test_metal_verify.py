@@ -12,7 +12,7 @@ def test_kernel_passes_verify_on_the_cpu(kernel, tmp_path):
     assert record.verdict == "PASS", (record.results.failed_check, record.results.reason)
     assert record.settings.interpreted
     assert record.engine == "mlx" and record.device["kind"] == "metal-cpu"
-    statuses = {check["name"]: check["status"] for check in record.results.checks}
+    statuses = {check.name: check.status for check in record.results.checks}
     assert statuses["really_ran"] == "pass"
     launches = record.results.launches
     assert launches["fast"] >= launches["checked"] > 20

@@ -31,12 +31,12 @@ def test_kernel_compiles_without_spills_and_with_wide_loads(kernel, tmp_path):
     rest = tuple(arch for arch in ARCHITECTURES if arch not in whole)
     records = [check(kernel, tmp_path, whole, first_only=False), check(kernel, tmp_path, rest)]
     rows = [row for record in records for row in record.results.kernels]
-    assert [f"{row['arch']} {row['kernel']}: {row['problems']}" for row in rows if row["problems"]] == []
-    assert {row["arch"] for row in rows} == set(ARCHITECTURES)
+    assert [f"{row.arch} {row.kernel}: {row.problems}" for row in rows if row.problems] == []
+    assert {row.arch for row in rows} == set(ARCHITECTURES)
     for record in records:
         assert record.kind == "compile" and record.results.ok and record.device is None
     if CATALOG[kernel.target].differentiable:
-        launched = {(row["kernel"], str(row["config"])) for row in rows}
+        launched = {(row.kernel, str(row.config)) for row in rows}
         assert len(launched) > 1 or kernel.target == "rope", "backward launches nothing"
 
 
@@ -55,24 +55,24 @@ def planted(tmp_path: Path, target: str, *changes: tuple[str, str]) -> Kernel:
 def test_a_load_that_is_not_aligned_any_more_is_found(tmp_path):
     record = check(planted(tmp_path, "relu_squared", ("tl.load(x + place, mask)", "tl.load(x + place + 1, mask)")),
                    tmp_path, ("sm_90", "gfx942"))  # fmt: skip
-    square, backward = (row for row in record.results.kernels if row["arch"] == "sm_90")
+    square, backward = (row for row in record.results.kernels if row.arch == "sm_90")
     assert not record.results.ok
     assert square["vector_share"] == 0.0 and square["load_widths"] == {"2": 8}
     assert "only 0% of its loads are 16 bytes wide" in square["problems"][0]
     assert "only 50% of its loads" in backward["problems"][0]
-    assert all(row["problems"] for row in record.results.kernels if row["arch"] == "gfx942")
+    assert all(row.problems for row in record.results.kernels if row.arch == "gfx942")
 
 
 def test_a_tile_too_large_for_the_registers_is_found(tmp_path):
     changes = ("((1024, 4),", "((65536, 4),"), ("(4096, 512), (4096, 128)", "(4096, 16384),")
     record = check(planted(tmp_path, "rms_norm", *changes), tmp_path, ("sm_90",))
     assert not record.results.ok
-    assert all("spills" in row["problems"][0] for row in record.results.kernels)
+    assert all("spills" in row.problems[0] for row in record.results.kernels)
 
 
 def test_what_does_not_compile_is_told_in_words(tmp_path):
     kernel = planted(tmp_path, "relu_squared", ("values * values)", "values * nonsense)"))
     record = check(kernel, tmp_path, ("sm_90",))
-    problems = [row["problems"] for row in record.results.kernels]
+    problems = [row.problems for row in record.results.kernels]
     assert "does not compile" in problems[0][0] and "nonsense" in problems[0][0]
     assert problems[1] == []

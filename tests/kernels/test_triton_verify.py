@@ -12,7 +12,7 @@ def test_kernel_passes_verify_through_the_interpreter(kernel, tmp_path):
     assert record.verdict == "PASS", (record.results.failed_check, record.results.reason)
     assert record.settings.interpreted
     assert record.engine == "cuda" and record.device["kind"] == "interpreter"
-    statuses = {check["name"]: check["status"] for check in record.results.checks}
+    statuses = {check.name: check.status for check in record.results.checks}
     assert statuses["really_ran"] == "pass"
     assert record.results.configurations
     # In every dtype that verify asks for there is a baseline to judge by.

@@ -77,10 +77,10 @@ def test_a_real_ab(root, monkeypatch):
 
     record = run()
     found = record.results
-    assert record.verdict == "PROMOTE", found["reason"]
-    assert found["ratio"] > 1.1 and found["equal_time_steps"] > 4
-    assert all(row["delta"] == 0.0 for row in found["neutral"])  # the same arithmetic gives the same bits
-    assert found["gates"]["divergence"]["ratio"] == 0.0
+    assert record.verdict == "PROMOTE", found.reason
+    assert found.ratio > 1.1 and found.equal_time_steps > 4
+    assert all(row.delta == 0.0 for row in found.neutral)  # the same arithmetic gives the same bits
+    assert found.gates["divergence"].ratio == 0.0
     samples = json.loads((root.path / record.artifacts[0].path).read_text())
     assert len(samples["races"]) == 2 and samples["races"][0]["pairs"]
     assert not list(root.results.rglob("*.safetensors")) and not list(root.runs.glob("ab-*"))
