@@ -57,9 +57,9 @@ def test_a_load_that_is_not_aligned_any_more_is_found(tmp_path):
                    tmp_path, ("sm_90", "gfx942"))  # fmt: skip
     square, backward = (row for row in record.results.kernels if row.arch == "sm_90")
     assert not record.results.ok
-    assert square["vector_share"] == 0.0 and square["load_widths"] == {"2": 8}
-    assert "only 0% of its loads are 16 bytes wide" in square["problems"][0]
-    assert "only 50% of its loads" in backward["problems"][0]
+    assert square.vector_share == 0.0 and square.load_widths == {"2": 8}
+    assert "only 0% of its loads are 16 bytes wide" in square.problems[0]
+    assert "only 50% of its loads" in backward.problems[0]
     assert all(row.problems for row in record.results.kernels if row.arch == "gfx942")
 
 
