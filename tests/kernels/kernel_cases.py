@@ -2,6 +2,7 @@
 
 import importlib.util
 import math
+import os
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -54,6 +55,10 @@ def array(name: str, shape: tuple[int, ...], dtype: str, grad: bool = False) -> 
     }
 
 
+# Matrices in a stack: more than a kernel takes at once; fewer where every program of each is interpreted.
+STACK = 2 if os.environ.get("TRITON_INTERPRET") == "1" else 9
+
+
 def workload(target: str, dtype: str = "float32") -> dict[str, Any]:
     """A small call of the target with the proportions of the trainer's. The stacked optimizer is float32 only."""
     dtype = "float32" if target == "muon_update" else dtype
@@ -63,13 +68,13 @@ def workload(target: str, dtype: str = "float32") -> dict[str, Any]:
         "rope": [("x", heads, True), ("cos", (1, 33, 1, 8), False), ("sin", (1, 33, 1, 8), False)],
         "attention_mask": [("like", (4,), False)],
         "windowed_attention": [("q", heads, True), ("k", heads, True), ("v", heads, True)],
-        "newton_schulz": [("g", (9, 24, 40), False)],
+        "newton_schulz": [("g", (STACK, 24, 40), False)],
         "softcap_cross_entropy": [("logits", (40, 300), True)],
         "relu_squared": [("x", (2, 9, 128), True)],
         "value_gate": [("v", heads, True), ("ve", heads, True), ("gate", heads[:3], True)],
         "residual_mix": [("x", (2, 9, 64), True), ("x0", (2, 9, 64), True)],
         "adamw_update": [(name, (33, 40), False) for name in ("p", "grad", "exp_avg", "exp_avg_sq")],
-        "muon_update": [(name, (9, 24, 40), False) for name in ("p", "grad", "momentum")],
+        "muon_update": [(name, (STACK, 24, 40), False) for name in ("p", "grad", "momentum")],
         "qk_prelude": [
             ("q", heads, True),
             ("k", heads, True),
@@ -83,7 +88,7 @@ def workload(target: str, dtype: str = "float32") -> dict[str, Any]:
     extra = {
         "softcap_cross_entropy": [array("targets", (40,), "int64")],
         "residual_mix": [array(name, (), "float32", True) for name in ("resid_lambda", "x0_lambda")],
-        "muon_update": [array("second_momentum", (9, 1, 40), dtype)],
+        "muon_update": [array("second_momentum", (STACK, 1, 40), dtype)],
         "residual_norm": [array(name, (), "float32", True) for name in ("resid_lambda", "x0_lambda")],
         "mlp": [array("w_fc", (160, 64), "float32", True), array("w_proj", (64, 160), "float32", True)],
         "loss_head": [array("w_head", (300, 32), "float32", True), array("targets", (40,), "int64")],

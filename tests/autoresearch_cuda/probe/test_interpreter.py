@@ -11,7 +11,7 @@ pytest.importorskip("triton", reason="Triton is not installed")
 
 # In a process of its own: the interpreter is chosen when Triton is imported.
 SCRIPT = """
-import json, torch, triton, triton.language as tl
+import inspect, json, torch, triton, triton.language as tl
 from autoresearch_cuda.probe import interpreter
 
 @triton.jit
@@ -40,6 +40,18 @@ def neighbours(x):
 def narrow(x, y, TILE: tl.constexpr):
     place = tl.arange(0, TILE)
     tl.store(y + place, tl.load(x + place).to(tl.bfloat16))
+
+@triton.jit
+def one_more(value):
+    return value + tl.full((1,), 1, tl.float32)
+
+@triton.jit
+def often(y, TIMES: tl.constexpr):
+    place = tl.arange(0, 1)
+    value = tl.load(y + place)
+    for _ in tl.static_range(TIMES):
+        value = one_more(value)
+    tl.store(y + place, value)
 
 def outcome(kernel, grid, *args, **constants):
     try:
@@ -71,6 +83,15 @@ values = torch.tensor([1.00390625, 1.01171875, 1.004, float("nan"), float("inf")
 rounded = torch.zeros(8, dtype=torch.bfloat16)
 narrow[(1,)](values, rounded, TILE=8)
 found["rounded"] = torch.equal(rounded.nan_to_num(7.0), values.bfloat16().nan_to_num(7.0))
+looks, members = [], inspect.getmembers
+inspect.getmembers = lambda *args: looks.append(args) or members(*args)
+found["looks"], found["counted"] = [], []
+for times in (1, 5, 1):
+    looks.clear()
+    out.zero_()
+    often[(1,)](out, TIMES=times)
+    found["looks"].append(len(looks))
+    found["counted"].append(out.item())
 print(json.dumps(found))
 """
 
@@ -118,3 +139,8 @@ def test_reading_what_another_program_writes_is_a_race(found):
 
 def test_float32_is_rounded_to_the_nearest_bfloat16(found):
     assert found["rounded"]
+
+
+def test_functions_are_looked_for_once_per_launch_and_not_at_every_call(found):
+    assert found["counted"] == [1.0, 5.0, 1.0]
+    assert found["looks"][0] == found["looks"][1] == found["looks"][2] > 0
