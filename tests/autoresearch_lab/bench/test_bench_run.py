@@ -100,10 +100,11 @@ def test_a_faster_kernel_is_measured_and_recorded(lab, capsys):
     kernel = lab.verified("quick")
     record = lab.bench(kernel)
     found = record.results
-    assert record.verdict == "FASTER", found["reason"]
-    assert found["directions"]["forward"]["baseline_ms"] >= 2 * 4.0  # two calls per step, 4 ms each
-    assert found["directions"]["forward"]["candidate_ms"] < found["directions"]["forward"]["baseline_ms"]
-    assert record.kernel.sha256 == kernel.sha256 and record.workloads["sha256"] == lab.set.sha256
+    assert record.verdict == "FASTER", found.reason
+    forward = found.directions["forward"]
+    assert forward.baseline_ms >= 2 * 4.0  # two calls per step, 4 ms each
+    assert forward.candidate_ms < forward.baseline_ms
+    assert record.kernel.sha256 == kernel.sha256 and record.workloads.sha256 == lab.set.sha256
     assert record.settings.contract_sha256 == lab.target.contract_sha256
     assert len(record.seeds.processes) == 3
     artifact = lab.root.path / record.artifacts[0].path

@@ -51,7 +51,7 @@ def root(tmp_path, monkeypatch):
     about = {"sha256": captured.sha256, "path": root.relative(captured.path), "count": 1}
     ledger.append(
         "capture", **CONTEXT.fields(), settings={"event": "workloads", "preset": "cpu-nano", "dataset": data},
-        workloads={"relu_squared": about},
+        results={"workloads": {"relu_squared": about}}, workloads={"relu_squared": about},
     )  # fmt: skip
     ceilings = {"copy_gb_s": [], "matmul_gflop_s": {}}
     ledger.append("note", **CONTEXT.fields(), settings={"event": "ceilings"}, results=ceilings)
@@ -61,7 +61,7 @@ def root(tmp_path, monkeypatch):
 
 def test_a_small_calibration(root):
     ledger = Ledger(root.ledger)
-    report = Calibration(PLAN, Lab(root), work_seconds=0.3, work_processes=1).run()
+    report = Calibration(PLAN, Lab.of(CONTEXT, root, ledger), work_seconds=0.3, work_processes=1).run()
     assert report.made == 3 and report.missing == 0
     rows = {row.group.plant: row for row in report.rows}
     assert (rows["null"].done, rows["faster"].done, rows["slower"].done) == (1, 1, 1)
@@ -81,5 +81,5 @@ def test_a_small_calibration(root):
     assert not list((root.results / "calibration").rglob("*.safetensors"))
 
     # All trials are on record: another call makes none and counts the same.
-    again = Calibration(PLAN, Lab(root)).run()
-    assert again.made == 0 and [row.plain() for row in again.rows] == [row.plain() for row in report.rows]
+    again = Calibration(PLAN, Lab.of(CONTEXT, root, ledger)).run()
+    assert again.made == 0 and [row.recorded() for row in again.rows] == [row.recorded() for row in report.rows]
