@@ -45,7 +45,7 @@ class Watch:
 
     def install(self) -> None:
         """From now on every launch is watched, and conversions round."""
-        round_to_nearest()
+        convert_exactly()
         mend_products()
         mend_scalars()
         exchange_once()
@@ -149,11 +149,12 @@ class Watch:
         return str(tuple(int(axis) for axis in np.unravel_index(int(program), self._size)))
 
 
-def round_to_nearest() -> None:
-    """Replace the interpreter's conversion from float32 to bfloat16 by one that rounds to the nearest, ties to even."""
+def convert_exactly() -> None:
+    """Replace the interpreter's conversions between float32 and bfloat16: the one down by one that rounds to the
+    nearest, ties to even; the one up, which garbles what is below the normal range (1e-38), by one that is exact."""
     module: Any = sys.modules["triton.runtime.interpreter"]
     language, original = module.tl, module._convert_float
-    if getattr(original, "rounds", False):
+    if getattr(original, "exact", False):
         return
 
     def convert(values: np.ndarray, source: Any, target: Any, mode: Any) -> np.ndarray:
@@ -161,10 +162,12 @@ def round_to_nearest() -> None:
         if usual and source == language.float32 and target == language.bfloat16:
             with np.errstate(all="ignore"):
                 return np.asarray(values).astype(ml_dtypes.bfloat16).view(np.uint16)
+        if source == language.bfloat16 and target == language.float32:
+            return (np.asarray(values).astype(np.uint32) << 16).astype(np.uint32)  # its bits are float32's upper half
         return original(values, source, target, mode)
 
     marked: Any = convert
-    marked.rounds = True
+    marked.exact = True
     module._convert_float = convert
 
 

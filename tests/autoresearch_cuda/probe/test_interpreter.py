@@ -42,6 +42,11 @@ def narrow(x, y, TILE: tl.constexpr):
     tl.store(y + place, tl.load(x + place).to(tl.bfloat16))
 
 @triton.jit
+def widen(x, y, TILE: tl.constexpr):
+    place = tl.arange(0, TILE)
+    tl.store(y + place, tl.load(x + place).to(tl.float32))
+
+@triton.jit
 def one_more(value):
     return value + tl.full((1,), 1, tl.float32)
 
@@ -83,6 +88,10 @@ values = torch.tensor([1.00390625, 1.01171875, 1.004, float("nan"), float("inf")
 rounded = torch.zeros(8, dtype=torch.bfloat16)
 narrow[(1,)](values, rounded, TILE=8)
 found["rounded"] = torch.equal(rounded.nan_to_num(7.0), values.bfloat16().nan_to_num(7.0))
+every = torch.arange(-(2**15), 2**15).to(torch.int16).view(torch.bfloat16)
+wide = torch.zeros(2**16)
+widen[(1,)](every, wide, TILE=2**16)
+found["widened"] = torch.equal(wide.view(torch.int32), every.float().view(torch.int32))
 looks, members = [], inspect.getmembers
 inspect.getmembers = lambda *args: looks.append(args) or members(*args)
 found["looks"], found["counted"] = [], []
@@ -139,6 +148,10 @@ def test_reading_what_another_program_writes_is_a_race(found):
 
 def test_float32_is_rounded_to_the_nearest_bfloat16(found):
     assert found["rounded"]
+
+
+def test_every_bfloat16_becomes_the_same_number_in_float32_also_below_the_normal_range(found):
+    assert found["widened"]
 
 
 def test_functions_are_looked_for_once_per_launch_and_not_at_every_call(found):
