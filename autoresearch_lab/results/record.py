@@ -196,99 +196,84 @@ class DemoteRecord(Record):
     verdict: None = None
 
 
-class CeilingsRecord(Record):
+class NoteRecord(Record):
+    """What stands in the ledger and judges nothing."""
+
     kind: Literal["note"]
-    settings: note.CeilingsSettings
-    results: Ceilings
     verdict: None = None
 
 
-class WorkspaceRecord(Record):
+class CeilingsRecord(NoteRecord):
+    settings: note.CeilingsSettings
+    results: Ceilings
+
+
+class WorkspaceRecord(NoteRecord):
     """kernel: the workspace's, as it was opened."""
 
-    kind: Literal["note"]
     target: str
     kernel: KernelId
     workloads: Workloads | None = None
     settings: note.WorkspaceSettings
     results: None = None
-    verdict: None = None
 
 
-class FailedRecord(Record):
-    kind: Literal["note"]
+class FailedRecord(NoteRecord):
     workloads: Workloads | None = None
     settings: note.FailedSettings
     results: note.FailedResults
-    verdict: None = None
 
 
-class AttemptRecord(Record):
-    kind: Literal["note"]
+class AttemptRecord(NoteRecord):
     settings: note.AttemptSettings
     results: note.AttemptResults
-    verdict: None = None
 
 
-class SuiteRecord(Record):
-    kind: Literal["note"]
+class SuiteRecord(NoteRecord):
     settings: note.SuiteSettings
     results: note.SuiteResults
-    verdict: None = None
 
 
-class TrainRecord(Record):
+class TrainRecord(NoteRecord):
     """results: the summary of the run, as train.py prints it."""
 
-    kind: Literal["note"]
     settings: note.TrainSettings
     results: Facts = {}
-    verdict: None = None
 
 
-class CampaignRecord(Record):
+class CampaignRecord(NoteRecord):
     """The end of a campaign."""
 
-    kind: Literal["note"]
     settings: note.CampaignSettings
     results: note.CampaignResults
-    verdict: None = None
 
 
-class CampaignStepRecord(Record):
+class CampaignStepRecord(NoteRecord):
     """The end of one of its steps."""
 
-    kind: Literal["note"]
     settings: note.CampaignSettings
     results: note.RecordedStep
-    verdict: None = None
 
 
-class TrialRecord(Record):
+class TrialRecord(NoteRecord):
     """No kernel in the field of that name: a note on a planted kernel is evidence for nothing."""
 
-    kind: Literal["note"]
     workloads: Workloads | None = None
     settings: note.TrialSettings
     results: note.TrialResults
-    verdict: None = None
 
 
-class WorkRecord(Record):
-    kind: Literal["note"]
+class WorkRecord(NoteRecord):
     target: str
     workloads: Workloads | None = None
     seeds: note.WorkSeeds | None = None
     settings: note.WorkSettings
     results: note.WorkResults
-    verdict: None = None
 
 
-class TableRecord(Record):
-    kind: Literal["note"]
+class TableRecord(NoteRecord):
     settings: note.TableSettings
     results: note.TableResults
-    verdict: None = None
 
 
 # A kind alone says which class, or a kind together with `settings.event` (captures, notes) or `settings.tool` (traces).
