@@ -4,8 +4,9 @@ from typing import Any
 
 import torch
 
-from autoresearch_cuda.kernel_files import INSTALLED, Kernel
+from autoresearch_cuda.kernel_files import INSTALLED
 from autoresearch_trainer import ops as shared
+from autoresearch_trainer.kernel_files import Kernel
 
 
 class Ops(shared.Ops):

@@ -1,14 +1,6 @@
 """What stands between this engine and `kernels/<target>/`; kernel files that are composed of others use its `part`."""
 
-from autoresearch_trainer.kernel_files import (  # noqa: F401  (some only to be found here)
-    KERNELS_ROOT,
-    TARGETS,
-    InstalledKernels,
-    Kernel,
-    KernelFile,
-    content_hash,
-    load_kernel,
-)  # fmt: skip
+from autoresearch_trainer.kernel_files import TARGETS, InstalledKernels
 
 BASELINE = "mlx_eager"
 

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from autoresearch_mlx.kernel_files import INSTALLED, Kernel
+from autoresearch_mlx.kernel_files import INSTALLED
 from autoresearch_trainer import ops as shared
+from autoresearch_trainer.kernel_files import Kernel
 
 _tracing = 0
 

@@ -17,13 +17,13 @@ import pytest
 import torch
 
 from autoresearch_common.arrays import is_float, storage
-from autoresearch_cuda.kernel_files import KernelFile, load_kernel
 from autoresearch_cuda.probe.stopwatch import Call
 from autoresearch_cuda.process import prepare_process
 from autoresearch_lab.bench.inputs import has_gradient
 from autoresearch_lab.catalog import Kernel, Target, load_catalog
 from autoresearch_lab.paths import Root
 from autoresearch_trainer.jobs.timing import TimedCall
+from autoresearch_trainer.kernel_files import KernelFile, load_kernel
 from benchmarks.nano_calls import CALLS, workload
 
 SECONDS = 1.0

@@ -16,7 +16,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.autograd import profiler_legacy
 
-from autoresearch_cuda.kernel_files import Kernel, load_kernel
 from autoresearch_cuda.probe import Report, interpreter, poison, triton_code
 from autoresearch_cuda.probe.forms import describe, layout_of, storage_bytes, storage_content
 from autoresearch_cuda.probe.guard import Guard
@@ -34,6 +33,7 @@ from autoresearch_trainer.jobs.calls import (
     ResultName,
     StepAnswer,
 )
+from autoresearch_trainer.kernel_files import Kernel, load_kernel
 from autoresearch_trainer.probe import native_code
 from autoresearch_trainer.probe.native_code import NoOps
 from autoresearch_trainer.probe.words import signature, words

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
-from autoresearch_cuda.kernel_files import load_kernel
 from autoresearch_cuda.probe import Report, assembly
 from autoresearch_cuda.probe.launches import Launch, Launches, call_both_ways, example_calls
 from autoresearch_trainer.errors import KernelError
 from autoresearch_trainer.jobs.base import Scalar
 from autoresearch_trainer.jobs.machine import CompileAnswer, CompileArgs, CompiledKernel
+from autoresearch_trainer.kernel_files import load_kernel
 from autoresearch_trainer.probe.native_code import definitions
 
 MOST_MESSAGE = 400

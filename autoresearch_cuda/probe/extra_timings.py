@@ -11,9 +11,9 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from autoresearch_cuda.kernel_files import Kernel
 from autoresearch_cuda.probe.gpu_stopwatch import OPEN, WARM, GpuStopwatch
 from autoresearch_cuda.probe.stopwatch import Call
+from autoresearch_trainer.kernel_files import Kernel
 
 PASSES = 7
 

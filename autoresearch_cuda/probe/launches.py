@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from autoresearch_cuda.kernel_files import Kernel
+from autoresearch_trainer.kernel_files import Kernel
 from autoresearch_trainer.probe.native_code import definitions
 
 _NOT_OPTIONS = ("grid", "warmup")

@@ -9,12 +9,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from autoresearch_cuda.kernel_files import load_kernel
 from autoresearch_cuda.probe import Report
 from autoresearch_cuda.probe.stopwatch import Call, outputs_of
 from autoresearch_cuda.process import prepare_process
 from autoresearch_trainer.errors import ConfigError
 from autoresearch_trainer.jobs.timing import OneCallAnswer, OneCallArgs
+from autoresearch_trainer.kernel_files import load_kernel
 from autoresearch_trainer.probe.timing import contents_of
 
 WARMUP_CALLS = 3

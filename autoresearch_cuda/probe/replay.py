@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
-from autoresearch_cuda.kernel_files import Kernel
 from autoresearch_cuda.probe.gpu_stopwatch import BACKWARD, COLD, FORWARD, GpuStopwatch
 from autoresearch_cuda.probe.stopwatch import Call, outputs_of
+from autoresearch_trainer.kernel_files import Kernel
 
 # Calls are short where an arm's forward or backward takes less than this.
 SHORT_NS = 100_000

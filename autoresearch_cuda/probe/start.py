@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from autoresearch_cuda.kernel_files import Kernel, KernelFile, load_kernel
 from autoresearch_cuda.probe import Report
 from autoresearch_trainer.jobs.machine import StartAnswer, StartArgs
+from autoresearch_trainer.kernel_files import Kernel, KernelFile, load_kernel
 
 SHAPE = (64, 256)
 MOST_WORDS = 600

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from autoresearch_cuda.kernel_files import Kernel
 from autoresearch_cuda.probe.tensors import Buffer, rolled
 from autoresearch_trainer.jobs.timing import TimedCall
+from autoresearch_trainer.kernel_files import Kernel
 from autoresearch_trainer.probe.contents import content_scale
 from autoresearch_trainer.probe.load import involuntary_switches
 

@@ -10,7 +10,6 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from autoresearch_cuda.kernel_files import KernelFile, load_kernel
 from autoresearch_cuda.probe import Report, extra_timings, triton_code
 from autoresearch_cuda.probe.gpu_stopwatch import GpuStopwatch
 from autoresearch_cuda.probe.observers import output_probe, peak_bytes
@@ -19,7 +18,7 @@ from autoresearch_cuda.probe.stopwatch import Call, Stopwatch
 from autoresearch_cuda.process import prepare_process
 from autoresearch_trainer.jobs.base import facts
 from autoresearch_trainer.jobs.timing import OUTPUTS, GpuTimes, TimeAnswer, TimeArgs
-from autoresearch_trainer.kernel_files import Kernel
+from autoresearch_trainer.kernel_files import Kernel, KernelFile, load_kernel
 from autoresearch_trainer.probe.keeper import Keeper
 from autoresearch_trainer.probe.rounds import Rounds
 from autoresearch_trainer.probe.timing import contents_of, measure, peaks

@@ -19,7 +19,6 @@ import mlx.core as mx
 import numpy as np
 
 from autoresearch_mlx import arrays as files
-from autoresearch_mlx.kernel_files import Kernel, load_kernel
 from autoresearch_mlx.probe import Report
 from autoresearch_mlx.probe.guard import Guard
 from autoresearch_mlx.probe.layout import Argument, cotangent_in, describe
@@ -37,6 +36,7 @@ from autoresearch_trainer.jobs.calls import (
     ResultName,
     StepAnswer,
 )
+from autoresearch_trainer.kernel_files import Kernel, load_kernel
 from autoresearch_trainer.probe import native_code, poison
 from autoresearch_trainer.probe.native_code import NoOps
 from autoresearch_trainer.probe.words import signature, words

@@ -14,10 +14,10 @@ import mlx.core as mx
 import numpy as np
 
 from autoresearch_mlx.arrays import to_numpy
-from autoresearch_mlx.kernel_files import Kernel
 from autoresearch_mlx.memory import on_gpu
 from autoresearch_mlx.probe.layout import Argument
 from autoresearch_trainer.jobs.timing import TimedCall
+from autoresearch_trainer.kernel_files import Kernel
 from autoresearch_trainer.probe.contents import content_scale, rolled_rows
 from autoresearch_trainer.probe.load import involuntary_switches
 

@@ -8,12 +8,12 @@ import random
 from pathlib import Path
 
 from autoresearch_mlx import arrays as files
-from autoresearch_mlx.kernel_files import load_kernel
 from autoresearch_mlx.probe import Report
 from autoresearch_mlx.probe.stopwatch import Call, Stopwatch, output_probe, peak_bytes
 from autoresearch_mlx.process import prepare_process
 from autoresearch_trainer.jobs.base import facts
 from autoresearch_trainer.jobs.timing import OUTPUTS, TimeAnswer, TimeArgs
+from autoresearch_trainer.kernel_files import load_kernel
 from autoresearch_trainer.probe.keeper import Keeper
 from autoresearch_trainer.probe.rounds import Rounds
 from autoresearch_trainer.probe.timing import contents_of, measure, peaks

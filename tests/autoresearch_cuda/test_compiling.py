@@ -11,13 +11,14 @@ import torch
 
 from autoresearch_common import compiler as system_compiler
 from autoresearch_cuda import process
-from autoresearch_cuda.kernel_files import KERNELS_ROOT, TARGETS, installed_kernel
+from autoresearch_cuda.kernel_files import installed_kernel
 from autoresearch_cuda.model import GPT
 from autoresearch_cuda.native import CompilerMissing
 from autoresearch_cuda.ops import CallCounter, Ops
 from autoresearch_cuda.process import resolve_compile
 from autoresearch_cuda.train import Trainer
 from autoresearch_trainer.errors import ConfigError
+from autoresearch_trainer.kernel_files import KERNELS_ROOT, TARGETS
 
 FORWARD = [target for target in TARGETS if not target.endswith("update") and target != "newton_schulz"]
 

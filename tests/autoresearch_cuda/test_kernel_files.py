@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from autoresearch_cuda.kernel_files import TARGETS, KernelFile, content_hash, installed_kernel, load_kernel
+from autoresearch_cuda.kernel_files import installed_kernel
 from autoresearch_cuda.ops import CallCounter, Ops
 from autoresearch_trainer.errors import KernelChanged, KernelError
+from autoresearch_trainer.kernel_files import TARGETS, KernelFile, content_hash, load_kernel
 
 DOUBLED = "def relu_squared(x):\n    return 2 * x.clamp(min=0) ** 2\n"
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from autoresearch_cuda import engine
-from autoresearch_cuda.kernel_files import KernelFile
 from autoresearch_cuda.train import Trainer
 from autoresearch_trainer import summary as summary_module
 from autoresearch_trainer.console import Console
 from autoresearch_trainer.errors import ConfigError, Interrupted, KernelFailed, OutOfMemory, TrainingFailed
+from autoresearch_trainer.kernel_files import KernelFile
 from autoresearch_trainer.loop import run
 from autoresearch_trainer.process import process_seconds
 from autoresearch_trainer.summary import datasheet_flops, summary_lines

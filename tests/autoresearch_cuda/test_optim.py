@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from autoresearch_cuda.kernel_files import KernelFile
 from autoresearch_cuda.model import GPT
 from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.optim import MuonAdamW
 from autoresearch_trainer.config import GPTConfig, TrainConfig
+from autoresearch_trainer.kernel_files import KernelFile
 from autoresearch_trainer.optim import lr_multiplier, muon_momentum, weight_decay_multiplier
 
 CONFIG = TrainConfig(

@@ -8,8 +8,9 @@ import shutil
 import pytest
 import torch
 
-from autoresearch_cuda.kernel_files import TARGETS, installed_kernel
+from autoresearch_cuda.kernel_files import installed_kernel
 from autoresearch_cuda.ops import Ops
+from autoresearch_trainer.kernel_files import TARGETS
 
 BF16 = torch.bfloat16
 

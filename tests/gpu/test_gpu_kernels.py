@@ -7,10 +7,10 @@ import torch
 from trainer_calls import CALLS, error, on_gpu, values, wide, workload
 
 from autoresearch_common.arrays import storage
-from autoresearch_cuda.kernel_files import KernelFile, load_kernel
 from autoresearch_cuda.probe.stopwatch import outputs_of
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.paths import Root
+from autoresearch_trainer.kernel_files import KernelFile, load_kernel
 
 CATALOG = load_catalog(Root())
 CASES = [

@@ -13,7 +13,8 @@ import numpy as np
 import torch
 
 from autoresearch_common.workload import contiguous
-from autoresearch_cuda.kernel_files import KERNELS_ROOT, TARGETS, installed_kernel, load_kernel
+from autoresearch_cuda.kernel_files import installed_kernel
+from autoresearch_trainer.kernel_files import KERNELS_ROOT, TARGETS, load_kernel
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16, "int64": torch.int64}
 ALL_KERNELS = [

@@ -20,8 +20,9 @@ from kernel_cases import (
 )
 
 from autoresearch_mlx.arrays import to_numpy
-from autoresearch_mlx.kernel_files import installed_kernel, load_kernel
+from autoresearch_mlx.kernel_files import installed_kernel
 from autoresearch_mlx.probe.layout import Argument
+from autoresearch_trainer.kernel_files import load_kernel
 
 # On the CPU MLX adds up in fewer running sums than PyTorch, so that sums over a whole array (the gradients of the
 # residual scales) come out several times less exact. A mistake is thousands of times larger.

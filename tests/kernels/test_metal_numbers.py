@@ -11,8 +11,9 @@ from kernel_cases import array, oracle, workload  # noqa: E402
 from metal_support import KERNELS, needs_metal_cpu  # noqa: E402
 from mlx_cases import compare  # noqa: E402
 
-from autoresearch_mlx.kernel_files import installed_kernel, load_kernel  # noqa: E402
+from autoresearch_mlx.kernel_files import installed_kernel  # noqa: E402
 from autoresearch_mlx.probe.metal_on_cpu import metal_on_cpu  # noqa: E402
+from autoresearch_trainer.kernel_files import load_kernel  # noqa: E402
 
 pytestmark = needs_metal_cpu
 DTYPES = ("float32", "bfloat16", "float16")

@@ -8,7 +8,8 @@ mx = pytest.importorskip("mlx.core", reason="MLX is not installed")
 from kernel_cases import oracle, workload  # noqa: E402
 from mlx_cases import compare, own_angles  # noqa: E402
 
-from autoresearch_mlx.kernel_files import KERNELS_ROOT, TARGETS, installed_kernel, load_kernel  # noqa: E402
+from autoresearch_mlx.kernel_files import installed_kernel  # noqa: E402
+from autoresearch_trainer.kernel_files import KERNELS_ROOT, TARGETS, load_kernel  # noqa: E402
 
 KERNELS = [(target, name) for target in TARGETS for name in ("mlx_eager", "mlx_library")]
 KINDS = ("typical", "edge", "adversarial")

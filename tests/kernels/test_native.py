@@ -12,7 +12,7 @@ import torch
 
 from autoresearch_common import compiler
 from autoresearch_cuda import native
-from autoresearch_cuda.kernel_files import KERNELS_ROOT
+from autoresearch_trainer.kernel_files import KERNELS_ROOT
 
 SOURCE = """
 #include "native.h"

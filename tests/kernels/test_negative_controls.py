@@ -8,7 +8,7 @@ import pytest
 import torch
 from kernel_cases import allowed, arguments, cotangents, error, kernel, oracle, output_dtypes, run, wide, workload
 
-from autoresearch_cuda.kernel_files import TARGETS
+from autoresearch_trainer.kernel_files import TARGETS
 
 FLOATING = [target for target in TARGETS if target != "attention_mask"]
 

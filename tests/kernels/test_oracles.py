@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from kernel_cases import arguments, contract, kernel, oracle, run, wide, workload
 
-from autoresearch_cuda.kernel_files import TARGETS
+from autoresearch_trainer.kernel_files import TARGETS
 
 DIFFERENTIABLE = [target for target in TARGETS if any(arg.get("grad") for arg in contract(target)["args"])]
 

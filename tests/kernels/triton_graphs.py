@@ -12,8 +12,8 @@ from kernel_cases import arguments, oracle, wide, workload
 from triton_support import KERNELS, NAMES
 
 from autoresearch_cuda import triton_kit
-from autoresearch_cuda.kernel_files import KernelFile, load_kernel
 from autoresearch_cuda.probe import interpreter
+from autoresearch_trainer.kernel_files import KernelFile, load_kernel
 
 interpreter.mend_scalars()
 

@@ -6,7 +6,6 @@ import pytest
 import torch
 from planted_gpu import PlantedGpu, both_ways
 
-from autoresearch_cuda.kernel_files import KernelFile
 from autoresearch_cuda.probe import extra_timings
 from autoresearch_cuda.probe.ceilings import BACKLOG_NS, _gpu_seconds
 from autoresearch_cuda.probe.gpu_stopwatch import MOST_HOLD_NS, OPEN, WARM, GpuStopwatch
@@ -15,6 +14,7 @@ from autoresearch_cuda.probe.timing import load_arm
 from autoresearch_lab.bench.gpu import check_events
 from autoresearch_lab.errors import LabFailure
 from autoresearch_trainer.jobs.timing import GpuTimes, TimeAnswer
+from autoresearch_trainer.kernel_files import KernelFile
 
 CPU = torch.device("cpu")
 SPEC = {"name": "x", "kind": "array", "dtype": "float32", "shape": [4, 8], "strides": [8, 1], "grad": True}

@@ -5,9 +5,10 @@ import statistics
 import pytest
 import torch
 
-from autoresearch_cuda.kernel_files import KernelFile, installed_kernel
+from autoresearch_cuda.kernel_files import installed_kernel
 from autoresearch_cuda.probe import JOBS
 from autoresearch_trainer.config import PRESETS, Preset
+from autoresearch_trainer.kernel_files import KernelFile
 from autoresearch_trainer.probe import throughput as shared
 
 DATASET = {"folder": "nowhere", "fingerprint": "f" * 64}

@@ -8,12 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from autoresearch_cuda.kernel_files import KernelFile
 from autoresearch_cuda.probe import JOBS
 from autoresearch_cuda.probe.observers import peak_bytes
 from autoresearch_cuda.probe.stopwatch import Call, Stopwatch
 from autoresearch_cuda.probe.tensors import Buffer, build, probe, rolled
 from autoresearch_trainer.errors import KernelChanged
+from autoresearch_trainer.kernel_files import KernelFile
 from autoresearch_trainer.probe.load import ForeignLoad
 
 pytestmark = pytest.mark.alone

@@ -8,7 +8,6 @@ import torch
 
 from autoresearch_cuda.checkpoint import load_model
 from autoresearch_cuda.evaluate import BatchLosses
-from autoresearch_cuda.kernel_files import KernelFile
 from autoresearch_cuda.model import GPT
 from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.probe import JOBS, environment, training
@@ -16,6 +15,7 @@ from autoresearch_trainer.config import PRESETS, Preset
 from autoresearch_trainer.errors import ConfigError
 from autoresearch_trainer.evaluate import evaluate_bpb
 from autoresearch_trainer.jobs.base import DatasetRef
+from autoresearch_trainer.kernel_files import KernelFile
 from autoresearch_trainer.probe import training as shared
 from autoresearch_trainer.rungs import full_tokens
 

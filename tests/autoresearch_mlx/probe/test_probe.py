@@ -9,7 +9,6 @@ import pytest
 mx = pytest.importorskip("mlx.core", reason="MLX is not installed")
 
 from autoresearch_mlx import arrays as files  # noqa: E402
-from autoresearch_mlx.kernel_files import TARGETS, KernelFile  # noqa: E402
 from autoresearch_mlx.memory import on_gpu  # noqa: E402
 from autoresearch_mlx.ops import Ops  # noqa: E402
 from autoresearch_mlx.probe import JOBS  # noqa: E402
@@ -18,6 +17,7 @@ from autoresearch_mlx.probe.profiler import _Session  # noqa: E402
 from autoresearch_mlx.train import Trainer  # noqa: E402
 from autoresearch_trainer.config import PRESETS, Preset  # noqa: E402
 from autoresearch_trainer.errors import ConfigError, KernelChanged  # noqa: E402
+from autoresearch_trainer.kernel_files import TARGETS, KernelFile  # noqa: E402
 from autoresearch_trainer.probe import throughput as shared_throughput  # noqa: E402
 from autoresearch_trainer.probe import training as shared_training  # noqa: E402
 from autoresearch_trainer.probe.capture import TargetInfo  # noqa: E402
