@@ -154,6 +154,19 @@ def interpreter(language: str = "triton") -> Engine:
     return replace(ENGINES["mlx"], interpreted=True)
 
 
+def cannot_compile(engine: Engine) -> str | None:
+    """What a compiled trainer lacks on this machine; None where there is all it needs."""
+    if engine.device == "cuda":
+        return None  # Triton comes with PyTorch; what else may be missing, the job says
+    try:
+        system_compiler.find()
+        if engine.framework == "torch":
+            system_compiler.python_headers()  # Inductor's C++ is an extension of Python
+    except (system_compiler.CompilerMissing, system_compiler.HeadersMissing) as error:
+        return str(error)
+    return None
+
+
 def lacks_gpu(language: str) -> bool:
     """Whether kernels in that language take a GPU that this machine does not have."""
     return (language == "triton" and not has_nvidia_gpu()) or (language == "metal" and not has_apple_gpu())

@@ -15,13 +15,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from autoresearch_lab.ab.suite import suite_verdict
+from autoresearch_lab.ab.suite import harm_to_learning, suite_verdict
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
-from autoresearch_lab.results.ab import CandidateKernel
-from autoresearch_lab.results.base import Facts, KernelId, WorkloadReference, Workloads
+from autoresearch_lab.results.ab import CandidateKernel, ModeSpeeds
+from autoresearch_lab.results.base import Facts, KernelId, Mode, WorkloadReference, Workloads
 from autoresearch_lab.results.record import (
     AbRecord,
     BenchRecord,
@@ -225,24 +225,75 @@ def newest_ab(
     return found[-1] if found and not found[-1].results.disturbed else None
 
 
-def decisive_ab(kernels: Mapping[str, Kernel], targets: Mapping[str, Target], lab: Lab) -> AbRecord | None:
-    """The A/B of exactly these kernels that decides about their promotion here; None where there is none.
+@dataclass(frozen=True)
+class Decision:
+    """What the A/Bs of one set of kernels say together. record: the newest with that verdict. by_choice: {words for
+    `--compile`: verdict and reason of the A/Bs taken so}. modes: what the kernels may be promoted for."""
 
-    Of every preset, compiled or not, the newest speaks, and all together as `integration-suite` judges them: a gain
-    with one does not promote what is worse with another. A/Bs that foreign load spoilt say nothing. The record returned
-    is the newest of those with the common verdict.
+    verdict: str
+    reason: str
+    record: AbRecord
+    by_choice: dict[str, tuple[str, str]] = field(default_factory=dict)
+    modes: tuple[Mode, ...] = ()
+
+
+CHOICES = {"auto": "each arm in its fastest mode", "off": "both eager", "on": "both compiled"}
+
+
+def decide(kernels: Mapping[str, Kernel], targets: Mapping[str, Target], lab: Lab) -> Decision | None:
+    """What the A/Bs that count say of exactly these kernels here; None where there is none.
+
+    There are three kinds: with each arm in its fastest mode, with both eager, with both compiled. Of each kind the
+    newest of every preset are judged together as `integration-suite` does: a gain with one does not promote what is
+    worse with another. A kind that says PROMOTE promotes for the modes that its candidates trained in; but where the
+    first kind refuses a mode, another cannot promote for it, and harm to what is learnt refuses all. A/Bs that foreign
+    load spoilt say nothing.
     """
     found = abs_of(kernels, targets, lab)
     calm = [record for record in found if not record.results.disturbed]
     if not calm:
-        return found[-1] if found else None
-    newest = {_conditions(record): record for record in calm}
-    verdict, _ = suite_verdict(newest)
-    return [record for record in calm if record in newest.values() and record.verdict == verdict][-1]
+        return Decision(found[-1].verdict, found[-1].results.reason, found[-1]) if found else None
+    newest = {(record.settings.compile, record.settings.preset): record for record in calm}
+    kinds = {choice: {p: r for (kind, p), r in newest.items() if kind == choice} for choice in CHOICES}
+    said = {choice: suite_verdict(records) for choice, records in kinds.items() if records}
+    refused: set[Mode] = set()
+    modes: list[Mode] = []
+    for choice, (verdict, _) in said.items():
+        trained = {record.mode_of("candidate") for record in kinds[choice].values()}
+        if verdict == "PROMOTE":
+            modes += sorted(trained - refused - set(modes))
+        elif choice == "auto":
+            refused = trained
+    harms = [text for record in newest.values() if (text := harm_to_learning(record))]
+    verdicts = [verdict for verdict, _ in said.values()]
+    verdict = "REJECT" if harms else "PROMOTE" if modes else "UNDECIDED" if "UNDECIDED" in verdicts else "REJECT"
+    reasons = [f"{CHOICES[choice]}: {reason}" for choice, (its, reason) in said.items() if its == verdict]
+    spoke = [record for record in calm if record in newest.values()]
+    return Decision(
+        verdict,
+        harms[0] if harms else "; ".join(reasons),
+        [record for record in spoke if record.verdict == verdict][-1],
+        {CHOICES[choice]: judged for choice, judged in said.items()},
+        () if harms else tuple(modes),
+    )
 
 
-def _conditions(record: AbRecord) -> str:
-    return f"{record.settings.preset}{', compiled' if record.settings.compile else ''}"
+@dataclass(frozen=True)
+class MeasuredModes:
+    """How fast one set of kernels trains eager and compiled, and the A/B that measured it."""
+
+    speeds: ModeSpeeds
+    record: str
+
+
+def measured_modes(lab: Lab, preset: str, contents: Mapping[str, str]) -> MeasuredModes | None:
+    """The newest measurement here of a trainer with exactly these kernels ({target: content hash}) in both modes; None
+    where there is none."""
+    for record in newest_here(lab, AbRecord):
+        for arm, speeds in record.results.modes.items():
+            if speeds.eager is not None and record.settings.preset == preset and record.contents(arm) == contents:
+                return MeasuredModes(speeds, record.id)
+    return None
 
 
 def attempts_of(asked: AbRecord | Any, lab: Lab) -> list[AbRecord]:

@@ -5,6 +5,7 @@ Evidence is keyed by device and software: `Context` carries both with a short ke
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.sandbox.parent import Limits
 from autoresearch_trainer.jobs import Job
 from autoresearch_trainer.jobs.base import A, R
-from autoresearch_trainer.jobs.machine import DESCRIBE, DescribeArgs
+from autoresearch_trainer.jobs.machine import DESCRIBE, DescribeAnswer, DescribeArgs
 
 # The code whose change makes old verdicts those of another lab.
 JUDGING_PACKAGES = ("sandbox", "verify", "bench", "ab")
@@ -61,13 +62,25 @@ def context(engine: Engine, root: Root) -> Context:
     return Context(engine, device, software)
 
 
+def context_of_this_process(engine: Engine) -> Context:
+    """As `context`, for a process that has the engine's framework loaded anyway."""
+    describe = importlib.import_module(f"{engine.package}.probe.describe")
+    answer = describe.run(DescribeArgs(device=engine.device), Path(), lambda message: None)
+    device, software = _keyed(answer, engine)
+    return Context(engine, {**device, "key": device_key(device)}, software)
+
+
 def software(engine: Engine, root: Root) -> dict[str, Any]:
     """The versions that an engine runs, with their key, for what does not depend on a device."""
     return _describe(engine, root)[1]
 
 
 def _describe(engine: Engine, root: Root) -> tuple[dict[str, Any], dict[str, Any]]:
-    answer = short_job(engine, DESCRIBE, DescribeArgs(), root)
+    return _keyed(short_job(engine, DESCRIBE, DescribeArgs(), root), engine)
+
+
+def _keyed(answer: DescribeAnswer, engine: Engine) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What an engine said of device and software; the latter with its key."""
     versions = {**answer.software, "lab": code_digest(engine.package)}
     return dict(answer.device), {**versions, "key": json_sha256(versions)[:12]}
 

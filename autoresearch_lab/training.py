@@ -13,11 +13,12 @@ from autoresearch_lab.ceilings import known_peak
 from autoresearch_lab.datasets import choose_dataset
 from autoresearch_lab.engine import Engine, choose
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.evidence import measured_modes
 from autoresearch_lab.hardware import Hardware, detect, suggest_preset
-from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.machine import device_key
+from autoresearch_lab.lab import Lab
+from autoresearch_lab.machine import context_of_this_process
 from autoresearch_lab.paths import Root
-from autoresearch_lab.promote.selection import Selection, resolve
+from autoresearch_lab.promote.selection import Selection, baseline, resolve
 from autoresearch_trainer.config import TrainConfig
 from autoresearch_trainer.engine import TrainerEngine
 from autoresearch_trainer.plan import Request, complete
@@ -72,14 +73,23 @@ def plan_training(
     """
     engine = choose(engine_name)
     hardware = detect(engine.name)
-    selection = resolve(kernels, load_catalog(root), engine, root)
+    catalog = load_catalog(root)
+    selection = resolve(kernels, catalog, engine, root)
     folder, dataset_why = choose_dataset(data_dir.expanduser() if data_dir else root.data("any").parent, dataset)
     opened = open_dataset(folder)
+    # What the lab has measured on this machine.
+    lab = Lab.of(context_of_this_process(engine), root) if root.ledger.exists() else None
     suggested, preset_why = suggest_preset(hardware)
     attention = selection.kernels.get("windowed_attention")
-    request = replace(request, device=engine.device, attention_kernel=attention.name if attention else "none")
+    request = replace(
+        request,
+        device=engine.device,
+        attention_kernel=attention.name if attention else "none",
+        measured=_measured(lab, request.preset or suggested, selection) if lab else None,
+    )
     config, chosen = complete(trainer_engine(engine), request, suggested, opened)
-    ceiling = _ceiling(engine, root, config.compute_dtype)
+    selection = selection.in_mode("compiled" if config.compile else "eager", baseline(catalog, engine))
+    ceiling = _ceiling(lab, config.compute_dtype) if lab else None
     if ceiling:
         config = config.with_peak(ceiling["flops"])
     engine_why = "asked for" if engine_name != "auto" else hardware.describe()
@@ -100,14 +110,24 @@ def _kernel_choice(selection: Selection, text: str) -> ChoiceRecord:
     return {"name": "kernels", "value": chosen or "baseline", "why": f"--kernels {text}"}
 
 
-def _ceiling(engine: Engine, root: Root, dtype: str) -> CeilingRecord | None:
-    """The measured ceiling of this device, if the ledger has one. A broken ledger is no reason not to train."""
-    if not root.ledger.exists():
-        return None
-    describe = importlib.import_module(f"{engine.package}.probe.describe")
-    device = describe.describe(engine.device)
+def _measured(lab: Lab, preset: str, selection: Selection) -> tuple[bool, str] | None:
+    """(compile?, why) as an A/B found for just these kernels; None where none did. A broken ledger is no reason not to
+    train."""
     try:
-        return known_peak(Ledger(root.ledger), engine.name, device_key(device), dtype)
+        found = measured_modes(lab, preset, selection.contents())
+    except LabError:
+        return None
+    if found is None:
+        return None
+    eager, compiled = found.speeds.eager, found.speeds.compiled
+    speeds = f"{eager:,.0f} tokens/s eager, {compiled:,.0f} compiled"
+    return found.speeds.used == "compiled", f"measured with these kernels: {speeds}, record {found.record[:12]}"
+
+
+def _ceiling(lab: Lab, dtype: str) -> CeilingRecord | None:
+    """The measured ceiling of this device, if the ledger has one. A broken ledger is no reason not to train."""
+    try:
+        return known_peak(lab.ledger, lab.engine.name, lab.context.device["key"], dtype)
     except LabError:
         return None
 

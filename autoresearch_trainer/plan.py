@@ -17,7 +17,8 @@ DEFAULT_SECONDS = 300.0
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for; None = left open. evaluation: a rung. changes: fields of TrainConfig, such as seed."""
+    """What the user asked for; None = left open. evaluation: a rung. changes: fields of TrainConfig, such as seed.
+    measured: whether these kernels train faster compiled on this machine, and how that is known; None = it is not."""
 
     preset: str | None = None
     device: str = "cpu"
@@ -30,6 +31,7 @@ class Request:
     smoke: bool = False
     resume: Path | None = None
     attention_kernel: str = "torch_eager"
+    measured: tuple[bool, str] | None = None
     changes: Mapping[str, Any] | None = None
 
 
@@ -72,6 +74,8 @@ def _fresh(engine: TrainerEngine, request: Request, default_preset: str) -> tupl
     if request.smoke:
         config = config.smoke()
     compiled, why = engine.resolve_compile(request.compile, request.device, config.steps)
+    if compiled and request.compile == "auto" and request.measured is not None:
+        compiled, why = request.measured
     config = replace(config, compile=compiled)
     choices = [Choice("compile", "on" if compiled else "off", why)]
     available = engine.available_bytes(request.device)

@@ -135,7 +135,7 @@ def summary_lines(record: RunRecord) -> list[str]:
         "memory": _MEMORY[record["device"]["kind"]],
         "device": f"{record['device']['kind']} ({record['device']['name']})",
         "dataset": f"{record['dataset']['name']} {record['dataset']['fingerprint'][:12]}",
-        "compiled": "yes" if record["config"]["compile"] else "no",
+        "compiled": _compiled(record),
         "attention": record["attention"],
         "first_step": f"{record['seconds_to_first_step'] or 0.0:.1f} s after the process began",
         "threads": str(record["process"]["threads"]),
@@ -150,6 +150,11 @@ def summary_lines(record: RunRecord) -> list[str]:
             calls += f", {kernel['traced_calls']} in compiled code (counted while tracing)"
         block.append(f"{'kernel:':<18}{target}={kernel['name']} {kernel['sha256'][:12]} {calls}")
     return block
+
+
+def _compiled(record: RunRecord) -> str:
+    why = next((choice["why"] for choice in record["choices"] if choice["name"] == "compile"), None)
+    return ("yes" if record["config"]["compile"] else "no") + (f" ({why})" if why else "")
 
 
 def _batch(record: RunRecord) -> str:

@@ -24,6 +24,22 @@ def title(record: AbRecord) -> str:
     return " + ".join(f"{target}={kernel.name}" for target, kernel in judged_kernels(record).items()) or "A/B"
 
 
+def modes(record: AbRecord) -> str:
+    """In which mode the arms trained: `compiled` for both, or `eager against compiled` (the candidate's first)."""
+    before, after = record.mode_of("baseline"), record.mode_of("candidate")
+    return after if after == before else f"{after} against {before}"
+
+
+def mode_speeds(record: AbRecord) -> list[str]:
+    """Tokens/s of each arm in both modes, a line for each arm that was measured in both."""
+    lines = []
+    for arm, found in record.results.modes.items():
+        if found.eager is not None and found.compiled is not None:
+            speeds = f"{form.number(found.eager, 4)} eager, {form.number(found.compiled, 4)} compiled"
+            lines.append(f"{arm}: {speeds} tokens/s; trained {found.used}")
+    return lines
+
+
 def subject(record: AbRecord) -> str:
     """What was compared: the candidate's kernels, what they were laid over, and the preset."""
     other = over(record)

@@ -21,12 +21,12 @@ from autoresearch_lab.ab.settings import Settings
 from autoresearch_lab.ab.trial import Trial
 from autoresearch_lab.catalog import Kernel, Target, find_target, load_catalog
 from autoresearch_lab.errors import LabError, LabFailure
-from autoresearch_lab.evidence import attempts_of
+from autoresearch_lab.evidence import attempts_of, measured_modes
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import Root, writable_folder, write_atomic
 from autoresearch_lab.promote.selection import Selection
 from autoresearch_lab.promote.selection import baseline as baseline_selection
-from autoresearch_lab.results.ab import AbResults, AbRule, AbSeeds, AbSettings, ProcessSpeed
+from autoresearch_lab.results.ab import AbResults, AbRule, AbSeeds, AbSettings, ModeSpeeds, ProcessSpeed
 from autoresearch_lab.results.base import Artifact, Dataset
 from autoresearch_lab.results.record import AbRecord
 from autoresearch_trainer.jobs import Report
@@ -65,9 +65,10 @@ def ab(
     attempt = 1 + len(attempts_of(asked, lab))
     identity = [asked.model_dump(mode="json"), lab.context.keys(), attempt]
     folder = writable_folder(lab.root.runs / f"ab-{json_sha256(identity)[:12]}", "A/B")
+    arms = {"baseline": baseline, "candidate": baseline.with_kernels(candidate)}
     trial = Trial(
         context=lab.context,
-        arms={"baseline": baseline, "candidate": baseline.with_kernels(candidate)},
+        arms=arms,
         evaluator=baseline_selection(catalog, lab.context.engine),
         preset=preset,
         dataset=data,
@@ -75,14 +76,13 @@ def ab(
         attempt=attempt,
         cache=Cache(lab.root),
         folder=folder,
+        modes=known_modes(arms, preset, lab) if settings.compile == "auto" else {},
         on_progress=on_progress,
     )
     started = time.monotonic()
     try:
         with FileLock(str(writable_folder(lab.root.results, "A/B") / "ab.lock"), timeout=0):
-            # What bench promises is measured against the uncompiled baseline.
-            predicted = predicted_saving(standings, trial.arms["candidate"], catalog)
-            outcome = decide.decide(trial, None if settings.compile else predicted)
+            outcome = decide.decide(trial, predicted_saving(standings, trial.arms["candidate"], catalog))
         trial.seconds["total"] = time.monotonic() - started
         record = _record(outcome, trial, asked, standings, lab)
         trial.forget_races()
@@ -95,6 +95,12 @@ def ab(
         raise
     shutil.rmtree(folder, ignore_errors=True)
     return record
+
+
+def known_modes(arms: Mapping[str, Selection], preset: str, lab: Lab) -> dict[str, ModeSpeeds]:
+    """By arm the faster mode, where an earlier A/B here found it for exactly these kernels."""
+    found = {arm: measured_modes(lab, preset, selection.contents()) for arm, selection in arms.items()}
+    return {arm: known.speeds for arm, known in found.items() if known is not None}
 
 
 def check_new(candidate: Mapping[str, Kernel], baseline: Selection) -> None:
@@ -169,6 +175,7 @@ def _record(outcome: AbOutcome, trial: Trial, asked: AbSettings, standings: list
         neutral=outcome.pairs.get("neutral", []),
         benefit=outcome.pairs.get("benefit", []),
         equal_time_steps=outcome.equal_time_steps,
+        modes=trial.modes,
         disturbed=outcome.disturbed,
         peak_memory_mb={arm: round(peak, 1) for arm, peak in trial.peak_memory_mb.items()},
         seconds={name: round(value, 2) for name, value in trial.seconds.items()},
@@ -196,8 +203,9 @@ def _remarks(outcome: AbOutcome, trial: Trial) -> list[str]:
     remarks = [f"the other arm: {remark}" for remark in trial.arms["baseline"].remarks]
     if trial.attempt > 1:
         remarks.append(f"attempt {trial.attempt} with these arms: alpha is {trial.settings.alpha:.2g} for every gate")
-    if trial.settings.compile:
-        remarks.append("both arms compiled; bench predicts nothing for that, so the gain is held to no prediction")
+    for arm, found in trial.modes.items():
+        if found.reason.startswith(("nothing can", "it does not")):
+            remarks.append(f"the {arm} trained eager: {found.reason}")
     return remarks
 
 

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.results.ab import CompileChoice
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,8 @@ class Settings:
     clear_speed, clear_seeds: from that lower bound of the speed on so many seeds do for the equal-time comparison.
     gain_share, gain_tolerance: a realised saving under gain_share x the predicted one, less the tolerance (a fraction
     of the step), is refused.
-    compile: both arms train compiled. A kernel that pays uncompiled may not beat what a compiler fuses by itself.
+    compile: "auto": each arm trains in its fastest mode, eager or compiled, which is found by measurement first; "on",
+    "off": both arms compiled, or neither. mode_seconds: quiet measuring time of one arm in both modes.
     """
 
     looks: tuple[int, ...] = (4, 6)
@@ -48,12 +50,13 @@ class Settings:
     gain_share: float = 0.5
     gain_tolerance: float = 0.01
     seed: int = 1001
-    compile: bool = False
+    compile: CompileChoice = "off"
+    mode_seconds: float = 6.0
 
     def __post_init__(self) -> None:
         problems = {
             "looks": not self.looks or min(self.looks) < 2 or list(self.looks) != sorted(set(self.looks)),
-            "race_seconds": self.race_seconds <= 0,
+            "race_seconds": self.race_seconds <= 0 or self.mode_seconds <= 0,
             "block_steps": self.block_steps < 1,
             "steps": self.steps < 1,
             "alpha": not 0 < self.alpha < 0.5,
@@ -67,8 +70,8 @@ class Settings:
 
     @classmethod
     def for_device(cls, device: str) -> Settings:
-        """The defaults: compiled on a GPU, as everybody trains there; on a CPU compiling would take most of an A/B."""
-        return cls(compile=device == "cuda" or (device == "mlx" and sys.platform == "darwin"))
+        """The defaults: what train.py does there. It compiles nothing with the CPU build of MLX."""
+        return cls(compile="off" if device == "mlx" and sys.platform != "darwin" else "auto")
 
     @property
     def seeds(self) -> list[int]:

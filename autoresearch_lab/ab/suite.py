@@ -29,12 +29,17 @@ def suite_verdict(records: Mapping[str, AbRecord]) -> tuple[str, str]:
     return "PROMOTE", f"gains with {', '.join(gains)}, worse with none"
 
 
+def harm_to_learning(record: AbRecord) -> str | None:
+    """Which harm the candidate did in this A/B beside being slow; None where it did none."""
+    gates = record.results.gates
+    return next((gates[name].note for name in HARMFUL if name in gates and gates[name].passed is False), None)
+
+
 def _harm(record: AbRecord) -> str | None:
     """In which way the candidate is worse than the baseline in this A/B; None where it is not for sure."""
+    if text := harm_to_learning(record):
+        return text
     gates = record.results.gates
-    for name in HARMFUL:
-        if name in gates and gates[name].passed is False:
-            return gates[name].note
     speed = gates.get("speed")
     if speed is not None and speed.at_most is not None and speed.at_most < 1.0:
         return speed.note

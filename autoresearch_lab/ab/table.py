@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from autoresearch_lab.ab.outcome import GATE_TITLES, changes, gates, title
+from autoresearch_lab.ab.outcome import GATE_TITLES, changes, gates, mode_speeds, modes, title
 from autoresearch_lab.results.ab import AbResults
 from autoresearch_lab.results.record import AbRecord
 
@@ -18,11 +18,10 @@ def render(record: AbRecord, console: Console) -> None:
     """Verdict and reason, before and after, and the gates that were reached."""
     found, settings = record.results, record.settings
     verdict = Text(record.verdict, style=COLOURS[record.verdict])
-    how = f"{settings.preset}, compiled" if settings.compile else settings.preset
-    console.print(Text.assemble(verdict, f"  {title(record)} ({how})"))
+    console.print(Text.assemble(verdict, f"  {title(record)} ({settings.preset}, {modes(record)})"))
     console.print(found.reason)
     console.print(_gates(record))
-    for line in [*changes(record), *_memory(found), *_costs(found), *found.remarks]:
+    for line in [*changes(record), *mode_speeds(record), *_memory(found), *_costs(found), *found.remarks]:
         console.print(line, style="dim")
 
 

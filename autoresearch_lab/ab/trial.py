@@ -15,9 +15,12 @@ from autoresearch_lab import jobs
 from autoresearch_lab.ab.cache import Cache
 from autoresearch_lab.ab.settings import Settings
 from autoresearch_lab.ab.throughput import LEAST_PAIRS, Throughput, summarise
+from autoresearch_lab.engine import cannot_compile
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.machine import Context
 from autoresearch_lab.promote.selection import Selection
+from autoresearch_lab.results.ab import ModeSpeeds
+from autoresearch_lab.results.base import Mode
 from autoresearch_lab.sandbox.limits import Limits
 from autoresearch_lab.sandbox.parent import JobFailed
 from autoresearch_trainer.jobs import Job, JobAnswer, Progress
@@ -26,15 +29,18 @@ from autoresearch_trainer.jobs.training import (
     EVALUATE,
     THROUGHPUT,
     TRAIN,
+    Arm,
     EvaluateArgs,
     Evaluation,
     SavedWeights,
+    ThroughputAnswer,
     ThroughputArgs,
     TrainArgs,
     TrainingResult,
     TrainingRun,
 )
 
+ARMS: tuple[Arm, Arm] = ("baseline", "candidate")
 Listener = Callable[[Progress], None]
 # What the time of each job counts as, in records.
 CLOCKS = {THROUGHPUT.name: "races", TRAIN.name: "training", EVALUATE.name: "evaluation"}
@@ -68,7 +74,10 @@ class Run:
 
 @dataclass
 class Trial:
-    """What an A/B compares and with what. Arms are "baseline" and "candidate"; `evaluator` computes val_bpb."""
+    """What an A/B compares and with what. Arms are "baseline" and "candidate"; `evaluator` computes val_bpb.
+
+    modes: by arm, whether it trains eager or compiled; given where earlier evidence says which is faster.
+    """
 
     context: Context
     arms: dict[str, Selection]
@@ -82,6 +91,7 @@ class Trial:
     on_progress: Listener | None = None
     reused: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(CLOCKS.values(), 0.0))
+    modes: dict[str, ModeSpeeds] = field(default_factory=dict)
     raw_races: list[dict[str, Any]] = field(default_factory=list)
     race_keys: list[dict[str, Any]] = field(default_factory=list)
     executed: set[tuple[str, Run]] = field(default_factory=set)
@@ -95,38 +105,84 @@ class Trial:
             CandidateFailed: it crashed, hung or raised.
             LabError: a kernel of the candidate's arm was never called.
         """
-        settings = self.settings
-        args = ThroughputArgs(
-            **self._common(),
-            baseline=self.arms["baseline"].files,
-            candidate=self.arms["candidate"].files,
-            seconds=settings.race_seconds,
-            limit_seconds=settings.race_seconds * settings.race_limit,
-            block_steps=settings.block_steps,
-            least_pairs=LEAST_PAIRS,
-            foreign_limit=settings.foreign_limit,
-            seed=settings.seed + 1000 * self.attempt + index,
-        )
-        key = self._race_key(args)
-        self.race_keys.append(key)
-        kept = self.cache.get(key)
-        if kept is None:
-            stage = f"race {index + 1} of {total}"
-            limits = Limits(seconds=args.limit_seconds + RACE_EXTRA_SECONDS)
-            started = time.monotonic()
-            answer = self._job(THROUGHPUT, args, stage, limits, both=True)
-            kept = {**answer.model_dump(), "wall_seconds": time.monotonic() - started}
-            self.cache.put(key, kept)
-        else:
-            self.reused += 1
-            answer = THROUGHPUT.read({name: value for name, value in kept.items() if name != "wall_seconds"})
-        self.raw_races.append({"seed": args.seed, **kept})
+        seconds, seed = self.settings.race_seconds, self.settings.seed + 1000 * self.attempt + index
+        compiled: list[Arm] = [arm for arm in ARMS if self.compiled(arm)]
+        args = self._side_by_side(("baseline", "candidate"), compiled, seconds, seed)
+        answer, wall_seconds = self._timed(args, f"race {index + 1} of {total}", both=True)
+        self.raw_races.append({"seed": args.seed, **answer.model_dump(), "wall_seconds": wall_seconds})
         if answer.failed:
             raise CandidateFailed(answer.failed)
         if answer.environment:
             return None, answer.environment
         self._check_called(answer.calls or {})
-        return summarise(args.seed, answer, kept["wall_seconds"]), []
+        return summarise(args.seed, answer, wall_seconds), []
+
+    def compiled(self, arm: str) -> bool:
+        """Whether that arm trains compiled; known once its mode is."""
+        return self.modes[arm].used == "compiled"
+
+    def find_modes(self) -> None:
+        """Settle in which mode each arm trains, where that is not known yet.
+
+        Raises:
+            CandidateFailed: it crashed, hung or raised without being compiled.
+        """
+        choice = self.settings.compile
+        for arm in ARMS:
+            if choice != "auto":
+                self.modes[arm] = ModeSpeeds(used="compiled" if choice == "on" else "eager", reason="asked for")
+            elif arm not in self.modes:
+                self.modes[arm] = self._faster_mode(arm)
+
+    def _faster_mode(self, arm: Arm) -> ModeSpeeds:
+        """One arm against itself in one process, eager and compiled in turns."""
+        obstacle = cannot_compile(self.context.engine)
+        if obstacle is not None:
+            return ModeSpeeds(used="eager", reason=f"nothing can be compiled here: {obstacle}")
+        args = self._side_by_side((arm, arm), ["candidate"], self.settings.mode_seconds, self.settings.seed)
+        answer, wall_seconds = self._timed(args, f"the {arm} eager and compiled", both=arm == "candidate")
+        if answer.failed or answer.environment:
+            why = answer.failed or "; ".join(answer.environment)
+            return ModeSpeeds(used="eager", reason=f"it does not train compiled: {why}")
+        found = summarise(args.seed, answer, wall_seconds)
+        rates = {"eager": found.tokens_per_second["baseline"], "compiled": found.tokens_per_second["candidate"]}
+        used: Mode = "compiled" if found.log_ratio > 0 else "eager"
+        busy = f", while other processes used {found.foreign_share:.0%} of the cores" if found.disturbed else ""
+        return ModeSpeeds(used=used, reason=f"the faster of the two{busy}", **rates)
+
+    def _side_by_side(
+        self, selections: tuple[Arm, Arm], compiled: list[Arm], seconds: float, seed: int
+    ) -> ThroughputArgs:
+        settings = self.settings
+        return ThroughputArgs(
+            **self._common(),
+            baseline=self.arms[selections[0]].files,
+            candidate=self.arms[selections[1]].files,
+            compiled=compiled,
+            seconds=seconds,
+            limit_seconds=seconds * settings.race_limit,
+            block_steps=settings.block_steps,
+            least_pairs=LEAST_PAIRS,
+            foreign_limit=settings.foreign_limit,
+            seed=seed,
+        )
+
+    def _timed(self, args: ThroughputArgs, stage: str, *, both: bool) -> tuple[ThroughputAnswer, float]:
+        """The answer of the job `throughput`, kept until the A/B is decided, and how long its process ran."""
+        key = self._race_key(args)
+        self.race_keys.append(key)
+        kept = self.cache.get(key)
+        if kept is None:
+            limits = Limits(seconds=args.limit_seconds + RACE_EXTRA_SECONDS)
+            started = time.monotonic()
+            answer = self._job(THROUGHPUT, args, stage, limits, both=both)
+            kept = {**answer.model_dump(), "wall_seconds": time.monotonic() - started}
+            self.cache.put(key, kept)
+        else:
+            self.reused += 1
+        return THROUGHPUT.read({name: value for name, value in kept.items() if name != "wall_seconds"}), kept[
+            "wall_seconds"
+        ]
 
     def _check_called(self, calls: Mapping[str, Mapping[str, int]]) -> None:
         """What the candidate's arm has other kernels for than the baseline's must be called there.
@@ -147,7 +203,8 @@ class Trial:
                 )
 
     def train(self, arm: str, runs: Iterable[Run]) -> dict[Run, TrainingResult]:
-        """Results of the job `train` for each run; those that are known are not repeated.
+        """Results of the job `train` for each run; those that are known are not repeated. Both arms train in the
+        candidate's mode, so that nothing but the kernels tells them apart.
 
         Raises:
             CandidateFailed: it crashed, hung or raised.
@@ -197,7 +254,9 @@ class Trial:
                         save=run.evaluated)
             for run in runs
         ]  # fmt: skip
-        args = TrainArgs(**self._common(), selection=self.arms[arm].files, runs=described)
+        args = TrainArgs(
+            **self._common(), selection=self.arms[arm].files, compile=self.compiled("candidate"), runs=described
+        )
         self._job(TRAIN, args, f"training the {arm}", both=arm == "candidate", on_message=keep)
         return results
 
@@ -316,21 +375,23 @@ class Trial:
     def _common(self) -> dict[str, Any]:
         """The fields of `ComparedArgs`."""
         dataset = DatasetRef.model_validate(self.dataset)
-        return {"preset": self.preset, "dataset": dataset, "compile": self.settings.compile}
+        return {"preset": self.preset, "dataset": dataset}
 
     def _base_key(self) -> dict[str, Any]:
         # Sums split over another number of threads round differently.
         threads = os.environ.get("OMP_NUM_THREADS")
         about = {"preset": self.preset, "dataset": self.dataset["fingerprint"], "threads": threads}
-        return {**about, "compile": self.settings.compile, **self.context.keys()}
+        return {**about, **self.context.keys()}
 
     def _race_key(self, args: ThroughputArgs) -> dict[str, Any]:
-        arms = {arm: selection.contents() for arm, selection in self.arms.items()}
-        how = args.model_dump(exclude={"baseline", "candidate", "dataset"})
+        pair = {"baseline": args.baseline, "candidate": args.candidate}
+        arms = {arm: {target: file.sha256 for target, file in files.items()} for arm, files in pair.items()}
+        how = args.model_dump(exclude={*pair, "dataset"})
         return {"what": THROUGHPUT.name, "arms": arms, "args": how, **self._base_key()}
 
     def _train_key(self, arm: str, run: Run) -> dict[str, Any]:
-        return {"what": "train", "selection": self.arms[arm].contents(), "run": run.id, **self._base_key()}
+        how = {"run": run.id, "compile": self.compiled("candidate")}
+        return {"what": "train", "selection": self.arms[arm].contents(), **how, **self._base_key()}
 
     def _evaluation_key(self, arm: str, run: Run) -> dict[str, Any]:
         evaluator = {"evaluator": self.evaluator.contents(), "eval_tokens": self.settings.eval_tokens}

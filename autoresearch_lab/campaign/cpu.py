@@ -179,8 +179,7 @@ class MainJob:
         words += ["--preset", self.preset, "--time-budget", str(self.train_seconds), "--kernels", "promoted"]
         words += ["--dataset", dataset.folder.name, "--data-dir", str(dataset.folder.parent)]
         words += ["--out", str(folder), "--root", str(self.lab.root.path)]
-        # Eager, as the A/B measured it. Its lines go where this job's own remarks go: stdout is kept for the result.
-        words += ["--compile", "off"]
+        # Its lines go where this job's own remarks go: stdout is kept for the result.
         done = run_command(python(str(CHECKOUT / "train.py"), *words), box, shown=sys.stderr)
         if done.code != 0:
             failed = "the closing training run failed; see its message above"

@@ -20,8 +20,9 @@ from autoresearch_lab.cli.subject import KernelWords, choose_all, kernel_argumen
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.evidence import newest_ab
 from autoresearch_lab.presets import require_presets
-from autoresearch_lab.promote.selection import Selection, resolve
-from autoresearch_lab.results.base import Dataset
+from autoresearch_lab.promote.selection import Selection, baseline, resolve
+from autoresearch_lab.results.ab import CompileChoice
+from autoresearch_lab.results.base import Dataset, Mode
 from autoresearch_lab.results.note import SuiteResults, SuiteSettings
 from autoresearch_lab.results.record import AbRecord, SuiteRecord
 
@@ -69,19 +70,22 @@ class TrialRequest:
         against: str,
         dataset: str,
         again: bool,
-        compile_mode: str | None,
+        compile_mode: CompileChoice | None,
         **lengths: Any,
     ) -> None:
         self.session, self.dataset, self.again = session, dataset, again
         base = Settings.for_device(session.lab.engine.device)
         if compile_mode is not None:
-            base = replace(base, compile=compile_mode == "on")
+            base = replace(base, compile=compile_mode)
         self.settings = replace(base, **lengths)
         self.catalog = load_catalog(session.lab.root)
         self.candidate = choose_all(named, session)
         # Bad input is answered before the machine is asked who it is.
         self.data = ab_run.describe_dataset(session.lab.root, dataset)
         self.against: Selection = resolve(against, self.catalog, session.lab.context, session.lab.root)
+        if self.settings.compile != "auto":
+            mode: Mode = "compiled" if self.settings.compile == "on" else "eager"
+            self.against = self.against.in_mode(mode, baseline(self.catalog, session.lab.engine))
         ab_run.check_new(self.candidate, self.against)
 
     def on(self, preset: str) -> AbRecord:
@@ -127,8 +131,9 @@ _COMMON = (
     DATASET,
     *LENGTH,
     FOREIGN_LIMIT,
-    click.option("--compile", "compile_mode", type=click.Choice(["on", "off"]),
-                 help="Train both arms compiled [default: on for a GPU, else off]."),
+    click.option("--compile", "compile_mode", type=click.Choice(["auto", "on", "off"]),
+                 help="auto: each arm in its faster mode, found by measurement; on, off: both compiled, or neither "
+                      "[default: what train.py does here]."),
     click.option("--again", is_flag=True, help="Measure anew although the ledger has a verdict."),
 )  # fmt: skip
 _HELP = (

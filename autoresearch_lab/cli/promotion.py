@@ -42,6 +42,8 @@ def _show_readiness(found: list[Readiness], console: Console) -> None:
         table.add_row(one.standing.kernel.name, *cells, "yes" if one.ready else "no")
     console.print(table)
     for one in found:
+        for line in one.by_choice:
+            console.print(f"{one.standing.kernel.name}: A/B with {line}", markup=False, soft_wrap=True)
         if one.obstacle:
             console.print(one.obstacle, markup=False, soft_wrap=True)
         if one.next_command:
@@ -54,7 +56,8 @@ def promote(session: Session, *, named: list[KernelWords], name: str | None, shi
 
     def show(console: Console) -> None:
         for record in records:
-            console.print(f"promoted {record.target}={record.kernel.name} ({record.results.file})")
+            modes = " and ".join(record.settings.modes or [])
+            console.print(f"promoted {record.target}={record.kernel.name} for {modes} runs ({record.results.file})")
 
     return VerbResult(data, show)
 

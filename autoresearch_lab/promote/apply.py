@@ -10,7 +10,7 @@ from typing import Any
 from autoresearch_lab.ab.require import standing
 from autoresearch_lab.catalog import Kernel, Target, find_target, load_catalog
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.evidence import decisive_ab
+from autoresearch_lab.evidence import Decision, decide
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.promote import registry, shipping
 from autoresearch_lab.promote.artifacts import from_folder
@@ -18,7 +18,7 @@ from autoresearch_lab.promote.check import readiness
 from autoresearch_lab.promote.install import install
 from autoresearch_lab.promote.registry import Promotion
 from autoresearch_lab.results.promote import DemoteResults, DemoteSettings, PromoteResults, PromoteSettings
-from autoresearch_lab.results.record import AbRecord, DemoteRecord, PromoteRecord
+from autoresearch_lab.results.record import DemoteRecord, PromoteRecord
 
 
 def promote(
@@ -42,8 +42,9 @@ def promote_all(
 ) -> list[PromoteRecord]:
     """Let the trainer of this machine use these kernels (target -> kernel) from now on; one record for each.
 
-    Each needs an A/B that says PROMOTE for exactly its content, here, and none with another preset that says it is
-    worse; several may rest on one joint A/B of exactly this set. A workspace's kernel is copied into the catalogue
+    Each needs an A/B that says PROMOTE for exactly its content, here, and none that says it is worse (see
+    `evidence.decide`); several may rest on one joint A/B of exactly this set. They are used in the modes, eager or
+    compiled, that were proven. A workspace's kernel is copied into the catalogue
     first, under `name`. With `ship` the entry goes into the committed list, with its evidence beside it.
 
     Raises:
@@ -64,12 +65,12 @@ def promote_all(
     return records
 
 
-def _evidence(target: str, kernels: Mapping[str, Kernel], catalog: Mapping[str, Target], lab: Lab) -> AbRecord:
-    """The A/B that a promotion of this kernel rests on."""
+def _evidence(target: str, kernels: Mapping[str, Kernel], catalog: Mapping[str, Target], lab: Lab) -> Decision:
+    """The A/Bs that a promotion of this kernel rests on."""
     found = readiness(find_target(dict(catalog), target), kernels[target], lab)
-    if found.ready and found.ab is not None:
-        return found.ab
-    joint = decisive_ab(kernels, catalog, lab) if len(kernels) > 1 else None
+    if found.ready and found.decision is not None:
+        return found.decision
+    joint = decide(kernels, catalog, lab) if len(kernels) > 1 else None
     if joint is not None and joint.verdict == "PROMOTE" and found.standing.missing is None:
         return joint
     raise LabError(found.obstacle or "not ready")
@@ -78,18 +79,20 @@ def _evidence(target: str, kernels: Mapping[str, Kernel], catalog: Mapping[str, 
 def _enlist(
     kernel: Kernel,
     given: Kernel,
-    evidence: AbRecord,
+    decision: Decision,
     path: Path,
     lab: Lab,
     ship: bool,
 ) -> PromoteRecord:
     """Write the entry and its record; without the record the entry does not stay."""
+    evidence = decision.record
     entry = Promotion(
         engine=lab.context.engine.name,
         device=lab.context.device["key"],
         target=kernel.target,
         kernel=kernel.name,
         sha256=kernel.sha256,
+        modes=list(decision.modes),
         evidence=evidence.id,
         time=datetime.now(UTC).isoformat(timespec="seconds"),
     )
@@ -108,6 +111,7 @@ def _enlist(
             settings=PromoteSettings(
                 list="shipped" if ship else "local",
                 evidence=evidence.id,
+                modes=decision.modes,
                 dataset=evidence.settings.dataset,
                 from_workspace=given.path != kernel.path,
             ),

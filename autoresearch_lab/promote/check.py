@@ -7,7 +7,7 @@ from typing import Any
 
 from autoresearch_lab.ab.require import Standing, standing
 from autoresearch_lab.catalog import Kernel, Target
-from autoresearch_lab.evidence import decisive_ab
+from autoresearch_lab.evidence import Decision, decide
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.results.record import AbRecord, Record
 
@@ -19,7 +19,18 @@ class Readiness:
     """Where one kernel stands on its way into the trainer of this machine."""
 
     standing: Standing
-    ab: AbRecord | None
+    decision: Decision | None
+
+    @property
+    def ab(self) -> AbRecord | None:
+        """The A/B that decides."""
+        return self.decision.record if self.decision else None
+
+    @property
+    def by_choice(self) -> list[str]:
+        """What each kind of A/B says, a line each."""
+        found = self.decision.by_choice if self.decision else {}
+        return [f"{kind}: {verdict} ({reason})" for kind, (verdict, reason) in found.items()]
 
     @property
     def records(self) -> dict[str, Record | None]:
@@ -35,11 +46,18 @@ class Readiness:
         if self.standing.missing:
             return self.standing.missing
         name = f"{self.standing.target.name}={self.standing.kernel.name}"
-        if self.ab is None:
+        if self.decision is None:
             return f"{name} has no A/B that counts here; run: {self.next_command}"
-        if self.ab.verdict != "PROMOTE":
-            return f"{name}: the A/B says {self.ab.verdict} ({self.ab.results.reason or 'no reason given'})"
+        if self.decision.verdict != "PROMOTE":
+            return f"{name}: the A/B says {self.decision.verdict} ({self._why or 'no reason given'})"
         return None
+
+    @property
+    def _why(self) -> str:
+        """One A/B gives its own reason, several are summed up."""
+        decision = self.decision
+        assert decision is not None
+        return decision.reason if len(decision.by_choice) > 1 else decision.record.results.reason
 
     @property
     def next_command(self) -> str | None:
@@ -63,6 +81,8 @@ class Readiness:
                 kind: {"id": record.id, "verdict": record.verdict, "time": record.time} if record else None
                 for kind, record in self.records.items()
             },
+            "abs": self.by_choice,
+            "modes": list(self.decision.modes) if self.decision else [],
             "ready": self.ready,
             "obstacle": self.obstacle,
             "next": self.next_command,
@@ -71,4 +91,4 @@ class Readiness:
 
 def readiness(target: Target, kernel: Kernel, lab: Lab) -> Readiness:
     """The evidence that counts for this kernel alone."""
-    return Readiness(standing(target, kernel, lab), decisive_ab({target.name: kernel}, {target.name: target}, lab))
+    return Readiness(standing(target, kernel, lab), decide({target.name: kernel}, {target.name: target}, lab))

@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import get_args
 
 import tomli_w
 from filelock import FileLock, Timeout
@@ -20,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from autoresearch_common.hashing import json_sha256
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.paths import Root, write_atomic
-from autoresearch_lab.results.base import KernelId
+from autoresearch_lab.results.base import KernelId, Mode
 
 SCHEMA = 1
 LOCK_SECONDS = 30.0
@@ -28,7 +29,8 @@ HEADER = "# Kernels that won their A/B. Written by `promote` and `demote`; used 
 
 
 class Promotion(BaseModel):
-    """One promoted kernel. `evidence` is the ledger id of the A/B that it won; null where a baseline is put back."""
+    """One promoted kernel. modes: the runs that use it, eager or compiled. evidence: ledger id of the A/B that it won;
+    null where a baseline is put back."""
 
     model_config = ConfigDict(extra="forbid")
     engine: str
@@ -36,6 +38,7 @@ class Promotion(BaseModel):
     target: str
     kernel: str
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    modes: list[Mode] = list(get_args(Mode))
     evidence: str | None = None
     time: str = ""
 

@@ -19,7 +19,7 @@ from autoresearch_lab.errors import LabError
 from autoresearch_lab.machine import Context, context
 from autoresearch_lab.paths import Root
 from autoresearch_lab.promote import registry
-from autoresearch_lab.results.base import KernelId
+from autoresearch_lab.results.base import KernelId, Mode
 from autoresearch_trainer.kernel_files import KernelFile
 
 WORKSPACE = "workspace:"
@@ -27,10 +27,12 @@ WORKSPACE = "workspace:"
 
 @dataclass(frozen=True)
 class Selection:
-    """One kernel per target that this engine implements. `remarks` say in words what was not used, and why."""
+    """One kernel per target that this engine implements. `remarks` say in words what was not used, and why. modes: of
+    promoted kernels, the runs that they were promoted for."""
 
     kernels: dict[str, Kernel]
     remarks: list[str] = field(default_factory=list)
+    modes: dict[str, list[Mode]] = field(default_factory=dict)
 
     def plain(self) -> dict[str, dict[str, str]]:
         """As an engine's jobs take it: {target: {"target", "name", "path", "sha256"}}."""
@@ -51,7 +53,19 @@ class Selection:
 
     def with_kernels(self, kernels: Mapping[str, Kernel]) -> Selection:
         """This selection with `kernels` laid over it."""
-        return Selection({**self.kernels, **kernels}, list(self.remarks))
+        modes = {target: modes for target, modes in self.modes.items() if target not in kernels}
+        return Selection({**self.kernels, **kernels}, list(self.remarks), modes)
+
+    def in_mode(self, mode: Mode, baseline: Selection) -> Selection:
+        """Without the kernels that were promoted for other runs than this."""
+        left = [target for target, modes in self.modes.items() if mode not in modes]
+        remarks = [
+            f"{target}: {self.kernels[target].name} is promoted for {' and '.join(self.modes[target])} runs, and this "
+            f"one is {mode}; using the baseline"
+            for target in left
+        ]
+        kernels = {**self.kernels, **{target: baseline.kernels[target] for target in left}}
+        return Selection(kernels, [*self.remarks, *remarks], self.modes)
 
     def chosen(self) -> dict[str, Kernel]:
         """Only the targets that do not use their baseline kernel."""
@@ -83,7 +97,7 @@ def resolve(text: str, catalog: Mapping[str, Target], where: Context | Engine, r
         elif not (position == 0 and part == "baseline"):
             raise LabError(f"cannot read selection '{text}' at '{part}'; use baseline, promoted, or target=kernel,...")
     remarks = [remark for remark in selection.remarks if remark.split(":", 1)[0] not in explicit]
-    return Selection({**selection.kernels, **explicit}, remarks)
+    return Selection(selection.kernels, remarks, selection.modes).with_kernels(explicit)
 
 
 def baseline(catalog: Mapping[str, Target], engine: Engine) -> Selection:
@@ -105,14 +119,15 @@ def promoted(catalog: Mapping[str, Target], where: Context | Engine, root: Root)
     if not registry.any_entries(root, engine.name):
         return selection
     device = (where if isinstance(where, Context) else context(engine, root)).device["key"]
-    kernels, remarks = dict(selection.kernels), []
+    kernels, remarks, modes = dict(selection.kernels), [], {}
     for target, entry in registry.in_force(root, engine.name, device).items():
         kernel, remark = _still_there(entry, catalog, engine)
         if kernel is not None:
             kernels[target] = kernel
+            modes[target] = entry.modes
         else:
             remarks.append(f"{target}: {remark}; using the baseline")
-    return Selection(kernels, remarks)
+    return Selection(kernels, remarks, modes)
 
 
 def parse_choice(text: str, catalog: Mapping[str, Target], engine: Engine) -> Kernel:

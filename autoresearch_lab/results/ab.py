@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
-from autoresearch_lab.results.base import Dataset, KernelId, Typed
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator
+
+from autoresearch_lab.results.base import Dataset, KernelId, Mode, Typed
+
+
+def _word(value: object) -> object:
+    """Earlier versions wrote whether both arms were compiled."""
+    return {True: "on", False: "off"}[value] if isinstance(value, bool) else value
+
+
+# auto: each arm in its fastest mode; on, off: both arms compiled, or neither.
+CompileChoice = Annotated[Literal["auto", "on", "off"], BeforeValidator(_word)]
 
 
 class AbSeeds(Typed):
@@ -47,7 +60,8 @@ class AbRule(Typed):
     gain_share: float
     gain_tolerance: float
     seed: int
-    compile: bool
+    compile: CompileChoice
+    mode_seconds: float | None = None
 
 
 class AbSettings(Typed):
@@ -59,7 +73,7 @@ class AbSettings(Typed):
     candidate: dict[str, CandidateKernel] = {}
     baseline: dict[str, KernelId] = {}
     rule: AbRule | None = None
-    compile: bool = False
+    compile: CompileChoice = "off"
     contract_sha256: str | None = None
     calibration: str | None = None
 
@@ -130,14 +144,24 @@ class SeedLoss(Typed):
     delta: float
 
 
+class ModeSpeeds(Typed):
+    """The mode that an arm trained in, and why. eager, compiled: its tokens/s in both, measured in turns in one process
+    before the races; null where that was not measured."""
+
+    used: Mode
+    reason: str
+    eager: float | None = None
+    compiled: float | None = None
+
+
 class AbResults(Typed):
     """What the A/B found.
 
     look, attempt: at which look it ended, and which attempt with these arms it was; alpha: one-sided error of every
     gate. tokens_per_second, val_bpb: by arm, medians and means. ratio: of tokens/s, with bounds. losses: training loss
     by step, mean over seeds, in nats. gates: by name, those that were reached. neutral, benefit: the pairs of both
-    gates. disturbed: foreign load ended it; nothing is concluded. peak_memory_mb: by arm, MiB. seconds: by part.
-    reused: trainings taken over from earlier runs.
+    gates. modes: by arm, eager or compiled. disturbed: foreign load ended it; nothing is concluded. peak_memory_mb: by
+    arm, MiB. seconds: by part. reused: trainings taken over from earlier runs.
     """
 
     reason: str = ""
@@ -156,6 +180,7 @@ class AbResults(Typed):
     neutral: list[SeedLoss] = []
     benefit: list[SeedLoss] = []
     equal_time_steps: int | None = None
+    modes: dict[str, ModeSpeeds] = {}
     disturbed: bool = False
     peak_memory_mb: dict[str, float] = {}
     seconds: dict[str, float] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 Facts = dict[str, Any]
 # [low, high] of a ratio or a difference.
 Ends = tuple[float, float]
+# Whether the trainer's graph goes through torch.compile (mx.compile): it does not, or it does.
+Mode = Literal["eager", "compiled"]
 
 SHA256 = r"^[0-9a-f]{64}$"
 

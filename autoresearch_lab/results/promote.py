@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Literal
 
-from autoresearch_lab.results.base import Dataset, KernelId, Typed
+from autoresearch_lab.results.base import Dataset, KernelId, Mode, Typed
 
 ListName = Literal["local", "shipped"]
 
 
 class PromoteSettings(Typed):
-    """list: the machine's own or the committed one. evidence: id of the A/B. from_workspace: it was copied first."""
+    """list: the machine's own or the committed one. evidence: id of the A/B. modes: what it is promoted for; null in
+    records of earlier versions. from_workspace: it was copied first."""
 
     list: ListName = "local"
     evidence: str
+    modes: tuple[Mode, ...] | None = None
     dataset: Dataset | None = None
     from_workspace: bool = False
 

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from autoresearch_lab.results import ab, bench, compile, note, profile, promote, trace, verify
-from autoresearch_lab.results.base import Artifact, Ceilings, Facts, KernelId, WorkloadReference, Workloads
+from autoresearch_lab.results.base import Artifact, Ceilings, Facts, KernelId, Mode, WorkloadReference, Workloads
 
 SCHEMA = 2
 
@@ -106,6 +106,20 @@ class AbRecord(Record):
     settings: ab.AbSettings = ab.AbSettings()
     results: ab.AbResults = ab.AbResults()
     verdict: Literal["PROMOTE", "REJECT", "UNDECIDED"]
+
+    def mode_of(self, arm: str) -> Mode:
+        """In which mode "baseline" or "candidate" trained."""
+        found = self.results.modes.get(arm)
+        if found is None:  # of a version that had one mode for both
+            return "compiled" if self.settings.compile == "on" else "eager"
+        return found.used
+
+    def contents(self, arm: str) -> dict[str, str]:
+        """{target: content hash} of all kernels that an arm trained with."""
+        found = {target: kernel.sha256 for target, kernel in self.settings.baseline.items()}
+        if arm == "candidate":
+            found |= {target: kernel.sha256 for target, kernel in self.settings.candidate.items()}
+        return found
 
 
 class ProfileRecord(Record):

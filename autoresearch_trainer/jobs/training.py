@@ -21,21 +21,24 @@ from autoresearch_trainer.jobs.base import (
 
 
 class ComparedArgs(JobArgs):
-    """compile: whether the trainer runs compiled."""
+    """What is trained, on which data."""
 
     preset: str
     dataset: DatasetRef
-    compile: bool = False
+
+
+Arm = Literal["baseline", "candidate"]
 
 
 class ThroughputArgs(ComparedArgs):
-    """baseline, candidate: the two selections. seed: of the weights and of the order of the arms. seconds: of
-    undisturbed pairs to measure, over within limit_seconds. block_steps: steps of one arm before the other's turn.
-    least_pairs: before which it does not end for time. foreign_limit: share of the cores that other processes may use
-    during a pair."""
+    """baseline, candidate: the two selections. compiled: the arms that train compiled. seed: of the weights and of the
+    order of the arms. seconds: of undisturbed pairs to measure, over within limit_seconds. block_steps: steps of one
+    arm before the other's turn. least_pairs: before which it does not end for time. foreign_limit: share of the cores
+    that other processes may use during a pair."""
 
     baseline: Selection
     candidate: Selection
+    compiled: list[Arm] = []
     seed: int
     seconds: float
     limit_seconds: float
@@ -50,7 +53,7 @@ class Pair(JobAnswer):
 
     baseline: float
     candidate: float
-    first: Literal["baseline", "candidate"]
+    first: Arm
     foreign: float
     quiet: bool
 
@@ -83,9 +86,10 @@ class TrainingRun(BaseModel):
 
 
 class TrainArgs(ComparedArgs):
-    """Each of `runs`, one after the other, with one selection of kernels."""
+    """Each of `runs`, one after the other, with one selection of kernels, compiled or not."""
 
     selection: Selection
+    compile: bool = False
     runs: list[TrainingRun]
 
 

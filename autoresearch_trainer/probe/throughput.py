@@ -8,20 +8,20 @@ batches. What is returned are raw block times; the ratio is taken by the caller.
 import os
 import random
 import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from autoresearch_trainer.config import TrainConfig
 from autoresearch_trainer.engine import TrainerEngine
 from autoresearch_trainer.jobs import Report
 from autoresearch_trainer.jobs.base import facts
-from autoresearch_trainer.jobs.training import Pair, ThroughputAnswer, ThroughputArgs
+from autoresearch_trainer.jobs.training import Arm, Pair, ThroughputAnswer, ThroughputArgs
 from autoresearch_trainer.probe.load import ForeignLoad
 from autoresearch_trainer.probe.state import Snapshot, changes
 from autoresearch_trainer.probe.training import open_checked
 from autoresearch_trainer.process import QuietCollector
 
-Arm = Literal["baseline", "candidate"]
 ARMS: tuple[Arm, Arm] = ("baseline", "candidate")
 ENDLESS_STEPS = 1_000_000  # the schedules stay at their start: every block does the same work
 
@@ -43,9 +43,12 @@ def measure(
     selections = {"baseline": args.baseline, "candidate": args.candidate}
     ops = {arm: engine.Ops.load(selections[arm], counters[arm]) for arm in ARMS}
     changed = [f"on loading: {text}" for text in changes(before, snapshot())]
-    config = TrainConfig.for_preset(args.preset, steps=ENDLESS_STEPS, seed=args.seed, compile=args.compile)
+    config = TrainConfig.for_preset(args.preset, steps=ENDLESS_STEPS, seed=args.seed)
     # Which arm is built first is drawn too: the one that comes later gets other addresses.
-    trainers = {arm: engine.Trainer(config, ops[arm], dataset, args.device) for arm in order.sample(ARMS, 2)}
+    trainers = {
+        arm: engine.Trainer(replace(config, compile=arm in args.compiled), ops[arm], dataset, args.device)
+        for arm in order.sample(ARMS, 2)
+    }
     blocks = Blocks(trainers, args, order, report, snapshot)
     failed = None
     with QuietCollector() as collector:

@@ -15,7 +15,7 @@ import pytest
 from autoresearch_lab import ledger
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.engine import ENGINES
-from autoresearch_lab.evidence import decisive_ab
+from autoresearch_lab.evidence import decide
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root
@@ -129,7 +129,8 @@ def accepted(world: World) -> set[str]:
     """Ids of the newest records that the gate takes."""
     targets = load_catalog(world.root)
     kernels = {name: target.kernel("fused", "torch") for name, target in targets.items()}
-    taken: list[Record | None] = [decisive_ab(kernels, targets, world.lab)]
+    joint = decide(kernels, targets, world.lab)
+    taken: list[Record | None] = [joint.record if joint else None]
     for name, target in targets.items():
         taken += readiness(target, kernels[name], world.lab).records.values()
     return {record.id for record in taken if record is not None}

@@ -26,7 +26,8 @@ BPB_PER_LOG_STEPS = 0.25
 class PlantedEngine(Engine):
     """Plays the jobs. `plan` says how: gain (relative speed), harm (bits per byte), noise (s.d. of log-ratios), early
     (factor on the candidate's early divergence), foreign (share), calls, changes, raises (a JobFailed for a job's
-    name), dies_after (number of jobs before the parent is "killed"), presets ({preset: what holds there instead})."""
+    name), compiled ({arm: its relative speed compiled, or why it does not train so}), dies_after (number of jobs before
+    the parent is "killed"), presets ({preset: what holds there instead})."""
 
     plan: dict = {}
     asked: list = []
@@ -38,22 +39,25 @@ class PlantedEngine(Engine):
             raise KeyboardInterrupt
         self.asked.append((job, args))
         run_dir.mkdir(parents=True, exist_ok=True)
-        candidate = "selection" not in args or any(
-            kernel["sha256"] == plan["candidate"] for kernel in args["selection"].values()
-        )
+        kernels = args.get("selection") or args["candidate"]
+        candidate = any(kernel["sha256"] == plan["candidate"] for kernel in kernels.values())
         if job in plan.get("raises", {}) and candidate:
             raise plan["raises"][job]
         return getattr(self, f"_{job}")(args, run_dir, on_progress or (lambda message: None), candidate)
 
     def _throughput(self, args, run_dir, report, candidate):
         rng = np.random.default_rng(args["seed"])
-        ratio = math.exp(rng.normal(math.log1p(self.plan.get("gain", 0.5)), self.plan.get("noise", 0.002)))
+        gain, failed = self.plan.get("gain", 0.5), self.plan.get("failed")
+        if args["baseline"] == args["candidate"]:  # one arm, eager and compiled
+            gain = self.plan.get("compiled", {}).get("candidate" if candidate else "baseline", 0.25)
+            gain, failed = (0.0, gain) if isinstance(gain, str) else (gain, None)
+        ratio = math.exp(rng.normal(math.log1p(gain), self.plan.get("noise", 0.002)))
         foreign = self.plan.get("foreign", 0.02)
         pair = {"baseline": 1e-6, "candidate": 1e-6 / ratio, "first": "baseline", "foreign": foreign,
                 "quiet": foreign <= args["foreign_limit"]}  # fmt: skip
         report({"stage": "race", "done": 1, "total": 1})
         return {"pairs": [pair] * 8, "block_tokens": 10240, "environment": self.plan.get("changes", []),
-                "failed": self.plan.get("failed"), "calls": self.plan.get("calls"), "process": {},
+                "failed": failed, "calls": self.plan.get("calls"), "process": {},
                 "setup_seconds": 0.1}  # fmt: skip
 
     def _train(self, args, run_dir, report, candidate):

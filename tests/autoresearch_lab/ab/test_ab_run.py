@@ -259,8 +259,42 @@ def test_a_compiled_ab_is_another_ab_and_is_held_to_no_prediction(lab):
     promised = {"saved_ms": 50.0, "step_ms": 60.0}
     lab.evidence(predicted=promised)
     assert lab.ab(gain=0.5).results.reason.startswith("gain")
-    compiled = lab.ab(gain=0.5, settings=Settings(compile=True))
-    assert compiled.verdict == "PROMOTE" and compiled.settings.compile is True
-    assert all(args["compile"] for job, args in lab.engine.asked[-3:]) and not lab.engine.asked[0][1]["compile"]
+    compiled = lab.ab(gain=0.5, settings=Settings(compile="on"))
+    assert compiled.verdict == "PROMOTE" and compiled.settings.compile == "on"
+    raced = [args["compiled"] for job, args in lab.engine.asked if job == "throughput"]
+    assert raced[0] == [] and raced[-1] == ["baseline", "candidate"]
+    assert all(args["compile"] for job, args in lab.engine.asked if job == "train")
     assert not any(remark.startswith("attempt") for remark in compiled.results.remarks)
-    assert Settings.for_device("cuda").compile and not Settings.for_device("cpu").compile
+    assert Settings.for_device("cuda").compile == Settings.for_device("cpu").compile == "auto"
+
+
+def test_each_arm_trains_in_its_fastest_mode_which_is_found_once(lab):
+    lab.evidence()
+    settings = Settings(compile="auto")
+    record = lab.ab(gain=0.5, compiled={"baseline": 0.4, "candidate": -0.2}, settings=settings)
+    modes = record.results.modes
+    assert (modes["baseline"].used, modes["candidate"].used) == ("compiled", "eager")
+    assert modes["baseline"].compiled == pytest.approx(1.4 * modes["baseline"].eager, rel=0.02)
+    assert record.mode_of("candidate") == "eager" and jobs(lab)["throughput"] == 2 + 4
+    raced = [args["compiled"] for job, args in lab.engine.asked if job == "throughput"]
+    assert raced == [["candidate"]] * 2 + [["baseline"]] * 4
+    # Both arms learn in the candidate's mode: nothing but the kernels tells them apart.
+    assert not any(args["compile"] for job, args in lab.engine.asked if job == "train")
+    lab.engine.asked.clear()
+    again = lab.ab(gain=0.5, compiled={"baseline": -0.4}, settings=settings)
+    assert jobs(lab)["throughput"] == 4 and again.results.modes == modes
+
+
+def test_what_does_not_train_compiled_trains_eager_and_says_why(lab):
+    lab.evidence()
+    record = lab.ab(gain=0.5, compiled={"candidate": "Unsupported: a graph break"}, settings=Settings(compile="auto"))
+    assert record.verdict == "PROMOTE" and record.results.modes["candidate"].used == "eager"
+    assert any("a graph break" in remark for remark in record.results.remarks)
+
+
+def test_where_nothing_can_be_compiled_both_arms_are_eager(lab, monkeypatch):
+    monkeypatch.setattr("autoresearch_lab.ab.trial.cannot_compile", lambda engine: "no C++ compiler")
+    lab.evidence()
+    record = lab.ab(gain=0.5, settings=Settings(compile="auto"))
+    assert {found.used for found in record.results.modes.values()} == {"eager"} and jobs(lab)["throughput"] == 4
+    assert "no C++ compiler" in record.results.remarks[0]

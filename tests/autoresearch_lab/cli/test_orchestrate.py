@@ -36,7 +36,7 @@ def test_the_length_of_an_ab_reaches_it(monkeypatch, tmp_path):
     monkeypatch.setattr(orchestrate, "Pipeline", pipeline)
     words = ["--root", str(tmp_path), "--engine", "cpu", "orchestrate", "--dry-run", "--profile", "p.json"]
     assert app.main([*words, "--workspace-root", str(tmp_path / "w"), "--steps", "7", "--race-seconds", "2.5"]) == 0
-    assert (made[0].steps, made[0].race_seconds, made[0].compile) == (7, 2.5, False)
+    assert (made[0].steps, made[0].race_seconds, made[0].compile) == (7, 2.5, "auto")
 
 
 @pytest.mark.parametrize("words", [["--steps", "1"], ["--race-seconds", "0"]])

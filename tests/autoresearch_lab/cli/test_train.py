@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 
 from autoresearch_data.tokens import Tokens
-from autoresearch_lab import hardware, training
+from autoresearch_lab import hardware, machine, training
+from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.cli.train import main
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import device_key
 from autoresearch_lab.paths import CHECKOUT, Root
+from autoresearch_lab.promote.selection import resolve
 from autoresearch_trainer.console import Console
 
 VOCAB = 8192
@@ -215,3 +217,45 @@ def test_engines_carry_the_preset_of_their_hardware():
 
     assert choose("cpu").default_preset == hardware.suggest_preset(hardware.detect("cpu"))[0]
     assert choose("cpu").package == ENGINES["cpu"].package
+
+
+def measured(lab: Path, eager: float, compiled: float, preset: str = "cpu-nano", **changes) -> None:
+    """The record of an A/B whose other arm were the baseline kernels, measured in both modes."""
+    engine = ENGINES["cpu"]
+    context = machine.context_of_this_process(engine)
+    selection = resolve("baseline", load_catalog(Root(lab)), engine, Root(lab))
+    used = "compiled" if compiled > eager else "eager"
+    modes = {"baseline": {"used": used, "reason": "the faster of the two", "eager": eager, "compiled": compiled}}
+    Ledger(Root(lab).ledger).append(
+        "ab",
+        **{**context.fields(), **changes},
+        settings={"preset": preset, "compile": "auto", "baseline": selection.recorded()},
+        results={"modes": modes},
+        verdict="REJECT",
+    )
+
+
+@pytest.mark.parametrize(("eager", "compiled", "chosen"), [(2000.0, 1500.0, "off"), (1500.0, 2000.0, "on")])
+def test_auto_takes_the_mode_that_was_measured_as_faster(lab: Path, capsys, eager, compiled, chosen):
+    measured(lab, eager, compiled)
+    assert call(lab, "--print-config", "--preset", "cpu-nano") == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("compile:"))
+    said = f"measured with these kernels: {eager:,.0f} tokens/s eager, {compiled:,.0f} compiled, record "
+    assert line.split()[1] == chosen and said in line
+
+
+def test_auto_keeps_its_rule_where_nothing_fits_what_was_measured(lab: Path, capsys):
+    measured(lab, 2000.0, 1500.0, preset="cpu-tiny")
+    measured(lab, 2000.0, 1500.0, software={"key": "another"})
+    asked = [(), ("--kernels", "softcap_cross_entropy=torch_library"), ("--compile", "on")]
+    for words in asked:
+        assert call(lab, "--print-config", "--preset", "cpu-nano", *words) == 0
+        assert "measured with" not in capsys.readouterr().out
+    measured(lab, 2000.0, 1500.0)
+    assert call(lab, "--print-config", "--preset", "cpu-nano", "--steps", "3") == 0
+    assert "too few steps" in capsys.readouterr().out
+
+
+def test_the_summary_says_why_a_run_was_compiled(lab: Path, capsys):
+    assert call(lab, *SMALL, "--steps", "1") == 0
+    assert "compiled:         no (asked for)" in capsys.readouterr().out

@@ -76,7 +76,9 @@ def lab(tmp_path):
     return here
 
 
-def evidence(lab, kernels, verify="PASS", bench="FASTER", ab="PROMOTE", context=None, artifacts=None, **conditions):
+def evidence(
+    lab, kernels, verify="PASS", bench="FASTER", ab="PROMOTE", context=None, artifacts=None, results=None, **conditions
+):
     """Records for these kernels; with several the A/B is a joint one. artifacts: the files that the bench names."""
     fields = (context or lab.context).fields()
     contracts = {name: target.contract_sha256 for name, target in lab.catalog().items()}
@@ -107,6 +109,6 @@ def evidence(lab, kernels, verify="PASS", bench="FASTER", ab="PROMOTE", context=
             },
             **conditions,
         },
-        results={"reason": "as planted"},
+        results={"reason": "as planted", **(results or {})},
         verdict=ab,
     )

@@ -1,6 +1,7 @@
 """Promote, demote, promotion-check: what they ask for, what they write, and that they can be undone."""
 
 import json
+import re
 import tomllib
 from dataclasses import replace
 
@@ -97,14 +98,62 @@ def test_the_newest_ab_counts(lab):
         run(lab)
 
 
-def test_an_ab_of_compiled_arms_neither_replaces_nor_overrules_silently(lab):
-    kernel, target = lab.kernel(), lab.catalog()["double"]
-    lab.evidence(kernel, preset="cpu-nano", compile=False)
-    assert readiness(target, kernel, lab.lab).ready
-    lab.evidence(kernel, preset="cpu-nano", compile=True, ab="UNDECIDED")
-    assert not readiness(target, kernel, lab.lab).ready
-    lab.evidence(kernel, preset="cpu-nano", compile=True)
-    assert readiness(target, kernel, lab.lab).ready
+def decided(lab):
+    found = readiness(lab.catalog()["double"], lab.kernel(), lab.lab)
+    return found.decision.verdict, found.decision.modes
+
+
+def trained(mode):
+    return {arm: {"used": mode, "reason": "the faster of the two"} for arm in ("baseline", "candidate")}
+
+
+def test_an_ab_promotes_for_the_modes_that_its_candidate_trained_in(lab):
+    lab.evidence(lab.kernel(), compile="off", ab="REJECT")
+    lab.evidence(lab.kernel(), compile="on")
+    assert decided(lab) == ("PROMOTE", ("compiled",))
+    found = readiness(lab.catalog()["double"], lab.kernel(), lab.lab)
+    assert [line.partition(" (")[0] for line in found.by_choice] == ["both eager: REJECT", "both compiled: PROMOTE"]
+    record = run(lab)
+    assert record.settings.modes == ("compiled",)
+    selection, baseline = (resolve(text, lab.catalog(), lab.context, lab.root) for text in ("promoted", "baseline"))
+    assert selection.in_mode("compiled", baseline).kernels["double"].name == "fused"
+    eager = selection.in_mode("eager", baseline)
+    assert eager.kernels["double"].name == "torch_eager" and "promoted for compiled runs" in eager.remarks[0]
+    lab.evidence(lab.kernel(), compile="off")
+    assert decided(lab) == ("PROMOTE", ("eager", "compiled"))
+
+
+def test_what_the_fastest_modes_refuse_no_mode_that_was_asked_for_promotes(lab):
+    lab.evidence(lab.kernel(), compile="auto", ab="REJECT", results={"modes": trained("eager")})
+    lab.evidence(lab.kernel(), compile="off")
+    assert decided(lab) == ("REJECT", ())
+    lab.evidence(lab.kernel(), compile="on")
+    assert decided(lab) == ("PROMOTE", ("compiled",))
+
+
+def test_harm_to_what_is_learnt_in_one_mode_refuses_all(lab):
+    lab.evidence(lab.kernel(), compile="auto", results={"modes": trained("compiled")})
+    assert decided(lab) == ("PROMOTE", ("compiled",))
+    harm = {"neutral": {"passed": False, "note": "val_bpb is worse"}}
+    lab.evidence(lab.kernel(), compile="off", ab="REJECT", results={"gates": harm})
+    assert decided(lab) == ("REJECT", ())
+    with pytest.raises(LabError, match="val_bpb is worse"):
+        run(lab)
+
+
+def test_an_undecided_mode_is_no_obstacle_to_another(lab):
+    lab.evidence(lab.kernel(), compile="off")
+    lab.evidence(lab.kernel(), compile="on", ab="UNDECIDED")
+    assert decided(lab) == ("PROMOTE", ("eager",))
+
+
+def test_a_promotion_of_before_modes_were_named_holds_for_both(lab):
+    lab.evidence(lab.kernel())
+    run(lab)
+    text = lab.root.promoted_local.read_text()
+    lab.root.promoted_local.write_text(re.sub(r"modes = \[.*?\]\n", "", text, flags=re.DOTALL))
+    assert lab.root.promoted_local.read_text() != text
+    assert resolve("promoted", lab.catalog(), lab.context, lab.root).modes == {"double": ["eager", "compiled"]}
 
 
 def test_readiness_names_the_next_command(lab):
