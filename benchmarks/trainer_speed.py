@@ -3,7 +3,12 @@
     python benchmarks/trainer_speed.py --presets cpu-nano,cpu-tiny --processes 3 --seconds 40 --json speed.json
     python benchmarks/trainer_speed.py --kernels softcap_cross_entropy=cpp_fused,rms_norm=cpp_fused
 
-With --kernels the trainer also trains with those ("kernels eager", "kernels compiled"). All arms train in one process
+With --kernels the trainer also trains with those ("kernels eager", "kernels compiled"); the faster of the two is what
+`train.py --compile auto` takes ("default run"). The floor is the time that the products of a step take at the rate at
+which this machine multiplies large bfloat16 matrices, measured in the same run; an arm's share of it says how near it
+is.
+
+All arms train in one process
 on the same data, with the same allocator settings and threads, in blocks of steps that take turns in random order; a
 ratio is taken between blocks of one round. Levels differ between fresh processes, so the process is the unit: the table
 gives the mean over processes of the median ratio, and its 95 % t interval.
@@ -28,6 +33,7 @@ from restated_model import RestatedGPT, RestatedOptimizer
 from scipy import stats
 
 from autoresearch_cuda.ops import Ops
+from autoresearch_cuda.probe.ceilings import matmul_rate
 from autoresearch_cuda.process import prepare_process
 from autoresearch_cuda.train import Trainer
 from autoresearch_data.dataset import Dataset, open_dataset
@@ -37,11 +43,12 @@ from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.paths import Root
 from autoresearch_lab.promote.selection import resolve
-from autoresearch_trainer.config import TrainConfig
+from autoresearch_trainer.config import VALUE_GATE_CHANNELS, TrainConfig
 from autoresearch_trainer.process import QuietCollector, cpu_name
 
 ARMS = ("trainer eager", "trainer compiled", "restated eager", "restated compiled")
 KERNEL_ARMS = ("kernels eager", "kernels compiled")
+DEFAULT = "default run"
 RATIOS = (
     ("trainer compiled", "restated compiled"),
     ("trainer compiled", "restated eager"),
@@ -51,6 +58,8 @@ RATIOS = (
     ("kernels eager", "trainer eager"),
     ("kernels compiled", "trainer compiled"),
     ("kernels compiled", "kernels eager"),
+    (DEFAULT, "trainer compiled"),
+    (DEFAULT, "restated compiled"),
 )
 WARM_UP = 12
 
@@ -83,10 +92,41 @@ def restated_step(config: TrainConfig, dataset: Dataset) -> Callable[[], float]:
     return step
 
 
+def products(config: TrainConfig) -> dict[str, float]:
+    """FLOP of one step's matrix products, forward and backward: {term: FLOP}.
+
+    A linear layer has one product forward and two of the same size backward. Attention counts the pairs of query and
+    key that the window admits: two products forward and five backward. Newton-Schulz: 5 iterations, the two symmetric
+    products of each by half.
+    """
+    shape, tokens = config.model, config.total_batch_tokens
+    width, kv_width = shape.n_embd, shape.n_kv_head * shape.head_dim
+    gate = (shape.n_kv_head, VALUE_GATE_CHANNELS)
+    block = [
+        (width, width),
+        (kv_width, width),
+        (kv_width, width),
+        (width, width),
+        (4 * width, width),
+        (width, 4 * width),
+    ]
+    matrices = block * shape.n_layer + [gate] * len(shape.value_embed_layers())
+    sequences = tokens // shape.sequence_len
+    pairs = sum(min(seen, window) + 1 for window in shape.windows() for seen in range(shape.sequence_len))
+    sides = [(min(matrix), max(matrix)) for matrix in matrices]
+    return {
+        "head": 6.0 * tokens * shape.vocab_size * width,
+        "layers": 6.0 * tokens * sum(rows * columns for rows, columns in matrices),
+        "attention in its window": 14.0 * sequences * shape.n_head * shape.head_dim * pairs,
+        "Newton-Schulz": 5.0 * sum(3 * short**2 * long + short**3 for short, long in sides),
+    }
+
+
 def measure(
     preset: str, arms: list[str], seconds: float, block: int, seed: int, dataset: Dataset, kernels: str
 ) -> dict[str, Any]:
-    """One process: {"blocks": {arm: [seconds per block]}, "losses": {arm: last}, "tokens_per_block", "setup"}."""
+    """One process: {"blocks": {arm: [seconds per block]}, "losses": {arm: last}, "tokens_per_block", "setup", "rate":
+    of large products in FLOP/s}."""
     process = prepare_process()
     steps, setup, losses = {}, {}, {}
     for arm in arms:
@@ -115,7 +155,15 @@ def measure(
     if bad := [arm for arm, loss in losses.items() if not 0 < loss < 9.5]:
         raise SystemExit(f"error: {', '.join(bad)} did not learn; the comparison would be of nothing")
     tokens = block * config.total_batch_tokens
-    return {"blocks": blocks, "losses": losses, "tokens_per_block": tokens, "setup": setup, "process": process}
+    rate = matmul_rate(torch.bfloat16, torch.device("cpu")) or matmul_rate(torch.float32, torch.device("cpu"))
+    return {
+        "rate": rate,
+        "blocks": blocks,
+        "losses": losses,
+        "tokens_per_block": tokens,
+        "setup": setup,
+        "process": process,
+    }
 
 
 def in_fresh_processes(args: argparse.Namespace, preset: str) -> list[dict[str, Any]]:
@@ -143,7 +191,14 @@ def interval(values: list[float]) -> tuple[float, float] | None:
 
 
 def summarise(results: list[dict[str, Any]], arms: list[str]) -> dict[str, Any]:
-    speed = {arm: median([r["tokens_per_block"] / median(r["blocks"][arm]) for r in results]) for arm in arms}
+    def rate(arm: str) -> float:
+        return median([r["tokens_per_block"] / median(r["blocks"][arm]) for r in results])
+
+    if set(KERNEL_ARMS) <= set(arms):
+        default = max(KERNEL_ARMS, key=rate)
+        results = [{**r, "blocks": {**r["blocks"], DEFAULT: r["blocks"][default]}} for r in results]
+        arms = [*arms, DEFAULT]
+    speed = {arm: rate(arm) for arm in arms}
     ratios = {}
     for ours, theirs in RATIOS:
         if ours in arms and theirs in arms:
@@ -154,9 +209,25 @@ def summarise(results: list[dict[str, Any]], arms: list[str]) -> dict[str, Any]:
     return {"tokens_per_second": speed, "ratios": ratios}
 
 
+def floor(config: TrainConfig, rate: float) -> dict[str, Any]:
+    """The least time of a step's products at `rate` FLOP/s: terms in ms, and the tokens per second that would be."""
+    terms = {name: flop / rate * 1e3 for name, flop in products(config).items()}
+    return {
+        "gflop_s": rate / 1e9,
+        "ms": terms,
+        "tokens_per_second": config.total_batch_tokens / sum(terms.values()) * 1e3,
+    }
+
+
 def lines(preset: str, summary: dict[str, Any]) -> list[str]:
-    text = [f"{preset}", ""] + [f"{'arm':<40}tokens/s"]
-    text += [f"{arm:<40}{speed:8,.0f}" for arm, speed in summary["tokens_per_second"].items()]
+    least = summary["floor"]
+    text = [f"{preset}", "", f"{'arm':<40}tokens/s  share of the floor"]
+    for arm, speed in summary["tokens_per_second"].items():
+        text.append(f"{arm:<40}{speed:8,.0f}  {speed / least['tokens_per_second']:7.1%}")
+    terms = ", ".join(f"{name} {ms:.1f}" for name, ms in least["ms"].items())
+    text += [
+        f"{'floor':<40}{least['tokens_per_second']:8,.0f}  ms per step: {terms}; at {least['gflop_s']:,.0f} GFLOP/s"
+    ]
     text += ["", f"{'paired ratio of speeds':<40}{'mean':>8}  95 % interval over processes"]
     for name, found in summary["ratios"].items():
         low_high = found["interval"]
@@ -190,7 +261,8 @@ def main() -> None:
     report: dict[str, Any] = {"machine": cpu_name(), "torch": torch.__version__, "presets": {}}
     for preset in args.presets.split(","):
         results = in_fresh_processes(args, preset)
-        summary = summarise(results, arms)
+        best = max(result["rate"] for result in results)
+        summary = {**summarise(results, arms), "floor": floor(TrainConfig.for_preset(preset, steps=1), best)}
         report["presets"][preset] = {**summary, "raw": results}
         print("\n".join(lines(preset, summary)), flush=True)
     print(f"{report['machine']}, torch {torch.__version__}, {results[0]['process']['threads']} threads")

@@ -36,15 +36,15 @@ def mode_speeds(record: AbRecord) -> list[str]:
     for arm, found in record.results.modes.items():
         if found.eager is not None and found.compiled is not None:
             speeds = f"{form.number(found.eager, 4)} eager, {form.number(found.compiled, 4)} compiled"
-            lines.append(f"{arm}: {speeds} tokens/s; trained {found.used}")
+            lines.append(f"{arm} arm: {speeds} tokens/s")
     return lines
 
 
 def subject(record: AbRecord) -> str:
-    """What was compared: the candidate's kernels, what they were laid over, and the preset."""
+    """What was compared: the candidate's kernels, what they were laid over, the preset, and eager or compiled."""
     other = over(record)
     laid = f" on top of {', '.join(other)}" if other else ""
-    return f"{title(record)}{laid}{f', {record.settings.preset}' if record.settings.preset else ''}"
+    return f"{title(record)}{laid}{f', {record.settings.preset}' if record.settings.preset else ''}, {modes(record)}"
 
 
 def over(record: AbRecord) -> tuple[str, ...]:
@@ -109,6 +109,7 @@ def changes(record: AbRecord) -> list[str]:
 
 
 def outcome(record: AbRecord) -> str:
-    """All that came out, in one sentence."""
+    """All that came out, in a sentence, and the speeds in both modes in another."""
     found = ", ".join(changes(record))
-    return f"{found}." if found else record.results.reason or "No numbers recorded."
+    both = "".join(f" {line[0].upper()}{line[1:]}." for line in mode_speeds(record))
+    return f"{found}.{both}" if found else record.results.reason or "No numbers recorded."

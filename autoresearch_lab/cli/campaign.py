@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from autoresearch_lab.ab.outcome import gain, speed
 from autoresearch_lab.campaign.cpu import MainJob
 from autoresearch_lab.campaign.gpu.plan import SECONDS, GpuRequest, default_out, run_parts
 from autoresearch_lab.campaign.gpu.table import table
@@ -71,6 +72,8 @@ def _cpu(session: Session, say: Callable[[str], None], seconds: float | None, da
         for step in end.steps:
             if step.state in ("failed", "skipped"):
                 console.print(escape(f"  {step.step}: {step.state}: {step.reason}"), highlight=False, soft_wrap=True)
+        if shown.story is not None and shown.story.settings.compile == "auto" and (gained := speed(shown.story)):
+            console.print(f"python train.py --preset {preset}: {gain(gained)} tokens/s", style="bold", soft_wrap=True)
 
     result = {**shown.plain(), "candidates": ends, "closing_run": closing and closing.model_dump()}
     comparison = job.comparison

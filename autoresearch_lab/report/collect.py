@@ -79,9 +79,10 @@ def story(abs_: list[Source[AbRecord]], promoted: dict[str, str]) -> Source[AbRe
     """The A/B that says most about the trainer as it is now; `abs_` newest first, `promoted`: target -> content hash.
 
     The newest that counts here and compares everything promoted with the bare baseline; else the newest that promotes;
-    else the newest.
+    else the newest. Those with each arm in its fastest mode come before those with a mode that was asked for.
     """
     counting = [source for source in abs_ if source.counts] or abs_
+    counting = sorted(counting, key=lambda source: source.record.settings.compile != "auto")
     whole = [s for s in counting if promoted and contents(s.record) == promoted and not over(s.record)]
     won = [source for source in counting if source.record.verdict == "PROMOTE"]
     return next(iter(whole or won or counting), None)

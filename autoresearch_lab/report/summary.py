@@ -63,13 +63,14 @@ class SummaryTable:
     report: Path | None
 
     def plain(self) -> dict[str, Any]:
-        told: dict[str, Any] = {"tokens_per_second": None, "val_bpb": None, "ab": None}
+        told: dict[str, Any] = {"tokens_per_second": None, "val_bpb": None, "modes": {}, "ab": None}
         if self.story is not None:
             before, after = outcome.tokens_per_second(self.story)
             told["tokens_per_second"] = {"before": before, "after": after, "ratio": _plain(outcome.speed(self.story))}
             first, last, at_equal_time = outcome.val_bpb(self.story)
             delta = _plain(outcome.estimate(self.story.results.gates.get("neutral")))
             told["val_bpb"] = {"before": first, "after": last, "delta": delta, "at_equal_time": at_equal_time}
+            told["modes"] = {arm: found.plain() for arm, found in self.story.results.modes.items()}
             told["ab"] = self.story.id
         return {
             "kernels": [row.plain() for row in self.rows],
@@ -103,6 +104,8 @@ class SummaryTable:
         ratio, (before, after) = outcome.speed(record), outcome.tokens_per_second(record)
         speed = f"{form.number(before, 4)} → {form.number(after, 4)}"
         _line(console, "tokens/s", speed + (f"  ({outcome.gain(ratio)})" if ratio else ""))
+        for line in outcome.mode_speeds(record):
+            _line(console, "", line)
         first, last, at_equal_time = outcome.val_bpb(record)
         gates = record.results.gates
         if first is not None and last is not None:

@@ -10,7 +10,7 @@ import torch
 
 from autoresearch_cuda.model import GPT
 from autoresearch_cuda.ops import Ops
-from autoresearch_trainer.config import GPTConfig
+from autoresearch_trainer.config import GPTConfig, TrainConfig
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 NAMES = {
@@ -98,6 +98,30 @@ def test_ratios_are_of_speeds_and_the_process_is_the_unit(load):
     assert ratio["ratio"] == pytest.approx(2.0) and ratio["processes"] == [2.0, 2.0]
     low, high = speed.interval([1.9, 2.0, 2.1])
     assert low < 2.0 < high and speed.interval([2.0]) is None
+
+
+def test_the_faster_mode_of_the_kernels_is_the_default_run(load):
+    speed = load("trainer_speed")
+    blocks = {"trainer compiled": [2.0, 2.0], "kernels eager": [1.0, 1.0], "kernels compiled": [1.2, 1.2]}
+    found = speed.summarise([{"blocks": blocks, "tokens_per_block": 100}] * 2, list(blocks))
+    assert found["tokens_per_second"]["default run"] == 100
+    assert found["ratios"]["default run / trainer compiled"]["ratio"] == pytest.approx(2.0)
+
+
+def test_the_floor_counts_every_product_once(load):
+    speed = load("trainer_speed")
+    config = TrainConfig.for_preset("cpu-nano", steps=1)
+    flop = speed.products(config)
+    assert flop["head"] == 6 * 2048 * 8192 * 128
+    # Two layers of 12 width^2 weights, and the gate of the second one's value embedding.
+    assert flop["layers"] == 6 * 2048 * (2 * 12 * 128**2 + 32)
+    inside = sum(min(i, 128) + 1 for i in range(256)) + 256 * 257 // 2
+    assert flop["attention in its window"] == 14 * 8 * 128 * inside
+    square, long = 3 * 128**3 + 128**3, 3 * 128**2 * 512 + 128**3
+    assert flop["Newton-Schulz"] == 5 * (8 * square + 4 * long + 3 * 32 + 1)
+    assert sum(flop.values()) == pytest.approx(19.5e9, rel=0.05)
+    least = speed.floor(config, 400e9)
+    assert least["tokens_per_second"] == pytest.approx(2048 / (sum(flop.values()) / 400e9))
 
 
 def test_a_run_becomes_a_table_and_a_figure(load):
