@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +70,15 @@ class Candidate:
     def best_gain(self) -> float:
         """Relative gain in tokens per second if all that could be saved were."""
         return 1.0 / (1.0 - min(self.saveable, 0.99)) - 1.0
+
+    def outdone_by(self, other: Candidate) -> bool:
+        """Whether `other` does this one's work, is FASTER, and promises more than this one could ever bring; as long as
+        the trainer has not refused it."""
+        bench, ab = other.records.get("bench"), other.records.get("ab")
+        faster = isinstance(bench, BenchRecord) and bench.verdict == "FASTER"
+        refused = isinstance(ab, AbRecord) and ab.verdict == "REJECT"
+        does_it = self.target.name in other.replaces and faster and not refused
+        return does_it and other.predicted_gain >= self.best_gain
 
     def overlaps(self, other: Candidate) -> bool:
         """Whether one of the two does work that the other one is there for."""
@@ -178,6 +187,9 @@ def drive(
     several winners for one target only the fastest goes on, and of all targets' winners at most `most_finalists` (those
     decided before included).
 
+    A part of a composite target waits while a kernel of the composite does its work and promises more than the part
+    could ever bring; if that kernel is refused in the trainer, the part has its turn after all.
+
     together: first one A/B of all winners at once, which costs as much as that of a single one; only where it does not
     promote them do they go in one by one. Of two winners that overlap (a composite target's and a part's) the one with
     the larger predicted gain takes part in it; the other one's turn comes after.
@@ -187,6 +199,17 @@ def drive(
     Raises:
         LabError, LabFailure: what concerns all candidates failed: the ledger, or the cluster.
     """
+    left: list[Candidate] = []
+
+    def state(candidate: Candidate) -> CandidateState:
+        found = given.state(candidate)
+        better = next((other for other in candidates if candidate.outdone_by(other)), None)
+        if better is None or found.step not in ("extract", "verify", "bench"):
+            return found
+        left.append(candidate)
+        return CandidateState(None, f"left to {better.label}, which does its work and promises more")
+
+    given, steps = steps, replace(steps, state=state)
     _judge(candidates, steps, on_step, executor or Local(lambda item, step: getattr(steps, step)(item)))
     finalists: dict[str, Candidate] = {}
     for candidate in sorted(candidates, key=lambda c: (steps.state(c).failed, -c.predicted_gain)):
@@ -201,12 +224,15 @@ def drive(
         _advance(candidate, steps, on_step)
     final = {}
     for candidate in candidates:
-        state = steps.state(candidate)
-        if state.step in ("ab", "promote") and not state.failed and candidate not in admitted:
+        end = steps.state(candidate)
+        if end.step in ("ab", "promote") and not end.failed and candidate not in admitted:
             fastest = finalists.get(candidate.target.name) is candidate
             why = f"not among the {most_finalists} largest predicted gains" if fastest else "not the target's fastest"
-            state = CandidateState(None, f"bench: FASTER, not tried in the trainer: {why}")
-        final[candidate.label] = state
+            end = CandidateState(None, f"bench: FASTER, not tried in the trainer: {why}")
+        final[candidate.label] = end
+    again = [candidate for candidate in candidates if candidate in left and steps.state(candidate).step is not None]
+    if again:
+        final |= drive(again, given, on_step, most_finalists, together, executor)
     return final
 
 

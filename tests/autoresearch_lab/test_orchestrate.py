@@ -182,13 +182,37 @@ def test_a_composite_and_a_part_that_both_win_are_not_tried_in_one_ab(tmp_path: 
     """The one that promises more takes part in the joint A/B, the other one's turn comes after."""
     lab = Lab(tmp_path, {"a": GOOD, "b": GOOD, "c": GOOD}, {"a": 2.0, "b": 2.0, "c": 2.0})
     lab.joint = joint
-    candidates = [lab.candidate("prelude", "a", share=0.2), lab.candidate("rope", "b", share=0.1)]
+    candidates = [lab.candidate("prelude", "a", share=0.2), lab.candidate("rope", "b", share=0.12)]
     candidates.append(lab.candidate("norm", "c", share=0.05))
     candidates[0].replaces = frozenset({"rope"})
     final = drive(candidates, lab.steps(), lambda c, step: lab.executed.append(f"{c.label} {step}"), together=True)
     assert "together prelude=a norm=c" in lab.executed
     assert "rope=b ab" in lab.executed
     assert {state.reason for state in final.values()} == {"promoted"}
+
+
+def composite_and_part(lab: Lab) -> list[Candidate]:
+    head = lab.candidate("head", "a", 1, share=0.6)
+    head.replaces = frozenset({"softcap"})
+    return [head, lab.candidate("softcap", "b", 2, share=0.3)]
+
+
+def test_a_part_is_left_to_a_composite_that_promises_more(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, {"a": GOOD, "b": GOOD}, {"a": 3.0, "b": 9.0})
+    final = lab.drive(composite_and_part(lab))
+    assert final["head=a"].reason == "promoted"
+    assert final["softcap=b"].reason == "left to head=a, which does its work and promises more"
+    assert not any(step.startswith("softcap") for step in lab.executed)
+
+
+def test_a_part_has_its_turn_where_the_composite_promises_less_or_is_refused(tmp_path: Path) -> None:
+    lab = Lab(tmp_path / "less", {"a": GOOD, "b": GOOD}, {"a": 1.1, "b": 9.0})
+    lab.drive(composite_and_part(lab))
+    assert "softcap=b bench" in lab.executed
+    lab = Lab(tmp_path / "refused", {"a": {**GOOD, "ab": "REJECT"}, "b": GOOD}, {"a": 3.0, "b": 9.0})
+    final = lab.drive(composite_and_part(lab))
+    assert final["head=a"].reason == "ab: REJECT" and final["softcap=b"].reason == "promoted"
+    assert lab.executed.index("head=a ab") < lab.executed.index("softcap=b verify")
 
 
 def test_a_kernel_that_is_no_longer_called_is_not_tried(tmp_path: Path) -> None:
