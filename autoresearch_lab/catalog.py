@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 
 from autoresearch_common import workload
 from autoresearch_common.hashing import file_sha256, json_sha256, kernel_hash
+from autoresearch_common.oracles import load_oracle
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.hardware import has_apple_gpu
 from autoresearch_lab.jsonfile import StrictModel, first_error
@@ -176,7 +177,7 @@ class Target:
     @cached_property
     def oracle(self) -> ModuleType:
         """The oracle module (NumPy float64), loaded from its file."""
-        return load_oracle(self.folder / "oracle.py", self.name)
+        return load_oracle(self.folder.parent, self.name)
 
     def kernel(self, name: str, framework: str) -> Kernel:
         """The kernel of that name.
@@ -212,15 +213,6 @@ def syntax_nodes(path: Path) -> list[ast.AST]:
         return list(ast.walk(ast.parse(path.read_bytes())))
     except (OSError, SyntaxError, ValueError):
         return []
-
-
-def load_oracle(path: Path, target: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"oracle_{target}", path)
-    if spec is None or spec.loader is None:
-        raise LabError(f"target {target}: no oracle at {path}")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def load_catalog(root: Root) -> dict[str, Target]:

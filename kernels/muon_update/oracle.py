@@ -5,14 +5,14 @@ s = mean of x^2 over the shorter axis; v <- beta2 v + (1 - beta2) s; x <- x / sq
 matrix keeps the Frobenius norm it had; p <- p - lr x - lr wd p where x p >= 0, p - lr x elsewhere.
 """
 
-import importlib.util
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from autoresearch_common import workload as w
+from autoresearch_common.oracles import load_part
+
+_newton_schulz = load_part(__file__, "newton_schulz")
 
 FLOOR = 1e-10
 
@@ -89,15 +89,3 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
 def _reduced_axis(shape: tuple[int, ...]) -> int:
     """The shorter axis of the matrices, so that the state lies along the longer one; the last where they are equal."""
     return -1 if shape[-2] >= shape[-1] else -2
-
-
-def _load_newton_schulz() -> ModuleType:
-    """The oracle of the smaller target that this one contains; oracles are files, not a package."""
-    path = Path(__file__).resolve().parents[1] / "newton_schulz" / "oracle.py"
-    spec = importlib.util.spec_from_file_location("oracle_of_newton_schulz", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-_newton_schulz = _load_newton_schulz()

@@ -1,6 +1,5 @@
 """Small workloads of every target, and how a kernel is run on one and compared with the oracle."""
 
-import importlib.util
 import math
 import os
 import tomllib
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from autoresearch_common.oracles import load_oracle
 from autoresearch_common.workload import contiguous
 from autoresearch_cuda.kernel_files import installed_kernel
 from autoresearch_trainer.kernel_files import KERNELS_ROOT, TARGETS, load_kernel
@@ -28,11 +28,7 @@ NATIVE_KERNELS = [(target, name) for target, name in ALL_KERNELS if name.startsw
 
 @cache
 def oracle(target: str) -> ModuleType:
-    path = KERNELS_ROOT / target / "oracle.py"
-    spec = importlib.util.spec_from_file_location(f"oracle_{target}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_oracle(KERNELS_ROOT, target)
 
 
 @cache
