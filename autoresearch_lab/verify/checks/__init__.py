@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from autoresearch_lab.results.verify import CheckResult
-from autoresearch_lab.verify.checks import determinism, form, held_out, odd, poison, really_ran, stale
+from autoresearch_lab.verify.checks import determinism, form, poison, really_ran, stale
 from autoresearch_lab.verify.checks.effects import inputs_unchanged, side_effects
 from autoresearch_lab.verify.checks.errors import accuracy, gradients
+from autoresearch_lab.verify.checks.odd import held_out, odd
 from autoresearch_lab.verify.checks.usable import loads, runs
 from autoresearch_lab.verify.comparisons import Comparisons
 
@@ -27,11 +28,11 @@ ORDER = (
     Check(poison.NAME, poison.check),
     Check("accuracy", accuracy),
     Check("gradients", gradients),
-    Check(odd.NAME, odd.check),
+    Check("odd", odd),
     Check("inputs_unchanged", inputs_unchanged),
     Check(determinism.NAME, determinism.check),
     Check(stale.NAME, stale.check),
-    Check(held_out.NAME, held_out.check),
+    Check("held_out", held_out),
     Check(really_ran.NAME, really_ran.check),
     Check("side_effects", side_effects),
 )

@@ -4,22 +4,14 @@ from __future__ import annotations
 
 from autoresearch_lab.results.verify import CheckResult
 from autoresearch_lab.verify.checks.result import failed, judge, not_applicable
-from autoresearch_lab.verify.checks.stale import stale_results
+from autoresearch_lab.verify.checks.stale import fresh
 from autoresearch_lab.verify.comparisons import Comparisons
 
 
 def accuracy(evidence: Comparisons) -> CheckResult:
     """Catches a wrong or imprecise forward result on the calls that the trainer makes, with its real values and with
     fresh ones: at most `factor` times as wrong as the baseline, by element, by row and as a whole."""
-    stale = stale_results(evidence)
-    return judge(
-        [
-            comparison
-            for case in evidence.group("accuracy")
-            for comparison in evidence.comparisons(case)
-            if comparison.name.kind == "output" and (case.id, comparison.step, comparison.name) not in stale
-        ]
-    )
+    return judge([comparison for comparison in fresh(evidence, "accuracy") if comparison.name.kind == "output"])
 
 
 def gradients(evidence: Comparisons) -> CheckResult:
@@ -27,8 +19,7 @@ def gradients(evidence: Comparisons) -> CheckResult:
     alone; backward a second time; forward with gradients switched off."""
     if not evidence.target.differentiable:
         return not_applicable("the target has no gradient")
-    cases = evidence.group("accuracy", "gradients")
-    for case in cases:
+    for case in evidence.group("accuracy", "gradients"):
         for number, step in enumerate(case.steps):
             if step.contents.cotangents is None or not case.grad or not step.judged:
                 continue
@@ -38,13 +29,5 @@ def gradients(evidence: Comparisons) -> CheckResult:
             for name in case.grad:
                 if answer.grads.get(name) is None:
                     return failed(f"the gradient of {name} is missing ({case.id})", missing=name, case=case.id)
-    stale = stale_results(evidence)
-    return judge(
-        [
-            comparison
-            for case in cases
-            for comparison in evidence.comparisons(case)
-            if (case.group == "gradients" or comparison.name.kind != "output")
-            and (case.id, comparison.step, comparison.name) not in stale
-        ]
-    )
+    beside_outputs = [comparison for comparison in fresh(evidence, "accuracy") if comparison.name.kind != "output"]
+    return judge(beside_outputs + fresh(evidence, "gradients"))

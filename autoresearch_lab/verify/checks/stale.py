@@ -7,7 +7,7 @@ from itertools import combinations
 
 from autoresearch_lab.results.verify import CheckResult
 from autoresearch_lab.verify.checks.result import MOST_EXAMPLES, failed, passed
-from autoresearch_lab.verify.comparisons import Comparisons
+from autoresearch_lab.verify.comparisons import Comparison, Comparisons
 from autoresearch_trainer.jobs.calls import ResultName
 
 NAME = "stale"
@@ -41,3 +41,14 @@ def stale_results(evidence: Comparisons) -> dict[tuple[str, int, ResultName], in
                         found[case.id, step, name] = other
                         break
     return found
+
+
+def fresh(evidence: Comparisons, *groups: str) -> list[Comparison]:
+    """The comparisons of the cases of these groups, less those of stale results."""
+    stale = stale_results(evidence)
+    return [
+        comparison
+        for case in evidence.group(*groups)
+        for comparison in evidence.comparisons(case)
+        if (case.id, comparison.step, comparison.name) not in stale
+    ]
