@@ -13,7 +13,7 @@ from typing import Any
 
 from autoresearch_common.hashing import file_sha256
 from autoresearch_data.documents import DOCUMENT_CHARACTERS, split_text
-from autoresearch_data.errors import DataError
+from autoresearch_data.errors import DataError, readable
 from autoresearch_data.progress import Reporter
 from autoresearch_data.shards import TEXT_COLUMN, VALIDATION_PERMILLE, Shards, Unit, read_texts, write_shuffled
 
@@ -42,7 +42,8 @@ class LocalCorpus:
         with reporter.stage(f"checking {self.name}", self._size(), "bytes") as stage:
             hashes = []
             for path in self.files:
-                hashes.append(path.suffix.lower() + ":" + _readable(file_sha256, path))
+                with readable(path):
+                    hashes.append(path.suffix.lower() + ":" + file_sha256(path))
                 stage.advance(path.stat().st_size)
         digest = hashlib.sha256("\n".join(sorted(hashes)).encode("ascii")).hexdigest()
         return {
@@ -76,7 +77,8 @@ class LocalCorpus:
             elif suffix == ".jsonl":
                 documents = _json_lines(path)
             else:
-                content = _readable(Path.read_bytes, path)
+                with readable(path):
+                    content = path.read_bytes()
                 try:
                     pieces = split_text(content.decode("utf-8"))
                 except UnicodeDecodeError:
@@ -134,26 +136,16 @@ def local_path(path: Path) -> LocalCorpus:
 
 
 def _json_lines(path: Path) -> Iterator[str]:
-    try:
-        with open(path, encoding="utf-8") as stream:
-            for number, line in enumerate(stream, 1):
-                if not line.strip():
-                    continue
-                try:
-                    text = json.loads(line)[TEXT_COLUMN]
-                except (ValueError, KeyError, TypeError) as error:
-                    raise DataError(f"{path}:{number}: not a JSON object with a field {TEXT_COLUMN!r}") from error
-                if not isinstance(text, str):
-                    raise DataError(f"{path}:{number}: field {TEXT_COLUMN!r} is not a string")
-                # A lone surrogate is legal in JSON but is no text; it cannot be encoded.
-                if text := text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"):
-                    yield text
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read: {error}") from error
-
-
-def _readable(read: Any, path: Path) -> Any:
-    try:
-        return read(path)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    with readable(path), open(path, encoding="utf-8") as stream:
+        for number, line in enumerate(stream, 1):
+            if not line.strip():
+                continue
+            try:
+                text = json.loads(line)[TEXT_COLUMN]
+            except (ValueError, KeyError, TypeError) as error:
+                raise DataError(f"{path}:{number}: not a JSON object with a field {TEXT_COLUMN!r}") from error
+            if not isinstance(text, str):
+                raise DataError(f"{path}:{number}: field {TEXT_COLUMN!r} is not a string")
+            # A lone surrogate is legal in JSON but is no text; it cannot be encoded.
+            if text := text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"):
+                yield text

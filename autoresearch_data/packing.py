@@ -65,7 +65,6 @@ class BestFitLoader(Iterator[tuple[np.ndarray, np.ndarray, int]]):
         documents = len(tokens)
         if documents <= rank:
             raise DataError(f"the split has {documents} documents: nothing to pack")
-        self._tokens = tokens
         self._ids = tokens.ids
         self._offsets = tokens.offsets
         self._batch_size = batch_size

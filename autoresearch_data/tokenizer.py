@@ -22,7 +22,6 @@ from autoresearch_data.folders import replacing_file
 
 VOCAB_SIZE = 8192
 SPECIAL_TOKENS = tuple(f"<|reserved_{index}|>" for index in range(4))
-BOS_TOKEN = SPECIAL_TOKENS[0]
 # GPT-4's split pattern, but at most two digits to a token: a small vocabulary has no room for a thousand numbers.
 SPLIT_PATTERN = (
     r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,2}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
@@ -99,10 +98,6 @@ class Tokenizer:
     def encode(self, text: str) -> list[int]:
         """Ids of `text`. What looks like a special token is encoded as ordinary text; no BOS is added."""
         return self._encoding.encode_ordinary(text)
-
-    def encode_batch(self, texts: Sequence[str], threads: int = 8) -> list[list[int]]:
-        """Ids of every text, on `threads` threads."""
-        return self._encoding.encode_ordinary_batch(list(texts), num_threads=threads)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of `ids`; bytes that are not UTF-8 (a character cut in two) become U+FFFD."""

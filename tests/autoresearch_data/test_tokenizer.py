@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoresearch_data.errors import CorruptDataset, DataError
-from autoresearch_data.tokenizer import BOS_TOKEN, SPECIAL_TOKENS, Tokenizer
+from autoresearch_data.tokenizer import SPECIAL_TOKENS, Tokenizer
 
 CORPUS = ["def add(a, b):\n    return a + b\n", "the quick brown fox, 12345 naïve café résumés — 日本語\n"] * 20
 TOKENIZER = Tokenizer.train(CORPUS, vocab_size=320)
@@ -34,20 +34,16 @@ def test_vocabulary_and_special_tokens():
     assert TOKENIZER.vocab_size == 320 and TOKENIZER.bos_id == 316
     assert TOKENIZER.token_bytes.dtype == np.int32 and TOKENIZER.token_bytes.shape == (320,)
     assert (TOKENIZER.token_bytes[-4:] == 0).all() and (TOKENIZER.token_bytes[:-4] > 0).all()
-    assert TOKENIZER.decode([TOKENIZER.bos_id]) == BOS_TOKEN == SPECIAL_TOKENS[0]
+    assert TOKENIZER.decode([TOKENIZER.bos_id]) == SPECIAL_TOKENS[0]
 
 
 def test_special_tokens_in_text_are_ordinary_text():
-    ids = TOKENIZER.encode(f"a {BOS_TOKEN} b")
-    assert max(ids) < TOKENIZER.bos_id and TOKENIZER.decode(ids) == f"a {BOS_TOKEN} b"
+    ids = TOKENIZER.encode(f"a {SPECIAL_TOKENS[0]} b")
+    assert max(ids) < TOKENIZER.bos_id and TOKENIZER.decode(ids) == f"a {SPECIAL_TOKENS[0]} b"
 
 
 def test_numbers_are_cut_after_two_digits():
     assert all(len(TOKENIZER.decode([token])) <= 2 for token in TOKENIZER.encode("123456789"))
-
-
-def test_batch_agrees_with_single():
-    assert TOKENIZER.encode_batch(CORPUS, threads=2) == [TOKENIZER.encode(text) for text in CORPUS]
 
 
 def test_training_is_deterministic_and_storage_is_exact(tmp_path):
