@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from autoresearch_lab.errors import LabError
+from autoresearch_lab.errors import LabError, files_at_hand
 from autoresearch_lab.paths import write_atomic
 
 
@@ -32,10 +32,8 @@ def save(plain: Mapping[str, Any], path: Path, what: str) -> None:
     Raises:
         LabError: the file cannot be written.
     """
-    try:
+    with files_at_hand(f"{what}: cannot write {path}"):
         write_atomic(path, json.dumps(plain, indent=1, sort_keys=True, allow_nan=False) + "\n")
-    except OSError as error:
-        raise LabError(f"{what}: cannot write {path}: {error.strerror or error}") from None
 
 
 def load(model: type[Document], path: Path, what: str, schema: int, *, named: str, advice: str = "") -> Document:
@@ -47,9 +45,8 @@ def load(model: type[Document], path: Path, what: str, schema: int, *, named: st
     """
     path = Path(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise LabError(f"{what}: cannot read {path}: {error.strerror or error}") from None
+        with files_at_hand(f"{what}: cannot read {path}"):
+            content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise LabError(f"{what}: {path} is not JSON ({error}){advice}") from None
     found = content.get("schema") if isinstance(content, dict) else None

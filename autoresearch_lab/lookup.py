@@ -1,4 +1,4 @@
-"""Finds records that are no verdicts: by their ids, and the notes of workspaces, proposals, traces and campaigns."""
+"""Finds records that are no verdicts: by their ids, and the notes of workspaces, proposals and traces."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.results.note import TrainSettings
 from autoresearch_lab.results.record import (
     AttemptRecord,
-    CampaignRecord,
     CaptureRecord,
     MetalCaptureRecord,
     Record,
@@ -68,11 +67,6 @@ def trace_profiles(ledger: Ledger) -> list[TraceRecord]:
 def closing_run(lab: Lab, asked: TrainSettings) -> TrainRecord | None:
     """The newest note here with just these settings: a campaign's closing run that need not be done again."""
     return next((record for record in newest_here(lab, TrainRecord) if record.settings == asked), None)
-
-
-def campaigns(lab: Lab) -> list[CampaignRecord]:
-    """The notes that campaigns left at their ends, oldest first."""
-    return lab.ledger.find(CampaignRecord)
 
 
 def named_files(lab: Lab) -> set[str]:

@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from autoresearch_lab.errors import LabError
+from autoresearch_lab.errors import LabError, files_at_hand
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 # The project's own code, below CHECKOUT.
@@ -84,12 +84,10 @@ def writable_folder(path: Path, what: str) -> Path:
     Raises:
         LabError: it is a file, cannot be created, or cannot be written.
     """
-    try:
+    with files_at_hand(f"{what}: cannot write to {path}"):
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass
-    except OSError as error:
-        raise LabError(f"{what}: cannot write to {path}: {error.strerror or error}") from None
     return path
 
 
@@ -102,10 +100,8 @@ def output_file(path: Path, what: str) -> Path:
     path = path.expanduser()
     if path.is_dir():
         raise LabError(f"{what}: {path} is a folder; name a file")
-    try:
+    with files_at_hand(f"{what}: cannot write {path}"):
         writable_folder(_regular(path).parent, what)
-    except OSError as error:
-        raise LabError(f"{what}: cannot write {path}: {error.strerror or error}") from None
     return path
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from autoresearch_lab.errors import LabError
+from autoresearch_lab.errors import LabError, files_at_hand
 from autoresearch_lab.ledger import commit_of
 from autoresearch_lab.paths import writable_folder
 
@@ -47,13 +47,10 @@ def append_run(path: Path, record: Mapping[str, Any], description: str, checkout
     commit = commit_of(checkout) or "-"
     commit = commit[:7] + ("+" if commit.endswith("+") else "")
     fields = [commit, f"{bpb or 0.0:.6f}", f"{memory:.1f}", STATUS.get(status, status), _plain(description)]
-    try:
-        with FileLock(path.with_name(f".{path.name}.lock")):
-            empty = not path.exists() or path.stat().st_size == 0
-            with path.open("a", encoding="utf-8") as stream:
-                stream.write(("\t".join(HEADER) + "\n" if empty else "") + "\t".join(fields) + "\n")
-    except OSError as error:
-        raise LabError(f"cannot append to {path}: {error}") from None
+    with files_at_hand(f"cannot append to {path}"), FileLock(path.with_name(f".{path.name}.lock")):
+        empty = not path.exists() or path.stat().st_size == 0
+        with path.open("a", encoding="utf-8") as stream:
+            stream.write(("\t".join(HEADER) + "\n" if empty else "") + "\t".join(fields) + "\n")
 
 
 def _plain(text: str) -> str:

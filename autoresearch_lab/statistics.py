@@ -7,7 +7,7 @@ mirror images and percentages add up. `docs/statistics.md` says why these method
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,9 +31,6 @@ class Interval:
     def hull(self, other: Interval) -> Interval:
         """The smallest interval that holds both; the point stays this one's."""
         return Interval(min(self.low, other.low), self.point, max(self.high, other.high))
-
-    def negated(self) -> Interval:
-        return Interval(-self.high, -self.point, -self.low)
 
     def largest(self) -> float:
         """The end that is farther from zero, as a positive number."""
@@ -86,11 +83,6 @@ def t_interval(values: Sequence[float] | np.ndarray, alpha: float, least_sd: flo
     return Interval(mean - half, mean, mean + half)
 
 
-def t_lower(values: Sequence[float] | np.ndarray, alpha: float, least_sd: float = 0.0) -> float:
-    """Lower bound of the mean at one-sided level `alpha`."""
-    return t_interval(values, alpha, least_sd).low
-
-
 def t_upper(values: Sequence[float] | np.ndarray, alpha: float, least_sd: float = 0.0) -> float:
     """Upper bound of the mean at one-sided level `alpha`."""
     return t_interval(values, alpha, least_sd).high
@@ -119,13 +111,9 @@ def resample_blocks(
 
 
 def bootstrap_interval(
-    groups: Sequence[np.ndarray],
-    alpha: float,
-    rng: np.random.Generator,
-    resamples: int = RESAMPLES,
-    statistic: Callable[..., np.ndarray] = np.median,
+    groups: Sequence[np.ndarray], alpha: float, rng: np.random.Generator, resamples: int = RESAMPLES
 ) -> Interval:
-    """Mean over groups of each group's statistic, with percentile bounds at one-sided level `alpha` on either side.
+    """Mean over groups of each group's median, with percentile bounds at one-sided level `alpha` on either side.
 
     A group is the series of one process in the order of measurement; groups are kept, blocks inside them are drawn.
     The spread *between* groups is not in this interval (see `t_interval`).
@@ -135,8 +123,8 @@ def bootstrap_interval(
     """
     if not groups or any(len(group) == 0 for group in groups):
         raise ValueError("every group needs values")
-    point = float(np.mean([statistic(np.asarray(group, dtype=np.float64)) for group in groups]))
-    drawn = np.mean([statistic(resample_blocks(group, rng, resamples), axis=1) for group in groups], axis=0)
+    point = float(np.mean([np.median(np.asarray(group, dtype=np.float64)) for group in groups]))
+    drawn = np.mean([np.median(resample_blocks(group, rng, resamples), axis=1) for group in groups], axis=0)
     low, high = np.quantile(drawn, [alpha, 1.0 - alpha])
     return Interval(min(float(low), point), point, max(float(high), point))
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from autoresearch_lab.catalog import Kernel, Target
-from autoresearch_lab.errors import LabError
+from autoresearch_lab.errors import LabError, files_at_hand
 from autoresearch_lab.paths import write_atomic
 
 _SLOWED = '''
@@ -134,7 +134,5 @@ def source_of(kernel: Kernel) -> str:
     for suffix in (".cpp", ".cu", ".metal"):
         if kernel.path.with_suffix(suffix).is_file():
             raise LabError(f"calibrate: the baseline {kernel.target}/{kernel.name} has native sources; cannot plant")
-    try:
+    with files_at_hand(f"calibrate: cannot read {kernel.path}"):
         return kernel.path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise LabError(f"calibrate: cannot read {kernel.path}: {error.strerror}") from None

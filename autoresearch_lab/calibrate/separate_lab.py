@@ -6,11 +6,12 @@ ledger is another file, so that neither evidence nor promotion can take a plante
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.ceilings import ceilings, ceilings_notes
-from autoresearch_lab.errors import LabError
+from autoresearch_lab.errors import files_at_hand
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import Root, writable_folder
 from autoresearch_lab.results.base import Ceilings
@@ -64,9 +65,5 @@ def _link(link: Path, folder: Path) -> None:
     if link.is_symlink() and link.resolve() != wanted:
         link.unlink()
     if not link.exists() and wanted.is_dir():
-        try:
+        with files_at_hand(f"calibrate: cannot link {link} to {wanted}"), suppress(FileExistsError):
             link.symlink_to(wanted, target_is_directory=True)
-        except FileExistsError:
-            pass
-        except OSError as error:
-            raise LabError(f"calibrate: cannot link {link} to {wanted}: {error.strerror or error}") from None

@@ -27,13 +27,13 @@ from autoresearch_lab.lab import Lab
 from autoresearch_lab.orchestrate import CandidateState
 from autoresearch_lab.paths import CHECKOUT
 from autoresearch_lab.pipeline import Pipeline
-from autoresearch_lab.presets import require_presets
 from autoresearch_lab.profile.run import take_profile
 from autoresearch_lab.profile.schema import Profile, save
 from autoresearch_lab.promote.selection import resolve
 from autoresearch_lab.report.write import write_report
 from autoresearch_lab.results.note import TrainSettings
 from autoresearch_lab.results.record import AbRecord, TrainRecord
+from autoresearch_lab.training import require_presets
 from autoresearch_trainer.jobs import Report
 
 Say = Callable[[str], None]

@@ -19,12 +19,12 @@ from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.cli.subject import KernelWords, choose_all, kernel_arguments
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.evidence import newest_ab
-from autoresearch_lab.presets import require_presets
 from autoresearch_lab.promote.selection import Selection, baseline, resolve
 from autoresearch_lab.results.ab import CompileChoice
 from autoresearch_lab.results.base import Dataset, Mode
 from autoresearch_lab.results.note import SuiteResults, SuiteSettings
 from autoresearch_lab.results.record import AbRecord, SuiteRecord
+from autoresearch_lab.training import require_presets
 
 
 def ab(session: Session, *, preset: str | None, **options: Any) -> VerbResult:

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
-from autoresearch_lab.errors import LabError
+from autoresearch_lab.errors import LabError, files_at_hand
 from autoresearch_lab.results.record import Record
 
 TEXT_COLUMNS = ("id", "prev", "time", "kind", "engine", "commit", "target", "verdict")
@@ -111,7 +111,7 @@ def export(records: list[Record], path: Path) -> None:
     }
     if path.suffix not in writers:
         raise LabError(f"cannot export to {path.name}: use a name that ends in {', '.join(writers)}")
-    try:
+    with files_at_hand(f"cannot write {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         os.close(handle)
@@ -122,8 +122,6 @@ def export(records: list[Record], path: Path) -> None:
             temporary.replace(path)
         finally:
             temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise LabError(f"cannot write {path}: {error.strerror or error}") from None
 
 
 def _line(record: Record) -> str:

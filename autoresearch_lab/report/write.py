@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from autoresearch_lab.errors import LabError
+from autoresearch_lab.errors import files_at_hand
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import write_atomic
@@ -23,8 +23,6 @@ def write_report(lab: Lab, context: Context | None, path: Path | None = None, re
     """
     path = path or lab.root.results / DEFAULT_NAME
     page = render(collect(lab, context, remarks))
-    try:
+    with files_at_hand(f"report: cannot write {path}"):
         write_atomic(path, page)
-    except OSError as error:
-        raise LabError(f"report: cannot write {path}: {error.strerror or error}") from None
     return len(page.encode("utf-8"))

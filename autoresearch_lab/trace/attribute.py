@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from autoresearch_lab.results.trace import DeviceTimes, KernelTime, TargetTime
 from autoresearch_lab.trace.timeline import PhaseClock, Range, Timeline, covered, enclosing
-from autoresearch_trainer.probe.ranges import PHASES, STEP, target_of
+from autoresearch_trainer.probe.steps import PHASES, STEP, target_of
 
 BUSIEST = 25
 NAME_LENGTH = 160

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from autoresearch_common.hashing import file_sha256
 from autoresearch_lab import lookup
-from autoresearch_lab.errors import LabError
+from autoresearch_lab.errors import LabError, files_at_hand
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.results.record import TraceRecord
 from autoresearch_lab.results.trace import DeviceTimes, TraceResults, TraceSettings
@@ -16,7 +16,7 @@ from autoresearch_lab.trace.capture import METADATA
 from autoresearch_lab.trace.rules import LIMITS
 from autoresearch_lab.trace.schema import TraceMetadata, TraceProfile, load_metadata
 from autoresearch_lab.trace.timeline import Timeline
-from autoresearch_trainer.probe.ranges import STEP, target_of
+from autoresearch_trainer.probe.steps import STEP, target_of
 
 WHAT = "trace-profile"
 
@@ -62,10 +62,8 @@ def check_files(metadata: TraceMetadata, folder: Path, what: str) -> None:
     """Raises LabError where one of the files beside the metadata is missing or is not what was captured."""
     for file in metadata.files:
         path = folder / file.name
-        try:
+        with files_at_hand(f"{what}: cannot read {path}"):
             same = path.stat().st_size == file.bytes and file_sha256(path) == file.sha256
-        except OSError as error:
-            raise LabError(f"{what}: cannot read {path}: {error.strerror or error}") from None
         if not same:
             raise LabError(f"{what}: {path} was changed after it was captured (its hash differs)")
 

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
-from autoresearch_trainer.probe.ranges import PHASES, STEP
+from autoresearch_trainer.probe.steps import PHASES, STEP
 
 
 @dataclass(frozen=True)

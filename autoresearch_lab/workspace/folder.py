@@ -23,7 +23,6 @@ from autoresearch_lab.workloads import WorkloadSet
 KERNEL, LOCK, README = "kernel.py", "lock.json", "README.md"
 CONTRACT, WORKLOADS, SAMPLES = "contract.json", "workloads.json", "workloads.safetensors"
 BASELINE, ORACLE = "baseline.py", "oracle.py"
-EVENT = "workspace"
 PREFIX = "workspace:"
 
 

@@ -12,7 +12,7 @@ from autoresearch_lab.results.trace import KernelTime, TargetTime
 from autoresearch_lab.trace import chrome, launch, ncu
 from autoresearch_lab.trace.attribute import attribute
 from autoresearch_lab.trace.deep import choose_workload
-from autoresearch_trainer.probe.ranges import backward_of
+from autoresearch_trainer.probe.steps import backward_of
 
 TRACE = "trace.json.gz"
 

@@ -13,6 +13,7 @@ from autoresearch_lab.lab import Lab
 from autoresearch_lab.orchestrate import CandidateState
 from autoresearch_lab.paths import Root
 from autoresearch_lab.results.note import TrainSettings
+from autoresearch_lab.results.record import CampaignRecord
 
 
 def run(tmp_path, *words):
@@ -54,7 +55,7 @@ def lab(monkeypatch, tmp_path, context):
 
 
 def steps_of(lab):
-    (note,) = lookup.campaigns(lab)
+    (note,) = lab.ledger.find(CampaignRecord)
     return {step.step: step for step in note.results.steps}
 
 

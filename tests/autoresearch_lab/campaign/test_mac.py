@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from autoresearch_lab import lookup
 from autoresearch_lab.campaign import mac
 from autoresearch_lab.campaign.command import Completed
 from autoresearch_lab.campaign.record import Campaign
@@ -18,6 +17,7 @@ from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, Root
+from autoresearch_lab.results.record import CampaignRecord
 
 CATALOG = load_catalog(Root())
 KERNELS = mac.metal_kernels(CATALOG)
@@ -87,7 +87,7 @@ def test_the_verb_records_what_was_run(tmp_path, capsys, monkeypatch, code, word
     monkeypatch.setattr("autoresearch_lab.machine.context", lambda engine, root: here)
     ending_with(monkeypatch, code)
     assert main(["--root", str(tmp_path), *words, "--preset", "m5-tiny"]) == (1 if code else 0)
-    (note,) = lookup.campaigns(Lab(Root(tmp_path)))
+    (note,) = Lab(Root(tmp_path)).ledger.find(CampaignRecord)
     assert note.settings.event == "campaign" and note.device["key"] == "mlx-gpu-1"
     assert (note.settings.plan, note.settings.preset) == ("mac", "m5-tiny")
     end = note.results

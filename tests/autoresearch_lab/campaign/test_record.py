@@ -4,7 +4,6 @@ import re
 
 import pytest
 
-from autoresearch_lab import lookup
 from autoresearch_lab.campaign.record import Campaign
 from autoresearch_lab.campaign.steps import CampaignStep, StepEnd, StepFailed
 from autoresearch_lab.errors import LabError
@@ -12,6 +11,7 @@ from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import Root
 from autoresearch_lab.report.collect import collect
 from autoresearch_lab.report.page import render
+from autoresearch_lab.results.record import CampaignRecord
 
 
 def broken(box):
@@ -34,7 +34,7 @@ def test_every_step_and_the_whole_are_notes_that_are_read_as_they_were_written(l
     assert [note.results for note in notes[:2]] == end.steps
     assert campaign.ends["a"].found == StepEnd(step="found")  # kept for what comes after, not noted
     assert notes[2].results == end and [one.step for one in end.failed] == ["b"]
-    assert lookup.campaigns(lab) == [notes[2]] and campaign.record == notes[2].id
+    assert lab.ledger.find(CampaignRecord) == [notes[2]] and campaign.record == notes[2].id
     assert (notes[2].settings.plan, notes[2].settings.seconds) == ("cpu", 60.0)
 
 
