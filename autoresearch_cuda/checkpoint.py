@@ -10,8 +10,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from autoresearch_cuda.kernel_files import Ops
 from autoresearch_cuda.model import GPT
-from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.train import Trainer
 from autoresearch_data.folders import replacing_file
 from autoresearch_trainer import checkpoint as shared

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from autoresearch_cuda import engine
-from autoresearch_cuda.ops import Ops
+from autoresearch_cuda.kernel_files import Ops
 from autoresearch_cuda.probe.ranges import Ranges
 from autoresearch_cuda.probe.trace import TorchProfiler, traced_steps
 from autoresearch_cuda.process import available_bytes, prepare_process

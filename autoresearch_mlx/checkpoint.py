@@ -12,8 +12,8 @@ from safetensors import safe_open
 
 from autoresearch_data.folders import replacing_file
 from autoresearch_mlx import arrays
+from autoresearch_mlx.kernel_files import Ops
 from autoresearch_mlx.model import GPT
-from autoresearch_mlx.ops import Ops
 from autoresearch_mlx.train import Trainer
 from autoresearch_trainer import checkpoint as shared
 from autoresearch_trainer.checkpoint import BATCH, MODEL, OPTIMIZER, RNG, TENSORS, Extra, Snapshot

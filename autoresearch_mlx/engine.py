@@ -4,10 +4,10 @@
 
 from autoresearch_mlx.checkpoint import load_checkpoint, load_model, save_weights, take_snapshot, write_snapshot
 from autoresearch_mlx.evaluate import BatchLosses
-from autoresearch_mlx.kernel_files import BASELINE
+from autoresearch_mlx.kernel_files import CallCounter, Ops
 from autoresearch_mlx.memory import available_bytes, is_out_of_memory, own_bytes
-from autoresearch_mlx.ops import CallCounter, Ops
 from autoresearch_mlx.process import (
+    describe_attention,
     describe_device,
     describe_software,
     peak_memory_mb,
@@ -15,8 +15,3 @@ from autoresearch_mlx.process import (
     resolve_compile,
 )
 from autoresearch_mlx.train import Trainer
-
-
-def describe_attention(device: str, dtype: str, kernel: str) -> str:
-    """The path that attention takes, for the run's summary. `kernel`: the one selected for windowed_attention."""
-    return "products and softmax over a mask" if kernel == BASELINE else f"kernel {kernel}"

@@ -11,6 +11,7 @@ import mlx.core as mx
 import numpy as np
 import psutil
 
+from autoresearch_mlx.kernel_files import BASELINE
 from autoresearch_mlx.memory import on_gpu, recommended_bytes
 from autoresearch_trainer.errors import ConfigError
 from autoresearch_trainer.process import cpu_name, keep_freed_memory, usable_cores
@@ -90,3 +91,8 @@ def resolve_compile(mode: str, device: str, steps: int | None) -> tuple[bool, st
     if shutil.which("g++") is None:  # without it mx.compile silently does nothing
         raise ConfigError("--compile on: the CPU build of MLX compiles with g++, which is not installed")
     return True, "asked for"
+
+
+def describe_attention(device: str, dtype: str, kernel: str) -> str:
+    """The path that attention takes, for the run's summary. `kernel`: the one selected for windowed_attention."""
+    return "products and softmax over a mask" if kernel == BASELINE else f"kernel {kernel}"

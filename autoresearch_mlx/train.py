@@ -9,8 +9,8 @@ import mlx.core as mx
 import numpy as np
 
 from autoresearch_data.dataset import Dataset
+from autoresearch_mlx.kernel_files import traced
 from autoresearch_mlx.model import GPT, Params
-from autoresearch_mlx.ops import traced
 from autoresearch_mlx.optim import MuonAdamW
 from autoresearch_trainer.config import TrainConfig
 from autoresearch_trainer.ops import Ops

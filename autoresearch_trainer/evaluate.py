@@ -102,7 +102,6 @@ def evaluate_rungs(
     batch_size: int,
     sequence_len: int,
     tokens: Mapping[str, int],
-    on_batch: OnBatch | None = None,
 ) -> dict[str, EvalResult]:
     """Several sizes of evaluation at the cost of the largest, over whose tokens the others are spread.
 
@@ -110,7 +109,7 @@ def evaluate_rungs(
     """
     counts = {name: _rows(count, batch_size, sequence_len) for name, count in tokens.items()}
     most = max(counts.values())
-    rows = evaluate_rows(losses, dataset, batch_size, sequence_len, range(most), on_batch)
+    rows = evaluate_rows(losses, dataset, batch_size, sequence_len, range(most))
     return {name: rows.result(spread(count, most)) for name, count in counts.items()}
 
 

@@ -77,11 +77,6 @@ class KernelFile:
         return asdict(self)
 
 
-def content_hash(path: Path) -> str:
-    """Content hash of the kernel at `path` (Python file and native sources of the same stem), as lower-case hex."""
-    return kernel_hash(Path(path))
-
-
 def load_kernel(file: KernelFile, parts: Resolver | None = None) -> Kernel:
     """Execute the kernel file as a fresh module and return its function.
 

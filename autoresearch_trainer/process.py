@@ -17,7 +17,7 @@ import psutil
 from autoresearch_trainer.errors import Interrupted
 
 # mallopt's parameter numbers (malloc.h of glibc).
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_M_TRIM_THRESHOLD, _M_MMAP_MAX, _M_PERTURB = -1, -4, -6
 _TRIM_NEVER = 2**31 - 1
 _GC_INTERVAL = 5000
 
@@ -35,6 +35,14 @@ def keep_freed_memory() -> str:
     if mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, _TRIM_NEVER):
         return "glibc, freed memory kept (mmap_max=0, trim_threshold=2GiB)"
     return "glibc default (mallopt refused)"
+
+
+def fill_fresh_memory(pattern: int) -> None:
+    """Have glibc's malloc fill every block that it hands out from now on with that byte, so that a result that nobody
+    computed cannot look right. Other C libraries stay as they are."""
+    if platform.libc_ver()[0] == "glibc":
+        # The library stores the complement: what it is given is what freed blocks are filled with.
+        ctypes.CDLL(None).mallopt(_M_PERTURB, pattern ^ 0xFF)
 
 
 def usable_cores() -> int:

@@ -1,6 +1,5 @@
 """How far the cheaper evaluations are from the full one, for saved weights."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from typing_extensions import TypedDict
@@ -35,8 +34,7 @@ def rung_report(
     preset: Preset,
     selection: Selection | None,
     dataset: Dataset,
-    device: str = "cpu",
-    on_batch: Callable[[int, int], None] | None = None,
+    device: str,
 ) -> RungReport:
     """Evaluate the weights on every rung.
 
@@ -51,7 +49,7 @@ def rung_report(
     whole = full_tokens(dataset, length, batch * length)
     tokens = {rung: limited(rung_tokens(preset, rung), whole, batch * length) for rung in RUNGS}
     with naming_kernels(ops):
-        results = evaluate_rungs(engine.BatchLosses(model, batch), dataset, batch, length, tokens, on_batch)
+        results = evaluate_rungs(engine.BatchLosses(model, batch), dataset, batch, length, tokens)
     full = results["full"].checked(str(weights)).val_bpb
     rungs = {name: RungEvaluation(**result.to_json(), error=result.val_bpb - full) for name, result in results.items()}
     return RungReport(weights=str(weights), dataset=dataset.fingerprint, rungs=rungs)

@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from autoresearch_cuda import engine
-from autoresearch_cuda.ops import Ops
+from autoresearch_cuda.kernel_files import Ops
 from autoresearch_cuda.process import prepare_process
 from autoresearch_cuda.train import Trainer
 from autoresearch_data.dataset import open_dataset

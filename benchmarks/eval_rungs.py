@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from autoresearch_cuda.evaluate import BatchLosses
-from autoresearch_cuda.ops import Ops
+from autoresearch_cuda.kernel_files import Ops
 from autoresearch_cuda.process import prepare_process
 from autoresearch_cuda.train import Trainer
 from autoresearch_data.dataset import Dataset, open_dataset

@@ -32,7 +32,7 @@ import torch
 from restated_model import RestatedGPT, RestatedOptimizer
 from scipy import stats
 
-from autoresearch_cuda.ops import Ops
+from autoresearch_cuda.kernel_files import Ops
 from autoresearch_cuda.probe.ceilings import matmul_rate
 from autoresearch_cuda.process import prepare_process
 from autoresearch_cuda.train import Trainer

@@ -14,7 +14,7 @@ _PLACES = {
     "call": ("calls", "run"),
     "compile": ("compilation", "run"),
     "time": ("timing", "run"),
-    "throughput": ("throughput", "run"),
+    "throughput": ("training", "throughput"),
     "train": ("training", "train"),
     "evaluate": ("training", "evaluate"),
 }

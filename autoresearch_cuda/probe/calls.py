@@ -16,10 +16,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.autograd import profiler_legacy
 
-from autoresearch_cuda.probe import Report, interpreter, poison, triton_code
+from autoresearch_cuda.probe import Report, interpreter
 from autoresearch_cuda.probe.forms import describe, layout_of, storage_bytes, storage_content
 from autoresearch_cuda.probe.guard import Guard
-from autoresearch_cuda.probe.tensors import Buffer
+from autoresearch_cuda.probe.observers import configurations
+from autoresearch_cuda.probe.tensors import Buffer, dirty_blocks
 from autoresearch_trainer.jobs.calls import (
     OUTPUTS,
     CallAnswer,
@@ -37,6 +38,7 @@ from autoresearch_trainer.kernel_files import Kernel, load_kernel
 from autoresearch_trainer.probe import native_code
 from autoresearch_trainer.probe.native_code import NoOps
 from autoresearch_trainer.probe.words import signature, words
+from autoresearch_trainer.process import fill_fresh_memory
 
 _detach, _clone, _contiguous = torch.Tensor.detach, torch.Tensor.clone, torch.Tensor.contiguous
 _grad, _sha256, _is_tensor = torch.autograd.grad, hashlib.sha256, torch.is_tensor
@@ -61,7 +63,7 @@ def run(args: CallArgs, run_dir: Path, report: Report) -> CallAnswer:
     guard = Guard()
     report({"stage": "load"})
     function = load_kernel(args.kernel)
-    native = native_code.loaded_libraries(places) + (["triton"] if triton_code.uses_triton(function) else [])
+    native = native_code.loaded_libraries(places) + (["triton"] if native_code.uses_triton(function) else [])
     if args.noop:
         noops.install_for_triton()
     elif interpreter.in_use():
@@ -89,7 +91,7 @@ def run(args: CallArgs, run_dir: Path, report: Report) -> CallAnswer:
         loaded=loaded,
         changed=list(changed)[:MOST_CHANGES],
         native=native,
-        configurations=triton_code.configurations(),
+        configurations=configurations(),
         noop=NoopAnswer(functions=sorted(noops.functions), calls=noops.calls),
         cases=answers,
     )
@@ -146,8 +148,8 @@ class _Case:
             buffer.fill(self.contents[f"{step.contents}{name}"].to(self.device))
             values[name] = buffer.tensor
         before = self._digests()
-        poison.set_pattern(step.pattern)
-        poison.dirty_blocks(self.sizes, step.pattern, self.device)
+        fill_fresh_memory(step.pattern)
+        dirty_blocks(self.sizes, step.pattern, self.device)
         with torch.set_grad_enabled(self.case.grad_mode):
             returned = self.function(*values.values())
         self.look()

@@ -8,9 +8,7 @@ import hashlib
 
 import torch
 
-from autoresearch_trainer.probe.state import State, changes, numerics
-
-__all__ = ["changes", "snapshot"]
+from autoresearch_trainer.probe.state import State, numerics
 
 SUBNORMAL = 1e-40  # below the smallest normal float32, 1.2e-38
 GRAIN = 32_768  # elements that torch gives to one thread before it takes another

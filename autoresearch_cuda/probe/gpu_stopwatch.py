@@ -17,9 +17,10 @@ from typing import Any
 
 import torch
 
-from autoresearch_cuda.probe.stopwatch import Call, Timing, outputs_of
+from autoresearch_cuda.probe.stopwatch import Call, outputs_of
 from autoresearch_cuda.probe.stream import CudaStream, Stream
 from autoresearch_trainer.kernel_files import Kernel
+from autoresearch_trainer.probe.rounds import Timing
 
 FIRST_HOLD_NS, MOST_HOLD_NS, MOST_MISSES = 200_000.0, 6_400_000.0, 3
 # What the device's clock and the host's may drift apart.

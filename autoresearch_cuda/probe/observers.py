@@ -1,12 +1,14 @@
-"""What is watched beside the clock: outputs of timed calls, and peak memory."""
+"""What is watched beside the clock: outputs of timed calls, peak memory, and how Triton kernels were tuned."""
 
 import random
+import sys
 from collections.abc import Callable
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
 from autoresearch_cuda.probe.tensors import probe
+from autoresearch_trainer.jobs.calls import Configuration
 
 POSITIONS = 512
 
@@ -16,6 +18,13 @@ def output_probe(rng: random.Random) -> Callable[[torch.Tensor], torch.Tensor]:
     generator = torch.Generator().manual_seed(rng.randrange(1 << 31))
     positions = torch.randint(1 << 40, (POSITIONS,), generator=generator)
     return lambda output: probe(output, positions)
+
+
+def configurations() -> list[Configuration]:
+    """The configurations that tuned Triton kernels of this process ran with (see `triton_kit.chosen`); a kernel without
+    Triton has not imported that, and neither does this."""
+    kit = sys.modules.get("autoresearch_cuda.triton_kit")
+    return [Configuration(**found) for found in kit.chosen()] if kit is not None else []
 
 
 def peak_bytes(action: Callable[[], object], device: torch.device) -> int | None:

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from autoresearch_cuda.kernel_files import Ops
 from autoresearch_cuda.model import Linear
-from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.probe import Report
 from autoresearch_cuda.probe.attribution import Recorder, Share, StepRecord, watched
 from autoresearch_cuda.probe.capture import Capture
@@ -28,25 +28,16 @@ from autoresearch_data.dataset import Dataset, open_dataset
 from autoresearch_trainer.config import TrainConfig
 from autoresearch_trainer.errors import ConfigError
 from autoresearch_trainer.jobs.base import Selection, facts
-from autoresearch_trainer.jobs.tracing import (
-    ElsewhereShare,
-    ProfileAnswer,
-    ProfileArgs,
-    StepTimes,
-    TargetInfo,
-    TargetShare,
-)
+from autoresearch_trainer.jobs.tracing import ElsewhereShare, ProfileAnswer, ProfileArgs, StepTimes, TargetInfo
+from autoresearch_trainer.probe.steps import PHASES, RUN_STEPS, step_times, target_share
 from autoresearch_trainer.probe.words import trained
 from autoresearch_trainer.process import QuietCollector
 
 # Long enough that the projections that start at zero have grown, and that allocator and caches have settled. Fixed, so
 # that every profile of the same training captures the same values.
 WARMUP_STEPS = 12
-# Schedules depend on a run's progress; with a run this long they stand at their start, whatever is measured.
-RUN_STEPS = 1_000_000
 # Parts of the model outside every target, shown so that the rest has names: class -> label.
 ELSEWHERE = {Linear: "linear layers", nn.Embedding: "embedding tables"}
-PHASES = ("forward", "backward", "optimizer", "data")
 SUM_TOLERANCE = 0.05
 EXTRA_ROUNDS = 2
 # Where steps are slow, fewer pairs are measured than were asked for.
@@ -169,7 +160,6 @@ def summarise(
     step_ms = _mean_ms([plain[i] for i in kept])
     instrumented_ms = _mean_ms([records[i].seconds for i in kept])
     shares = {name: _mean_share([records[i].shares.get(name, Share()) for i in kept]) for name in targets}
-    attributed = sum(s.own_forward + s.own_backward for s in shares.values())
     phases = {name: _mean_ms([records[i].phases.get(name, 0.0) for i in kept]) for name in PHASES}
     phases["other"] = instrumented_ms - sum(phases.values())
     elsewhere = []
@@ -183,34 +173,18 @@ def summarise(
                 calls_per_step=share.calls,
             )
         )
-    return StepTimes(
-        steps=len(plain),
-        step_ms=step_ms,
-        instrumented_step_ms=instrumented_ms,
-        attributed_ms=attributed,
-        unattributed_ms=instrumented_ms - attributed,
-        sum_ms=instrumented_ms,
-        sum_deviation=instrumented_ms / step_ms - 1,
-        step_spread=_relative_deviation(plain),
-        phases=phases,
-        targets={name: _target_times(shares[name], targets[name].phase) for name in targets},
-        elsewhere=elsewhere,
-        tokens_per_step=tokens,
-        tokens_per_second=tokens / step_ms * 1e3,
-    )
-
-
-def _target_times(share: Share, phase: str) -> TargetShare:
-    optimizer = phase == "optimizer"
-    return TargetShare(
-        forward_ms=0.0 if optimizer else share.whole_forward,
-        backward_ms=share.whole_backward,
-        optimizer_ms=share.whole_forward if optimizer else 0.0,
-        total_ms=share.whole_forward + share.whole_backward,
-        self_ms=share.own_forward + share.own_backward,
-        calls_per_step=share.calls,
-        within=dict(share.within),
-    )
+    times = {
+        name: target_share(
+            targets[name].phase,
+            share.whole_forward,
+            share.whole_backward,
+            share.own_forward + share.own_backward,
+            share.calls,
+            dict(share.within),
+        )
+        for name, share in shares.items()
+    }
+    return step_times(plain, step_ms, phases, times, elsewhere, tokens)
 
 
 def _mean_share(shares: list[Share]) -> Share:
@@ -224,8 +198,3 @@ def _mean_share(shares: list[Share]) -> Share:
 
 def _mean_ms(seconds: list[float]) -> float:
     return math.fsum(seconds) / len(seconds) * 1e3
-
-
-def _relative_deviation(values: list[float]) -> float:
-    mean = math.fsum(values) / len(values)
-    return math.sqrt(math.fsum((v - mean) ** 2 for v in values) / max(1, len(values) - 1)) / mean

@@ -13,7 +13,7 @@ import torch
 from torch.autograd import _get_sequence_nr
 
 from autoresearch_cuda.probe.attribution import LEAF_NUMBER, nodes_behind
-from autoresearch_trainer.probe.ranges import backward_of
+from autoresearch_trainer.probe.steps import backward_of
 
 Push = Callable[[str], Any]
 Pop = Callable[[], Any]

@@ -1,7 +1,6 @@
 """One call of a kernel under the clock: the buffers that it reads, its fresh contents, and the timed windows."""
 
 import time
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,8 +8,8 @@ import torch
 from autoresearch_cuda.probe.tensors import Buffer, rolled
 from autoresearch_trainer.jobs.timing import TimedCall
 from autoresearch_trainer.kernel_files import Kernel
-from autoresearch_trainer.probe.contents import content_scale
 from autoresearch_trainer.probe.load import involuntary_switches
+from autoresearch_trainer.probe.rounds import Timing, content_scale, empty_window_ns
 
 
 class Call:
@@ -63,28 +62,6 @@ class Call:
         return self._cotangents[number % len(self._pool)]
 
 
-@dataclass
-class Timing:
-    """One timed call. forward_ns, backward_ns: 0 where there is none. outputs: of the call, then the gradients.
-
-    disturbed: the system put one of this process's threads aside meanwhile, to run something else on its core. At a
-    barrier all other threads wait for it, so one call can take a hundred times as long as the next. On a GPU: the
-    device had to wait for the host.
-    host_ns, queue_ns: on a GPU, per direction, the window by the host's clock, and how long the call took to return.
-    """
-
-    forward_ns: int
-    backward_ns: int
-    outputs: list[torch.Tensor]
-    disturbed: bool
-    host_ns: tuple[int, ...] = ()
-    queue_ns: tuple[int, ...] = ()
-
-    @property
-    def ns(self) -> int:
-        return self.forward_ns + self.backward_ns
-
-
 class Stopwatch:
     """Times calls on the CPU in nanoseconds. To be made before any kernel is loaded: it keeps the clock that it found
     then. For a GPU see `gpu_stopwatch`.
@@ -111,12 +88,7 @@ class Stopwatch:
         return Timing(forward, backward, [*outputs, *gradients], involuntary_switches() != switches)
 
     def window_ns(self) -> float:
-        """What an empty window shows: the median of many."""
-        empty = []
-        for _ in range(1001):
-            start = self.clock()
-            empty.append(self.clock() - start)
-        return float(sorted(empty)[500])
+        return empty_window_ns(self.clock)
 
     def settings(self) -> dict[str, Any]:
         """How the times were taken, for the record."""

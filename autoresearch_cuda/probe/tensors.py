@@ -1,9 +1,13 @@
 """Tensors laid out as a workload's argument specs say, and refilled in place."""
 
+from collections.abc import Iterable
+
 import torch
 
 from autoresearch_common.workload import ArraySpec
 
+_BLOCKS_PER_SIZE = 2
+_empty, _fill = torch.empty, torch.Tensor.fill_
 DTYPES = {
     name: getattr(torch, name) for name in ("float64", "float32", "bfloat16", "float16", "int64", "int32", "bool")
 }
@@ -53,6 +57,21 @@ def _overlaps(shape: list[int], strides: list[int]) -> bool:
             return True
         reach += (size - 1) * stride
     return False
+
+
+def dirty_blocks(sizes: Iterable[int], pattern: int, device: torch.device) -> None:
+    """Allocate blocks of these sizes (bytes), fill them, and give them back: an allocator that keeps its own lists
+    (a GPU's, or malloc's for small blocks) is likely to hand exactly these out next.
+
+    A kernel that leaves part of its output unwritten returns whatever lay there before. So that is never an older right
+    answer: the process has run no other kernel of the target, and what malloc hands out holds a pattern, too.
+    """
+    blocks = [
+        _fill(_empty(max(1, size), dtype=torch.uint8, device=device), pattern)
+        for size in sizes
+        for _ in range(_BLOCKS_PER_SIZE)
+    ]
+    del blocks
 
 
 def build(spec: ArraySpec, content: torch.Tensor, needs_grad: bool = False) -> torch.Tensor:

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from autoresearch_cuda.probe import Report, extra_timings, triton_code
+from autoresearch_cuda.probe import Report, extra_timings
 from autoresearch_cuda.probe.gpu_stopwatch import GpuStopwatch
-from autoresearch_cuda.probe.observers import output_probe, peak_bytes
+from autoresearch_cuda.probe.observers import configurations, output_probe, peak_bytes
 from autoresearch_cuda.probe.replay import replay_short
 from autoresearch_cuda.probe.stopwatch import Call, Stopwatch
 from autoresearch_cuda.process import prepare_process
@@ -49,7 +49,7 @@ def run(args: TimeArgs, run_dir: Path, report: Report) -> TimeAnswer:
         beside = {**extra_timings.look(watch, arms, calls, rng), **watch.account()}
     save_file(rounds.keeper.tensors(rounds.repeat, reference=0), str(run_dir / OUTPUTS))
     peak = peaks(rounds, lambda call: peak_bytes(call, device)) if args.memory else None
-    configurations = triton_code.configurations()
+    tuned = configurations()
     gpu = None
     if isinstance(watch, GpuStopwatch):
         # Last of all: a kernel that cannot be recorded may leave CUDA in a state in which nothing else works.
@@ -60,7 +60,7 @@ def run(args: TimeArgs, run_dir: Path, report: Report) -> TimeAnswer:
         gpu=gpu,
         peak_bytes=peak,
         process=facts(settings),
-        configurations=configurations,
+        configurations=tuned,
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any, Self
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from autoresearch_cuda.ops import Ops
+from autoresearch_cuda.kernel_files import Ops
 from autoresearch_cuda.probe import Report
 from autoresearch_cuda.probe.ranges import Ranges, nvtx_ranges
 from autoresearch_cuda.process import available_bytes, prepare_process
@@ -25,11 +25,9 @@ from autoresearch_trainer.jobs.base import facts
 from autoresearch_trainer.jobs.tracing import TraceAnswer, TraceArgs
 from autoresearch_trainer.memory import fit_batch
 from autoresearch_trainer.probe.load import ForeignLoad
-from autoresearch_trainer.probe.ranges import STEP
+from autoresearch_trainer.probe.steps import RUN_STEPS, STEP
 from autoresearch_trainer.probe.words import trained
 from autoresearch_trainer.process import QuietCollector
-
-RUN_STEPS = 1_000_000  # schedules stand at their start
 
 
 def run(args: TraceArgs, run_dir: Path, report: Report) -> TraceAnswer:

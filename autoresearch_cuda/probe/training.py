@@ -1,4 +1,4 @@
-"""Jobs `train` and `evaluate`: see autoresearch_trainer.probe.training."""
+"""Jobs `train`, `evaluate` and `throughput`: see the shared modules `training` and `throughput`."""
 
 from functools import partial
 
@@ -7,6 +7,7 @@ import torch
 from autoresearch_cuda import engine
 from autoresearch_cuda.probe import environment
 from autoresearch_trainer.probe import training as shared
+from autoresearch_trainer.probe.throughput import measure
 
 
 @torch.no_grad()
@@ -25,3 +26,4 @@ def move_one_ulp(model: torch.nn.Module, seed: int) -> None:
 
 train = partial(shared.train, engine, shared.Probe(environment.snapshot, move_one_ulp))
 evaluate = partial(shared.evaluate, engine)
+throughput = partial(measure, engine, environment.snapshot)

@@ -20,7 +20,6 @@ from autoresearch_mlx.metal_cpu.errors import CompileFailed, CompilerMissing, Co
 from autoresearch_mlx.metal_cpu.signature import HEADER_LINES
 
 INCLUDE = Path(__file__).with_name("include")
-_INCLUDES = ("-iquote", str(INCLUDE))
 _COMMON = (
     "-std=gnu++17", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno", "-fno-exceptions",
     "-fno-rtti", "-fno-strict-aliasing", "-fno-stack-protector", "-fno-asynchronous-unwind-tables", "-w",

@@ -10,7 +10,7 @@ _PLACES = {
     "profile": ("profiler", "run"),
     "call": ("calls", "run"),
     "time": ("timing", "run"),
-    "throughput": ("throughput", "run"),
+    "throughput": ("training", "throughput"),
     "train": ("training", "train"),
     "evaluate": ("training", "evaluate"),
     "gputrace": ("gputrace", "run"),

@@ -20,7 +20,7 @@ import numpy as np
 
 from autoresearch_mlx import arrays as files
 from autoresearch_mlx.probe import Report
-from autoresearch_mlx.probe.guard import Guard
+from autoresearch_mlx.probe.environment import Guard
 from autoresearch_mlx.probe.layout import Argument, cotangent_in, describe
 from autoresearch_mlx.probe.metal_code import MetalCode
 from autoresearch_mlx.probe.metal_on_cpu import MetalOnCpu
@@ -37,9 +37,10 @@ from autoresearch_trainer.jobs.calls import (
     StepAnswer,
 )
 from autoresearch_trainer.kernel_files import Kernel, load_kernel
-from autoresearch_trainer.probe import native_code, poison
+from autoresearch_trainer.probe import native_code
 from autoresearch_trainer.probe.native_code import NoOps
 from autoresearch_trainer.probe.words import signature, words
+from autoresearch_trainer.process import fill_fresh_memory
 
 MOST_CHANGES = 50
 _BLOCKS_PER_SIZE = 2
@@ -131,7 +132,7 @@ class _Case:
         values |= {name: argument.array for name, argument in inputs.items()}
         before = {name: hashlib.sha256(argument.content()).hexdigest() for name, argument in inputs.items()}
         self.sizes |= {argument.storage.nbytes for argument in inputs.values()}
-        poison.set_pattern(step.pattern)
+        fill_fresh_memory(step.pattern)
         _dirty_blocks(self.sizes, step.pattern)
         names = self.case.grad if self.case.grad_mode and step.cotangents is not None else []
         returned, gradients = self._call(step, values, names)

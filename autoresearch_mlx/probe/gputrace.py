@@ -9,18 +9,18 @@ from pathlib import Path
 import mlx.core as mx
 
 from autoresearch_data.dataset import open_dataset
+from autoresearch_mlx.kernel_files import Ops
 from autoresearch_mlx.memory import on_gpu
-from autoresearch_mlx.ops import Ops
 from autoresearch_mlx.probe import Report
 from autoresearch_mlx.process import prepare_process
 from autoresearch_mlx.train import Trainer
 from autoresearch_trainer.config import TrainConfig
 from autoresearch_trainer.errors import ConfigError
 from autoresearch_trainer.jobs.tracing import GputraceAnswer, GputraceArgs
+from autoresearch_trainer.probe.steps import RUN_STEPS
 from autoresearch_trainer.probe.words import trained
 
 WARMUP_STEPS = 5
-RUN_STEPS = 1_000_000  # schedules stand at their start
 
 
 def run(args: GputraceArgs, run_dir: Path, report: Report) -> GputraceAnswer:

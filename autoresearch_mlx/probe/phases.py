@@ -5,8 +5,7 @@ import time
 import mlx.core as mx
 
 from autoresearch_mlx.train import Trainer
-
-PHASES = ("forward", "backward", "optimizer", "data")
+from autoresearch_trainer.probe.steps import PHASES
 
 
 def phased_step(trainer: Trainer) -> dict[str, float]:

@@ -7,7 +7,6 @@ it had, evaluated at once. Times of targets are those of the repeated calls, tim
 is left of the step is unattributed; nothing is scaled to fit.
 """
 
-import math
 import statistics
 import time
 from collections import Counter
@@ -21,11 +20,11 @@ import mlx.core as mx
 from autoresearch_data.dataset import Dataset, open_dataset
 from autoresearch_mlx import model as model_module
 from autoresearch_mlx.arrays import to_numpy
+from autoresearch_mlx.kernel_files import Ops
 from autoresearch_mlx.memory import on_gpu
-from autoresearch_mlx.ops import Ops
 from autoresearch_mlx.probe import Report
 from autoresearch_mlx.probe.capture import Capture
-from autoresearch_mlx.probe.phases import PHASES, phased_step
+from autoresearch_mlx.probe.phases import phased_step
 from autoresearch_mlx.probe.stopwatch import Replay, Stopwatch, Timing
 from autoresearch_mlx.process import prepare_process
 from autoresearch_mlx.train import Trainer
@@ -40,13 +39,12 @@ from autoresearch_trainer.jobs.tracing import (
     TargetShare,
 )
 from autoresearch_trainer.probe.capture import workload_id
+from autoresearch_trainer.probe.steps import PHASES, RUN_STEPS, step_times, target_share
 from autoresearch_trainer.probe.words import trained
 from autoresearch_trainer.process import QuietCollector
 
 # Long enough that the projections that start at zero have grown. The CPU build takes seconds for a step.
 WARMUP_STEPS, CPU_WARMUP_STEPS = 12, 2
-# Schedules depend on a run's progress; with a run this long they stand at their start, whatever is measured.
-RUN_STEPS = 1_000_000
 # Functions of the model outside every target, shown so that the rest has names.
 ELSEWHERE = {"linear": "linear layers", "embedding": "embedding tables"}
 SECONDS, LEAST_PAIRS = 60.0, 2
@@ -186,27 +184,9 @@ class _Session:
     def _summary(self, plain: list[float], phased: list[dict[str, float]]) -> StepTimes:
         step_ms = statistics.median(plain) * 1e3
         phases = {name: statistics.median(step[name] for step in phased) * 1e3 for name in (*PHASES, "other")}
-        phased_ms = sum(phases.values())
         times = {name: self._target_times(name, info.phase) for name, info in self.targets.items()}
-        attributed = sum(found.self_ms for found in times.values())
-        mean = math.fsum(plain) / len(plain)
-        spread = math.sqrt(math.fsum((s - mean) ** 2 for s in plain) / max(1, len(plain) - 1)) / mean
-        tokens = self.trainer.config.total_batch_tokens
-        return StepTimes(
-            steps=len(plain),
-            step_ms=step_ms,
-            instrumented_step_ms=phased_ms,
-            attributed_ms=attributed,
-            unattributed_ms=phased_ms - attributed,
-            sum_ms=phased_ms,
-            sum_deviation=phased_ms / step_ms - 1,
-            step_spread=spread,
-            phases=phases,
-            targets=times,
-            elsewhere=[self._elsewhere(label) for label in ELSEWHERE.values()],
-            tokens_per_step=tokens,
-            tokens_per_second=tokens / step_ms * 1e3,
-        )
+        elsewhere = [self._elsewhere(label) for label in ELSEWHERE.values()]
+        return step_times(plain, step_ms, phases, times, elsewhere, self.trainer.config.total_batch_tokens)
 
     def _target_times(self, target: str, phase: str) -> TargetShare:
         own = [seen for seen in self.seen.values() if seen.name == target]
@@ -214,16 +194,9 @@ class _Session:
         backward = 1e3 * sum(seen.calls * seen.backward for seen in own)
         inside = 1e3 * sum(s.inside[target] * (s.forward + s.backward) for s in self.seen.values())
         within = sum((seen.inside for seen in own), Counter())
-        optimizer = phase == "optimizer"
-        return TargetShare(
-            forward_ms=0.0 if optimizer else forward,
-            backward_ms=backward,
-            optimizer_ms=forward if optimizer else 0.0,
-            total_ms=forward + backward,
-            self_ms=max(0.0, forward + backward - inside),
-            calls_per_step=float(sum(seen.calls for seen in own)),
-            within={name: float(count) for name, count in within.items() if name is not None},
-        )
+        calls = float(sum(seen.calls for seen in own))
+        outer = {name: float(count) for name, count in within.items() if name is not None}
+        return target_share(phase, forward, backward, max(0.0, forward + backward - inside), calls, outer)
 
     def _elsewhere(self, label: str) -> ElsewhereShare:
         own = [seen for seen in self.seen.values() if seen.name == label]

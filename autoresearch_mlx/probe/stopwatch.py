@@ -7,7 +7,6 @@ longer than many kernels; there a window holds several calls, each of which wait
 import random
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
@@ -18,8 +17,8 @@ from autoresearch_mlx.memory import on_gpu
 from autoresearch_mlx.probe.layout import Argument
 from autoresearch_trainer.jobs.timing import TimedCall
 from autoresearch_trainer.kernel_files import Kernel
-from autoresearch_trainer.probe.contents import content_scale, rolled_rows
 from autoresearch_trainer.probe.load import involuntary_switches
+from autoresearch_trainer.probe.rounds import Timing, content_scale, empty_window_ns
 
 GPU_REPEATS = 8
 POSITIONS = 512
@@ -36,7 +35,7 @@ class Call:
         self._arrays = [spec for spec in self.specs if spec["kind"] == "array"]
         self._shifts = workload["shifts"]
         self._pool = [
-            {spec["name"]: Argument(spec, rolled_rows(contents[spec["name"]], shift)) for spec in self._arrays}
+            {spec["name"]: Argument(spec, _rolled(contents[spec["name"]], shift)) for spec in self._arrays}
             for shift in self._shifts
         ]
         self.leaves = [
@@ -62,6 +61,17 @@ class Call:
         return self._cotangents[number % len(self._pool)]
 
 
+def _rolled(content: np.ndarray, shift: int) -> np.ndarray:
+    """A copy whose rows (last axis) lie `shift` places further on, all leading axes counted as one.
+
+    Other contents with the same statistics: second moments stay positive and class numbers stay valid.
+    """
+    if content.size == 0:
+        return content
+    rows = content.reshape(-1, content.shape[-1]) if content.ndim > 1 else content.reshape(-1)
+    return np.roll(rows, shift, 0).reshape(content.shape)
+
+
 def _cotangent(output: mx.array, rng: np.random.Generator) -> mx.array:
     value = rng.standard_normal(output.shape, dtype=np.float32) if output.ndim else np.ones((), np.float32)
     return mx.array(value).astype(output.dtype)
@@ -79,23 +89,6 @@ class Replay(Call):
 
     def arguments(self, number: int) -> list[Any]:
         return self._arguments
-
-
-@dataclass
-class Timing:
-    """One timed call. forward_ns, backward_ns: 0 where there is none. outputs: of the call, then the gradients.
-
-    disturbed: the system put one of this process's threads aside meanwhile, to run something else on its core.
-    """
-
-    forward_ns: int
-    backward_ns: int
-    outputs: list[mx.array]
-    disturbed: bool
-
-    @property
-    def ns(self) -> int:
-        return self.forward_ns + self.backward_ns
 
 
 class Stopwatch:
@@ -153,12 +146,7 @@ class Stopwatch:
         return rounds
 
     def window_ns(self) -> float:
-        """What an empty window shows: the median of many."""
-        empty = []
-        for _ in range(1001):
-            start = self.clock()
-            empty.append(self.clock() - start)
-        return float(sorted(empty)[500])
+        return empty_window_ns(self.clock)
 
 
 def _sequence(result: Any) -> list[mx.array]:

@@ -1,4 +1,4 @@
-"""Jobs `train` and `evaluate`: see autoresearch_trainer.probe.training."""
+"""Jobs `train`, `evaluate` and `throughput`: see the shared modules `training` and `throughput`."""
 
 from functools import partial
 
@@ -10,6 +10,7 @@ from autoresearch_mlx.arrays import to_numpy
 from autoresearch_mlx.model import GPT
 from autoresearch_mlx.probe import environment
 from autoresearch_trainer.probe import training as shared
+from autoresearch_trainer.probe.throughput import measure
 
 
 def move_one_ulp(model: GPT, seed: int) -> None:
@@ -29,3 +30,4 @@ def move_one_ulp(model: GPT, seed: int) -> None:
 
 train = partial(shared.train, engine, shared.Probe(environment.snapshot, move_one_ulp))
 evaluate = partial(shared.evaluate, engine)
+throughput = partial(measure, engine, environment.snapshot)

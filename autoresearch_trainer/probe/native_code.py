@@ -71,6 +71,11 @@ def loaded_libraries(folders: list[Path]) -> list[str]:
     return sorted(path for path in paths if any(Path(path).is_relative_to(folder) for folder in folders))
 
 
+def uses_triton(function: Callable[..., Any]) -> bool:
+    """Whether the module that defines the kernel holds Triton kernels."""
+    return any(type(value).__module__.startswith("triton.") for value in definitions(function).values())
+
+
 def definitions(function: Callable) -> dict[str, Any]:
     """What the module that defines the kernel holds by name; a decorator such as torch.no_grad() is looked through."""
     return getattr(inspect.unwrap(function), "__globals__", {})

@@ -22,18 +22,30 @@ WARM_CALLS, MOST_WARM_CALLS, SLOW_WARM_CALLS, SLOW_SECONDS = 5, 15, 4, 0.05
 # Calls that the system disturbed are repeated, short ones this often at least and all until a sample takes this long.
 RETRIES, RETRY_SECONDS = 8, 0.02
 CONTENT_NUMBERS = 1 << 20
+# Contents are scaled by 0.8 ... 1.25 from call to call; steps of the golden ratio do not repeat and fill evenly.
+LEAST_SCALE, SCALE_RANGE, GOLDEN = 0.8, 0.45, 0.6180339887498949
 
 
-class Timing(Protocol):
-    """One timed call, in ns. outputs: of the call, then the gradients. disturbed: the system put a thread aside."""
+@dataclass
+class Timing:
+    """One timed call. forward_ns, backward_ns: 0 where there is none. outputs: of the call, then the gradients.
+
+    disturbed: the system put one of this process's threads aside meanwhile, to run something else on its core. At a
+    barrier all other threads wait for it, so one call can take a hundred times as long as the next. On a GPU that is
+    timed by events: the device had to wait for the host.
+    host_ns, queue_ns: there, per direction, the window by the host's clock, and how long the call took to return.
+    """
 
     forward_ns: int
     backward_ns: int
     outputs: list[Any]
     disturbed: bool
+    host_ns: tuple[int, ...] = ()
+    queue_ns: tuple[int, ...] = ()
 
     @property
-    def ns(self) -> int: ...
+    def ns(self) -> int:
+        return self.forward_ns + self.backward_ns
 
 
 class Watch(Protocol):
@@ -44,6 +56,20 @@ class Watch(Protocol):
     def clock(self) -> int: ...
 
     def window_ns(self) -> float: ...
+
+
+def content_scale(number: int) -> float:
+    """The factor of content `number`; no two numbers share one."""
+    return LEAST_SCALE + SCALE_RANGE * (number * GOLDEN % 1.0)
+
+
+def empty_window_ns(clock: Callable[[], int]) -> float:
+    """What an empty window shows: the median of many."""
+    empty = []
+    for _ in range(1001):
+        start = clock()
+        empty.append(clock() - start)
+    return float(sorted(empty)[500])
 
 
 @dataclass

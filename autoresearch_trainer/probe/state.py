@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -31,6 +32,52 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGSEGV, signa
 # The state of the process that no kernel may change, as an engine sees it.
 State = dict[str, object]
 Snapshot = Callable[[], State]
+
+
+class GuardBase:
+    """Remembers the state at its construction; `changes` says what differs now, `glance` what it can say in no time.
+
+    watched: modules and classes whose functions are compared. own_variables: how the names of environment variables
+    begin that the framework sets itself.
+    """
+
+    watched: tuple[ModuleType | type, ...] = WATCHED
+    own_variables: tuple[str, ...] = ()
+
+    def __init__(self) -> None:
+        self._functions = _callables(self.watched)
+        self._threads = set(threading.enumerate())
+        self._state, self._variables = self.state(), _variables()
+        self._cheap_state = self.cheap_state()
+
+    def state(self) -> State:
+        """The state now; values are compared, not interpreted."""
+        raise NotImplementedError
+
+    def cheap_state(self) -> State:
+        """A few things that a kernel might change and change back before the next whole look."""
+        return {"subnormals kept (main thread)": sys.float_info.min / 2 > 0.0, "working folder": os.getcwd()}
+
+    def replaced(self, current: Any, original: Any) -> bool:
+        """Whether somebody else than the framework put a function in another one's place."""
+        return current is not original
+
+    def glance(self) -> list[str]:
+        """What differs of the cheap state, in words."""
+        return changes(self._cheap_state, self.cheap_state())
+
+    def changes(self, kernel_folder: Path) -> list[str]:
+        """What differs from the remembered state, in words. `kernel_folder`: threads running code from there count."""
+        now, around = self.state(), _variables()
+        found = changes(self._state, now)
+        for name in sorted(set(self._variables) | set(around)):
+            before, after = self._variables.get(name), around.get(name)
+            if before != after and not name.startswith(self.own_variables):
+                found.append(f"environment variable {name}: {before} -> {after}")
+        for (place, name), value in self._functions.items():
+            if self.replaced(vars(place).get(name), value):
+                found.append(f"{place.__name__}.{name} was replaced")
+        return found + _threads_of(kernel_folder, self._threads)
 
 
 def changes(before: State, after: State) -> list[str]:
@@ -61,7 +108,7 @@ def surroundings() -> State:
     }
 
 
-def callables(places: Iterable[ModuleType | type]) -> dict[tuple[ModuleType | type, str], Callable]:
+def _callables(places: Iterable[ModuleType | type]) -> dict[tuple[ModuleType | type, str], Callable]:
     """The public functions of some modules and classes as they are now."""
     return {
         (place, name): value
@@ -71,7 +118,7 @@ def callables(places: Iterable[ModuleType | type]) -> dict[tuple[ModuleType | ty
     }
 
 
-def threads_of(folder: Path, before: set[threading.Thread]) -> list[str]:
+def _threads_of(folder: Path, before: set[threading.Thread]) -> list[str]:
     """Threads that were not there before and run code from the folder, in words."""
     found = []
     for thread in set(threading.enumerate()) - before:
@@ -81,7 +128,7 @@ def threads_of(folder: Path, before: set[threading.Thread]) -> list[str]:
     return found
 
 
-def variables() -> dict[str, str]:
+def _variables() -> dict[str, str]:
     """The environment as C code sees it; as Python does where the C library does not show its own."""
     try:
         pointer = ctypes.POINTER(ctypes.c_char_p).in_dll(ctypes.CDLL(None), "environ")

@@ -19,11 +19,11 @@ from autoresearch_trainer.jobs.base import facts
 from autoresearch_trainer.jobs.training import Arm, Pair, ThroughputAnswer, ThroughputArgs
 from autoresearch_trainer.probe.load import ForeignLoad
 from autoresearch_trainer.probe.state import Snapshot, changes
+from autoresearch_trainer.probe.steps import RUN_STEPS
 from autoresearch_trainer.probe.training import open_checked
 from autoresearch_trainer.process import QuietCollector
 
 ARMS: tuple[Arm, Arm] = ("baseline", "candidate")
-ENDLESS_STEPS = 1_000_000  # the schedules stay at their start: every block does the same work
 
 
 def measure(
@@ -43,7 +43,7 @@ def measure(
     selections = {"baseline": args.baseline, "candidate": args.candidate}
     ops = {arm: engine.Ops.load(selections[arm], counters[arm]) for arm in ARMS}
     changed = [f"on loading: {text}" for text in changes(before, snapshot())]
-    config = TrainConfig.for_preset(args.preset, steps=ENDLESS_STEPS, seed=args.seed)
+    config = TrainConfig.for_preset(args.preset, steps=RUN_STEPS, seed=args.seed)
     # Which arm is built first is drawn too: the one that comes later gets other addresses.
     trainers = {
         arm: engine.Trainer(replace(config, compile=arm in args.compiled), ops[arm], dataset, args.device)

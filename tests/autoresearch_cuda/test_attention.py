@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from autoresearch_cuda import attention
-from autoresearch_cuda.ops import CallCounter, Ops
+from autoresearch_cuda.kernel_files import CallCounter, Ops
 from autoresearch_cuda.train import Trainer
 
 

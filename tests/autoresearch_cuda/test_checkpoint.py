@@ -15,7 +15,7 @@ from autoresearch_cuda.checkpoint import (
     write_snapshot,
 )
 from autoresearch_cuda.evaluate import BatchLosses
-from autoresearch_cuda.ops import Ops
+from autoresearch_cuda.kernel_files import Ops
 from autoresearch_cuda.train import Trainer
 from autoresearch_trainer.errors import ConfigError
 from autoresearch_trainer.evaluate import evaluate_bpb

@@ -11,10 +11,9 @@ import torch
 
 from autoresearch_common import compiler as system_compiler
 from autoresearch_cuda import process
-from autoresearch_cuda.kernel_files import installed_kernel
+from autoresearch_cuda.kernel_files import CallCounter, Ops, installed_kernel
 from autoresearch_cuda.model import GPT
 from autoresearch_cuda.native import CompilerMissing
-from autoresearch_cuda.ops import CallCounter, Ops
 from autoresearch_cuda.process import resolve_compile
 from autoresearch_cuda.train import Trainer
 from autoresearch_trainer.errors import ConfigError

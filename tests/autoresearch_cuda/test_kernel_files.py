@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from autoresearch_cuda.kernel_files import installed_kernel
-from autoresearch_cuda.ops import CallCounter, Ops
+from autoresearch_common.hashing import kernel_hash
+from autoresearch_cuda.kernel_files import CallCounter, Ops, installed_kernel
 from autoresearch_trainer.errors import KernelChanged, KernelError
-from autoresearch_trainer.kernel_files import TARGETS, KernelFile, content_hash, load_kernel
+from autoresearch_trainer.kernel_files import TARGETS, KernelFile, load_kernel
 
 DOUBLED = "def relu_squared(x):\n    return 2 * x.clamp(min=0) ** 2\n"
 
@@ -42,9 +42,9 @@ def test_an_edited_kernel_is_refused(tmp_path: Path):
 
 def test_native_source_beside_the_file_counts_as_content(tmp_path: Path):
     path = write(tmp_path / "kernel.py", DOUBLED)
-    before = content_hash(path)
+    before = kernel_hash(path)
     write(tmp_path / "kernel.cpp", "int x;")
-    assert content_hash(path) != before
+    assert kernel_hash(path) != before
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from autoresearch_cuda import engine
+from autoresearch_cuda.kernel_files import Ops
 from autoresearch_cuda.model import GPT
-from autoresearch_cuda.ops import Ops
 from autoresearch_trainer import memory
 from autoresearch_trainer.config import PRESETS, TrainConfig, preset
 from autoresearch_trainer.errors import ConfigError, OutOfMemory

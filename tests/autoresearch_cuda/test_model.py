@@ -2,8 +2,8 @@
 
 import torch
 
+from autoresearch_cuda.kernel_files import CallCounter, Ops
 from autoresearch_cuda.model import GPT
-from autoresearch_cuda.ops import CallCounter, Ops
 from autoresearch_trainer.config import PRESETS, GPTConfig
 
 CONFIG = GPTConfig(24, 64, n_layer=4, n_head=2, n_kv_head=2, n_embd=64, window_pattern="SSSL")

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from autoresearch_cuda.kernel_files import Ops
 from autoresearch_cuda.model import GPT
-from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.optim import MuonAdamW
 from autoresearch_trainer.config import GPTConfig, TrainConfig
 from autoresearch_trainer.kernel_files import KernelFile

@@ -7,7 +7,7 @@ import pytest
 
 from autoresearch_cuda import engine
 from autoresearch_cuda.checkpoint import take_snapshot, write_snapshot
-from autoresearch_cuda.ops import Ops
+from autoresearch_cuda.kernel_files import Ops
 from autoresearch_cuda.train import Trainer
 from autoresearch_trainer import plan as shared_plan
 from autoresearch_trainer import rungs

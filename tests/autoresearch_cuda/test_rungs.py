@@ -8,7 +8,7 @@ import torch
 
 from autoresearch_cuda import engine
 from autoresearch_cuda.evaluate import BatchLosses
-from autoresearch_cuda.ops import Ops
+from autoresearch_cuda.kernel_files import Ops
 from autoresearch_cuda.train import Trainer
 from autoresearch_data.packing import BestFitLoader
 from autoresearch_trainer.config import PRESETS, GPTConfig, TrainConfig

@@ -8,7 +8,7 @@ import torch
 
 from autoresearch_cuda import engine
 from autoresearch_cuda.checkpoint import load_checkpoint
-from autoresearch_cuda.ops import Ops
+from autoresearch_cuda.kernel_files import Ops
 from autoresearch_cuda.train import Trainer
 from autoresearch_trainer.errors import ConfigError
 from autoresearch_trainer.loop import run

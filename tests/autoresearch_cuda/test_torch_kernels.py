@@ -8,8 +8,7 @@ import shutil
 import pytest
 import torch
 
-from autoresearch_cuda.kernel_files import installed_kernel
-from autoresearch_cuda.ops import Ops
+from autoresearch_cuda.kernel_files import Ops, installed_kernel
 from autoresearch_trainer.kernel_files import TARGETS
 
 BF16 = torch.bfloat16

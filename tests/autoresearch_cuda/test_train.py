@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from autoresearch_cuda.ops import Ops
+from autoresearch_cuda.kernel_files import Ops
 from autoresearch_cuda.train import Trainer
 from autoresearch_trainer.errors import ConfigError, TrainingFailed
 from autoresearch_trainer.kernel_files import KernelFile

@@ -14,13 +14,13 @@ import torch
 mx = pytest.importorskip("mlx.core", reason="MLX is not installed: the engines cannot be compared")
 
 from autoresearch_cuda import checkpoint as torch_checkpoint  # noqa: E402
+from autoresearch_cuda.kernel_files import Ops as TorchOps  # noqa: E402
 from autoresearch_cuda.model import GPT as TorchGPT  # noqa: E402
-from autoresearch_cuda.ops import Ops as TorchOps  # noqa: E402
 from autoresearch_cuda.optim import MuonAdamW as TorchOptimizer  # noqa: E402
 from autoresearch_mlx import checkpoint as mlx_checkpoint  # noqa: E402
 from autoresearch_mlx.arrays import to_numpy  # noqa: E402
 from autoresearch_mlx.kernel_files import INSTALLED as MLX_SEAM  # noqa: E402
-from autoresearch_mlx.ops import Ops as MlxOps  # noqa: E402
+from autoresearch_mlx.kernel_files import Ops as MlxOps  # noqa: E402
 from autoresearch_mlx.optim import MuonAdamW as MlxOptimizer  # noqa: E402
 from autoresearch_trainer.config import PRESETS, TrainConfig  # noqa: E402
 from autoresearch_trainer.kernel_files import KernelFile, load_kernel  # noqa: E402

@@ -13,7 +13,7 @@ from autoresearch_mlx import engine  # noqa: E402
 from autoresearch_mlx.arrays import to_numpy  # noqa: E402
 from autoresearch_mlx.checkpoint import load_checkpoint, take_snapshot, write_snapshot  # noqa: E402
 from autoresearch_mlx.evaluate import BatchLosses  # noqa: E402
-from autoresearch_mlx.ops import CallCounter, Ops  # noqa: E402
+from autoresearch_mlx.kernel_files import CallCounter, Ops  # noqa: E402
 from autoresearch_mlx.train import Trainer  # noqa: E402
 from autoresearch_trainer.errors import ConfigError, KernelChanged, TrainingFailed  # noqa: E402
 from autoresearch_trainer.evaluate import evaluate_bpb  # noqa: E402

@@ -8,8 +8,8 @@ from types import ModuleType
 import pytest
 import torch
 
+from autoresearch_cuda.kernel_files import Ops
 from autoresearch_cuda.model import GPT
-from autoresearch_cuda.ops import Ops
 from autoresearch_trainer.config import GPTConfig, TrainConfig
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"

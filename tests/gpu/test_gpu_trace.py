@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from autoresearch_cuda.ops import Ops
+from autoresearch_cuda.kernel_files import Ops
 from autoresearch_cuda.probe.ranges import Ranges
 from autoresearch_cuda.probe.trace import TorchProfiler, traced_steps
 from autoresearch_cuda.train import Trainer

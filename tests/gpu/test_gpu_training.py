@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from autoresearch_cuda.ops import Ops
+from autoresearch_cuda.kernel_files import Ops
 from autoresearch_cuda.probe.attribution import Recorder, watched
 from autoresearch_cuda.probe.clocks import StreamClock
 from autoresearch_cuda.probe.profiler import ELSEWHERE

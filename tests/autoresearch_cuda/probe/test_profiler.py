@@ -7,17 +7,18 @@ import numpy as np
 import pytest
 import torch
 
-from autoresearch_cuda.ops import Ops
+from autoresearch_cuda.kernel_files import Ops
 from autoresearch_cuda.probe import JOBS
 from autoresearch_cuda.probe.attribution import Recorder, Share, StepRecord
 from autoresearch_cuda.probe.clocks import HostClock
-from autoresearch_cuda.probe.profiler import RUN_STEPS, _Session, summarise
+from autoresearch_cuda.probe.profiler import _Session, summarise
 from autoresearch_cuda.probe.ranges import Ranges
 from autoresearch_cuda.train import Trainer
 from autoresearch_data.tokens import Tokens
 from autoresearch_trainer.config import TrainConfig
 from autoresearch_trainer.errors import ConfigError
 from autoresearch_trainer.jobs.tracing import TargetInfo
+from autoresearch_trainer.probe.steps import RUN_STEPS
 from autoresearch_trainer.process import QuietCollector
 
 SIGNATURES = {

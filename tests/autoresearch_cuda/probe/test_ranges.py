@@ -4,7 +4,7 @@ import sys
 
 import torch
 
-from autoresearch_cuda.ops import Ops
+from autoresearch_cuda.kernel_files import Ops
 from autoresearch_cuda.probe.ranges import Ranges, nvtx_ranges
 
 

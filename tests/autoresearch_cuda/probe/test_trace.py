@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from autoresearch_cuda.ops import Ops
+from autoresearch_cuda.kernel_files import Ops
 from autoresearch_cuda.probe import trace
 from autoresearch_cuda.probe.ranges import Ranges
 from autoresearch_cuda.train import Trainer
 from autoresearch_trainer.errors import ConfigError
-from autoresearch_trainer.probe.ranges import PHASES, STEP, backward_of, target_of
+from autoresearch_trainer.probe.steps import PHASES, STEP, backward_of, target_of
 
 
 class Tape:

@@ -8,8 +8,8 @@ import torch
 
 from autoresearch_cuda.checkpoint import load_model
 from autoresearch_cuda.evaluate import BatchLosses
+from autoresearch_cuda.kernel_files import Ops
 from autoresearch_cuda.model import GPT
-from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.probe import JOBS, environment, training
 from autoresearch_trainer.config import PRESETS, Preset
 from autoresearch_trainer.errors import ConfigError
@@ -17,6 +17,7 @@ from autoresearch_trainer.evaluate import evaluate_bpb
 from autoresearch_trainer.jobs.base import DatasetRef
 from autoresearch_trainer.kernel_files import KernelFile
 from autoresearch_trainer.probe import training as shared
+from autoresearch_trainer.probe.state import changes
 from autoresearch_trainer.rungs import full_tokens
 
 DATASET = {"folder": "nowhere", "fingerprint": "f" * 64}
@@ -117,17 +118,17 @@ def test_flush_to_zero_is_seen():
     if not torch.set_flush_denormal(True):
         pytest.skip("this processor cannot flush to zero")
     try:
-        changed = environment.changes(before, environment.snapshot())
+        changed = changes(before, environment.snapshot())
     finally:
         torch.set_flush_denormal(False)
     assert any("subnormals" in text for text in changed)
-    assert environment.changes(before, environment.snapshot()) == []
+    assert changes(before, environment.snapshot()) == []
 
 
 def test_drawing_random_numbers_is_seen():
     before = environment.snapshot()
     torch.rand(1)
-    assert [text.split(":")[0] for text in environment.changes(before, environment.snapshot())] == ["random state"]
+    assert [text.split(":")[0] for text in changes(before, environment.snapshot())] == ["random state"]
 
 
 def test_one_ulp_moves_float32_to_a_neighbour_and_nothing_else(config):

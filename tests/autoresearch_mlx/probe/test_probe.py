@@ -9,8 +9,8 @@ import pytest
 mx = pytest.importorskip("mlx.core", reason="MLX is not installed")
 
 from autoresearch_mlx import arrays as files  # noqa: E402
+from autoresearch_mlx.kernel_files import Ops  # noqa: E402
 from autoresearch_mlx.memory import on_gpu  # noqa: E402
-from autoresearch_mlx.ops import Ops  # noqa: E402
 from autoresearch_mlx.probe import JOBS  # noqa: E402
 from autoresearch_mlx.probe.phases import phased_step  # noqa: E402
 from autoresearch_mlx.probe.profiler import _Session  # noqa: E402
