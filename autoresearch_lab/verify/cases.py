@@ -25,8 +25,8 @@ from autoresearch_lab.catalog import Contract
 JITTER = 2.0**-7
 # Kinds of values on which the error of one call is a matter of luck.
 ROUGH = ("edge", "adversarial")
-# What fresh memory holds while a step runs (see the trainer's `fill_fresh_memory`), and another filling to compare with.
-# Every byte of it. As a float -1.7e38 (float32, bfloat16) or NaN (float16); as a class number nonsense.
+# What every byte of fresh memory holds while a step runs, and another filling to compare with. As a float the first is
+# -1.7e38 (float32, bfloat16) or NaN (float16), as a class number nonsense.
 PATTERN, SECOND_PATTERN = 0xFE, 0x7F
 
 
