@@ -98,7 +98,7 @@ def cached(folder_name: str, name: str, make: Callable[[Path], None]) -> Path:
             if not target.is_file():
                 _build(target, make)
     except OSError:
-        target = _temporary_folder() / name
+        target = temporary_folder() / name
         if not target.is_file():
             _build(target, make)
     return target
@@ -118,7 +118,8 @@ def _build(target: Path, make: Callable[[Path], None]) -> None:
 
 
 @cache
-def _temporary_folder() -> Path:
+def temporary_folder() -> Path:
+    """What stands in for a cache that cannot be written; it goes with the process."""
     folder = tempfile.mkdtemp(prefix="autoresearch-native-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)

@@ -96,3 +96,7 @@ def resolve_compile(mode: str, device: str, steps: int | None) -> tuple[bool, st
 def describe_attention(device: str, dtype: str, kernel: str) -> str:
     """The path that attention takes, for the run's summary. `kernel`: the one selected for windowed_attention."""
     return "products and softmax over a mask" if kernel == BASELINE else f"kernel {kernel}"
+
+
+def compile_cache() -> None:
+    """mx.compile keeps nothing beyond its process."""

@@ -9,7 +9,7 @@ from autoresearch_trainer.config import TrainConfig
 from autoresearch_trainer.evaluate import Losses
 from autoresearch_trainer.model import Model
 from autoresearch_trainer.ops import CallCounter, Ops
-from autoresearch_trainer.record import DeviceDescription, ProcessSettings
+from autoresearch_trainer.record import CompileCache, DeviceDescription, ProcessSettings
 from autoresearch_trainer.train import TrainerBase
 
 
@@ -44,6 +44,9 @@ class TrainerEngine(Protocol):
 
     def resolve_compile(self, mode: str, device: str, steps: int | None) -> tuple[bool, str]:
         """(compile?, why) for "auto", "on" or "off", and a run of so many steps (None: as time allows)."""
+
+    def compile_cache(self) -> CompileCache | None:
+        """What this process shared with others of compiled code; None where it compiled nothing, or shares nothing."""
 
     def peak_memory_mb(self, device: str) -> float:
         """Highest memory use of this process so far in MiB."""

@@ -7,7 +7,7 @@ what was selected, or loading fails.
 
 import itertools
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass
@@ -42,6 +42,9 @@ TARGETS = (
     "loss_head",
 )
 
+# What an engine does before the code of a kernel runs, given all that this process has loaded, that kernel the last.
+before_loading: list[Callable[[Sequence["KernelFile"]], None]] = []
+_loaded: list["KernelFile"] = []
 _module_numbers = itertools.count()
 _resolver: ContextVar[Resolver | None] = ContextVar("resolver of the kernel file being loaded", default=None)
 
@@ -92,6 +95,9 @@ def load_kernel(file: KernelFile, parts: Resolver | None = None) -> Kernel:
         raise KernelChanged(
             f"{file.target}={file.name} was edited: {path} has content {found[:12]}, selected was {file.sha256[:12]}"
         )
+    _loaded.append(file)
+    for prepare in before_loading:
+        prepare(_loaded)
     module = _fresh_module(path, file)
     with _resolving(parts):
         try:

@@ -163,6 +163,7 @@ class _Run:
             record["summary"] = summarise(
                 trainer, self.steps["step_seconds"], val_bpb, seconds, memory, record["device"]["name"]
             )
+            record["compile_cache"] = self.engine.compile_cache()
             record["evaluation"] = evaluation.to_json() if evaluation else None
             if self.saver:
                 record["checkpoints"] = asdict(self.saver.costs)

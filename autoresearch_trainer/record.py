@@ -41,6 +41,32 @@ class ProcessSettings(TypedDict):
     wired_limit_mb: NotRequired[int | None]
 
 
+class CompileKey(TypedDict):
+    """What compiled code depends on. kernels: hash over those of the process, in the order of loading; engine: of the
+    engine's own files; compiler: its command and version; threads: of the framework's operators; processor: hash of
+    its model and features; instructions: the vector instructions that PyTorch and kernels in C++ use."""
+
+    kernels: str
+    engine: str
+    python: str
+    torch: str
+    compiler: str
+    threads: int
+    processor: str
+    instructions: str
+
+
+class CompileCache(TypedDict):
+    """What a process shared with others of compiled code. name: of the folder, a hash of `key`; found, made: graphs
+    taken from there, and compiled anew; seconds: that both took, tracing included."""
+
+    name: str
+    key: CompileKey
+    found: int
+    made: int
+    seconds: float
+
+
 class DeviceDescription(TypedDict):
     """kind: "cpu", "cuda" or "mlx". memory_mb: of the device, in MiB. cores: physical ones that may be used.
     capability: the vector instructions that PyTorch uses. backend: what MLX computes on."""
@@ -140,6 +166,7 @@ class RunRecord(TypedDict):
     error: NotRequired[str]
     traceback: NotRequired[list[str]]
     checkpoints: NotRequired[dict[str, float]]
+    compile_cache: NotRequired[CompileCache | None]
     summary: NotRequired[Summary]
     evaluation: NotRequired[Evaluation | None]
     kernels: NotRequired[dict[str, KernelCalls]]

@@ -31,6 +31,7 @@ SLOW = {
     "kernels/test_triton_compile.py": 180,
     "kernels/test_triton_verify.py": 180,
     "kernels/test_metal_verify.py": 100,
+    "autoresearch_lab/cli/test_train_compiled.py": 72,
     "benchmarks/test_gpu_rehearsal.py": 70,
     "exploits/test_exploits.py": 60,
     "kernels/test_metal_numbers.py": 60,

@@ -180,6 +180,7 @@ def _record(outcome: AbOutcome, trial: Trial, asked: AbSettings, standings: list
         peak_memory_mb={arm: round(peak, 1) for arm, peak in trial.peak_memory_mb.items()},
         seconds={name: round(value, 2) for name, value in trial.seconds.items()},
         reused=trial.reused,
+        compile_caches=trial.compile_caches,
         remarks=_remarks(outcome, trial),
     )
     single = standings[0] if len(standings) == 1 else None

@@ -21,7 +21,8 @@ def render(record: AbRecord, console: Console) -> None:
     console.print(Text.assemble(verdict, f"  {title(record)} ({settings.preset}, {modes(record)})"))
     console.print(found.reason)
     console.print(_gates(record))
-    for line in [*changes(record), *mode_speeds(record), *_memory(found), *_costs(found), *found.remarks]:
+    costs = [*_memory(found), *_costs(found), *_compiled(found)]
+    for line in [*changes(record), *mode_speeds(record), *costs, *found.remarks]:
         console.print(line, style="dim")
 
 
@@ -47,3 +48,11 @@ def _costs(found: AbResults) -> list[str]:
     parts = [f"{name} {seconds:.0f} s" for name, seconds in spent if seconds]
     reused = f", {found.reused} results reused" if found.reused else ""
     return [f"look {found.look}: " + ", ".join(parts) + reused] if parts else []
+
+
+def _compiled(found: AbResults) -> list[str]:
+    made = [one for one in found.compile_caches if one.cache["made"]]
+    if not found.compile_caches:
+        return []
+    who = ", ".join(f"{one.process} {one.cache['seconds']:.0f} s" for one in made) or "by none of them"
+    return [f"compiled anew: {who}; {len(found.compile_caches) - len(made)} more took compiled code from the cache"]

@@ -19,7 +19,7 @@ from autoresearch_lab.engine import cannot_compile
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.machine import Context
 from autoresearch_lab.promote.selection import Selection
-from autoresearch_lab.results.ab import ModeSpeeds
+from autoresearch_lab.results.ab import CompiledProcess, ModeSpeeds
 from autoresearch_lab.results.base import Mode
 from autoresearch_lab.sandbox.limits import Limits
 from autoresearch_lab.sandbox.parent import JobFailed
@@ -39,6 +39,8 @@ from autoresearch_trainer.jobs.training import (
     TrainingResult,
     TrainingRun,
 )
+from autoresearch_trainer.kernel_files import KernelFile
+from autoresearch_trainer.record import CompileCache
 
 ARMS: tuple[Arm, Arm] = ("baseline", "candidate")
 Listener = Callable[[Progress], None]
@@ -97,6 +99,7 @@ class Trial:
     executed: set[tuple[str, Run]] = field(default_factory=set)
     # The most memory that a process training with the arm's kernels used, in MiB.
     peak_memory_mb: dict[str, float] = field(default_factory=dict)
+    compile_caches: list[CompiledProcess] = field(default_factory=list)
 
     def race(self, index: int, total: int) -> tuple[Throughput | None, list[str]]:
         """Race process number `index` (0, 1, ...); or None, with what the candidate changed in the environment.
@@ -158,6 +161,7 @@ class Trial:
             **self._common(),
             baseline=self.arms[selections[0]].files,
             candidate=self.arms[selections[1]].files,
+            after=self._after(selections[0]),
             compiled=compiled,
             seconds=seconds,
             limit_seconds=seconds * settings.race_limit,
@@ -180,9 +184,9 @@ class Trial:
             self.cache.put(key, kept)
         else:
             self.reused += 1
-        return THROUGHPUT.read({name: value for name, value in kept.items() if name != "wall_seconds"}), kept[
-            "wall_seconds"
-        ]
+        answer = THROUGHPUT.read({name: value for name, value in kept.items() if name != "wall_seconds"})
+        self._note_compiled(stage, answer.compile_cache)
+        return answer, kept["wall_seconds"]
 
     def _check_called(self, calls: Mapping[str, Mapping[str, int]]) -> None:
         """What the candidate's arm has other kernels for than the baseline's must be called there.
@@ -255,10 +259,25 @@ class Trial:
             for run in runs
         ]  # fmt: skip
         args = TrainArgs(
-            **self._common(), selection=self.arms[arm].files, compile=self.compiled("candidate"), runs=described
+            **self._common(),
+            selection=self.arms[arm].files,
+            compile=self.compiled("candidate"),
+            after=self._after(arm) if self.compiled("candidate") else None,
+            runs=described,
         )
-        self._job(TRAIN, args, f"training the {arm}", both=arm == "candidate", on_message=keep)
+        stage = f"training the {arm}"
+        answer = self._job(TRAIN, args, stage, both=arm == "candidate", on_message=keep)
+        self._note_compiled(stage, answer.compile_cache)
         return results
+
+    def _after(self, arm: str) -> dict[str, KernelFile] | None:
+        """What a process with the kernels of that arm loads before them: with the candidate's the baseline's, as a race
+        does, so that all of them share compiled code. The baseline's process reads nothing that those wrote."""
+        return self.arms["baseline"].files if arm == "candidate" else None
+
+    def _note_compiled(self, process: str, cache: CompileCache | None) -> None:
+        if cache is not None:
+            self.compile_caches.append(CompiledProcess(process=process, cache=cache))
 
     @staticmethod
     def _part(kind: type[P], job: Job, value: object) -> P:
@@ -386,7 +405,7 @@ class Trial:
     def _race_key(self, args: ThroughputArgs) -> dict[str, Any]:
         pair = {"baseline": args.baseline, "candidate": args.candidate}
         arms = {arm: {target: file.sha256 for target, file in files.items()} for arm, files in pair.items()}
-        how = args.model_dump(exclude={*pair, "dataset"})
+        how = args.model_dump(exclude={*pair, "dataset", "after"})
         return {"what": THROUGHPUT.name, "arms": arms, "args": how, **self._base_key()}
 
     def _train_key(self, arm: str, run: Run) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator
 
 from autoresearch_lab.results.base import Dataset, KernelId, Mode, Typed
+from autoresearch_trainer.record import CompileCache
 
 
 def _word(value: object) -> object:
@@ -154,6 +155,13 @@ class ModeSpeeds(Typed):
     compiled: float | None = None
 
 
+class CompiledProcess(Typed):
+    """A process that trained compiled: what it did, and what it shared with others of compiled code."""
+
+    process: str
+    cache: CompileCache
+
+
 class AbResults(Typed):
     """What the A/B found.
 
@@ -161,7 +169,8 @@ class AbResults(Typed):
     gate. tokens_per_second, val_bpb: by arm, medians and means. ratio: of tokens/s, with bounds. losses: training loss
     by step, mean over seeds, in nats. gates: by name, those that were reached. neutral, benefit: the pairs of both
     gates. modes: by arm, eager or compiled. disturbed: foreign load ended it; nothing is concluded. peak_memory_mb: by
-    arm, MiB. seconds: by part. reused: trainings taken over from earlier runs.
+    arm, MiB. seconds: by part. reused: trainings taken over from earlier runs. compile_caches: of the processes that
+    trained compiled, in their order.
     """
 
     reason: str = ""
@@ -185,4 +194,5 @@ class AbResults(Typed):
     peak_memory_mb: dict[str, float] = {}
     seconds: dict[str, float] = {}
     reused: int = 0
+    compile_caches: list[CompiledProcess] = []
     remarks: list[str] = []

@@ -18,13 +18,16 @@ from autoresearch_trainer.jobs.base import (
     Sha256,
     Text,
 )
+from autoresearch_trainer.record import CompileCache
 
 
 class ComparedArgs(JobArgs):
-    """What is trained, on which data."""
+    """What is trained, on which data. after: kernels that are loaded before those of the job and not used, because
+    compiled code is shared by processes that loaded the same."""
 
     preset: str
     dataset: DatasetRef
+    after: Selection | None = None
 
 
 Arm = Literal["baseline", "candidate"]
@@ -61,7 +64,8 @@ class Pair(JobAnswer):
 class ThroughputAnswer(JobAnswer):
     """block_tokens: tokens of one block. environment: what a kernel changed in the process, in words. failed: how the
     candidate ended it, null where it did not. calls: {arm: {target: how often it was called}}, null where nobody
-    counted. process: its settings."""
+    counted. process: its settings. setup_seconds: until both arms had run a block. compile_cache: what it shared with
+    others of compiled code; null where it compiled nothing."""
 
     pairs: list[Pair]
     block_tokens: Count
@@ -70,6 +74,7 @@ class ThroughputAnswer(JobAnswer):
     calls: dict[Text, dict[Text, Count]] | None
     process: Facts
     setup_seconds: float
+    compile_cache: CompileCache | None = None
 
 
 class TrainingRun(BaseModel):
@@ -110,10 +115,11 @@ class TrainingResult(JobAnswer):
 
 
 class TrainAnswer(JobAnswer):
-    """process: its settings."""
+    """process: its settings. compile_cache: as in `ThroughputAnswer`."""
 
     runs: list[TrainingResult]
     process: Facts
+    compile_cache: CompileCache | None = None
 
 
 class SavedWeights(BaseModel):

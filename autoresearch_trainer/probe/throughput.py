@@ -20,7 +20,7 @@ from autoresearch_trainer.jobs.training import Arm, Pair, ThroughputAnswer, Thro
 from autoresearch_trainer.probe.load import ForeignLoad
 from autoresearch_trainer.probe.state import Snapshot, changes
 from autoresearch_trainer.probe.steps import RUN_STEPS
-from autoresearch_trainer.probe.training import open_checked
+from autoresearch_trainer.probe.training import load_first, open_checked
 from autoresearch_trainer.process import QuietCollector
 
 ARMS: tuple[Arm, Arm] = ("baseline", "candidate")
@@ -37,11 +37,13 @@ def measure(
     process = engine.prepare_process()
     dataset = open_checked(args.dataset)
     order = random.Random(args.seed)
+    load_first(engine, args)
     before = snapshot()
     # Counted, as the trainer itself counts them.
     counters = {arm: engine.CallCounter() for arm in ARMS}
-    selections = {"baseline": args.baseline, "candidate": args.candidate}
-    ops = {arm: engine.Ops.load(selections[arm], counters[arm]) for arm in ARMS}
+    ops = {"baseline": engine.Ops.load(args.baseline, counters["baseline"])}
+    same = args.candidate == args.baseline  # one arm in two modes: then its kernels are loaded once
+    ops["candidate"] = ops["baseline"] if same else engine.Ops.load(args.candidate, counters["candidate"])
     changed = [f"on loading: {text}" for text in changes(before, snapshot())]
     config = TrainConfig.for_preset(args.preset, steps=RUN_STEPS, seed=args.seed)
     # Which arm is built first is drawn too: the one that comes later gets other addresses.
@@ -70,6 +72,7 @@ def measure(
         calls={arm: counter.totals() for arm, counter in counters.items()},
         process=facts(process),
         setup_seconds=setup_seconds,
+        compile_cache=engine.compile_cache(),
     )
 
 

@@ -18,6 +18,7 @@ from autoresearch_trainer.evaluate import evaluate_bpb
 from autoresearch_trainer.jobs import Report
 from autoresearch_trainer.jobs.base import DatasetRef, facts
 from autoresearch_trainer.jobs.training import (
+    ComparedArgs,
     EvaluateAnswer,
     EvaluateArgs,
     Evaluation,
@@ -49,6 +50,7 @@ def train(engine: TrainerEngine, probe: Probe, args: TrainArgs, run_dir: Path, r
     """
     process = engine.prepare_process()
     dataset = open_checked(args.dataset)
+    load_first(engine, args)
     before = probe.snapshot()
     ops = engine.Ops.load(args.selection)
     results = []
@@ -57,7 +59,7 @@ def train(engine: TrainerEngine, probe: Probe, args: TrainArgs, run_dir: Path, r
             trained = _Training(engine, probe, args, run).execute(ops, dataset, run_dir, report, collector)
             results.append(TrainingResult(**trained, environment=changes(before, probe.snapshot())))
             report({"run": results[-1].model_dump()})
-    return TrainAnswer(runs=results, process=facts(process))
+    return TrainAnswer(runs=results, process=facts(process), compile_cache=engine.compile_cache())
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,12 @@ def evaluate(engine: TrainerEngine, args: EvaluateArgs, run_dir: Path, report: R
         results.append(Evaluation(id=weights.id, **(result if finite else dict.fromkeys(result))))
         report({"evaluation": results[-1].model_dump()})
     return EvaluateAnswer(evaluations=results)
+
+
+def load_first(engine: TrainerEngine, args: ComparedArgs) -> None:
+    """Load the kernels of `after`, which are not used."""
+    if args.after is not None:
+        engine.Ops.load(args.after)
 
 
 def open_checked(described: DatasetRef) -> Dataset:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from autoresearch_common.hashing import file_sha256
+from autoresearch_common.hashing import file_sha256, json_sha256
 from autoresearch_lab.ab.run import ab
 from autoresearch_lab.ab.settings import Settings
 from autoresearch_lab.catalog import load_catalog
@@ -31,6 +31,7 @@ class PlantedEngine(Engine):
 
     plan: dict = {}
     asked: list = []
+    folders: set = set()
 
     def perform(self, job, args, *, run_dir, limits=None, variables=None, on_progress=None):
         plan = self.plan
@@ -58,7 +59,7 @@ class PlantedEngine(Engine):
         report({"stage": "race", "done": 1, "total": 1})
         return {"pairs": [pair] * 8, "block_tokens": 10240, "environment": self.plan.get("changes", []),
                 "failed": failed, "calls": self.plan.get("calls"), "process": {},
-                "setup_seconds": 0.1}  # fmt: skip
+                "setup_seconds": 0.1, "compile_cache": self._compiled(args)}  # fmt: skip
 
     def _train(self, args, run_dir, report, candidate):
         results = []
@@ -78,7 +79,22 @@ class PlantedEngine(Engine):
                 "peak_memory_mb": 300.04 if candidate else 400.0,
             })  # fmt: skip
             report({"run": results[-1]})
-        return {"runs": results, "process": {}}
+        return {"runs": results, "process": {}, "compile_cache": self._compiled(args)}
+
+    def _compiled(self, args):
+        """The first process with these kernels compiles, the others find what it made."""
+        if not (args.get("compile") or args.get("compiled")):
+            return None
+        names = ("after", "baseline", "candidate", "selection")
+        loaded = [args[name] for name in names if args.get(name)]
+        if "selection" not in args and args["baseline"] == args["candidate"]:
+            loaded.pop()
+        name = json_sha256(loaded)[:32]
+        new = name not in self.folders
+        self.folders.add(name)
+        text = dict.fromkeys(("kernels", "engine", "python", "torch", "compiler", "processor", "instructions"), "-")
+        counts = {"found": 0 if new else 2, "made": 2 if new else 0, "seconds": 25.0 if new else 3.0}
+        return {"name": name, "key": {**text, "threads": 2}, **counts}
 
     def _evaluate(self, args, run_dir, report, candidate):
         results = []
@@ -100,6 +116,7 @@ def lab(tmp_path, monkeypatch):
     monkeypatch.delenv("AUTORESEARCH_DATA", raising=False)
     engine = PlantedEngine("cpu", "torch", "cpu", "autoresearch_cuda", "torch", "cpu-nano")
     engine.asked.clear()
+    engine.folders.clear()
     context = Context(engine, {"kind": "cpu", "key": "cpu-1"}, {"python": "3", "key": "s1"})
     root = Root(tmp_path)
     root.kernels.mkdir()  # not a link: the lists of promotions lie in it

@@ -6,10 +6,12 @@ from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
+from rich.console import Console
 
 from autoresearch_lab.ab.run import check_new, predicted_saving
 from autoresearch_lab.ab.settings import Settings
 from autoresearch_lab.ab.suite import suite_verdict
+from autoresearch_lab.ab.table import render
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.sandbox.parent import JobFailed
 
@@ -253,6 +255,26 @@ def test_suite_promotes_only_if_no_preset_is_worse(lab):
     assert suite_verdict({"a": good, "b": worse})[0] == "REJECT"
     assert suite_verdict({"a": good, "b": slower})[0] == "REJECT"
     assert open_.verdict == "UNDECIDED" and suite_verdict({"a": good, "b": open_})[0] == "UNDECIDED"
+
+
+def test_processes_that_loaded_the_same_share_compiled_code(lab, capsys):
+    lab.evidence()
+    record = lab.ab(gain=0.5, settings=Settings(compile="auto"))
+    told = [(one.process, one.cache["made"] > 0) for one in record.results.compile_caches]
+    modes = [("the baseline eager and compiled", True), ("the candidate eager and compiled", True)]
+    races = [(f"race {number} of 4", False) for number in (1, 2, 3, 4)]
+    assert told == [*modes, *races, ("training the candidate", False), ("training the baseline", False)]
+    # What a process with the candidate wrote, the baseline's never read.
+    folders = {one.process: one.cache["name"] for one in record.results.compile_caches}
+    assert {name for name in folders if folders[name] == folders["training the baseline"]} == {
+        "the baseline eager and compiled",
+        "training the baseline",
+    }
+    assert len(set(folders.values())) == 2
+    render(record, Console(width=200))
+    line = "compiled anew: the baseline eager and compiled 25 s, the candidate eager and compiled 25 s; 6 more took"
+    assert line in capsys.readouterr().out
+    assert not lab.ab(gain=0.5).results.compile_caches
 
 
 def test_a_compiled_ab_is_another_ab_and_is_held_to_no_prediction(lab):
