@@ -141,7 +141,12 @@ VECTOR_INLINE Floats load(const float* from) {
 VECTOR_INLINE Floats load(const bfloat16* from) {
     Halves x;
     std::memcpy(&x, from, sizeof x);
+#if VECTOR_AVX512
+    // gcc widens in two halves.
+    return (Floats)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)x), 16);
+#else
     return floats_of(__builtin_convertvector(x, Bits) << 16);
+#endif
 }
 
 VECTOR_INLINE Floats load(const float16* from) {
