@@ -14,6 +14,7 @@
 #pragma once
 
 #include <type_traits>
+#include <utility>
 
 #include "vector.h"
 
@@ -88,28 +89,29 @@ VECTOR_INLINE Floats load_group(const float* from) { return load(from); }
 VECTOR_INLINE Floats splat_group(const float* from) { return splat(*from); }
 VECTOR_INLINE Floats multiply_add(Floats a, Floats b, Floats sum) { return fma(a, b, sum); }
 
-// tile[row][column] = sum over the groups of a(row, group) panel(group, column).
+// tile[row][column] = sum over the groups of a(row, group) panel(group, column), for the tile's rows and its vectors of
+// columns: COLUMNS, or fewer of a panel.
 //
 // Not inlined: what is done with the tile afterwards would take registers from the loop.
-template <int N, typename P>
+template <int N, int C, typename P>
 __attribute__((noinline)) void multiply(const P* a, int64_t row_stride, int64_t group_stride, const P* panel,
-                                        int64_t groups, Floats (&tile)[N][COLUMNS]) {
-    Floats sums[N][COLUMNS];
+                                        int64_t groups, Floats (&tile)[N][C]) {
+    Floats sums[N][C];
     for (int r = 0; r < N; ++r)
-        for (int c = 0; c < COLUMNS; ++c) tile[r][c] = sums[r][c] = Floats{};
+        for (int c = 0; c < C; ++c) tile[r][c] = sums[r][c] = Floats{};
     if (groups < 1) return;
     do {
-        decltype(load_group(panel)) right[COLUMNS];
-        for (int c = 0; c < COLUMNS; ++c) right[c] = load_group(panel + c * LANES * GROUP<P>);
+        decltype(load_group(panel)) right[C];
+        for (int c = 0; c < C; ++c) right[c] = load_group(panel + c * LANES * GROUP<P>);
         for (int r = 0; r < N; ++r) {
             const auto left = splat_group(a + r * row_stride);
-            for (int c = 0; c < COLUMNS; ++c) sums[r][c] = multiply_add(left, right[c], sums[r][c]);
+            for (int c = 0; c < C; ++c) sums[r][c] = multiply_add(left, right[c], sums[r][c]);
         }
         a += group_stride;
         panel += PANEL * GROUP<P>;
     } while (--groups);
     for (int r = 0; r < N; ++r)
-        for (int c = 0; c < COLUMNS; ++c) tile[r][c] = sums[r][c];
+        for (int c = 0; c < C; ++c) tile[r][c] = sums[r][c];
 }
 
 // The same for a number of rows, 1 to ROWS, that is known at run time only; the tile's other rows stay as they are.
@@ -171,6 +173,37 @@ void pack_rows(const T* from, int64_t row_stride, int64_t rows, int64_t depth, P
     }
 }
 
+// LANES groups of neighbours along the summed axis, packed: a lane is a group.
+template <typename P, typename T>
+VECTOR_INLINE Floats load_groups(const T* from) {
+    if constexpr (GROUP<P> == 1) {
+        return load(from);
+    } else if constexpr (std::is_same_v<P, T>) {
+        return load(reinterpret_cast<const float*>(from));
+    } else {
+        P packed[LANES * GROUP<P>];
+        for (int64_t i = 0; i < LANES * GROUP<P>; i += LANES) store_packed(packed + i, load(from + i));
+        return load(reinterpret_cast<const float*>(packed));
+    }
+}
+
+// Of a square of words, those blocks of D columns change places that lie across from each other on its diagonal.
+template <int D, std::size_t... LANE>
+VECTOR_INLINE void exchange(Floats& low, Floats& high, std::index_sequence<LANE...>) {
+    const Floats a = low, b = high;
+    low = __builtin_shufflevector(a, b, int(LANE & D ? LANE - D + LANES : LANE)...);
+    high = __builtin_shufflevector(a, b, int(LANE & D ? LANE + LANES : LANE + D)...);
+}
+
+template <int D = 1>
+VECTOR_INLINE void transpose(Floats (&square)[LANES]) {
+    if constexpr (D < LANES) {
+        for (int i = 0; i < LANES; ++i)
+            if (!(i & D)) exchange<D>(square[i], square[i + D], std::make_index_sequence<LANES>{});
+        transpose<2 * D>(square);
+    }
+}
+
 // One panel: columns `first` to `first` + PANEL of a matrix (depth, columns) whose element (k, n) lies at
 // from[k depth_stride + n column_stride]; what lies outside is 0. To [groups][PANEL][GROUP].
 //
@@ -181,27 +214,40 @@ void pack_panel(const T* from, int64_t depth_stride, int64_t column_stride, int6
     constexpr int64_t G = GROUP<P>;
     const int64_t groups = groups_of<P>(depth), here = columns - first < PANEL ? columns - first : PANEL;
     from += first * column_stride;
-    if (here < PANEL) std::memset(static_cast<void*>(to), 0, panel_size<P>(depth) * sizeof(P));
     if (column_stride == 1) {
         for (int64_t group = 0; group < groups; ++group, to += PANEL * G) {
-            const T* rows = from + group * G * depth_stride;
-            for (int64_t n = 0; n < here; n += LANES) {
-                const Floats even = load_some(rows + n, here - n);
+            const T* even = from + group * G * depth_stride;
+            for (int64_t n = 0; n < PANEL; n += LANES) {
                 if constexpr (G == 1) {
-                    store_packed(to + n, even);
+                    store_packed(to + n, load_some(even + n, here - n));
                 } else {
-                    const bool whole = group * G + 1 < depth;
-                    store_pairs(to + n * G, even, whole ? load_some(rows + depth_stride + n, here - n) : Floats{});
+                    const int64_t odd = group * G + 1 < depth ? here - n : 0;
+                    store_pairs(to + n * G, load_some(even + n, here - n), load_some(even + depth_stride + n, odd));
                 }
             }
         }
         return;
     }
-    for (int64_t n = 0; n < here; ++n) {
-        const T* column = from + n * column_stride;
-        P* out = to + n * G;
-        for (int64_t k = 0; k < depth; ++k) out[k / G * PANEL * G + k % G] = narrow<P>(widen(column[k * depth_stride]));
-        if (depth % G) out[(groups - 1) * PANEL * G + 1] = P{};
+    for (int64_t n = 0; n < PANEL; n += LANES) {
+        for (int64_t group = 0; group < groups; group += LANES) {
+            const T* column = from + n * column_stride + group * G * depth_stride;
+            const int64_t left = depth - group * G;
+            Floats square[LANES];
+            if (depth_stride == 1 && n + LANES <= here && left >= LANES * G) {
+                for (int i = 0; i < LANES; ++i, column += column_stride) square[i] = load_groups<P>(column);
+            } else {
+                for (int i = 0; i < LANES; ++i, column += column_stride) {
+                    T gathered[LANES * G] = {};
+                    for (int64_t k = 0; n + i < here && k < LANES * G && k < left; ++k)
+                        gathered[k] = column[k * depth_stride];
+                    square[i] = load_groups<P>(gathered);
+                }
+            }
+            transpose(square);
+            P* out = to + (group * PANEL + n) * G;
+            for (int i = 0; i < LANES && group + i < groups; ++i, out += PANEL * G)
+                store(reinterpret_cast<float*>(out), square[i]);
+        }
     }
 }
 

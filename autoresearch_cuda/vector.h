@@ -141,7 +141,12 @@ VECTOR_INLINE Floats load(const float* from) {
 VECTOR_INLINE Floats load(const bfloat16* from) {
     Halves x;
     std::memcpy(&x, from, sizeof x);
+#if VECTOR_AVX512
+    // gcc widens in two halves.
+    return (Floats)_mm512_slli_epi32(_mm512_cvtepu16_epi32((__m256i)x), 16);
+#else
     return floats_of(__builtin_convertvector(x, Bits) << 16);
+#endif
 }
 
 VECTOR_INLINE Floats load(const float16* from) {
@@ -165,6 +170,13 @@ VECTOR_INLINE Halves narrow_to_bfloat16(Floats x) {
 }
 
 VECTOR_INLINE void store(bfloat16* to, Floats x) {
+#if defined(INSTRUCTION_SET_AVX512_BF16)
+    // One instruction rounds, but makes subnormals 0: those are left to what follows.
+    if (__builtin_expect(!_mm512_fpclass_ps_mask((__m512)x, 0x20), 1)) {
+        _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), (__m256i)_mm512_cvtneps_pbh((__m512)x));
+        return;
+    }
+#endif
     const Halves narrowed = narrow_to_bfloat16(x);
     std::memcpy(to, &narrowed, sizeof narrowed);
 }
@@ -195,6 +207,15 @@ VECTOR_INLINE void store_some(T* to, Floats x, int64_t count) {
     T padded[LANES];
     store(padded, x);
     if (count > 0) std::memcpy(to, padded, count * sizeof(T));
+}
+
+// Calls body(i, count) for every vector of `count` elements, the last of which may hold fewer than LANES: for load_some
+// and store_some, which are plain loads and stores in all others.
+template <typename Body>
+VECTOR_INLINE void for_vectors(int64_t elements, Body body) {
+    int64_t i = 0;
+    for (; i + LANES <= elements; i += LANES) body(i, LANES);
+    if (i < elements) body(i, elements - i);
 }
 
 // A mask of the first `count` lanes.

@@ -135,10 +135,14 @@ def wide(value: Any) -> Any:
     return (value.double() if value.is_floating_point() else value).numpy().copy()
 
 
+def as_tuple(outputs: Any) -> tuple[Any, ...]:
+    """What a kernel returned, one array or several."""
+    return outputs if isinstance(outputs, tuple) else (outputs,)
+
+
 def run(function, args: dict[str, Any], cotangents: tuple[np.ndarray, ...] | None = None):
     """Outputs as float64 arrays, and the gradients by name where cotangents are given."""
-    outputs = function(*args.values())
-    outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+    outputs = as_tuple(function(*args.values()))
     gradients = {}
     if cotangents is not None:
         wanted = {

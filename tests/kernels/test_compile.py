@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from kernel_cases import NATIVE_KERNELS, arguments, contract, kernel, oracle, wide, workload
+from kernel_cases import NATIVE_KERNELS, arguments, as_tuple, contract, kernel, oracle, wide, workload
 
 DIFFERENTIABLE = [
     (target, name) for target, name in NATIVE_KERNELS if any(arg.get("grad") for arg in contract(target)["args"])
@@ -35,10 +35,10 @@ def test_compiled_values_and_gradients_are_the_eager_ones(target, name):
     results = []
     for call in (function, compiled):
         args = arguments(case, values)
-        y = call(*args.values())
+        outputs = as_tuple(call(*args.values()))
         leaves = [arg for arg in args.values() if getattr(arg, "requires_grad", False)]
-        gradients = torch.autograd.grad(y, leaves, torch.full_like(y, 1.5))
-        results.append([wide(y), *map(wide, gradients)])
+        gradients = torch.autograd.grad(outputs, leaves, [torch.full_like(y, 1.5) for y in outputs])
+        results.append([*map(wide, outputs), *map(wide, gradients)])
     for eager, traced in zip(*results, strict=True):
         np.testing.assert_array_equal(eager, traced)
 
@@ -49,11 +49,12 @@ def test_fake_outputs_have_the_form_of_the_real_ones(target, name):
     base = workload(target, "bfloat16")
     for case in [base, oracle(target).neighbours(base, np.random.default_rng(0))[-1]]:
         args = arguments(case, oracle(target).inputs(case, np.random.default_rng(0), "typical"))
-        real = kernel(target, name)(*args.values())
+        reals = as_tuple(kernel(target, name)(*args.values()))
         with torch._subclasses.FakeTensorMode(allow_non_fake_inputs=False) as mode:
             fakes = [mode.from_tensor(arg) if torch.is_tensor(arg) else arg for arg in args.values()]
-            fake = kernel(target, name)(*fakes)
-        assert (fake.shape, fake.dtype, fake.stride()) == (real.shape, real.dtype, real.stride())
+            results = as_tuple(kernel(target, name)(*fakes))
+        for fake, real in zip(results, reals, strict=True):
+            assert (fake.shape, fake.dtype, fake.stride()) == (real.shape, real.dtype, real.stride())
 
 
 def test_kernels_fuse_into_one_training_step():
