@@ -10,7 +10,6 @@ from __future__ import annotations
 import atexit
 import hashlib
 import os
-import platform
 import shlex
 import shutil
 import subprocess
@@ -109,17 +108,6 @@ def cache_root() -> Path:
     """$AUTORESEARCH_CACHE, or ~/.cache/autoresearch."""
     configured = os.environ.get("AUTORESEARCH_CACHE")
     return Path(configured) if configured else Path.home() / ".cache" / "autoresearch"
-
-
-@cache
-def processor() -> str:
-    """What -march=native depends on: the processor's model and features."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return f"{platform.machine()} {platform.processor()}"
-    wanted = ("model name", "flags", "features", "cpu part")
-    return "\n".join(sorted({line for line in lines if line.lower().startswith(wanted)}))
 
 
 def _build(target: Path, make: Callable[[Path], None]) -> None:

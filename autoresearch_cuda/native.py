@@ -4,6 +4,9 @@ A kernel `cpp_fused.py` calls `native.load(__file__)`; its sibling `cpp_fused.cp
 PyTorch headers, so a compile takes well under a second. Shared objects are cached in `<cache root>/native`, see
 `autoresearch_common.compiler`.
 
+A source is compiled for the instruction set in use (`autoresearch_common.instruction_set`), which it sees through
+vector.h and gemm.h.
+
 Floating point stays IEEE: fast-math flags are refused, because linking with them makes the whole process flush
 denormals to zero, the other arm of a comparison included. OpenMP runs on the runtime that torch has loaded, so its
 thread count is torch's.
@@ -12,7 +15,6 @@ thread count is torch's.
 from __future__ import annotations
 
 import ctypes
-import platform
 import sys
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -22,14 +24,16 @@ from typing import Any
 import torch
 
 from autoresearch_common import compiler as system_compiler
+from autoresearch_common import instruction_set
 from autoresearch_common.hashing import kernel_hash
+from autoresearch_common.instruction_set import InstructionSet
 from autoresearch_cuda.operators import Operators
 from autoresearch_trainer.errors import KernelError
 
 # Argument types of C functions: a tensor's data_ptr(), int64_t, a dtype code or other int, float, int64_t* and double*.
 POINTER, INTEGER, CODE, REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_float
 INTEGERS, REALS = ctypes.POINTER(ctypes.c_int64), ctypes.POINTER(ctypes.c_double)
-HEADER = Path(__file__).with_name("native.h")
+HEADERS = Path(__file__).parent
 _DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
 _FLAGS = ("-std=c++17", "-O3", "-fPIC", "-Wall", "-fno-math-errno", "-fno-trapping-math")
 _FORBIDDEN = ("-ffast-math", "-Ofast", "-funsafe-math-optimizations", "-ffinite-math-only", "-mdaz-ftz")
@@ -52,8 +56,8 @@ class CompileFailed(NativeError):
 class Native:
     """The compiled source of one kernel, and the operators made from it.
 
-    `namespace` is unique to the kernel's content, so that two versions can live in one process; loading one content
-    twice gives the same object.
+    `namespace` is unique to the kernel's content and the instruction set, so that two versions can live in one process;
+    loading one content twice gives the same object.
     """
 
     def __init__(self, namespace: str, shared_object: Path) -> None:
@@ -85,7 +89,8 @@ def load(kernel_file: str | Path, flags: Sequence[str] = ()) -> Native:
     """Compile (or find in the cache) the .cpp beside a kernel's Python file and load it.
 
     `flags` are added to the compiler's. Raises CompilerMissing, CompileFailed, or NativeError for a missing source, a
-    flag that would change floating-point arithmetic for the whole process, or an object that cannot be loaded.
+    flag that would change floating-point arithmetic for the whole process, an instruction set that this processor has
+    not, or an object that cannot be loaded.
     """
     kernel_file = Path(kernel_file)
     source = kernel_file.with_suffix(".cpp")
@@ -93,7 +98,7 @@ def load(kernel_file: str | Path, flags: Sequence[str] = ()) -> Native:
         raise NativeError(f"no native source {source}")
     if refused := sorted(set(flags) & set(_FORBIDDEN)):
         raise NativeError(f"{source.name}: {' '.join(refused)} would change floating-point arithmetic; not allowed")
-    namespace = f"kernel_{kernel_hash(kernel_file)[:16]}"
+    namespace = f"kernel_{kernel_hash(kernel_file)[:16]}_{_active().name}"
     if namespace not in _namespaces:
         shared_object = build(source, flags)
         try:
@@ -106,13 +111,15 @@ def load(kernel_file: str | Path, flags: Sequence[str] = ()) -> Native:
 def build(source: Path, flags: Sequence[str] = ()) -> Path:
     """The shared object of a C++ source, from the cache where possible.
 
-    The name is a hash of everything that the result depends on: source, header, compiler, flags, processor.
+    The name is a hash of everything that the result depends on: source, headers, compiler, flags, instruction set.
+    Raises as `load` does.
     """
     compiler, version = _compiler()
     compile_flags, link_flags = _openmp("clang" in version)
-    command = [*_FLAGS, *_machine_flags(), *compile_flags, *flags]
-    settings = (compiler, version, command, link_flags, system_compiler.processor())
-    digest = system_compiler.digest([source.read_bytes(), HEADER.read_bytes(), repr(settings).encode()])
+    command = [*_FLAGS, *_active().compiler_flags, *compile_flags, *flags]
+    settings = (compiler, version, command, link_flags)
+    headers = [path.read_bytes() for path in sorted(HEADERS.glob("*.h"))]
+    digest = system_compiler.digest([source.read_bytes(), *headers, repr(settings).encode()])
 
     def make(target: Path) -> None:
         _compile(source, target, compiler, command, link_flags)
@@ -146,12 +153,19 @@ def reals(values: Sequence[float]) -> ctypes.Array:
 def _compile(source: Path, target: Path, compiler: Sequence[str], flags: Sequence[str], link: Sequence[str]) -> None:
     """Compile and link in two steps: with -fopenmp at the link the compiler would add its own OpenMP runtime."""
     compiled = target.with_suffix(".o")
-    include = f"-I{HEADER.parent}"
+    include = f"-I{HEADERS}"
     try:
         system_compiler.run([*compiler, *flags, include, "-c", str(source), "-o", str(compiled)], source.name)
         system_compiler.run([*compiler, "-shared", str(compiled), *link, "-o", str(target)], source.name)
     except system_compiler.CompileFailed as error:
         raise CompileFailed(str(error)) from error
+
+
+def _active() -> InstructionSet:
+    try:
+        return instruction_set.active()
+    except instruction_set.InstructionSetError as error:
+        raise NativeError(str(error)) from None
 
 
 def _compiler() -> tuple[tuple[str, ...], str]:
@@ -176,15 +190,3 @@ def _openmp(clang: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
     for runtime in (path for folder in folders for path in sorted(folder.glob("libgomp*.so*"))):
         return ("-fopenmp",), (str(runtime), f"-Wl,-rpath,{runtime.parent}")
     return ("-fopenmp",), ("-fopenmp",)
-
-
-@cache
-def _machine_flags() -> tuple[str, ...]:
-    """Everything this processor can do. gcc keeps to half-width vectors on many of those with AVX-512 unless told."""
-    if platform.machine() not in ("x86_64", "AMD64"):
-        return ("-mcpu=native",)
-    return (
-        ("-march=native", "-mprefer-vector-width=512")
-        if " avx512f" in system_compiler.processor()
-        else ("-march=native",)
-    )

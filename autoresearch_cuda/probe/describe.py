@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from autoresearch_common import instruction_set
 from autoresearch_cuda.probe import Report
 from autoresearch_trainer.errors import ConfigError
 from autoresearch_trainer.jobs.base import Facts
@@ -45,7 +46,10 @@ def describe_gpu(index: int = 0) -> Facts:
 
 
 def describe_software(kind: str) -> dict[str, str | None]:
-    """Versions of what runs or builds kernels; None where there is none."""
+    """Versions of what runs or builds kernels, and what C++ kernels are compiled for; None where there is none.
+
+    Raises ConfigError for an instruction set that this processor has not.
+    """
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
@@ -53,7 +57,15 @@ def describe_software(kind: str) -> dict[str, str | None]:
         "compiler": describe_compiler(),
         "triton": installed("triton"),
         "cuda": torch.version.cuda if kind == "cuda" else None,
+        "instruction_set": _instruction_set() if kind == "cpu" else None,
     }
+
+
+def _instruction_set() -> str:
+    try:
+        return instruction_set.active().name
+    except instruction_set.InstructionSetError as error:
+        raise ConfigError(str(error)) from None
 
 
 def _gpu_driver(index: int) -> str | None:

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from autoresearch_common import instruction_set
 from autoresearch_lab.paths import CHECKOUT, PACKAGES
 from autoresearch_lab.sandbox import landlock, seccomp
 
@@ -34,7 +35,8 @@ WITHOUT = "KERNEL_LAB_GPU_WITHOUT"
 # Variables that a job may see; everything else (tokens, sockets, sessions) stays with the parent.
 _ENVIRONMENT = {
     "PATH", "LANG", "TZ", "USER", "LOGNAME", "VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHASHSEED",
-    "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "CC", "CXX", "CPATH", "LIBRARY_PATH", "SDKROOT", WITHOUT,
+    "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "CC", "CXX", "CPATH", "LIBRARY_PATH", "SDKROOT",
+    instruction_set.VARIABLE, WITHOUT,
 }  # fmt: skip
 _ENVIRONMENT_PREFIXES = (
     *("LC_", "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "CUDA_", "NVIDIA_", "TORCH_", "TRITON_", "MLX_"),

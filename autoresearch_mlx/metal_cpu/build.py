@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from autoresearch_common import compiler as system_compiler
+from autoresearch_common.instruction_set import features
 from autoresearch_mlx.metal_cpu.errors import CompileFailed, CompilerMissing, CompilerUnsuitable
 from autoresearch_mlx.metal_cpu.signature import HEADER_LINES
 
@@ -110,7 +111,7 @@ def _kind_flags(checked: bool, clang: bool) -> list[str]:
         flags += ["-fstack-clash-protection"]  # a frame larger than the guard page must not step over it
     if platform.machine() in ("x86_64", "AMD64"):
         flags += ["-fcf-protection=none"]
-        if " f16c" in system_compiler.processor():
+        if "f16c" in features():
             flags += ["-mf16c"]
     return flags
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 
+from autoresearch_common.instruction_set import features
 from autoresearch_trainer.jobs.base import Facts
 from autoresearch_trainer.process import usable_cores
 
@@ -31,6 +32,7 @@ def describe_cpu() -> Facts:
     return {
         "kind": "cpu",
         **facts,
+        "isa": [flag for flag in ISA_FLAGS if flag in features()],
         "cores": {"physical": psutil.cpu_count(logical=False), "usable": usable_cores()},
         "os": platform.system(),
         "arch": platform.machine(),
@@ -57,13 +59,11 @@ def _cpu_from_proc() -> Facts:
         first = ""
     pairs = (line.partition(":") for line in first.splitlines())
     fields = {key.strip().lower(): value.strip() for key, _, value in pairs}
-    flags = set((fields.get("flags") or fields.get("features") or "").split())
     return {
         "name": fields.get("model name") or fields.get("cpu implementer") or platform.processor() or "unknown",
         "family": fields.get("cpu family") or fields.get("cpu architecture"),
         "model": fields.get("model") or fields.get("cpu part"),
         "stepping": fields.get("stepping") or fields.get("cpu revision"),
-        "isa": [flag for flag in ISA_FLAGS if flag in flags],
     }
 
 
@@ -73,16 +73,11 @@ def _cpu_from_sysctl() -> Facts:
     def ask(name: str) -> str | None:
         return output(["sysctl", "-n", name]).strip() or None
 
-    optional = output(["sysctl", "hw.optional"])
-    on = {line.partition(":")[0].rpartition(".")[2].lower() for line in optional.splitlines() if line.endswith(": 1")}
-    names = {"neon": "asimd", "feat_fp16": "asimdhp", "feat_bf16": "bf16", "feat_i8mm": "i8mm", "feat_sme": "sme"}
-    x86 = {"avx1_0": "avx", "avx2_0": "avx2", "fma": "fma", "avx512f": "avx512f"}
     return {
         "name": ask("machdep.cpu.brand_string") or "unknown",
         "family": ask("hw.cpufamily"),
         "model": ask("hw.model"),
         "stepping": ask("machdep.cpu.stepping"),
-        "isa": [flag for key, flag in {**names, **x86}.items() if key in on],
     }
 
 

@@ -4,7 +4,9 @@ import json
 
 import pytest
 
+from autoresearch_common import instruction_set
 from autoresearch_cuda.probe import JOBS
+from autoresearch_cuda.probe.describe import describe_software
 from autoresearch_trainer.errors import ConfigError
 from autoresearch_trainer.probe import identity
 
@@ -15,7 +17,7 @@ def test_two_calls_agree_and_are_plain_json(tmp_path):
     assert json.loads(json.dumps(first)) == second
     assert first["device"]["kind"] == "cpu"
     assert first["device"]["cores"]["usable"] >= 1
-    assert set(first["software"]) == {"python", "torch", "numpy", "compiler", "triton", "cuda"}
+    assert set(first["software"]) == {"python", "torch", "numpy", "compiler", "triton", "cuda", "instruction_set"}
 
 
 def test_memory_is_no_part_of_a_cpu():
@@ -31,9 +33,24 @@ def test_arm_fields_are_understood(monkeypatch):
     first = "processor\t: 0\nFeatures\t: fp asimd bf16 sve\nCPU implementer\t: 0x41\nCPU part\t: 0xd40\n"
     text = first + "\nprocessor\t: 1\n"
     monkeypatch.setattr(identity.Path, "read_text", lambda self, **_: text)
-    facts = identity._cpu_from_proc()
+    instruction_set.features.cache_clear()
+    try:
+        facts = identity.describe_cpu()
+    finally:
+        instruction_set.features.cache_clear()
     assert facts["isa"] == ["asimd", "bf16", "sve"]
     assert facts["model"] == "0xd40"
+
+
+def test_evidence_is_of_one_instruction_set(tmp_path, monkeypatch):
+    """Another one is other software; one that does not exist is bad input, and a GPU has none."""
+    for each in instruction_set.available():
+        monkeypatch.setenv(instruction_set.VARIABLE, each.name)
+        assert describe_software("cpu")["instruction_set"] == each.name
+        assert describe_software("cuda")["instruction_set"] is None
+    monkeypatch.setenv(instruction_set.VARIABLE, "mmx")
+    with pytest.raises(ConfigError, match="AUTORESEARCH_INSTRUCTION_SET=mmx: this processor has"):
+        JOBS["describe"]({"device": "cpu"}, tmp_path, lambda fields: None)
 
 
 def test_compiler_is_found_through_the_environment(monkeypatch, tmp_path):

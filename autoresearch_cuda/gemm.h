@@ -1,0 +1,217 @@
+// Matrix products in registers and caches for the C++ kernels: packing of operands, and the micro-kernel.
+//
+// A product's operands are packed as elements of a type P: bfloat16 where the instruction set has dot products of pairs
+// (VDPBF16PS, BFDOT; sums in float32, subnormals count as 0), else float32. `Packed<T>` is the P for arguments of type T;
+// float32 and float16 arguments are packed as float32, so that they lose nothing. `GROUP<P>` neighbours along the summed
+// axis stand beside each other: 2 or 1.
+//
+//   left operand    a(row, group): GROUP elements at a + row row_stride + group group_stride: rows of a matrix that is
+//                   stored along the summed axis, or the columns of a packed panel
+//   right operand   panels of PANEL columns: [groups][PANEL][GROUP], see pack_panel
+//   result          a tile of up to ROWS rows and PANEL columns in float32
+//
+// Blocks that fit the caches, threads, and what is done with a tile are the kernel's affair.
+#pragma once
+
+#include <type_traits>
+
+#include "vector.h"
+
+namespace autoresearch {
+
+#if defined(INSTRUCTION_SET_AVX512_BF16) || defined(INSTRUCTION_SET_NEON_BF16)
+constexpr bool DOT_PRODUCTS = true;
+#else
+constexpr bool DOT_PRODUCTS = false;
+#endif
+
+template <typename T>
+using Packed = std::conditional_t<DOT_PRODUCTS && std::is_same_v<T, bfloat16>, bfloat16, float>;
+
+template <typename P>
+constexpr int64_t GROUP = sizeof(P) == 2 ? 2 : 1;
+
+// A tile's accumulators, the vectors of a panel and one of the left operand have to fit the registers: 32 of AVX-512 and
+// NEON, 16 of the others.
+constexpr int ROWS = 6;
+#if VECTOR_AVX512 || VECTOR_NEON
+constexpr int COLUMNS = 4;  // vectors in a row of a tile
+#else
+constexpr int COLUMNS = 2;
+#endif
+constexpr int64_t PANEL = COLUMNS * LANES;
+
+constexpr int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
+template <typename P>
+constexpr int64_t groups_of(int64_t n) {
+    return round_up(n, GROUP<P>) / GROUP<P>;
+}
+
+// Elements of a packed panel, and of a packed right operand of `depth` rows and `columns` columns.
+template <typename P>
+constexpr int64_t panel_size(int64_t depth) {
+    return groups_of<P>(depth) * PANEL * GROUP<P>;
+}
+template <typename P>
+constexpr int64_t panels_size(int64_t depth, int64_t columns) {
+    return round_up(columns, PANEL) / PANEL * panel_size<P>(depth);
+}
+
+// sum + a b, lane by lane for float, or over the two neighbours in every lane for pairs of bfloat16.
+#if defined(INSTRUCTION_SET_AVX512_BF16)
+typedef __m512bh Pairs;
+VECTOR_INLINE Pairs load_group(const bfloat16* from) { return (Pairs)_mm512_loadu_si512(from); }
+VECTOR_INLINE Pairs splat_group(const bfloat16* from) {
+    int32_t pair;
+    std::memcpy(&pair, from, sizeof pair);
+    return (Pairs)_mm512_set1_epi32(pair);
+}
+VECTOR_INLINE Floats multiply_add(Pairs a, Pairs b, Floats sum) {
+    return (Floats)_mm512_dpbf16_ps((__m512)sum, a, b);
+}
+#elif defined(INSTRUCTION_SET_NEON_BF16)
+typedef bfloat16x8_t Pairs;
+VECTOR_INLINE Pairs load_group(const bfloat16* from) {
+    return vreinterpretq_bf16_u16(vld1q_u16(reinterpret_cast<const uint16_t*>(from)));
+}
+VECTOR_INLINE Pairs splat_group(const bfloat16* from) {
+    uint32_t pair;
+    std::memcpy(&pair, from, sizeof pair);
+    return vreinterpretq_bf16_u32(vdupq_n_u32(pair));
+}
+VECTOR_INLINE Floats multiply_add(Pairs a, Pairs b, Floats sum) {
+    return (Floats)vbfdotq_f32((float32x4_t)sum, a, b);
+}
+#endif
+VECTOR_INLINE Floats load_group(const float* from) { return load(from); }
+VECTOR_INLINE Floats splat_group(const float* from) { return splat(*from); }
+VECTOR_INLINE Floats multiply_add(Floats a, Floats b, Floats sum) { return fma(a, b, sum); }
+
+// tile[row][column] = sum over the groups of a(row, group) panel(group, column).
+//
+// Not inlined: what is done with the tile afterwards would take registers from the loop.
+template <int N, typename P>
+__attribute__((noinline)) void multiply(const P* a, int64_t row_stride, int64_t group_stride, const P* panel,
+                                        int64_t groups, Floats (&tile)[N][COLUMNS]) {
+    Floats sums[N][COLUMNS];
+    for (int r = 0; r < N; ++r)
+        for (int c = 0; c < COLUMNS; ++c) tile[r][c] = sums[r][c] = Floats{};
+    if (groups < 1) return;
+    do {
+        decltype(load_group(panel)) right[COLUMNS];
+        for (int c = 0; c < COLUMNS; ++c) right[c] = load_group(panel + c * LANES * GROUP<P>);
+        for (int r = 0; r < N; ++r) {
+            const auto left = splat_group(a + r * row_stride);
+            for (int c = 0; c < COLUMNS; ++c) sums[r][c] = multiply_add(left, right[c], sums[r][c]);
+        }
+        a += group_stride;
+        panel += PANEL * GROUP<P>;
+    } while (--groups);
+    for (int r = 0; r < N; ++r)
+        for (int c = 0; c < COLUMNS; ++c) tile[r][c] = sums[r][c];
+}
+
+// The same for a number of rows, 1 to ROWS, that is known at run time only; the tile's other rows stay as they are.
+template <typename P>
+void multiply_rows(int64_t rows, const P* a, int64_t row_stride, int64_t group_stride, const P* panel, int64_t groups,
+                   Floats (&tile)[ROWS][COLUMNS]) {
+    const auto run = [&](auto count) {
+        constexpr int N = decltype(count)::value;
+        multiply<N>(a, row_stride, group_stride, panel, groups, reinterpret_cast<Floats(&)[N][COLUMNS]>(tile));
+    };
+    switch (rows) {
+        case 1: return run(std::integral_constant<int, 1>{});
+        case 2: return run(std::integral_constant<int, 2>{});
+        case 3: return run(std::integral_constant<int, 3>{});
+        case 4: return run(std::integral_constant<int, 4>{});
+        case 5: return run(std::integral_constant<int, 5>{});
+        default: return run(std::integral_constant<int, 6>{});
+    }
+}
+
+// A vector of float32 as elements of a packed operand: LANES of them, one after the other.
+VECTOR_INLINE void store_packed(float* to, Floats x) { store(to, x); }
+VECTOR_INLINE void store_packed(bfloat16* to, Floats x) {
+#if defined(INSTRUCTION_SET_AVX512_BF16)
+    // Subnormals become 0, as they count in the products.
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), (__m256i)_mm512_cvtneps_pbh((__m512)x));
+#else
+    store(to, x);
+#endif
+}
+
+// Two vectors whose lanes belong together, as groups: a[0] b[0] a[1] b[1] ...; 2 LANES elements.
+VECTOR_INLINE void store_pairs(bfloat16* to, Floats a, Floats b) {
+#if defined(INSTRUCTION_SET_AVX512_BF16)
+    // The halves of a word: the even one low. cvtne2ps would put one vector after the other.
+    const __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)a));
+    const __m512i high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)b));
+    _mm512_storeu_si512(to, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+#else
+    const Bits low = __builtin_convertvector(narrow_to_bfloat16(a), Bits);
+    const Bits both = low | __builtin_convertvector(narrow_to_bfloat16(b), Bits) << 16;
+    std::memcpy(to, &both, sizeof both);
+#endif
+}
+
+// Rows along the summed axis, one after the other: to[row][round_up(depth, GROUP)], the rest 0.
+template <typename P, typename T>
+void pack_rows(const T* from, int64_t row_stride, int64_t rows, int64_t depth, P* to) {
+    const int64_t padded = groups_of<P>(depth) * GROUP<P>;
+    for (int64_t r = 0; r < rows; ++r, from += row_stride, to += padded) {
+        if constexpr (std::is_same_v<P, T>) {
+            std::memcpy(static_cast<void*>(to), from, depth * sizeof(P));
+        } else {
+            int64_t k = 0;
+            for (; k + LANES <= depth; k += LANES) store_packed(to + k, load(from + k));
+            for (; k < depth; ++k) to[k] = narrow<P>(widen(from[k]));
+        }
+        for (int64_t k = depth; k < padded; ++k) to[k] = P{};
+    }
+}
+
+// One panel: columns `first` to `first` + PANEL of a matrix (depth, columns) whose element (k, n) lies at
+// from[k depth_stride + n column_stride]; what lies outside is 0. To [groups][PANEL][GROUP].
+//
+// Two cases are fast: column_stride 1, and depth_stride 1 (the panel then is a transposed copy).
+template <typename P, typename T>
+void pack_panel(const T* from, int64_t depth_stride, int64_t column_stride, int64_t depth, int64_t columns, int64_t first,
+                P* to) {
+    constexpr int64_t G = GROUP<P>;
+    const int64_t groups = groups_of<P>(depth), here = columns - first < PANEL ? columns - first : PANEL;
+    from += first * column_stride;
+    if (here < PANEL) std::memset(static_cast<void*>(to), 0, panel_size<P>(depth) * sizeof(P));
+    if (column_stride == 1) {
+        for (int64_t group = 0; group < groups; ++group, to += PANEL * G) {
+            const T* rows = from + group * G * depth_stride;
+            for (int64_t n = 0; n < here; n += LANES) {
+                const Floats even = load_some(rows + n, here - n);
+                if constexpr (G == 1) {
+                    store_packed(to + n, even);
+                } else {
+                    const bool whole = group * G + 1 < depth;
+                    store_pairs(to + n * G, even, whole ? load_some(rows + depth_stride + n, here - n) : Floats{});
+                }
+            }
+        }
+        return;
+    }
+    for (int64_t n = 0; n < here; ++n) {
+        const T* column = from + n * column_stride;
+        P* out = to + n * G;
+        for (int64_t k = 0; k < depth; ++k) out[k / G * PANEL * G + k % G] = narrow<P>(widen(column[k * depth_stride]));
+        if (depth % G) out[(groups - 1) * PANEL * G + 1] = P{};
+    }
+}
+
+// All panels of a matrix, shared out to the threads of the team that calls it (or to none outside of a team).
+template <typename P, typename T>
+void pack_panels(const T* from, int64_t depth_stride, int64_t column_stride, int64_t depth, int64_t columns, P* to) {
+    const int64_t panels = round_up(columns, PANEL) / PANEL;
+#pragma omp for schedule(static)
+    for (int64_t panel = 0; panel < panels; ++panel)
+        pack_panel(from, depth_stride, column_stride, depth, columns, panel * PANEL, to + panel * panel_size<P>(depth));
+}
+
+}  // namespace autoresearch
