@@ -226,8 +226,9 @@ class LineTime(Typed):
 
 class MachineCodeResults(Typed):
     """loops: those that perf found running, hottest first, else those that compute floating-point numbers;
-    further_loops: how many more there are. lines: where the time goes; empty where perf did not watch, and unwatched says why. call_ms: of one call, with
-    what it does outside its own code; own_samples: how often perf found the kernel's own code running."""
+    further_loops: how many more there are. lines: where the time goes; empty where perf did not watch, and unwatched
+    says why. call_ms: of one call, with what it does outside its own code; own_samples: how often perf found the
+    kernel's own code running."""
 
     loops: list[MachineLoop]
     further_loops: int = 0

@@ -65,7 +65,7 @@ def measure(program: str, engine: Engine, args: OneCallArgs, *, run_dir: Path) -
     results = MachineCodeResults(
         loops=loops[:MOST_LOOPS],
         further_loops=max(0, len(loops) - MOST_LOOPS),
-        lines=lines_of(code, counts),
+        lines=lines_of(code, counts, source),
         unwatched=unwatched,
         call_ms=answer.call_ms,
         own_samples=counts.total() if sampler else None,
@@ -90,6 +90,7 @@ def described(code: Mapping[str, Sequence[Instruction]], counts: Counter[tuple[s
 def describe(loop: Loop, frame_pointer: bool, share: float | None) -> MachineLoop:
     """One loop as the record has it."""
     own = loop.own
+    file, lines = _origin(own)
     work = [one for one in own if instructions.is_arithmetic(one)]
     width = max(map(instructions.bits, work), default=0)
     moved: Counter[str] = Counter()
@@ -99,7 +100,8 @@ def describe(loop: Loop, frame_pointer: bool, share: float | None) -> MachineLoo
         moved.update({f"{kind}loads": int(loads), f"{kind}stores": int(stores)})
     return MachineLoop(
         function=loop.function,
-        **_origin(own),
+        file=file,
+        lines=lines,
         share=share,
         depth=_depth(loop),
         bits=width,
@@ -108,11 +110,16 @@ def describe(loop: Loop, frame_pointer: bool, share: float | None) -> MachineLoo
         fma=sum(map(instructions.is_fma, work)),
         dot=sum(map(instructions.is_dot, work)),
         elements=instructions.elements(own, width) if width and not loop.inner else None,
-        **{name: moved[name] for name in ("vector_loads", "vector_stores", "loads", "stores")},
+        vector_loads=moved["vector_loads"],
+        vector_stores=moved["vector_stores"],
+        loads=moved["loads"],
+        stores=moved["stores"],
     )
 
 
-def lines_of(code: Mapping[str, Sequence[Instruction]], counts: Counter[tuple[str, int]]) -> list[LineTime]:
+def lines_of(
+    code: Mapping[str, Sequence[Instruction]], counts: Counter[tuple[str, int]], source: Path
+) -> list[LineTime]:
     """The lines that most time was found in. An instruction that is waited for gets its time at the one after it."""
     places = {(name, one.address - body[0].address): one.place for name, body in code.items() for one in body}
     by_line: Counter[tuple[str, int]] = Counter()
@@ -120,7 +127,7 @@ def lines_of(code: Mapping[str, Sequence[Instruction]], counts: Counter[tuple[st
         if (place := places.get(key)) is not None:
             by_line[place] += count
     return [
-        LineTime(file=Path(file).name, line=line, share=count / counts.total(), text=_text(file, line))
+        LineTime(file=Path(file).name, line=line, share=count / counts.total(), text=_text(source, file, line))
         for (file, line), count in by_line.most_common(MOST_LINES)
     ]
 
@@ -129,19 +136,25 @@ def _depth(loop: Loop) -> int:
     return max((1 + _depth(inner) for inner in loop.inner), default=0)
 
 
-def _origin(code: Sequence[Instruction]) -> dict[str, object]:
+def _origin(code: Sequence[Instruction]) -> tuple[str | None, tuple[int, int] | None]:
     """The file that most instructions come from, the kernel's own before headers, and the lines in it."""
     places = [one.place for one in code if one.place is not None]
     own = [place for place in places if place[0].endswith(".cpp")] or places
     if not own:
-        return {}
+        return None, None
     file = Counter(file for file, _ in own).most_common(1)[0][0]
     lines = [line for name, line in own if name == file]
-    return {"file": Path(file).name, "lines": (min(lines), max(lines))}
+    return Path(file).name, (min(lines), max(lines))
 
 
-def _text(file: str, line: int) -> str:
+def _text(source: Path, file: str, line: int) -> str:
+    """The object may have been compiled from a copy of the source that is gone."""
     try:
-        return Path(file).read_text(encoding="utf-8").splitlines()[line - 1].strip()
+        return (
+            (source if Path(file).name == source.name else Path(file))
+            .read_text(encoding="utf-8")
+            .splitlines()[line - 1]
+            .strip()
+        )
     except (OSError, IndexError, UnicodeDecodeError):
         return ""

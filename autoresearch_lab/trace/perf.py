@@ -11,6 +11,7 @@ from pathlib import Path
 from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.trace.launch import complaint
 
+PROGRAM = "perf"
 PER_SECOND = 2000
 SECONDS = 120.0
 
@@ -26,7 +27,7 @@ def recording(program: str, data: Path) -> list[str]:
 
 def find(folder: Path) -> tuple[str | None, str]:
     """(path of perf, "") where it may sample; else (None, why not, in a line)."""
-    program = shutil.which("perf")
+    program = shutil.which(PROGRAM)
     if program is None:
         return None, "perf is not installed: no time by line"
     try:

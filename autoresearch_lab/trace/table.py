@@ -90,8 +90,8 @@ def _render_machine_code(results: MachineCodeResults, console: Console) -> None:
     console.print(rows)
     further = f"; {results.further_loops} further loops" if results.further_loops else ""
     console.print(
-        "each without the loops inside it; instructions per iteration, per element of\nan array; fma, dot: share of the "
-        f"arithmetic; spills: stores to + loads from\nthe stack, yellow where of floating-point numbers{further}\n",
+        "each without the loops inside it; instructions per iteration, per element of\nan array; fma, dot: share of "
+        f"the arithmetic; spills: stores to + loads from\nthe stack, yellow where of floating-point numbers{further}\n",
         style="dim",
     )
     for line in results.lines:
