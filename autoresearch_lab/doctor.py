@@ -101,6 +101,8 @@ def _tools() -> list[Diagnosis]:
         *_mlx(),
         _tool("nsys", "Nsight Systems: capture on NVIDIA GPUs", "the package nsight-systems-cli"),
         _tool("ncu", "Nsight Compute: deep-profile on NVIDIA GPUs", "the package nsight-compute"),
+        _tool("objdump", "deep-profile of C++ kernels", "the package binutils"),
+        _tool("perf", "time by line in deep-profile of C++ kernels", "the package linux-perf"),
     ]
     if sys.platform == "darwin":
         found.append(_metal())

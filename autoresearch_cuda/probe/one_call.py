@@ -1,14 +1,18 @@
-"""Job `one_call`: one kernel on one captured call, for Nsight Compute, with which this process was started.
+"""Job `one_call`: one kernel on one captured call, for Nsight Compute or perf, with which this process was started.
 
-Forward, and backward where the trainer needs it. Tuning and warming up come first; between cudaProfilerStart and -Stop
-there is one call.
+Forward, and backward where the trainer needs it. Tuning and warming up come first. On a GPU there is one call between
+cudaProfilerStart and -Stop; on a CPU, where a tool samples, the call is repeated.
 """
 
+import statistics
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
 
+from autoresearch_cuda import native
 from autoresearch_cuda.probe import Report
 from autoresearch_cuda.probe.stopwatch import Call, outputs_of
 from autoresearch_cuda.process import prepare_process
@@ -39,11 +43,23 @@ def run(args: OneCallArgs, run_dir: Path, report: Report) -> OneCallAnswer:
         once(number)
     call.refill(WARMUP_CALLS)
     if device.type != "cuda":
-        once(WARMUP_CALLS)
-        return OneCallAnswer(gradient=call.gradient)
+        source = Path(args.kernel.path).with_suffix(".cpp")
+        compiled = str(native.build(source)) if source.is_file() else None
+        return OneCallAnswer(gradient=call.gradient, native=compiled, call_ms=_repeated(once, args.seconds))
     torch.cuda.synchronize(device)
     torch.cuda.profiler.start()
     once(WARMUP_CALLS)
     torch.cuda.synchronize(device)
     torch.cuda.profiler.stop()
     return OneCallAnswer(gradient=call.gradient)
+
+
+def _repeated(once: Callable[[int], None], seconds: float) -> float:
+    """Median milliseconds of a call; it is made at least once."""
+    taken: list[float] = []
+    end = time.perf_counter() + seconds
+    while not taken or time.perf_counter() < end:
+        start = time.perf_counter()
+        once(WARMUP_CALLS)
+        taken.append(time.perf_counter() - start)
+    return 1e3 * statistics.median(taken)

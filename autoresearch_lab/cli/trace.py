@@ -21,7 +21,7 @@ from autoresearch_lab.trace import deep, metal
 from autoresearch_lab.trace import review as reviews
 from autoresearch_lab.trace.profile import WHAT, metadata_path, profile_trace
 from autoresearch_lab.trace.schema import load_metadata, save
-from autoresearch_lab.trace.table import render, render_counters, render_findings
+from autoresearch_lab.trace.table import render, render_deep, render_findings
 
 METAL_STEPS, MOST_METAL_STEPS = 1, 20
 
@@ -123,7 +123,7 @@ def deep_profile(session: Session, *, named: list[KernelWords], workload: str | 
         record = deep.deep_profile(session.lab, chosen.target, chosen.kernel, program, workload, show)
     deep.save(record, output)
     data = {**record.details(), "output": str(output)}
-    return VerbResult(data, lambda console: render_counters(record.results.launches, console))
+    return VerbResult(data, lambda console: render_deep(record, console))
 
 
 def auto_review(session: Session, *, trace: str | None, metadata: Path | None) -> VerbResult:
@@ -178,7 +178,7 @@ COMMANDS = {
     "deep-profile": command(
         "deep-profile",
         deep_profile,
-        "Hardware counters of one call (Nsight Compute).",
+        "Inside one call: hardware counters of a GPU; a C++ kernel's loops, spills and time by line.",
         kernel_arguments(),
         _OUTPUT,
         click.option("--workload", metavar="ID", help="Captured call [default: the one that moves the most bytes]."),

@@ -174,6 +174,17 @@ class CountersRecord(Record):
     verdict: None = None
 
 
+class MachineCodeRecord(Record):
+    kind: Literal["trace"]
+    target: str
+    kernel: KernelId
+    workloads: Workloads | None = None
+    seeds: trace.CountersSeeds | None = None
+    settings: trace.MachineCodeSettings
+    results: trace.MachineCodeResults
+    verdict: None = None
+
+
 class ReviewRecord(Record):
     kind: Literal["review"]
     settings: trace.ReviewSettings
@@ -306,6 +317,7 @@ CLASSES: dict[str, type[Record]] = {
     "trace nsys": TraceRecord,
     "trace torch": TraceRecord,
     "trace ncu": CountersRecord,
+    "trace objdump": MachineCodeRecord,
     "note ceilings": CeilingsRecord,
     "note workspace": WorkspaceRecord,
     "note failed": FailedRecord,

@@ -177,6 +177,67 @@ class CountersSeeds(Typed):
     inputs: int
 
 
+class MachineCodeSettings(Typed):
+    """A C++ kernel's machine code, and one of its calls under perf. workload: id of the call. perf: its version; None
+    where it did not watch. seconds: for which the call was repeated."""
+
+    tool: Literal["objdump"] = "objdump"
+    tool_version: str | None = None
+    workload: str
+    perf: str | None = None
+    seconds: float | None = None
+
+
+class MachineLoop(Typed):
+    """One loop, without the loops inside it.
+
+    function: symbol. file, lines: what most of it comes from, first and last line; None without. share: of the time in
+    the kernel's own code; None where nothing watched. depth: loops inside it, nested. bits: width of its arithmetic.
+    instructions, arithmetic: per iteration; of these fma and dot (sums of products of pairs). elements: of an array per
+    iteration; None where its pointers do not tell. vector_loads, vector_stores: of floating-point registers, and loads,
+    stores: of others, from and to the stack frame, per iteration; what the registers had no room for.
+    """
+
+    function: str
+    file: str | None = None
+    lines: tuple[int, int] | None = None
+    share: float | None = None
+    depth: int
+    bits: int
+    instructions: int
+    arithmetic: int
+    fma: int
+    dot: int
+    elements: int | None = None
+    vector_loads: int
+    vector_stores: int
+    loads: int
+    stores: int
+
+
+class LineTime(Typed):
+    """share: of the time in the kernel's own code. text: the line."""
+
+    file: str
+    line: int
+    share: float
+    text: str = ""
+
+
+class MachineCodeResults(Typed):
+    """loops: those that perf found running, hottest first, else those that compute floating-point numbers;
+    further_loops: how many more there are. lines: where the time goes; empty where perf did not watch, and unwatched
+    says why. call_ms: of one call, with what it does outside its own code; own_samples: how often perf found the
+    kernel's own code running."""
+
+    loops: list[MachineLoop]
+    further_loops: int = 0
+    lines: list[LineTime] = []
+    unwatched: str | None = None
+    call_ms: float | None = None
+    own_samples: int | None = None
+
+
 class ReviewFinding(Typed):
     """What a rule found. value, limit: what was compared; None where nothing was."""
 

@@ -1,4 +1,4 @@
-"""Runs a job of an engine under a tool that has to start the process itself: Nsight Systems, Nsight Compute."""
+"""Runs a job of an engine under a tool that has to start the process itself: Nsight Systems, Nsight Compute, perf."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from autoresearch_lab.engine import Engine
@@ -45,9 +45,17 @@ def version(program: str) -> str | None:
 
 
 def run_under(
-    command: Sequence[str], engine: Engine, job: Job[A, R], args: A, *, run_dir: Path, seconds: float
+    command: Sequence[str],
+    engine: Engine,
+    job: Job[A, R],
+    args: A,
+    *,
+    run_dir: Path,
+    seconds: float,
+    variables: Mapping[str, str] | None = None,
 ) -> tuple[R, str]:
-    """(the job's answer, what tool and job printed on stdout). command: the tool and its options.
+    """(the job's answer, what tool and job printed on stdout). command: the tool and its options. variables: of the
+    environment, besides this process's.
 
     stdout and stderr are kept in run_dir. When the time is over, the whole process group is ended.
 
@@ -66,7 +74,8 @@ def run_under(
     with open(run_dir / "stdout.log", "wb") as out, open(run_dir / "stderr.log", "wb") as err:
         process = subprocess.Popen(
             [*command, sys.executable, "-m", "autoresearch_lab.trace.child", str(request)],
-            cwd=run_dir, env=_environment(), stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True,
+            cwd=run_dir, env={**_environment(), **(variables or {})}, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
+            start_new_session=True,
         )  # fmt: skip
     try:
         code = process.wait(timeout=seconds)

@@ -6,17 +6,10 @@ import csv
 import io
 from pathlib import Path
 
-import numpy as np
-
-from autoresearch_common.arrays import write_arrays
-from autoresearch_common.workload import CapturedWorkload
-from autoresearch_lab.bench.inputs import contents, has_gradient
-from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.engine import Engine
 from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.trace.launch import complaint, run_under
-from autoresearch_lab.workloads import WorkloadSet
-from autoresearch_trainer.jobs.timing import ONE_CALL, OneCallArgs, TimedCall
+from autoresearch_trainer.jobs.timing import ONE_CALL, OneCallArgs
 
 METRICS = {
     "gpu__time_duration.sum": "duration",
@@ -29,35 +22,18 @@ LAUNCHES = 6
 SECONDS = 600.0
 # The clocks stay as they are: on a machine that is lent they are not this program's to set.
 OPTIONS = ("--csv", "--page", "raw", "--clock-control", "none", "--profile-from-start", "off")
-SEED = 0
 
 
 def measure(
-    program: str,
-    engine: Engine,
-    target: Target,
-    kernel: Kernel,
-    captured: WorkloadSet,
-    workload: CapturedWorkload,
-    *,
-    run_dir: Path,
-    seconds: float = SECONDS,
+    program: str, engine: Engine, args: OneCallArgs, *, run_dir: Path, seconds: float = SECONDS
 ) -> list[dict[str, str]]:
-    """[{"kernel": name on the device, metric in words: reading with its unit}] of the first LAUNCHES that one call on
-    the captured inputs makes, forward and then backward where the trainer needs it.
+    """[{"kernel": name on the device, metric in words: reading with its unit}] of the first LAUNCHES that one call
+    makes, forward and then backward where the trainer needs it.
 
     Raises:
         LabError: the kernel does not load, or there is no CUDA device.
         LabFailure: the kernel failed, or ncu may not read the counters; one line says which.
     """
-    run_dir.mkdir(parents=True, exist_ok=True)
-    arrays = contents(target, captured, workload, np.random.default_rng(SEED))
-    inputs = run_dir / "inputs.safetensors"
-    write_arrays(inputs, {f"{workload['id']}/{name}": array for name, array in arrays.items()})
-    call: TimedCall = {
-        "id": workload["id"], "args": workload["args"], "gradient": has_gradient(target, workload), "shifts": [1],
-    }  # fmt: skip
-    args = OneCallArgs(kernel=kernel.file, workload=call, inputs=str(inputs))
     command = [program, *OPTIONS, "--metrics", ",".join(METRICS), "--launch-count", str(LAUNCHES)]
     _, printed = run_under(command, engine, ONE_CALL, args, run_dir=run_dir, seconds=seconds)
     launches = read_csv(printed)

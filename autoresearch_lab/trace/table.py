@@ -1,8 +1,8 @@
-"""A trace profile, findings and hardware counters on a terminal."""
+"""A trace profile, findings, and what is inside one call, on a terminal."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -11,6 +11,8 @@ from rich.text import Text
 
 from autoresearch_lab.format import share
 from autoresearch_lab.profile.table import milliseconds
+from autoresearch_lab.results.record import CountersRecord, MachineCodeRecord
+from autoresearch_lab.results.trace import MachineCodeResults
 from autoresearch_lab.trace.rules import ReviewFinding
 from autoresearch_lab.trace.schema import TraceProfile
 
@@ -56,13 +58,48 @@ def render_findings(findings: Sequence[ReviewFinding], console: Console) -> None
         console.print("nothing found")
 
 
-def render_counters(launches: Sequence[Mapping[str, str]], console: Console) -> None:
-    """One block per launch: every reading by name."""
-    for launch in launches:
+def render_deep(record: CountersRecord | MachineCodeRecord, console: Console) -> None:
+    """What is inside one call, as the tool for the device shows it."""
+    if isinstance(record, MachineCodeRecord):
+        _render_machine_code(record.results, console)
+        return
+    for launch in record.results.launches:
         console.print(Text(launch["kernel"], style="bold"))
         for name, reading in launch.items():
             if name != "kernel":
                 console.print(Text(f"  {name:<34}{reading}"))
+
+
+def _render_machine_code(results: MachineCodeResults, console: Console) -> None:
+    """The loops, then the lines. Fits 80 columns."""
+    called = f"{milliseconds(results.call_ms)} ms a call" if results.call_ms is not None else "no time"
+    found = f"; its own code was found running {results.own_samples} times" if results.own_samples else ""
+    console.print(f"{called}{found}\n")
+    rows = _table(("loop", "left"), ("time", "right"), ("bits", "right"), ("instr.", "right"), ("per el.", "right"),
+                  ("fma", "right"), ("dot", "right"), ("spills", "right"))  # fmt: skip
+    for loop in results.loops:
+        first, last = loop.lines or (0, 0)
+        where = f"{loop.file}:{first}" + (f"-{last}" if last > first else "") if loop.file else loop.function
+        work = (share(count / loop.arithmetic) if count else "-" for count in (loop.fma, loop.dot))
+        each = f"{loop.instructions / loop.elements:.2g}" if loop.elements else "-"
+        spilled = (loop.vector_stores + loop.stores, loop.vector_loads + loop.loads)
+        moved = f"{spilled[0]}+{spilled[1]}" if any(spilled) else "-"
+        style = "bold yellow" if loop.vector_loads + loop.vector_stores else ""
+        rows.add_row(Text(_short(where, 28)), "-" if loop.share is None else share(loop.share), str(loop.bits or "-"),
+                     str(loop.instructions), each, *work, Text(moved, style=style))  # fmt: skip
+    console.print(rows)
+    further = f"; {results.further_loops} further loops" if results.further_loops else ""
+    console.print(
+        "each without the loops inside it; instructions per iteration, per element of\nan array; fma, dot: share of "
+        f"the arithmetic; spills: stores to + loads from\nthe stack, yellow where of floating-point numbers{further}\n",
+        style="dim",
+    )
+    for line in results.lines:
+        console.print(
+            Text(f"{share(line.share):>6}  {line.file}:{line.line}  {line.text}"), overflow="ellipsis", no_wrap=True
+        )
+    if results.unwatched:
+        console.print(results.unwatched, markup=False)
 
 
 def _table(*columns: tuple[str, Any]) -> Table:

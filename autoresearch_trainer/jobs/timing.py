@@ -1,4 +1,4 @@
-"""Jobs that time kernels: `time`, several against each other in one process, and `one_call`, for Nsight Compute."""
+"""Jobs that time kernels: `time`, several against each other in one process, and `one_call`, for tools that watch."""
 
 from __future__ import annotations
 
@@ -107,17 +107,21 @@ class TimeAnswer(JobAnswer):
 
 
 class OneCallArgs(JobArgs):
-    """inputs: a safetensors file with "<workload id>/<argument>"."""
+    """inputs: a safetensors file with "<workload id>/<argument>". seconds: for which a CPU repeats the call."""
 
     kernel: KernelFile
     workload: TimedCall
     inputs: str
+    seconds: float = 0.0
 
 
 class OneCallAnswer(JobAnswer):
-    """gradient: backward was called as well."""
+    """gradient: backward was called as well. native: what the kernel's C++ source was compiled to, null without one.
+    call_ms: median of the repeated calls, null on a GPU."""
 
     gradient: bool
+    native: Text | None = None
+    call_ms: float | None = None
 
 
 TIME = Job("time", TimeArgs, TimeAnswer)

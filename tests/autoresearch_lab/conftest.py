@@ -32,10 +32,16 @@ def root(tmp_path: Path) -> Root:
 
 
 @pytest.fixture
-def captured(root: Root, tmp_path: Path) -> WorkloadSet:
-    shape = (4, 32)
+def call_shape() -> tuple[int, int]:
+    return (4, 32)
+
+
+@pytest.fixture
+def captured(root: Root, tmp_path: Path, call_shape: tuple[int, int]) -> WorkloadSet:
+    """One call of rms_norm on ones."""
     spec = {
-        "name": "x", "kind": "array", "dtype": "bfloat16", "shape": list(shape), "strides": w.contiguous(shape),
+        "name": "x", "kind": "array", "dtype": "bfloat16", "shape": list(call_shape),
+        "strides": w.contiguous(call_shape),
         "grad": True,
     }  # fmt: skip
     sample = {"file": "rms_norm.safetensors", "prefix": "rms_norm-1/"}
@@ -43,7 +49,7 @@ def captured(root: Root, tmp_path: Path) -> WorkloadSet:
         "id": "rms_norm-1", "target": "rms_norm", "args": [spec, {"name": "eps", "kind": "scalar", "value": 1e-6}],
         "phase": "forward", "calls_per_step": 2.0, "sample": sample,
     }  # fmt: skip
-    write_arrays(tmp_path / "s", {"rms_norm-1/x": np.ones(shape).astype(storage("bfloat16"))})
+    write_arrays(tmp_path / "s", {"rms_norm-1/x": np.ones(call_shape).astype(storage("bfloat16"))})
     data = {"name": "d", "fingerprint": "f"}
     return workloads.save(
         root, "rms_norm", engine="cpu", preset="test", data=data, workloads=[call], sample=tmp_path / "s"

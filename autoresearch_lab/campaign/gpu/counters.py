@@ -11,7 +11,7 @@ from autoresearch_lab.profile.run import newest_workloads
 from autoresearch_lab.results.trace import KernelTime, TargetTime
 from autoresearch_lab.trace import chrome, launch, ncu
 from autoresearch_lab.trace.attribute import attribute
-from autoresearch_lab.trace.deep import choose_workload
+from autoresearch_lab.trace.deep import choose_workload, one_call
 from autoresearch_trainer.probe.steps import backward_of
 
 TRACE = "trace.json.gz"
@@ -84,7 +84,6 @@ def counters(setting: Setting, box: TimeBox) -> Counted:
     engine, workload = setting.context.engine, choose_workload(target, captured, row.workload)
     kernel = target.kernel(row.kernel, engine.framework)
     folder = setting.work / "counters"
-    launches = ncu.measure(
-        program, engine, target, kernel, captured, workload, run_dir=folder, seconds=max(1.0, box.left)
-    )
+    args = one_call(target, kernel, captured, workload, folder)
+    launches = ncu.measure(program, engine, args, run_dir=folder, seconds=max(1.0, box.left))
     return Counted(kernel=f"{row.target}={row.kernel}", workload=row.workload, launches=launches)

@@ -83,8 +83,8 @@ def test_an_unknown_call_is_refused(measured):
 
 def test_without_a_gpu_or_ncu_it_is_one_line(root, tmp_path, capsys, monkeypatch, no_tools):
     words = ["deep-profile", "rope=triton_fused", "--output", str(tmp_path / "o.json")]
-    assert main(["--root", str(root.path), "--engine", "cpu", *words]) == 2
-    assert "measures NVIDIA GPUs (--engine cuda), not engine cpu" in capsys.readouterr().err
+    with pytest.raises(LabError, match="deep-profile is for --engine cuda or cpu, not engine mlx"):
+        deep.require(ENGINES["mlx"])
     assert main(["--root", str(root.path), "--engine", "cuda", *words]) == 2
     assert "no NVIDIA GPU answers" in capsys.readouterr().err
     monkeypatch.setattr("autoresearch_lab.lab.choose", lambda name: ENGINES["cuda"])
