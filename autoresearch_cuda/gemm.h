@@ -42,8 +42,6 @@ constexpr int COLUMNS = 2;
 #endif
 constexpr int64_t PANEL = COLUMNS * LANES;
 
-constexpr int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
-
 template <typename P>
 constexpr int64_t groups_of(int64_t n) {
     return round_up(n, GROUP<P>) / GROUP<P>;

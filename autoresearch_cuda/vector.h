@@ -36,6 +36,8 @@ typedef int32_t Words __attribute__((vector_size(4 * LANES)));
 typedef uint32_t Bits __attribute__((vector_size(4 * LANES)));
 typedef uint16_t Halves __attribute__((vector_size(2 * LANES)));  // of bfloat16 or float16
 
+constexpr int64_t round_up(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
+
 #define VECTOR_INLINE inline __attribute__((always_inline))
 
 VECTOR_INLINE Bits bits_of(Floats x) { return reinterpret_cast<Bits>(x); }
@@ -235,6 +237,12 @@ VECTOR_INLINE float sum(Floats x) {
         for (int i = 0; i < half; ++i) total[i] += total[i + half];
     return total[0];
 #endif
+}
+
+// values[i] = 1 / sqrt(values[i] / divisor + offset), for whole vectors: roots and quotients of rows that are worked on
+// together wait for each other no more.
+VECTOR_INLINE void reciprocal_roots(float* values, int count, float divisor, float offset) {
+    for (int i = 0; i < count; i += LANES) store(values + i, 1.0f / square_root(load(values + i) / divisor + offset));
 }
 
 // The largest lane; a NaN is never the largest unless all are.

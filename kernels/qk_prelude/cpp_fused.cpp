@@ -1,5 +1,6 @@
 // Rotary position embedding, then root-mean-square norm, of all heads of queries and keys, forward and backward.
 
+#include <algorithm>
 #include <memory>
 
 #include "vector.h"
@@ -10,6 +11,8 @@ namespace {
 
 // Below this many elements starting the threads costs more than the work.
 constexpr int64_t PARALLEL_ELEMENTS = 16384;
+// Heads whose sums are taken before the first of them is written, so that roots and divisions overlap.
+constexpr int BLOCK = 16;
 
 // x (B, T, H, D) with a dense last axis; y and g, of the same shape, contiguous.
 template <typename T>
@@ -32,52 +35,64 @@ VECTOR_INLINE Split rotate(Split x, Floats cos, Floats sin) {
 
 // With z the rotated head and r = 1 / rms: y = z r; backward dz = r (g - z r² mean(g z)), and dx is dz rotated back.
 template <bool BACKWARD, typename T>
-VECTOR_INLINE void head(const T* x, const T* g, const T* cos, const T* sin, T* y, int64_t half, float eps, float* z) {
-    Floats squares{}, products{};
-    for_vectors(half, [&](int64_t i, int64_t count) {
-        const Split rotated = rotate({load_some(x + i, count), load_some(x + half + i, count)},
-                                       load_some(cos + i, count), load_some(sin + i, count));
-        squares += rotated.first * rotated.first + rotated.second * rotated.second;
-        if (BACKWARD) {
-            products += rotated.first * load_some(g + i, count) + rotated.second * load_some(g + half + i, count);
+void prepare(const Heads<T>& heads, const T* cos, const T* sin, int64_t rows, int64_t length, int64_t half, float eps,
+             float* z) {
+    const int64_t room = 2 * round_up(half, LANES);
+#pragma omp for schedule(static) nowait
+    for (int64_t first = 0; first < rows; first += BLOCK) {
+        const int count = int(std::min<int64_t>(BLOCK, rows - first));
+        float reciprocals[BLOCK] = {}, shares[BLOCK];
+        const auto at = [&](int i) { return (first + i) * 2 * half; };
+        const auto angle = [&](int i) { return (first + i) / heads.count % length * half; };
+        for (int row = 0; row < count; ++row) {
+            const int64_t position = (first + row) / heads.count;
+            const T* x = heads.x + position / length * heads.batch + position % length * heads.row +
+                         (first + row) % heads.count * heads.head;
+            const T *g = heads.g + at(row), *c = cos + angle(row), *s = sin + angle(row);
+            float* out = z + row * room;
+            Floats squares{}, products{};
+            for_vectors(half, [&](int64_t i, int64_t n) {
+                const Split rotated = rotate({load_some(x + i, n), load_some(x + half + i, n)}, load_some(c + i, n),
+                                             load_some(s + i, n));
+                squares += rotated.first * rotated.first + rotated.second * rotated.second;
+                if (BACKWARD) products += rotated.first * load_some(g + i, n) + rotated.second * load_some(g + half + i, n);
+                store(out + 2 * i, rotated.first);
+                store(out + 2 * i + LANES, rotated.second);
+            });
+            reciprocals[row] = sum(squares);
+            shares[row] = BACKWARD ? sum(products) : 0.0f;
         }
-        store(z + 2 * i, rotated.first);
-        store(z + 2 * i + LANES, rotated.second);
-    });
-    const float width = float(2 * half), reciprocal = 1.0f / std::sqrt(sum(squares) / width + eps);
-    // In this order nothing overflows before the result would.
-    const float share = BACKWARD ? sum(products) * reciprocal / width * reciprocal : 0.0f;
-    for_vectors(half, [&](int64_t i, int64_t count) {
-        Split out{load(z + 2 * i), load(z + 2 * i + LANES)};
-        if (BACKWARD) {
-            out.first = load_some(g + i, count) - out.first * share;
-            out.second = load_some(g + half + i, count) - out.second * share;
+        reciprocal_roots(reciprocals, BLOCK, float(2 * half), eps);
+        for (int row = 0; row < count; ++row) {
+            const T *g = heads.g + at(row), *c = cos + angle(row), *s = sin + angle(row);
+            const float* in = z + row * room;
+            T* y = heads.y + at(row);
+            const float reciprocal = reciprocals[row];
+            // In this order nothing overflows before the result would.
+            const float share = shares[row] * reciprocal / float(2 * half) * reciprocal;
+            for_vectors(half, [&](int64_t i, int64_t n) {
+                Split out{load(in + 2 * i), load(in + 2 * i + LANES)};
+                if (BACKWARD) {
+                    out.first = load_some(g + i, n) - out.first * share;
+                    out.second = load_some(g + half + i, n) - out.second * share;
+                }
+                out = {out.first * reciprocal, out.second * reciprocal};
+                if (BACKWARD) out = rotate(out, load_some(c + i, n), -load_some(s + i, n));
+                store_some(y + i, out.first, n);
+                store_some(y + half + i, out.second, n);
+            });
         }
-        out = {out.first * reciprocal, out.second * reciprocal};
-        if (BACKWARD) out = rotate(out, load_some(cos + i, count), -load_some(sin + i, count));
-        store_some(y + i, out.first, count);
-        store_some(y + half + i, out.second, count);
-    });
+    }
 }
 
 template <bool BACKWARD, typename T>
-void prepare(const Heads<T>* both, const T* cos, const T* sin, int64_t batch, int64_t length, int64_t half, float eps) {
-    const int64_t heads = both[0].count + both[1].count;
-#pragma omp parallel if (batch * length * heads * half > PARALLEL_ELEMENTS)
+void prepare_both(const Heads<T> (&both)[2], const T* cos, const T* sin, int64_t positions, int64_t length, int64_t half,
+                  float eps) {
+#pragma omp parallel if (positions * (both[0].count + both[1].count) * half > PARALLEL_ELEMENTS)
     {
-        const std::unique_ptr<float[]> z(new float[2 * (half + LANES)]);
-#pragma omp for schedule(static)
-        for (int64_t position = 0; position < batch * length; ++position) {
-            const int64_t b = position / length, t = position % length;
-            for (int which = 0; which < 2; ++which) {
-                const Heads<T>& each = both[which];
-                for (int64_t h = 0; h < each.count; ++h) {
-                    const int64_t at = (position * each.count + h) * 2 * half;
-                    head<BACKWARD>(each.x + b * each.batch + t * each.row + h * each.head, each.g + at, cos + t * half,
-                                   sin + t * half, each.y + at, half, eps, z.get());
-                }
-            }
-        }
+        const std::unique_ptr<float[]> z(new float[BLOCK * 2 * round_up(half, LANES)]);
+        for (const Heads<T>& heads : both)
+            prepare<BACKWARD>(heads, cos, sin, positions * heads.count, length, half, eps, z.get());
     }
 }
 
@@ -94,8 +109,8 @@ extern "C" int qk_prelude_rows(const void* q, const void* gq, void* yq, const vo
         const Heads<T> both[] = {
             {pointer(q), strides[0], strides[1], strides[2], pointer(gq), static_cast<T*>(yq), sizes[3]},
             {pointer(k), strides[3], strides[4], strides[5], pointer(gk), static_cast<T*>(yk), sizes[4]}};
-        const auto run = gq ? prepare<true, T> : prepare<false, T>;
-        run(both, pointer(cos), pointer(sin), sizes[0], sizes[1], sizes[2], eps);
+        const auto run = gq ? prepare_both<true, T> : prepare_both<false, T>;
+        run(both, pointer(cos), pointer(sin), sizes[0] * sizes[1], sizes[1], sizes[2], eps);
         return 0;
     });
 }

@@ -12,31 +12,37 @@ namespace {
 
 // Below this many elements starting the threads costs more than the work.
 constexpr int64_t PARALLEL_ELEMENTS = 16384;
-// The two sums, which may cancel over a million terms, are taken in double: by row, by block, then in the order of the
-// blocks, whatever the number of threads.
-constexpr int64_t BLOCK = 64;
-
-float reciprocal_rms(Floats squares, int64_t width, float eps) { return 1.0f / std::sqrt(sum(squares) / float(width) + eps); }
+// Rows whose sums are taken before the first of them is written, so that roots and divisions overlap. The factors' sums,
+// which may cancel over a million terms, are added up in double, by row and in the order of the blocks, whatever the
+// number of threads.
+constexpr int BLOCK = 16;
 
 template <typename T>
 void forward(const T* x, const T* x0, float a, float b, T* mixed, T* normed, int64_t rows, int64_t width, float eps) {
+    const int64_t room = round_up(width, LANES);
 #pragma omp parallel if (rows * width > PARALLEL_ELEMENTS)
     {
-        const std::unique_ptr<float[]> z(new float[width + LANES]);
+        const std::unique_ptr<float[]> z(new float[BLOCK * room]);
 #pragma omp for schedule(static)
-        for (int64_t row = 0; row < rows; ++row) {
-            const int64_t at = row * width;
-            Floats squares{};
-            for_vectors(width, [&](int64_t i, int64_t count) {
-                const Floats mix = a * load_some(x + at + i, count) + b * load_some(x0 + at + i, count);
-                squares += mix * mix;
-                store(&z[i], mix);
-                store_some(mixed + at + i, mix, count);
-            });
-            const float reciprocal = reciprocal_rms(squares, width, eps);
-            for_vectors(width, [&](int64_t i, int64_t count) {
-                store_some(normed + at + i, load(&z[i]) * reciprocal, count);
-            });
+        for (int64_t first = 0; first < rows; first += BLOCK) {
+            const int64_t count = std::min<int64_t>(BLOCK, rows - first);
+            float reciprocals[BLOCK] = {};
+            for (int64_t row = 0; row < count; ++row) {
+                const int64_t at = (first + row) * width;
+                Floats squares{};
+                for_vectors(width, [&](int64_t i, int64_t n) {
+                    const Floats mix = a * load_some(x + at + i, n) + b * load_some(x0 + at + i, n);
+                    squares += mix * mix;
+                    store(&z[row * room + i], mix);
+                    store_some(mixed + at + i, mix, n);
+                });
+                reciprocals[row] = sum(squares);
+            }
+            reciprocal_roots(reciprocals, BLOCK, float(width), eps);
+            for (int64_t row = 0; row < count; ++row)
+                for_vectors(width, [&](int64_t i, int64_t n) {
+                    store_some(normed + (first + row) * width + i, load(&z[row * room + i]) * reciprocals[row], n);
+                });
         }
     }
 }
@@ -50,33 +56,38 @@ void backward(const T* gm, const T* gn, const T* x, const T* x0, float a, float 
     std::vector<double> partial(2 * blocks);
 #pragma omp parallel for schedule(static) if (rows * width > PARALLEL_ELEMENTS)
     for (int64_t block = 0; block < blocks; ++block) {
-        double first = 0.0, second = 0.0;
-        for (int64_t row = block * BLOCK; row < std::min(rows, (block + 1) * BLOCK); ++row) {
-            const int64_t at = row * width;
+        const int64_t first = block * BLOCK, count = std::min<int64_t>(BLOCK, rows - first);
+        float reciprocals[BLOCK] = {}, shares[BLOCK];
+        for (int64_t row = 0; row < count; ++row) {
+            const int64_t at = (first + row) * width;
             Floats squares{}, products{};
-            for_vectors(width, [&](int64_t i, int64_t count) {
-                const Floats z = a * load_some(x + at + i, count) + b * load_some(x0 + at + i, count);
+            for_vectors(width, [&](int64_t i, int64_t n) {
+                const Floats z = a * load_some(x + at + i, n) + b * load_some(x0 + at + i, n);
                 squares += z * z;
-                products += z * load_some(gn + at + i, count);
+                products += z * load_some(gn + at + i, n);
             });
-            const float reciprocal = reciprocal_rms(squares, width, eps);
+            reciprocals[row] = sum(squares);
+            shares[row] = sum(products);
+        }
+        reciprocal_roots(reciprocals, BLOCK, float(width), eps);
+        for (int64_t row = 0; row < count; ++row) {
+            const int64_t at = (first + row) * width;
+            const float reciprocal = reciprocals[row];
             // In this order nothing overflows before the result would.
-            const float share = sum(products) * reciprocal / float(width) * reciprocal;
+            const float share = shares[row] * reciprocal / float(width) * reciprocal;
             Floats with_x{}, with_x0{};
-            for_vectors(width, [&](int64_t i, int64_t count) {
-                const Floats from = load_some(x + at + i, count), from0 = load_some(x0 + at + i, count);
-                const Floats difference = load_some(gn + at + i, count) - (a * from + b * from0) * share;
-                const Floats dz = load_some(gm + at + i, count) + reciprocal * difference;
+            for_vectors(width, [&](int64_t i, int64_t n) {
+                const Floats from = load_some(x + at + i, n), from0 = load_some(x0 + at + i, n);
+                const Floats difference = load_some(gn + at + i, n) - (a * from + b * from0) * share;
+                const Floats dz = load_some(gm + at + i, n) + reciprocal * difference;
                 with_x += dz * from;
                 with_x0 += dz * from0;
-                store_some(dx + at + i, a * dz, count);
-                store_some(dx0 + at + i, b * dz, count);
+                store_some(dx + at + i, a * dz, n);
+                store_some(dx0 + at + i, b * dz, n);
             });
-            first += sum(with_x);
-            second += sum(with_x0);
+            partial[2 * block] += sum(with_x);
+            partial[2 * block + 1] += sum(with_x0);
         }
-        partial[2 * block] = first;
-        partial[2 * block + 1] = second;
     }
     double total[2] = {0.0, 0.0};
     for (int64_t i = 0; i < 2 * blocks; ++i) total[i % 2] += partial[i];

@@ -40,6 +40,15 @@ struct Array {
     T* at(int64_t b, int64_t t, int64_t h) const { return data + b * batch + t * row + h * head; }
 };
 
+// How many key heads are taken at a time: one for each thread, which mostly stays with it and with what is packed of it.
+int64_t heads_at_once(const Shape& shape) {
+#ifdef _OPENMP
+    return std::min<int64_t>(shape.batch * shape.key_heads, omp_get_max_threads());
+#else
+    return 1;
+#endif
+}
+
 // Memory handed out in pieces.
 class Arena {
    public:
@@ -165,47 +174,52 @@ void write(Floats (&tile)[ROWS][COLUMNS], int64_t rows, const float* factors, T*
 template <typename T>
 void forward(const Shape& shape, Array<const T> q, Array<const T> k, Array<const T> v, Array<T> y) {
     using P = Packed<T>;
-    const int64_t length = shape.length, width = shape.width, row = shape.row(), heads = shape.heads;
-    const int64_t depth = groups_of<P>(width) * GROUP<P>, blocks = (length + BLOCK - 1) / BLOCK;
-    const int64_t k_size = panels_size<P>(width, length), v_size = panels_size<P>(length, width);
-    const int64_t packs = 2 * shape.batch * shape.key_heads, tasks = shape.batch * heads * blocks;
-    Arena shared(packs / 2 * (k_size + v_size) * sizeof(P));
-    P* const operands = shared.take<P>(packs / 2 * (k_size + v_size));
+    const int64_t length = shape.length, width = shape.width, row = shape.row(), members = shape.members();
+    const int64_t depth = groups_of<P>(width) * GROUP<P>, units = shape.batch * shape.key_heads;
+    const int64_t blocks = (length + BLOCK - 1) / BLOCK, most = heads_at_once(shape);
+    const int64_t k_size = panels_size<P>(width, length), size = k_size + panels_size<P>(length, width);
+    Arena shared(most * size * sizeof(P));
+    P* const operands = shared.take<P>(most * size);
 #pragma omp parallel
     {
         Arena own(BLOCK * (depth + row) * sizeof(P) + ROWS * row * sizeof(float) + 3 * 64);
         P* const queries = own.take<P>(BLOCK * depth);
         P* const weights = own.take<P>(BLOCK * row);
         float* const scores = own.take<float>(ROWS * row);
+        for (int64_t start = 0; start < units; start += most) {
+            const int64_t here = std::min(most, units - start);
 #pragma omp for schedule(static)
-        for (int64_t task = 0; task < packs; ++task) {
-            const int64_t unit = task / 2, b = unit / shape.key_heads, h = unit % shape.key_heads;
-            P* to = operands + unit * (k_size + v_size);
-            if (task % 2) pack_head(v.at(b, 0, h), v.row, length, width, to + k_size);
-            else pack_transposed(k.at(b, 0, h), k.row, length, width, to);
-        }
-#pragma omp for schedule(static)
-        for (int64_t task = 0; task < tasks; ++task) {
-            const int64_t head = task / blocks, b = head / heads, h = head % heads;
-            const int64_t first = task % blocks * BLOCK, end = std::min(first + BLOCK, length);
-            const P* keys = operands + (b * shape.key_heads + h / shape.members()) * (k_size + v_size);
-            pack_block(q.at(b, first, h), q.row, end - first, depth, width, queries);
-            float factors[BLOCK];
-            for (int64_t query = first; query < end; ++query) {
-                const int64_t r = query - first;
-                const Keys range = seen(shape, query - r % ROWS);
-                if (r % ROWS == 0) scores_of(queries + r * depth, depth, keys, range, scores, row);
-                factors[r] = 1.0f / exponentials<T>(shape, query, range, scores + r % ROWS * row, [&](int64_t key, Floats e) {
-                    store_packed(weights + r * row + key, e);
-                });
+            for (int64_t task = 0; task < 2 * here; ++task) {
+                const int64_t slot = task / 2, b = (start + slot) / shape.key_heads, h = (start + slot) % shape.key_heads;
+                P* to = operands + slot * size;
+                if (task % 2) pack_head(v.at(b, 0, h), v.row, length, width, to + k_size);
+                else pack_transposed(k.at(b, 0, h), k.row, length, width, to);
             }
-            for (int64_t c = 0; c < width; c += PANEL) {
-                const P* values = keys + k_size + c / PANEL * panel_size<P>(length);
-                for (int64_t query = first; query < end; query += ROWS) {
-                    Floats tile[ROWS][COLUMNS];
-                    sum_over_keys(shape, query, weights + (query - first) * row, values, tile);
-                    const int64_t rows = std::min<int64_t>(ROWS, end - query);
-                    write(tile, rows, factors + query - first, y.at(b, query, h) + c, y.row, width - c);
+#pragma omp for schedule(static)
+            for (int64_t task = 0; task < here * members * blocks; ++task) {
+                const int64_t slot = task / (members * blocks), member = task / blocks % members;
+                const int64_t b = (start + slot) / shape.key_heads, h = (start + slot) % shape.key_heads * members + member;
+                const int64_t first = task % blocks * BLOCK, end = std::min(first + BLOCK, length);
+                const P* keys = operands + slot * size;
+                pack_block(q.at(b, first, h), q.row, end - first, depth, width, queries);
+                float factors[BLOCK];
+                for (int64_t query = first; query < end; ++query) {
+                    const int64_t r = query - first;
+                    const Keys range = seen(shape, query - r % ROWS);
+                    if (r % ROWS == 0) scores_of(queries + r * depth, depth, keys, range, scores, row);
+                    const float* from = scores + r % ROWS * row;
+                    factors[r] = 1.0f / exponentials<T>(shape, query, range, from, [&](int64_t key, Floats e) {
+                        store_packed(weights + r * row + key, e);
+                    });
+                }
+                for (int64_t c = 0; c < width; c += PANEL) {
+                    const P* values = keys + k_size + c / PANEL * panel_size<P>(length);
+                    for (int64_t query = first; query < end; query += ROWS) {
+                        Floats tile[ROWS][COLUMNS];
+                        sum_over_keys(shape, query, weights + (query - first) * row, values, tile);
+                        const int64_t rows = std::min<int64_t>(ROWS, end - query);
+                        write(tile, rows, factors + query - first, y.at(b, query, h) + c, y.row, width - c);
+                    }
                 }
             }
         }
@@ -302,11 +316,7 @@ void backward(const Shape& shape, Array<const T> g, Array<const T> q, Array<cons
     const int64_t depth = groups_of<P>(width) * GROUP<P>, units = shape.batch * shape.key_heads;
     const int64_t blocks = (length + BLOCK - 1) / BLOCK, tiles = (length + ROWS - 1) / ROWS;
     const Operands<P> sizes(shape);
-    // As many heads at a time as there are threads: each mostly stays with one, and memory is bounded.
-    int64_t most = 1;
-#ifdef _OPENMP
-    most = std::min<int64_t>(units, omp_get_max_threads());
-#endif
+    const int64_t most = heads_at_once(shape);
     Arena shared(most * sizes.size() * sizeof(P));
     P* const operands = shared.take<P>(most * sizes.size());
     float ones[ROWS], scales[ROWS];
