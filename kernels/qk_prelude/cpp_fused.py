@@ -14,7 +14,12 @@ def _run(heads: tuple[Tensor, Tensor], cotangents: tuple[Tensor | None, ...], co
     """The results, or with cotangents the gradients, of queries and keys."""
     batch, length, _, width = heads[0].shape
     for x in heads:
-        if x.shape[:2] != (batch, length) or width % 2 or cos.shape != (1, length, 1, width // 2) or sin.shape != cos.shape:
+        if (
+            x.shape[:2] != (batch, length)
+            or width % 2
+            or cos.shape != (1, length, 1, width // 2)
+            or sin.shape != cos.shape
+        ):
             raise ValueError(f"heads {tuple(x.shape)} do not fit cos {tuple(cos.shape)} and sin {tuple(sin.shape)}")
     q, k = (x if x.stride(3) == 1 else x.contiguous() for x in heads)
     gq, gk = (None if g is None else g.contiguous() for g in cotangents)

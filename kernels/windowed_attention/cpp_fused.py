@@ -26,7 +26,12 @@ def _call(function, window: int, arrays: list[Tensor], results: list[Tensor]) ->
 
 
 def _compute(q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
-    if not q.dtype == k.dtype == v.dtype or k.shape != v.shape or q.shape[:2] != k.shape[:2] or q.shape[3] != k.shape[3]:
+    if (
+        not q.dtype == k.dtype == v.dtype
+        or k.shape != v.shape
+        or q.shape[:2] != k.shape[:2]
+        or q.shape[3] != k.shape[3]
+    ):
         found = ", ".join(f"{tuple(x.shape)} {x.dtype}" for x in (q, k, v))
         raise TypeError(f"q, k and v do not fit together: {found}")
     if q.shape[2] % k.shape[2]:

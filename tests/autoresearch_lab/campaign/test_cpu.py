@@ -46,7 +46,9 @@ def lab(monkeypatch, tmp_path, context):
         job.closing = cpu.ClosingRun(val_bpb=1.0, tokens_per_second=1.0, num_steps=1)
 
     monkeypatch.setattr("autoresearch_lab.machine.context", lambda engine, root: context)
-    monkeypatch.setattr(campaign, "summary", lambda *_: SimpleNamespace(plain=dict, render=lambda console: None))
+    monkeypatch.setattr(
+        campaign, "summary", lambda *_: SimpleNamespace(plain=dict, render=lambda console: None, story=None)
+    )
     for name in ("_prepare", "_profile", "_compare", "_report"):
         monkeypatch.setattr(cpu.MainJob, name, lambda job, box: None)
     monkeypatch.setattr(cpu.MainJob, "_orchestrate", orchestrate)
