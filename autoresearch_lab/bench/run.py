@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from autoresearch_common import compiler
 from autoresearch_common.hashing import file_sha256
 from autoresearch_lab.bench import samples
 from autoresearch_lab.bench.analysis import prediction
@@ -19,7 +18,7 @@ from autoresearch_lab.bench.rule import Rule
 from autoresearch_lab.bench.session import BenchSession
 from autoresearch_lab.catalog import Kernel, Target, load_catalog
 from autoresearch_lab.ceilings import ceilings
-from autoresearch_lab.engine import Engine
+from autoresearch_lab.engine import Engine, cannot_compile
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.evidence import Subject, newest_profile
 from autoresearch_lab.lab import Lab
@@ -156,16 +155,11 @@ def require_verified(kernel: Kernel, target: Target, workload_set: WorkloadSet, 
 def compiles(target: Target, engine: Engine, asked: bool | None = None) -> tuple[bool, dict[str, str]]:
     """(whether arms go through torch.compile, {arm that is left out: why}). Unless asked, they do on a GPU, and on a
     CPU those of what the trainer compiles, the model, and of targets that are composed of others."""
-    if engine.framework != "torch" or asked is False:
+    wanted = engine.device == "cuda" or target.contract.phase == "forward" or bool(target.contract.replaces)
+    if engine.framework != "torch" or not (wanted if asked is None else asked):
         return False, {}
-    if engine.device == "cuda" or not (asked or target.contract.phase == "forward" or target.contract.replaces):
-        return engine.device == "cuda", {}
-    try:
-        compiler.find()
-        compiler.python_headers()
-    except (compiler.CompilerMissing, compiler.HeadersMissing) as error:
-        return False, {"the compiled baseline": str(error)}
-    return True, {}
+    obstacle = cannot_compile(engine)
+    return (True, {}) if obstacle is None else (False, {"the compiled baseline": obstacle})
 
 
 def choose_arms(
