@@ -310,13 +310,21 @@ def attempts_of(asked: AbRecord | Any, lab: Lab) -> list[AbRecord]:
     return [record for record in found if not record.results.disturbed and arms(record.settings) == arms(asked)]
 
 
-def newest_profile(lab: Lab, preset: str | None = None, target: str | None = None, workloads: str | None = None):
-    """The newest profile here: of that preset, and that captured this set of the target's calls; None where there is
-    none."""
+def newest_profile(
+    lab: Lab,
+    preset: str | None = None,
+    target: str | None = None,
+    workloads: str | None = None,
+    running: Mapping[str, KernelId] | None = None,
+) -> ProfileRecord | None:
+    """The newest profile here: of that preset, that captured this set of the target's calls, and was taken with these
+    kernels of the targets in `running`; None where there is none."""
     for record in reversed(lab.ledger.find(ProfileRecord, **lab.context.keys())):
         captured: WorkloadReference | None = record.workloads.get(target) if target else None
-        if preset in (None, record.settings.preset) and (
-            target is None or (captured is not None and captured.sha256 == workloads)
+        if (
+            preset in (None, record.settings.preset)
+            and (target is None or (captured is not None and captured.sha256 == workloads))
+            and (running or {}).items() <= record.settings.selection.items()
         ):
             return record
     return None

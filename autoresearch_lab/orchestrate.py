@@ -61,10 +61,11 @@ class Candidate:
 
     @property
     def predicted_gain(self) -> float:
-        """Expected relative gain in tokens per second: 1 / (1 - share + share / speed-up) - 1 (Amdahl's law)."""
+        """Expected relative gain in tokens per second: 1 / (1 - share + share / speed-up) - 1 (Amdahl's law), and no
+        more than what could be saved gives."""
         if not self.speedup:
             return 0.0
-        return 1.0 / (1.0 - self.share + self.share / self.speedup) - 1.0
+        return min(1.0 / (1.0 - self.share + self.share / self.speedup) - 1.0, self.best_gain)
 
     @property
     def best_gain(self) -> float:

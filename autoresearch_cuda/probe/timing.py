@@ -10,7 +10,9 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from autoresearch_cuda.ops import Ops
 from autoresearch_cuda.probe import Report, extra_timings
+from autoresearch_cuda.probe.compiled_call import CompiledCall
 from autoresearch_cuda.probe.gpu_stopwatch import GpuStopwatch
 from autoresearch_cuda.probe.observers import configurations, output_probe, peak_bytes
 from autoresearch_cuda.probe.replay import replay_short
@@ -18,13 +20,9 @@ from autoresearch_cuda.probe.stopwatch import Call, Stopwatch
 from autoresearch_cuda.process import prepare_process
 from autoresearch_trainer.jobs.base import facts
 from autoresearch_trainer.jobs.timing import OUTPUTS, GpuTimes, TimeAnswer, TimeArgs
-from autoresearch_trainer.kernel_files import Kernel, KernelFile, load_kernel
 from autoresearch_trainer.probe.keeper import Keeper
 from autoresearch_trainer.probe.rounds import Rounds
-from autoresearch_trainer.probe.timing import contents_of, measure, peaks
-
-# torch.compile makes a version per shape and arm, and beyond its limit runs uncompiled without a word.
-MOST_COMPILES = 256
+from autoresearch_trainer.probe.timing import contents_of, load_arms, measure, peaks
 
 
 def run(args: TimeArgs, run_dir: Path, report: Report) -> TimeAnswer:
@@ -40,7 +38,8 @@ def run(args: TimeArgs, run_dir: Path, report: Report) -> TimeAnswer:
     rng = random.Random(args.seed)
     torch.manual_seed(rng.randrange(1 << 31))
     calls = _calls(args, device)
-    arms = [load_arm(kernel, compiled=place in args.compiled) for place, kernel in enumerate(args.arms)]
+    loaded = load_arms(args, Ops)
+    arms = [CompiledCall(arm) if place in args.compiled else arm for place, arm in enumerate(loaded)]
     rounds = Rounds(watch, arms, calls, rng, Keeper(args.checked, rng, output_probe(rng)))
 
     measured = measure(rounds, args, report)
@@ -61,20 +60,8 @@ def run(args: TimeArgs, run_dir: Path, report: Report) -> TimeAnswer:
         peak_bytes=peak,
         process=facts(settings),
         configurations=tuned,
+        graph_breaks=[arm.graph_break if isinstance(arm, CompiledCall) else None for arm in arms],
     )
-
-
-def load_arm(kernel: KernelFile, compiled: bool = False) -> Kernel:
-    """The arm's function; where wanted through torch.compile, one graph per shape."""
-    function = load_kernel(kernel)
-    if not compiled:
-        return function
-    import torch._dynamo
-    import torch._inductor.config
-
-    torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = MOST_COMPILES
-    torch._inductor.config.compile_threads = 1  # workers would still be there while others are timed
-    return torch.compile(function, dynamic=False)
 
 
 def _calls(args: TimeArgs, device: torch.device) -> list[Call]:

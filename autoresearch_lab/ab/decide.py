@@ -6,10 +6,11 @@ What can end it early comes first: no training is spent on a kernel that is not 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from autoresearch_lab.ab import rule
+from autoresearch_lab.ab.promise import Promise
 from autoresearch_lab.ab.rule import Gate, GateState
 from autoresearch_lab.ab.throughput import Throughput
 from autoresearch_lab.ab.trial import ARMS, CandidateFailed, Run, Trial
@@ -53,13 +54,13 @@ class AbOutcome:
         return {kind: _mean_curve(list(curves.values())) for kind, curves in self.losses.items()}
 
 
-def decide(trial: Trial, predicted_saved: float | None) -> AbOutcome:
-    """Run the A/B to its verdict. predicted_saved: fraction of the step that bench and profile promise; None = unknown.
+def decide(trial: Trial, promise: Callable[[Sequence[bool]], Promise]) -> AbOutcome:
+    """Run the A/B to its verdict. promise: what the benchmarks say should be saved, by which of the arms are compiled.
 
     Raises:
         LabFailure: the lab or the baseline failed; a candidate that fails is rejected instead.
     """
-    course = _Course(trial, predicted_saved)
+    course = _Course(trial, promise)
     try:
         trial.find_modes()
         for look, count in enumerate(trial.settings.looks, start=1):
@@ -87,8 +88,8 @@ def decide(trial: Trial, predicted_saved: float | None) -> AbOutcome:
 class _Course:
     """The state of one A/B while it runs."""
 
-    def __init__(self, trial: Trial, predicted_saved: float | None) -> None:
-        self.trial, self.predicted_saved = trial, predicted_saved
+    def __init__(self, trial: Trial, promise: Callable[[Sequence[bool]], Promise]) -> None:
+        self.trial, self.promise = trial, promise
         self.look = 1
         self.gates: dict[str, Gate] = {}
         self.races: list[Throughput] = []
@@ -106,10 +107,9 @@ class _Course:
         if not self._race(count):
             return False
         ratio = self.gates["speed"].numbers
-        # What bench promises is measured against the eager baseline.
-        compiled = any(self.trial.compiled(arm) for arm in ARMS)
-        predicted = None if compiled else self.predicted_saved
-        if not self._pass(rule.gain_gate(ratio.ratio or 0.0, predicted, settings)):
+        promised = self.promise([self.trial.compiled(arm) for arm in ARMS])
+        predicted, basis = promised.saved(statistics.median(race.step_ms for race in self.races))
+        if not self._pass(rule.gain_gate(ratio.ratio or 0.0, predicted, settings, basis)):
             return False
         seeds = settings.seeds[:count]
         # A clear winner gets so many more steps that a few seeds show it; the choice rests on speed alone.

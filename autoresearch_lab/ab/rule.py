@@ -131,8 +131,9 @@ def divergence_gate(
     return Gate("divergence", GateState.PASS if passed else GateState.FAIL, note, numbers)
 
 
-def gain_gate(ratio: float, predicted_saved: float | None, settings: Settings) -> Gate:
-    """Realised gain against the predicted one, both as the saved fraction of the step: 1 - 1 / ratio.
+def gain_gate(ratio: float, predicted_saved: float | None, settings: Settings, basis: str = "") -> Gate:
+    """Realised gain against the predicted one, both as the saved fraction of the step: 1 - 1 / ratio. basis: what the
+    prediction rests on, or why there is none, in words.
 
     Saved time adds up over kernels and is what share x (1 - 1 / speed-up) predicts. A kernel that delivers less than
     half of it either was benchmarked on something else than the trainer does, or costs elsewhere what it saves. The
@@ -141,10 +142,10 @@ def gain_gate(ratio: float, predicted_saved: float | None, settings: Settings) -
     realised = 1 - 1 / ratio
     numbers = GateNumbers(realised=ratio - 1, realised_saved=realised)
     if predicted_saved is None:
-        return Gate("gain", GateState.PASS, f"realised {ratio - 1:+.1%}; no prediction to compare with", numbers)
+        return Gate("gain", GateState.PASS, f"realised {ratio - 1:+.1%}; {basis}", numbers)
     numbers.predicted, numbers.predicted_saved = 1 / (1 - predicted_saved) - 1, predicted_saved
     passed = realised + settings.gain_tolerance >= settings.gain_share * predicted_saved
-    shown = f"saves {realised:.1%} of the step, predicted {predicted_saved:.1%}"
+    shown = f"saves {realised:.1%} of the step, predicted {predicted_saved:.1%} ({basis})"
     note = shown if passed else f"realised gain under half of the predicted one: {shown}"
     return Gate("gain", GateState.PASS if passed else GateState.FAIL, note, numbers)
 

@@ -6,6 +6,7 @@ import json
 import shutil
 import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -16,10 +17,11 @@ from autoresearch_data.errors import DataError
 from autoresearch_lab.ab import decide
 from autoresearch_lab.ab.cache import Cache
 from autoresearch_lab.ab.decide import AbOutcome
+from autoresearch_lab.ab.promise import promise
 from autoresearch_lab.ab.require import Standing, require
 from autoresearch_lab.ab.settings import Settings
 from autoresearch_lab.ab.trial import Trial
-from autoresearch_lab.catalog import Kernel, Target, find_target, load_catalog
+from autoresearch_lab.catalog import Kernel, find_target, load_catalog
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.evidence import attempts_of, measured_modes
 from autoresearch_lab.lab import Lab
@@ -82,7 +84,7 @@ def ab(
     started = time.monotonic()
     try:
         with FileLock(str(writable_folder(lab.root.results, "A/B") / "ab.lock"), timeout=0):
-            outcome = decide.decide(trial, predicted_saving(standings, trial.arms["candidate"], catalog))
+            outcome = decide.decide(trial, partial(promise, standings, baseline, catalog))
         trial.seconds["total"] = time.monotonic() - started
         record = _record(outcome, trial, asked, standings, lab)
         trial.forget_races()
@@ -137,22 +139,6 @@ def request(
         compile=settings.compile,
         contract_sha256=standings[0].target.contract_sha256 if len(standings) == 1 else None,
     )
-
-
-def predicted_saving(standings: list[Standing], arm: Selection, catalog: Mapping[str, Target]) -> float | None:
-    """Fraction of the step that all candidates together should save; None where one of them has no prediction.
-
-    Saved times add up as long as no kernel changes what another one costs; a joint A/B is there to see whether they do.
-    A composite target's kernel and one of a part of it do change that: each was benchmarked against the baseline of the
-    other, so where the candidate's arm holds both, the benchmarks predict nothing.
-    """
-    replaced = {name: catalog[name].parts_replaced(kernel) for name, kernel in arm.chosen().items()}
-    for name in (standing.target.name for standing in standings):
-        if replaced.get(name, frozenset()) & replaced.keys() or any(name in parts for parts in replaced.values()):
-            return None
-    parts = [standing.predicted_saved for standing in standings]
-    known = [part for part in parts if part is not None]
-    return min(sum(known), 0.99) if len(known) == len(parts) else None
 
 
 def _record(outcome: AbOutcome, trial: Trial, asked: AbSettings, standings: list[Standing], lab: Lab) -> AbRecord:

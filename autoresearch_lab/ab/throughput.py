@@ -18,12 +18,14 @@ CLOCK_TOLERANCE = 1.02
 class Throughput:
     """One process. log_ratio: median over pairs of ln(baseline seconds / candidate seconds).
 
-    disturbed: too few pairs were free of foreign load; the numbers are those of the least disturbed ones then.
+    step_ms: median time of a step in the baseline's arm. disturbed: too few pairs were free of foreign load; the
+    numbers are those of the least disturbed ones then.
     """
 
     seed: int
     log_ratio: float
     tokens_per_second: dict[str, float]
+    step_ms: float
     pairs: int
     discarded: int
     foreign_share: float
@@ -33,8 +35,9 @@ class Throughput:
         return {**asdict(self), "ratio": math.exp(self.log_ratio)}
 
 
-def summarise(seed: int, answer: ThroughputAnswer, wall_seconds: float) -> Throughput:
-    """What a process measured as one number. wall_seconds: how long it ran by this process's clock.
+def summarise(seed: int, answer: ThroughputAnswer, wall_seconds: float, block_steps: int) -> Throughput:
+    """What a process measured as one number. wall_seconds: how long it ran by this process's clock; block_steps: steps
+    of a block.
 
     Raises:
         LabFailure: no pair was timed, or the child's clock ran slower than the parent's.
@@ -54,6 +57,7 @@ def summarise(seed: int, answer: ThroughputAnswer, wall_seconds: float) -> Throu
         seed=seed,
         log_ratio=statistics.median(math.log(pair.baseline / pair.candidate) for pair in used),
         tokens_per_second=_rates(used, answer.block_tokens),
+        step_ms=1e3 * statistics.median(pair.baseline for pair in used) / block_steps,
         pairs=len(used),
         discarded=len(pairs) - len(used),
         foreign_share=statistics.fmean(pair.foreign for pair in used),

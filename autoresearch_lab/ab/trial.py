@@ -118,7 +118,7 @@ class Trial:
         if answer.environment:
             return None, answer.environment
         self._check_called(answer.calls or {})
-        return summarise(args.seed, answer, wall_seconds), []
+        return summarise(args.seed, answer, wall_seconds, args.block_steps), []
 
     def compiled(self, arm: str) -> bool:
         """Whether that arm trains compiled; known once its mode is."""
@@ -147,7 +147,7 @@ class Trial:
         if answer.failed or answer.environment:
             why = answer.failed or "; ".join(answer.environment)
             return ModeSpeeds(used="eager", reason=f"it does not train compiled: {why}")
-        found = summarise(args.seed, answer, wall_seconds)
+        found = summarise(args.seed, answer, wall_seconds, args.block_steps)
         rates = {"eager": found.tokens_per_second["baseline"], "compiled": found.tokens_per_second["candidate"]}
         used: Mode = "compiled" if found.log_ratio > 0 else "eager"
         busy = f", while other processes used {found.foreign_share:.0%} of the cores" if found.disturbed else ""

@@ -95,6 +95,11 @@ class Analysis:
         """Log-ratio of two arms at one workload in its decisive direction."""
         return self.between(place, BOTH if self.gradients[place] else FORWARD, to_beat, candidate)
 
+    def milliseconds(self) -> list[float]:
+        """Median time per optimizer step of every arm in the decisive direction, in ms."""
+        totals = np.concatenate([process.totals(self.decisive, self.weights) for process in self.processes])
+        return [float(value) for value in np.median(totals, axis=0) * 1e3]
+
     def minimum_ratio(self, to_beat: int, candidate: int) -> float:
         """Ratio of the shortest times, which noise that only ever adds cannot move; shown, never decided on."""
         shortest = np.min(
@@ -169,15 +174,17 @@ def interrupted(disturbed: Disturbed) -> float:
 
 def prediction(profile: ProfileResults | None, target: str, ratio: Interval) -> Prediction | None:
     """What the trainer should gain by Amdahl's law on the profile's numbers: ms saved per step and the speed-up of the
-    step, for the ratio and for both ends of its interval. None where no profile holds this target.
+    step, for the ratio and for both ends of its interval; never more than what lies above the floor. None where no
+    profile holds this target. ratio: time of what the profile ran / time of the candidate.
     """
     row = next((row for row in profile.targets if row.target == target), None) if profile else None
     if profile is None or row is None:
         return None
     step_ms, total_ms = profile.step_ms, row.total_ms
+    most = None if row.impossible else row.saveable_ms  # a floor that was undercut limits nothing
 
     def saved(value: float) -> float:
-        return total_ms * (1.0 - 1.0 / value)
+        return min(total_ms * (1.0 - 1.0 / value), total_ms if most is None else most)
 
     def speedup(saved_ms: float) -> float:
         return 1.0 / max(1e-9, 1.0 - saved_ms / step_ms)
@@ -187,6 +194,7 @@ def prediction(profile: ProfileResults | None, target: str, ratio: Interval) -> 
         step_ms=step_ms,
         target_ms=total_ms,
         share=total_ms / step_ms,
+        saveable_ms=most,
         saved_ms=saved(ratio.point),
         saved_ms_interval=(low, high),
         step_speedup=speedup(saved(ratio.point)),

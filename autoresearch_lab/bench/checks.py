@@ -35,6 +35,7 @@ def check_shape(answer: TimeAnswer, arms: int, workloads: int) -> None:
         (answer.peak_bytes or answer.first_call_ms, per_arm),
         (answer.calls, (workloads,)),
         (answer.disturbed, (arms,)),
+        (answer.graph_breaks or answer.disturbed, (arms,)),
         (answer.orders, (rounds, workloads)),
     ]
     if answer.gpu is not None:

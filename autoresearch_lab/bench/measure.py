@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -35,18 +35,27 @@ QUIET_SECONDS, MOST_PROCESS_SECONDS = 300.0, 3600.0
 
 @dataclass(frozen=True)
 class Arm:
-    """A kernel under measurement. role: baseline, control (the baseline once more), library or candidate.
+    """A kernel under measurement. role: baseline, control (the baseline once more), library, standing (what the trainer
+    uses now), graph (the candidate within a graph) or candidate.
 
-    compiled: it goes through torch.compile first.
+    compiled: it goes through torch.compile first. parts: what it calls for smaller targets, the baselines elsewhere.
     """
 
     role: str
     kernel: Kernel
     compiled: bool = False
+    parts: Mapping[str, Kernel] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
-        return f"{self.kernel.name} (compiled)" if self.compiled else self.kernel.name
+        parts = [f"{target}={kernel.name}" for target, kernel in self.parts.items()]
+        within = f" with {', '.join(parts)}" if parts else ""
+        return f"{self.kernel.name}{within}{' (compiled)' if self.compiled else ''}"
+
+    @property
+    def beside(self) -> bool:
+        """Whether a bench can do without it: neither the baseline nor what is judged."""
+        return self.role in ("library", "standing", "graph")
 
     def recorded(self) -> ArmId:
         """As records name it."""
@@ -96,6 +105,8 @@ def measure(
     args = TimeArgs(
         arms=[arm.kernel.file for arm in arms],
         compiled=[place for place, arm in enumerate(arms) if arm.compiled],
+        standing=[place for place, arm in enumerate(arms) if arm.role == "standing"],
+        parts={target: kernel.file for arm in arms for target, kernel in arm.parts.items()},
         inputs=str(bed.inputs),
         workloads=bed.workloads,
         seconds=seconds,
@@ -132,7 +143,8 @@ def _kept(path: Path) -> dict[str, np.ndarray]:
 def limits(bed: TimingBed, arms: Sequence[Arm], seconds: float) -> Limits:
     """What a timing process may use. It speaks after every arm that is warm and after every round, so what ends a hang
     is its silence. With a GPU the address space says nothing about memory and stays unlimited."""
-    folders = {str(arm.kernel.path.parent) for arm in arms}
+    kernels = [kernel for arm in arms for kernel in (arm.kernel, *arm.parts.values())]
+    folders = {str(kernel.path.parent) for kernel in kernels}
     return Limits(
         seconds=MOST_PROCESS_SECONDS,
         quiet_seconds=QUIET_SECONDS + seconds,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,16 @@ from autoresearch_lab.bench.measure import Arm, TimingBed
 from autoresearch_lab.bench.possible import check_possible
 from autoresearch_lab.bench.rule import Rule
 from autoresearch_lab.bench.session import BenchSession
-from autoresearch_lab.catalog import Kernel, Target
+from autoresearch_lab.catalog import Kernel, Target, load_catalog
 from autoresearch_lab.ceilings import ceilings
+from autoresearch_lab.engine import Engine, cannot_compile
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.evidence import Subject, newest_profile
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import writable_folder
+from autoresearch_lab.profile.rank import floor_ms
+from autoresearch_lab.promote.selection import resolve
 from autoresearch_lab.results.base import Artifact, Ceilings
 from autoresearch_lab.results.bench import BenchRule, BenchSeeds, BenchSettings
 from autoresearch_lab.results.record import BenchRecord, VerifyRecord
@@ -47,11 +51,12 @@ def bench(
     compiled_arm: bool | None = None,
     on_progress: Report | None = None,
 ) -> BenchRecord:
-    """Time `kernel` against the baseline, the baseline again and the library's kernels, and append the record.
+    """Time `kernel` against the baseline, the baseline again, the library's kernels and what the trainer uses now, and
+    append the record.
 
     Fresh processes are added until the rule decides or `budget_seconds` are used up; the first look (four processes) is
-    always taken. compiled_arm: whether the baseline through torch.compile is one of the library's arms (default: on a
-    GPU, where it is the one to beat). on_progress gets {"process", "stage", "done", "seconds", ...}.
+    always taken. compiled_arm: whether to time through torch.compile as well (default: see `compiles`). on_progress
+    gets {"process", "stage", "done", "seconds", ...}.
 
     Raises:
         LabError: the kernel has not passed verification on these workloads here, or cannot be loaded.
@@ -62,13 +67,16 @@ def bench(
     seed = secrets.randbits(31) if seed is None else seed
     rng = np.random.default_rng(seed)
     run_dir = writable_folder(Path(run_dir), "bench")
-    arms = choose_arms(kernel, target, lab.context, compiled_arm)
+    catalog = load_catalog(lab.root)
+    running = resolve("promoted", catalog, lab.context, lab.root).running(target.name)
+    compiled, without = compiles(target, lab.context.engine, compiled_arm)
+    chosen = choose_arms(kernel, target, lab.context, running, compiled)
     workloads = job_workloads(target, workload_set, rng)
     inputs = run_dir / "inputs.safetensors"
     write_inputs(inputs, target, workload_set, rng)
     try:
         bed = TimingBed(lab.context.engine, target, workloads, inputs, run_dir / PROCESS)
-        session = BenchSession(bed, arms, weights(workload_set), on_progress)
+        session = BenchSession(bed, chosen, weights(workload_set), on_progress, without)
         outcome = session.run(rule, budget_seconds, rng)
         arms = session.arms  # those that could be timed
         limits, remarks = check_ceilings(session, lab)
@@ -78,9 +86,16 @@ def bench(
     path = run_dir / "samples.json.gz"
     samples.save(path, [arm.recorded().model_dump() for arm in arms], workloads, session.processes)
     profile = newest_profile(lab, target=target.name, workloads=workload_set.sha256)
+    standing = {name: one.id for name, one in running.items()}
+    of_standing = newest_profile(lab, target=target.name, workloads=workload_set.sha256, running=standing)
+    if session.place("standing") is None and any(arm.role == "standing" for arm in chosen):
+        of_standing = None  # it could not be timed
     results = outcome.results
+    results.least_ms = floor_ms(target, workload_set.workloads, catalog, limits)
+    results.predicted = prediction(of_standing.results if of_standing else None, target.name, outcome.in_use)
+    if profile and not of_standing:
+        remarks.append("no prediction: no profile here was taken with the kernels in use (profile --kernels promoted)")
     results.remarks += remarks
-    results.predicted = prediction(profile.results if profile else None, target.name, outcome.ratio)
     return lab.ledger.append(
         BenchRecord,
         **lab.context.fields(),
@@ -94,6 +109,7 @@ def bench(
             ceilings=limits.record,
             baseline=arms[0].recorded(),
             libraries=[arm.recorded() for arm in arms if arm.role == "library"],
+            standing=standing,
             budget_seconds=budget_seconds,
             rule=BenchRule(**rule.plain()),
             not_enforced=list(session.processes[0].unenforced),
@@ -136,17 +152,39 @@ def require_verified(kernel: Kernel, target: Target, workload_set: WorkloadSet, 
     return record
 
 
-def choose_arms(kernel: Kernel, target: Target, context: Context, compiled_arm: bool | None = None) -> list[Arm]:
-    """Baseline, baseline again, the library's kernels except the candidate itself, candidate: in this order. On a GPU
-    the trainer runs compiled, so there the compiled baseline stands among the library's kernels."""
+def compiles(target: Target, engine: Engine, asked: bool | None = None) -> tuple[bool, dict[str, str]]:
+    """(whether arms go through torch.compile, {arm that is left out: why}). Unless asked, they do on a GPU, and on a
+    CPU those of what the trainer compiles, the model, and of targets that are composed of others."""
+    wanted = engine.device == "cuda" or target.contract.phase == "forward" or bool(target.contract.replaces)
+    if engine.framework != "torch" or not (wanted if asked is None else asked):
+        return False, {}
+    obstacle = cannot_compile(engine)
+    return (True, {}) if obstacle is None else (False, {"the compiled baseline": obstacle})
+
+
+def choose_arms(
+    kernel: Kernel, target: Target, context: Context, running: Mapping[str, Kernel], compiled: bool
+) -> list[Arm]:
+    """Baseline, baseline again, the library's kernels except the candidate itself, what the trainer runs now
+    (`running`) where that is neither baseline nor candidate, candidate: in this order.
+
+    compiled: the trainer runs compiled, so the compiled baseline stands among the library's kernels. Of a target of the
+    model, what the trainer runs now and the candidate are compiled as well; the optimizer never is.
+    """
     engine = context.engine
-    compiled = engine.device == "cuda" if compiled_arm is None else compiled_arm
     baseline = target.baseline(engine.framework, engine.device)
     libraries = target.with_role("library", engine.framework, engine.device)
+    in_graph = compiled and target.contract.phase == "forward"
+    parts = {name: one for name, one in running.items() if name != target.name and one.role != "baseline"}
+    used = running.get(target.name, baseline)
+    stands = (parts or used.role != "baseline") and used.sha256 != kernel.sha256
     return [
         Arm("baseline", baseline),
         Arm("control", baseline),
         *(Arm("library", library) for library in libraries if library.sha256 != kernel.sha256),
         *([Arm("library", baseline, compiled=True)] if compiled else []),
+        *([Arm("standing", used, parts=parts)] if stands else []),
+        *([Arm("standing", used, parts=parts, compiled=True)] if stands and in_graph else []),
+        *([Arm("graph", kernel, compiled=True)] if in_graph else []),
         Arm("candidate", kernel),
     ]

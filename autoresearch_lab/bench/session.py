@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from autoresearch_lab.bench.measure import Arm, TimingBed, measure
 from autoresearch_lab.bench.rule import AMBIGUOUS, Finding, Rule, decide, find
 from autoresearch_lab.bench.samples import Process, total_ratios
 from autoresearch_lab.errors import LabError, LabFailure
-from autoresearch_lab.results.bench import BenchResults, LibraryRatio, Ratio, WorkloadTimes
+from autoresearch_lab.results.bench import ArmTime, BenchResults, LibraryRatio, Ratio, WorkloadTimes
 from autoresearch_lab.statistics import Interval
 from autoresearch_trainer.jobs import Progress
 
@@ -28,16 +28,18 @@ BUSY = 0.2
 
 @dataclass(frozen=True)
 class BenchOutcome:
-    """What a bench found. ratio: time of the arm to beat / candidate time with its interval."""
+    """What a bench found. ratio: time of the arm to beat / candidate time with its interval; in_use: time of what the
+    trainer uses now, uncompiled / candidate time."""
 
     verdict: str
     ratio: Interval
+    in_use: Interval
     results: BenchResults
 
 
 class BenchSession:
-    """Arms (baseline, control, libraries, candidate: in this order) on the calls of a bed; `weights`: calls per step of
-    each."""
+    """Arms (baseline, control, those beside them, candidate: in this order) on the calls of a bed; `weights`: calls per
+    step of each. left_out: {arm: why it is none}."""
 
     def __init__(
         self,
@@ -45,9 +47,10 @@ class BenchSession:
         arms: Sequence[Arm],
         weights: Sequence[float],
         on_progress: Callable[[Progress], None] | None = None,
+        left_out: Mapping[str, str] | None = None,
     ) -> None:
         self.bed, self.arms, self.weights, self.on_progress = bed, list(arms), list(weights), on_progress
-        self.left_out: dict[str, str] = {}
+        self.left_out = dict(left_out or {})
         self.processes: list[Process] = []
 
     @property
@@ -64,8 +67,21 @@ class BenchSession:
         """Places of the library's kernels."""
         return [place for place, arm in enumerate(self.arms) if arm.role == "library"]
 
+    def place(self, role: str, compiled: bool = False) -> int | None:
+        """Place of the first arm in that role, or None. The compiled baseline is in the library's."""
+        found = (place for place, arm in enumerate(self.arms) if (arm.role, arm.compiled) == (role, compiled))
+        return next(found, None)
+
+    @property
+    def compile_seconds(self) -> list[float]:
+        """What the compiled arms' first calls took, by process."""
+        compiled = [place for place, arm in enumerate(self.arms) if arm.compiled]
+        firsts = [process.answer.first_call_ms for process in self.processes]
+        return [sum(sum(first[place]) for place in compiled) / 1e3 for first in firsts] if compiled else []
+
     def run(self, rule: Rule, budget: float, rng: np.random.Generator) -> BenchOutcome:
         """Measure in processes of `budget` x SHARE seconds; `rule.looks` says after how many the data are looked at.
+        Compiling the arms does not count towards the budget.
 
         A look that the budget no longer allows in full is taken with the processes that there are, once: so there are
         never more looks than the rule has, and each is taken at its own level.
@@ -78,12 +94,12 @@ class BenchSession:
         longest = 0.0
         for look, wanted in enumerate(rule.looks):
             while len(self.processes) < wanted:
-                used = time.monotonic() - began
+                used = self._used(began)
                 if look > 0 and used + longest > budget:
                     break
                 self._take(seconds, int(rng.integers(1 << 31)))
-                longest = max(longest, time.monotonic() - began - used)
-            last = look == len(rule.looks) - 1 or time.monotonic() - began + longest > budget
+                longest = max(longest, self._used(began) - used)
+            last = look == len(rule.looks) - 1 or self._used(began) + longest > budget
             alpha = rule.alpha(look)
             analysis = self._analysis(alpha, rule, rng)
             to_beat, finding = self._find(analysis, rng)
@@ -97,9 +113,13 @@ class BenchSession:
         results = self._report(analysis, finding, to_beat)
         results.reason = f"against {self.arms[to_beat].name}: {reason}" if to_beat else reason
         results.seconds, results.level, results.looks = round(elapsed, 2), 1 - alpha, look + 1
-        results.remarks = [*against, *self._remarks(analysis, finding, to_beat)]
+        results.remarks = [*against, *self._remarks(analysis, finding, to_beat), *compiled_remarks(results)]
         results.remarks += replay_remarks(results.replayed, self._names, results.workloads)
-        return BenchOutcome(verdict, finding.interval.ratio(), results)
+        in_use = analysis.against(self.place("standing") or 0, self.candidate).ratio()
+        return BenchOutcome(verdict, finding.interval.ratio(), in_use, results)
+
+    def _used(self, began: float) -> float:
+        return time.monotonic() - began - sum(self.compile_seconds)
 
     @property
     def foreign_load(self) -> float | None:
@@ -114,28 +134,29 @@ class BenchSession:
 
     def _take(self, seconds: float, seed: int) -> None:
         """One more process. A rival is not what is judged: if the first one fails because of a library's kernel (of
-        another version, say, or not made for this device), it is taken without that kernel; and if a library's kernel
-        gave something else than the baseline, as a sum that happens to cancel may, it is taken once more with other
-        contents."""
+        another version, say, or not made for this device) or of another arm that a bench can do without, it is taken
+        without that; and if one of these gave something else than the baseline, as a sum that happens to cancel may, it
+        is taken once more with other contents."""
         try:
             self.processes.append(self._measure(self.arms, seconds, seed))
         except (LabError, LabFailure) as failure:
-            rivals = isinstance(failure, WrongOutput) and self.arms[failure.arm].role == "library"
+            rivals = isinstance(failure, WrongOutput) and self.arms[failure.arm].beside
             left_out = not self.processes and self._leave_out(seed)
             if not (left_out or rivals):
                 raise
             self.processes.append(self._measure(self.arms, seconds, seed if left_out else (seed + 1) % (1 << 31)))
 
     def _leave_out(self, seed: int) -> bool:
-        """Drop the library's kernels that fail beside nothing but the baseline too; False where there are none."""
-        for place in self.libraries:
-            arm = self.arms[place]
+        """Drop the arms beside that fail with nothing but the baseline too; False where there are none."""
+        failed = []
+        for arm in (arm for arm in self.arms if arm.beside):
             try:
                 self._measure([*self.arms[:2], arm], LEAST_SECONDS, seed)
             except (LabError, LabFailure) as failure:
                 self.left_out[arm.name] = str(failure)
-        self.arms = [arm for arm in self.arms if arm.role != "library" or arm.name not in self.left_out]
-        return bool(self.left_out)
+                failed.append(arm)
+        self.arms = [arm for arm in self.arms if arm not in failed]
+        return bool(failed)
 
     def _measure(self, arms: list[Arm], seconds: float, seed: int) -> Process:
         number = len(self.processes)
@@ -170,7 +191,8 @@ class BenchSession:
         direction = analysis.decisive
         control = total_ratios(self.processes, 0, 1, direction, self.weights)
         found = {}
-        for place in [0, *(place for place, arm in enumerate(self.arms) if arm.compiled)]:
+        compiled = self.place("library", compiled=True)
+        for place in [0] if compiled is None else [0, compiled]:
             groups = total_ratios(self.processes, place, self.candidate, direction, self.weights)
             found[place] = find(groups, control, analysis.alpha, analysis.rule, rng)
         to_beat = min(found, key=lambda place: found[place].interval.low)
@@ -219,7 +241,27 @@ class BenchSession:
             warm=warm_times(self.processes, names, self.bed.workloads),
             replayed=replayed(self.processes, names, self.bed.workloads),
             configurations=[[one.model_dump() for one in process.answer.configurations] for process in self.processes],
+            arms=[
+                ArmTime(role=arm.role, name=arm.name, compiled=arm.compiled, ms=ms)
+                for arm, ms in zip(self.arms, analysis.milliseconds(), strict=True)
+            ],
+            in_graph=self._in_graph(analysis),
+            graph_break=self._graph_break,
+            compile_seconds=[round(seconds, 2) for seconds in self.compile_seconds],
         )
+
+    def _in_graph(self, analysis: Analysis) -> Ratio | None:
+        """The compiled baseline against the candidate within a graph."""
+        baseline, candidate = self.place("library", compiled=True), self.place("graph", compiled=True)
+        if baseline is None or candidate is None:
+            return None
+        found = analysis.against(baseline, candidate).ratio()
+        return Ratio(ratio=found.point, interval=(found.low, found.high))
+
+    @property
+    def _graph_break(self) -> str | None:
+        place, told = self.place("graph", compiled=True), self.processes[0].answer.graph_breaks
+        return told[place] if place is not None and told else None
 
     def _library(self, analysis: Analysis, place: int) -> LibraryRatio:
         """A library's kernel against the candidate, and the baseline against it."""
@@ -242,3 +284,23 @@ class BenchSession:
         if abs(math.log(analysis.minimum_ratio(to_beat, self.candidate)) - finding.interval.point) > DISAGREE:
             found.append("the ratio of the shortest times differs from that of the medians by more than 5 %")
         return found + waiting(self.processes, [arm.name for arm in self.arms])
+
+
+def compiled_remarks(found: BenchResults) -> list[str]:
+    """What compiling took; and why a candidate that is surely faster than the baseline as it is does not gain within a
+    compiled graph: it breaks the graph, or the compiler's own code for the baseline, fused, is as fast."""
+    remarks = []
+    if found.compile_seconds:
+        first, *later = found.compile_seconds
+        remarks.append(
+            f"compiling took {first:.1f} s in the first process, at most {max(later, default=0.0):.1f} s later"
+        )
+    if found.graph_break:
+        remarks.append(f"graph break in the candidate: {found.graph_break}")
+    ratio, alone = found.in_graph, found.directions[found.direction]
+    if ratio is not None and ratio.interval[0] <= 1 < alone.interval[0]:
+        fares = "loses to" if ratio.interval[1] < 1 else "is not surely ahead of"
+        shown = f"x{ratio.ratio:.3f} [{ratio.interval[0]:.3f}, {ratio.interval[1]:.3f}]"
+        why = "graph break" if found.graph_break else "fusion"
+        remarks.append(f"{fares} the compiled baseline: {why} ({shown}, each within a graph)")
+    return remarks

@@ -63,9 +63,13 @@ def _notes(found: BenchResults) -> list[str]:
     predicted = found.predicted
     if predicted is not None and predicted.saved_ms is not None and predicted.step_ms is not None:
         lines.append(
-            f"predicted in the trainer: {predicted.saved_ms:.2f} of {predicted.step_ms:.1f} ms per step, "
+            f"predicted in the trainer, uncompiled: {predicted.saved_ms:.2f} of {predicted.step_ms:.1f} ms per step, "
             f"{times(predicted.step_speedup)}"
         )
+    standing = next((arm.name for arm in found.arms if arm.role == "standing"), None)
+    in_graph = found.saved_ms(compiled=True, standing=standing is not None)
+    if in_graph is not None:
+        lines.append(f"within a compiled graph it saves {in_graph:.2f} ms per step of {standing or 'the baseline'}")
     return lines + [f"note: {remark}" for remark in found.remarks]
 
 

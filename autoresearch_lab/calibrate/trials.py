@@ -95,6 +95,7 @@ class Trials:
             budget_seconds=self.plan.bench_seconds,
             run_dir=folder,
             rule=self.plan.rule,
+            compiled_arm=False,  # a planted loop is not what a compiler would leave of it
             on_progress=self._tell(trial),
         )
 

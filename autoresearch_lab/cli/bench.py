@@ -76,7 +76,7 @@ COMMANDS = {
         click.option(
             "--compiled-arm/--no-compiled-arm",
             default=None,
-            help="Time the baseline through torch.compile as well [default: on a GPU].",
+            help="Time through torch.compile as well [default: on a GPU; on a CPU where the trainer compiles it].",
         ),
         click.option("--seed", type=click.IntRange(min=0), help="Of inputs and orders [default: drawn]."),
     )

@@ -67,6 +67,17 @@ class Selection:
         kernels = {**self.kernels, **{target: baseline.kernels[target] for target in left}}
         return Selection(kernels, [*self.remarks, *remarks], self.modes)
 
+    def running(self, target: str) -> dict[str, Kernel]:
+        """{target: kernel} of what a call of `target` runs: its kernel, and those of the smaller targets it calls."""
+        found: dict[str, Kernel] = {}
+        waiting = [target]
+        while waiting:
+            name = waiting.pop()
+            if name in self.kernels and name not in found:
+                found[name] = self.kernels[name]
+                waiting += found[name].parts
+        return found
+
     def chosen(self) -> dict[str, Kernel]:
         """Only the targets that do not use their baseline kernel."""
         return {target: kernel for target, kernel in self.kernels.items() if kernel.role != "baseline"}

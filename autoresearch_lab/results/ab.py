@@ -123,13 +123,14 @@ class GateNumbers(Typed):
 
 
 class ProcessSpeed(Typed):
-    """One process of the speed measurement. log_ratio: ln(baseline seconds / candidate seconds), > 0 = faster; pairs,
-    discarded: of alternating blocks; foreign_share: of the cores, used by other processes."""
+    """One process of the speed measurement. log_ratio: ln(baseline seconds / candidate seconds), > 0 = faster; step_ms:
+    of the baseline's arm; pairs, discarded: of alternating blocks; foreign_share: of the cores, used by others."""
 
     seed: int
     log_ratio: float
     ratio: float
     tokens_per_second: dict[str, float]
+    step_ms: float | None = None
     pairs: int
     discarded: int
     foreign_share: float

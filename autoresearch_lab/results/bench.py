@@ -5,7 +5,7 @@ Every ratio is the time of another arm / the time of the candidate: above 1 the 
 
 from __future__ import annotations
 
-from autoresearch_lab.results.base import Ends, Facts, Place, Typed
+from autoresearch_lab.results.base import Ends, Facts, KernelId, Place, Typed
 
 
 class BenchSeeds(Typed):
@@ -16,7 +16,7 @@ class BenchSeeds(Typed):
 
 
 class ArmId(Typed):
-    """A kernel under measurement. role: baseline, control, library or candidate."""
+    """A kernel under measurement. role: baseline, control, library, standing, graph or candidate."""
 
     role: str = "baseline"
     name: str
@@ -42,14 +42,16 @@ class BenchRule(Typed):
 
 
 class BenchSettings(Typed):
-    """verify, ceilings: the records it rests on. budget_seconds: after which no process is added. not_enforced: what of
-    the confinement this system cannot do."""
+    """verify, ceilings: the records it rests on. standing: {target: kernel} of what the trainer ran then for a call of
+    this target, parts included. budget_seconds: after which no process is added, compilation aside. not_enforced: what
+    of the confinement this system cannot do."""
 
     contract_sha256: str | None = None
     verify: str | None = None
     ceilings: str | None = None
     baseline: ArmId | None = None
     libraries: list[ArmId] = []
+    standing: dict[str, KernelId] = {}
     budget_seconds: float | None = None
     rule: BenchRule | None = None
     not_enforced: list[str] = []
@@ -116,12 +118,23 @@ class Replayed(Typed):
     failed: dict[str, str]
 
 
+class ArmTime(Typed):
+    """Median time of an arm in ms per optimizer step, in the deciding direction. compiled: through torch.compile."""
+
+    role: str
+    name: str
+    compiled: bool = False
+    ms: float
+
+
 class Prediction(Typed):
-    """What the trainer should gain by Amdahl's law on the profile's numbers; times in ms per optimizer step."""
+    """What the uncompiled trainer should gain by Amdahl's law on the profile's numbers; times in ms per optimizer step.
+    saveable_ms: the most that can be saved by the profile's floor, null = unknown."""
 
     step_ms: float | None = None
     target_ms: float | None = None
     share: float | None = None
+    saveable_ms: float | None = None
     saved_ms: float | None = None
     saved_ms_interval: Ends | None = None
     step_speedup: float | None = None
@@ -138,8 +151,10 @@ class BenchResults(Typed):
     `libraries`; beats_library: for sure. left_out: {library's kernel: why it is no arm}. disturbance: how much longer
     the baseline takes right after the candidate ([low, ratio, high]). first_call_ms, peak_bytes: by arm. foreign_load:
     share of the cores that other processes used; load_average: of 1, 5 and 15 minutes. process, timer: of the first
-    process. warm: {arm: {workload: [forward, backward] in us}} with a warm cache. predicted: gain in the trainer; None
-    without a profile.
+    process. warm: {arm: {workload: [forward, backward] in us}} with a warm cache. arms: what each takes per step, and
+    least_ms what it has to take by the machine's ceilings. in_graph: the compiled baseline against the candidate, each
+    within a graph. graph_break: why the candidate is not one graph; None where it is, or was not compiled.
+    compile_seconds: by process. predicted: gain in the trainer over what it uses now; None without a profile of that.
     """
 
     reason: str = ""
@@ -173,5 +188,21 @@ class BenchResults(Typed):
     warm: dict[str, dict[str, list[float]]] | None = None
     replayed: Replayed | None = None
     configurations: list[list[Facts]] = []
+    arms: list[ArmTime] = []
+    least_ms: float | None = None
+    in_graph: Ratio | None = None
+    graph_break: str | None = None
+    compile_seconds: list[float] = []
     remarks: list[str] = []
     predicted: Prediction | None = None
+
+    def saved_ms(self, compiled: bool, standing: bool) -> float | None:
+        """ms per optimizer step that the candidate saves: within a graph or not, over what stood in the trainer or over
+        the baseline; never more than what lies above the floor. None where the arms for that were not timed."""
+        times = {(arm.role, arm.compiled): arm.ms for arm in self.arms}
+        before = times.get(("standing" if standing else "library" if compiled else "baseline", compiled))
+        after = times.get(("graph" if compiled else "candidate", compiled))
+        if before is None or after is None:
+            return None
+        floor = self.least_ms or 0.0
+        return before - (max(after, floor) if floor < before else after)

@@ -8,15 +8,15 @@ import random
 from pathlib import Path
 
 from autoresearch_mlx import arrays as files
+from autoresearch_mlx.ops import Ops
 from autoresearch_mlx.probe import Report
 from autoresearch_mlx.probe.stopwatch import Call, Stopwatch, output_probe, peak_bytes
 from autoresearch_mlx.process import prepare_process
 from autoresearch_trainer.jobs.base import facts
 from autoresearch_trainer.jobs.timing import OUTPUTS, TimeAnswer, TimeArgs
-from autoresearch_trainer.kernel_files import load_kernel
 from autoresearch_trainer.probe.keeper import Keeper
 from autoresearch_trainer.probe.rounds import Rounds
-from autoresearch_trainer.probe.timing import contents_of, measure, peaks
+from autoresearch_trainer.probe.timing import contents_of, load_arms, measure, peaks
 
 
 def run(args: TimeArgs, run_dir: Path, report: Report) -> TimeAnswer:
@@ -30,7 +30,7 @@ def run(args: TimeArgs, run_dir: Path, report: Report) -> TimeAnswer:
     rng = random.Random(args.seed)
     rng.randrange(1 << 31)
     calls = _calls(args)
-    arms = [load_kernel(kernel) for kernel in args.arms]
+    arms = load_arms(args, Ops)
     rounds = Rounds(watch, arms, calls, rng, Keeper(args.checked, rng, output_probe(rng)))
 
     measured = measure(rounds, args, report)

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import Field, Strict
 from typing_extensions import TypedDict
 
-from autoresearch_trainer.jobs.base import Count, Facts, Job, JobAnswer, JobArgs, Spec, Text
+from autoresearch_trainer.jobs.base import Count, Facts, Job, JobAnswer, JobArgs, Selection, Spec, Text
 from autoresearch_trainer.jobs.calls import Configuration
 from autoresearch_trainer.kernel_files import KernelFile
 
@@ -29,13 +29,16 @@ class TimedCall(TypedDict):
 
 
 class TimeArgs(JobArgs):
-    """arms: the kernels, the first being the reference; compiled: which of them go through torch.compile first. inputs:
-    a safetensors file with "<workload id>/<argument>". seconds: to measure for, within least_rounds and most_rounds.
-    calls: per workload how many make a sample at least, null = the process finds out. checked: outputs kept per arm and
-    workload. memory: whether to measure peak memory."""
+    """arms: the kernels, the first being the reference; compiled: which of them go through torch.compile first;
+    standing: which of them call the kernels in `parts` for smaller targets, where the others call the baselines.
+    inputs: a safetensors file with "<workload id>/<argument>". seconds: to measure for, within least_rounds and
+    most_rounds. calls: per workload how many make a sample at least, null = the process finds out. checked: outputs
+    kept per arm and workload. memory: whether to measure peak memory."""
 
     arms: list[KernelFile] = Field(min_length=1)
     compiled: list[int] = []
+    standing: list[int] = []
+    parts: Selection = {}
     inputs: str
     workloads: list[TimedCall]
     seconds: float
@@ -85,6 +88,7 @@ class TimeAnswer(JobAnswer):
     null = unknown. disturbed: per arm. span_seconds: all rounds together; timed_seconds: inside windows; window_ns:
     what an empty window shows. first_call_ms, peak_bytes: (arm, workload). load_average: the system's. process: its
     settings. timer: how times were taken. repeats: calls in one window, each waiting for the one before (MLX).
+    graph_breaks: per arm why it is not one graph, null where it is, or was not compiled; empty in MLX.
     """
 
     samples: list[list[PerWorkload]]
@@ -104,6 +108,7 @@ class TimeAnswer(JobAnswer):
     gpu: GpuTimes | None = None
     configurations: list[Configuration] = []
     repeats: Count | None = None
+    graph_breaks: list[Text | None] = []
 
 
 class OneCallArgs(JobArgs):

@@ -9,7 +9,23 @@ from typing import Any
 
 from autoresearch_trainer.jobs import Report
 from autoresearch_trainer.jobs.timing import DisturbedCounts, TimeArgs, TimedCall
+from autoresearch_trainer.kernel_files import Kernel, load_kernel
+from autoresearch_trainer.ops import Ops
 from autoresearch_trainer.probe.rounds import Rounds
+
+
+def load_arms(args: TimeArgs, ops: type[Ops]) -> list[Kernel]:
+    """The arms' functions; those that are `standing` as a run with `parts` selected would call them.
+
+    Raises:
+        KernelError: a kernel does not load, or is not the one that was named.
+    """
+    return [
+        getattr(ops.load({**args.parts, file.target: file}), file.target)
+        if place in args.standing
+        else load_kernel(file)
+        for place, file in enumerate(args.arms)
+    ]
 
 
 def measure(rounds: Rounds, args: TimeArgs, report: Report) -> dict[str, Any]:

@@ -235,6 +235,8 @@ def test_predicted_gain_is_amdahls(tmp_path: Path) -> None:
     lab.write(candidate, "bench")
     candidate.records["bench"] = lab.ledger.records()[-1]
     assert candidate.predicted_gain == pytest.approx(1 / 0.75 - 1)
+    candidate.saveable = 0.2
+    assert candidate.predicted_gain == pytest.approx(1 / 0.8 - 1)
 
 
 class TwoPlaces:

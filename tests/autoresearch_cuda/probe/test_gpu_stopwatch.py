@@ -10,11 +10,9 @@ from autoresearch_cuda.probe import extra_timings
 from autoresearch_cuda.probe.ceilings import BACKLOG_NS, _gpu_seconds
 from autoresearch_cuda.probe.gpu_stopwatch import MOST_HOLD_NS, OPEN, WARM, GpuStopwatch
 from autoresearch_cuda.probe.stopwatch import Call
-from autoresearch_cuda.probe.timing import load_arm
 from autoresearch_lab.bench.gpu import check_events
 from autoresearch_lab.errors import LabFailure
 from autoresearch_trainer.jobs.timing import GpuTimes, TimeAnswer
-from autoresearch_trainer.kernel_files import KernelFile
 
 CPU = torch.device("cpu")
 SPEC = {"name": "x", "kind": "array", "dtype": "float32", "shape": [4, 8], "strides": [8, 1], "grad": True}
@@ -164,16 +162,6 @@ def test_a_backlog_that_was_too_short_is_made_longer_before_it_becomes_a_ceiling
     gpu = PlantedGpu(launch=60_000)  # ten launches take longer than the first backlog lasts
     assert _gpu_seconds(lambda: gpu.kernel(1_500), gpu) == pytest.approx(1.5e-6)
     assert gpu.held[:2] == [BACKLOG_NS, 2 * BACKLOG_NS]
-
-
-def test_an_arm_that_asks_for_it_goes_through_the_compiler(tmp_path, monkeypatch):
-    path = tmp_path / "eager.py"
-    path.write_text("def relu_squared(x):\n    return x.relu().square()\n")
-    kernel = KernelFile.at("relu_squared", path)
-    seen = []
-    monkeypatch.setattr(torch, "compile", lambda function, dynamic: seen.append(dynamic) or function)
-    plain, compiled = load_arm(kernel), load_arm(kernel, compiled=True)
-    assert seen == [False] and plain(torch.ones(2)).tolist() == compiled(torch.ones(2)).tolist()
 
 
 def test_an_empty_window_shows_what_events_cost():

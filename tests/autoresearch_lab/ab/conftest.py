@@ -146,8 +146,8 @@ def describe(root, name):
     return {"name": name, "folder": str(root.path), "fingerprint": FINGERPRINT}
 
 
-def evidence(lab, kernel, verify="PASS", bench="FASTER", predicted=None):
-    """Append the records that an A/B asks for."""
+def evidence(lab, kernel, verify="PASS", bench="FASTER", predicted=None, arms=()):
+    """Append the records that an A/B asks for; benched while the trainer used the baselines."""
     target = lab.catalog[kernel.target]
     common = {
         **lab.context.fields(),
@@ -159,4 +159,7 @@ def evidence(lab, kernel, verify="PASS", bench="FASTER", predicted=None):
     if verify:
         lab.ledger.append("verify", **common, verdict=verify)
     if bench:
-        lab.ledger.append("bench", **common, verdict=bench, results={"ratio": 2.0, "predicted": predicted})
+        running = {name: one.id.plain() for name, one in lab.baseline.running(kernel.target).items()}
+        common["settings"] = {**common["settings"], "standing": running}
+        results = {"ratio": 2.0, "predicted": predicted, "arms": list(arms)}
+        lab.ledger.append("bench", **common, verdict=bench, results=results)

@@ -2,13 +2,12 @@
 
 import shutil
 from collections import Counter
-from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
 from rich.console import Console
 
-from autoresearch_lab.ab.run import check_new, predicted_saving
+from autoresearch_lab.ab.run import check_new
 from autoresearch_lab.ab.settings import Settings
 from autoresearch_lab.ab.suite import suite_verdict
 from autoresearch_lab.ab.table import render
@@ -16,6 +15,10 @@ from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.sandbox.parent import JobFailed
 
 CRASH = JobFailed("crash", "train: ended by SIGSEGV")
+TIMED = [
+    {"role": "library", "name": "baseline", "compiled": True, "ms": 9e-5},
+    {"role": "graph", "name": "candidate", "compiled": True, "ms": 5e-5},
+]
 
 
 def jobs(lab):
@@ -220,23 +223,6 @@ def test_a_kernel_that_the_arm_never_calls_is_refused(lab):
     assert lab.ab(settings=Settings(seed=5), calls={"candidate": unused, "baseline": unused}).verdict == "PROMOTE"
 
 
-def test_benchmarks_predict_nothing_where_a_composite_meets_its_part(lab):
-    def standing(target):
-        return SimpleNamespace(target=lab.catalog[target], predicted_saved=0.2)
-
-    def arm(*targets):
-        return lab.baseline.with_kernels({name: lab.catalog[name].kernel("torch_library", "torch") for name in targets})
-
-    def predicted(candidates, kernels):
-        return predicted_saving([standing(name) for name in candidates], arm(*kernels), lab.catalog)
-
-    assert predicted(["mlp", "rope"], ["mlp", "rope"]) == pytest.approx(0.4)
-    assert predicted(["mlp"], ["mlp", "rope", "qk_prelude"]) == pytest.approx(0.2)
-    assert predicted(["rope"], ["rope", "qk_prelude"]) is None
-    assert predicted(["qk_prelude"], ["rope", "qk_prelude"]) is None
-    assert predicted(["mlp", "qk_prelude"], ["mlp", "qk_prelude", "rms_norm"]) is None
-
-
 def test_two_at_once_are_refused(lab):
     lab.evidence()
     lab.root.results.mkdir(parents=True, exist_ok=True)
@@ -277,9 +263,8 @@ def test_processes_that_loaded_the_same_share_compiled_code(lab, capsys):
     assert not lab.ab(gain=0.5).results.compile_caches
 
 
-def test_a_compiled_ab_is_another_ab_and_is_held_to_no_prediction(lab):
-    promised = {"saved_ms": 50.0, "step_ms": 60.0}
-    lab.evidence(predicted=promised)
+def test_a_compiled_ab_is_another_ab_and_is_held_to_what_is_saved_within_a_graph(lab):
+    lab.evidence(predicted={"saved_ms": 50.0, "step_ms": 60.0}, arms=TIMED)
     assert lab.ab(gain=0.5).results.reason.startswith("gain")
     compiled = lab.ab(gain=0.5, settings=Settings(compile="on"))
     assert compiled.verdict == "PROMOTE" and compiled.settings.compile == "on"
@@ -287,7 +272,19 @@ def test_a_compiled_ab_is_another_ab_and_is_held_to_no_prediction(lab):
     assert raced[0] == [] and raced[-1] == ["baseline", "candidate"]
     assert all(args["compile"] for job, args in lab.engine.asked if job == "train")
     assert not any(remark.startswith("attempt") for remark in compiled.results.remarks)
+    gain = compiled.results.gates["gain"]
+    # Blocks of five steps in 1 us by the planted clock, and 40 ns saved of each step.
+    assert gain.predicted_saved == pytest.approx(0.2) and compiled.results.processes[0].step_ms == pytest.approx(2e-4)
+    assert "(by bench: 0.00 ms of the 0.0 ms measured in the other arm)" in gain.note
+    slow = lab.ab(gain=0.05, settings=Settings(compile="on", gain_share=0.9))
+    assert slow.verdict == "REJECT" and "under half of the predicted" in slow.results.reason
     assert Settings.for_device("cuda").compile == Settings.for_device("cpu").compile == "auto"
+
+
+def test_why_there_is_no_prediction_is_said(lab):
+    lab.evidence()
+    told = lab.ab(gain=0.5).results.gates["gain"].note
+    assert told.endswith("no prediction to compare with: a bench has no times of what the other arm runs")
 
 
 def test_each_arm_trains_in_its_fastest_mode_which_is_found_once(lab):

@@ -1,17 +1,10 @@
-"""What a bench on a GPU adds: the compiled baseline as an arm, warm times, and who makes the host wait."""
+"""What a bench on a GPU adds: warm times, replayed graphs, and who makes the host wait."""
 
 import json
 
-import pytest
-
 from autoresearch_lab.bench.gpu import replay_remarks, replayed, waiting, warm_times
-from autoresearch_lab.bench.run import choose_arms
 from autoresearch_lab.bench.samples import Process
 from autoresearch_lab.bench.table import _caches, _graphs
-from autoresearch_lab.catalog import find_target, load_catalog
-from autoresearch_lab.engine import ENGINES
-from autoresearch_lab.machine import Context
-from autoresearch_lab.paths import Root
 from autoresearch_lab.results.bench import BenchResults, Replayed, WorkloadTimes
 from autoresearch_trainer.jobs.timing import GpuTimes, TimeAnswer
 
@@ -24,30 +17,6 @@ def process(warm, waits) -> Process:
 
 def answered(gpu: GpuTimes | None) -> Process:
     return Process(TimeAnswer.model_construct(gpu=gpu))
-
-
-@pytest.fixture(scope="module")
-def target():
-    return find_target(load_catalog(Root()), "rms_norm")
-
-
-def context(name: str) -> Context:
-    return Context(ENGINES[name], {"key": "a-device"}, {"key": "some-software"})
-
-
-def test_on_a_gpu_the_compiled_baseline_is_an_arm_to_beat(target):
-    arms = choose_arms(target.kernel("triton_fused", "torch"), target, context("cuda"))
-    others = [kernel.name for kernel in target.with_role("library", "torch", "cuda")]  # as far as they are installed
-    assert [arm.name for arm in arms[2:]] == [*others, "torch_eager (compiled)", "triton_fused"]
-    assert [arm.role for arm in arms] == ["baseline", "control", *["library"] * (len(others) + 1), "candidate"]
-    assert [arm.compiled for arm in arms] == [False] * (len(arms) - 2) + [True, False]
-    assert arms[-2].kernel.file == arms[0].kernel.file and arms[-2].recorded().name == "torch_eager (compiled)"
-
-
-def test_it_is_left_out_where_asked_and_on_a_cpu(target):
-    left_out = choose_arms(target.kernel("triton_fused", "torch"), target, context("cuda"), compiled_arm=False)
-    on_cpu = choose_arms(target.kernel("cpp_fused", "torch"), target, context("cpu"))
-    assert not any(arm.compiled for arm in [*left_out, *on_cpu])
 
 
 def test_warm_times_are_medians_over_the_processes():

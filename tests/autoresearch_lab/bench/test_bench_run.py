@@ -12,7 +12,7 @@ from autoresearch_common.hashing import file_sha256
 from autoresearch_lab import workloads
 from autoresearch_lab.bench import samples
 from autoresearch_lab.bench.rule import Rule
-from autoresearch_lab.bench.run import bench, choose_arms
+from autoresearch_lab.bench.run import bench
 from autoresearch_lab.bench.table import render
 from autoresearch_lab.catalog import find_target, load_catalog
 from autoresearch_lab.engine import ENGINES
@@ -25,6 +25,7 @@ from autoresearch_lab.paths import CHECKOUT, Root
 pytestmark = [pytest.mark.alone, pytest.mark.cold]
 
 SLOW = "import time\nimport torch\ndef relu_squared(x):\n    time.sleep(0.004)\n    return torch.relu(x).square()\n"
+BREAKS = "import torch\ndef relu_squared(x):\n    print(end='')\n    return torch.relu(x).square()\n"
 QUICK = "import torch\ndef relu_squared(x):\n    return torch.relu(x).square()\n"
 CACHE = """import torch
 last = {}
@@ -46,7 +47,8 @@ class Bench:
         home.mkdir(parents=True)
         shutil.copy(CHECKOUT / "kernels" / "relu_squared" / "oracle.py", home)
         text = (CHECKOUT / "kernels" / "relu_squared" / "target.toml").read_text(encoding="utf-8")
-        entries = [("torch_eager", "baseline", SLOW), ("quick", "candidate", QUICK), ("cache", "candidate", CACHE)]
+        sources = {"quick": QUICK, "breaks": BREAKS, "cache": CACHE}
+        entries = [("torch_eager", "baseline", SLOW), *((name, "candidate", text) for name, text in sources.items())]
         lines = [text[: text.index("[[kernels]]")]]
         for name, role, source in entries:
             (home / f"{name}.py").write_text(source, encoding="utf-8")
@@ -83,11 +85,12 @@ class Bench:
         )  # fmt: skip
         return kernel
 
-    def bench(self, kernel):
+    def bench(self, kernel, compiled=False):
         folder = self.root.runs / "bench"
         lab = Lab.of(CONTEXT, self.root, self.ledger)
         return bench(
             kernel, self.target, self.set, lab, budget_seconds=1.0, seed=3, run_dir=folder, rule=RULE,
+            compiled_arm=compiled,
         )  # fmt: skip
 
 
@@ -139,6 +142,14 @@ def test_only_verified_content_is_timed(lab):
         lab.bench(replace(kernel))
 
 
-def test_the_candidate_is_not_its_own_rival(lab):
-    quick = lab.target.kernel("quick", "torch")
-    assert [arm.role for arm in choose_arms(quick, lab.target, CONTEXT)] == ["baseline", "control", "candidate"]
+@pytest.mark.skipif(not shutil.which("g++"), reason="Inductor needs a C++ compiler")
+def test_a_candidate_that_breaks_the_graph_is_told_so(lab):
+    record = lab.bench(lab.verified("breaks"), compiled=True)
+    found = record.results
+    assert record.verdict == "FASTER", found.reason
+    assert [arm.role for arm in found.arms] == ["baseline", "control", "library", "graph", "candidate"]
+    assert found.graph_break.startswith("Failed to trace builtin operator: Dynamo does not know how to trace builtin")
+    assert f"graph break in the candidate: {found.graph_break}" in found.remarks
+    assert len(found.compile_seconds) == 3 and found.compile_seconds[0] > found.compile_seconds[1]
+    assert found.saved_ms(compiled=True, standing=False) is not None
+    assert record.settings.standing["relu_squared"].name == "torch_eager"

@@ -430,12 +430,76 @@ def test_samples_are_kept_whole(session, tmp_path):
     assert path.read_bytes() == first
 
 
+def within_graphs(session, target, breaks=None, **planted):
+    """Arms: baseline, control, compiled baseline, the candidate within a graph, candidate."""
+    changes = {"first_call_ms": [[1.0] * 2, [1.0] * 2, [4000.0] * 2, [500.0] * 2, [1.0] * 2],
+               "graph_breaks": [None, None, None, breaks, None]}  # fmt: skip
+    own = session(PlantedEngine(changes=changes, **planted), library=True)
+    kernel = own.arms[0].kernel
+    own.arms[2:3] = [Arm("library", kernel, compiled=True), Arm("graph", kernel, compiled=True)]
+    return own
+
+
+@pytest.mark.parametrize(
+    ("graph", "breaks", "remark"),
+    [
+        (1.2, None, "loses to the compiled baseline: fusion (x0."),
+        (1.2, "print", "loses to the compiled baseline: graph break (x0."),
+        (1.5, None, "is not surely ahead of the compiled baseline: fusion (x"),
+        (1.8, None, None),
+    ],
+)
+def test_a_candidate_that_only_loses_in_a_graph_is_told_why(session, target, graph, breaks, remark):
+    own = within_graphs(session, target, breaks, speed={2: 1.5, 3: graph, 4: 2.0})
+    outcome = run(own)
+    found = outcome.results
+    assert outcome.verdict == "FASTER" and outcome.ratio.point == pytest.approx(2 / 1.5, rel=0.02)
+    assert found.in_graph.ratio == pytest.approx(graph / 1.5, rel=0.02)
+    told = [text for text in found.remarks if "compiled baseline" in text]
+    assert [text.startswith(remark) for text in told] == [True] if remark else not told
+    assert ("graph break in the candidate: print" in found.remarks) is (breaks is not None)
+    assert found.compile_seconds == [9.0] * 4
+    assert "compiling took 9.0 s in the first process, at most 9.0 s later" in found.remarks
+    assert [(arm.role, arm.compiled) for arm in found.arms][2:] == [
+        ("library", True), ("graph", True), ("candidate", False)
+    ]  # fmt: skip
+    assert [arm.ms for arm in found.arms][-1] == pytest.approx(3.5, rel=0.02)
+
+
+def test_compiling_leaves_the_budget_alone(session, target):
+    own = within_graphs(session, target, noise=0.3)
+    run(own, budget=1.0)  # 36 s of compiling in the first four processes
+    assert len(own.processes) == 8
+
+
+def test_the_prediction_is_of_what_the_trainer_uses_now(session, target):
+    own = session(PlantedEngine(speed={2: 1.6, 3: 2.0}), library=True)
+    own.arms[2] = Arm("standing", own.arms[0].kernel, parts={"rope": own.arms[0].kernel})
+    outcome = run(own)
+    assert outcome.ratio.point == pytest.approx(2.0, rel=0.02) and outcome.results.libraries == []
+    assert outcome.in_use.point == pytest.approx(1.25, rel=0.02)
+
+
+def test_an_arm_that_a_bench_can_do_without_is_left_out_and_named(session, target):
+    own = session(PlantedEngine(speed={2: 1.5}, unable="broken"), library=True)
+    own.arms[2] = Arm("graph", replace(own.arms[0].kernel, name="broken"), compiled=True)
+    outcome = run(own)
+    assert outcome.verdict == "FASTER" and outcome.results.in_graph is None
+    assert "broken (compiled) is not among the arms: time: broken cannot do this" in outcome.results.remarks
+
+
 def test_the_prediction_is_amdahls_law():
-    row = TargetTimes.model_construct(target="rope", total_ms=40.0)
+    row = TargetTimes.model_construct(target="rope", total_ms=40.0, saveable_ms=None, impossible=False)
     profile = ProfileResults.model_construct(step_ms=100.0, targets=[row])
     found = prediction(profile, "rope", Interval(1.6, 2.0, 2.5))
     assert found.saved_ms == pytest.approx(20.0) and found.step_speedup == pytest.approx(1.25)
     assert list(found.saved_ms_interval) == pytest.approx([15.0, 24.0])
+    # No more than what lies above the floor, unless the floor itself was undercut.
+    limited = profile.model_copy(update={"targets": [row.model_copy(update={"saveable_ms": 18.0})]})
+    capped = prediction(limited, "rope", Interval(1.6, 2.0, 2.5))
+    assert (capped.saved_ms, capped.saveable_ms, list(capped.saved_ms_interval)) == (18.0, 18.0, [15.0, 18.0])
+    wrong = profile.model_copy(update={"targets": [row.model_copy(update={"saveable_ms": 0.0, "impossible": True})]})
+    assert prediction(wrong, "rope", Interval(1.6, 2.0, 2.5)).saved_ms == pytest.approx(20.0)
     assert prediction(profile, "mlp", Interval(1.6, 2.0, 2.5)) is None
     assert prediction(None, "rope", Interval(1.6, 2.0, 2.5)) is None
 

@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from autoresearch_lab.catalog import load_catalog
+from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.paths import CHECKOUT
+from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.promote import registry
 from autoresearch_lab.promote.registry import Promotion
 from autoresearch_lab.promote.selection import resolve
@@ -36,6 +38,14 @@ def test_baseline_and_overlays(lab):
     chosen = select(lab, "double=fused")
     assert list(chosen.chosen()) == ["double"] and chosen.remarks == []
     assert set(chosen.plain()["double"]) == {"target", "name", "path", "sha256"}
+
+
+def test_what_a_call_runs_are_its_kernel_and_the_parts_that_this_one_calls(lab):
+    catalog = load_catalog(Root())
+    found = resolve("softcap_cross_entropy=cpp_fused", catalog, ENGINES["cpu"], Root())
+    running = {name: kernel.name for name, kernel in found.running("loss_head").items()}
+    assert running == {"loss_head": "torch_eager", "softcap_cross_entropy": "cpp_fused"}
+    assert found.running("rope").keys() == {"rope"} and found.running("unknown") == {}
 
 
 def test_promoted_kernels_are_used_on_their_device_only(lab):
