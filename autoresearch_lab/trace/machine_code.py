@@ -137,8 +137,8 @@ def _depth(loop: Loop) -> int:
 
 
 def _origin(code: Sequence[Instruction]) -> tuple[str | None, tuple[int, int] | None]:
-    """The file that most instructions come from and the lines in it: the kernel's own, else a header beside it, else one
-    of the compiler's, which holds the intrinsics."""
+    """The file that most instructions come from and the lines in it: the kernel's own, else a header beside it, else
+    one of the compiler's, which holds the intrinsics."""
     places = [one.place for one in code if one.place is not None]
     own = [place for place in places if place[0].endswith(".cpp")]
     own = own or [place for place in places if "/include/" not in place[0]] or places
