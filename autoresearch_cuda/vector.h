@@ -239,6 +239,19 @@ VECTOR_INLINE float sum(Floats x) {
 #endif
 }
 
+// A sum over many vectors, lane by lane in runs: rounding grows with a run's length and the number of runs, not with all.
+struct Sum {
+    static constexpr int RUN = 32;
+    Floats run{}, total{};
+    int added = 0;
+
+    VECTOR_INLINE void operator+=(Floats x) {
+        run += x;
+        if (++added == RUN) total += run, run = Floats{}, added = 0;
+    }
+    VECTOR_INLINE float value() const { return sum(total + run); }
+};
+
 // values[i] = 1 / sqrt(values[i] / divisor + offset), for whole vectors: roots and quotients of rows that are worked on
 // together wait for each other no more.
 VECTOR_INLINE void reciprocal_roots(float* values, int count, float divisor, float offset) {

@@ -43,12 +43,13 @@ void prepare(const Heads<T>& heads, const T* cos, const T* sin, int64_t rows, in
         const int count = int(std::min<int64_t>(BLOCK, rows - first));
         float reciprocals[BLOCK] = {}, shares[BLOCK];
         const auto at = [&](int i) { return (first + i) * 2 * half; };
-        const auto angle = [&](int i) { return (first + i) / heads.count % length * half; };
+        int64_t angles[BLOCK];
         for (int row = 0; row < count; ++row) {
-            const int64_t position = (first + row) / heads.count;
-            const T* x = heads.x + position / length * heads.batch + position % length * heads.row +
-                         (first + row) % heads.count * heads.head;
-            const T *g = heads.g + at(row), *c = cos + angle(row), *s = sin + angle(row);
+            const int64_t position = (first + row) / heads.count, h = (first + row) % heads.count;
+            const int64_t b = position / length, t = position % length;
+            angles[row] = t * half;
+            const T* x = heads.x + b * heads.batch + t * heads.row + h * heads.head;
+            const T *g = heads.g + at(row), *c = cos + angles[row], *s = sin + angles[row];
             float* out = z + row * room;
             Floats squares{}, products{};
             for_vectors(half, [&](int64_t i, int64_t n) {
@@ -64,7 +65,7 @@ void prepare(const Heads<T>& heads, const T* cos, const T* sin, int64_t rows, in
         }
         reciprocal_roots(reciprocals, BLOCK, float(2 * half), eps);
         for (int row = 0; row < count; ++row) {
-            const T *g = heads.g + at(row), *c = cos + angle(row), *s = sin + angle(row);
+            const T *g = heads.g + at(row), *c = cos + angles[row], *s = sin + angles[row];
             const float* in = z + row * room;
             T* y = heads.y + at(row);
             const float reciprocal = reciprocals[row];

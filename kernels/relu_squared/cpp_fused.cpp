@@ -1,6 +1,8 @@
 // Squared ReLU over contiguous elements, forward and backward, one pass each.
 
-#include "native.h"
+#include <algorithm>
+
+#include "vector.h"
 
 using namespace autoresearch;
 
@@ -9,22 +11,32 @@ namespace {
 // Below this many elements starting the threads costs more than the work.
 constexpr int64_t PARALLEL_ELEMENTS = 32768;
 
-// Comparing this way round lets NaN through.
-inline float relu(float value) { return value < 0.0f ? 0.0f : value; }
+// Elements that a thread takes at a time.
+constexpr int64_t CHUNK = 4096;
+
+template <typename Body>
+void for_chunks(int64_t elements, Body body) {
+#pragma omp parallel for schedule(static) if (elements > PARALLEL_ELEMENTS)
+    for (int64_t first = 0; first < elements; first += CHUNK)
+        for_vectors(std::min(CHUNK, elements - first), [&](int64_t i, int64_t count) { body(first + i, count); });
+}
+
+// NaN goes through.
+VECTOR_INLINE Floats relu(Floats value) { return at_least(value, Floats{}); }
 
 template <typename T>
-void square(const T* x, T* y, int64_t count) {
-#pragma omp parallel for simd schedule(static) if (count > PARALLEL_ELEMENTS)
-    for (int64_t i = 0; i < count; ++i) {
-        const float positive = relu(widen(x[i]));
-        y[i] = narrow<T>(positive * positive);
-    }
+void square(const T* x, T* y, int64_t elements) {
+    for_chunks(elements, [&](int64_t i, int64_t count) {
+        const Floats positive = relu(load_some(x + i, count));
+        store_some(y + i, positive * positive, count);
+    });
 }
 
 template <typename T>
-void differentiate(const T* g, const T* x, T* dx, int64_t count) {
-#pragma omp parallel for simd schedule(static) if (count > PARALLEL_ELEMENTS)
-    for (int64_t i = 0; i < count; ++i) dx[i] = narrow<T>(2.0f * relu(widen(x[i])) * widen(g[i]));
+void differentiate(const T* g, const T* x, T* dx, int64_t elements) {
+    for_chunks(elements, [&](int64_t i, int64_t count) {
+        store_some(dx + i, 2.0f * relu(load_some(x + i, count)) * load_some(g + i, count), count);
+    });
 }
 
 }  // namespace

@@ -1,8 +1,10 @@
 // y = a x + b x0 over contiguous elements, and its gradients for all four, in one pass each.
 
+#include <algorithm>
+#include <type_traits>
 #include <vector>
 
-#include "native.h"
+#include "vector.h"
 
 using namespace autoresearch;
 
@@ -10,35 +12,61 @@ namespace {
 
 // Below this many elements starting the threads costs more than the work.
 constexpr int64_t PARALLEL_ELEMENTS = 16384;
-// The two sums, which may cancel over a million terms, are taken in double: per block, then in the order of the blocks,
+// The two sums, which may cancel over a million terms, are taken per block, then in double in the order of the blocks,
 // whatever the number of threads.
 constexpr int64_t BLOCK = 4096;
 
 template <typename T>
-void mix(const T* x, const T* x0, float a, float b, T* y, int64_t count) {
-#pragma omp parallel for simd schedule(static) if (count > PARALLEL_ELEMENTS)
-    for (int64_t i = 0; i < count; ++i) y[i] = narrow<T>(a * widen(x[i]) + b * widen(x0[i]));
+void mix(const T* x, const T* x0, float a, float b, T* y, int64_t elements) {
+#pragma omp parallel for schedule(static) if (elements > PARALLEL_ELEMENTS)
+    for (int64_t first = 0; first < elements; first += BLOCK)
+        for_vectors(std::min(BLOCK, elements - first), [&](int64_t i, int64_t count) {
+            i += first;
+            store_some(y + i, a * load_some(x + i, count) + b * load_some(x0 + i, count), count);
+        });
 }
+
+// A sum of products: in double, or of what was exact as bfloat16 in runs of float32.
+struct WideSum {
+    typedef double Doubles __attribute__((vector_size(8 * LANES)));
+    Doubles lanes{};
+
+    VECTOR_INLINE void add(Floats a, Floats b) {
+        lanes += __builtin_convertvector(a, Doubles) * __builtin_convertvector(b, Doubles);
+    }
+    double value() const {
+        double total = 0.0;
+        for (int i = 0; i < LANES; ++i) total += lanes[i];
+        return total;
+    }
+};
+
+struct NarrowSum : Sum {
+    VECTOR_INLINE void add(Floats a, Floats b) { *this += a * b; }
+};
+
+template <typename T>
+using Total = std::conditional_t<std::is_same_v<T, bfloat16>, NarrowSum, WideSum>;
 
 // dx = a g, dx0 = b g, sums[0] = sum(g x), sums[1] = sum(g x0)
 template <typename T>
-void differentiate(const T* g, const T* x, const T* x0, float a, float b, T* dx, T* dx0, float* sums, int64_t count) {
-    const int64_t blocks = (count + BLOCK - 1) / BLOCK;
+void differentiate(const T* g, const T* x, const T* x0, float a, float b, T* dx, T* dx0, float* sums, int64_t elements) {
+    const int64_t blocks = (elements + BLOCK - 1) / BLOCK;
     std::vector<double> partial(2 * blocks);
-#pragma omp parallel for schedule(static) if (count > PARALLEL_ELEMENTS)
+#pragma omp parallel for schedule(static) if (elements > PARALLEL_ELEMENTS)
     for (int64_t block = 0; block < blocks; ++block) {
-        const int64_t begin = block * BLOCK, end = begin + BLOCK < count ? begin + BLOCK : count;
-        double first = 0.0, second = 0.0;
-#pragma omp simd reduction(+ : first, second)
-        for (int64_t i = begin; i < end; ++i) {
-            const float gradient = widen(g[i]);
-            first += double(gradient) * double(widen(x[i]));
-            second += double(gradient) * double(widen(x0[i]));
-            dx[i] = narrow<T>(a * gradient);
-            dx0[i] = narrow<T>(b * gradient);
-        }
-        partial[2 * block] = first;
-        partial[2 * block + 1] = second;
+        const int64_t first = block * BLOCK;
+        Total<T> with_x, with_x0;
+        for_vectors(std::min(BLOCK, elements - first), [&](int64_t i, int64_t count) {
+            i += first;
+            const Floats gradient = load_some(g + i, count);
+            with_x.add(gradient, load_some(x + i, count));
+            with_x0.add(gradient, load_some(x0 + i, count));
+            store_some(dx + i, a * gradient, count);
+            store_some(dx0 + i, b * gradient, count);
+        });
+        partial[2 * block] = with_x.value();
+        partial[2 * block + 1] = with_x0.value();
     }
     double total[2] = {0.0, 0.0};
     for (int64_t block = 0; block < blocks; ++block) {

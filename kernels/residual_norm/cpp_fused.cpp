@@ -29,14 +29,14 @@ void forward(const T* x, const T* x0, float a, float b, T* mixed, T* normed, int
             float reciprocals[BLOCK] = {};
             for (int64_t row = 0; row < count; ++row) {
                 const int64_t at = (first + row) * width;
-                Floats squares{};
+                Sum squares;
                 for_vectors(width, [&](int64_t i, int64_t n) {
                     const Floats mix = a * load_some(x + at + i, n) + b * load_some(x0 + at + i, n);
                     squares += mix * mix;
                     store(&z[row * room + i], mix);
                     store_some(mixed + at + i, mix, n);
                 });
-                reciprocals[row] = sum(squares);
+                reciprocals[row] = squares.value();
             }
             reciprocal_roots(reciprocals, BLOCK, float(width), eps);
             for (int64_t row = 0; row < count; ++row)
@@ -60,14 +60,14 @@ void backward(const T* gm, const T* gn, const T* x, const T* x0, float a, float 
         float reciprocals[BLOCK] = {}, shares[BLOCK];
         for (int64_t row = 0; row < count; ++row) {
             const int64_t at = (first + row) * width;
-            Floats squares{}, products{};
+            Sum squares, products;
             for_vectors(width, [&](int64_t i, int64_t n) {
                 const Floats z = a * load_some(x + at + i, n) + b * load_some(x0 + at + i, n);
                 squares += z * z;
                 products += z * load_some(gn + at + i, n);
             });
-            reciprocals[row] = sum(squares);
-            shares[row] = sum(products);
+            reciprocals[row] = squares.value();
+            shares[row] = products.value();
         }
         reciprocal_roots(reciprocals, BLOCK, float(width), eps);
         for (int64_t row = 0; row < count; ++row) {
@@ -75,7 +75,7 @@ void backward(const T* gm, const T* gn, const T* x, const T* x0, float a, float 
             const float reciprocal = reciprocals[row];
             // In this order nothing overflows before the result would.
             const float share = shares[row] * reciprocal / float(width) * reciprocal;
-            Floats with_x{}, with_x0{};
+            Sum with_x, with_x0;
             for_vectors(width, [&](int64_t i, int64_t n) {
                 const Floats from = load_some(x + at + i, n), from0 = load_some(x0 + at + i, n);
                 const Floats difference = load_some(gn + at + i, n) - (a * from + b * from0) * share;
@@ -85,8 +85,8 @@ void backward(const T* gm, const T* gn, const T* x, const T* x0, float a, float 
                 store_some(dx + at + i, a * dz, n);
                 store_some(dx0 + at + i, b * dz, n);
             });
-            partial[2 * block] += sum(with_x);
-            partial[2 * block + 1] += sum(with_x0);
+            partial[2 * block] += with_x.value();
+            partial[2 * block + 1] += with_x0.value();
         }
     }
     double total[2] = {0.0, 0.0};

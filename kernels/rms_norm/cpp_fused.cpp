@@ -1,9 +1,8 @@
 // Root-mean-square normalisation of rows of contiguous elements, forward and backward, one pass over memory each.
 
 #include <algorithm>
-#include <cmath>
 
-#include "native.h"
+#include "vector.h"
 
 using namespace autoresearch;
 
@@ -15,30 +14,28 @@ constexpr int64_t PARALLEL_ELEMENTS = 16384;
 // at a time would wait for each. A block stays in the cache.
 constexpr int64_t BLOCK = 16;
 
-inline float reciprocal_rms(float squares, int64_t width, float eps) {
-    return 1.0f / std::sqrt(squares / float(width) + eps);
-}
-
 // y = x / sqrt(mean(x^2) + eps)
 template <typename T>
 void normalise(const T* x, T* y, int64_t rows, int64_t width, float eps) {
 #pragma omp parallel for schedule(static) if (rows * width > PARALLEL_ELEMENTS)
     for (int64_t first = 0; first < rows; first += BLOCK) {
         const int64_t count = std::min(BLOCK, rows - first);
-        float reciprocals[BLOCK];
+        float reciprocals[round_up(BLOCK, LANES)] = {};
         for (int64_t row = 0; row < count; ++row) {
             const T* in = x + (first + row) * width;
-            float squares = 0.0f;
-#pragma omp simd reduction(+ : squares)
-            for (int64_t i = 0; i < width; ++i) squares += widen(in[i]) * widen(in[i]);
-            reciprocals[row] = reciprocal_rms(squares, width, eps);
+            Sum squares;
+            for_vectors(width, [&](int64_t i, int64_t n) {
+                const Floats value = load_some(in + i, n);
+                squares += value * value;
+            });
+            reciprocals[row] = squares.value();
         }
+        reciprocal_roots(reciprocals, BLOCK, float(width), eps);
         for (int64_t row = 0; row < count; ++row) {
             const T* in = x + (first + row) * width;
             T* out = y + (first + row) * width;
             const float reciprocal = reciprocals[row];
-#pragma omp simd
-            for (int64_t i = 0; i < width; ++i) out[i] = narrow<T>(widen(in[i]) * reciprocal);
+            for_vectors(width, [&](int64_t i, int64_t n) { store_some(out + i, load_some(in + i, n) * reciprocal, n); });
         }
     }
 }
@@ -49,30 +46,30 @@ void differentiate(const T* g, const T* x, T* dx, int64_t rows, int64_t width, f
 #pragma omp parallel for schedule(static) if (rows * width > PARALLEL_ELEMENTS)
     for (int64_t first = 0; first < rows; first += BLOCK) {
         const int64_t count = std::min(BLOCK, rows - first);
-        float reciprocals[BLOCK], shares[BLOCK];
+        float reciprocals[round_up(BLOCK, LANES)] = {}, shares[BLOCK];
         for (int64_t row = 0; row < count; ++row) {
             const T* in = x + (first + row) * width;
             const T* gradient = g + (first + row) * width;
-            float squares = 0.0f, products = 0.0f;
-#pragma omp simd reduction(+ : squares, products)
-            for (int64_t i = 0; i < width; ++i) {
-                squares += widen(in[i]) * widen(in[i]);
-                products += widen(gradient[i]) * widen(in[i]);
-            }
-            const float reciprocal = reciprocal_rms(squares, width, eps);
-            reciprocals[row] = reciprocal;
-            // In this order nothing overflows before the result would.
-            shares[row] = products * reciprocal / float(width) * reciprocal;
+            Sum squares, products;
+            for_vectors(width, [&](int64_t i, int64_t n) {
+                const Floats value = load_some(in + i, n);
+                squares += value * value;
+                products += load_some(gradient + i, n) * value;
+            });
+            reciprocals[row] = squares.value();
+            shares[row] = products.value();
         }
+        reciprocal_roots(reciprocals, BLOCK, float(width), eps);
         for (int64_t row = 0; row < count; ++row) {
             const T* in = x + (first + row) * width;
             const T* gradient = g + (first + row) * width;
             T* out = dx + (first + row) * width;
-            const float reciprocal = reciprocals[row], share = shares[row];
-#pragma omp simd
-            for (int64_t i = 0; i < width; ++i) {
-                out[i] = narrow<T>(reciprocal * (widen(gradient[i]) - widen(in[i]) * share));
-            }
+            const float reciprocal = reciprocals[row];
+            // In this order nothing overflows before the result would.
+            const float share = shares[row] * reciprocal / float(width) * reciprocal;
+            for_vectors(width, [&](int64_t i, int64_t n) {
+                store_some(out + i, reciprocal * (load_some(gradient + i, n) - load_some(in + i, n) * share), n);
+            });
         }
     }
 }

@@ -1,6 +1,6 @@
 // Rotary position embedding, forward and backward: the transpose of a rotation is the rotation by the opposite angle.
 
-#include "native.h"
+#include "vector.h"
 
 using namespace autoresearch;
 
@@ -22,13 +22,12 @@ void rotate(const T* x, const int64_t* strides, const Angle* cos, const Angle* s
         for (int64_t h = 0; h < heads; ++h) {
             const T* in = x + b * strides[0] + t * strides[1] + h * strides[2];
             T* out = y + (position * heads + h) * 2 * half;
-#pragma omp simd
-            for (int64_t i = 0; i < half; ++i) {
-                const float x1 = widen(in[i]), x2 = widen(in[i + half]);
-                const float cosine = widen(c[i]), sine = sign * widen(s[i]);
-                out[i] = narrow<T>(x1 * cosine + x2 * sine);
-                out[i + half] = narrow<T>(x2 * cosine - x1 * sine);
-            }
+            for_vectors(half, [&](int64_t i, int64_t count) {
+                const Floats x1 = load_some(in + i, count), x2 = load_some(in + half + i, count);
+                const Floats cosine = load_some(c + i, count), sine = sign * load_some(s + i, count);
+                store_some(out + i, x1 * cosine + x2 * sine, count);
+                store_some(out + half + i, x2 * cosine - x1 * sine, count);
+            });
         }
     }
 }

@@ -1,6 +1,6 @@
 // y = v + 2 sigmoid(gate) ve: rows of D contiguous elements with one gate each, forward and backward.
 
-#include "native.h"
+#include "vector.h"
 
 using namespace autoresearch;
 
@@ -17,9 +17,11 @@ void mix(const T* v, const T* ve, const T* gate, T* y, int64_t rows, int64_t wid
 #pragma omp parallel for schedule(static) if (rows * width > PARALLEL_ELEMENTS)
     for (int64_t row = 0; row < rows; ++row) {
         const float factor = 2.0f * sigmoid(widen(gate[row]));
-        const int64_t begin = row * width, end = begin + width;
-#pragma omp simd
-        for (int64_t i = begin; i < end; ++i) y[i] = narrow<T>(widen(v[i]) + factor * widen(ve[i]));
+        const int64_t at = row * width;
+        for_vectors(width, [&](int64_t i, int64_t count) {
+            i += at;
+            store_some(y + i, load_some(v + i, count) + factor * load_some(ve + i, count), count);
+        });
     }
 }
 
@@ -29,15 +31,16 @@ void differentiate(const T* g, const T* ve, const T* gate, T* dve, T* dgate, int
 #pragma omp parallel for schedule(static) if (rows * width > PARALLEL_ELEMENTS)
     for (int64_t row = 0; row < rows; ++row) {
         const float z = widen(gate[row]), s = sigmoid(z), factor = 2.0f * s;
-        const int64_t begin = row * width, end = begin + width;
-        float sum = 0.0f;
-#pragma omp simd reduction(+ : sum)
-        for (int64_t i = begin; i < end; ++i) {
-            sum += widen(g[i]) * widen(ve[i]);
-            dve[i] = narrow<T>(factor * widen(g[i]));
-        }
+        const int64_t at = row * width;
+        Floats products{};
+        for_vectors(width, [&](int64_t i, int64_t count) {
+            i += at;
+            const Floats gradient = load_some(g + i, count);
+            products += gradient * load_some(ve + i, count);
+            store_some(dve + i, factor * gradient, count);
+        });
         // sigmoid(-z) is 1 - s without cancellation.
-        dgate[row] = narrow<T>(factor * sigmoid(-z) * sum);
+        dgate[row] = narrow<T>(factor * sigmoid(-z) * sum(products));
     }
 }
 
