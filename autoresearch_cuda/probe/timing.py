@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
-from autoresearch_cuda.ops import Ops
+from autoresearch_cuda.kernel_files import Ops
 from autoresearch_cuda.probe import Report, extra_timings
 from autoresearch_cuda.probe.compiled_call import CompiledCall
 from autoresearch_cuda.probe.gpu_stopwatch import GpuStopwatch

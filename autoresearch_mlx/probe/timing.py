@@ -8,7 +8,7 @@ import random
 from pathlib import Path
 
 from autoresearch_mlx import arrays as files
-from autoresearch_mlx.ops import Ops
+from autoresearch_mlx.kernel_files import Ops
 from autoresearch_mlx.probe import Report
 from autoresearch_mlx.probe.stopwatch import Call, Stopwatch, output_probe, peak_bytes
 from autoresearch_mlx.process import prepare_process

@@ -19,10 +19,11 @@ def timed(*rows):
 def found(lab):
     """found(candidates, other={}, compiled=False) -> Promise; both {target: kernel}, the baselines elsewhere."""
 
-    def promised(candidates, other=None, compiled=False):
+    def promised(candidates, other=None, compiled=False, of_candidate=None):
+        modes = [compiled, compiled if of_candidate is None else of_candidate]
         here = Lab.of(lab.context, lab.root, lab.ledger)
         standings = [standing(lab.catalog[name], kernel, here) for name, kernel in candidates.items()]
-        return promise(standings, lab.baseline.with_kernels(other or {}), lab.catalog, compiled=compiled)
+        return promise(standings, lab.baseline.with_kernels(other or {}), lab.catalog, modes)
 
     return promised
 
@@ -44,6 +45,7 @@ def test_uncompiled_bench_and_profile_say_it_and_compiled_the_bench_alone(lab, f
     assert found(candidate).saved(500.0) == (pytest.approx(0.2), "by bench and profile")
     share, basis = found(candidate, compiled=True).saved(150.0)
     assert share == pytest.approx(0.1) and basis == "by bench: 15.00 ms of the 150.0 ms measured in the other arm"
+    assert found(candidate, compiled=True, of_candidate=False).why == "one arm is compiled and the other is not"
     beside = found(candidate, kernels(lab, rope="cpp_fused"))
     assert beside.share == pytest.approx(0.2)
 
