@@ -27,6 +27,8 @@ TOGETHER = "ab together"
 
 # An A/B has to show more than this gain in tokens per second; what cannot reach it is not worth measuring.
 LEAST_GAIN = 0.01
+# A part of a composite target waits for a kernel of the composite that promises this share of what it could bring.
+OUTDONE = 0.5
 
 
 @dataclass
@@ -73,13 +75,13 @@ class Candidate:
         return 1.0 / (1.0 - min(self.saveable, 0.99)) - 1.0
 
     def outdone_by(self, other: Candidate) -> bool:
-        """Whether `other` does this one's work, is FASTER, and promises more than this one could ever bring; as long as
-        the trainer has not refused it."""
+        """Whether `other` does this one's work, is FASTER, and promises at least OUTDONE of what this one would bring
+        at the machine's ceilings, which no kernel reaches; as long as the trainer has not refused it."""
         bench, ab = other.records.get("bench"), other.records.get("ab")
         faster = isinstance(bench, BenchRecord) and bench.verdict == "FASTER"
         refused = isinstance(ab, AbRecord) and ab.verdict == "REJECT"
         does_it = self.target.name in other.replaces and faster and not refused
-        return does_it and other.predicted_gain >= self.best_gain
+        return does_it and other.predicted_gain >= OUTDONE * self.best_gain
 
     def overlaps(self, other: Candidate) -> bool:
         """Whether one of the two does work that the other one is there for."""
@@ -188,8 +190,7 @@ def drive(
     several winners for one target only the fastest goes on, and of all targets' winners at most `most_finalists` (those
     decided before included).
 
-    A part of a composite target waits while a kernel of the composite does its work and promises more than the part
-    could ever bring; if that kernel is refused in the trainer, the part has its turn after all.
+    A part of a composite target waits while a kernel of the composite does its work and promises enough; if that kernel is refused in the trainer, the part has its turn after all.
 
     together: first one A/B of all winners at once, which costs as much as that of a single one; only where it does not
     promote them do they go in one by one. Of two winners that overlap (a composite target's and a part's) the one with
@@ -208,7 +209,7 @@ def drive(
         if better is None or found.step not in ("extract", "verify", "bench"):
             return found
         left.append(candidate)
-        return CandidateState(None, f"left to {better.label}, which does its work and promises more")
+        return CandidateState(None, f"left to {better.label}, which does its work and promises enough")
 
     given, steps = steps, replace(steps, state=state)
     _judge(candidates, steps, on_step, executor or Local(lambda item, step: getattr(steps, step)(item)))

@@ -180,9 +180,9 @@ def test_winners_together_first_and_one_by_one_only_if_that_does_not_promote(tmp
 @pytest.mark.parametrize("joint", ["PROMOTE", "UNDECIDED"])
 def test_a_composite_and_a_part_that_both_win_are_not_tried_in_one_ab(tmp_path: Path, joint: str) -> None:
     """The one that promises more takes part in the joint A/B, the other one's turn comes after."""
-    lab = Lab(tmp_path, {"a": GOOD, "b": GOOD, "c": GOOD}, {"a": 2.0, "b": 2.0, "c": 2.0})
+    lab = Lab(tmp_path, {"a": GOOD, "b": GOOD, "c": GOOD}, {"a": 2.0, "b": 1.2, "c": 2.0})
     lab.joint = joint
-    candidates = [lab.candidate("prelude", "a", share=0.2), lab.candidate("rope", "b", share=0.12)]
+    candidates = [lab.candidate("prelude", "a", share=0.2), lab.candidate("rope", "b", share=0.3)]
     candidates.append(lab.candidate("norm", "c", share=0.05))
     candidates[0].replaces = frozenset({"rope"})
     final = drive(candidates, lab.steps(), lambda c, step: lab.executed.append(f"{c.label} {step}"), together=True)
@@ -201,7 +201,7 @@ def test_a_part_is_left_to_a_composite_that_promises_more(tmp_path: Path) -> Non
     lab = Lab(tmp_path, {"a": GOOD, "b": GOOD}, {"a": 3.0, "b": 9.0})
     final = lab.drive(composite_and_part(lab))
     assert final["head=a"].reason == "promoted"
-    assert final["softcap=b"].reason == "left to head=a, which does its work and promises more"
+    assert final["softcap=b"].reason == "left to head=a, which does its work and promises enough"
     assert not any(step.startswith("softcap") for step in lab.executed)
 
 
