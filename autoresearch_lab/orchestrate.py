@@ -190,7 +190,8 @@ def drive(
     several winners for one target only the fastest goes on, and of all targets' winners at most `most_finalists` (those
     decided before included).
 
-    A part of a composite target waits while a kernel of the composite does its work and promises enough; if that kernel is refused in the trainer, the part has its turn after all.
+    A part of a composite target waits while a kernel of the composite does its work and promises enough; if that kernel
+    is refused in the trainer, the part has its turn after all.
 
     together: first one A/B of all winners at once, which costs as much as that of a single one; only where it does not
     promote them do they go in one by one. Of two winners that overlap (a composite target's and a part's) the one with
