@@ -239,7 +239,7 @@ VECTOR_INLINE float sum(Floats x) {
 #endif
 }
 
-// A sum over many vectors, lane by lane in runs: rounding grows with a run's length and the number of runs, not with all.
+// A sum over many vectors, lane by lane in runs: rounding grows with the length of a run and with their number only.
 struct Sum {
     static constexpr int RUN = 32;
     Floats run{}, total{};

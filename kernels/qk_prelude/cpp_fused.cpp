@@ -56,7 +56,9 @@ void prepare(const Heads<T>& heads, const T* cos, const T* sin, int64_t rows, in
                 const Split rotated = rotate({load_some(x + i, n), load_some(x + half + i, n)}, load_some(c + i, n),
                                              load_some(s + i, n));
                 squares += rotated.first * rotated.first + rotated.second * rotated.second;
-                if (BACKWARD) products += rotated.first * load_some(g + i, n) + rotated.second * load_some(g + half + i, n);
+                if (BACKWARD) {
+                    products += rotated.first * load_some(g + i, n) + rotated.second * load_some(g + half + i, n);
+                }
                 store(out + 2 * i, rotated.first);
                 store(out + 2 * i + LANES, rotated.second);
             });
@@ -87,8 +89,8 @@ void prepare(const Heads<T>& heads, const T* cos, const T* sin, int64_t rows, in
 }
 
 template <bool BACKWARD, typename T>
-void prepare_both(const Heads<T> (&both)[2], const T* cos, const T* sin, int64_t positions, int64_t length, int64_t half,
-                  float eps) {
+void prepare_both(const Heads<T> (&both)[2], const T* cos, const T* sin, int64_t positions, int64_t length,
+                  int64_t half, float eps) {
 #pragma omp parallel if (positions * (both[0].count + both[1].count) * half > PARALLEL_ELEMENTS)
     {
         const std::unique_ptr<float[]> z(new float[BLOCK * 2 * round_up(half, LANES)]);
@@ -102,8 +104,8 @@ void prepare_both(const Heads<T> (&both)[2], const T* cos, const T* sin, int64_t
 // arrays: x, g (null forward) and y of the queries, then of the keys; cos and sin (T, D / 2) contiguous, of their type.
 // sizes: B, T, D / 2, heads of queries and of keys; strides: of B, T and heads of both x, in elements.
 extern "C" int qk_prelude_rows(const void* q, const void* gq, void* yq, const void* k, const void* gk, void* yk,
-                               const void* cos, const void* sin, const int64_t* sizes, const int64_t* strides, float eps,
-                               int dtype) {
+                               const void* cos, const void* sin, const int64_t* sizes, const int64_t* strides,
+                               float eps, int dtype) {
     return dispatch(dtype, [&](auto tag) {
         using T = decltype(tag);
         const auto pointer = [](const void* at) { return static_cast<const T*>(at); };

@@ -26,7 +26,7 @@ void mix(const T* x, const T* x0, float a, float b, T* y, int64_t elements) {
         });
 }
 
-// A sum of products: in double, or of what was exact as bfloat16 in runs of float32.
+// A sum of products: in double, or, where products of bfloat16 are exact in float32, in runs of that.
 struct WideSum {
     typedef double Doubles __attribute__((vector_size(8 * LANES)));
     Doubles lanes{};
@@ -50,7 +50,8 @@ using Total = std::conditional_t<std::is_same_v<T, bfloat16>, NarrowSum, WideSum
 
 // dx = a g, dx0 = b g, sums[0] = sum(g x), sums[1] = sum(g x0)
 template <typename T>
-void differentiate(const T* g, const T* x, const T* x0, float a, float b, T* dx, T* dx0, float* sums, int64_t elements) {
+void differentiate(const T* g, const T* x, const T* x0, float a, float b, T* dx, T* dx0, float* sums,
+                   int64_t elements) {
     const int64_t blocks = (elements + BLOCK - 1) / BLOCK;
     std::vector<double> partial(2 * blocks);
 #pragma omp parallel for schedule(static) if (elements > PARALLEL_ELEMENTS)

@@ -12,9 +12,9 @@ namespace {
 
 // Below this many elements starting the threads costs more than the work.
 constexpr int64_t PARALLEL_ELEMENTS = 16384;
-// Rows whose sums are taken before the first of them is written, so that roots and divisions overlap. The factors' sums,
-// which may cancel over a million terms, are added up in double, by row and in the order of the blocks, whatever the
-// number of threads.
+// Rows whose sums are taken before the first of them is written, so that roots and divisions overlap. The sums of the
+// factors' gradients, which may cancel over a million terms, are added up in double, by row and in the order of the
+// blocks, whatever the number of threads.
 constexpr int BLOCK = 16;
 
 template <typename T>
@@ -112,8 +112,8 @@ extern "C" int residual_norm_backward(const void* gm, const void* gn, const void
                                       float eps, int dtype) {
     return dispatch(dtype, [&](auto tag) {
         using T = decltype(tag);
-        backward(static_cast<const T*>(gm), static_cast<const T*>(gn), static_cast<const T*>(x), static_cast<const T*>(x0),
-                 *a, *b, static_cast<T*>(dx), static_cast<T*>(dx0), sums, rows, width, eps);
+        backward(static_cast<const T*>(gm), static_cast<const T*>(gn), static_cast<const T*>(x),
+                 static_cast<const T*>(x0), *a, *b, static_cast<T*>(dx), static_cast<T*>(dx0), sums, rows, width, eps);
         return 0;
     });
 }

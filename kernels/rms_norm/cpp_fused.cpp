@@ -35,7 +35,8 @@ void normalise(const T* x, T* y, int64_t rows, int64_t width, float eps) {
             const T* in = x + (first + row) * width;
             T* out = y + (first + row) * width;
             const float reciprocal = reciprocals[row];
-            for_vectors(width, [&](int64_t i, int64_t n) { store_some(out + i, load_some(in + i, n) * reciprocal, n); });
+            for_vectors(width,
+                        [&](int64_t i, int64_t n) { store_some(out + i, load_some(in + i, n) * reciprocal, n); });
         }
     }
 }

@@ -1,9 +1,9 @@
 // Causal sliding-window attention by tiles of queries, forward and backward: key j is visible to query i when
 // 0 <= i - j <= window, and products skip what is not.
 //
-// A tile's scores over all keys that it sees stay in the cache, so softmax needs no running maximum. Backward works them
-// out again; nothing is kept but q, k and v. It goes by queries first (dq, and all weights P and slopes dS of some heads,
-// packed), then by keys (dv = P' g, dk = dS' q). Sums are in the same order whatever the number of threads.
+// A tile's scores over all keys that it sees stay in the cache, so softmax needs no running maximum. Backward works
+// them out again; nothing is kept but q, k and v. It goes by queries first (dq, and all weights P and slopes dS of some
+// heads, packed), then by keys (dv = P' g, dk = dS' q). Sums are in the same order whatever the number of threads.
 
 #include <algorithm>
 #include <new>
@@ -40,7 +40,7 @@ struct Array {
     T* at(int64_t b, int64_t t, int64_t h) const { return data + b * batch + t * row + h * head; }
 };
 
-// How many key heads are taken at a time: one for each thread, which mostly stays with it and with what is packed of it.
+// How many key heads are taken at a time: one for each thread, which mostly stays with it and what is packed of it.
 int64_t heads_at_once(const Shape& shape) {
 #ifdef _OPENMP
     return std::min<int64_t>(shape.batch * shape.key_heads, omp_get_max_threads());
@@ -122,8 +122,8 @@ void scores_of(const P* left, int64_t depth, const P* panels, Keys keys, float* 
     }
 }
 
-// Calls body(key, mask) for every vector of keys; the mask, which a compiler leaves out where all are visible, has those
-// that the query sees.
+// Calls body(key, only_visible) for every vector of keys; only_visible(x, y) has x where the query sees the key, else y,
+// and costs nothing where it sees all.
 template <typename Body>
 VECTOR_INLINE void for_keys(const Shape& shape, int64_t query, Keys keys, Body body) {
     const int64_t from = shape.first_seen(query);
@@ -190,7 +190,8 @@ void forward(const Shape& shape, Array<const T> q, Array<const T> k, Array<const
             const int64_t here = std::min(most, units - start);
 #pragma omp for schedule(static)
             for (int64_t task = 0; task < 2 * here; ++task) {
-                const int64_t slot = task / 2, b = (start + slot) / shape.key_heads, h = (start + slot) % shape.key_heads;
+                const int64_t slot = task / 2;
+                const int64_t b = (start + slot) / shape.key_heads, h = (start + slot) % shape.key_heads;
                 P* to = operands + slot * size;
                 if (task % 2) pack_head(v.at(b, 0, h), v.row, length, width, to + k_size);
                 else pack_transposed(k.at(b, 0, h), k.row, length, width, to);
@@ -198,7 +199,8 @@ void forward(const Shape& shape, Array<const T> q, Array<const T> k, Array<const
 #pragma omp for schedule(static)
             for (int64_t task = 0; task < here * members * blocks; ++task) {
                 const int64_t slot = task / (members * blocks), member = task / blocks % members;
-                const int64_t b = (start + slot) / shape.key_heads, h = (start + slot) % shape.key_heads * members + member;
+                const int64_t b = (start + slot) / shape.key_heads;
+                const int64_t h = (start + slot) % shape.key_heads * members + member;
                 const int64_t first = task % blocks * BLOCK, end = std::min(first + BLOCK, length);
                 const P* keys = operands + slot * size;
                 pack_block(q.at(b, first, h), q.row, end - first, depth, width, queries);
@@ -248,23 +250,39 @@ struct Operands {
     P* slopes(P* start, int64_t member) const { return weights(start, member) + square; }
 };
 
-// Weights P and slopes dS of a tile of queries from scores and from the weights' gradients, to `weights` and `slopes` of
-// the whole head and to rows of `own_slopes`. dS = P (dP - sum(P dP)), with sums of the very same P.
+// The gradient of the heaviest weight in a row of them, whose exponential is exactly 1.
+float heaviest(Keys keys, const float* exponentials, const float* gradients) {
+    Floats most = splat(-INFINITY);
+    for (int64_t key = keys.first; key < keys.end; key += LANES)
+        most = at_least(most, select(load(exponentials + key) == 1.0f, load(gradients + key), most));
+    return largest(most);
+}
+
+// Weights P and slopes dS of a tile of queries from scores and the weights' gradients dP, to `weights` and `slopes` of
+// the whole head and to rows of `own_slopes`. dS = P (dP - sum(P dP)), with sums of the very same P. Where one weight is
+// nearly 1, little is left of that difference: but for bfloat16, the heaviest weight's dP is taken off all others first.
 template <typename T, typename P = Packed<T>>
 void differentiate(const Shape& shape, int64_t first, float* scores, const float* gradients, P* weights, P* slopes,
                    P* own_slopes) {
     constexpr int64_t G = GROUP<P>;
     const int64_t row = shape.row(), rows = std::min<int64_t>(ROWS, shape.length - first);
     const Keys range = seen(shape, first);
-    float factors[ROWS], means[ROWS];
+    constexpr bool CENTRED = !std::is_same_v<T, bfloat16>;
+    float factors[ROWS], centres[ROWS] = {}, means[ROWS];
     for (int64_t r = 0; r < rows; ++r) {
         float* e = scores + r * row;
+        const float* gradient = gradients + r * row;
         Floats dot{};
         const float total = exponentials<T>(shape, first + r, range, e, [&](int64_t key, Floats x) {
             store(e + key, x);
-            dot += x * load(gradients + r * row + key);
+            if (!CENTRED) dot += x * load(gradient + key);
         });
         factors[r] = 1.0f / total;
+        if (CENTRED) {
+            centres[r] = heaviest(range, e, gradient);
+            for (int64_t key = range.first; key < range.end; key += LANES)
+                dot += load(e + key) * (load(gradient + key) - centres[r]);
+        }
         means[r] = sum(dot) * factors[r];
     }
     // Tiles of keys touch some hidden ones before.
@@ -278,7 +296,9 @@ void differentiate(const Shape& shape, int64_t first, float* scores, const float
             Floats p[G] = {}, ds[G] = {};
             for (int64_t j = 0; j < G && r + j < rows; ++j) {
                 p[j] = load(scores + (r + j) * row + key) * factors[r + j];
-                ds[j] = p[j] * (load(gradients + (r + j) * row + key) - means[r + j]);
+                Floats gradient = load(gradients + (r + j) * row + key);
+                if (CENTRED) gradient -= centres[r + j];
+                ds[j] = p[j] * (gradient - means[r + j]);
                 store_packed(own_slopes + (r + j) * row + key, ds[j]);
             }
             if constexpr (G == 2) {
@@ -292,7 +312,8 @@ void differentiate(const Shape& shape, int64_t first, float* scores, const float
     }
 }
 
-// dk or dv of a tile of keys: the sum over the queries that see them of weights times panels, heads that share them added.
+// dk or dv of a tile of keys: the sum over the queries that see them of weights times panels, over all heads that share
+// these keys.
 template <typename P>
 void sum_over_queries(const Shape& shape, const Operands<P>& sizes, int64_t key, const P* weights, const P* panel,
                       Floats (&sums)[ROWS][COLUMNS]) {
@@ -337,26 +358,28 @@ void backward(const Shape& shape, Array<const T> g, Array<const T> q, Array<cons
                 const int64_t slot = task / packs, kind = task % packs, member = (kind - 3) / 2;
                 const int64_t b = (start + slot) / shape.key_heads, h = (start + slot) % shape.key_heads;
                 P* to = operands + slot * sizes.size();
+                const int64_t query_head = h * members + member;
                 if (kind == 0) pack_transposed(k.at(b, 0, h), k.row, length, width, sizes.keys_across(to));
                 else if (kind == 1) pack_transposed(v.at(b, 0, h), v.row, length, width, sizes.values_across(to));
                 else if (kind == 2) pack_head(k.at(b, 0, h), k.row, length, width, sizes.keys(to));
-                else if (kind % 2) pack_head(q.at(b, 0, h * members + member), q.row, length, width, sizes.queries(to, member));
-                else pack_head(g.at(b, 0, h * members + member), g.row, length, width, sizes.cotangents(to, member));
+                else if (kind % 2) pack_head(q.at(b, 0, query_head), q.row, length, width, sizes.queries(to, member));
+                else pack_head(g.at(b, 0, query_head), g.row, length, width, sizes.cotangents(to, member));
             }
 #pragma omp for schedule(static)
             for (int64_t task = 0; task < here * members * blocks; ++task) {
                 const int64_t slot = task / (members * blocks), member = task / blocks % members;
-                const int64_t b = (start + slot) / shape.key_heads, h = (start + slot) % shape.key_heads * members + member;
+                const int64_t b = (start + slot) / shape.key_heads;
+                const int64_t h = (start + slot) % shape.key_heads * members + member;
                 const int64_t first = task % blocks * BLOCK, end = std::min(first + BLOCK, length);
                 P* const at = operands + slot * sizes.size();
                 pack_block(q.at(b, first, h), q.row, end - first, depth, width, queries);
                 pack_block(g.at(b, first, h), g.row, end - first, depth, width, cotangents);
-                for (int64_t query = first; query < end; query += ROWS) {
-                    const Keys range = seen(shape, query);
-                    scores_of(queries + (query - first) * depth, depth, sizes.keys_across(at), range, scores, row);
-                    scores_of(cotangents + (query - first) * depth, depth, sizes.values_across(at), range, gradients, row);
-                    differentiate<T>(shape, query, scores, gradients, sizes.weights(at, member), sizes.slopes(at, member),
-                                     slopes + (query - first) * row);
+                for (int64_t r = 0; r < end - first; r += ROWS) {
+                    const Keys range = seen(shape, first + r);
+                    scores_of(queries + r * depth, depth, sizes.keys_across(at), range, scores, row);
+                    scores_of(cotangents + r * depth, depth, sizes.values_across(at), range, gradients, row);
+                    differentiate<T>(shape, first + r, scores, gradients, sizes.weights(at, member),
+                                     sizes.slopes(at, member), slopes + r * row);
                 }
                 for (int64_t c = 0; c < width; c += PANEL) {
                     const P* keys = sizes.keys(at) + c / PANEL * panel_size<P>(length);
@@ -370,7 +393,8 @@ void backward(const Shape& shape, Array<const T> g, Array<const T> q, Array<cons
             }
 #pragma omp for schedule(static)
             for (int64_t task = 0; task < here * tiles; ++task) {
-                const int64_t slot = task / tiles, key = task % tiles * ROWS, rows = std::min<int64_t>(ROWS, length - key);
+                const int64_t slot = task / tiles, key = task % tiles * ROWS;
+                const int64_t rows = std::min<int64_t>(ROWS, length - key);
                 const int64_t b = (start + slot) / shape.key_heads, h = (start + slot) % shape.key_heads;
                 P* const at = operands + slot * sizes.size();
                 for (int64_t c = 0; c < width; c += PANEL) {
@@ -416,7 +440,8 @@ extern "C" int windowed_attention_forward(const void* q, const void* k, const vo
 }
 
 extern "C" int windowed_attention_backward(const void* g, const void* q, const void* k, const void* v, void* dq,
-                                           void* dk, void* dv, const int64_t* sizes, const int64_t* strides, int dtype) {
+                                           void* dk, void* dv, const int64_t* sizes, const int64_t* strides,
+                                           int dtype) {
     const Shape shape = shape_of(sizes);
     return dispatch(dtype, [&](auto tag) {
         using T = decltype(tag);

@@ -21,7 +21,10 @@ from kernel_cases import (
     workload,
 )
 
+from autoresearch_common import instruction_set
 from autoresearch_common.workload import variant
+from autoresearch_cuda.kernel_files import installed_kernel
+from autoresearch_trainer.kernel_files import load_kernel
 
 KINDS = ("typical", "edge", "adversarial")
 
@@ -33,8 +36,9 @@ def cases(target, dtype):
     return [(base, kind) for kind in KINDS] + [(case, "typical") for case in neighbours]
 
 
-def compare(target, name, case, kind, dtype, seed=11):
-    """Assert that every output and gradient is within the target's tolerance of the oracle."""
+def compare(target, name, case, kind, dtype, seed=11, function=None):
+    """Assert that every output and gradient is within the target's tolerance of the oracle. `function`: the kernel
+    where it was loaded already."""
     rng = np.random.default_rng(seed)
     values = oracle(target).inputs(case, rng, kind)
     baseline_args, args = arguments(case, values), arguments(case, values)
@@ -47,7 +51,7 @@ def compare(target, name, case, kind, dtype, seed=11):
     base_outputs, base_gradients = run(kernel(target, "torch_eager"), baseline_args, g)
     # The library arms that Inductor fuses run as written here: compiling each shape would take minutes.
     with torch.compiler.set_stance("force_eager"):
-        outputs, gradients = run(kernel(target, name), args, g)
+        outputs, gradients = run(function or kernel(target, name), args, g)
 
     where = f"{[spec.get('shape') for spec in case['args']]} {kind}"
     results = zip(output_dtypes(case), outputs, base_outputs, reference, conditions, strict=True)
@@ -76,6 +80,30 @@ def test_kernel_agrees_with_the_oracle(target, name, dtype):
 def test_native_kernel_in_float16(target, name):
     for case, kind in cases(target, "float16"):
         compare(target, name, case, kind, "float16")
+
+
+@pytest.mark.parametrize("level", [each.name for each in instruction_set.known()])
+@pytest.mark.parametrize(("target", "name"), NATIVE_KERNELS)
+def test_native_kernel_at_every_instruction_set(target, name, level, monkeypatch):
+    if level not in [each.name for each in instruction_set.available()]:
+        pytest.skip(f"this processor has no {level}")
+    monkeypatch.setenv(instruction_set.VARIABLE, level)
+    function = load_kernel(installed_kernel(target, name))
+    for dtype in ("float32", "bfloat16"):
+        for case, kind in cases(target, dtype):
+            compare(target, name, case, kind, dtype, function=function)
+
+
+def test_attention_shares_keys_among_heads_and_refuses_what_does_not_fit():
+    heads, fewer = (2, 70, 6, 40), (2, 70, 2, 40)
+    for dtype in ("float32", "bfloat16"):
+        case = variant(workload("windowed_attention", dtype), q=heads, k=fewer, v=fewer, window=20)
+        compare("windowed_attention", "cpp_fused", case, "adversarial", dtype)
+    attention = kernel("windowed_attention", "cpp_fused")
+    q, k = torch.ones(heads), torch.ones(fewer)
+    for wrong in [(q, k.bfloat16(), k), (q, k, k[:, :69]), (q, k[..., :39], k[..., :39]), (q[:, :, :5], k, k)]:
+        with pytest.raises(TypeError, match="do not fit|no multiple"):
+            attention(*wrong, 20)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
