@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from autoresearch_lab.ab import rule
 from autoresearch_lab.ab.promise import Promise
@@ -195,15 +195,23 @@ class _Course:
         return Run(seed, settings.steps, stop=min(settings.divergence_steps, settings.steps), one_ulp=True)
 
     def _divergence(self, seeds: list[int]) -> Gate:
-        differences: dict[str, list[list[float]]] = {}
-        for kind in ("candidate", "control"):
-            differences[kind] = [
-                [a - b for a, b in zip(self.losses[kind][seed], self.losses["baseline"][seed], strict=False)]
-                for seed in seeds
-            ]
-        length = len(differences["control"][0])
-        ours = [course[:length] for course in differences["candidate"]]
-        return rule.divergence_gate(ours, differences["control"], self.trial.settings)
+        control = self._away("control", seeds)
+        ours = [course[: len(control[0])] for course in self._away("candidate", seeds)]
+        gate = rule.divergence_gate(ours, control, self.trial.settings)
+        if gate.state is GateState.PASS or not self.trial.forward:
+            return gate
+        # Further than one unit goes. Would an exact kernel be, too?
+        runs = {seed: replace(self._control(seed), one_ulp=False, widened=self.trial.forward) for seed in seeds}
+        found = self.trial.train("baseline", runs.values())
+        if any(result.failed for result in found.values()):
+            return gate
+        self.losses["rounding"] = {seed: found[run].losses for seed, run in runs.items()}
+        return rule.divergence_gate(ours, control, self.trial.settings, self._away("rounding", seeds))
+
+    def _away(self, kind: str, seeds: list[int]) -> list[list[float]]:
+        """Per seed the differences of the training loss to the baseline's, step by step."""
+        baseline = self.losses["baseline"]
+        return [[a - b for a, b in zip(self.losses[kind][seed], baseline[seed], strict=False)] for seed in seeds]
 
     def _evaluate(self, seeds: list[int], paired: list[int]) -> None:
         """Gates 2 and 3 from the val_bpb of all trainings."""

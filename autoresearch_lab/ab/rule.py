@@ -95,9 +95,16 @@ def loss_gate(name: str, deltas: Sequence[float], settings: Settings) -> Gate:
 
 
 def divergence_gate(
-    candidate: Sequence[Sequence[float]], control: Sequence[Sequence[float]], settings: Settings
+    candidate: Sequence[Sequence[float]],
+    control: Sequence[Sequence[float]],
+    settings: Settings,
+    rounding: Sequence[Sequence[float]] | None = None,
 ) -> Gate:
     """Whether the first steps run away from the baseline faster than one unit in the last place makes them.
+
+    rounding: the same of the baseline with the candidate's targets computed in float32. Where the baseline's own
+    rounding makes more of a difference than one unit, `rounding_share` of that counts in its place: a kernel that
+    computes exactly is as far away.
 
     candidate, control: per seed the differences of the training loss to the baseline's, step by step; same lengths.
     The statistic is the ratio of the two root mean squares over seeds, taken in three stretches of the course (rounding
@@ -114,10 +121,18 @@ def divergence_gate(
     steps = min(ours.shape[1], theirs.shape[1])
     edges = sorted({0, max(1, steps // 4), max(1, steps // 2), steps})
     stretches = list(zip(edges, edges[1:], strict=False))
-    ratios = [_ratio(_rms(ours[:, start:end]), _rms(theirs[:, start:end])) for start, end in stretches]
+    exact = np.asarray(theirs if rounding is None else rounding, dtype=np.float64)
+    share = 1.0 if rounding is None else settings.rounding_share
+    ratios = [
+        _ratio(_rms(ours[:, part]), max(_rms(theirs[:, part]), share * _rms(exact[:, part])))
+        for part in (slice(*stretch) for stretch in stretches)
+    ]
     ratio = max(ratios)
     passed = ratio <= settings.divergence_limit
-    note = f"first {steps} steps: {ratio:.2f} x the divergence of one unit in the last place"
+    scale = "one unit in the last place"
+    if rounding is not None:
+        scale = f"{scale} or, where more, {share:g} of what the baseline's own rounding makes"
+    note = f"first {steps} steps: {ratio:.2f} x the divergence of {scale}"
     numbers = GateNumbers(
         ratio=ratio,
         limit=settings.divergence_limit,
@@ -127,6 +142,7 @@ def divergence_gate(
         ],
         candidate=np.sqrt((ours**2).mean(0)).tolist(),
         control=np.sqrt((theirs**2).mean(0)).tolist(),
+        rounding=[] if rounding is None else np.sqrt((exact**2).mean(0)).tolist(),
     )
     return Gate("divergence", GateState.PASS if passed else GateState.FAIL, note, numbers)
 

@@ -80,6 +80,7 @@ def ab(
         folder=folder,
         modes=known_modes(arms, preset, lab) if settings.compile == "auto" else {},
         on_progress=on_progress,
+        forward=tuple(one.target.name for one in standings if one.target.contract.phase == "forward"),
     )
     started = time.monotonic()
     try:

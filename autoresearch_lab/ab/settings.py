@@ -23,6 +23,8 @@ class Settings:
     steps: length of the fixed-token training. margin: val_bpb that a candidate may lose, in bits per byte.
     sd_floor, sd_df: s.d. of paired val_bpb differences as measured beforehand, and its degrees of freedom.
     divergence_steps: first steps that are compared with the one-ulp control; divergence_limit: allowed ratio to it.
+    rounding_share: where the baseline in float32 leaves the baseline faster still, that share of its divergence counts
+    as the control.
     clear_speed, clear_seeds: from that lower bound of the speed on so many seeds do for the equal-time comparison.
     gain_share, gain_tolerance: a realised saving under gain_share x the predicted one, less the tolerance (a fraction
     of the step), is refused.
@@ -45,6 +47,7 @@ class Settings:
     sd_df: int = 17
     divergence_steps: int = 20
     divergence_limit: float = 4.0
+    rounding_share: float = 0.5
     clear_speed: float = 1.04
     clear_seeds: int = 2
     gain_share: float = 0.5

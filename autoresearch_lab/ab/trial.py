@@ -57,28 +57,31 @@ class CandidateFailed(Exception):
 
 @dataclass(frozen=True)
 class Run:
-    """One training: `stop` of its `steps` are executed (None = all); with one_ulp the first weights are disturbed."""
+    """One training: `stop` of its `steps` are executed (None = all); with one_ulp the first weights are disturbed;
+    `widened` targets compute in float32."""
 
     seed: int
     steps: int
     stop: int | None = None
     one_ulp: bool = False
+    widened: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
-        kind = "-ulp" if self.one_ulp else ""
+        kind = "-ulp" if self.one_ulp else "-float32" if self.widened else ""
         return f"seed{self.seed}-{self.steps}{kind}" + (f"-{self.stop}" if self.stop else "")
 
     @property
     def evaluated(self) -> bool:
-        return self.stop is None and not self.one_ulp
+        return self.stop is None and not self.one_ulp and not self.widened
 
 
 @dataclass
 class Trial:
     """What an A/B compares and with what. Arms are "baseline" and "candidate"; `evaluator` computes val_bpb.
 
-    modes: by arm, whether it trains eager or compiled; given where earlier evidence says which is faster.
+    modes: by arm, whether it trains eager or compiled; given where earlier evidence says which is faster. forward: the
+    candidate's targets that belong to the model, in contrast to the optimizer.
     """
 
     context: Context
@@ -91,6 +94,7 @@ class Trial:
     cache: Cache
     folder: Path
     on_progress: Listener | None = None
+    forward: tuple[str, ...] = ()
     reused: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(CLOCKS.values(), 0.0))
     modes: dict[str, ModeSpeeds] = field(default_factory=dict)
@@ -236,6 +240,7 @@ class Trial:
         return None if kept is None else TrainingResult.model_validate(kept)
 
     def _train(self, arm: str, runs: list[Run]) -> dict[Run, TrainingResult]:
+        """runs: all with the same targets in float32."""
         by_id = {run.id: run for run in runs}
         results: dict[Run, TrainingResult] = {}
 
@@ -263,6 +268,7 @@ class Trial:
             selection=self.arms[arm].files,
             compile=self.compiled("candidate"),
             after=self._after(arm) if self.compiled("candidate") else None,
+            widened=list(runs[0].widened),
             runs=described,
         )
         stage = f"training the {arm}"
@@ -410,6 +416,8 @@ class Trial:
 
     def _train_key(self, arm: str, run: Run) -> dict[str, Any]:
         how = {"run": run.id, "compile": self.compiled("candidate")}
+        if run.widened:
+            how["widened"] = list(run.widened)
         return {"what": "train", "selection": self.arms[arm].contents(), **how, **self._base_key()}
 
     def _evaluation_key(self, arm: str, run: Run) -> dict[str, Any]:

@@ -56,6 +56,7 @@ class AbRule(Typed):
     sd_df: int
     divergence_steps: int
     divergence_limit: float
+    rounding_share: float | None = None
     clear_speed: float
     clear_seeds: int
     gain_share: float
@@ -91,7 +92,8 @@ class GateNumbers(Typed):
 
     speed: ratio of tokens/s with lower and upper bound; at_most: the bound by which it is given up. neutral, benefit:
     delta of val_bpb in bits per byte, candidate - baseline, with bounds. divergence: ratio to that of one unit in the
-    last place, limit, and both curves (candidate, control; root mean square over seeds, in nats, by step). gain:
+    last place, limit, and the curves (candidate, control, and rounding where that was measured: the baseline with the
+    candidate's targets in float32; root mean square over seeds, in nats, by step). gain:
     realised and predicted gain in tokens/s, and the saved fractions of the step. environment: what the candidate
     changed in its process.
     """
@@ -113,6 +115,7 @@ class GateNumbers(Typed):
     stretches: list[Stretch] = []
     candidate: list[float] = []
     control: list[float] = []
+    rounding: list[float] = []
     realised: float | None = None
     realised_saved: float | None = None
     predicted: float | None = None

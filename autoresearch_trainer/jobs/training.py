@@ -91,10 +91,12 @@ class TrainingRun(BaseModel):
 
 
 class TrainArgs(ComparedArgs):
-    """Each of `runs`, one after the other, with one selection of kernels, compiled or not."""
+    """Each of `runs`, one after the other, with one selection of kernels, compiled or not. widened: targets whose
+    kernels get float32 copies of their half-precision arguments."""
 
     selection: Selection
     compile: bool = False
+    widened: list[str] = []
     runs: list[TrainingRun]
 
 

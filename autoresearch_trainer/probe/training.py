@@ -27,6 +27,7 @@ from autoresearch_trainer.jobs.training import (
     TrainingResult,
     TrainingRun,
 )
+from autoresearch_trainer.kernel_files import Kernel
 from autoresearch_trainer.probe.state import Snapshot, changes
 from autoresearch_trainer.process import QuietCollector
 from autoresearch_trainer.rungs import full_tokens, limited
@@ -36,11 +37,13 @@ PROGRESS_STEPS = 10
 
 @dataclass(frozen=True)
 class Probe:
-    """What these jobs ask of an engine beside a TrainerEngine: the state that no kernel may change, and the smallest
-    disturbance of a model's parameters, drawn from a seed."""
+    """What these jobs ask of an engine beside a TrainerEngine: the state that no kernel may change, the smallest
+    disturbance of a model's parameters, drawn from a seed, and a kernel that gets float32 copies of its half-precision
+    arguments, with results in the dtypes that it gives otherwise."""
 
     snapshot: Snapshot
     move_one_ulp: Callable[[Any, int], None]
+    in_float32: Callable[[Kernel], Kernel]
 
 
 def train(engine: TrainerEngine, probe: Probe, args: TrainArgs, run_dir: Path, report: Report) -> TrainAnswer:
@@ -52,7 +55,11 @@ def train(engine: TrainerEngine, probe: Probe, args: TrainArgs, run_dir: Path, r
     dataset = open_checked(args.dataset)
     load_first(engine, args)
     before = probe.snapshot()
-    ops = engine.Ops.load(args.selection)
+
+    def wrap(target: str, kernel: Kernel) -> Kernel:
+        return probe.in_float32(kernel) if target in args.widened else kernel
+
+    ops = engine.Ops.load(args.selection, wrap)
     results = []
     with QuietCollector() as collector:
         for run in args.runs:

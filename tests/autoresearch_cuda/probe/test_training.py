@@ -150,3 +150,17 @@ def test_a_changed_dataset_is_refused(monkeypatch):
     monkeypatch.setattr(shared, "open_dataset", lambda folder: SimpleNamespace(fingerprint="e" * 64))
     with pytest.raises(ConfigError, match="changed"):
         shared.open_checked(DatasetRef(**DATASET))
+
+
+def test_a_kernel_in_float32_rounds_once_and_keeps_its_dtypes():
+    def product(x, w, targets):
+        return torch.nn.functional.linear(x, w.to(x.dtype)).sum()
+
+    generator = torch.Generator().manual_seed(0)
+    x, w = (torch.randn(64, 64, generator=generator).bfloat16() for _ in range(2))
+    found = training.in_float32(product)(x, w, torch.zeros(1))
+    assert found.dtype == torch.bfloat16
+    assert found == torch.nn.functional.linear(x.float(), w.float()).sum().bfloat16() != product(x, w, None)
+    state = torch.ones(3)
+    training.in_float32(lambda p: p.add_(1))(state)
+    assert state.tolist() == [2, 2, 2]  # float32 as it is: an optimizer's step happens once

@@ -25,9 +25,10 @@ BPB_PER_LOG_STEPS = 0.25
 
 class PlantedEngine(Engine):
     """Plays the jobs. `plan` says how: gain (relative speed), harm (bits per byte), noise (s.d. of log-ratios), early
-    (factor on the candidate's early divergence), foreign (share), calls, changes, raises (a JobFailed for a job's
-    name), compiled ({arm: its relative speed compiled, or why it does not train so}), dies_after (number of jobs before
-    the parent is "killed"), presets ({preset: what holds there instead})."""
+    (factor on the candidate's early divergence), rounding (the same of the baseline in float32), foreign (share), calls,
+    changes, raises (a JobFailed for a job's name), compiled ({arm: its relative speed compiled, or why it does not
+    train so}), dies_after (number of jobs before the parent is "killed"), presets ({preset: what holds there
+    instead})."""
 
     plan: dict = {}
     asked: list = []
@@ -66,6 +67,7 @@ class PlantedEngine(Engine):
         for run in args["runs"]:
             course = np.geomspace(2e-5, 2e-3, run["steps"])
             size = (self.plan.get("early", 1.0) if candidate else 0.0) + (1.0 if run.get("one_ulp") else 0.0)
+            size += self.plan.get("rounding", 0.0) if args.get("widened") else 0.0
             losses = (9.0 - 0.01 * np.arange(run["steps"]) + size * course)[: run.get("stop") or None].tolist()
             weights = f"{run['id']}.safetensors" if run.get("save") else None
             if weights:

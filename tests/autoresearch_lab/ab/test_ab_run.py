@@ -87,6 +87,28 @@ def test_early_divergence_is_rejected(lab):
     assert record.verdict == "REJECT" and record.results.reason.startswith("divergence")
 
 
+def test_what_the_baselines_own_rounding_makes_is_not_held_against_a_kernel(lab):
+    lab.evidence()
+    record = lab.ab(gain=0.5, early=30.0, rounding=25.0)
+    gate = record.results.gates["divergence"]
+    assert record.verdict == "PROMOTE" and gate.ratio == pytest.approx(30 / 12.5) and len(gate.rounding) == 20
+    asked = [args for job, args in lab.engine.asked if job == "train" and args["widened"]]
+    assert [args["widened"] for args in asked] == [[lab.target.name]] and asked[0]["selection"] == lab.baseline.plain()
+    assert {run["stop"] for run in asked[0]["runs"]} == {20} and not any(run["save"] for run in asked[0]["runs"])
+
+
+def test_more_than_twice_the_baselines_own_rounding_is_refused(lab):
+    lab.evidence()
+    record = lab.ab(gain=0.5, early=30.0, rounding=10.0)
+    assert record.verdict == "REJECT" and record.results.gates["divergence"].ratio == pytest.approx(6.0)
+
+
+def test_the_baseline_in_float32_is_trained_only_where_one_unit_does_not_explain_it(lab):
+    lab.evidence()
+    lab.ab(gain=0.5, early=3.0, rounding=25.0)
+    assert not any(args["widened"] for job, args in lab.engine.asked if job == "train")
+
+
 def test_less_than_half_of_the_predicted_gain_is_refused(lab):
     lab.evidence(predicted={"saved_ms": 5.0, "step_ms": 10.0})
     record = lab.ab(gain=0.1)
