@@ -89,7 +89,7 @@ class TrialCount:
 
 
 @dataclass(frozen=True)
-class Promise:
+class PromiseCount:
     """A promise, whether the trials bear it out, and the count it rests on. `wanted` bounds the rate: from above, or
     from below where `least` is set."""
 
@@ -161,20 +161,20 @@ def wrong(outcomes: Sequence[tuple[CalibrationTrial, TrialResults]]) -> list[str
 
 def promises(
     rows: Sequence[TrialCount], outcomes: Sequence[tuple[CalibrationTrial, TrialResults]] = ()
-) -> list[Promise]:
+) -> list[PromiseCount]:
     """What the verdicts promise, held against the rows; a promise that no row speaks of is left out.
 
     A kernel is promoted where verify passes it and the A/B promotes it. So harm is counted in pairs: the trials of
     verify and of the A/B with the same plant, target and number. What the A/B does alone is in its row and in `wrong`.
     """
 
-    def over(text: str, stage: str, plants: Sequence[str], verdict: str, wanted: float = 0.0) -> list[Promise]:
+    def over(text: str, stage: str, plants: Sequence[str], verdict: str, wanted: float = 0.0) -> list[PromiseCount]:
         chosen = [row for row in rows if row.group.stage == stage and row.group.plant in plants]
         if not chosen:
             return []
         tried = sum(row.done - row.verdicts.get(DISTURBED, 0) for row in chosen)
         share = Share(sum(row.verdicts.get(verdict, 0) for row in chosen), tried)
-        return [Promise(text, share, wanted, all(row.complete for row in chosen))]
+        return [PromiseCount(text, share, wanted, all(row.complete for row in chosen))]
 
     found = [
         *over(f"bench: a null is FASTER at most {FALSE_FASTER:.0%} of the time", BENCH, [NULL], "FASTER", FALSE_FASTER),
@@ -184,7 +184,7 @@ def promises(
     text = f"bench: a true +{GAIN:.0%} is FASTER within {SECONDS:.0f} s at least {POWER:.0%} of the time"
     for row in rows:
         if row.group == Group(BENCH, FASTER, GAIN):
-            found.append(Promise(text, Share(row.in_time, row.done), POWER, row.complete, least=True))
+            found.append(PromiseCount(text, Share(row.in_time, row.done), POWER, row.complete, least=True))
     return [
         *found,
         *over("verify: a null is not rejected", VERIFY, [NULL], "FAIL"),
@@ -196,7 +196,7 @@ def promises(
 
 def _harm_promoted(
     rows: Sequence[TrialCount], outcomes: Sequence[tuple[CalibrationTrial, TrialResults]]
-) -> list[Promise]:
+) -> list[PromiseCount]:
     stages: dict[str, dict[tuple[str, str, int], str]] = {VERIFY: {}, AB: {}}
     for trial, results in outcomes:
         if trial.group.plant in HARMS and trial.group.stage in stages and not _concluded_nothing(results):
@@ -208,5 +208,7 @@ def _harm_promoted(
         return []
     complete = all(row.complete for row in chosen)
     return [
-        Promise("verify and A/B together: planted harm is never promoted", Share(through, len(both)), 0.0, complete)
+        PromiseCount(
+            "verify and A/B together: planted harm is never promoted", Share(through, len(both)), 0.0, complete
+        )
     ]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from autoresearch_lab.calibrate.counting import Promise, TrialCount, count, promises, wrong
+from autoresearch_lab.calibrate.counting import PromiseCount, TrialCount, count, promises, wrong
 from autoresearch_lab.calibrate.plan import CalibrationTrial, Plan
 from autoresearch_lab.calibrate.work import ExtraWork
 from autoresearch_lab.machine import Context
@@ -24,7 +24,7 @@ class CalibrationReport:
     plan: Plan
     context: Context
     rows: list[TrialCount]
-    promises: list[Promise]
+    promises: list[PromiseCount]
     missing: int
     work: dict[str, ExtraWork]
     load: dict[str, Any]
