@@ -141,18 +141,54 @@ VECTOR_INLINE void store_packed(bfloat16* to, Floats x) {
 #endif
 }
 
-// Two vectors whose lanes belong together, as groups: a[0] b[0] a[1] b[1] ...; 2 LANES elements.
+// Two vectors whose lanes are neighbours along the summed axis, as groups: a[0] b[0] a[1] b[1] ...; 2 LANES elements.
 VECTOR_INLINE void store_pairs(bfloat16* to, Floats a, Floats b) {
 #if defined(INSTRUCTION_SET_AVX512_BF16)
-    // The halves of a word: the even one low. cvtne2ps would put one vector after the other.
-    const __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)a));
-    const __m512i high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)b));
-    _mm512_storeu_si512(to, _mm512_or_si512(low, _mm512_slli_epi32(high, 16)));
+    alignas(64) static constexpr uint16_t order[] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                                                     8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    const __m512i both = (__m512i)_mm512_cvtne2ps_pbh((__m512)b, (__m512)a);
+    _mm512_storeu_si512(to, _mm512_permutexvar_epi16(_mm512_load_si512(order), both));
 #else
     const Bits low = __builtin_convertvector(narrow_to_bfloat16(a), Bits);
     const Bits both = low | __builtin_convertvector(narrow_to_bfloat16(b), Bits) << 16;
     std::memcpy(to, &both, sizeof both);
 #endif
+}
+
+VECTOR_INLINE void load_pairs(const bfloat16* from, Floats& a, Floats& b) {
+    Bits both;
+    std::memcpy(&both, from, sizeof both);
+    a = floats_of(both << 16);
+    b = floats_of(both & 0xffff0000u);
+}
+
+// A group of rows of a tile as one group of a panel whose summed axis are the tile's rows.
+template <typename P>
+VECTOR_INLINE void store_panel_group(const Floats (&rows)[GROUP<P>][COLUMNS], P* to) {
+    for (int c = 0; c < COLUMNS; ++c) {
+        if constexpr (GROUP<P> == 2)
+            store_pairs(to + c * LANES * 2, rows[0][c], rows[1][c]);
+        else
+            store_packed(to + c * LANES, rows[0][c]);
+    }
+}
+
+// The same, and as rows, `row_stride` apart, for a product along the columns.
+template <typename P>
+VECTOR_INLINE void store_group(const Floats (&rows)[GROUP<P>][COLUMNS], P* by_row, int64_t row_stride, P* panel_group) {
+    for (int h = 0; h < GROUP<P>; ++h)
+        for (int c = 0; c < COLUMNS; ++c) store_packed(by_row + h * row_stride + c * LANES, rows[h][c]);
+    store_panel_group(rows, panel_group);
+}
+
+// to[row][column] += tile[row][column], for all columns of the tile.
+template <int N>
+VECTOR_INLINE void add_tile(const Floats (&tile)[N][COLUMNS], float* to, int64_t row_stride) {
+    for (int r = 0; r < N; ++r)
+        for (int c = 0; c < COLUMNS; ++c) {
+            float* at = to + r * row_stride + c * LANES;
+            store(at, load(at) + tile[r][c]);
+        }
 }
 
 // Rows along the summed axis, one after the other: to[row][round_up(depth, GROUP)], the rest 0.
@@ -249,13 +285,34 @@ void pack_panel(const T* from, int64_t depth_stride, int64_t column_stride, int6
     }
 }
 
-// All panels of a matrix, shared out to the threads of the team that calls it (or to none outside of a team).
+// All panels of a matrix, shared out to the threads of the team that calls it (or to none outside of a team). Where
+// `padded` is more than the depth, the panels are those of a matrix of that depth, with zeros.
 template <typename P, typename T>
-void pack_panels(const T* from, int64_t depth_stride, int64_t column_stride, int64_t depth, int64_t columns, P* to) {
-    const int64_t panels = round_up(columns, PANEL) / PANEL;
+void pack_panels(const T* from, int64_t depth_stride, int64_t column_stride, int64_t depth, int64_t columns, P* to,
+                 int64_t padded = 0) {
+    const int64_t panels = round_up(columns, PANEL) / PANEL, filled = panel_size<P>(depth);
+    const int64_t size = padded > depth ? panel_size<P>(padded) : filled;
 #pragma omp for schedule(static)
-    for (int64_t panel = 0; panel < panels; ++panel)
-        pack_panel(from, depth_stride, column_stride, depth, columns, panel * PANEL, to + panel * panel_size<P>(depth));
+    for (int64_t i = 0; i < panels; ++i) {
+        pack_panel(from, depth_stride, column_stride, depth, columns, i * PANEL, to + i * size);
+        std::memset(static_cast<void*>(to + i * size + filled), 0, (size - filled) * sizeof(P));
+    }
 }
+
+// Hands out pieces of a block of memory, each at the start of a cache line; without memory it only counts bytes.
+struct Arena {
+    char* memory;
+    int64_t used = 0;
+
+    explicit Arena(void* from) : memory(reinterpret_cast<char*>(round_up(int64_t(uintptr_t(from)), 64))) {}
+
+    template <typename T>
+    void take(T*& pointer, int64_t count) {
+        pointer = memory ? reinterpret_cast<T*>(memory + used) : nullptr;
+        used += round_up(count * int64_t(sizeof(T)), 64);
+    }
+    // What a block has to have, wherever it begins.
+    int64_t bytes() const { return used + 63; }
+};
 
 }  // namespace autoresearch

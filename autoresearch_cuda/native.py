@@ -35,7 +35,7 @@ POINTER, INTEGER, CODE, REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ct
 INTEGERS, REALS = ctypes.POINTER(ctypes.c_int64), ctypes.POINTER(ctypes.c_double)
 HEADERS = Path(__file__).parent
 _DTYPE_CODES = {torch.float32: 0, torch.bfloat16: 1, torch.float16: 2}
-_FLAGS = ("-std=c++17", "-O3", "-fPIC", "-Wall", "-fno-math-errno", "-fno-trapping-math")
+FLAGS = ("-std=c++17", "-O3", "-fPIC", "-Wall", "-fno-math-errno", "-fno-trapping-math")
 _FORBIDDEN = ("-ffast-math", "-Ofast", "-funsafe-math-optimizations", "-ffinite-math-only", "-mdaz-ftz")
 # Operators outlive the module that defined them: loading the same content again finds them here.
 _namespaces: dict[str, Native] = {}
@@ -116,7 +116,7 @@ def build(source: Path, flags: Sequence[str] = ()) -> Path:
     """
     compiler, version = _compiler()
     compile_flags, link_flags = _openmp("clang" in version)
-    command = [*_FLAGS, *_active().compiler_flags, *compile_flags, *flags]
+    command = [*FLAGS, *_active().compiler_flags, *compile_flags, *flags]
     settings = (compiler, version, command, link_flags)
     headers = [path.read_bytes() for path in sorted(HEADERS.glob("*.h"))]
     digest = system_compiler.digest([source.read_bytes(), *headers, repr(settings).encode()])

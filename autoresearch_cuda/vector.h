@@ -128,6 +128,16 @@ VECTOR_INLINE Floats exp2_of(Floats x) { return exp2_by(EXP2, x); }
 // The same with a relative error below 3e-6, for what is rounded to bfloat16 or summed with many others.
 VECTOR_INLINE Floats exp2_rough(Floats x) { return exp2_by(EXP2_ROUGH, x); }
 
+// The same for x <= 127 without a lower limit: below -126 the result is 0 or subnormal.
+template <int N>
+VECTOR_INLINE Floats exp2_to_zero(const float (&coefficients)[N], Floats x) {
+#if VECTOR_AVX512
+    return exp2_by(coefficients, x);
+#else
+    return select(x < -126.0f, Floats{}, exp2_by(coefficients, at_least(x, splat(-126.0f))));
+#endif
+}
+
 // e^x; arguments below -87 count as -87 and above 88 as 88, NaN stays NaN. log2 e and the product with
 // it are rounded, so the relative error is 1.2e-7 and |x| times 8e-8.
 VECTOR_INLINE Floats exp_of(Floats x) {

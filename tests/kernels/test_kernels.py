@@ -106,9 +106,42 @@ def test_attention_shares_keys_among_heads_and_refuses_what_does_not_fit():
             attention(*wrong, 20)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    ("target", "shapes"),
+    [
+        ("loss_head", {"x": (1100, 72), "w_head": (1337, 72), "targets": (1100,)}),
+    ],
+)
+def test_products_in_several_blocks_and_chunks(target, shapes, dtype):
+    compare(target, "cpp_fused", variant(workload(target, dtype), **shapes), "adversarial", dtype)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize(("target", "name"), NATIVE_KERNELS)
 def test_native_kernel_propagates_nan_and_inf_as_the_oracle(target, name, dtype):
+    propagates(target, name, dtype)
+
+
+@pytest.fixture(params=[each.name for each in instruction_set.available()[1:]])
+def other_instruction_set(request, monkeypatch):
+    """Kernels compiled for one that is not this processor's best."""
+    monkeypatch.setenv(instruction_set.VARIABLE, request.param)
+    kernel.cache_clear()
+    yield
+    kernel.cache_clear()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize(("target", "name"), NATIVE_KERNELS)
+def test_native_kernel_at_every_other_instruction_set(target, name, dtype, other_instruction_set):
+    for case, kind in cases(target, dtype):
+        compare(target, name, case, kind, dtype)
+    propagates(target, name, dtype)
+
+
+def propagates(target, name, dtype):
+    """Assert that NaN and infinities are where the oracle has them."""
     case = workload(target, dtype)
     for seed in range(4):
         values = oracle(target).inputs(case, np.random.default_rng(seed), "nonfinite")
@@ -129,6 +162,8 @@ def test_native_kernel_does_not_depend_on_the_number_of_threads(target, name):
     rows, heads = (257, 513), (3, 257, 2, 64)
     changes = {
         "softcap_cross_entropy": {"logits": rows, "targets": rows[:1]},
+        "loss_head": {"x": (1100, 32), "targets": (1100,)},
+        "mlp": {"x": (1100, 32), "w_fc": (160, 32), "w_proj": (32, 160)},
         "rope": {"x": heads, "cos": (1, 257, 1, 32), "sin": (1, 257, 1, 32)},
         "rms_norm": {"x": rows},
         "relu_squared": {"x": rows},
@@ -163,8 +198,13 @@ def test_native_kernel_does_not_depend_on_the_number_of_threads(target, name):
             np.testing.assert_array_equal(first, second)
 
 
-def test_loss_ignores_targets_and_refuses_wrong_ones():
-    loss = kernel("softcap_cross_entropy", "cpp_fused")
+@pytest.mark.parametrize("target", ["softcap_cross_entropy", "loss_head"])
+def test_loss_ignores_targets_and_refuses_wrong_ones(target):
+    function = kernel(target, "cpp_fused")
+
+    def loss(logits, *others):
+        return function(logits, *((torch.eye(5),) if target == "loss_head" else ()), *others)
+
     logits = torch.randn(3, 5, requires_grad=True)
     nothing = loss(logits, torch.full((3,), -1), 15.0, "mean")
     assert nothing.isnan()
@@ -211,7 +251,7 @@ def test_native_kernel_refuses_float64(target, name):
 def test_native_kernel_takes_empty_arrays(target, name_of_kernel):
     case = workload(target)
     args = arguments(case, oracle(target).inputs(case, np.random.default_rng(0), "typical"))
-    if target == "softcap_cross_entropy":
+    if "reduction" in args:
         args["reduction"] = "none"
     kept = {"cos", "sin", "resid_lambda", "x0_lambda"}
     for name, value in args.items():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from autoresearch_common import compiler
+from autoresearch_common import compiler, instruction_set
 from autoresearch_cuda import native
 from autoresearch_trainer.kernel_files import KERNELS_ROOT
 
@@ -137,6 +137,28 @@ def test_threads_are_those_of_torch(kernel_file, cache_folder):
             assert threads() == count
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.skipif(not shutil.which("aarch64-linux-gnu-g++"), reason="needs aarch64-linux-gnu-g++")
+@pytest.mark.parametrize("source", sorted(KERNELS_ROOT.glob("*/cpp_*.cpp")), ids=lambda path: path.parent.name)
+def test_every_kernel_compiles_for_arm64(source, tmp_path):
+    for each in instruction_set.known("aarch64"):
+        flags = (*native.FLAGS, *each.compiler_flags, "-O1", "-Werror", "-fopenmp", f"-I{native.HEADERS}")
+        compiler.run(["aarch64-linux-gnu-g++", *flags, "-c", str(source), "-o", str(tmp_path / "kernel.o")], each.name)
+
+
+def test_sources_are_compiled_for_the_instruction_set_in_use(kernel_file, cache_folder, monkeypatch):
+    """Each has a library and operators of its own; one that this processor has not is a clear error."""
+    paths, namespaces = set(), set()
+    for each in instruction_set.available():
+        monkeypatch.setenv(instruction_set.VARIABLE, each.name)
+        library = native.load(kernel_file)
+        paths.add(library.path)
+        namespaces.add(library.namespace)
+    assert len(paths) == len(namespaces) == len(instruction_set.available())
+    monkeypatch.setenv(instruction_set.VARIABLE, "mmx")
+    with pytest.raises(native.NativeError, match="^AUTORESEARCH_INSTRUCTION_SET=mmx: this processor has "):
+        native.load(kernel_file)
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs /proc")
