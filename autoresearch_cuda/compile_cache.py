@@ -81,6 +81,8 @@ def used() -> CompileCache | None:
     if not found + made:
         return None
     folder = _root() / _name(_key)
+    if not folder.is_dir():
+        return None  # what was compiled belongs to kernels that this process loaded before these
     os.utime(folder)
     prune(folder.parent, MOST_BYTES)
     return {"name": folder.name, "key": _key, "found": found, "made": made, "seconds": seconds}
