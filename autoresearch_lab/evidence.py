@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from autoresearch_lab.ab.suite import harm_to_learning, suite_verdict
 from autoresearch_lab.catalog import Kernel, Target
@@ -256,14 +256,10 @@ def decide(kernels: Mapping[str, Kernel], targets: Mapping[str, Target], lab: La
     newest = {(record.settings.compile, record.settings.preset): record for record in calm}
     kinds = {choice: {p: r for (kind, p), r in newest.items() if kind == choice} for choice in CHOICES}
     said = {choice: suite_verdict(records) for choice, records in kinds.items() if records}
-    refused: set[Mode] = set()
-    modes: list[Mode] = []
-    for choice, (verdict, _) in said.items():
-        trained = {record.mode_of("candidate") for record in kinds[choice].values()}
-        if verdict == "PROMOTE":
-            modes += sorted(trained - refused - set(modes))
-        elif choice == "auto":
-            refused = trained
+    trained = {choice: {record.mode_of("candidate") for record in kinds[choice].values()} for choice in said}
+    refused = trained["auto"] if "auto" in said and said["auto"][0] != "PROMOTE" else set()
+    proven = set().union(*(trained[choice] for choice, (verdict, _) in said.items() if verdict == "PROMOTE"))
+    modes = tuple(mode for mode in get_args(Mode) if mode in proven - refused)
     harms = [text for record in newest.values() if (text := harm_to_learning(record))]
     verdicts = [verdict for verdict, _ in said.values()]
     verdict = "REJECT" if harms else "PROMOTE" if modes else "UNDECIDED" if "UNDECIDED" in verdicts else "REJECT"
@@ -274,7 +270,7 @@ def decide(kernels: Mapping[str, Kernel], targets: Mapping[str, Target], lab: La
         harms[0] if harms else "; ".join(reasons),
         [record for record in spoke if record.verdict == verdict][-1],
         {CHOICES[choice]: judged for choice, judged in said.items()},
-        () if harms else tuple(modes),
+        () if harms else modes,
     )
 
 

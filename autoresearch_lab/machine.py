@@ -53,36 +53,34 @@ class Context:
 @lru_cache(maxsize=8)
 def context(engine: Engine, root: Root) -> Context:
     """Ask the engine (in a process of its own) who the device is and which versions it runs."""
-    device, software = _describe(engine, root)
-    if engine.interpreted:
-        # A device of its own, so that nothing that it gives is ever found when a GPU's evidence is looked for.
-        language = "triton" if engine.name == "cuda" else "metal"
-        device |= {"kind": STAND_INS[language], "name": f"{INTERPRETERS[language]} on {device['name']}"}
-    device["key"] = device_key(device)
-    return Context(engine, device, software)
+    return _context(engine, short_job(engine, DESCRIBE, DescribeArgs(), root))
 
 
 def context_of_this_process(engine: Engine) -> Context:
     """As `context`, for a process that has the engine's framework loaded anyway."""
     describe = importlib.import_module(f"{engine.package}.probe.describe")
-    answer = describe.run(DescribeArgs(device=engine.device), Path(), lambda message: None)
-    device, software = _keyed(answer, engine)
-    return Context(engine, {**device, "key": device_key(device)}, software)
+    return _context(engine, describe.run(DescribeArgs(device=engine.device), Path(), lambda message: None))
+
+
+def _context(engine: Engine, answer: DescribeAnswer) -> Context:
+    """What an engine said of device and software, with their keys."""
+    device = dict(answer.device)
+    if engine.interpreted:
+        # A device of its own, so that nothing that it gives is ever found when a GPU's evidence is looked for.
+        language = "triton" if engine.name == "cuda" else "metal"
+        device |= {"kind": STAND_INS[language], "name": f"{INTERPRETERS[language]} on {device['name']}"}
+    device["key"] = device_key(device)
+    return Context(engine, device, _versions(engine, answer))
 
 
 def software(engine: Engine, root: Root) -> dict[str, Any]:
     """The versions that an engine runs, with their key, for what does not depend on a device."""
-    return _describe(engine, root)[1]
+    return _versions(engine, short_job(engine, DESCRIBE, DescribeArgs(), root))
 
 
-def _describe(engine: Engine, root: Root) -> tuple[dict[str, Any], dict[str, Any]]:
-    return _keyed(short_job(engine, DESCRIBE, DescribeArgs(), root), engine)
-
-
-def _keyed(answer: DescribeAnswer, engine: Engine) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What an engine said of device and software; the latter with its key."""
+def _versions(engine: Engine, answer: DescribeAnswer) -> dict[str, Any]:
     versions = {**answer.software, "lab": code_digest(engine.package)}
-    return dict(answer.device), {**versions, "key": json_sha256(versions)[:12]}
+    return {**versions, "key": json_sha256(versions)[:12]}
 
 
 def device_key(device: dict[str, Any]) -> str:

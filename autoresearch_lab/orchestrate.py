@@ -202,41 +202,39 @@ def drive(
     Raises:
         LabError, LabFailure: what concerns all candidates failed: the ledger, or the cluster.
     """
-    left: list[Candidate] = []
-
-    def state(candidate: Candidate) -> CandidateState:
-        found = given.state(candidate)
-        better = next((other for other in candidates if candidate.outdone_by(other)), None)
-        if better is None or found.step not in ("extract", "verify", "bench"):
-            return found
-        left.append(candidate)
-        return CandidateState(None, f"left to {better.label}, which does its work and promises enough")
-
-    given, steps = steps, replace(steps, state=state)
-    _judge(candidates, steps, on_step, executor or Local(lambda item, step: getattr(steps, step)(item)))
+    turns = replace(steps, state=lambda candidate: _unless_outdone(candidate, candidates, steps.state(candidate)))
+    _judge(candidates, turns, on_step, executor or Local(lambda item, step: getattr(steps, step)(item)))
+    left = [candidate for candidate in candidates if turns.state(candidate) != steps.state(candidate)]
     finalists: dict[str, Candidate] = {}
-    for candidate in sorted(candidates, key=lambda c: (steps.state(c).failed, -c.predicted_gain)):
-        if steps.state(candidate).step in ("ab", "promote") or "ab" in candidate.records:
+    for candidate in sorted(candidates, key=lambda c: (turns.state(c).failed, -c.predicted_gain)):
+        if turns.state(candidate).step in ("ab", "promote") or "ab" in candidate.records:
             finalists.setdefault(candidate.target.name, candidate)
-    undecided = _compatible(c for c in finalists.values() if steps.state(c).step == "ab")
+    undecided = _compatible(c for c in finalists.values() if turns.state(c).step == "ab")
     if together and len(undecided) > 1:
         on_step(undecided[0], f"ab of {len(undecided)} winners together, the first being")
-        _attempt(undecided[0], TOGETHER, steps, steps.together, undecided)
+        _attempt(undecided[0], TOGETHER, turns, turns.together, undecided)
     admitted = list(finalists.values())[:most_finalists]
     for candidate in admitted:
-        _advance(candidate, steps, on_step)
+        _advance(candidate, turns, on_step)
     final = {}
     for candidate in candidates:
-        end = steps.state(candidate)
+        end = turns.state(candidate)
         if end.step in ("ab", "promote") and not end.failed and candidate not in admitted:
             fastest = finalists.get(candidate.target.name) is candidate
             why = f"not among the {most_finalists} largest predicted gains" if fastest else "not the target's fastest"
             end = CandidateState(None, f"bench: FASTER, not tried in the trainer: {why}")
         final[candidate.label] = end
-    again = [candidate for candidate in candidates if candidate in left and steps.state(candidate).step is not None]
-    if again:
-        final |= drive(again, given, on_step, most_finalists, together, executor)
+    if again := [candidate for candidate in left if turns.state(candidate).step is not None]:
+        final |= drive(again, steps, on_step, most_finalists, together, executor)
     return final
+
+
+def _unless_outdone(candidate: Candidate, rivals: Iterable[Candidate], state: CandidateState) -> CandidateState:
+    """The state of a candidate; of one that is still to be judged but outdone, that it is left to the other one."""
+    better = next((other for other in rivals if candidate.outdone_by(other)), None)
+    if better is None or state.step not in ("extract", "verify", "bench"):
+        return state
+    return CandidateState(None, f"left to {better.label}, which does its work and promises enough")
 
 
 def _compatible(candidates: Iterable[Candidate]) -> list[Candidate]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from autoresearch_lab.ab import rule
+from autoresearch_lab.ab.modes import find_modes
 from autoresearch_lab.ab.promise import Promise
 from autoresearch_lab.ab.rule import Gate, GateState
 from autoresearch_lab.ab.throughput import Throughput
@@ -62,7 +63,7 @@ def decide(trial: Trial, promise: Callable[[Sequence[bool]], Promise]) -> AbOutc
     """
     course = _Course(trial, promise)
     try:
-        trial.find_modes()
+        find_modes(trial)
         for look, count in enumerate(trial.settings.looks, start=1):
             course.look = look
             complete = course.look_at(count)

@@ -121,17 +121,18 @@ def divergence_gate(
     steps = min(ours.shape[1], theirs.shape[1])
     edges = sorted({0, max(1, steps // 4), max(1, steps // 2), steps})
     stretches = list(zip(edges, edges[1:], strict=False))
-    exact = np.asarray(theirs if rounding is None else rounding, dtype=np.float64)
-    share = 1.0 if rounding is None else settings.rounding_share
-    ratios = [
-        _ratio(_rms(ours[:, part]), max(_rms(theirs[:, part]), share * _rms(exact[:, part])))
-        for part in (slice(*stretch) for stretch in stretches)
-    ]
+    exact = None if rounding is None else np.asarray(rounding, dtype=np.float64)
+
+    def allowed(stretch: slice) -> float:
+        one_unit = _rms(theirs[:, stretch])
+        return one_unit if exact is None else max(one_unit, settings.rounding_share * _rms(exact[:, stretch]))
+
+    ratios = [_ratio(_rms(ours[:, slice(*ends)]), allowed(slice(*ends))) for ends in stretches]
     ratio = max(ratios)
     passed = ratio <= settings.divergence_limit
     scale = "one unit in the last place"
-    if rounding is not None:
-        scale = f"{scale} or, where more, {share:g} of what the baseline's own rounding makes"
+    if exact is not None:
+        scale = f"{scale} or, where more, {settings.rounding_share:g} of what the baseline's own rounding makes"
     note = f"first {steps} steps: {ratio:.2f} x the divergence of {scale}"
     numbers = GateNumbers(
         ratio=ratio,
@@ -140,9 +141,9 @@ def divergence_gate(
         stretches=[
             Stretch(steps=[start + 1, end], ratio=value) for (start, end), value in zip(stretches, ratios, strict=True)
         ],
-        candidate=np.sqrt((ours**2).mean(0)).tolist(),
-        control=np.sqrt((theirs**2).mean(0)).tolist(),
-        rounding=[] if rounding is None else np.sqrt((exact**2).mean(0)).tolist(),
+        candidate=_by_step(ours),
+        control=_by_step(theirs),
+        rounding=[] if exact is None else _by_step(exact),
     )
     return Gate("divergence", GateState.PASS if passed else GateState.FAIL, note, numbers)
 
@@ -186,6 +187,10 @@ def equal_time_steps(steps: int, speed_lower: float) -> int:
 
 def _rms(values: np.ndarray) -> float:
     return float(np.sqrt((values**2).mean()))
+
+
+def _by_step(values: np.ndarray) -> list[float]:
+    return np.sqrt((values**2).mean(0)).tolist()
 
 
 def _ratio(ours: float, theirs: float) -> float:

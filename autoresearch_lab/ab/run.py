@@ -192,7 +192,7 @@ def _remarks(outcome: AbOutcome, trial: Trial) -> list[str]:
     if trial.attempt > 1:
         remarks.append(f"attempt {trial.attempt} with these arms: alpha is {trial.settings.alpha:.2g} for every gate")
     for arm, found in trial.modes.items():
-        if found.reason.startswith(("nothing can", "it does not")):
+        if trial.settings.compile == "auto" and found.compiled is None:
             remarks.append(f"the {arm} trained eager: {found.reason}")
     return remarks
 

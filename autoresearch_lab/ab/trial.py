@@ -15,12 +15,10 @@ from autoresearch_lab import jobs
 from autoresearch_lab.ab.cache import Cache
 from autoresearch_lab.ab.settings import Settings
 from autoresearch_lab.ab.throughput import LEAST_PAIRS, Throughput, summarise
-from autoresearch_lab.engine import cannot_compile
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.machine import Context
 from autoresearch_lab.promote.selection import Selection
 from autoresearch_lab.results.ab import CompiledProcess, ModeSpeeds
-from autoresearch_lab.results.base import Mode
 from autoresearch_lab.sandbox.limits import Limits
 from autoresearch_lab.sandbox.parent import JobFailed
 from autoresearch_trainer.jobs import Job, JobAnswer, Progress
@@ -114,8 +112,8 @@ class Trial:
         """
         seconds, seed = self.settings.race_seconds, self.settings.seed + 1000 * self.attempt + index
         compiled: list[Arm] = [arm for arm in ARMS if self.compiled(arm)]
-        args = self._side_by_side(("baseline", "candidate"), compiled, seconds, seed)
-        answer, wall_seconds = self._timed(args, f"race {index + 1} of {total}", both=True)
+        args = self.side_by_side(("baseline", "candidate"), compiled, seconds, seed)
+        answer, wall_seconds = self.timed(args, f"race {index + 1} of {total}", both=True)
         self.raw_races.append({"seed": args.seed, **answer.model_dump(), "wall_seconds": wall_seconds})
         if answer.failed:
             raise CandidateFailed(answer.failed)
@@ -128,38 +126,10 @@ class Trial:
         """Whether that arm trains compiled; known once its mode is."""
         return self.modes[arm].used == "compiled"
 
-    def find_modes(self) -> None:
-        """Settle in which mode each arm trains, where that is not known yet.
-
-        Raises:
-            CandidateFailed: it crashed, hung or raised without being compiled.
-        """
-        choice = self.settings.compile
-        for arm in ARMS:
-            if choice != "auto":
-                self.modes[arm] = ModeSpeeds(used="compiled" if choice == "on" else "eager", reason="asked for")
-            elif arm not in self.modes:
-                self.modes[arm] = self._faster_mode(arm)
-
-    def _faster_mode(self, arm: Arm) -> ModeSpeeds:
-        """One arm against itself in one process, eager and compiled in turns."""
-        obstacle = cannot_compile(self.context.engine)
-        if obstacle is not None:
-            return ModeSpeeds(used="eager", reason=f"nothing can be compiled here: {obstacle}")
-        args = self._side_by_side((arm, arm), ["candidate"], self.settings.mode_seconds, self.settings.seed)
-        answer, wall_seconds = self._timed(args, f"the {arm} eager and compiled", both=arm == "candidate")
-        if answer.failed or answer.environment:
-            why = answer.failed or "; ".join(answer.environment)
-            return ModeSpeeds(used="eager", reason=f"it does not train compiled: {why}")
-        found = summarise(args.seed, answer, wall_seconds, args.block_steps)
-        rates = {"eager": found.tokens_per_second["baseline"], "compiled": found.tokens_per_second["candidate"]}
-        used: Mode = "compiled" if found.log_ratio > 0 else "eager"
-        busy = f", while other processes used {found.foreign_share:.0%} of the cores" if found.disturbed else ""
-        return ModeSpeeds(used=used, reason=f"the faster of the two{busy}", **rates)
-
-    def _side_by_side(
+    def side_by_side(
         self, selections: tuple[Arm, Arm], compiled: list[Arm], seconds: float, seed: int
     ) -> ThroughputArgs:
+        """What the job `throughput` is to time in turns: two arms (or one against itself), some of them `compiled`."""
         settings = self.settings
         return ThroughputArgs(
             **self._common(),
@@ -175,7 +145,7 @@ class Trial:
             seed=seed,
         )
 
-    def _timed(self, args: ThroughputArgs, stage: str, *, both: bool) -> tuple[ThroughputAnswer, float]:
+    def timed(self, args: ThroughputArgs, stage: str, *, both: bool) -> tuple[ThroughputAnswer, float]:
         """The answer of the job `throughput`, kept until the A/B is decided, and how long its process ran."""
         key = self._race_key(args)
         self.race_keys.append(key)

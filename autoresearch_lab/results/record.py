@@ -163,26 +163,25 @@ class TraceRecord(Record):
     verdict: None = None
 
 
-class CountersRecord(Record):
+class DeepRecord(Record):
+    """One call of a kernel, looked into."""
+
     kind: Literal["trace"]
     target: str
     kernel: KernelId
     workloads: Workloads | None = None
     seeds: trace.CountersSeeds | None = None
+    verdict: None = None
+
+
+class CountersRecord(DeepRecord):
     settings: trace.CountersSettings
     results: trace.CountersResults
-    verdict: None = None
 
 
-class MachineCodeRecord(Record):
-    kind: Literal["trace"]
-    target: str
-    kernel: KernelId
-    workloads: Workloads | None = None
-    seeds: trace.CountersSeeds | None = None
+class MachineCodeRecord(DeepRecord):
     settings: trace.MachineCodeSettings
     results: trace.MachineCodeResults
-    verdict: None = None
 
 
 class ReviewRecord(Record):

@@ -69,33 +69,31 @@ def deep_profile(
         args = one_call(target, kernel, captured, chosen, folder)
         if tool == "ncu":
             launches = ncu.measure(program, lab.engine, args, run_dir=folder)
-        else:
-            watched = machine_code.measure(program, lab.engine, args, run_dir=folder)
-    if tool == "ncu":
+            return lab.ledger.append(
+                CountersRecord,
+                **about,
+                settings=CountersSettings(
+                    tool="ncu",
+                    tool_version=launch.version(program),
+                    workload=chosen["id"],
+                    metrics=list(ncu.METRICS),
+                    launches=ncu.LAUNCHES,
+                ),
+                results=CountersResults(launches=launches),
+            )
+        watched = machine_code.measure(program, lab.engine, args, run_dir=folder)
         return lab.ledger.append(
-            CountersRecord,
+            MachineCodeRecord,
             **about,
-            settings=CountersSettings(
-                tool="ncu",
+            settings=MachineCodeSettings(
+                tool="objdump",
                 tool_version=launch.version(program),
                 workload=chosen["id"],
-                metrics=list(ncu.METRICS),
-                launches=ncu.LAUNCHES,
+                perf=launch.version(watched.perf) if watched.perf else None,
+                seconds=machine_code.REPEAT_SECONDS if watched.perf else None,
             ),
-            results=CountersResults(launches=launches),
+            results=watched.results,
         )
-    return lab.ledger.append(
-        MachineCodeRecord,
-        **about,
-        settings=MachineCodeSettings(
-            tool="objdump",
-            tool_version=launch.version(program),
-            workload=chosen["id"],
-            perf=launch.version(watched.perf) if watched.perf else None,
-            seconds=machine_code.REPEAT_SECONDS if watched.perf else None,
-        ),
-        results=watched.results,
-    )
 
 
 def one_call(

@@ -1,7 +1,6 @@
 """Jobs `train`, `evaluate` and `throughput`: see the shared modules `training` and `throughput`."""
 
 from functools import partial
-from typing import Any
 
 import mlx.core as mx
 import numpy as np
@@ -10,7 +9,6 @@ from autoresearch_mlx import engine
 from autoresearch_mlx.arrays import to_numpy
 from autoresearch_mlx.model import GPT
 from autoresearch_mlx.probe import environment
-from autoresearch_trainer.kernel_files import Kernel
 from autoresearch_trainer.probe import training as shared
 from autoresearch_trainer.probe.throughput import measure
 
@@ -30,24 +28,11 @@ def move_one_ulp(model: GPT, seed: int) -> None:
     mx.eval(model.params)
 
 
-def in_float32(kernel: Kernel) -> Kernel:
-    """The kernel on float32 copies of its half-precision arguments; its results in the dtypes that it gives else."""
-
-    def half(value: object) -> bool:
-        return isinstance(value, mx.array) and value.dtype in (mx.bfloat16, mx.float16)
-
-    def wide(*arguments: Any) -> Any:
-        if not any(map(half, arguments)):
-            return kernel(*arguments)
-        usual = kernel(*arguments)  # never evaluated: only its dtypes are read
-        found = kernel(*[value.astype(mx.float32) if half(value) else value for value in arguments])
-        if isinstance(found, mx.array):
-            return found.astype(usual.dtype)
-        return tuple(one.astype(other.dtype) for one, other in zip(found, usual, strict=True))
-
-    return wide
+def is_half(value: object) -> bool:
+    return isinstance(value, mx.array) and value.dtype in (mx.bfloat16, mx.float16)
 
 
+in_float32 = partial(shared.in_float32, is_half=is_half, cast=mx.array.astype, float32=mx.float32)
 train = partial(shared.train, engine, shared.Probe(environment.snapshot, move_one_ulp, in_float32))
 evaluate = partial(shared.evaluate, engine)
 throughput = partial(measure, engine, environment.snapshot)

@@ -69,6 +69,26 @@ def train(engine: TrainerEngine, probe: Probe, args: TrainArgs, run_dir: Path, r
     return TrainAnswer(runs=results, process=facts(process), compile_cache=engine.compile_cache())
 
 
+def in_float32(
+    kernel: Kernel, is_half: Callable[[object], bool], cast: Callable[[Any, Any], Any], float32: object
+) -> Kernel:
+    """The kernel on float32 copies of its half-precision arguments; its results in the dtypes that it gives else.
+
+    cast(array, dtype): the array in that type; float32: the engine's.
+    """
+
+    def wide(*arguments: Any) -> Any:
+        if not any(map(is_half, arguments)):
+            return kernel(*arguments)  # an optimizer's, which works in place, takes place once
+        usual = kernel(*arguments)
+        found = kernel(*[cast(value, float32) if is_half(value) else value for value in arguments])
+        if isinstance(found, tuple):
+            return tuple(cast(one, other.dtype) for one, other in zip(found, usual, strict=True))
+        return cast(found, usual.dtype)
+
+    return wide
+
+
 @dataclass(frozen=True)
 class _Training:
     """One training of a job."""

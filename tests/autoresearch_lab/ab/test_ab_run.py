@@ -334,7 +334,7 @@ def test_what_does_not_train_compiled_trains_eager_and_says_why(lab):
 
 
 def test_where_nothing_can_be_compiled_both_arms_are_eager(lab, monkeypatch):
-    monkeypatch.setattr("autoresearch_lab.ab.trial.cannot_compile", lambda engine: "no C++ compiler")
+    monkeypatch.setattr("autoresearch_lab.ab.modes.cannot_compile", lambda engine: "no C++ compiler")
     lab.evidence()
     record = lab.ab(gain=0.5, settings=Settings(compile="auto"))
     assert {found.used for found in record.results.modes.values()} == {"eager"} and jobs(lab)["throughput"] == 4
