@@ -245,9 +245,9 @@ def decide(kernels: Mapping[str, Kernel], targets: Mapping[str, Target], lab: La
 
     There are three kinds: with each arm in its fastest mode, with both eager, with both compiled. Of each kind the
     newest of every preset are judged together as `integration-suite` does: a gain with one does not promote what is
-    worse with another. A kind that says PROMOTE promotes for the modes that its candidates trained in; but where the
-    first kind refuses a mode, another cannot promote for it, and harm to what is learnt refuses all. A/Bs that foreign
-    load spoilt say nothing.
+    worse with another. A kind that says PROMOTE promotes for the modes in which a candidate of its gained; but where
+    the first kind refuses a mode, another cannot promote for it, and harm to what is learnt refuses all. A/Bs that
+    foreign load spoilt say nothing.
     """
     found = abs_of(kernels, targets, lab)
     calm = [record for record in found if not record.results.disturbed]
@@ -256,19 +256,25 @@ def decide(kernels: Mapping[str, Kernel], targets: Mapping[str, Target], lab: La
     newest = {(record.settings.compile, record.settings.preset): record for record in calm}
     kinds = {choice: {p: r for (kind, p), r in newest.items() if kind == choice} for choice in CHOICES}
     said = {choice: suite_verdict(records) for choice, records in kinds.items() if records}
-    trained = {choice: {record.mode_of("candidate") for record in kinds[choice].values()} for choice in said}
-    refused = trained["auto"] if "auto" in said and said["auto"][0] != "PROMOTE" else set()
-    proven = set().union(*(trained[choice] for choice, (verdict, _) in said.items() if verdict == "PROMOTE"))
-    modes = tuple(mode for mode in get_args(Mode) if mode in proven - refused)
+    refused: set[Mode] = set()
+    if "auto" in said and said["auto"][0] != "PROMOTE":
+        refused = {record.mode_of("candidate") for record in kinds["auto"].values()}
+    gains = [
+        record
+        for choice, (verdict, _) in said.items()
+        for record in kinds[choice].values()
+        if verdict == record.verdict == "PROMOTE" and record.mode_of("candidate") not in refused
+    ]
+    modes = tuple(mode for mode in get_args(Mode) if mode in {record.mode_of("candidate") for record in gains})
     harms = [text for record in newest.values() if (text := harm_to_learning(record))]
     verdicts = [verdict for verdict, _ in said.values()]
     verdict = "REJECT" if harms else "PROMOTE" if modes else "UNDECIDED" if "UNDECIDED" in verdicts else "REJECT"
     reasons = [f"{CHOICES[choice]}: {reason}" for choice, (its, reason) in said.items() if its == verdict]
-    spoke = [record for record in calm if record in newest.values()]
+    spoke = gains if verdict == "PROMOTE" else newest.values()
     return Decision(
         verdict,
         harms[0] if harms else "; ".join(reasons),
-        [record for record in spoke if record.verdict == verdict][-1],
+        [record for record in calm if record in spoke and record.verdict == verdict][-1],
         {CHOICES[choice]: judged for choice, judged in said.items()},
         () if harms else modes,
     )

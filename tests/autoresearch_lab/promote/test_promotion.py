@@ -127,7 +127,16 @@ def test_what_the_fastest_modes_refuse_no_mode_that_was_asked_for_promotes(lab):
     lab.evidence(lab.kernel(), compile="auto", ab="REJECT", results={"modes": trained("eager")})
     lab.evidence(lab.kernel(), compile="off")
     assert decided(lab) == ("REJECT", ())
-    lab.evidence(lab.kernel(), compile="on")
+    compiled = lab.evidence(lab.kernel(), compile="on")
+    assert decided(lab) == ("PROMOTE", ("compiled",))
+    lab.evidence(lab.kernel(), compile="off")  # newer, and refused
+    assert run(lab).settings.evidence == compiled.id
+
+
+def test_a_mode_without_a_gain_is_not_promoted_for(lab):
+    lab.evidence(lab.kernel(), compile="auto", preset="cpu-nano", results={"modes": trained("compiled")})
+    harmless = {"modes": trained("eager"), "gates": {"speed": {"passed": False, "note": "no gain", "at_most": 1.01}}}
+    lab.evidence(lab.kernel(), compile="auto", preset="cpu-tiny", ab="REJECT", results=harmless)
     assert decided(lab) == ("PROMOTE", ("compiled",))
 
 
