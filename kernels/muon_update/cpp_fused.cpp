@@ -1,10 +1,10 @@
-// What a Muon step does around the polar factor: momentum before it; NorMuon, cautious decay and the step after it.
+// One Muon step: momentum, polar factor (polar_express.h), NorMuon, cautious decay and the step.
 
 #include <algorithm>
 #include <cmath>
 #include <vector>
 
-#include "native.h"
+#include "polar_express.h"
 
 using namespace autoresearch;
 
@@ -18,8 +18,7 @@ constexpr float FLOOR = 1e-10f;
 inline float at_least(float value, float least) { return value < least ? least : value; }
 
 // squares[r] = mean over the columns of x^2
-template <typename T>
-void mean_squares_of_rows(const T* x, float* squares, int64_t rows, int64_t columns) {
+void mean_squares_of_rows(const bfloat16* x, float* squares, int64_t rows, int64_t columns) {
     for (int64_t r = 0; r < rows; ++r) {
         float sum = 0.0f;
 #pragma omp simd reduction(+ : sum)
@@ -29,8 +28,7 @@ void mean_squares_of_rows(const T* x, float* squares, int64_t rows, int64_t colu
 }
 
 // squares[c] = mean over the rows of x^2
-template <typename T>
-void mean_squares_of_columns(const T* x, float* squares, int64_t rows, int64_t columns) {
+void mean_squares_of_columns(const bfloat16* x, float* squares, int64_t rows, int64_t columns) {
     std::fill(squares, squares + columns, 0.0f);
     for (int64_t r = 0; r < rows; ++r) {
 #pragma omp simd
@@ -61,9 +59,8 @@ inline float stepped(float p, float update, float lr, float decay) {
 }
 
 // One matrix: p -= lr (u + decay p [u p >= 0]) with u = x times the factor of its row or column.
-template <typename T>
-void apply(float* p, const T* x, float* second, float* factors, int64_t rows, int64_t columns, float lr, float decay,
-           float beta2, float rest2) {
+void apply(float* p, const bfloat16* x, float* second, float* factors, int64_t rows, int64_t columns, float lr,
+           float decay, float beta2, float rest2) {
     const bool tall = rows >= columns;
     if (tall) {
         mean_squares_of_rows(x, factors, rows, columns);
@@ -73,7 +70,7 @@ void apply(float* p, const T* x, float* second, float* factors, int64_t rows, in
     even_out(factors, second, tall ? rows : columns, beta2, rest2);
     for (int64_t r = 0; r < rows; ++r) {
         float* out = p + r * columns;
-        const T* in = x + r * columns;
+        const bfloat16* in = x + r * columns;
         const float factor = tall ? factors[r] : 1.0f;
         if (tall) {
 #pragma omp simd
@@ -85,36 +82,36 @@ void apply(float* p, const T* x, float* second, float* factors, int64_t rows, in
     }
 }
 
-}  // namespace
-
-// momentum <- mu momentum + (1 - mu) grad; nesterov = (1 - mu) grad + mu momentum. rates: mu, 1 - mu.
-extern "C" int muon_momentum(const float* grad, float* momentum, float* nesterov, int64_t count, const double* rates) {
-    const float mu = float(rates[0]), rest = float(rates[1]);
+// momentum <- mu momentum + (1 - mu) grad; nesterov = (1 - mu) grad + mu momentum.
+void look_ahead(const float* grad, float* momentum, float* nesterov, int64_t count, float mu, float rest) {
 #pragma omp parallel for simd schedule(static) if (count > PARALLEL_ELEMENTS)
     for (int64_t i = 0; i < count; ++i) {
         const float m = mu * momentum[i] + rest * grad[i];
         momentum[i] = m;
         nesterov[i] = rest * grad[i] + mu * m;
     }
-    return 0;
 }
 
-// p (N,R,C) and second (N, max(R,C)) float32, x (N,R,C) of any dtype. rates: lr, weight decay, beta2, 1 - beta2.
-extern "C" int muon_apply(float* p, const void* x, float* second, int64_t count, int64_t rows, int64_t columns,
-                          const double* rates, int dtype) {
-    const float lr = float(rates[0]), decay = float(rates[1]), beta2 = float(rates[2]), rest2 = float(rates[3]);
+}  // namespace
+
+// All float32: p, grad, momentum (N,R,C), second (N, max(R,C)); p, momentum and second are written. Scratch: nesterov
+// (N,R,C) float32, x (N,R,C) bfloat16. rates: mu, 1 - mu, lr, weight decay, beta2, 1 - beta2. steps: of
+// the iteration.
+extern "C" int muon_update(float* p, const float* grad, float* momentum, float* second, float* nesterov, void* x,
+                           int64_t count, int64_t rows, int64_t columns, const double* rates, int64_t steps) {
+    const float mu = float(rates[0]), rest = float(rates[1]), lr = float(rates[2]), decay = float(rates[3]);
+    const float beta2 = float(rates[4]), rest2 = float(rates[5]);
     const int64_t states = std::max(rows, columns), elements = rows * columns;
-    return dispatch(dtype, [&](auto tag) {
-        using T = decltype(tag);
+    bfloat16* polar = static_cast<bfloat16*>(x);
+    look_ahead(grad, momentum, nesterov, count * elements, mu, rest);
+    polar_express::stack(nesterov, polar, count, rows, columns, steps);
 #pragma omp parallel if (count * elements > PARALLEL_ELEMENTS)
-        {
-            std::vector<float> factors(states);
+    {
+        std::vector<float> factors(states);
 #pragma omp for schedule(static)
-            for (int64_t n = 0; n < count; ++n) {
-                apply(p + n * elements, static_cast<const T*>(x) + n * elements, second + n * states, factors.data(),
-                      rows, columns, lr, decay, beta2, rest2);
-            }
-        }
-        return 0;
-    });
+        for (int64_t n = 0; n < count; ++n)
+            apply(p + n * elements, polar + n * elements, second + n * states, factors.data(), rows, columns, lr,
+                  decay, beta2, rest2);
+    }
+    return 0;
 }

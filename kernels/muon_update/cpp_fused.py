@@ -1,54 +1,36 @@
-"""One Muon step with everything around the polar factor in C++: one pass before it, two after it, float32."""
+"""One Muon step in C++: momentum, the Polar Express iteration, NorMuon and the step; float32 parameters."""
 
 import torch
 from torch import Tensor
 
 from autoresearch_cuda import native
-from autoresearch_cuda.kernel_files import part
-from autoresearch_cuda.native import CODE, INTEGER, POINTER, REALS, reals
+from autoresearch_cuda.native import INTEGER, POINTER, REALS, reals
 from autoresearch_cuda.operators import write_back
 
-newton_schulz = part("newton_schulz")
-
 _kernel = native.load(__file__)
-_momentum = _kernel.function("muon_momentum", POINTER, POINTER, POINTER, INTEGER, REALS)
-_apply = _kernel.function("muon_apply", POINTER, POINTER, POINTER, INTEGER, INTEGER, INTEGER, REALS, CODE)
+_update = _kernel.function("muon_update", *[POINTER] * 6, INTEGER, INTEGER, INTEGER, REALS, INTEGER)
 
 
-def _check(*states: Tensor) -> None:
-    if any(state.dtype != torch.float32 for state in states):
-        raise NotImplementedError(f"muon_update of {', '.join(str(state.dtype) for state in states)}; float32 only")
-
-
-def _compute_momentum(grad: Tensor, momentum: Tensor, mu: float) -> Tensor:
-    _check(grad, momentum)
-    grad, dense = grad.contiguous(), momentum.contiguous()
-    nesterov = torch.empty_like(grad)
-    _momentum(grad.data_ptr(), dense.data_ptr(), nesterov.data_ptr(), grad.numel(), reals((mu, 1 - mu)))
-    write_back([momentum], [dense])
-    return nesterov
-
-
-def _compute_step(p: Tensor, x: Tensor, second_momentum: Tensor, rates: list[float]) -> None:
-    _check(p, second_momentum)
-    count, rows, columns = p.shape
-    states = (p, second_momentum)
-    dense_p, dense_second = dense = [state.contiguous() for state in states]
-    x = x.contiguous()
-    sizes = (count, rows, columns)
-    _apply(dense_p.data_ptr(), x.data_ptr(), dense_second.data_ptr(), *sizes, reals(rates), native.dtype_code(x))
+def _compute(
+    p: Tensor, grad: Tensor, momentum: Tensor, second_momentum: Tensor, rates: list[float], steps: int
+) -> None:
+    states = (p, momentum, second_momentum)
+    if any(each.dtype != torch.float32 for each in (grad, *states)):
+        dtypes = ", ".join(str(each.dtype) for each in (grad, *states))
+        raise NotImplementedError(f"muon_update of {dtypes}; float32 only")
+    grad = grad.contiguous()
+    dense_p, dense_momentum, dense_second = dense = [state.contiguous() for state in states]
+    nesterov, x = torch.empty_like(grad), torch.empty_like(grad, dtype=torch.bfloat16)
+    arrays = [each.data_ptr() for each in (dense_p, grad, dense_momentum, dense_second, nesterov, x)]
+    _update(*arrays, *p.shape, reals(rates), steps)
     write_back(states, dense)
 
 
-_nesterov = _kernel.operator(
-    "nesterov(Tensor grad, Tensor(a!) momentum, float mu) -> Tensor",
-    _compute_momentum,
-    lambda grad, momentum, mu: grad.new_empty(grad.shape),
-)
-_step = _kernel.operator(
-    "step(Tensor(a!) p, Tensor x, Tensor(b!) second_momentum, float[] rates) -> ()",
-    _compute_step,
-    lambda p, x, second_momentum, rates: None,
+_operator = _kernel.operator(
+    "muon_update(Tensor(a!) p, Tensor grad, Tensor(b!) momentum, Tensor(c!) second_momentum, float[] rates, int steps)"
+    " -> ()",
+    _compute,
+    lambda p, grad, momentum, second_momentum, rates, steps: None,
 )
 
 
@@ -68,6 +50,5 @@ def muon_update(
 
     second_momentum (N,R,1) if R ≥ C, else (N,1,C).
     """
-    x = newton_schulz(_nesterov(grad, momentum, mu), steps)
-    _step(p, x, second_momentum, [lr, weight_decay, beta2, 1 - beta2])
+    _operator(p, grad, momentum, second_momentum, [mu, 1 - mu, lr, weight_decay, beta2, 1 - beta2], steps)
     return p, momentum, second_momentum
