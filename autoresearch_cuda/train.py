@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from autoresearch_cuda import compile_cache
 from autoresearch_cuda.attention import may_break_graphs
 from autoresearch_cuda.model import GPT
 from autoresearch_cuda.optim import MuonAdamW
@@ -37,6 +38,8 @@ class Trainer(TrainerBase):
 
     def _compiled(self) -> Callable[..., Tensor]:
         """The model as one graph; a kernel that would break it fails the run instead."""
+        if self.device.type == "cpu":
+            compile_cache.try_instructions()
         breaks = may_break_graphs(self.device.type, self.model.compute_dtype)
         return torch.compile(self.model, dynamic=False, fullgraph=not breaks)
 

@@ -70,6 +70,9 @@ def bench(
     catalog = load_catalog(lab.root)
     running = resolve("promoted", catalog, lab.context, lab.root).running(target.name)
     compiled, without = compiles(target, lab.context.engine, compiled_arm)
+    for library in target.with_role("library", lab.context.engine.framework, lab.context.engine.device):
+        if library not in libraries_of(target, lab.context.engine, compiled):
+            without[library.name] = "the compiled baseline is Inductor's code for it here"
     chosen = choose_arms(kernel, target, lab.context, running, compiled)
     workloads = job_workloads(target, workload_set, rng)
     inputs = run_dir / "inputs.safetensors"
@@ -162,6 +165,14 @@ def compiles(target: Target, engine: Engine, asked: bool | None = None) -> tuple
     return (True, {}) if obstacle is None else (False, {"the compiled baseline": obstacle})
 
 
+def libraries_of(target: Target, engine: Engine, compiled: bool) -> list[Kernel]:
+    """The library's kernels that are worth an arm. On a CPU, where compiling takes longer than timing, not those that
+    are made by Inductor when the compiled baseline is an arm: it is Inductor's code for the same formula."""
+    twice = compiled and engine.device == "cpu"
+    libraries = target.with_role("library", engine.framework, engine.device)
+    return [library for library in libraries if not (twice and library.language == "inductor")]
+
+
 def choose_arms(
     kernel: Kernel, target: Target, context: Context, running: Mapping[str, Kernel], compiled: bool
 ) -> list[Arm]:
@@ -173,7 +184,7 @@ def choose_arms(
     """
     engine = context.engine
     baseline = target.baseline(engine.framework, engine.device)
-    libraries = target.with_role("library", engine.framework, engine.device)
+    libraries = libraries_of(target, engine, compiled)
     in_graph = compiled and target.contract.phase == "forward"
     parts = {name: one for name, one in running.items() if name != target.name and one.role != "baseline"}
     used = running.get(target.name, baseline)

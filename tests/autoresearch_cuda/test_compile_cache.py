@@ -129,6 +129,30 @@ def test_a_cache_that_cannot_be_written_is_replaced(monkeypatch: pytest.MonkeyPa
     assert Path(os.environ[compile_cache.VARIABLE]).parent == compiler.temporary_folder() / "inductor"
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(not any(map(shutil.which, compiler.COMPILERS)), reason="no C++ compiler")
+def test_what_the_compiler_can_do_is_tried_once_for_all_folders(tmp_path: Path):
+    """Two lists of kernels, so two folders: neither holds the trial's code, and the second process builds nothing."""
+    script = f"""
+import os, sys
+from autoresearch_cuda import compile_cache
+from autoresearch_cuda.kernel_files import installed_kernel
+compile_cache.follow([installed_kernel(sys.argv[1])])
+folder = os.environ[{compile_cache.VARIABLE!r}]
+compile_cache.try_instructions()
+assert os.environ[{compile_cache.VARIABLE!r}] == folder and not os.path.exists(folder)
+"""
+    seen = []
+    for target in ("rope", "mlp"):
+        variables = {"AUTORESEARCH_CACHE": str(tmp_path), "PYTHONPATH": str(CHECKOUT)}
+        done = subprocess.run([sys.executable, "-c", script, target], env={**os.environ, **variables}, text=True)
+        assert done.returncode == 0
+        built = (tmp_path / "inductor" / "instruction-sets").rglob("*.so")
+        seen.append(sorted((str(path), path.stat().st_mtime_ns) for path in built))
+    assert seen[0] == seen[1]
+    assert seen[0] or torch.backends.cpu.get_cpu_capability() == "DEFAULT"
+
+
 def test_the_least_recently_used_folders_go(tmp_path: Path):
     for age, name in enumerate(("new", "mid", "old", "older")):
         (tmp_path / name / "fxgraph").mkdir(parents=True)

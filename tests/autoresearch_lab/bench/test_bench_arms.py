@@ -43,7 +43,17 @@ def test_the_compiled_baseline_is_an_arm_to_beat_and_the_candidate_stands_in_a_g
 
 
 def test_of_the_optimizer_only_the_baseline_is_compiled(catalog):
-    assert [arm.role for arm in arms(catalog, "muon_update", "cpp_fused")] == [*ROLES, "candidate"]
+    assert [arm.role for arm in arms(catalog, "muon_update", "cpp_fused")] == [*ROLES[:3], "candidate"]
+
+
+def test_a_cpu_compiles_one_formula_once(catalog):
+    libraries = {
+        compiled: [arm.name for arm in arms(catalog, "mlp", "torch_eager", compiled=compiled) if arm.role == "library"]
+        for compiled in (True, False)
+    }
+    assert libraries == {True: ["torch_eager (compiled)"], False: ["torch_library"]}
+    on_a_gpu = [arm.name for arm in arms(catalog, "mlp", "triton_fused", CUDA) if arm.role == "library"]
+    assert on_a_gpu[-1] == "torch_eager (compiled)" and "torch_library" in on_a_gpu
 
 
 def test_a_composite_is_timed_as_it_stands_in_the_trainer(catalog):
