@@ -69,8 +69,8 @@ def follow(kernels: Sequence[KernelFile]) -> None:
 
 
 def try_instructions() -> None:
-    """Let Inductor try the compiler on this processor's instruction sets, once for all folders (8 s, later 1 s): kernels
-    have no part in it. It remembers the result, so this has to come before the first compilation."""
+    """Let Inductor try the compiler on this processor's instruction sets, once for all folders: kernels have no part in
+    it (8 s, later 1 s). Inductor remembers the result, so this has to come before the first compilation."""
     folder = os.environ.get(VARIABLE)
     os.environ[VARIABLE] = str(_root() / "instruction-sets")
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -97,6 +98,12 @@ class Case:
     @property
     def specs(self) -> list[Spec]:
         return self.workload["args"]
+
+    def rows(self, shape: tuple[int, ...]) -> int:
+        """How many rows round by themselves in a result of this shape: its own or, if these are fewer, those of the
+        first floating argument. The gradient of weights has many rows, and of one row of data one rounding in all."""
+        first = next((spec["shape"] for spec in array_specs(self.workload) if "float" in spec["dtype"]), list(shape))
+        return min(math.prod(shape[:-1]), math.prod(first[:-1]))
 
     def shapes(self) -> str:
         """For people: the array arguments in one line, such as "x bfloat16 (8, 256)"."""

@@ -148,7 +148,7 @@ class Comparisons:
                 if own is None:
                     continue
                 floor = self._floor(case, number, name, right)
-                limits = allowed(own, self.target.contract.tolerance.factor, floor, right.value.shape)
+                limits = allowed(own, self.target.contract.tolerance.factor, floor, case.rows(right.value.shape))
                 yield self._judge(case, number, name, right, own, limits)
                 if step.again and name.kind == "gradient":
                     if self.candidate.array(case, number, name.again) is not None:

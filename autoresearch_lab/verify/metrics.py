@@ -85,15 +85,15 @@ def errors(result: np.ndarray, reference: np.ndarray, scale: Scale) -> Errors:
     )
 
 
-def allowed(baseline: Errors, factor: float, floor: float, shape: tuple[int, ...]) -> Errors:
+def allowed(baseline: Errors, factor: float, floor: float, rows: int) -> Errors:
     """The most that a kernel may be wrong: factor times the baseline's own error, or the floor.
 
     Within a row errors may have one cause, such as its sum; over many rows they average out. So the floors of `whole`
     and `bias` shrink with the number of rows, and over few rows, where the baseline's own error says little about what
     is usual, the factor grows. A bias of half the baseline's whole error is what another order of operations may
-    bring.
+    bring. rows: how many rounded by themselves; see `Case.rows`.
     """
-    root = math.sqrt(max(1, math.prod(shape[:-1])))
+    root = math.sqrt(max(1, rows))
     factor *= 1.0 + 4.0 / root
     floors = {
         "element": floor,

@@ -13,6 +13,7 @@ from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.paths import Root
 from autoresearch_lab.verify.cases import SECOND_PATTERN, elements, rounded, shadow, with_dtype
 from autoresearch_lab.verify.plan import KINDS, Planner
+from autoresearch_lab.verify.small import small_workloads
 from autoresearch_lab.workloads import WorkloadSet
 
 CATALOG = load_catalog(Root())
@@ -133,3 +134,11 @@ def test_a_large_call_has_shadows_where_a_gradient_is_a_single_number() -> None:
         captured = Planner(CATALOG["residual_mix"], calls, np.random.default_rng(1)).cases()[0]
         assert elements(captured.workload) > 1 << 17
         assert any(step.shadows for step in captured.steps) == expected
+
+
+def test_rows_of_data_count_where_the_result_has_more() -> None:
+    """The gradient of a loss head's weights over one row of data is one rounding, however many classes there are."""
+    target = CATALOG["loss_head"]
+    cases = Planner(target, small_workloads(target, "cpu"), np.random.default_rng(0)).cases()
+    single = next(case for case in cases if "x bfloat16 (1, " in case.shapes())
+    assert single.rows((512, 32)) == 1 and cases[0].rows((512, 32)) == 48 and cases[0].rows(()) == 1

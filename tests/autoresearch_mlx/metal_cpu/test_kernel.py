@@ -236,7 +236,7 @@ def test_portable_switching_gives_the_same(define, rng):
 
 
 def clang_has_float16():
-    """Whether a clang++ is there that Metal kernels can be built with: before version 15 it has no _Float16 on x86-64."""
+    """Whether Metal kernels can be built with clang++: before version 15 it has no _Float16 on x86-64."""
     if not shutil.which("clang++"):
         return False
     command = ["clang++", "-x", "c++", "-fsyntax-only", "-"]
