@@ -24,6 +24,7 @@ from autoresearch_lab.results.base import KernelId
 from autoresearch_trainer.kernel_files import KernelFile
 
 Role = Literal["baseline", "library", "candidate"]
+PUBLIC = "reference_public.py"
 
 
 class Argument(StrictModel):
@@ -168,11 +169,15 @@ class Target:
     @cached_property
     def contract_sha256(self) -> str:
         """Hash of everything that decides right or wrong: the contract less its list of kernels, the oracle, and what
-        the oracle rests on (the oracles of the targets that it replaces, the helpers that all oracles share)."""
+        the oracle rests on (the oracles of the targets that it replaces, the helpers that all oracles share), and the
+        public formula."""
         contract = self.contract.model_dump(mode="json", exclude={"kernels"})
         parts = [self.folder.parent / name / "oracle.py" for name in self.contract.replaces]
         files = [self.folder / "oracle.py", *(part for part in parts if part.is_file()), Path(workload.__file__)]
-        return json_sha256({"contract": contract, "oracle": [file_sha256(path) for path in files]})
+        found: dict[str, object] = {"contract": contract, "oracle": [file_sha256(path) for path in files]}
+        if self.public:
+            found["public"] = self.public.sha256
+        return json_sha256(found)
 
     @cached_property
     def oracle(self) -> ModuleType:
@@ -193,6 +198,26 @@ class Target:
 
     def with_role(self, role: Role, framework: str, device: str) -> list[Kernel]:
         return [kernel for kernel in self.kernels if kernel.role == role and kernel.runs_on(framework, device)]
+
+    @property
+    def public(self) -> Kernel | None:
+        """The formula as public trainers write it in PyTorch, where it is another one than the baseline's."""
+        path = self.folder / PUBLIC
+        return Kernel(self.name, path.stem, "torch", ("cpu",), "library", "python", path) if path.is_file() else None
+
+    def trusted(self, framework: str, device: str) -> list[Kernel]:
+        """The implementations whose errors a kernel may have: the baseline first, then on PyTorch's CPU the libraries
+        that need no compiler and the public formula.
+
+        Raises:
+            LabError: the target is not implemented in this engine.
+        """
+        members = [self.baseline(framework, device)]
+        if (framework, device) == ("torch", "cpu"):
+            libraries = self.with_role("library", framework, device)
+            members += [kernel for kernel in libraries if kernel.language == "python"]
+            members += [self.public] if self.public else []
+        return members
 
     def baseline(self, framework: str, device: str) -> Kernel:
         """The kernel that the trainer uses by default.

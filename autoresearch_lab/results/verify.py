@@ -21,8 +21,8 @@ class VerifySeeds(Typed):
 class VerifySettings(Typed):
     """What the kernel was held against.
 
-    factor, floor (by dtype): allowed error relative to the baseline's own, and what is allowed in any case. seconds:
-    how long its process might be quiet. interpreted: a GPU's kernel ran on the CPU. not_enforced: what of the
+    factor, floor (by dtype): allowed error relative to the baseline's own, and what is allowed in any case. trusted:
+    the implementations whose errors count, the baseline first. seconds: how long its process might be quiet. interpreted: a GPU's kernel ran on the CPU. not_enforced: what of the
     confinement this system cannot do. workspace: its folder from the root; None for a kernel of the catalogue.
     calibration: "planted" where no such verification was made (see `calibrate`).
     """
@@ -31,6 +31,7 @@ class VerifySettings(Typed):
     factor: float | None = None
     floor: dict[str, float] = {}
     baseline: KernelId | None = None
+    trusted: list[KernelId] = []
     seconds: float | None = None
     interpreted: bool = False
     not_enforced: list[str] = []
@@ -53,6 +54,23 @@ class ComparedResult(Typed):
     baseline_error: float
     allowed: float
     problem: str | None = None
+
+
+class FoundFactor(Typed):
+    """A common factor in one result's error, b = <error, reference> / <reference, reference>, without a unit; of an
+    argument updated in place the reference is its change. result: its name; arguments: as `ComparedResult` has them.
+    standard_error: of b. trusted: the largest of the trusted implementations, with its standard error; allowed: of an
+    honest kernel; smallest: what would have failed."""
+
+    case: str
+    step: int
+    result: str
+    arguments: str
+    factor: float
+    standard_error: float
+    trusted: float
+    allowed: float
+    smallest: float
 
 
 class CheckResult(Typed):
@@ -88,8 +106,8 @@ class VerifyResults(Typed):
     """What the checks found.
 
     failed_check, reason: of the first check that failed. error_ratio: the worst error / what is allowed; None where
-    nothing could be compared. cases: how many were drawn. not_judged: {case or result: why it says nothing}. launches:
-    of Metal kernels on the CPU, by build. configurations: of tuned kernels, as far as they are kept;
+    nothing could be compared. cases: how many were drawn. not_judged: {case or result: why it says nothing}. factors:
+    per result the call on which the smallest common factor would have been found. launches: of Metal kernels on the CPU, by build. configurations: of tuned kernels, as far as they are kept;
     configurations_left_out: how many are not. duration_seconds: of the whole verification.
     """
 
@@ -99,6 +117,7 @@ class VerifyResults(Typed):
     checks: list[CheckResult] = []
     cases: int = 0
     not_judged: dict[str, str] = {}
+    factors: list[FoundFactor] = []
     launches: dict[str, int] | None = None
     configurations: list[Facts] = []
     configurations_left_out: int = Field(default=0, ge=0)

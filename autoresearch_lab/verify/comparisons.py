@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -12,6 +12,7 @@ from autoresearch_lab.catalog import Target
 from autoresearch_lab.results.verify import ComparedResult
 from autoresearch_lab.verify.cases import ROUGH, Case, main_dtype, widen
 from autoresearch_lab.verify.exchange import Answers, shadow_number
+from autoresearch_lab.verify.factors import METRIC, Factor, Factors, coarsest_dtype
 from autoresearch_lab.verify.metrics import NAMES, Errors, allowed, errors, worst
 from autoresearch_lab.verify.reference import Expected, References, Results
 from autoresearch_trainer.jobs.calls import Raised, ResultName
@@ -19,7 +20,6 @@ from autoresearch_trainer.jobs.calls import Raised, ResultName
 # Where the baseline itself is this wrong, or raises, the case says nothing about a candidate.
 BASELINE_USELESS = 0.5
 EDGE_FLOORS = 8.0
-_RANK = {"float32": 0, "float16": 1, "bfloat16": 2}
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Comparison:
     baseline: float
     limit: float
     problem: str | None = None
+    factor: Factor | None = None
 
     @property
     def passed(self) -> bool:
@@ -47,7 +48,7 @@ class Comparison:
             return f"{place}: {self.problem}"
         return (
             f"{place}: {self.metric} error {self.error:.3g}, allowed {self.limit:.3g} "
-            f"(baseline's own {self.baseline:.3g})"
+            f"(trusted implementations' own {self.baseline:.3g})"
         )
 
     def contents(self) -> str:
@@ -80,6 +81,7 @@ class Comparisons:
         baseline: Answers,
         references: References,
         idle: Answers | None = None,
+        trusted: Sequence[Answers] = (),
     ) -> None:
         self.target = target
         self.cases = cases
@@ -88,6 +90,8 @@ class Comparisons:
         self.references = references
         # The candidate once more with native functions that do nothing; None where it has none.
         self.idle = idle
+        # What the other trusted implementations answered; how wrong the worst of them is, a candidate may be, too.
+        self.trusted = trusted
         self.not_judged: dict[str, str] = {}
         self._compared: dict[str, list[Comparison]] = {}
         self._own_errors: dict[str, Errors | None] = {}
@@ -137,6 +141,11 @@ class Comparisons:
         excesses = [comparison.excess for comparison in self.everything if comparison.problem is None]
         return max(excesses, default=None)
 
+    @cached_property
+    def factors(self) -> Factors:
+        """Common factors in errors, and how large those of the trusted implementations are."""
+        return Factors(self.target.contract, (self.baseline, *self.trusted), self.references)
+
     # How one result is compared.
 
     def _compare(self, case: Case) -> Iterator[Comparison]:
@@ -170,15 +179,22 @@ class Comparisons:
         measured = measure(values, right)
         ratios = {metric: _ratio(getattr(measured, metric), getattr(limits, metric)) for metric in NAMES}
         worst = max(ratios, key=lambda metric: ratios[metric])
+        factor = self.factors.of(case, step, name, right, values)
+        if factor is not None and _ratio(factor.sure, factor.allowed) > ratios[worst]:
+            excess = _ratio(factor.sure, factor.allowed)
+            return Comparison(
+                case, step, name, excess, METRIC, factor.sure, factor.trusted, factor.allowed, factor=factor
+            )
         return Comparison(
             case, step, name, ratios[worst], worst,
-            getattr(measured, worst), getattr(own, worst), getattr(limits, worst),
+            getattr(measured, worst), getattr(own, worst), getattr(limits, worst), factor=factor,
         )  # fmt: skip
 
     def _own(self, case: Case, step: int, name: ResultName, right: Expected) -> Errors | None:
-        """The baseline's own errors on a step and on its shadows, or None where it is no measure.
+        """The trusted implementations' own errors on a step and on its shadows, or None where the baseline is no
+        measure.
 
-        Its error in one call may be small by luck. On edge and adversarial values the worst of all calls with such
+        The error in one call may be small by luck. On edge and adversarial values the worst of all calls with such
         values counts; on an odd or held-out shape the worst of the calls of that shape, edge values apart.
         """
         own = self._baseline_errors(case, step, name, right)
@@ -202,32 +218,40 @@ class Comparisons:
         return pools
 
     def _baseline_errors(self, case: Case, step: int, name: ResultName, right: Expected) -> Errors | None:
-        """The baseline's errors on this step and its shadows; None (and a remark) where it disagrees with the oracle
-        about what is finite, or is useless."""
+        """The worst of the trusted implementations' errors on this step and its shadows; None (and a remark) where the
+        baseline disagrees with the oracle about what is finite, or is useless."""
         key = f"{case.id} step {step} {name}"
         if key not in self._own_errors:
             self._own_errors[key] = self._measure_baseline(case, step, name, right, key)
         return self._own_errors[key]
 
     def _measure_baseline(self, case: Case, step: int, name: ResultName, right: Expected, key: str) -> Errors | None:
-        found = self.baseline.array(case, step, name)
-        if found is None or found.shape != right.value.shape:
-            self.not_judged[key] = "the baseline gives no such result"
+        own = self._measure(self.baseline, case, step, name, right)
+        if isinstance(own, str):
+            self.not_judged[key] = own
             return None
+        others = [self._measure(answers, case, step, name, right) for answers in self.trusted]
+        return worst([own, *(other for other in others if isinstance(other, Errors))])
+
+    def _measure(self, answers: Answers, case: Case, step: int, name: ResultName, right: Expected) -> Errors | str:
+        """The errors of one trusted implementation on a step and its shadows, or in words why it is no measure."""
+        found = answers.array(case, step, name)
+        if found is None or found.shape != right.value.shape:
+            return "the baseline gives no such result"
         values = widen(found)
         problem = nonfinite_problem(values, right)
         if problem:
-            self.not_judged[key] = f"the baseline differs from the oracle: {problem}"
-            return None
+            return f"the baseline differs from the oracle: {problem}"
         own = measure(values, right)
         if own.whole > BASELINE_USELESS:
-            self.not_judged[key] = f"the baseline's own error is {own.whole:.2g}"
-            return None
-        return worst([own, *self._shadow_errors(case, step, name, right)])
+            return f"the baseline's own error is {own.whole:.2g}"
+        return worst([own, *self._shadow_errors(answers, case, step, name, right)])
 
-    def _shadow_errors(self, case: Case, step: int, name: ResultName, right: Expected) -> Iterator[Errors]:
+    def _shadow_errors(
+        self, answers: Answers, case: Case, step: int, name: ResultName, right: Expected
+    ) -> Iterator[Errors]:
         for place, contents in enumerate(case.steps[step].shadows):
-            found = self.baseline.array(case, shadow_number(case, step, place), name)
+            found = answers.array(case, shadow_number(case, step, place), name)
             truth = self.references.shadow(case, contents)[name]
             if found is None or found.shape != truth.value.shape:
                 continue
@@ -239,10 +263,7 @@ class Comparisons:
         """The contract's floor for a result. A gradient is no more precise than the coarsest floating argument; on edge
         values (rows of thousands of equal numbers, say) roundings go one way and add up."""
         floors = self.target.contract.tolerance.floor
-        dtypes = {right.dtype}
-        if name.kind == "gradient":
-            dtypes |= {spec["dtype"] for spec in case.specs if spec["kind"] == "array" and spec["dtype"] in _RANK}
-        coarsest = max(dtypes, key=lambda dtype: _RANK.get(dtype, -1))
+        coarsest = coarsest_dtype(case, name, right)
         edge = case.steps[step].contents.kind == "edge"
         return floors.get(coarsest, 0.0) * (EDGE_FLOORS if edge else 1.0)
 

@@ -6,7 +6,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from autoresearch_lab.lab import Lab
 from autoresearch_lab.machine import Context
 from autoresearch_lab.results.base import KernelId
 from autoresearch_lab.results.record import VerifyRecord
-from autoresearch_lab.results.verify import CheckResult, VerifyResults, VerifySeeds, VerifySettings
+from autoresearch_lab.results.verify import CheckResult, FoundFactor, VerifyResults, VerifySeeds, VerifySettings
 from autoresearch_lab.verify.cases import Case
 from autoresearch_lab.verify.checks import NEEDED, ORDER
 from autoresearch_lab.verify.checks.result import failed
@@ -44,11 +44,13 @@ Progress = Callable[[JobProgress], None]
 
 @dataclass
 class Prepared:
-    """What does not depend on the candidate: cases, their inputs, the oracle's and the baseline's results."""
+    """What does not depend on the candidate: cases, their inputs, what the oracle, the baseline and the other trusted
+    implementations give."""
 
     cases: list[Case]
     references: References
     baseline: Answers = field(default_factory=Answers)
+    trusted: list[Answers] = field(default_factory=list)
 
 
 def verify(
@@ -79,17 +81,20 @@ def verify(
     seconds = seconds or (INTERPRETED_SECONDS if interpreted else CANDIDATE_SECONDS)
     chosen = seed if seed is not None else secrets.randbits(62)
     tell = on_progress or (lambda message: None)
-    baseline = target.baseline(lab.context.engine.framework, lab.context.engine.device)
-    key = f"{target.contract_sha256} {workload_set.sha256} {baseline.sha256} {chosen}"
+    engine = lab.context.engine
+    trusted = target.trusted(engine.framework, engine.device)
+    baseline = trusted[0]
+    hashes = " ".join(member.sha256 for member in trusted)
+    key = f"{target.contract_sha256} {workload_set.sha256} {workload_set.path} {hashes} {chosen}"
     shared = (prepared or {}).get(key)
     ready = shared or _prepare(target, workload_set, chosen)
     if prepared is not None:
         prepared[key] = ready
     candidate, idle = _compute(
-        kernel, baseline, target, lab.context, ready, run_dir, seconds, tell, fresh=shared is None
+        kernel, trusted, target, lab.context, ready, run_dir, seconds, tell, fresh=shared is None
     )
     tell({"stage": "judge"})
-    evidence = Comparisons(target, ready.cases, candidate, ready.baseline, ready.references, idle)
+    evidence = Comparisons(target, ready.cases, candidate, ready.baseline, ready.references, idle, ready.trusted)
     results = _results(judge(evidence), evidence)
     told = candidate.answer
     results.launches = told.launches if told else None
@@ -113,6 +118,7 @@ def verify(
             factor=tolerance.factor,
             floor=tolerance.floor,
             baseline=KernelId(name=baseline.name, sha256=baseline.sha256),
+            trusted=[member.id for member in trusted],
             seconds=seconds,
             interpreted=interpreted,
             not_enforced=candidate.unenforced,
@@ -150,7 +156,7 @@ def _prepare(target: Target, workload_set: WorkloadSet, seed: int) -> Prepared:
 
 def _compute(
     kernel: Kernel,
-    baseline: Kernel,
+    trusted: Sequence[Kernel],
     target: Target,
     context: Context,
     ready: Prepared,
@@ -160,11 +166,14 @@ def _compute(
     *,
     fresh: bool,
 ) -> tuple[Answers, Answers | None]:
-    """Run baseline and candidate side by side, each in its own process, while the oracle computes here.
+    """Run the trusted implementations (the baseline first) and the candidate side by side, each in its own process,
+    while the oracle computes here.
 
-    The candidate's process never runs the baseline, and cannot read the folder in which the baseline's results lie.
+    The candidate's process never runs the baseline, and cannot read the folders in which the others' results lie.
     """
+    baseline = trusted[0]
     folders = {name: run_dir / name for name in ("data", "candidate", "baseline")}
+    folders |= {member.name: run_dir / f"trusted_{member.name}" for member in trusted[1:]}
     calls = write_inputs(folders["data"], ready.cases, target.contract)
     try:
         asked = in_background(
@@ -172,14 +181,18 @@ def _compute(
             part="candidate", run_dir=folders["candidate"], seconds=seconds, on_progress=tell,
         )  # fmt: skip
         if fresh:
-            own = in_background(
-                ask, context.engine, baseline, calls,
-                part="baseline", run_dir=folders["baseline"], seconds=BASELINE_SECONDS,
-            )  # fmt: skip
+            own = [
+                in_background(
+                    ask, context.engine, member, calls,
+                    part="baseline", run_dir=folders["baseline" if member is baseline else member.name],
+                    seconds=BASELINE_SECONDS,
+                )
+                for member in trusted
+            ]  # fmt: skip
             for case in ready.cases:
                 for step in case.steps:
                     ready.references.of(case, step)
-            ready.baseline = own()
+            ready.baseline, *ready.trusted = [answer() for answer in own]
         candidate = asked()
         if ready.baseline.failure is not None:
             raise LabFailure(f"verify: the baseline {baseline.name} itself fails: {ready.baseline.failure.message}")
@@ -238,4 +251,28 @@ def _results(results: dict[str, CheckResult], evidence: Comparisons) -> VerifyRe
         checks=[found.model_copy(update={"name": name}) for name, found in results.items()],
         cases=len(evidence.cases),
         not_judged=evidence.not_judged if answered else {},
+        factors=_factors(evidence) if answered else [],
     )
+
+
+def _factors(evidence: Comparisons) -> list[FoundFactor]:
+    """Per result the comparison in which the smallest factor would have been found."""
+    best: dict[str, FoundFactor] = {}
+    for one in evidence.everything:
+        if one.factor is None:
+            continue
+        found = FoundFactor(
+            case=one.case.id,
+            step=one.step,
+            result=str(one.name),
+            arguments=one.case.shapes(),
+            factor=one.factor.found.value,
+            standard_error=one.factor.found.spread,
+            trusted=one.factor.trusted,
+            allowed=one.factor.allowed,
+            smallest=one.factor.least,
+        )
+        known = best.get(found.result)
+        if known is None or found.smallest < known.smallest:
+            best[found.result] = found
+    return list(best.values())

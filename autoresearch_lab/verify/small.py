@@ -14,8 +14,10 @@ from autoresearch_lab.workloads import WorkloadSet
 PRESET = "small"
 
 
-def small_workloads(target: Target, engine: str) -> WorkloadSet:
+def small_workloads(target: Target, engine: str, *, ample: bool = False) -> WorkloadSet:
     """A set like a captured one, without samples: the values are the oracle's.
+
+    ample: with as many rows as a small factor in the error needs to show, where such calls are written down.
 
     Raises:
         LabError: none are written down for this target.
@@ -23,6 +25,7 @@ def small_workloads(target: Target, engine: str) -> WorkloadSet:
     name = target.name
     if name not in _CALLS:
         raise LabError(f"no small calls are written down for target {name}")
+    calls = _AMPLE.get(name, _CALLS[name]) if ample else _CALLS[name]
     workloads: list[CapturedWorkload] = [
         {
             "id": f"{name}-{number:08x}",
@@ -32,9 +35,11 @@ def small_workloads(target: Target, engine: str) -> WorkloadSet:
             "calls_per_step": 1.0,
             "sample": None,
         }
-        for number, specs in enumerate(copy.deepcopy(_CALLS[name]))
+        for number, specs in enumerate(copy.deepcopy(calls))
     ]
-    return WorkloadSet(name, engine, PRESET, {}, workloads, "0" * 64, Path(PRESET, f"{name}.json"))
+    return WorkloadSet(
+        name, engine, PRESET, {}, workloads, "0" * 64, Path(PRESET, f"{name}_ample.json" if ample else f"{name}.json")
+    )
 
 
 def _arrays(names: str, dtype: str, shape: tuple[int, ...], grad: bool = True) -> list[Spec]:
@@ -93,4 +98,25 @@ _CALLS: dict[str, list[list[Spec]]] = {
     "softcap_cross_entropy": [[*_arrays("logits", _HALF, (48, 512)), *_TARGETS, *_scalars(**_LOSS)]],
     "value_gate": [[*_arrays("v ve", _HALF, _HEADS), *_arrays("gate", _HALF, _HEADS[:3])]],
     "windowed_attention": [[*_arrays("q k v", _HALF, (2, 32, 2, 16)), *_scalars(window=window)] for window in (16, 32)],
+}
+
+# The same with rows enough to tell a factor from rounding: 0.03 % of a gradient in bfloat16, 0.5 % of an iteration.
+_AMPLE: dict[str, list[list[Spec]]] = {
+    "loss_head": [
+        [
+            *_arrays("x", _HALF, (256, 64)),
+            *_arrays("w_head", _FULL, (512, 64)),
+            *_arrays("targets", "int64", (256,), False),
+            *_scalars(**_LOSS),
+        ]
+    ],
+    "muon_update": [
+        [
+            *_arrays("p grad momentum", _FULL, (4, 128, 128), False),
+            *_arrays("second_momentum", _FULL, (4, 128, 1), False),
+            *_scalars(**_MUON),
+        ]
+    ],
+    "newton_schulz": [[*_arrays("g", _FULL, (4, 128, 128), False), *_scalars(steps=5)]],
+    "relu_squared": [[*_arrays("x", _HALF, (8, 256, 256))]],
 }

@@ -31,6 +31,9 @@ def render(record: VerifyRecord, console: Console) -> None:
     worst = "" if ratio is None else f"; worst error {number(ratio)} of what is allowed"
     seconds = results.duration_seconds or 0.0
     console.print(f"{results.cases} cases in {seconds:.1f} s{worst}; ledger {record.id[:12]}", style="dim")
+    if results.factors:
+        found = ", ".join(f"{factor.result} {100 * factor.smallest:.2g} %" for factor in results.factors)
+        console.print(f"smallest common factor that would have been found: {found}", style="dim")
     if record.settings.interpreted:
         console.print(f"{_interpreter(record)} on the CPU: no evidence for a GPU", style="yellow")
     if record.settings.not_enforced:
@@ -52,6 +55,6 @@ def _numbers(check: CheckResult) -> str:
     if worst := check.worst:
         return (
             f"{check.compared} results; worst {worst.metric} error {worst.error:.2g}, "
-            f"allowed {worst.allowed:.2g}, baseline's own {worst.baseline_error:.2g} ({worst.case})"
+            f"allowed {worst.allowed:.2g}, trusted implementations' own {worst.baseline_error:.2g} ({worst.case})"
         )
     return check.counted
