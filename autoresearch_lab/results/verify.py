@@ -22,9 +22,10 @@ class VerifySettings(Typed):
     """What the kernel was held against.
 
     factor, floor (by dtype): allowed error relative to the baseline's own, and what is allowed in any case. trusted:
-    the implementations whose errors count, the baseline first. seconds: how long its process might be quiet. interpreted: a GPU's kernel ran on the CPU. not_enforced: what of the
-    confinement this system cannot do. workspace: its folder from the root; None for a kernel of the catalogue.
-    calibration: "planted" where no such verification was made (see `calibrate`).
+    the implementations whose errors count, the baseline first. seconds: how long its process might be quiet.
+    interpreted: a GPU's kernel ran on the CPU. not_enforced: what of the confinement this system cannot do.
+    workspace: its folder from the root; None for a kernel of the catalogue. calibration: "planted" where no such
+    verification was made (see `calibrate`).
     """
 
     contract_sha256: str | None = None
@@ -106,8 +107,9 @@ class VerifyResults(Typed):
     """What the checks found.
 
     failed_check, reason: of the first check that failed. error_ratio: the worst error / what is allowed; None where
-    nothing could be compared. cases: how many were drawn. not_judged: {case or result: why it says nothing}. factors:
-    per result the call on which the smallest common factor would have been found. launches: of Metal kernels on the CPU, by build. configurations: of tuned kernels, as far as they are kept;
+    nothing could be compared. cases: how many were drawn. not_judged: {case or result: why it says nothing}.
+    factors: per result the call on which the smallest common factor would have been found. launches: of Metal
+    kernels on the CPU, by build. configurations: of tuned kernels, as far as they are kept;
     configurations_left_out: how many are not. duration_seconds: of the whole verification.
     """
 

@@ -1,8 +1,9 @@
 """A common factor in an error: results that are all a little too small or too large, which rounding never makes them.
 
-With d = result - ref over rows r,  b = sum_r <d_r, ref_r> / sum_r <ref_r, ref_r>:  b = -0.01 is "1 % small". Rounding to
-nearest has no direction, so b of an honest kernel shrinks with the number of elements, and a factor that hides below the
-tolerance of single elements shows. b is a ratio of sums, so by linearisation (Cochran, Sampling Techniques, 1977, 6.4)
+With d = result - ref over rows r,  b = sum_r <d_r, ref_r> / sum_r <ref_r, ref_r>:  b = -0.01 is "1 % small". Rounding
+to nearest has no direction, so b of an honest kernel shrinks with the number of elements, and a factor that hides below
+the tolerance of single elements shows. b is a ratio of sums, so by linearisation (Cochran, Sampling Techniques, 1977,
+6.4)
     se(b)^2 = R / (R - 1)  sum_r (<d_r, ref_r> - b <ref_r, ref_r>)^2 / (sum_r <ref_r, ref_r>)^2.
 The rows are the clusters, for within a row errors share causes; where there are columns enough, these are clusters too
 (an argument's rounding is common to a column of a product), and the larger se counts. A few large rows carry no more
@@ -72,17 +73,15 @@ def bias_of(result: np.ndarray, reference: np.ndarray, before: np.ndarray | None
     """
     ref = _rows(reference if before is None else reference - before)
     wrong = _rows(result - reference)
-    size = math.sqrt(float(np.mean(np.square(ref)))) if ref.size else 0.0
-    if size == 0.0 or not math.isfinite(size):
-        return None
-    ref, wrong = ref / size, wrong / size  # squares of tiny numbers vanish
-    products, powers = wrong * ref, np.square(ref)
+    products, powers = np.einsum("ij,ij->i", wrong, ref), np.einsum("ij,ij->i", ref, ref)
     total = float(np.sum(powers))
+    if total == 0.0 or not math.isfinite(total):
+        return None
     value = float(np.sum(products)) / total
-    by_row = _spread(np.sum(products, axis=1), np.sum(powers, axis=1), value)
+    by_row = _spread(products, powers, value)
     if by_row is None:
         return None
-    by_column = _spread(np.sum(products, axis=0), np.sum(powers, axis=0), value)
+    by_column = _spread(np.einsum("ij,ij->j", wrong, ref), np.einsum("ij,ij->j", ref, ref), value)
     spread, freedom = max((by_row, by_column or by_row), key=lambda found: found[0] * critical(found[1]))
     return Bias(value, spread, freedom)
 

@@ -8,6 +8,7 @@ from types import ModuleType
 import numpy as np
 
 from autoresearch_common.arrays import storage
+from autoresearch_lab.verify.cancelled import summed_size
 from autoresearch_lab.verify.cases import JITTER, ROUGH, Case, CaseStep, Contents
 from autoresearch_lab.verify.metrics import Scale, scale_of
 from autoresearch_trainer.jobs.calls import ResultName
@@ -61,6 +62,7 @@ class References:
         dtypes = {ResultName.output(place): dtype for place, dtype in enumerate(case.dtypes)}
         dtypes |= {ResultName.gradient(spec["name"]): spec["dtype"] for spec in case.specs if spec["kind"] == "array"}
         least = self._least(case) if contents.kind in ROUGH else {}
+        least = _with_cancelled(least, contents, values)
         return {
             name: expected(
                 value, dtypes[name], _condition(value, [other[name] for other in others]), least.get(name, 0.0)
@@ -100,6 +102,17 @@ def expected(value: np.ndarray, dtype: str, condition: np.ndarray | None = None,
     finite = np.isfinite(stored)
     scale = scale_of(np.where(finite, value, 0.0), condition, dtype, least)
     return Expected(value, dtype, finite, np.isnan(stored), stored == np.inf, scale)
+
+
+def _with_cancelled(least: dict[ResultName, float], contents: Contents, values: Values) -> dict[ResultName, float]:
+    """`least`, and for gradients that cancelled the size of what was summed."""
+    outputs = [value for name, value in values.items() if name.kind == "output"]
+    summed = {
+        name: summed_size(contents, outputs, str(name.which), value)
+        for name, value in values.items()
+        if name.kind == "gradient"
+    }
+    return least | {name: max(size, least.get(name, 0.0)) for name, size in summed.items()}
 
 
 def _condition(value: np.ndarray, others: list[np.ndarray]) -> np.ndarray | None:

@@ -1,0 +1,39 @@
+"""Gradients that cancel are judged on the size of what was summed; zeros of zero arguments stay zeros."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from autoresearch_lab.verify.cancelled import summed_size
+from autoresearch_lab.verify.cases import Contents
+from autoresearch_lab.verify.reference import expected
+
+
+def _contents(x: np.ndarray, cotangent: np.ndarray) -> Contents:
+    return Contents({"x": x.astype(np.float32), "n": np.arange(3)}, {}, (cotangent.astype(np.float32),))
+
+
+@pytest.fixture
+def x() -> np.ndarray:
+    return np.random.default_rng(0).standard_normal((16, 8))
+
+
+@pytest.mark.parametrize("residue", [0.0, 1e-17])
+def test_a_sum_that_cancels_has_the_size_of_its_terms(residue: float, x: np.ndarray) -> None:
+    size = summed_size(_contents(x, x), [2.0 * x], "x", np.full((16, 8), residue))
+    assert size == pytest.approx(2.0 * np.sqrt(np.mean(x**2)), rel=1e-3)
+    scale = expected(np.full((16, 8), residue), "float32", None, size).scale
+    assert scale is not None and scale.rows.min() >= size
+
+
+def test_any_other_gradient_has_its_own_size(x: np.ndarray) -> None:
+    assert summed_size(_contents(x, x), [x], "x", 1e-9 * x) == 0.0
+
+
+def test_a_zero_that_comes_from_a_zero_stays_strict(x: np.ndarray) -> None:
+    zero, gradient = np.zeros_like(x), np.zeros((16, 8))
+    assert summed_size(_contents(zero, x), [x], "x", gradient) == 0.0
+    assert summed_size(_contents(x, zero), [x], "x", gradient) == 0.0
+    assert summed_size(_contents(x, x), [zero], "x", gradient) == 0.0
+    assert summed_size(_contents(x, np.full_like(x, np.nan)), [x], "x", gradient) == 0.0

@@ -1,0 +1,38 @@
+"""The trusted implementations: each passes by itself, and together they say how wrong an honest kernel may be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from autoresearch_lab.catalog import Kernel, load_catalog
+from autoresearch_lab.paths import Root
+from autoresearch_lab.verify import exploits as suite
+
+CATALOG = load_catalog(Root())
+MEMBERS = [member for target in CATALOG.values() for member in target.trusted("torch", "cpu")[1:]]
+
+
+@pytest.fixture(scope="module")
+def prepared() -> dict:
+    return {}
+
+
+def test_the_set_begins_with_the_baseline_and_needs_no_compiler() -> None:
+    for target in CATALOG.values():
+        members = target.trusted("torch", "cpu")
+        assert members[0] == target.baseline("torch", "cpu")
+        assert all(member.language == "python" for member in members)
+        assert len({member.sha256 for member in members}) == len(members)
+    assert [member.name for member in CATALOG["rms_norm"].trusted("torch", "cuda")] == ["torch_eager"]
+
+
+@pytest.mark.parametrize("member", MEMBERS, ids=lambda member: f"{member.target}={member.name}")
+def test_every_member_passes_by_itself(member: Kernel, tmp_path: Path, prepared: dict) -> None:
+    record = suite.run_kernel(member, CATALOG[member.target], tmp_path, prepared, seconds=60.0)
+    assert record.verdict == "PASS", record.results.reason
+    trusted = CATALOG[member.target].trusted("torch", "cpu")
+    assert [named.sha256 for named in record.settings.trusted] == [one.sha256 for one in trusted]
+    if member.target != "attention_mask":
+        assert all(factor.smallest > factor.allowed >= 0.0 for factor in record.results.factors)
