@@ -41,7 +41,8 @@ def summed_size(contents: Contents, outputs: Sequence[np.ndarray], argument: str
 
 
 def _rms(array: np.ndarray) -> float:
-    """Root mean square; NaN where something is not finite."""
+    """Root mean square of what is finite; 0 where nothing is."""
     values = np.asarray(array, dtype=np.float64)
-    with np.errstate(all="ignore"):
-        return float(np.sqrt(np.mean(np.square(values))))
+    values = values[np.isfinite(values)]
+    with np.errstate(over="ignore"):
+        return float(np.sqrt(np.mean(np.square(values)))) if values.size else 0.0

@@ -25,6 +25,7 @@ from autoresearch_lab.verify.checks import NEEDED, ORDER
 from autoresearch_lab.verify.checks.result import failed
 from autoresearch_lab.verify.comparisons import Comparisons
 from autoresearch_lab.verify.exchange import Answers, ask, discard, write_inputs
+from autoresearch_lab.verify.metrics import round_up
 from autoresearch_lab.verify.plan import Planner
 from autoresearch_lab.verify.reference import References
 from autoresearch_lab.workloads import WorkloadSet
@@ -266,11 +267,11 @@ def _factors(evidence: Comparisons) -> list[FoundFactor]:
             step=one.step,
             result=str(one.name),
             arguments=one.case.shapes(),
-            factor=one.factor.found.value,
-            standard_error=one.factor.found.spread,
-            trusted=one.factor.trusted,
-            allowed=one.factor.allowed,
-            smallest=one.factor.least,
+            factor=round_up(one.factor.found.value),
+            standard_error=round_up(one.factor.found.spread),
+            trusted=round_up(one.factor.trusted),
+            allowed=round_up(one.factor.allowed),
+            smallest=round_up(one.factor.least),
         )
         known = best.get(found.result)
         if known is None or found.smallest < known.smallest:

@@ -104,9 +104,9 @@ _CALLS: dict[str, list[list[Spec]]] = {
 _AMPLE: dict[str, list[list[Spec]]] = {
     "loss_head": [
         [
-            *_arrays("x", _HALF, (256, 64)),
+            *_arrays("x", _HALF, (1024, 64)),
             *_arrays("w_head", _FULL, (512, 64)),
-            *_arrays("targets", "int64", (256,), False),
+            *_arrays("targets", "int64", (1024,), False),
             *_scalars(**_LOSS),
         ]
     ],
@@ -117,6 +117,6 @@ _AMPLE: dict[str, list[list[Spec]]] = {
             *_scalars(**_MUON),
         ]
     ],
-    "newton_schulz": [[*_arrays("g", _FULL, (4, 128, 128), False), *_scalars(steps=5)]],
+    "newton_schulz": [[*_arrays("g", _FULL, (12, 128, 128), False), *_scalars(steps=5)]],
     "relu_squared": [[*_arrays("x", _HALF, (8, 256, 256))]],
 }

@@ -37,3 +37,10 @@ def test_a_zero_that_comes_from_a_zero_stays_strict(x: np.ndarray) -> None:
     assert summed_size(_contents(x, zero), [x], "x", gradient) == 0.0
     assert summed_size(_contents(x, x), [zero], "x", gradient) == 0.0
     assert summed_size(_contents(x, np.full_like(x, np.nan)), [x], "x", gradient) == 0.0
+
+
+def test_a_single_nan_elsewhere_changes_no_size(x: np.ndarray) -> None:
+    spoiled = x.copy()
+    spoiled[3, 5] = np.nan
+    size = summed_size(_contents(spoiled, x), [x], "x", np.zeros((16, 8)))
+    assert size == pytest.approx(np.sqrt(np.mean(x**2)), rel=0.1)
