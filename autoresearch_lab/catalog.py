@@ -47,7 +47,8 @@ class Output(StrictModel):
 
 
 class Tolerance(StrictModel):
-    """How wrong a kernel may be: error <= max(factor x the baseline's own error, floor of the dtype)."""
+    """How wrong a kernel may be: error <= max(factor x the largest of the trusted implementations, floor of
+    the dtype)."""
 
     factor: float = Field(gt=0)
     reason: str = ""

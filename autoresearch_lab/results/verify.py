@@ -21,9 +21,9 @@ class VerifySeeds(Typed):
 class VerifySettings(Typed):
     """What the kernel was held against.
 
-    factor, floor (by dtype): allowed error relative to the baseline's own, and what is allowed in any case. trusted:
-    the implementations whose errors count, the baseline first. seconds: how long its process might be quiet.
-    interpreted: a GPU's kernel ran on the CPU. not_enforced: what of the confinement this system cannot do.
+    factor, floor (by dtype): allowed error relative to the trusted implementations', and what is allowed in any case.
+    trusted: the implementations whose errors count, the baseline first. seconds: how long its process might be
+    quiet. interpreted: a GPU's kernel ran on the CPU. not_enforced: what of the confinement this system cannot do.
     workspace: its folder from the root; None for a kernel of the catalogue. calibration: "planted" where no such
     verification was made (see `calibrate`).
     """

@@ -86,7 +86,7 @@ def errors(result: np.ndarray, reference: np.ndarray, scale: Scale) -> Errors:
 
 
 def allowed(baseline: Errors, factor: float, floor: float, rows: int) -> Errors:
-    """The most that a kernel may be wrong: factor times the baseline's own error, or the floor.
+    """The most that a kernel may be wrong: factor times that of the trusted implementations, or the floor.
 
     Within a row errors may have one cause, such as its sum; over many rows they average out. So the floors of `whole`
     and `bias` shrink with the number of rows, and over few rows, where the baseline's own error says little about what

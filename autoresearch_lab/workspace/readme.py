@@ -47,8 +47,9 @@ shapes drawn at that moment.
 
 - The function `$target` has exactly the signature above, parameters by position.
 - Results are plain tensors of the stated dtype and shape that share no memory with the arguments$inplace.
-$gradients- The error against float64 (`oracle.py`) is at most $factor times the baseline's own (`baseline.py`), or the
-  floor in `contract.json`: per element, per row and as a whole.
+$gradients- The error against float64 (`oracle.py`) is at most $factor times that of the trusted implementations (the
+  baseline in `baseline.py`; on a CPU also libraries and the public formula), or the floor in `contract.json`: per
+  element, per row and as a whole. Results that are all a little too small or too large fail below that.
 - The same input gives the same bits. Nothing is kept from one call to the next that depends on values or addresses.
 - Arguments, random state, thread counts, floating-point modes, environment and files stay as they are.
 - A case that the kernel was not made for is declined with NotImplementedError, never answered wrongly.

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from autoresearch_lab.catalog import Kernel, load_catalog
 from autoresearch_lab.paths import Root
+from autoresearch_lab.verify import controls
 from autoresearch_lab.verify import exploits as suite
+from autoresearch_lab.verify.comparisons import Comparisons
+from autoresearch_lab.verify.exchange import Answers
+from autoresearch_lab.verify.plan import Planner
+from autoresearch_lab.verify.reference import References
+from autoresearch_lab.verify.small import small_workloads
 
 CATALOG = load_catalog(Root())
 # scaled_dot_product_attention on the CPU gives numbers where the only key's score is NaN: such a result is left out of
@@ -43,3 +50,26 @@ def test_every_member_passes_by_itself(member: Kernel, tmp_path: Path, prepared:
     assert [named.sha256 for named in record.settings.trusted] == [one.sha256 for one in trusted]
     if member.target != "attention_mask":
         assert all(factor.smallest >= factor.allowed > 0.0 for factor in record.results.factors)
+
+
+def test_the_worst_of_the_set_is_the_measure_and_one_that_is_useless_is_left_out() -> None:
+    target = CATALOG["relu_squared"]
+    cases = Planner(target, small_workloads(target, "cpu"), np.random.default_rng(0)).cases()[:1]
+    references = References(target.oracle)
+    right = controls._answers(cases, references)
+
+    def off(factor: float) -> Answers:
+        rng = np.random.default_rng(1)
+        return Answers(arrays={
+            name: (array.astype(float) * (1 + factor * rng.standard_normal(array.shape))).astype(array.dtype)
+            for name, array in right.arrays.items()
+        })  # fmt: skip
+
+    def passes(*trusted: Answers) -> bool:
+        evidence = Comparisons(target, cases, off(0.02), right, references, trusted=trusted)
+        return all(comparison.passed for comparison in evidence.everything)
+
+    assert not passes()
+    assert passes(off(0.02))
+    assert not passes(off(3.0)) and not passes(Answers())
+    assert passes(Answers(), off(0.02))

@@ -36,6 +36,9 @@ def test_the_baseline_passes_and_the_record_says_on_what(tmp_path: Path, prepare
     assert (record.seeds.verify, record.seeds.drawn) == (suite.SEED, False)
     assert record.settings.contract_sha256 and record.workloads.count == 1
     assert 0.0 < record.results.error_ratio <= 1.0
+    assert [factor.result for factor in record.results.factors] == ["out0", "grad.x"]
+    assert all(abs(factor.factor) < factor.smallest < 0.01 for factor in record.results.factors)
+    assert [kernel.name for kernel in record.settings.trusted] == ["torch_eager"]
     assert not (tmp_path / "torch_eager").exists()
     assert Ledger(tmp_path / "ledger.jsonl").problems() == []
 
