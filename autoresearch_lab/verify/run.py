@@ -96,6 +96,9 @@ def verify(
     )
     tell({"stage": "judge"})
     evidence = Comparisons(target, ready.cases, candidate, ready.baseline, ready.references, idle, ready.trusted)
+    for member, answers in zip(trusted[1:], ready.trusted, strict=True):
+        if answers.failure is not None:
+            evidence.not_judged[f"trusted {member.name}"] = f"is left out: {answers.failure.message}"
     results = _results(judge(evidence), evidence)
     told = candidate.answer
     results.launches = told.launches if told else None
