@@ -14,6 +14,7 @@ from autoresearch_lab.verify.cases import ROUGH, Case, main_dtype, widen
 from autoresearch_lab.verify.exchange import Answers, shadow_number
 from autoresearch_lab.verify.metrics import NAMES, Errors, allowed, errors, worst
 from autoresearch_lab.verify.reference import Expected, References, Results
+from autoresearch_lab.verify.sanitized import Sanitized
 from autoresearch_trainer.jobs.calls import Raised, ResultName
 
 # Where the baseline itself is this wrong, or raises, the case says nothing about a candidate.
@@ -80,6 +81,7 @@ class Comparisons:
         baseline: Answers,
         references: References,
         idle: Answers | None = None,
+        sanitized: Sanitized | None = None,
     ) -> None:
         self.target = target
         self.cases = cases
@@ -88,6 +90,8 @@ class Comparisons:
         self.references = references
         # The candidate once more with native functions that do nothing; None where it has none.
         self.idle = idle
+        # The candidate once more with its C++ built so that an access out of bounds ends it; None where it has none.
+        self.sanitized = sanitized
         self.not_judged: dict[str, str] = {}
         self._compared: dict[str, list[Comparison]] = {}
         self._own_errors: dict[str, Errors | None] = {}

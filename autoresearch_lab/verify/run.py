@@ -27,6 +27,7 @@ from autoresearch_lab.verify.comparisons import Comparisons
 from autoresearch_lab.verify.exchange import Answers, ask, discard, write_inputs
 from autoresearch_lab.verify.plan import Planner
 from autoresearch_lab.verify.reference import References
+from autoresearch_lab.verify.sanitized import Sanitized, has_source, run_sanitized
 from autoresearch_lab.workloads import WorkloadSet
 from autoresearch_trainer.jobs import Progress as JobProgress
 from autoresearch_trainer.jobs.calls import CallAnswer
@@ -85,11 +86,11 @@ def verify(
     ready = shared or _prepare(target, workload_set, chosen)
     if prepared is not None:
         prepared[key] = ready
-    candidate, idle = _compute(
+    candidate, idle, sanitized = _compute(
         kernel, baseline, target, lab.context, ready, run_dir, seconds, tell, fresh=shared is None
     )
     tell({"stage": "judge"})
-    evidence = Comparisons(target, ready.cases, candidate, ready.baseline, ready.references, idle)
+    evidence = Comparisons(target, ready.cases, candidate, ready.baseline, ready.references, idle, sanitized)
     results = _results(judge(evidence), evidence)
     told = candidate.answer
     results.launches = told.launches if told else None
@@ -159,12 +160,12 @@ def _compute(
     tell: Progress,
     *,
     fresh: bool,
-) -> tuple[Answers, Answers | None]:
+) -> tuple[Answers, Answers | None, Sanitized | None]:
     """Run baseline and candidate side by side, each in its own process, while the oracle computes here.
 
     The candidate's process never runs the baseline, and cannot read the folder in which the baseline's results lie.
     """
-    folders = {name: run_dir / name for name in ("data", "candidate", "baseline")}
+    folders = {name: run_dir / name for name in ("data", "candidate", "baseline", "bounds")}
     calls = write_inputs(folders["data"], ready.cases, target.contract)
     try:
         asked = in_background(
@@ -183,12 +184,17 @@ def _compute(
         candidate = asked()
         if ready.baseline.failure is not None:
             raise LabFailure(f"verify: the baseline {baseline.name} itself fails: {ready.baseline.failure.message}")
+        checked = None
+        if candidate.failure is None and has_source(kernel):
+            checked = in_background(
+                run_sanitized, context.engine, kernel, calls, run_dir=folders["bounds"], seconds=seconds
+            )
         _vouch(Comparisons(target, ready.cases, ready.baseline, ready.baseline, ready.references), baseline.name)
         idle = None
         if candidate.failure is None and candidate.told.native:
             # In the candidate's folder, where its compiled code is cached.
             idle = ask(context.engine, kernel, calls, part="idle", run_dir=folders["candidate"], seconds=seconds)
-        return candidate, idle
+        return candidate, idle, checked() if checked else None
     finally:
         for folder in folders.values():
             discard(folder)
