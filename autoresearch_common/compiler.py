@@ -68,9 +68,7 @@ def python_headers() -> Path:
 
 def run(command: Sequence[str], source_name: str) -> None:
     """Run a compiler. Raises CompileFailed with its first error line; `source_name` is what the message calls it."""
-    # What is loaded first into this process, a sanitizer for instance, is not meant for the compiler.
-    variables = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
-    done = subprocess.run(command, capture_output=True, text=True, env=variables)
+    done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         lines = [line for line in done.stderr.splitlines() if line.strip()] or [f"exit code {done.returncode}"]
         first = next((line for line in lines if "error:" in line), lines[0])

@@ -55,6 +55,13 @@ def environment(runtime: Path, log: Path) -> dict[str, str]:
     }
 
 
+def begin() -> None:
+    """To be called as such a process begins: programs that it starts, the compiler for instance, run without the
+    sanitizer, which a confined process could not even start."""
+    if active():
+        os.environ.pop(PRELOAD, None)
+
+
 @cache
 def runtime() -> Path | None:
     """The sanitizer's library of the C++ compiler in use; None where it has none, or the system is not Linux."""
