@@ -11,6 +11,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -44,13 +45,13 @@ def active() -> bool:
     return os.environ.get(VARIABLE) == ADDRESS
 
 
-def environment(runtime: Path, log: Path) -> dict[str, str]:
-    """Variables of a process that runs such kernels. log: the report becomes a file of this name, a dot and the
-    process's number behind it."""
+def environment(libraries: Sequence[Path], log: Path) -> dict[str, str]:
+    """Variables of a process that runs such kernels. libraries: see `runtime`. log: the report becomes a file of this
+    name, a dot and the process's number behind it."""
     options = OPTIONS | {"log_path": str(log)}
     return {
         VARIABLE: ADDRESS,
-        PRELOAD: str(runtime),
+        PRELOAD: " ".join(map(str, libraries)),
         "ASAN_OPTIONS": ":".join(f"{name}={value}" for name, value in options.items()),
     }
 
@@ -63,21 +64,26 @@ def begin() -> None:
 
 
 @cache
-def runtime() -> Path | None:
-    """The sanitizer's library of the C++ compiler in use; None where it has none, or the system is not Linux."""
+def runtime() -> tuple[Path, ...]:
+    """What has to be loaded first, for the C++ compiler in use; empty where it has no sanitizer, or the system is not
+    Linux. Behind the sanitizer's own library C++'s: as it starts, it looks for what throws exceptions, and Python
+    itself brings none; the first exception would end the process."""
     if sys.platform != "linux":
-        return None
+        return ()
     try:
         command, version = compiler.find()
     except compiler.CompilerMissing:
-        return None
-    for name in _names("clang" in version):
-        done = subprocess.run([*command, f"-print-file-name={name}"], capture_output=True, text=True)
-        # A name that it does not know comes back as it is.
-        path = Path(done.stdout.strip())
-        if done.returncode == 0 and path.is_absolute() and path.is_file():
-            return path.resolve()
-    return None
+        return ()
+    found = [path for name in _names("clang" in version) if (path := _library(command, name))]
+    library = _library(command, "libstdc++.so.6")
+    return (found[0], library) if found and library else ()
+
+
+def _library(command: Sequence[str], name: str) -> Path | None:
+    """Where a library of the compiler lies; a name that it does not know comes back as it is."""
+    done = subprocess.run([*command, f"-print-file-name={name}"], capture_output=True, text=True)
+    path = Path(done.stdout.strip())
+    return path.resolve() if done.returncode == 0 and path.is_absolute() and path.is_file() else None
 
 
 def _names(clang: bool) -> tuple[str, ...]:

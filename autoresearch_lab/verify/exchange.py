@@ -114,7 +114,8 @@ def write_inputs(folder: Path, cases: list[Case], contract: Contract) -> Calls:
 
 # A candidate makes every step. The baseline leaves out those that only repeat, and makes the shadows instead. "idle" is
 # the candidate once more with native functions that do nothing, in the cases whose operators are counted; "bounds" once
-# more under a sanitizer, without repetitions and without the largest cases: where memory is touched depends on shapes.
+# more under a sanitizer, without the largest cases: every shape once, for it decides where memory is touched, and once
+# with edge values, for class numbers do, too.
 Part = Literal["candidate", "baseline", "idle", "bounds"]
 MOST_BOUNDS_ELEMENTS = 1 << 20
 
@@ -203,8 +204,10 @@ def _belongs(case: Case, part: Part) -> bool:
 def _asked(case: Case, contract: Contract, part: Part) -> CallCase:
     """A case as the engine takes it. Steps that are left out leave a null, so that numbers stay the same."""
     baseline = part == "baseline"
-    repeats = part not in ("baseline", "bounds")
-    steps = [_step(case, step, step.contents) if step.judged or repeats else None for step in case.steps]
+    steps = [
+        _step(case, step, step.contents) if _makes(part, number, step) else None
+        for number, step in enumerate(case.steps)
+    ]
     if baseline:
         steps += [_step(case, step, contents) for step in case.steps for contents in step.shadows]
     return CallCase(
@@ -216,6 +219,12 @@ def _asked(case: Case, contract: Contract, part: Part) -> CallCase:
         spied=case.spied and part != "bounds",
         steps=steps,
     )
+
+
+def _makes(part: Part, number: int, step: CaseStep) -> bool:
+    if part == "bounds":
+        return number == 0 or step.contents.kind == "edge"
+    return step.judged or part != "baseline"
 
 
 def _step(case: Case, step: CaseStep, contents: Contents) -> CallStep:

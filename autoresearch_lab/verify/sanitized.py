@@ -11,7 +11,7 @@ from autoresearch_common import sanitizer
 from autoresearch_lab.catalog import Kernel
 from autoresearch_lab.engine import Engine
 from autoresearch_lab.verify.exchange import Answers, Calls, ask
-from autoresearch_lab.verify.sanitizer_report import Overrun, read_report
+from autoresearch_lab.verify.sanitizer_report import Overrun, read_report, sanitizer_trouble
 
 METHOD = "AddressSanitizer"
 LOG = "sanitizer"
@@ -22,8 +22,8 @@ _NOT_YET = ("start", "load")
 
 @dataclass(frozen=True)
 class Sanitized:
-    """What the process came to. obstacle: why this system cannot make one, in words; answers: None then. overrun: what
-    the sanitizer reported, None where it had no reason to."""
+    """What the process came to. obstacle: why it says nothing about the kernel, in words; nothing else is there then.
+    overrun: what the sanitizer reported, None where it had no reason to."""
 
     obstacle: str | None = None
     answers: Answers | None = None
@@ -43,22 +43,23 @@ def has_source(kernel: Kernel) -> bool:
 
 def run_sanitized(engine: Engine, kernel: Kernel, calls: Calls, *, run_dir: Path, seconds: float) -> Sanitized:
     """Run the cases with a sanitized kernel in a confined process; whatever that does, this returns."""
-    runtime = sanitizer.runtime()
-    if runtime is None:
+    libraries = sanitizer.runtime()
+    if not libraries:
         return Sanitized(obstacle=f"the C++ compiler of this system has no {METHOD} for Linux")
     shutil.rmtree(run_dir, ignore_errors=True)
-    variables = sanitizer.environment(runtime, run_dir.resolve() / LOG)
+    variables = sanitizer.environment(libraries, run_dir.resolve() / LOG)
     answers = ask(engine, kernel, calls, part="bounds", run_dir=run_dir, seconds=seconds, variables=variables)
-    return Sanitized(answers=answers, overrun=_reported(run_dir, kernel))
+    text = _log(run_dir)
+    trouble = sanitizer_trouble(text)
+    if trouble is not None:
+        return Sanitized(obstacle=f"{METHOD} itself fails: {trouble}")
+    return Sanitized(answers=answers, overrun=read_report(text, kernel.path.with_suffix(".cpp").name))
 
 
-def _reported(run_dir: Path, kernel: Kernel) -> Overrun | None:
-    """The first report in the run folder. It is written in the kernel's own process, so it is only text."""
+def _log(run_dir: Path) -> str:
+    """What the sanitizer wrote, empty where it had no reason to. The kernel's process may have: it is only text."""
     for path in sorted(run_dir.glob(f"{LOG}.*")):
         if path.is_file() and not path.is_symlink():
             with open(path, "rb") as file:
-                text = file.read(MOST_LOG_BYTES).decode("utf-8", "replace")
-            found = read_report(text, kernel.path.with_suffix(".cpp").name)
-            if found is not None:
-                return found
-    return None
+                return file.read(MOST_LOG_BYTES).decode("utf-8", "replace")
+    return ""

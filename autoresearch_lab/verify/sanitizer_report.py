@@ -9,6 +9,7 @@ from autoresearch_trainer.jobs.base import printable
 
 MOST_WORDS = 200
 _ERROR = re.compile(r"ERROR: AddressSanitizer:? ([^\n]*)")
+_TROUBLE = re.compile(r"AddressSanitizer: (CHECK failed: [^\n]*)")
 _ACCESS = re.compile(r"^(READ|WRITE) of size (\d+) at", re.MULTILINE)
 # gcc up to 12 says "to the right of", newer ones and clang "after".
 _BLOCK = re.compile(r"is located (\d+) bytes (to the right of|to the left of|after|before|inside of) (\d+)-byte region")
@@ -45,6 +46,12 @@ def read_report(text: str, source: str) -> Overrun | None:
     else:
         words = f"{verb}{size}{place}"
     return Overrun(kind[:MOST_WORDS], printable(f"{words}{_line(rest, source)}")[:MOST_WORDS])
+
+
+def sanitizer_trouble(text: str) -> str | None:
+    """What broke in the sanitizer itself, through no fault of the kernel's; None where nothing did."""
+    found = _TROUBLE.search(text)
+    return printable(found.group(1))[:MOST_WORDS] if found else None
 
 
 def _place(text: str, kind: str) -> str | None:
