@@ -185,7 +185,7 @@ def _compute(
         if ready.baseline.failure is not None:
             raise LabFailure(f"verify: the baseline {baseline.name} itself fails: {ready.baseline.failure.message}")
         checked = None
-        if candidate.failure is None and has_source(kernel):
+        if candidate.failure is None and has_source(context.engine, kernel):
             checked = in_background(
                 run_sanitized, context.engine, kernel, calls, run_dir=folders["bounds"], seconds=seconds
             )

@@ -36,9 +36,10 @@ class Sanitized:
         return self.answers is not None and (failure is None or failure.stage not in _NOT_YET)
 
 
-def has_source(kernel: Kernel) -> bool:
-    """Whether the kernel has C++ of its own that `autoresearch_cuda.native` builds."""
-    return kernel.framework == "torch" and kernel.path.with_suffix(".cpp").is_file()
+def has_source(engine: Engine, kernel: Kernel) -> bool:
+    """Whether the kernel has C++ of its own that `autoresearch_cuda.native` builds, and runs it on this engine."""
+    on_cpu = engine.framework == "torch" and engine.job_device == "cpu"
+    return on_cpu and kernel.path.with_suffix(".cpp").is_file()
 
 
 def run_sanitized(engine: Engine, kernel: Kernel, calls: Calls, *, run_dir: Path, seconds: float) -> Sanitized:

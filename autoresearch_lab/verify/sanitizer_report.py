@@ -13,7 +13,7 @@ _TROUBLE = re.compile(r"AddressSanitizer: (CHECK failed: [^\n]*)")
 _ACCESS = re.compile(r"^(READ|WRITE) of size (\d+) at", re.MULTILINE)
 # gcc up to 12 says "to the right of", newer ones and clang "after".
 _BLOCK = re.compile(r"is located (\d+) bytes (to the right of|to the left of|after|before|inside of) (\d+)-byte region")
-_STACK = re.compile(r"is located in stack of thread|is located \d+ bytes \S+(?: \S+)* of? ?stack")
+_STACK = re.compile(r"is located in stack of thread")
 _VARIABLE = re.compile(r"'([^'\n]+)'(?: \(line \d+\))? <== [^\n]*?(overflows|underflows|partially)")
 _GLOBAL = re.compile(
     r"is located (\d+) bytes (to the right of|to the left of|after|before|inside of) global variable '([^'\n]+)'"

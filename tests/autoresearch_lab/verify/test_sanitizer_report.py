@@ -41,12 +41,12 @@ SUMMARY: AddressSanitizer: {kind} /work/kernels/rms_norm/kernel.cpp:12 in rows
             "reads 4 bytes in a block of 64 bytes that was freed, kernel.cpp line 12",
         ),
         (
-            "global-buffer-overflow", "READ of size 4", "0 bytes to the right of global variable 'table' defined in 'k'",
+            "global-buffer-overflow", "READ of size 4", "0 bytes to the right of global variable 'table' defined in",
             "reads 4 bytes right past the end of the global variable table, kernel.cpp line 12",
         ),
         (
             "stack-buffer-overflow", "WRITE of size 4",
-            "in stack of thread T0 at offset 96 in frame\n    #0 0x7f in rows kernel.cpp:8\n\n  This frame has 1 object(s):\n"
+            "in stack of thread T0 at offset 96 in frame\n    #0 0x7f in rows kernel.cpp:8\n\n  This frame has 1:\n"
             "    [32, 96) 'sums' (line 9) <== Memory access at offset 96 overflows this variable",
             "writes 4 bytes beyond the local variable sums, kernel.cpp line 12",
         ),
