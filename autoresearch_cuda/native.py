@@ -5,7 +5,7 @@ PyTorch headers, so a compile takes well under a second. Shared objects are cach
 `autoresearch_common.compiler`.
 
 A source is compiled for the instruction set in use (`autoresearch_common.instruction_set`), which it sees through
-vector.h and gemm.h.
+vector.h and gemm.h; and with AddressSanitizer where the process asks for that (`autoresearch_common.sanitizer`).
 
 Floating point stays IEEE: fast-math flags are refused, because linking with them makes the whole process flush
 denormals to zero, the other arm of a comparison included. OpenMP runs on the runtime that torch has loaded, so its
@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 from autoresearch_common import compiler as system_compiler
-from autoresearch_common import instruction_set
+from autoresearch_common import instruction_set, sanitizer
 from autoresearch_common.hashing import kernel_hash
 from autoresearch_common.instruction_set import InstructionSet
 from autoresearch_cuda.operators import Operators
@@ -117,6 +117,9 @@ def build(source: Path, flags: Sequence[str] = ()) -> Path:
     compiler, version = _compiler()
     compile_flags, link_flags = _openmp("clang" in version)
     command = [*FLAGS, *_active().compiler_flags, *compile_flags, *flags]
+    if sanitizer.active():
+        command += sanitizer.COMPILE_FLAGS
+        link_flags += sanitizer.CLANG_LINK_FLAGS if "clang" in version else sanitizer.LINK_FLAGS
     settings = (compiler, version, command, link_flags)
     headers = [path.read_bytes() for path in sorted(HEADERS.glob("*.h"))]
     digest = system_compiler.digest([source.read_bytes(), *headers, repr(settings).encode()])

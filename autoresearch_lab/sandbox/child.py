@@ -13,12 +13,14 @@ import traceback
 from pathlib import Path
 from typing import Any
 
+from autoresearch_common import sanitizer
 from autoresearch_lab.sandbox.limits import Limits, apply_in_child
 from autoresearch_lab.sandbox.protocol import encode
 from autoresearch_trainer.jobs.failures import failure_kind
 
 
 def main(job_file: str) -> int:
+    sanitizer.begin()
     job = json.loads(Path(job_file).read_text(encoding="utf-8"))
     nonce, pipe = job["nonce"], job["pipe"]
 

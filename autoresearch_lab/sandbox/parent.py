@@ -58,7 +58,8 @@ def run_job(
     that nobody has looked at (see `Job.read`).
 
     The child's stdout and stderr go to files in `run_dir` and are never read for results. When the time limit passes,
-    or the parent is interrupted, the whole process group is killed. `variables` are added to the child's environment.
+    or the parent is interrupted, the whole process group is killed. `variables` are added to the child's
+    environment, a confined job's too.
 
     Raises:
         LabError: `run_dir` cannot be made or written.
@@ -66,7 +67,8 @@ def run_job(
     """
     run_dir = writable_folder(Path(run_dir).resolve(), "run folder")
     nonce = secrets.token_hex(16)
-    variables = {**_environment(), **(variables or {})}
+    own = dict(variables or {})
+    inherited = {**_environment(), **own}
     reader, writer = os.pipe()
     job_file = run_dir / "job.json"
     job_file.write_text(
@@ -87,7 +89,7 @@ def run_job(
         process = subprocess.Popen(
             [sys.executable, "-m", "autoresearch_lab.sandbox.child", str(job_file)],
             cwd=run_dir,
-            env=environment(variables, run_dir) if limits.confined else variables,
+            env={**environment(inherited, run_dir), **own} if limits.confined else inherited,
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=err,

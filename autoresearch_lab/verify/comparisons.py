@@ -15,6 +15,7 @@ from autoresearch_lab.verify.exchange import Answers, shadow_number
 from autoresearch_lab.verify.factors import METRIC, Factor, Factors, coarsest_dtype
 from autoresearch_lab.verify.metrics import NAMES, Errors, allowed, errors, worst
 from autoresearch_lab.verify.reference import Expected, References, Results
+from autoresearch_lab.verify.sanitized import Sanitized
 from autoresearch_trainer.jobs.calls import Raised, ResultName
 
 # Where the baseline itself is this wrong, or raises, the case says nothing about a candidate.
@@ -82,6 +83,7 @@ class Comparisons:
         references: References,
         idle: Answers | None = None,
         trusted: Sequence[Answers] = (),
+        sanitized: Sanitized | None = None,
     ) -> None:
         self.target = target
         self.cases = cases
@@ -92,6 +94,8 @@ class Comparisons:
         self.idle = idle
         # What the other trusted implementations answered; how wrong the worst of them is, a candidate may be, too.
         self.trusted = trusted
+        # The candidate once more with its C++ built so that an access out of bounds ends it; None where it has none.
+        self.sanitized = sanitized
         self.not_judged: dict[str, str] = {}
         self._compared: dict[str, list[Comparison]] = {}
         self._own_errors: dict[str, Errors | None] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from autoresearch_lab.sandbox.confine import discard_scratch
 from autoresearch_lab.sandbox.limits import GIB, Limits
 from autoresearch_lab.sandbox.parent import JobFailed, Kind
 from autoresearch_lab.sandbox.protocol import not_enforced
-from autoresearch_lab.verify.cases import Case, CaseStep, Contents
+from autoresearch_lab.verify.cases import Case, CaseStep, Contents, elements
 from autoresearch_trainer.jobs import Progress
 from autoresearch_trainer.jobs.base import printable
 from autoresearch_trainer.jobs.calls import (
@@ -113,8 +113,11 @@ def write_inputs(folder: Path, cases: list[Case], contract: Contract) -> Calls:
 
 
 # A candidate makes every step. The baseline leaves out those that only repeat, and makes the shadows instead. "idle" is
-# the candidate once more with native functions that do nothing, in the cases whose operators are counted.
-Part = Literal["candidate", "baseline", "idle"]
+# the candidate once more with native functions that do nothing, in the cases whose operators are counted; "bounds" once
+# more under a sanitizer, without the largest cases: every shape once, for it decides where memory is touched, and once
+# with edge values, for class numbers do, too.
+Part = Literal["candidate", "baseline", "idle", "bounds"]
+MOST_BOUNDS_ELEMENTS = 1 << 20
 
 
 def ask(
@@ -125,13 +128,15 @@ def ask(
     part: Part,
     run_dir: Path,
     seconds: float,
+    variables: Mapping[str, str] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Answers:
     """Have `kernel` compute the cases in a confined process of its own. `seconds`: how long it may be quiet.
+    `variables`: added to its environment.
 
     Whatever the process does, this returns: a failure is part of the answer.
     """
-    cases = [case for case in calls.cases if case.spied or part != "idle"]
+    cases = [case for case in calls.cases if _belongs(case, part)]
     answers = Answers()
     stage = "start"
 
@@ -156,8 +161,8 @@ def ask(
         cases=[_asked(case, calls.contract, part) for case in cases],
     )
     try:
-        limits = _limits(engine, kernel, calls, seconds)
-        answer = engine.run(CALL, args, run_dir=run_dir, limits=limits, on_progress=listen)
+        limits = _limits(engine, kernel, calls, seconds, part)
+        answer = engine.run(CALL, args, run_dir=run_dir, limits=limits, variables=variables, on_progress=listen)
         answers.arrays = read_arrays(outputs, most_bytes=(64 << 20) + 16 * calls.bytes)
         answers.answer = answer
     except JobFailed as failed:
@@ -174,13 +179,14 @@ def discard(run_dir: Path) -> None:
     discard_scratch(run_dir)
 
 
-def _limits(engine: Engine, kernel: Kernel, calls: Calls, seconds: float) -> Limits:
+def _limits(engine: Engine, kernel: Kernel, calls: Calls, seconds: float, part: Part) -> Limits:
+    # A GPU's driver reserves address space by the hundred GiB, a sanitizer by the TiB.
+    reserves = engine.device != "cpu" or part == "bounds"
     return Limits(
         seconds=LONGEST_FACTOR * seconds,
         quiet_seconds=seconds,
         cpu_seconds=int(16 * LONGEST_FACTOR * seconds) + 60,
-        # A GPU's driver reserves address space by the hundred GiB.
-        memory_bytes=SPARE_MEMORY + MEMORY_PER_BYTE * calls.bytes if engine.device == "cpu" else None,
+        memory_bytes=None if reserves else SPARE_MEMORY + MEMORY_PER_BYTE * calls.bytes,
         file_bytes=(256 << 20) + 16 * calls.bytes,
         processes=MOST_PROCESSES,
         confined=True,
@@ -189,10 +195,19 @@ def _limits(engine: Engine, kernel: Kernel, calls: Calls, seconds: float) -> Lim
     )
 
 
+def _belongs(case: Case, part: Part) -> bool:
+    if part == "bounds":
+        return elements(case.workload) <= MOST_BOUNDS_ELEMENTS
+    return case.spied or part != "idle"
+
+
 def _asked(case: Case, contract: Contract, part: Part) -> CallCase:
     """A case as the engine takes it. Steps that are left out leave a null, so that numbers stay the same."""
     baseline = part == "baseline"
-    steps = [None if baseline and not step.judged else _step(case, step, step.contents) for step in case.steps]
+    steps = [
+        _step(case, step, step.contents) if _makes(part, number, step) else None
+        for number, step in enumerate(case.steps)
+    ]
     if baseline:
         steps += [_step(case, step, contents) for step in case.steps for contents in step.shadows]
     return CallCase(
@@ -201,9 +216,15 @@ def _asked(case: Case, contract: Contract, part: Part) -> CallCase:
         grad=list(case.grad),
         inplace=[argument.name for argument in contract.args if argument.inplace],
         grad_mode=case.grad_mode,
-        spied=case.spied,
+        spied=case.spied and part != "bounds",
         steps=steps,
     )
+
+
+def _makes(part: Part, number: int, step: CaseStep) -> bool:
+    if part == "bounds":
+        return number == 0 or step.contents.kind == "edge"
+    return step.judged or part != "baseline"
 
 
 def _step(case: Case, step: CaseStep, contents: Contents) -> CallStep:

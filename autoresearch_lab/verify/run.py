@@ -28,6 +28,7 @@ from autoresearch_lab.verify.exchange import Answers, ask, discard, write_inputs
 from autoresearch_lab.verify.metrics import round_up
 from autoresearch_lab.verify.plan import Planner
 from autoresearch_lab.verify.reference import References
+from autoresearch_lab.verify.sanitized import Sanitized, has_source, run_sanitized
 from autoresearch_lab.workloads import WorkloadSet
 from autoresearch_trainer.jobs import Progress as JobProgress
 from autoresearch_trainer.jobs.calls import CallAnswer
@@ -91,11 +92,13 @@ def verify(
     ready = shared or _prepare(target, workload_set, chosen)
     if prepared is not None:
         prepared[key] = ready
-    candidate, idle = _compute(
+    candidate, idle, sanitized = _compute(
         kernel, trusted, target, lab.context, ready, run_dir, seconds, tell, fresh=shared is None
     )
     tell({"stage": "judge"})
-    evidence = Comparisons(target, ready.cases, candidate, ready.baseline, ready.references, idle, ready.trusted)
+    evidence = Comparisons(
+        target, ready.cases, candidate, ready.baseline, ready.references, idle, ready.trusted, sanitized
+    )
     for member, answers in zip(trusted[1:], ready.trusted, strict=True):
         if answers.failure is not None:
             evidence.not_judged[f"trusted {member.name}"] = f"is left out: {answers.failure.message}"
@@ -169,14 +172,14 @@ def _compute(
     tell: Progress,
     *,
     fresh: bool,
-) -> tuple[Answers, Answers | None]:
+) -> tuple[Answers, Answers | None, Sanitized | None]:
     """Run the trusted implementations (the baseline first) and the candidate side by side, each in its own process,
     while the oracle computes here.
 
     The candidate's process never runs the baseline, and cannot read the folders in which the others' results lie.
     """
     baseline = trusted[0]
-    folders = {name: run_dir / name for name in ("data", "candidate", "baseline")}
+    folders = {name: run_dir / name for name in ("data", "candidate", "baseline", "bounds")}
     folders |= {member.name: run_dir / f"trusted_{member.name}" for member in trusted[1:]}
     calls = write_inputs(folders["data"], ready.cases, target.contract)
     try:
@@ -200,12 +203,17 @@ def _compute(
         candidate = asked()
         if ready.baseline.failure is not None:
             raise LabFailure(f"verify: the baseline {baseline.name} itself fails: {ready.baseline.failure.message}")
+        checked = None
+        if candidate.failure is None and has_source(context.engine, kernel):
+            checked = in_background(
+                run_sanitized, context.engine, kernel, calls, run_dir=folders["bounds"], seconds=seconds
+            )
         _vouch(Comparisons(target, ready.cases, ready.baseline, ready.baseline, ready.references), baseline.name)
         idle = None
         if candidate.failure is None and candidate.told.native:
             # In the candidate's folder, where its compiled code is cached.
             idle = ask(context.engine, kernel, calls, part="idle", run_dir=folders["candidate"], seconds=seconds)
-        return candidate, idle
+        return candidate, idle, checked() if checked else None
     finally:
         for folder in folders.values():
             discard(folder)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from autoresearch_common import compiler, instruction_set
+from autoresearch_common import compiler, instruction_set, sanitizer
 from autoresearch_cuda import native
 from autoresearch_trainer.kernel_files import KERNELS_ROOT
 
@@ -44,6 +44,16 @@ def kernel_file(tmp_path):
     python.write_text(f"# {os.urandom(8).hex()}\n")
     python.with_suffix(".cpp").write_text(SOURCE)
     return python
+
+
+def test_a_sanitized_build_is_another_one(kernel_file, cache_folder, monkeypatch):
+    if not sanitizer.runtime():
+        pytest.skip("the compiler has no sanitizer")
+    source = kernel_file.with_suffix(".cpp")
+    plain = native.build(source)
+    monkeypatch.setenv(sanitizer.VARIABLE, sanitizer.ADDRESS)
+    checked = native.build(source)
+    assert checked != plain and b"__asan_report_store" in checked.read_bytes()
 
 
 def test_builds_once_and_calls(kernel_file, cache_folder):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from autoresearch_lab.results.verify import CheckResult
-from autoresearch_lab.verify.checks import determinism, form, poison, really_ran, stale
+from autoresearch_lab.verify.checks import bounds, determinism, form, poison, really_ran, stale
 from autoresearch_lab.verify.checks.effects import inputs_unchanged, side_effects
 from autoresearch_lab.verify.checks.errors import accuracy, gradients
 from autoresearch_lab.verify.checks.odd import held_out, odd
@@ -34,6 +34,7 @@ ORDER = (
     Check(stale.NAME, stale.check),
     Check("held_out", held_out),
     Check(really_ran.NAME, really_ran.check),
+    Check(bounds.NAME, bounds.check),
     Check("side_effects", side_effects),
 )
 # Without these there is nothing for the others to look at.
