@@ -90,7 +90,8 @@ class VerifyResults(Typed):
     failed_check, reason: of the first check that failed. error_ratio: the worst error / what is allowed; None where
     nothing could be compared. cases: how many were drawn. not_judged: {case or result: why it says nothing}. launches:
     of Metal kernels on the CPU, by build. configurations: of tuned kernels, as far as they are kept;
-    configurations_left_out: how many are not. duration_seconds: of the whole verification.
+    configurations_left_out: how many are not. diet: what the kernel's source does beyond what a kernel needs, a line
+    each; it decides nothing. duration_seconds: of the whole verification.
     """
 
     failed_check: str | None = None
@@ -102,4 +103,5 @@ class VerifyResults(Typed):
     launches: dict[str, int] | None = None
     configurations: list[Facts] = []
     configurations_left_out: int = Field(default=0, ge=0)
+    diet: list[str] = []
     duration_seconds: float | None = None

@@ -31,6 +31,8 @@ def render(record: VerifyRecord, console: Console) -> None:
     worst = "" if ratio is None else f"; worst error {number(ratio)} of what is allowed"
     seconds = results.duration_seconds or 0.0
     console.print(f"{results.cases} cases in {seconds:.1f} s{worst}; ledger {record.id[:12]}", style="dim")
+    for finding in results.diet:
+        console.print(f"beyond a kernel's diet: {escape(finding)}", style="yellow")
     if record.settings.interpreted:
         console.print(f"{_interpreter(record)} on the CPU: no evidence for a GPU", style="yellow")
     if record.settings.not_enforced:
