@@ -20,7 +20,7 @@ from autoresearch_lab.paths import CHECKOUT
 
 
 @dataclass(frozen=True, order=True)
-class Finding:
+class DietFinding:
     """Something that a kernel's source does beyond its diet. file: the name, without its folder; line: from 1."""
 
     file: str
@@ -31,7 +31,7 @@ class Finding:
         return f"{self.file} line {self.line}: {self.what}"
 
 
-def findings(kernel: Path) -> list[Finding]:
+def findings(kernel: Path) -> list[DietFinding]:
     """What a kernel's Python file and the C++ or CUDA source of the same stem beside it do beyond the diet, file by
     file and line by line; none for an honest kernel. Metal sources can do nothing but compute, so they are not read.
 
@@ -54,14 +54,14 @@ def summary(found: Iterable[str], most: int = 3) -> str:
 _Lines = Iterator[tuple[int, str]]
 
 
-def _read(path: Path, reader: Callable[[str], _Lines]) -> list[Finding]:
+def _read(path: Path, reader: Callable[[str], _Lines]) -> list[DietFinding]:
     try:
         found = set(reader(path.read_text(encoding="utf-8-sig")))
     except OSError as error:
         found = {(1, f"the file cannot be read ({error.strerror or error})")}
     except UnicodeDecodeError as error:
         found = {(1, f"the file is not UTF-8 text (byte {error.start})")}
-    return sorted(Finding(path.name, line, what) for line, what in found)
+    return sorted(DietFinding(path.name, line, what) for line, what in found)
 
 
 # ---------------------------------------------------------------------------------------------------------- Python
