@@ -11,6 +11,7 @@ import ast
 import builtins
 import re
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -71,7 +72,7 @@ _NEEDS = "a kernel needs its framework, math and this project's helpers"
 ALLOWED_IMPORTS = (
     *("torch", "triton", "mlx", "numpy"),
     *("__future__", "abc", "collections", "contextlib", "dataclasses", "enum", "functools", "itertools"),
-    *("math", "numbers", "operator", "types", "typing", "typing_extensions"),
+    *("cmath", "math", "numbers", "operator", "types", "typing", "typing_extensions"),
     *(f"autoresearch_cuda.{name}" for name in ("attention", "kernel_files", "native", "operators")),
     *(f"autoresearch_cuda.{name}" for name in ("triton_device", "triton_kit")),
     *(f"autoresearch_mlx.{name}" for name in ("kernel_files", "metal_kit")),
@@ -126,6 +127,7 @@ LEAVES_THE_KERNEL = {
 }
 INSIDES = frozenset(
     "__globals__ __code__ __builtins__ __closure__ __subclasses__ __getattribute__ __loader__ __import__ __reduce__ "
+    "__enter__ __exit__ "
     "_getframe _current_frames f_back f_globals f_locals f_builtins gi_frame cr_frame tb_frame".split()
 )
 NAMES_OF_INSIDES = frozenset({"__builtins__", "__loader__", "__spec__"})
@@ -224,7 +226,9 @@ class _Reading:
                 yield f"keeps count in {name} from call to call"
             case ast.Attribute() | ast.Subscript() if not isinstance(node.ctx, ast.Load):
                 yield from self._written(node)
-            case ast.Expr(value=ast.Call() as call) if self._last(call.func) in CONTEXTS:
+            case ast.Expr(value=ast.Call() as call) | ast.Assign(value=ast.Call() as call) if (
+                self._last(call.func) in CONTEXTS
+            ):
                 yield f"switches {self.path(call.func)} for the whole process"
             case ast.Call():
                 yield from self._call(node)
@@ -314,12 +318,12 @@ def _text(node: ast.AST) -> str | None:
 def _within(scope: ast.AST) -> Iterator[ast.AST]:
     """The nodes of a scope; inner functions and classes are among them, but nothing of what they consist of (decorators
     and defaults included, where names mean the same inside as outside)."""
-    waiting: list[ast.AST] = [scope]
+    waiting = deque([scope])
     while waiting:
-        node = waiting.pop(0)
+        node = waiting.popleft()
         yield node
         if node is scope or not isinstance(node, _SCOPES):
-            waiting += ast.iter_child_nodes(node)
+            waiting.extend(ast.iter_child_nodes(node))
 
 
 def _bound(node: ast.AST) -> Iterator[str]:

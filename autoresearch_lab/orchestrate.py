@@ -9,6 +9,7 @@ candidates go on, and the next run tries it again after them.
 
 from __future__ import annotations
 
+import shlex
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -169,7 +170,7 @@ def _beyond_diet(candidate: Candidate) -> str:
     """Why it goes no further, and what lets it."""
     return (
         f"bench: FASTER, but beyond a kernel's diet: {summary(candidate.beyond_diet)}. If that is what it needs: "
-        f"orchestrate {ALLOW_OPTION} {candidate.label}"
+        f"orchestrate {ALLOW_OPTION} {shlex.quote(candidate.label)}"
     )
 
 

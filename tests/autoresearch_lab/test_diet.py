@@ -151,6 +151,8 @@ WITH_TORCH = {
     "torch._C._set_default_dtype(1)": "calls torch._C._set_default_dtype",
     "torch.backends.cuda.enable_flash_sdp(False)": "calls torch.backends.cuda.enable_flash_sdp",
     "torch.set_grad_enabled(False)": "switches torch.set_grad_enabled",
+    "off = torch.set_grad_enabled(False)": "switches torch.set_grad_enabled",
+    "torch.no_grad().__enter__()": "reaches __enter__",
     "torch.library.Library('aten', 'IMPL')": "registers something for torch's own operators (aten)",
     "@torch.library.impl('aten::add', 'CPU')\ndef add(x):\n    pass": "registers something for torch's own operators",
     "torch.ops.aten.add.Tensor.py_impl('CPU')": "replaces an implementation of torch",
