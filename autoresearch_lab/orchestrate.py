@@ -9,6 +9,7 @@ candidates go on, and the next run tries it again after them.
 
 from __future__ import annotations
 
+import shlex
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from autoresearch_lab.catalog import Kernel, Target
+from autoresearch_lab.diet import summary
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.evidence import Subject
 from autoresearch_lab.executor.executor import INDEPENDENT, Executor, Local
@@ -24,6 +26,8 @@ from autoresearch_lab.results.record import AbRecord, BenchRecord, Record, Verif
 
 STEPS = ("extract", "verify", "bench", "ab", "promote")
 TOGETHER = "ab together"
+# With it a person lets a kernel go beyond a kernel's diet.
+ALLOW_OPTION = "--allow-beyond-diet"
 
 # An A/B has to show more than this gain in tokens per second; what cannot reach it is not worth measuring.
 LEAST_GAIN = 0.01
@@ -37,7 +41,8 @@ class Candidate:
 
     share: fraction of the training step spent in the target when it was profiled. saveable: the part of the step that
     a kernel at this machine's ceilings would save; equal to the share where the ceilings are unknown. replaces: the
-    smaller targets whose work the kernel does itself.
+    smaller targets whose work the kernel does itself. beyond_diet: what its source does beyond a kernel's diet that no
+    person allowed; such a kernel is judged, and neither tried in the trainer nor promoted.
     """
 
     rank: int
@@ -49,6 +54,7 @@ class Candidate:
     workloads_sha256: str
     subject: Subject
     replaces: frozenset[str] = frozenset()
+    beyond_diet: tuple[str, ...] = ()
     records: dict[str, Record] = field(default_factory=dict)
 
     @property
@@ -76,10 +82,11 @@ class Candidate:
 
     def outdone_by(self, other: Candidate) -> bool:
         """Whether `other` does this one's work, is FASTER, and promises at least OUTDONE of what this one would bring
-        at the machine's ceilings, which no kernel reaches; as long as the trainer has not refused it."""
+        at the machine's ceilings, which no kernel reaches; as long as the trainer has not refused it, and it needs no
+        person."""
         bench, ab = other.records.get("bench"), other.records.get("ab")
         faster = isinstance(bench, BenchRecord) and bench.verdict == "FASTER"
-        refused = isinstance(ab, AbRecord) and ab.verdict == "REJECT"
+        refused = other.beyond_diet or (isinstance(ab, AbRecord) and ab.verdict == "REJECT")
         does_it = self.target.name in other.replaces and faster and not refused
         return does_it and other.predicted_gain >= OUTDONE * self.best_gain
 
@@ -90,11 +97,13 @@ class Candidate:
 
 @dataclass(frozen=True)
 class CandidateState:
-    """Where a candidate stands: the next step, or why there is none. failed: it was tried and could not be done."""
+    """Where a candidate stands: the next step, or why there is none. failed: it was tried and could not be done.
+    needs_person: it is good enough, but goes beyond a kernel's diet, which only a person can allow."""
 
     step: str | None
     reason: str
     failed: bool = False
+    needs_person: bool = False
 
 
 def state_of(
@@ -141,7 +150,9 @@ def _by_evidence(
     for kind, wanted in (("verify", "PASS"), ("bench", "FASTER"), ("ab", "PROMOTE")):
         record = candidate.records.get(kind)
         if kind == "ab" and promoted.get(candidate.target.name) == candidate.kernel.sha256:
-            break  # by an A/B of its own, or by one together with others
+            break  # by an A/B of its own, or by one together with others, or by hand
+        if kind == "ab" and candidate.beyond_diet and (record is None or record.verdict == wanted):
+            return CandidateState(None, _beyond_diet(candidate), needs_person=True)
         if record is None and kind == "ab" and disturbed:
             return CandidateState("ab", "the last A/B was disturbed by other load on the machine")
         if record is None:
@@ -153,6 +164,14 @@ def _by_evidence(
     if promoted.get(candidate.target.name) == candidate.kernel.sha256:
         return CandidateState(None, "promoted")
     return CandidateState("promote", "all evidence is there")
+
+
+def _beyond_diet(candidate: Candidate) -> str:
+    """Why it goes no further, and what lets it."""
+    return (
+        f"bench: FASTER, but beyond a kernel's diet: {summary(candidate.beyond_diet)}. If that is what it needs: "
+        f"orchestrate {ALLOW_OPTION} {shlex.quote(candidate.label)}"
+    )
 
 
 def _because(record: Record) -> str:
@@ -197,6 +216,9 @@ def drive(
     promote them do they go in one by one. Of two winners that overlap (a composite target's and a part's) the one with
     the larger predicted gain takes part in it; the other one's turn comes after.
 
+    A kernel that goes beyond a kernel's diet, which nobody allowed, goes no further than the benchmark; the others of
+    its target, and its parts, have their turn.
+
     Wherever candidates stand in a row, those whose next step failed in an earlier run stand behind the others.
 
     Raises:
@@ -207,7 +229,8 @@ def drive(
     left = [candidate for candidate in candidates if turns.state(candidate) != steps.state(candidate)]
     finalists: dict[str, Candidate] = {}
     for candidate in sorted(candidates, key=lambda c: (turns.state(c).failed, -c.predicted_gain)):
-        if turns.state(candidate).step in ("ab", "promote") or "ab" in candidate.records:
+        state = turns.state(candidate)
+        if state.step in ("ab", "promote") or ("ab" in candidate.records and not state.needs_person):
             finalists.setdefault(candidate.target.name, candidate)
     undecided = _compatible(c for c in finalists.values() if turns.state(c).step == "ab")
     if together and len(undecided) > 1:

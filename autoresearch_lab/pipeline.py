@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from autoresearch_lab import workloads
+from autoresearch_lab import diet, workloads
 from autoresearch_lab.ab.run import ab, describe_dataset
 from autoresearch_lab.ab.settings import Settings
 from autoresearch_lab.bench.run import BUDGET_SECONDS, bench
@@ -23,7 +23,7 @@ from autoresearch_lab.executor.executor import Executor
 from autoresearch_lab.executor.tasks import Tasks
 from autoresearch_lab.executor.transport import RayTransport, chosen_address, require_ray
 from autoresearch_lab.lab import Lab
-from autoresearch_lab.orchestrate import Candidate, CandidateState, Steps, drive, state_of
+from autoresearch_lab.orchestrate import ALLOW_OPTION, Candidate, CandidateState, Steps, drive, state_of
 from autoresearch_lab.profile.schema import Profile
 from autoresearch_lab.promote.apply import promote, promote_all
 from autoresearch_lab.promote.check import readiness
@@ -42,6 +42,7 @@ from autoresearch_trainer.jobs import Progress, Report
 class Pipeline:
     """The steps of one orchestration: profile, place of the workspaces, and what judging needs. executor: carries out
     the steps that do not depend on each other; None for here, one after the other. on_remark: gets lines for the user.
+    may_go_beyond_diet: the kernels, as TARGET=KERNEL, of which a person said so.
     """
 
     profile: Profile
@@ -55,6 +56,7 @@ class Pipeline:
     on_progress: Report | None = None
     executor: Executor | None = None
     on_remark: Callable[[str], None] | None = None
+    may_go_beyond_diet: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         """Raises LabError where the profile was taken elsewhere, or its dataset is not the one prepared now."""
@@ -99,10 +101,19 @@ class Pipeline:
                 subject = Subject(target, kernel, digest, self.lab.context)
                 saveable = row.share if row.saveable_ms is None else row.saveable_ms / self.profile.step_ms
                 replaces = target.parts_replaced(kernel)
+                beyond = self._beyond_diet(target, kernel)
                 found.append(
-                    Candidate(row.rank, target, kernel, folder, row.share, saveable, digest, subject, replaces)
+                    Candidate(row.rank, target, kernel, folder, row.share, saveable, digest, subject, replaces, beyond)
                 )
+        for name in sorted(self.may_go_beyond_diet - {candidate.label for candidate in found}):
+            self._say(f"{ALLOW_OPTION} {name}: there is no such candidate")
         return found
+
+    def _beyond_diet(self, target: Target, kernel: Kernel) -> tuple[str, ...]:
+        """What the kernel's source does beyond its diet; nothing where a person allowed it."""
+        if f"{target.name}={kernel.name}" in self.may_go_beyond_diet:
+            return ()
+        return tuple(str(finding) for finding in diet.findings(kernel.path))
 
     def _kernels(self, target: Target, workspaces: Workspaces) -> Iterator[tuple[Kernel, Path]]:
         engine = self.lab.context.engine

@@ -12,11 +12,13 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from autoresearch_lab.ab.settings import Settings
+from autoresearch_lab.catalog import find_target
 from autoresearch_lab.cli.app import Session, VerbResult, command
 from autoresearch_lab.cli.options import LENGTH, PATH, FiniteRange
 from autoresearch_lab.cli.progress import progress
+from autoresearch_lab.cli.subject import KernelWords
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.orchestrate import Candidate, CandidateState
+from autoresearch_lab.orchestrate import ALLOW_OPTION, Candidate, CandidateState
 from autoresearch_lab.paths import writable_folder
 from autoresearch_lab.pipeline import Pipeline
 from autoresearch_lab.profile import load
@@ -43,6 +45,7 @@ class OrchestrateOptions:
     proposer_seconds: float | None
     executor: str
     ray_address: str | None
+    allow_beyond_diet: tuple[str, ...]
 
 
 def orchestrate(session: Session, **given: Any) -> VerbResult:
@@ -57,6 +60,7 @@ def orchestrate(session: Session, **given: Any) -> VerbResult:
     settings = replace(base, steps=asked.steps, race_seconds=asked.race_seconds)
     pipeline = Pipeline(measured, folder, session.lab, asked.top_k, asked.bench_seconds, settings)
     pipeline.winners_together = asked.together
+    pipeline.may_go_beyond_diet = frozenset(_named(text, pipeline) for text in asked.allow_beyond_diet)
     say = lambda line: session.log.print(escape(line), soft_wrap=True)  # noqa: E731
     pipeline.on_remark = say
     if asked.executor == "ray":
@@ -76,6 +80,15 @@ def orchestrate(session: Session, **given: Any) -> VerbResult:
             propose_all(pipeline, author, budget, say)
         candidates, states = pipeline.run(lambda candidate, step: say(f"{step}: {candidate.label}"))
     return _outcome(candidates, states, plan=False)
+
+
+def _named(text: str, pipeline: Pipeline) -> str:
+    """One kernel's name, as candidates are labelled. Raises LabError for what cannot be one."""
+    words = KernelWords.parse(text)
+    if words.target is None:
+        raise LabError(f"{ALLOW_OPTION} {text}: name the kernel as the table does, TARGET=KERNEL")
+    find_target(pipeline.catalog, words.target)
+    return f"{words.target}={words.name}"
 
 
 def _author(asked: OrchestrateOptions) -> Proposer | None:
@@ -99,8 +112,9 @@ NO_CANDIDATES = (
 
 @dataclass(frozen=True)
 class CandidateRow:
-    """Where a candidate stands. next: the step that comes, None where it ended; reason: why. verify, bench, ab:
-    verdicts; records: {step: id}. predicted_gain: of the trainer's speed, None before the benchmark."""
+    """Where a candidate stands. next: the step that comes, None where it ended; reason: why. beyond_diet: what its
+    source does beyond a kernel's diet that nobody allowed. verify, bench, ab: verdicts; records: {step: id}.
+    predicted_gain: of the trainer's speed, None before the benchmark."""
 
     rank: int
     candidate: str
@@ -109,6 +123,7 @@ class CandidateRow:
     next: str | None
     reason: str
     failed: bool
+    beyond_diet: tuple[str, ...]
     verify: str | None
     bench: str | None
     ab: str | None
@@ -128,6 +143,7 @@ class CandidateRow:
             next=state.step,
             reason=state.reason,
             failed=state.failed,
+            beyond_diet=candidate.beyond_diet,
             records={kind: record.id for kind, record in records.items()},
             speedup=candidate.speedup,
             predicted_gain=candidate.predicted_gain if candidate.speedup else None,
@@ -182,6 +198,13 @@ COMMANDS = {
         *LENGTH,
         click.option(
             "--together", is_flag=True, help="Try all winners of the benchmark in one A/B before single ones."
+        ),
+        click.option(
+            ALLOW_OPTION,
+            multiple=True,
+            metavar="TARGET=KERNEL",
+            help="Let this kernel into the trainer although its source goes beyond a kernel's diet "
+            "(docs/verification.md). May be repeated.",
         ),
         click.option("--dry-run", is_flag=True, help="Print what would be done, and why, without doing it."),
         click.option(

@@ -9,6 +9,7 @@ from rich.table import Table
 from autoresearch_lab.catalog import find_target, load_catalog
 from autoresearch_lab.cli.app import Session, VerbResult, command
 from autoresearch_lab.cli.subject import FORMS, KernelWords, choose, choose_all, kernel_arguments
+from autoresearch_lab.diet import findings
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.promote.apply import demote as demote_kernel
 from autoresearch_lab.promote.apply import promote_all
@@ -44,20 +45,32 @@ def _show_readiness(found: list[Readiness], console: Console) -> None:
     for one in found:
         for line in one.by_choice:
             console.print(f"{one.standing.kernel.name}: A/B with {line}", markup=False, soft_wrap=True)
+        _show_diet(one.standing.kernel.name, one.diet, console)
         if one.obstacle:
             console.print(one.obstacle, markup=False, soft_wrap=True)
         if one.next_command:
             console.print(f"next: {one.next_command}", style="bold", markup=False, soft_wrap=True)
 
 
+def _show_diet(name: str, found: list[str], console: Console) -> None:
+    for line in found:
+        console.print(f"{name} goes beyond a kernel's diet: {line}", style="yellow", markup=False, soft_wrap=True)
+
+
 def promote(session: Session, *, named: list[KernelWords], name: str | None, ship: bool) -> VerbResult:
-    records = promote_all(choose_all(named, session), session.lab, name=name, ship=ship)
-    data = {"promoted": [record.plain() for record in records]}
+    kernels = choose_all(named, session)
+    diets = {
+        f"{target}={one.name}": [str(finding) for finding in findings(one.path)] for target, one in kernels.items()
+    }
+    records = promote_all(kernels, session.lab, name=name, ship=ship)
+    data = {"promoted": [record.plain() for record in records], "diet": diets}
 
     def show(console: Console) -> None:
         for record in records:
             modes = " and ".join(record.settings.modes or [])
             console.print(f"promoted {record.target}={record.kernel.name} for {modes} runs ({record.results.file})")
+        for label, found in diets.items():
+            _show_diet(label, found, console)
 
     return VerbResult(data, show)
 

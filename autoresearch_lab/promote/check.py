@@ -7,6 +7,7 @@ from typing import Any
 
 from autoresearch_lab.ab.require import Standing, standing
 from autoresearch_lab.catalog import Kernel, Target
+from autoresearch_lab.diet import findings
 from autoresearch_lab.evidence import Decision, decide
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.results.record import AbRecord, Record
@@ -39,6 +40,11 @@ class Readiness:
     @property
     def ready(self) -> bool:
         return all(record is not None and record.verdict == WANTED[kind] for kind, record in self.records.items())
+
+    @property
+    def diet(self) -> list[str]:
+        """What its source does beyond a kernel's diet, a line each; that is no obstacle to a promotion by hand."""
+        return [str(finding) for finding in findings(self.standing.kernel.path)]
 
     @property
     def obstacle(self) -> str | None:
@@ -84,6 +90,7 @@ class Readiness:
             "abs": self.by_choice,
             "modes": list(self.decision.modes) if self.decision else [],
             "ready": self.ready,
+            "diet": self.diet,
             "obstacle": self.obstacle,
             "next": self.next_command,
         }

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+from autoresearch_lab.diet import summary
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.format import times
 from autoresearch_lab.lab import Lab
@@ -99,6 +100,10 @@ def _judged(workspace: Workspace, judge: Judge, number: int) -> Attempt:
         if verified.verdict == "PASS":
             benched = judge(workspace, BenchRecord)
             reason = benched.results.reason
+            if benched.verdict == "FASTER" and verified.results.diet:
+                reason = (
+                    f"beyond a kernel's diet, so promoted only if a person allows it: {summary(verified.results.diet)}"
+                )
     except (LabError, LabFailure) as failure:
         # The baseline failed, or the measurement cannot be believed: that is told, and the next kernel has its turn.
         reason = str(failure)

@@ -110,7 +110,8 @@ class VerifyResults(Typed):
     nothing could be compared. cases: how many were drawn. not_judged: {case or result: why it says nothing}.
     factors: per result the call on which the smallest common factor would have been found. launches: of Metal
     kernels on the CPU, by build. configurations: of tuned kernels, as far as they are kept;
-    configurations_left_out: how many are not. duration_seconds: of the whole verification.
+    configurations_left_out: how many are not. diet: what the kernel's source does beyond what a kernel needs, a line
+    each; it decides nothing. duration_seconds: of the whole verification.
     """
 
     failed_check: str | None = None
@@ -123,4 +124,5 @@ class VerifyResults(Typed):
     launches: dict[str, int] | None = None
     configurations: list[Facts] = []
     configurations_left_out: int = Field(default=0, ge=0)
+    diet: list[str] = []
     duration_seconds: float | None = None

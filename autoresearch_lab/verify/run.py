@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from autoresearch_lab import diet
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.lab import Lab
@@ -108,6 +109,7 @@ def verify(
     tuned = _configurations(told)
     results.configurations = tuned[:MOST_CONFIGURATIONS]
     results.configurations_left_out = max(0, len(tuned) - MOST_CONFIGURATIONS)
+    results.diet = [str(finding) for finding in diet.findings(kernel.path)]
     results.duration_seconds = round(time.monotonic() - began, 2)
     if not results.failed_check:
         shutil.rmtree(run_dir, ignore_errors=True)  # after a failure the logs may tell more

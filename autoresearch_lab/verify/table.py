@@ -34,6 +34,8 @@ def render(record: VerifyRecord, console: Console) -> None:
     if results.factors:
         found = ", ".join(f"{factor.result} {100 * factor.smallest:.2g} %" for factor in results.factors)
         console.print(f"smallest common factor that would have been found: {found}", style="dim")
+    for finding in results.diet:
+        console.print(f"beyond a kernel's diet: {escape(finding)}", style="yellow")
     if record.settings.interpreted:
         console.print(f"{_interpreter(record)} on the CPU: no evidence for a GPU", style="yellow")
     if record.settings.not_enforced:

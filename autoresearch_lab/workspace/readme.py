@@ -52,6 +52,8 @@ $gradients- The error against float64 (`oracle.py`) is at most $factor times tha
   element, per row and as a whole. Results that are all a little too small or too large fail below that.
 - The same input gives the same bits. Nothing is kept from one call to the next that depends on values or addresses.
 - Arguments, random state, thread counts, floating-point modes, environment and files stay as they are.
+- The source needs its framework, NumPy, math and this project's helpers. What it does beyond that `verify` shows, and
+  `orchestrate` does not promote it unless a person allowed it.
 - A case that the kernel was not made for is declined with NotImplementedError, never answered wrongly.
 - The kernel runs in a process of its own that can write only to its run folder and has no network.
 $native

@@ -215,6 +215,46 @@ def test_a_part_has_its_turn_where_the_composite_promises_less_or_is_refused(tmp
     assert lab.executed.index("head=a ab") < lab.executed.index("softcap=b verify")
 
 
+IMPORTS_OS = ("kernel.py line 3: imports os", "kernel.py line 9: uses open")
+
+
+def test_a_kernel_beyond_its_diet_is_judged_and_not_promoted(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, {"e": GOOD}, {"e": 2.0})
+    candidate = lab.candidate("norm", "e")
+    candidate.beyond_diet = IMPORTS_OS
+    for _ in range(2):
+        end = lab.drive([candidate])["norm=e"]
+        assert end.step is None and end.needs_person and not end.failed
+        assert all(line in end.reason for line in IMPORTS_OS) and "--allow-beyond-diet norm=e" in end.reason
+    assert [step.split()[1] for step in lab.executed] == ["extract", "verify", "bench"] and lab.promoted == {}
+    # An A/B that somebody asked for by hand changes nothing, as long as it does not refuse the kernel.
+    lab.write(candidate, "ab", **AB)
+    assert lab.drive([candidate])["norm=e"].needs_person
+    lab.promoted["norm"] = candidate.kernel.sha256
+    assert lab.drive([candidate])["norm=e"] == CandidateState(None, "promoted")
+
+
+def test_the_verdict_of_a_kernel_beyond_its_diet_that_is_not_good_enough_is_what_is_told(tmp_path: Path) -> None:
+    lab = Lab(tmp_path, {"e": {**GOOD, "bench": "SAME"}}, {"e": 1.0})
+    candidate = lab.candidate("norm", "e")
+    candidate.beyond_diet = IMPORTS_OS
+    assert lab.drive([candidate])["norm=e"] == CandidateState(None, "bench: SAME")
+
+
+@pytest.mark.parametrize("tried", [False, True])
+def test_a_kernel_beyond_its_diet_stands_in_nobodys_way(tmp_path: Path, tried: bool) -> None:
+    """Neither in that of a slower one of its target, nor in that of its parts, nor does it go in with the others."""
+    lab = Lab(tmp_path, dict.fromkeys("abc", GOOD), {"a": 3.0, "b": 2.0, "c": 9.0})
+    head, part = composite_and_part(lab)
+    head.beyond_diet, slower = IMPORTS_OS, lab.candidate("head", "c", 1, share=0.6, saveable=0.1)
+    if tried:
+        lab.write(head, "ab", **AB)
+    final = drive([head, slower, part], lab.steps(), lambda c, step: lab.executed.append(step), together=True)
+    assert final["head=a"].needs_person
+    assert final["head=c"].reason == final["softcap=b"].reason == "promoted"
+    assert "together softcap=b head=c" in lab.executed or "together head=c softcap=b" in lab.executed
+
+
 def test_a_kernel_that_is_no_longer_called_is_not_tried(tmp_path: Path) -> None:
     lab = Lab(tmp_path, {"b": GOOD}, {"b": 2.0})
     candidate = lab.candidate("rope", "b")

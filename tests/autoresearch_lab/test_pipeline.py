@@ -130,6 +130,27 @@ def test_workspaces_that_cannot_be_used_stop_nothing(
     assert len(said) == 1 and said[0].startswith("left aside: ") and str(spoilt / "oracle.py") in said[0]
 
 
+def test_a_workspaces_kernel_that_goes_beyond_its_diet_is_known_by_what_it_does_unless_a_person_allowed_it(
+    pipeline: Pipeline, opened: tuple[Workspace, Ledger], context: Context, root: Root
+) -> None:
+    (mine, ledger), said = opened, []
+    (mine.folder / "kernel.py").write_text("import os\n\n\ndef rms_norm(x, eps): return x\n")
+    pipeline.lab, pipeline.workspace_root = Lab.of(context, root, ledger), root.workspaces
+    pipeline.on_remark = said.append
+
+    def beyond() -> dict[str, tuple[str, ...]]:
+        return {candidate.label: candidate.beyond_diet for candidate in pipeline.candidates()}
+
+    found = beyond()
+    assert found.pop("rms_norm=workspace:one") == (
+        "kernel.py line 1: imports os; a kernel needs its framework, math and this project's helpers",
+    )
+    assert found and not any(found.values()) and said == []
+    pipeline.may_go_beyond_diet = frozenset({"rms_norm=workspace:one", "rope=misspelt"})
+    assert not any(beyond().values())
+    assert said == ["--allow-beyond-diet rope=misspelt: there is no such candidate"]
+
+
 def test_a_failure_is_noted_so_that_the_next_run_knows_it(
     pipeline: Pipeline, context: Context, root: Root, captured: WorkloadSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:

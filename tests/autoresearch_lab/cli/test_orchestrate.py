@@ -39,6 +39,23 @@ def test_the_length_of_an_ab_reaches_it(monkeypatch, tmp_path):
     assert (made[0].steps, made[0].race_seconds, made[0].compile) == (7, 2.5, "auto")
 
 
+@pytest.mark.parametrize(
+    ("name", "code"), [("rope=workspace:one", 0), ("rope=cpp_fused", 0), ("rope", 2), ("rope=", 2), ("nowhere=x", 2)]
+)
+def test_what_may_go_beyond_a_kernels_diet_is_named_as_candidates_are(monkeypatch, tmp_path, capsys, name, code):
+    made = SimpleNamespace(candidates=list, catalog={"rope": None})
+    here = Context(ENGINES["cpu"], {"kind": "cpu", "name": "Example", "key": "cpu-1"}, {"key": "s1"})
+    monkeypatch.setattr("autoresearch_lab.machine.context", lambda engine, root: here)
+    monkeypatch.setattr(orchestrate, "load", lambda path: None)
+    monkeypatch.setattr(orchestrate, "Pipeline", lambda *arguments: made)
+    words = ["--root", str(tmp_path), "--engine", "cpu", "orchestrate", "--dry-run", "--profile", "p.json"]
+    assert app.main([*words, "--workspace-root", str(tmp_path / "w"), "--allow-beyond-diet", name]) == code
+    if code == 0:
+        assert made.may_go_beyond_diet == {name}
+    else:
+        assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
 @pytest.mark.parametrize("words", [["--steps", "1"], ["--race-seconds", "0"]])
 def test_too_short_an_ab_is_refused(tmp_path, words):
     assert app.main(["--root", str(tmp_path), "orchestrate", "--profile", "p.json", *words]) == 2

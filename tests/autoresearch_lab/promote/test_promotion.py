@@ -1,14 +1,18 @@
 """Promote, demote, promotion-check: what they ask for, what they write, and that they can be undone."""
 
+import io
 import json
 import re
 import tomllib
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
 from autoresearch_common.hashing import file_sha256
 from autoresearch_lab.catalog import Kernel
+from autoresearch_lab.cli import promotion
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.invocation import program
 from autoresearch_lab.promote import registry
@@ -184,6 +188,31 @@ def test_readiness_names_the_next_command(lab):
     found = readiness(lab.catalog()["double"], lab.kernel(), lab.lab)
     assert found.ready and found.next_command == f"{lab_command} promote double=fused"
     assert json.loads(json.dumps(found.plain()))["evidence"]["ab"]["verdict"] == "PROMOTE"
+
+
+def test_what_goes_beyond_a_kernels_diet_is_shown_and_no_obstacle_by_hand(lab, monkeypatch):
+    mine = workspace_kernel(lab)
+    (mine.path.parent / "kernel.py").write_text("import os\n")
+    (mine.path.parent / "kernel.cpp").write_text("int f() { return fork(); }\n")
+    lab.evidence(mine)
+    found = readiness(lab.catalog()["double"], mine, lab.lab)
+    assert [line.partition(",")[0].partition(";")[0] for line in found.diet] == [
+        "kernel.py line 1: imports os",
+        "kernel.cpp line 1: uses fork",
+    ]
+    assert found.ready and found.obstacle is None and found.plain()["diet"] == found.diet
+    assert shown(lambda console: promotion._show_readiness([found], console)).count("beyond a kernel's diet: ") == 2
+    monkeypatch.setattr(promotion, "choose_all", lambda named, session: {"double": mine})
+    session = SimpleNamespace(lab=lab.lab)
+    outcome = promotion.promote(session, named=[], name="mine", ship=False)
+    assert in_use(lab) == "mine" and outcome.data["diet"] == {"double=workspace:my-idea": found.diet}
+    assert f"double=workspace:my-idea goes beyond a kernel's diet: {found.diet[1]}" in shown(outcome.render)
+
+
+def shown(render):
+    console = Console(record=True, width=200, file=io.StringIO())
+    render(console)
+    return console.export_text()
 
 
 def test_a_joint_ab_speaks_for_the_set_alone(lab):

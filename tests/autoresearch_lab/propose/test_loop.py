@@ -24,6 +24,7 @@ RIGHT = {
     "faster": ("FASTER", 3.0, 0.1),
     "lucky": ("FASTER", 4.0, 2.5),
     "same": ("SAME", 1.0, 0.1),
+    "greedy": ("FASTER", 2.0, 0.1),
 }
 
 
@@ -34,7 +35,7 @@ def judge(workspace, of):
         raise LabFailure("the clocks disagree")
     if of is VerifyRecord:
         right = word in RIGHT or word == "unbelievable"
-        found = VerifyResults(reason="" if right else "accuracy")
+        found = VerifyResults(reason="" if right else "accuracy", diet=["imports os"] if word == "greedy" else [])
         return SimpleNamespace(verdict="PASS" if right else "FAIL", results=found)
     verdict, ratio, half = RIGHT[word]
     return SimpleNamespace(verdict=verdict, results=BenchResults(ratio=ratio, interval=(ratio - half, ratio + half)))
@@ -97,6 +98,12 @@ def test_each_attempt_knows_what_came_of_the_earlier_ones_and_the_surest_stays(g
     assert said[1:3] == [
         "rms_norm: attempt 2: FASTER, 3.00×", "rms_norm: attempt 3: PASS, not timed: the clocks disagree",
     ]  # fmt: skip
+
+
+def test_a_fast_kernel_that_goes_beyond_its_diet_is_told_so(go):
+    (attempt,), _ = go(writes("greedy"))
+    assert attempt.bench == "FASTER"
+    assert attempt.reason == "beyond a kernel's diet, so promoted only if a person allows it: imports os"
 
 
 def test_a_kernel_that_came_to_no_verdict_is_not_left_behind(go):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from autoresearch_lab.catalog import Kernel, load_catalog
 from autoresearch_lab.errors import LabFailure
@@ -13,6 +15,7 @@ from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import Root
 from autoresearch_lab.verify import exploits as suite
 from autoresearch_lab.verify.checks import ORDER
+from autoresearch_lab.verify.table import render
 
 NAMES = [check.name for check in ORDER]
 
@@ -39,6 +42,7 @@ def test_the_baseline_passes_and_the_record_says_on_what(tmp_path: Path, prepare
     assert [factor.result for factor in record.results.factors] == ["out0", "grad.x"]
     assert all(abs(factor.factor) < factor.smallest < 0.01 for factor in record.results.factors)
     assert [kernel.name for kernel in record.settings.trusted] == ["torch_eager"]
+    assert record.results.diet == []
     assert not (tmp_path / "torch_eager").exists()
     assert Ledger(tmp_path / "ledger.jsonl").problems() == []
 
@@ -58,6 +62,21 @@ def test_all_that_is_wrong_is_listed_and_the_first_is_named(tmp_path: Path, prep
     assert {"gradients", "odd", "held_out", "side_effects"} <= set(failed)
     worst = next(check for check in record.results.checks if check.name == "accuracy").worst
     assert worst.error > worst.allowed
+
+
+def test_what_goes_beyond_a_kernels_diet_is_told_and_decides_nothing(tmp_path: Path, prepared: dict) -> None:
+    folder = tmp_path / "kernel"  # apart from the run folder, in which others' compiled code may lie
+    folder.mkdir()
+    case = _kernel(folder, "")
+    case.path.write_text("import os\n" + (Root().kernels / "relu_squared" / "torch_eager.py").read_text())
+    record = suite.run(case, tmp_path, prepared)
+    assert record.verdict == "PASS", record.results.reason
+    (line,) = record.results.diet
+    assert line.startswith("kernel.py line 1: imports os; ")
+    console = Console(record=True, width=200, file=io.StringIO())
+    render(record, console)
+    assert f"beyond a kernel's diet: {line}" in console.export_text()
+    assert Ledger(tmp_path / "ledger.jsonl").records()[-1].results.diet == [line]
 
 
 def test_what_a_kernel_prints_and_says_is_only_text(tmp_path: Path, prepared: dict) -> None:
