@@ -10,7 +10,7 @@ import copy
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, NotRequired, TypeAlias, cast
 
 import numpy as np
 from typing_extensions import TypedDict
@@ -19,7 +19,8 @@ Scalar: TypeAlias = bool | int | float | str
 
 
 class ArraySpec(TypedDict):
-    """An array argument. dtype: one of ITEMSIZE; strides in elements; grad: the caller needs its gradient."""
+    """An array argument. dtype: one of ITEMSIZE; strides in elements; grad: the caller needs its gradient. offset: of
+    its first element in the memory behind it, in elements."""
 
     name: str
     kind: Literal["array"]
@@ -27,6 +28,7 @@ class ArraySpec(TypedDict):
     shape: list[int]
     strides: list[int]
     grad: bool
+    offset: NotRequired[int]
 
 
 class ScalarSpec(TypedDict):

@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError
 from autoresearch_common import workload
 from autoresearch_common.hashing import file_sha256, json_sha256, kernel_hash
 from autoresearch_common.oracles import load_oracle
+from autoresearch_common.workload import Scalar
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.hardware import has_apple_gpu
 from autoresearch_lab.jsonfile import StrictModel, first_error
@@ -28,12 +29,14 @@ PUBLIC = "reference_public.py"
 
 
 class Argument(StrictModel):
-    """One parameter of a target's signature."""
+    """One parameter of a target's signature. values: those that the trainer may give a scalar, by some setting; empty
+    where it depends on shapes."""
 
     name: str
     kind: Literal["array", "scalar"]
     grad: bool = False
     inplace: bool = False
+    values: list[Scalar] = []
     doc: str = ""
 
 

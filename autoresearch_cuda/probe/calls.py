@@ -16,13 +16,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.autograd import profiler_legacy
 
-from autoresearch_common import sanitizer
-from autoresearch_cuda.probe import Report, interpreter
+from autoresearch_cuda.probe import Report, context, interpreter
 from autoresearch_cuda.probe.forms import describe, layout_of, storage_bytes, storage_content
 from autoresearch_cuda.probe.guard import Guard
 from autoresearch_cuda.probe.observers import configurations
 from autoresearch_cuda.probe.tensors import Buffer, dirty_blocks
 from autoresearch_trainer.jobs.calls import (
+    NOT_COMPILED,
     OUTPUTS,
     CallAnswer,
     CallArgs,
@@ -61,6 +61,8 @@ def run(args: CallArgs, run_dir: Path, report: Report) -> CallAnswer:
     noops = NoOps()
     if args.noop:
         noops.install_for_libraries(places)
+    if any(case.compiled for case in args.cases):
+        context.import_compiler()
     guard = Guard()
     report({"stage": "load"})
     function = load_kernel(args.kernel)
@@ -112,7 +114,7 @@ class _Case:
         self.case = case
         self.contents = contents
         self.device = device
-        self.function = function
+        self.function = context.compiled(function) if case.compiled else function
         self.look = look
         self.sizes: set[int] = set()
         self.buffers: dict[str, Buffer] = {}
@@ -140,19 +142,20 @@ class _Case:
                 arrays[name] = _clone(_contiguous(_detach(tensor))).cpu()
         except BaseException as raised:  # SystemExit and its like included: they are the kernel's, too
             error = words(raised)
+            if self.case.compiled and context.is_of_compiler(raised):
+                error = error.model_copy(update={"type": NOT_COMPILED})
         counted = operators if self.case.spied and error is None else None
         return CaseAnswer(id=self.case.id, error=error, steps=steps, operators=counted)
 
     def _step(self, step: CallStep, number: int, kept: dict[str, torch.Tensor]) -> StepAnswer:
         values: dict[str, Any] = {spec["name"]: spec.get("value") for spec in self.case.args} | step.scalars
-        for name, buffer in self.buffers.items():
-            buffer.fill(self.contents[f"{step.contents}{name}"].to(self.device))
-            values[name] = buffer.tensor
+        self._fill(step)
+        values |= {name: buffer.tensor for name, buffer in self.buffers.items()}
         before = self._digests()
         fill_fresh_memory(step.pattern)
         dirty_blocks(self.sizes, step.pattern, self.device)
-        with torch.set_grad_enabled(self.case.grad_mode):
-            returned = self.function(*values.values())
+        call = context.Call(self.function, values, self.case.mode)
+        returned = call.forward()
         self.look()
         outputs = list(returned) if isinstance(returned, (tuple, list)) else [returned]
         tensors = {name: buffer.tensor for name, buffer in self.buffers.items()}
@@ -163,24 +166,36 @@ class _Case:
             kept[key] = _clone(_detach(output)) if self.case.inplace else output
             self.sizes.add(storage_bytes(output))
         grads: dict[str, Form | None] = {}
-        again = None
+        again: str | None = None
+        spoilt: list[str] = []
         if step.cotangents is not None and self.case.grad:
-            grads, again = self._backward(step, usable, number, kept)
+            grads, again, spoilt = self._backward(step, usable, number, kept)
+            call.backward()
         for name in self.case.inplace:
             kept[ResultName.argument(name).key(self.case.id, number)] = _clone(_detach(self.buffers[name].tensor))
         after = self._digests()
+        repeated, strayed = 0, 0
+        if step.repeats:
+            repeated, strayed = context.repeat(self.function, values, lambda: self._fill(step), step.repeats)
         return StepAnswer(
             outputs=forms,
             sequence=isinstance(returned, (tuple, list)),
             grads=grads,
             again=again,
-            changed=[name for name in before if before[name] != after[name]],
+            changed=[name for name in before if before[name] != after[name]] + spoilt,
+            repeated=repeated,
+            strayed=strayed,
         )
+
+    def _fill(self, step: CallStep) -> None:
+        for name, buffer in self.buffers.items():
+            buffer.fill(self.contents[f"{step.contents}{name}"].to(self.device))
 
     def _backward(
         self, step: CallStep, outputs: list[tuple[int, torch.Tensor]], number: int, kept: dict[str, torch.Tensor]
-    ) -> tuple[dict[str, Form | None], str | None]:
-        """Gradients of all outputs with the given cotangents: forms by argument, None = missing.
+    ) -> tuple[dict[str, Form | None], str | None, list[str]]:
+        """Gradients of all outputs with the given cotangents: forms by argument, None = missing. Last: the cotangents
+        that were written to.
 
         Where asked, backward runs twice; the second value then is "done" or the error that refused it."""
         names = self.case.grad
@@ -195,20 +210,24 @@ class _Case:
             if output.requires_grad and place in given and output.shape == given[place].shape
         ]
         if not reached:
-            return dict.fromkeys(names), None
-        cotangents = [layout_of(_own_block(given[place].to(self.device)), step.layout) for place, _ in reached]
+            return dict.fromkeys(names), None, []
+        # Of its own each: what was read from a file shares a block with its neighbours there.
+        cotangents = [layout_of(_clone(given[place]).to(self.device), step.layout) for place, _ in reached]
         sources = [output for _, output in reached]
+        handed = {f"cotangent {place}": each for (place, _), each in zip(reached, cotangents, strict=True)}
+        before = {name: _digest(each) for name, each in handed.items()}
         forms: dict[str, Form | None] = {}
         try:
             gradients = _grad(sources, inputs, cotangents, retain_graph=step.again, allow_unused=True)
         except RuntimeError as error:
             if not step.again:
                 raise
-            return {}, words(error).message
+            return {}, words(error).message, []
         for name, gradient in zip(names, gradients, strict=True):
-            form = forms[name] = None if gradient is None else describe(gradient, {}, [])
+            form = forms[name] = None if gradient is None else describe(gradient, handed, [])
             if form is not None and form.plain:
                 kept[ResultName.gradient(name).key(self.case.id, number)] = gradient
+        again = None
         if step.again:
             # Either the same once more, or an error that says that once is all there is.
             try:
@@ -216,23 +235,18 @@ class _Case:
                 for name, gradient in zip(names, repeated, strict=True):
                     if gradient is not None:
                         kept[ResultName.gradient(name).again.key(self.case.id, number)] = gradient
-                return forms, "done"
+                again = "done"
             except RuntimeError as error:
-                return forms, words(error).message
-        return forms, None
+                again = words(error).message
+        return forms, again, [name for name, each in handed.items() if _digest(each) != before[name]]
 
     def _digests(self) -> dict[str, str]:
         """Hash of each argument's whole storage, the gaps between strided elements included, except those in place."""
-        return {
-            name: _sha256(storage_content(buffer.tensor).data).hexdigest()
-            for name, buffer in self.buffers.items()
-            if name not in self.case.inplace
-        }
+        return {name: _digest(buffer.tensor) for name, buffer in self.buffers.items() if name not in self.case.inplace}
 
 
-def _own_block(content: torch.Tensor) -> torch.Tensor:
-    """What was read from a file shares a block with its neighbours there; a sanitizer sees the ends of blocks only."""
-    return _clone(content) if sanitizer.active() else content
+def _digest(tensor: torch.Tensor) -> str:
+    return _sha256(storage_content(tensor).data).hexdigest()
 
 
 def _expect_many_shapes() -> None:

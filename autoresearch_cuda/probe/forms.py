@@ -60,15 +60,27 @@ def storage_content(tensor: torch.Tensor) -> np.ndarray:
 
 
 def layout_of(cotangent: torch.Tensor, layout: str) -> torch.Tensor:
-    """The same values in another layout: "contiguous", "transposed" (stored with the first two axes exchanged) or
-    "expanded" (one element seen everywhere, as the sum's backward hands on; the values must be equal).
+    """The same values in another layout: "contiguous"; "transposed" (stored with the first two axes exchanged); "gaps"
+    (behind every line of the last axis), "offset" (three elements into a block), "strided" (every second element); or
+    one element seen in many places, whose values must be equal: "expanded" (everywhere, as the sum's backward hands
+    on), "expanded first", "expanded last" (along that axis).
 
     Raises ValueError for another name.
     """
-    if layout == "contiguous":
+    shape, axes = cotangent.shape, cotangent.ndim
+    if layout == "contiguous" or not axes:
         return cotangent.contiguous()
     if layout == "transposed":
-        return cotangent.transpose(0, 1).contiguous().transpose(0, 1) if cotangent.ndim > 1 else cotangent.contiguous()
+        return cotangent.transpose(0, 1).contiguous().transpose(0, 1) if axes > 1 else cotangent.contiguous()
     if layout == "expanded":
-        return cotangent.reshape(-1)[:1].reshape([1] * cotangent.ndim).expand(cotangent.shape)
+        return cotangent.reshape(-1)[:1].reshape([1] * axes).expand(shape)
+    if layout in ("expanded first", "expanded last"):
+        axis = 0 if layout == "expanded first" else -1
+        return cotangent.narrow(axis, 0, min(1, shape[axis])).contiguous().expand(shape)
+    if layout == "gaps":
+        return cotangent.new_zeros([*shape[:-1], shape[-1] + 3]).narrow(-1, 0, shape[-1]).copy_(cotangent)
+    if layout == "offset":
+        return cotangent.new_zeros(3 + cotangent.numel())[3:].view(shape).copy_(cotangent)
+    if layout == "strided":
+        return cotangent.new_zeros([*shape, 2])[..., 0].copy_(cotangent)
     raise ValueError(f"unknown layout {layout!r}")

@@ -26,10 +26,11 @@ class Buffer:
         self._stored = [size if stride else min(size, 1) for size, stride in zip(shape, strides, strict=True)]
         if _overlaps(self._stored, strides):
             raise ValueError(f"argument {spec['name']}: strides {strides} of shape {shape} overlap")
-        span = 1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
-        storage = torch.zeros(span if all(shape) else 0, dtype=dtype, device=device)
-        self._place = storage.as_strided(self._stored, strides)
-        self.tensor = storage.as_strided(shape, strides)
+        offset = spec.get("offset", 0)
+        span = offset + 1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
+        storage = torch.zeros(span if all(shape) else offset, dtype=dtype, device=device)
+        self._place = storage.as_strided(self._stored, strides, offset)
+        self.tensor = storage.as_strided(shape, strides, offset)
         if needs_grad and spec["grad"]:
             self.tensor.requires_grad_()
 

@@ -20,12 +20,15 @@ from autoresearch_common.workload import Scalar, Spec, Workload
 from autoresearch_common.workload import arrays as array_specs
 from autoresearch_common.workload import size as elements_of
 from autoresearch_lab.catalog import Contract
+from autoresearch_trainer.jobs.calls import Mode
 
 # Largest relative change of a value in a shadow: one unit in the last place of bfloat16. In the finer types it is many
 # units, so that every rounding on the way is drawn anew.
 JITTER = 2.0**-7
+# The checks that judge cases, in their order.
+GROUPS = ("accuracy", "gradients", "odd", "combinations", "held_out")
 # Kinds of values on which the error of one call is a matter of luck.
-ROUGH = ("edge", "adversarial")
+ROUGH = ("edge", "adversarial", "scaled")
 # What every byte of fresh memory holds while a step runs, and another filling to compare with. As a float the first is
 # -1.7e38 (float32, bfloat16) or NaN (float16), as a class number nonsense.
 PATTERN, SECOND_PATTERN = 0xFE, 0x7F
@@ -64,7 +67,8 @@ class Contents:
 
 @dataclass(frozen=True)
 class CaseStep:
-    """One call. `layout` of the cotangents; `again` = run backward twice; `judged` = compared with the oracle.
+    """One call. `layout` of the cotangents; `again` = run backward twice; `judged` = compared with the oracle;
+    `repeats` = how often it is made once more, to see whether it always gives the same.
 
     `shadows`: nearly the same contents. Only the baseline computes them: its error on one call may be small by luck,
     and a candidate is not held to luck.
@@ -76,14 +80,16 @@ class CaseStep:
     again: bool = False
     pattern: int = PATTERN
     judged: bool = True
+    repeats: int = 0
 
 
 @dataclass(frozen=True)
 class Case:
     """Some calls on one set of arguments.
 
-    group: the check that judges it first ("accuracy", "gradients", "odd", "held_out"). dtypes: of the outputs. grad:
-    arguments that get gradients. spied: the operators that the framework runs are counted.
+    group: the check that judges it first, one of GROUPS. dtypes: of the outputs. grad: arguments that get gradients.
+    spied: the operators that the framework runs are counted. mode, compiled: the context of the call, for a candidate.
+    about: what is unusual about it, in words.
     """
 
     id: str
@@ -92,8 +98,10 @@ class Case:
     steps: tuple[CaseStep, ...]
     dtypes: tuple[str, ...]
     grad: tuple[str, ...] = ()
-    grad_mode: bool = True
     spied: bool = False
+    mode: Mode = "plain"
+    compiled: bool = False
+    about: str = ""
 
     @property
     def specs(self) -> list[Spec]:
@@ -106,8 +114,9 @@ class Case:
         return min(math.prod(shape[:-1]), math.prod(first[:-1]))
 
     def shapes(self) -> str:
-        """For people: the array arguments in one line, such as "x bfloat16 (8, 256)"."""
-        return ", ".join(f"{s['name']} {s['dtype']} {tuple(s['shape'])}" for s in array_specs(self.workload))
+        """For people: the array arguments in one line, such as "x bfloat16 (8, 256)", and what is unusual."""
+        arrays = [f"{s['name']} {s['dtype']} {tuple(s['shape'])}" for s in array_specs(self.workload)]
+        return ", ".join(arrays) + (f"; {self.about}" if self.about else "")
 
 
 def shadow(contents: Contents, rng: np.random.Generator) -> Contents:

@@ -278,7 +278,7 @@ def _pools_of(case: Case, step: int, name: ResultName) -> list[Hashable]:
     pools: list[Hashable] = []
     if kind in ROUGH:
         pools.append((kind, main_dtype(case.workload), name))
-    if case.group in ("odd", "held_out") and kind != "edge":
+    if case.group in ("odd", "combinations", "held_out") and kind != "edge":
         pools.append((case.id, name))
     return pools
 

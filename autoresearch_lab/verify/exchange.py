@@ -28,6 +28,7 @@ from autoresearch_trainer.jobs.calls import (
     CallCase,
     CallStep,
     CaseAnswer,
+    Mode,
     ResultName,
     StepAnswer,
 )
@@ -210,14 +211,17 @@ def _asked(case: Case, contract: Contract, part: Part) -> CallCase:
     ]
     if baseline:
         steps += [_step(case, step, contents) for step in case.steps for contents in step.shadows]
+    if part != "candidate":
+        steps = [step and step.model_copy(update={"repeats": 0}) for step in steps]
     return CallCase(
         id=case.id,
         args=case.specs,
         grad=list(case.grad),
         inplace=[argument.name for argument in contract.args if argument.inplace],
-        grad_mode=case.grad_mode,
         spied=case.spied and part != "bounds",
         steps=steps,
+        mode=_plainly(case.mode) if baseline else case.mode,
+        compiled=case.compiled and part == "candidate",
     )
 
 
@@ -225,6 +229,11 @@ def _makes(part: Part, number: int, step: CaseStep) -> bool:
     if part == "bounds":
         return number == 0 or step.contents.kind == "edge"
     return step.judged or part != "baseline"
+
+
+def _plainly(mode: Mode) -> Mode:
+    """How the baseline computes what a candidate computes in this mode: right is the same."""
+    return "plain" if mode in ("not a leaf", "interleaved", "checkpointed") else mode
 
 
 def _step(case: Case, step: CaseStep, contents: Contents) -> CallStep:
@@ -235,6 +244,7 @@ def _step(case: Case, step: CaseStep, contents: Contents) -> CallStep:
         layout=step.layout,
         again=step.again,
         pattern=step.pattern,
+        repeats=step.repeats,
     )
 
 

@@ -6,7 +6,7 @@ that nobody could have seen before.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +28,7 @@ from autoresearch_lab.verify.cases import (
     shadow,
     with_dtype,
 )
+from autoresearch_lab.verify.combinations import combinations
 from autoresearch_lab.workloads import WorkloadSet
 
 # Above this many elements a call is made with fewer contents: each costs the oracle seconds.
@@ -62,6 +63,7 @@ class Planner:
             *(self._captured(number, workload) for number, workload in enumerate(self.captured)),
             *self._gradients(self._base(neighbours)),
             *self._odd(neighbours),
+            *self._combinations(neighbours),
             *self._held_out(neighbours),
         ]
 
@@ -76,13 +78,13 @@ class Planner:
             values = {**arrays, **w.scalars(workload)}
             first = self._contents(workload, values, bool(grad), style="trainer", kind="sampled")
         else:
-            first = self._draw(workload, "typical", bool(grad), style="trainer")
+            first = self.draw(workload, "typical", bool(grad), style="trainer")
         repeats = [
             CaseStep(first),
             CaseStep(first, pattern=SECOND_PATTERN, judged=False),
             CaseStep(first, judged=False),
         ]
-        others = [CaseStep(self._draw(workload, "typical", bool(grad)))]
+        others = [CaseStep(self.draw(workload, "typical", bool(grad)))]
         if elements(workload) <= LARGE:
             others.append(CaseStep(self._exchanged(first)))
         return self._case(f"captured/{number}", "accuracy", workload, [*repeats, *others], grad)
@@ -95,39 +97,46 @@ class Planner:
                 "gradients/all" if self.grads else "small/0",
                 "gradients" if self.grads else "odd",
                 base,
-                [CaseStep(self._draw(base, "typical", bool(self.grads)))],
+                [CaseStep(self.draw(base, "typical", bool(self.grads)))],
                 self.grads,
                 spied=True,
             )
         ]
         if not self.grads:
             return cases
-        twice = CaseStep(self._draw(base, "typical", True, style="power"), again=True)
+        twice = CaseStep(self.draw(base, "typical", True, style="power"), again=True)
         cases.append(self._case("gradients/twice", "gradients", base, [twice], self.grads))
         if len(self.grads) > 1:
             for name in self.grads:
-                step = CaseStep(self._draw(base, "typical", True))
+                step = CaseStep(self.draw(base, "typical", True))
                 cases.append(self._case(f"gradients/only {name}", "gradients", base, [step], (name,)))
-        transposed = CaseStep(self._draw(base, "typical", True), layout="transposed")
-        expanded = CaseStep(self._draw(base, "typical", True, style="equal"), layout="expanded")
+        transposed = CaseStep(self.draw(base, "typical", True), layout="transposed")
+        expanded = CaseStep(self.draw(base, "typical", True, style="equal"), layout="expanded")
         cases.append(self._case("gradients/cotangents", "gradients", base, [transposed, expanded], self.grads))
-        plain = [CaseStep(self._draw(base, "typical", False))]
-        cases.append(self._case("gradients/switched off", "gradients", base, plain, (), grad_mode=False))
+        plain = [CaseStep(self.draw(base, "typical", False))]
+        cases.append(self._case("gradients/switched off", "gradients", base, plain, (), mode="no_grad"))
         return cases
 
     def _odd(self, neighbours: list[Workload]) -> list[Case]:
         """Every odd neighbour with each kind of values; a few of them in the other dtypes."""
         cases = []
         for number, workload in enumerate(neighbours):
-            steps = [CaseStep(self._draw(workload, kind, bool(self.grads))) for kind in KINDS]
+            steps = [CaseStep(self.draw(workload, kind, bool(self.grads))) for kind in KINDS]
             cases.append(self._case(f"odd/{number}", "odd", workload, steps, self.grads))
         for dtype in self._other_dtypes():
             chosen = self.rng.permutation(len(neighbours))[:3]
             for number in chosen:
                 workload = with_dtype(neighbours[number], dtype)
-                steps = [CaseStep(self._draw(workload, kind, bool(self.grads))) for kind in ("typical", *KINDS[:3])]
+                steps = [CaseStep(self.draw(workload, kind, bool(self.grads))) for kind in ("typical", *KINDS[:3])]
                 cases.append(self._case(f"odd/{number} {dtype}", "odd", workload, steps, self.grads))
         return cases
+
+    def _combinations(self, neighbours: list[Workload]) -> Iterator[Case]:
+        """Calls of few elements, unusual in several ways at once."""
+        return combinations(
+            self.contract, neighbours, self._other_dtypes(), self.grads, self.draw, self._case, self.rng,
+            contexts=self.workloads.engine != "mlx",
+        )  # fmt: skip
 
     def _held_out(self, neighbours: list[Workload]) -> list[Case]:
         """Neighbours of neighbours: their shapes depend on draws made just now."""
@@ -140,7 +149,7 @@ class Planner:
             # Three in the trainer's own dtype, one in another.
             dtype = others[self.rng.integers(len(others))] if number == HELD_OUT - 1 else None
             workload = with_dtype(workload, dtype) if dtype else workload
-            steps = [CaseStep(self._draw(workload, kind, bool(self.grads))) for kind in ("typical", "adversarial")]
+            steps = [CaseStep(self.draw(workload, kind, bool(self.grads))) for kind in ("typical", "adversarial")]
             cases.append(self._case(f"held_out/{number}", "held_out", workload, steps, self.grads))
         return cases
 
@@ -197,7 +206,7 @@ class Planner:
         shadows = tuple(shadow(step.contents, self.rng) for _ in range(SHADOWS))
         return replace(step, shadows=shadows)
 
-    def _draw(self, workload: Workload, kind: str, cotangents: bool, style: str = "random") -> Contents:
+    def draw(self, workload: Workload, kind: str, cotangents: bool, style: str = "random") -> Contents:
         values = self.oracle.inputs(workload, self.rng, kind)
         return self._contents(workload, values, cotangents, style=style, kind=kind)
 
@@ -211,7 +220,8 @@ class Planner:
     def _with_cotangents(self, workload: Workload, contents: Contents, style: str) -> Contents:
         """Cotangents of the outputs' shapes and dtypes.
 
-        style: "random"; "equal" = all elements the same; "trainer" = as the trainer's own backward starts, 1 for a
+        style: "random"; "equal" = all elements the same, "equal first" and "equal last" those along the first or the
+        last axis; "trainer" = as the trainer's own backward starts, 1 for a
         loss, and random elsewhere; "power" = all the same power of two, which a kernel may treat specially, as 1.
         """
         dtypes = output_dtypes(self.contract, workload["args"])
@@ -224,6 +234,10 @@ class Planner:
                 draw = np.ones(shape)
             elif style == "equal" or not shape:
                 draw = np.full(shape, self.rng.uniform(0.4, 2.5) * self.rng.choice([-1.0, 1.0]))
+            elif style in ("equal first", "equal last"):
+                axis = 0 if style == "equal first" else -1
+                line = self.rng.standard_normal(shape).take([0] if shape[axis] else [], axis=axis)
+                draw = np.broadcast_to(line, shape)
             else:
                 draw = self.rng.standard_normal(shape)
             cotangents.append(np.asarray(draw).astype(storage(dtype)))

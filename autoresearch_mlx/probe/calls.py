@@ -134,7 +134,7 @@ class _Case:
         self.sizes |= {argument.storage.nbytes for argument in inputs.values()}
         fill_fresh_memory(step.pattern)
         _dirty_blocks(self.sizes, step.pattern)
-        names = self.case.grad if self.case.grad_mode and step.cotangents is not None else []
+        names = self.case.grad if step.cotangents is not None else []
         returned, gradients = self._call(step, values, names)
         outputs = list(returned) if isinstance(returned, (tuple, list)) else [returned]
         forms = [describe(output) for output in outputs]

@@ -14,6 +14,8 @@ from autoresearch_trainer.jobs.base import Count, Job, JobAnswer, JobArgs, Scala
 from autoresearch_trainer.kernel_files import KernelFile
 
 OUTPUTS = "outputs.safetensors"
+# The type of what a case is said to have raised where the framework's compiler does not take the kernel.
+NOT_COMPILED = "NotCompiled"
 
 
 @dataclass(frozen=True, order=True)
@@ -79,10 +81,18 @@ class _Asked(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+# The context of a call: differentiated as it is; its arguments not leaves of the graph; other calls between forward and
+# backward; under torch.utils.checkpoint; or nothing differentiated, as no argument wants a gradient, or by a mode.
+Mode = Literal[
+    "plain", "not a leaf", "interleaved", "checkpointed", "nothing wanted", "no_grad", "inference_mode"
+]  # fmt: skip
+
+
 class CallStep(_Asked):
     """One call. contents: what the names of its arrays in the inputs' file begin with; cotangents: likewise, null where
-    no gradients are asked for. scalars: values that replace those of the specs. layout: of the cotangents,
-    "contiguous", "transposed" or "expanded". again: backward runs twice. pattern: every byte of fresh memory."""
+    no gradients are asked for. scalars: values that replace those of the specs. layout: of the cotangents, see
+    `forms.layout_of` of the engine. again: backward runs twice. pattern: every byte of fresh memory. repeats: how often
+    the call is made once more, while there is time."""
 
     contents: str
     scalars: dict[str, Scalar] = {}
@@ -90,20 +100,22 @@ class CallStep(_Asked):
     layout: str = "contiguous"
     again: bool = False
     pattern: int = Field(ge=0, le=255)
+    repeats: int = Field(default=0, ge=0, le=100_000)
 
 
 class CallCase(_Asked):
     """Some calls on one set of arguments, at fixed addresses where the framework has such. grad: arguments that get
-    gradients; inplace: those that the contract lets a kernel update. grad_mode: gradients are switched on. spied: the
-    framework's operators are counted. A step that is null is left out, so that numbers stay the same."""
+    gradients; inplace: those that the contract lets a kernel update. compiled: it goes through torch.compile. spied:
+    the framework's operators are counted. A step that is null is left out, so that numbers stay the same."""
 
     id: str
     args: list[Spec]
     grad: list[str]
     inplace: list[str]
-    grad_mode: bool
     spied: bool
     steps: list[CallStep | None]
+    mode: Mode = "plain"
+    compiled: bool = False
 
 
 class CallArgs(JobArgs):
@@ -153,13 +165,17 @@ class Form(JobAnswer):
 
 class StepAnswer(JobAnswer):
     """What one call gave. sequence: a tuple or list came back. grads: forms by argument, null = missing. again: "done"
-    after a second backward, or the error that refused it. changed: arguments whose bytes are not what they were."""
+    after a second backward, or the error that refused it. changed: arguments (and "cotangent 0") whose bytes are not
+    what they were. repeated: calls made once more with the same contents; strayed: those of them that gave other bits
+    than the first."""
 
     outputs: list[Form] = []
     sequence: bool = False
     grads: dict[Text, Form | None] = {}
     again: Text | None = None
     changed: list[Text] = []
+    repeated: Count = 0
+    strayed: Count = 0
 
 
 class CaseAnswer(JobAnswer):

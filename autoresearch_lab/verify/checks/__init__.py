@@ -9,7 +9,7 @@ from autoresearch_lab.results.verify import CheckResult
 from autoresearch_lab.verify.checks import bounds, determinism, form, poison, really_ran, stale
 from autoresearch_lab.verify.checks.effects import inputs_unchanged, side_effects
 from autoresearch_lab.verify.checks.errors import accuracy, gradients
-from autoresearch_lab.verify.checks.odd import held_out, odd
+from autoresearch_lab.verify.checks.odd import combinations, held_out, odd
 from autoresearch_lab.verify.checks.usable import loads, runs
 from autoresearch_lab.verify.comparisons import Comparisons
 
@@ -29,6 +29,7 @@ ORDER = (
     Check("accuracy", accuracy),
     Check("gradients", gradients),
     Check("odd", odd),
+    Check("combinations", combinations),
     Check("inputs_unchanged", inputs_unchanged),
     Check(determinism.NAME, determinism.check),
     Check(stale.NAME, stale.check),

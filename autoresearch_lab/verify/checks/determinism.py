@@ -1,4 +1,5 @@
-"""Catches results that differ from call to call: the same contents at the same addresses must give the same bits."""
+"""Catches results that differ from call to call: the same contents at the same addresses must give the same bits, in
+thousands of calls of one small case too."""
 
 import numpy as np
 
@@ -29,9 +30,19 @@ def check(evidence: Comparisons) -> CheckResult:
                     f"{name} in {case.id} ({case.shapes()}) differs between two calls with the same contents, "
                     f"by up to {difference:.2g} of its largest magnitude"
                 )
+    repeats = 0
+    for case in evidence.group("combinations"):
+        for number in range(len(case.steps)):
+            told = evidence.candidate.step(case, number)
+            repeats += told.repeated
+            if told.strayed:
+                problems.append(
+                    f"{told.strayed} of {told.repeated} calls with the same contents gave other bits than the first "
+                    f"({case.id}, {case.shapes()})"
+                )
     if problems:
         return failed(problems[0], compared=seen, wrong=len(problems), spread=spread, examples=problems[:MOST_EXAMPLES])
-    return passed(compared=seen, spread=0.0)
+    return passed(compared=seen, spread=0.0, repeated=repeats)
 
 
 def _spread(evidence: Comparisons, case: Case, name: ResultName) -> float:

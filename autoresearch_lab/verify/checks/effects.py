@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from autoresearch_lab.results.verify import CheckResult
+from autoresearch_lab.verify.cases import GROUPS
 from autoresearch_lab.verify.checks.result import MOST_EXAMPLES, failed, passed
 from autoresearch_lab.verify.comparisons import Comparisons
 from autoresearch_trainer.jobs.calls import ResultName
 
 
 def inputs_unchanged(evidence: Comparisons) -> CheckResult:
-    """Catches a kernel that scribbles into its arguments, or into the memory between the elements of a strided one. An
-    argument that the contract marks as updated in place has to hold the output of the same name afterwards."""
+    """Catches a kernel that scribbles into its arguments or a cotangent, or into the memory between the elements of a
+    strided one. An argument that the contract marks as updated in place has to hold the output of the same name
+    afterwards."""
     contract = evidence.target.contract
     inplace = {argument.name for argument in contract.args if argument.inplace}
     updated = {place: output.name for place, output in enumerate(contract.outputs) if output.name in inplace}
     problems, calls = [], 0
-    for case in evidence.group("accuracy", "gradients", "odd", "held_out"):
+    for case in evidence.group(*GROUPS):
         for number, step in enumerate(case.steps):
             if not step.judged:
                 continue
             calls += 1
             for name in evidence.candidate.step(case, number).changed:
-                problems.append(f"argument {name} was changed in {case.id} step {number} ({case.shapes()})")
+                what = name if name.startswith("cotangent ") else f"argument {name}"
+                problems.append(f"{what} was changed in {case.id} step {number} ({case.shapes()})")
             for place, name in updated.items():
                 returned = evidence.candidate.array(case, number, ResultName.output(place))
                 held = evidence.candidate.array(case, number, ResultName.argument(name))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from autoresearch_lab.results.verify import CheckResult
+from autoresearch_lab.verify.cases import Case
 from autoresearch_lab.verify.checks.result import failed, judge, not_applicable
 from autoresearch_lab.verify.checks.stale import fresh
 from autoresearch_lab.verify.comparisons import Comparisons
@@ -19,7 +20,18 @@ def gradients(evidence: Comparisons) -> CheckResult:
     alone; backward a second time; forward with gradients switched off."""
     if not evidence.target.differentiable:
         return not_applicable("the target has no gradient")
-    for case in evidence.group("accuracy", "gradients"):
+    missing = missing_gradient(evidence, *evidence.group("accuracy", "gradients"))
+    if missing:
+        return missing
+    beside_outputs = [comparison for comparison in fresh(evidence, "accuracy") if comparison.name.kind != "output"]
+    return judge(beside_outputs + fresh(evidence, "gradients"))
+
+
+def missing_gradient(evidence: Comparisons, *cases: Case) -> CheckResult | None:
+    """The verdict on the first of these cases in which a gradient is missing, where there is one."""
+    for case in cases:
+        if evidence.error(case):
+            continue
         for number, step in enumerate(case.steps):
             if step.contents.cotangents is None or not case.grad or not step.judged:
                 continue
@@ -29,5 +41,4 @@ def gradients(evidence: Comparisons) -> CheckResult:
             for name in case.grad:
                 if answer.grads.get(name) is None:
                     return failed(f"the gradient of {name} is missing ({case.id})", missing=name, case=case.id)
-    beside_outputs = [comparison for comparison in fresh(evidence, "accuracy") if comparison.name.kind != "output"]
-    return judge(beside_outputs + fresh(evidence, "gradients"))
+    return None

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from autoresearch_common.workload import ITEMSIZE
 from autoresearch_lab.results.verify import CheckResult
-from autoresearch_lab.verify.cases import Case
+from autoresearch_lab.verify.cases import GROUPS, Case
 from autoresearch_lab.verify.checks.result import MOST_EXAMPLES, failed, passed
 from autoresearch_lab.verify.comparisons import Comparisons
 from autoresearch_lab.verify.reference import Expected
@@ -23,7 +23,7 @@ STORAGE_FACTOR, STORAGE_SLACK = 4, 1 << 16
 
 def check(evidence: Comparisons) -> CheckResult:
     problems, seen = [], 0
-    for case in evidence.group("accuracy", "gradients", "odd", "held_out"):
+    for case in evidence.group(*GROUPS):
         for number, step in enumerate(case.steps):
             if step.judged:
                 seen += 1
@@ -47,14 +47,18 @@ def _step(evidence: Comparisons, case: Case, number: int) -> Iterator[str]:
         allowed = {f"argument {output.name}"} if output.name in inplace else set()
         for words in _problems(form, right[ResultName.output(place)], allowed, storage=not allowed):
             yield f"output {output.name} {words}"
+    usual = evidence.baseline.step(case, number).grads
     for name, gradient in answer.grads.items():
         if gradient is not None:
-            for words in _problems(gradient, right[ResultName.gradient(name)], None, storage=False):
+            # A sum may hand its cotangent on; whoever works something out has to put it elsewhere.
+            handed_on = usual.get(name)
+            allowed = set(handed_on.shares) if handed_on else set()
+            for words in _problems(gradient, right[ResultName.gradient(name)], allowed, storage=False):
                 yield f"gradient of {name} {words}"
 
 
-def _problems(form: Form, right: Expected, shares: set[str] | None, *, storage: bool) -> Iterator[str]:
-    """What is wrong with one returned value. shares: memory that it may share (None: not looked at)."""
+def _problems(form: Form, right: Expected, shares: set[str], *, storage: bool) -> Iterator[str]:
+    """What is wrong with one returned value. shares: memory that it may share."""
     if form.type not in ARRAY_TYPES:
         yield f"is a {form.type}, not exactly a {' or '.join(ARRAY_TYPES)}"
         return
@@ -69,7 +73,7 @@ def _problems(form: Form, right: Expected, shares: set[str] | None, *, storage: 
     if form.dtype != right.dtype:
         yield f"has dtype {form.dtype}, not {right.dtype}"
         return
-    if shares is not None and (extra := set(form.shares) - shares):
+    if extra := set(form.shares) - shares:
         yield f"shares its memory with {', '.join(sorted(extra))}"
     if storage:
         if not dense(shape, form.strides):

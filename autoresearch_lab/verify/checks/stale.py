@@ -6,6 +6,7 @@ from __future__ import annotations
 from itertools import combinations
 
 from autoresearch_lab.results.verify import CheckResult
+from autoresearch_lab.verify.cases import GROUPS
 from autoresearch_lab.verify.checks.result import MOST_EXAMPLES, failed, passed
 from autoresearch_lab.verify.comparisons import Comparison, Comparisons
 from autoresearch_trainer.jobs.calls import ResultName
@@ -15,7 +16,7 @@ NAME = "stale"
 
 def check(evidence: Comparisons) -> CheckResult:
     found = stale_results(evidence)
-    cases = evidence.group("accuracy", "gradients", "odd", "held_out")
+    cases = evidence.group(*GROUPS)
     pairs = sum(1 for case in cases for _ in combinations([s for s in case.steps if s.judged], 2))
     if found:
         words = [
@@ -32,7 +33,7 @@ def stale_results(evidence: Comparisons) -> dict[tuple[str, int, ResultName], in
     {(case, step, result): the other step}; the checks of accuracy leave these to the check `stale`.
     """
     found: dict[tuple[str, int, ResultName], int] = {}
-    for case in evidence.group("accuracy", "gradients", "odd", "held_out"):
+    for case in evidence.group(*GROUPS):
         verdicts = {(c.step, c.name): c.passed for c in evidence.comparisons(case) if c.name.kind != "second_gradient"}
         for (step, name), is_right in verdicts.items():
             if not is_right:

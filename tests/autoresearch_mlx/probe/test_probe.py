@@ -52,7 +52,7 @@ def call(folder: Path, source: str, **changes):
     values = {f"{n}/{k}": rng.standard_normal((4, 6)).astype(files.BFLOAT16) for n in "ab" for k in ("x", "ct/0")}
     step = {"scalars": {}, "layout": "contiguous", "again": False, "pattern": 0xFE}
     steps = [{**step, "contents": f"{n}/", "cotangents": f"{n}/ct/"} for n in "ab"]
-    case = {"id": "c", "args": [SPEC], "grad": ["x"], "inplace": [], "grad_mode": True, "spied": True, "steps": steps}
+    case = {"id": "c", "args": [SPEC], "grad": ["x"], "inplace": [], "spied": True, "steps": steps}
     case |= changes
     args = {"kernel": kernel(folder, source), "inputs": inputs(folder, **values), "cases": [case]}
     found = JOBS["call"](args, folder, quiet)

@@ -1,0 +1,117 @@
+"""The contexts in which a trainer, or code around it, may call a kernel: modes of autograd, and torch.compile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+
+from autoresearch_cuda.probe.tensors import rolled
+from autoresearch_trainer.jobs.calls import Mode
+from autoresearch_trainer.kernel_files import Kernel
+
+_grad, _equal = torch.autograd.grad, torch.equal
+# Calls between a call's forward and its backward, with other contents: more than a ring of buffers usually has.
+BETWEEN = 4
+REPEAT_SECONDS = 1.0
+_MODES: dict[Mode, Callable[[], AbstractContextManager[Any]]] = {
+    "no_grad": torch.no_grad,
+    "inference_mode": torch.inference_mode,
+}
+
+
+def import_compiler() -> None:
+    """Before anything of the process is looked at: importing torch.compile's machinery changes some of it."""
+    import torch._dynamo  # noqa: F401
+
+
+def compiled(function: Kernel) -> Kernel:
+    """`function` as torch.compile hands it on, without a compiler: traced, with fakes and functional, not fused."""
+    run: Kernel = torch.compile(function, backend="aot_eager", dynamic=False)
+    return run
+
+
+def is_of_compiler(raised: BaseException) -> bool:
+    """Whether torch.compile raised this: it does not take the function."""
+    from torch._dynamo.exc import TorchDynamoException
+
+    return isinstance(raised, TorchDynamoException)
+
+
+class Call:
+    """One call of `function` with `values` ({argument: value}, in order) in a mode."""
+
+    def __init__(self, function: Kernel, values: Mapping[str, Any], mode: Mode) -> None:
+        self._function, self._values, self._mode = function, list(values.values()), mode
+        self._others: list[tuple[list[torch.Tensor], list[torch.Tensor]]] = []
+
+    def forward(self) -> Any:
+        """What the kernel returns. Interleaved: other calls have followed, whose backward is still to come."""
+        with _MODES.get(self._mode, nullcontext)():
+            if self._mode == "checkpointed":
+                from torch.utils.checkpoint import checkpoint
+
+                return checkpoint(self._function, *self._values, use_reentrant=False)
+            values = [_behind(value) for value in self._values] if self._mode == "not a leaf" else self._values
+            returned = self._function(*values)
+        if self._mode == "interleaved":
+            self._others = [_another(self._function, self._values, number + 1) for number in range(BETWEEN)]
+            self._run_back(self._others[-1:])
+        return returned
+
+    def backward(self) -> None:
+        """The other calls' backward, after this one's."""
+        self._run_back(self._others[:-1])
+
+    @staticmethod
+    def _run_back(calls: list[tuple[list[torch.Tensor], list[torch.Tensor]]]) -> None:
+        for leaves, outputs in calls:
+            if outputs:
+                _grad(outputs, leaves, [torch.ones_like(each) for each in outputs], allow_unused=True)
+
+
+def repeat(function: Kernel, values: Mapping[str, Any], refill: Callable[[], None], count: int) -> tuple[int, int]:
+    """(calls made, those that gave other bits than the first): at most `count` calls in at most REPEAT_SECONDS, forward
+    and backward. refill: puts the contents back before a call, which may have updated them."""
+    leaves = [value for value in values.values() if isinstance(value, torch.Tensor) and value.requires_grad]
+
+    def results() -> list[torch.Tensor]:
+        refill()
+        outputs = _tensors(function(*values.values()))
+        reached = [each for each in outputs if each.requires_grad]
+        ones = [torch.ones_like(each) for each in reached]
+        grads = _grad(reached, leaves, ones, allow_unused=True) if reached else ()
+        return [each.detach().clone() for each in (*outputs, *grads) if each is not None]
+
+    first, end = results(), time.monotonic() + REPEAT_SECONDS
+    made = strayed = 0
+    while made < count and time.monotonic() < end:
+        found = results()
+        made += 1
+        strayed += len(found) != len(first) or not all(map(_equal, found, first))
+    return made, strayed
+
+
+def _behind(value: Any) -> Any:
+    """The same memory, seen through an operator."""
+    return value.view_as(value) if isinstance(value, torch.Tensor) and value.requires_grad else value
+
+
+def _another(function: Kernel, values: list[Any], number: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """(leaves, differentiable outputs) of a call with other contents in new memory."""
+    copies = [
+        rolled(value.detach().clone(), number).requires_grad_(value.requires_grad)
+        if isinstance(value, torch.Tensor)
+        else value
+        for value in values
+    ]
+    leaves = [each for each in copies if isinstance(each, torch.Tensor) and each.requires_grad]
+    return leaves, [each for each in _tensors(function(*copies)) if each.requires_grad]
+
+
+def _tensors(returned: Any) -> list[torch.Tensor]:
+    found = list(returned) if isinstance(returned, (tuple, list)) else [returned]
+    return [each for each in found if isinstance(each, torch.Tensor)]

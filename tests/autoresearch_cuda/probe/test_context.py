@@ -1,0 +1,102 @@
+"""The contexts of a call, and what each must show of a function that is wrong in it alone."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from autoresearch_cuda.probe import context
+from autoresearch_cuda.probe.forms import layout_of
+from autoresearch_lab.verify.combinations import COTANGENTS
+
+
+class Static(torch.autograd.Function):
+    """Keeps what backward needs where the next call overwrites it."""
+
+    kept = torch.empty(0)
+
+    @staticmethod
+    def forward(ctx, x):
+        Static.kept = x.detach()
+        return F.relu(x).square()
+
+    @staticmethod
+    def backward(ctx, g):
+        return g * 2 * F.relu(Static.kept)
+
+
+def gradient(function, mode):
+    x = torch.arange(-4.0, 8.0).view(3, 4).requires_grad_()
+    call = context.Call(function, {"x": x}, mode)
+    y = call.forward()
+    (g,) = torch.autograd.grad(y, x, torch.ones_like(y))
+    call.backward()
+    return g, 2 * F.relu(x.detach())
+
+
+@pytest.mark.parametrize("mode", ["plain", "not a leaf", "interleaved", "checkpointed"])
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_right_function_is_right_in_every_context(mode, compiled):
+    def function(x):
+        return F.relu(x).square()
+
+    found, right = gradient(context.compiled(function) if compiled else function, mode)
+    assert torch.equal(found, right)
+
+
+def test_other_calls_between_forward_and_backward_show_a_static():
+    assert torch.equal(*gradient(Static.apply, "plain"))
+    assert not torch.equal(*gradient(Static.apply, "interleaved"))
+
+
+def test_modes_are_those_of_autograd():
+    seen = {}
+
+    def function(x):
+        seen.update(leaf=x.is_leaf, grad=torch.is_grad_enabled(), inference=torch.is_inference_mode_enabled())
+        return x * 2
+
+    def look(mode):
+        context.Call(function, {"x": torch.ones(2, requires_grad=True)}, mode).forward()
+        return seen["leaf"], seen["grad"], seen["inference"]
+
+    assert look("plain") == look("nothing wanted") == (True, True, False)
+    assert look("not a leaf") == (False, True, False)
+    assert look("no_grad") == (True, False, False)
+    assert look("inference_mode") == (True, False, True)
+
+
+def test_repeated_calls_are_held_against_the_first():
+    x = torch.arange(6.0)
+    calls = []
+
+    def rarely(x):
+        calls.append(x.clone())
+        return x + (len(calls) % 100 == 0)
+
+    def in_place(x):
+        return x.add_(1)
+
+    kept = x.clone()
+    assert context.repeat(rarely, {"x": x}, lambda: None, 500) == (500, 5)
+    assert context.repeat(in_place, {"x": x}, lambda: x.copy_(kept), 50) == (50, 0)
+    assert context.repeat(in_place, {"x": x}, lambda: None, 50) == (50, 50)
+
+
+@pytest.mark.parametrize("layout", COTANGENTS)
+def test_layouts_keep_the_values(layout):
+    for shape in [(), (4,), (3, 4), (2, 3, 4)]:
+        given = torch.randn(shape)
+        if layout == "expanded":
+            given = torch.full(shape, 2.0)
+        elif layout.startswith("expanded") and shape:
+            given = given.narrow(0 if layout.endswith("first") else -1, 0, 1).expand(shape).contiguous()
+        assert torch.equal(layout_of(given, layout), given)
+    assert layout == "contiguous" or layout_of(torch.ones(3, 4), layout).stride() != (4, 1) or layout == "offset"
+    assert (layout_of(torch.ones(3, 4), layout).storage_offset() > 0) == (layout == "offset")
+
+
+def test_a_layout_that_nobody_knows():
+    with pytest.raises(ValueError, match="unknown layout"):
+        layout_of(torch.ones(2), "spiral")
