@@ -48,6 +48,8 @@ class Guard(GuardBase):
 
     def replaced(self, current: Any, original: Any) -> bool:
         """torch wraps some of its own functions (manual_seed) when its compiler is first imported."""
+        if current is original:
+            return False  # before the file's name is looked at, which takes longer than all the rest
         code = getattr(current, "__code__", None)
         own = code is not None and Path(code.co_filename).is_relative_to(Path(torch.__file__).parent)
-        return current is not original and not (own and getattr(current, "__wrapped__", None) is original)
+        return not (own and getattr(current, "__wrapped__", None) is original)

@@ -39,6 +39,8 @@ SPARE_MEMORY = 24 * GIB
 # A kernel may need temporaries of several times its arguments' size.
 MEMORY_PER_BYTE = 64
 MOST_PROCESSES = 512
+# Several processes compute at once, each with as many threads as there are cores: they sleep where they wait, not spin.
+WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
 # A process that answers case after case may take this many times the time that it may be quiet.
 LONGEST_FACTOR = 6
 
@@ -163,7 +165,9 @@ def ask(
     )
     try:
         limits = _limits(engine, kernel, calls, seconds, part)
-        answer = engine.run(CALL, args, run_dir=run_dir, limits=limits, variables=variables, on_progress=listen)
+        answer = engine.run(
+            CALL, args, run_dir=run_dir, limits=limits, variables=WAITING | dict(variables or {}), on_progress=listen
+        )
         answers.arrays = read_arrays(outputs, most_bytes=(64 << 20) + 16 * calls.bytes)
         answers.answer = answer
     except JobFailed as failed:

@@ -169,9 +169,9 @@ void tile_of_rows(const Problem& problem, const Scratch<P>& s, const int64_t* ta
 
 // After all classes: the row's loss, its dx, and for dw its row of x and the target's gradient. The target's logit has the
 // largest part in the loss; it is computed again here without rounding the weights.
-template <bool WIDE, typename P, typename T, typename D>
+template <bool WIDE, typename P, typename T>
 void finish_row(const Problem& problem, const Scratch<P>& s, const T* x, const float* w, int64_t start, int64_t row,
-                int64_t padded, float* losses, D* dx) {
+                int64_t padded, float* losses, float* dx) {
     constexpr int64_t G = GROUP<P>;
     const int64_t at = start + row, width = problem.n.width, wide = round_up(width, PANEL);
     const int64_t target = at < problem.n.rows ? problem.targets[at] : IGNORED;
@@ -236,7 +236,8 @@ void add_to_weights(const Problem& problem, const Scratch<P>& s, const T* x, int
 
 // dx and dw may be null, then losses only; `references` are 0 where the cap is not WIDE.
 template <bool WIDE, typename P, typename T, typename D>
-void run(const Problem& problem, const T* x, const float* w, float* losses, D* dx, D* dw, const Scratch<P>& s) {
+void run(const Problem& problem, const T* x, const float* w, float* losses, float* dx, D* dw,
+         const Scratch<P>& s) {
     constexpr bool ROUGH = std::is_same_v<T, bfloat16>;
     const Sizes& n = problem.n;
     const int64_t panels = round_up(n.classes, PANEL) / PANEL, width = groups_of<P>(n.width) * GROUP<P>;
@@ -303,10 +304,6 @@ void run(const Problem& problem, const T* x, const float* w, float* losses, D* d
     }
 }
 
-// The type that gradients are handed out in.
-template <typename T>
-using Gradient = std::conditional_t<std::is_same_v<T, bfloat16>, bfloat16, float>;
-
 }  // namespace
 
 // Bytes of scratch memory that a call with these sizes needs.
@@ -318,11 +315,11 @@ extern "C" int loss_head_scratch(int64_t rows, int64_t width, int64_t classes, i
 }
 
 // losses (rows) float32; loss: their mean over the targets that count, or null. dx (rows, width) and dw (classes, width)
-// may both be null; they are bfloat16 for bfloat16 x, else float32. shares: the cotangent of each row's loss, or null for
+// may both be null; dx is float32, dw bfloat16 where `narrow` (for bfloat16 x only), else float32. shares: the cotangent of each row's loss, or null for
 // 1 / (targets that count). Returns 1 + the first row whose target is no class, else 0.
 extern "C" int loss_head(const void* x, const float* w, const int64_t* targets, const float* shares, int64_t rows,
-                         int64_t width, int64_t classes, float cap, int dtype, float* losses, float* loss, void* dx,
-                         void* dw, void* memory) {
+                         int64_t width, int64_t classes, float cap, int dtype, float* losses, float* loss, float* dx,
+                         void* dw, int64_t narrow, void* memory) {
     int64_t counted = 0;
     for (int64_t r = 0; r < rows; ++r) {
         if (targets[r] < IGNORED || targets[r] >= classes) return int(r + 1);
@@ -333,12 +330,21 @@ extern "C" int loss_head(const void* x, const float* w, const int64_t* targets, 
     const int status = dispatch(dtype, [&](auto tag) {
         using T = decltype(tag);
         using P = Packed<T>;
-        using D = Gradient<T>;
         Scratch<P> scratch;
         scratch.lay_out(problem.n, dx != nullptr, memory);
-        const auto start = cap > LARGEST_CAP ? run<true, P, T, D> : run<false, P, T, D>;
-        start(problem, static_cast<const T*>(x), w, losses, static_cast<D*>(dx), static_cast<D*>(dw), scratch);
-        if (dw && rows == 0) std::memset(dw, 0, classes * width * sizeof(D));
+        const auto start = [&](auto kept) {
+            using D = decltype(kept);
+            const auto begin = cap > LARGEST_CAP ? run<true, P, T, D> : run<false, P, T, D>;
+            begin(problem, static_cast<const T*>(x), w, losses, dx, static_cast<D*>(dw), scratch);
+            if (dw && rows == 0) std::memset(dw, 0, classes * width * sizeof(D));
+        };
+        if constexpr (std::is_same_v<T, bfloat16>) {
+            if (narrow) {
+                start(bfloat16{});
+                return 0;
+            }
+        }
+        start(float{});
         return 0;
     });
     if (loss) {

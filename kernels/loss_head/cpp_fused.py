@@ -1,6 +1,6 @@
 """Linear head and softcapped cross entropy in C++: loss and both gradients in one pass, without logits in memory.
 
-Where a mean is trained, forward computes dx and dw for a cotangent of 1, in x's dtype, and backward scales them. The
+Where a mean is trained, forward computes dx and dw for a cotangent of 1, and backward scales them. The
 reduction "none" has a cotangent per row; its backward computes everything again. Without gradients there is one
 product.
 """
@@ -16,12 +16,17 @@ from autoresearch_cuda.operators import class_numbers
 
 _kernel = native.load(__file__)
 _scratch = _kernel.function("loss_head_scratch", INTEGER, INTEGER, INTEGER, CODE, CODE, INTEGERS)
-_run = _kernel.function("loss_head", *[POINTER] * 4, INTEGER, INTEGER, INTEGER, REAL, CODE, *[POINTER] * 5)
+_run = _kernel.function(
+    "loss_head", *[POINTER] * 4, INTEGER, INTEGER, INTEGER, REAL, CODE, *[POINTER] * 4, INTEGER, POINTER
+)
 
 
-def _kept(x: Tensor) -> torch.dtype:
-    """Of gradients between forward and backward: they are small, too small for float16's range."""
-    return torch.bfloat16 if x.dtype == torch.bfloat16 else torch.float32
+def _kept(x: Tensor, w_head: Tensor) -> torch.dtype:
+    """Of dw between forward and backward, float16's range being too small for it. Only where backward will not round it
+    once more: times a cotangent near 1 a number that is rounded already rounds back to itself. dx is small and float32.
+    """
+    narrow = x.dtype == torch.bfloat16 and w_head.dtype == torch.float32
+    return torch.bfloat16 if narrow else torch.float32
 
 
 def _call(
@@ -36,7 +41,8 @@ def _call(
     scratch = torch.empty(size[0], dtype=torch.uint8)
     losses = torch.empty(rows, dtype=torch.float32)
     loss = torch.empty((), dtype=torch.float32) if mean else losses
-    dx, dw = (torch.empty(source.shape if gradient else 0, dtype=_kept(x)) for source in (x, w_head))
+    dx = torch.empty(x.shape if gradient else 0, dtype=torch.float32)
+    dw = torch.empty(w_head.shape if gradient else 0, dtype=_kept(x, w_head))
     wrong = _run(
         x.data_ptr(),
         weights.data_ptr(),
@@ -51,6 +57,7 @@ def _call(
         loss.data_ptr() if mean else None,
         dx.data_ptr() if gradient else None,
         dw.data_ptr() if gradient else None,
+        int(dw.dtype == torch.bfloat16),
         scratch.data_ptr(),
     )
     if wrong:
@@ -78,7 +85,8 @@ def _fake(
     x: Tensor, w_head: Tensor, targets: Tensor, softcap: float, mean: bool, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     loss = x.new_empty(() if mean else targets.shape, dtype=torch.float32)
-    return loss, *(x.new_empty(source.shape if keep else (0,), dtype=_kept(x)) for source in (x, w_head))
+    dx = x.new_empty(x.shape if keep else (0,), dtype=torch.float32)
+    return loss, dx, x.new_empty(w_head.shape if keep else (0,), dtype=_kept(x, w_head))
 
 
 def _save(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor, Tensor]) -> None:
@@ -90,8 +98,8 @@ def _save(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor, Tensor]) -> Non
 
 def _differentiate(ctx: Any, g: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
     if ctx.keep:
-        # Widened first: a product with a number that is a tensor has the array's dtype.
-        dx, dw = (kept.to(dtype) * g for kept, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True))
+        # In float32, and rounded once: a product with a number that is a tensor has the array's dtype.
+        dx, dw = ((kept.float() * g).to(dtype) for kept, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True))
     else:
         x, w_head, targets = ctx.saved_tensors
         dx, dw = _gradients(g, x, w_head, targets, ctx.softcap, ctx.mean)

@@ -50,8 +50,20 @@ def test_one_gradient_whatever_way_it_is_asked(loss):
         assert torch.equal(loss(x, w, targets, 15.0, "mean"), value.detach())
 
 
-def test_bfloat16_gradients_are_kept_as_such(loss):
+def test_gradients_are_kept_narrow_only_where_they_are_not_rounded_again(loss):
     x, w = torch.randn(4, 8).bfloat16().requires_grad_(), torch.randn(30, 8).requires_grad_()
     value = loss(x, w, torch.tensor([1, 2, 3, 4]), 15.0, "mean")
-    assert [kept.dtype for kept in value.grad_fn.saved_tensors] == [torch.bfloat16] * 2
+    assert [kept.dtype for kept in value.grad_fn.saved_tensors] == [torch.float32, torch.bfloat16]
+    narrow = loss(x, w.detach().bfloat16().requires_grad_(), torch.tensor([1, 2, 3, 4]), 15.0, "mean")
+    assert [kept.dtype for kept in narrow.grad_fn.saved_tensors] == [torch.float32] * 2
     assert [g.dtype for g in torch.autograd.grad(value, (x, w))] == [torch.bfloat16, torch.float32]
+
+
+def test_a_cotangent_near_one_leaves_no_common_factor(loss):
+    """dx rounded, times 1.0017 and rounded again would be dx itself: 0.17 % too small, in every element."""
+    torch.manual_seed(0)
+    x, w = torch.randn(257, 33).bfloat16().requires_grad_(), torch.randn(129, 33).mul(0.2).requires_grad_()
+    targets = torch.randint(0, 129, (257,))
+    (one,) = torch.autograd.grad(loss(x, w, targets, 15.0, "mean"), x)
+    (near,) = torch.autograd.grad(loss(x, w, targets, 15.0, "mean"), x, torch.tensor(1.0017))
+    assert (near.double() * one.double()).sum() / one.double().square().sum() == pytest.approx(1.0017, abs=3e-4)
