@@ -70,9 +70,11 @@ def bench(
     catalog = load_catalog(lab.root)
     running = resolve("promoted", catalog, lab.context, lab.root).running(target.name)
     compiled, without = compiles(target, lab.context.engine, compiled_arm)
-    for library in target.with_role("library", lab.context.engine.framework, lab.context.engine.device):
-        if library not in libraries_of(target, lab.context.engine, compiled):
-            without[library.name] = "the compiled baseline is Inductor's code for it here"
+    engine = lab.context.engine
+    worth = libraries_of(target, engine)
+    for library in target.with_role("library", engine.framework, engine.device):
+        if library not in worth:
+            without[library.name] = "made by Inductor, as the compiled baseline is, and slow to compile"
     chosen = choose_arms(kernel, target, lab.context, running, compiled)
     workloads = job_workloads(target, workload_set, rng)
     inputs = run_dir / "inputs.safetensors"
@@ -165,12 +167,11 @@ def compiles(target: Target, engine: Engine, asked: bool | None = None) -> tuple
     return (True, {}) if obstacle is None else (False, {"the compiled baseline": obstacle})
 
 
-def libraries_of(target: Target, engine: Engine, compiled: bool) -> list[Kernel]:
+def libraries_of(target: Target, engine: Engine) -> list[Kernel]:
     """The library's kernels that are worth an arm. On a CPU, where compiling takes longer than timing, not those that
-    are made by Inductor when the compiled baseline is an arm: it is Inductor's code for the same formula."""
-    twice = compiled and engine.device == "cpu"
+    are made by Inductor: for the same formula it makes the compiled baseline, where the trainer compiles at all."""
     libraries = target.with_role("library", engine.framework, engine.device)
-    return [library for library in libraries if not (twice and library.language == "inductor")]
+    return [library for library in libraries if engine.device != "cpu" or library.language != "inductor"]
 
 
 def choose_arms(
@@ -184,7 +185,7 @@ def choose_arms(
     """
     engine = context.engine
     baseline = target.baseline(engine.framework, engine.device)
-    libraries = libraries_of(target, engine, compiled)
+    libraries = libraries_of(target, engine)
     in_graph = compiled and target.contract.phase == "forward"
     parts = {name: one for name, one in running.items() if name != target.name and one.role != "baseline"}
     used = running.get(target.name, baseline)
