@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -50,16 +50,16 @@ class Call:
 
     def forward(self) -> Any:
         """What the kernel returns. Interleaved: other calls have followed, whose backward is still to come."""
-        with _MODES.get(self._mode, nullcontext)():
+        with _MODES.get(self._mode, torch.enable_grad)():
             if self._mode == "checkpointed":
                 from torch.utils.checkpoint import checkpoint
 
                 return checkpoint(self._function, *self._values, use_reentrant=False)
             values = [_behind(value) for value in self._values] if self._mode == "not a leaf" else self._values
             returned = self._function(*values)
-        if self._mode == "interleaved":
-            self._others = [_another(self._function, self._values, number + 1) for number in range(BETWEEN)]
-            self._run_back(self._others[-1:])
+            if self._mode == "interleaved":
+                self._others = [_another(self._function, self._values, number + 1) for number in range(BETWEEN)]
+                self._run_back(self._others[-1:])
         return returned
 
     def backward(self) -> None:
@@ -91,8 +91,14 @@ def repeat(function: Kernel, values: Mapping[str, Any], refill: Callable[[], Non
     while made < count and time.monotonic() < end:
         found = results()
         made += 1
-        strayed += len(found) != len(first) or not all(map(_equal, found, first))
+        strayed += len(found) != len(first) or not all(map(_same_bits, found, first))
     return made, strayed
+
+
+def _same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """NaN equals NaN here."""
+    bits = [each.contiguous().reshape(-1).view(torch.uint8) for each in (one, other)]
+    return one.shape == other.shape and _equal(*bits)
 
 
 def _behind(value: Any) -> Any:

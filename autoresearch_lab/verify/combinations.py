@@ -31,6 +31,8 @@ WITHOUT: tuple[Mode, ...] = ("nothing wanted", "no_grad", "inference_mode")
 # Factors for all values of an array, as powers of ten; float16 has no room for more.
 DECADES = {"float16": 2.0}
 MOST_DECADES = 7.0
+# So many calls, drawn, go through torch.compile: each is compiled anew, which takes longer than all the others.
+COMPILED = 6
 # Calls that must give the same bits, one after the other; so many that one wrong call in 500 is hardly missed.
 REPEATS = 3000
 
@@ -56,9 +58,13 @@ def combinations(
         return
     points = pairwise(_axes(contract, sizes, other_dtypes, grads, rng, contexts), rng)
     # Leaves that want gradients, or no gradients at all, uncompiled, and as small as there is.
-    quick = [number for number, point in enumerate(points) if not point["compiled"] and point["values"] == "typical"]
+    quick = [number for number, point in enumerate(points) if point["values"] == "typical"]
     repeated = min(quick, key=lambda number: elements(sizes[points[number]["size"]]), default=None)
+    # PyTorch itself refuses to differentiate compiled code in inference mode.
+    compilable = [number for number, point in enumerate(points) if contexts and point["mode"] != "inference_mode"]
+    through_compiler = set(rng.permutation(compilable)[:COMPILED].tolist())
     for number, point in enumerate(points):
+        point["compiled"] = number in through_compiler
         workload = _workload(point, sizes, rng)
         mode: Mode = point["mode"]
         wanted = grads if mode in WITH_GRADIENTS else ()
@@ -96,7 +102,6 @@ def _axes(
         "size": range(len(sizes)),
         "dtype": [None, *other_dtypes],
         "values": ["typical", "scaled", "adversarial"],
-        "compiled": [False, True] if contexts else [False],
         "mode": modes,
         "alone": [False, True] if len(grads) > 1 else [False],
         "again": [False, True] if grads else [False],

@@ -43,14 +43,18 @@ KINDS = ("adversarial", "edge", "nonfinite", "typical")
 
 
 class Planner:
-    """Makes the cases of one target. `rng` decides every value and every shape that is not captured."""
+    """Makes the cases of one target. `rng` decides every value and every shape that is not captured. combined: with
+    `combinations`, of which there are many."""
 
-    def __init__(self, target: Target, workloads: WorkloadSet, rng: np.random.Generator) -> None:
+    def __init__(
+        self, target: Target, workloads: WorkloadSet, rng: np.random.Generator, *, combined: bool = True
+    ) -> None:
         self.target = target
         self.contract = target.contract
         self.oracle = target.oracle
         self.workloads = workloads
         self.rng = rng
+        self.combined = combined
         order = [argument.name for argument in self.contract.args]
         self.captured = [_in_order(workload, order) for workload in workloads.workloads]
         self.grads = tuple(argument.name for argument in self.contract.args if argument.grad)
@@ -63,7 +67,7 @@ class Planner:
             *(self._captured(number, workload) for number, workload in enumerate(self.captured)),
             *self._gradients(self._base(neighbours)),
             *self._odd(neighbours),
-            *self._combinations(neighbours),
+            *(self._combinations(neighbours) if self.combined else ()),
             *self._held_out(neighbours),
         ]
 

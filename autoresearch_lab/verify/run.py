@@ -90,7 +90,7 @@ def verify(
     hashes = " ".join(member.sha256 for member in trusted)
     key = f"{target.contract_sha256} {workload_set.sha256} {workload_set.path} {hashes} {chosen}"
     shared = (prepared or {}).get(key)
-    ready = shared or _prepare(target, workload_set, chosen)
+    ready = shared or _prepare(target, workload_set, chosen, combined=not interpreted)
     if prepared is not None:
         prepared[key] = ready
     candidate, idle, sanitized = _compute(
@@ -158,9 +158,9 @@ def _configurations(told: CallAnswer | None) -> list[dict[str, Any]]:
     return [configuration.model_dump() for configuration in told.configurations] if told else []
 
 
-def _prepare(target: Target, workload_set: WorkloadSet, seed: int) -> Prepared:
+def _prepare(target: Target, workload_set: WorkloadSet, seed: int, *, combined: bool) -> Prepared:
     rng = np.random.default_rng(seed)
-    return Prepared(Planner(target, workload_set, rng).cases(), References(target.oracle))
+    return Prepared(Planner(target, workload_set, rng, combined=combined).cases(), References(target.oracle))
 
 
 def _compute(

@@ -51,7 +51,7 @@ def test_another_seed_gives_other_values_and_other_held_out_shapes() -> None:
 
 def test_every_group_and_kind_is_there() -> None:
     cases = _cases(1)
-    assert {case.group for case in cases} == {"accuracy", "gradients", "odd", "held_out"}
+    assert {case.group for case in cases} == {"accuracy", "gradients", "odd", "combinations", "held_out"}
     odd = [case for case in cases if case.group == "odd"]
     assert {step.contents.kind for case in odd for step in case.steps} == set(KINDS)
     dtypes = {spec["dtype"] for case in odd for spec in case.specs}
