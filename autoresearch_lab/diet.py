@@ -61,7 +61,8 @@ def _read(path: Path, reader: Callable[[str], _Lines]) -> list[DietFinding]:
     except OSError as error:
         found = {(1, f"the file cannot be read ({error.strerror or error})")}
     except UnicodeDecodeError as error:
-        found = {(1, f"the file is not UTF-8 text (byte {error.start})")}
+        line = error.object.count(b"\n", 0, error.start) + 1
+        found = {(line, f"the file is not UTF-8 text (byte {error.start})")}
     return sorted(DietFinding(path.name, line, what) for line, what in found)
 
 

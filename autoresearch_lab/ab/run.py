@@ -115,7 +115,8 @@ def check_new(candidate: Mapping[str, Kernel], baseline: Selection) -> None:
         if used is None:
             raise LabError(f"the trainer of this engine has no baseline for target {target}")
         if used.sha256 == kernel.sha256:
-            raise LabError(f"{target}={kernel.name} is what the other arm uses already; compare --against baseline")
+            advice = "it is the baseline itself, unedited" if used.role == "baseline" else "compare --against baseline"
+            raise LabError(f"{target}={kernel.name} is what the other arm uses already; {advice}")
 
 
 def describe_dataset(root: Root, name: str) -> dict[str, str]:

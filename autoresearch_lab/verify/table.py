@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -10,6 +12,8 @@ from autoresearch_lab.format import number
 from autoresearch_lab.results.record import VerifyRecord
 from autoresearch_lab.results.verify import CheckResult
 
+# Calls that a kernel declined, in words; all are in the record.
+MOST_DECLINED = 3
 _STYLES = {"pass": "green", "fail": "bold red", "skipped": "dim", "not applicable": "dim"}
 
 
@@ -34,12 +38,29 @@ def render(record: VerifyRecord, console: Console) -> None:
     if results.factors:
         found = ", ".join(f"{factor.result} {100 * factor.smallest:.2g} %" for factor in results.factors)
         console.print(f"smallest common factor that would have been found: {found}", style="dim")
+    for name, declined in _declined(results.checks):
+        console.print(f"declined in {name}: {escape(declined)}", style="yellow")
     for finding in results.diet:
         console.print(f"beyond a kernel's diet: {escape(finding)}", style="yellow")
+    if results.diet:
+        console.print(
+            "orchestrate promotes no kernel with such lines unless a person allows it by name", style="yellow"
+        )
+    if results.failed_check and record.seeds:
+        console.print(f"the same calls again: kernel-lab verify ... --seed {record.seeds.verify}", style="dim")
     if record.settings.interpreted:
         console.print(f"{_interpreter(record)} on the CPU: no evidence for a GPU", style="yellow")
     if record.settings.not_enforced:
         console.print(f"not enforced on this system: {', '.join(record.settings.not_enforced)}", style="yellow")
+
+
+def _declined(checks: list[CheckResult]) -> Iterator[tuple[str, str]]:
+    """(check, how many calls it declined and which) where a kernel raised NotImplementedError."""
+    for check in checks:
+        found = [str(call) for call in check.details.get("declined", [])]
+        if found:
+            more = f" and {len(found) - MOST_DECLINED} more" if len(found) > MOST_DECLINED else ""
+            yield check.name, f"{len(found)} calls: {'; '.join(found[:MOST_DECLINED])}{more}"
 
 
 def _interpreter(record: VerifyRecord) -> str:

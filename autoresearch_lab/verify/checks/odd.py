@@ -43,7 +43,10 @@ def held_out(evidence: Comparisons) -> CheckResult:
     if failure:
         return failure
     found = judge(fresh(evidence, "held_out"))
-    details = {"shapes": [case.shapes() for case in cases], "declined": [case.id for case in declined]}
+    details = {
+        "shapes": [case.shapes() for case in cases],
+        "declined": _named(declined),
+    }
     return found.model_copy(update={"details": {**found.details, **details}})
 
 
@@ -61,7 +64,7 @@ def _mostly(evidence: Comparisons, group: str) -> CheckResult:
     if missing:
         return missing
     found = judge(fresh(evidence, group))
-    return found.model_copy(update={"details": {**found.details, "declined": [case.id for case in declined]}})
+    return found.model_copy(update={"details": {**found.details, "declined": _named(declined)}})
 
 
 def _tried(evidence: Comparisons, group: str) -> tuple[list[Case], list[Case], CheckResult | None]:
@@ -75,6 +78,10 @@ def _tried(evidence: Comparisons, group: str) -> tuple[list[Case], list[Case], C
             what = f"{case.id} ({case.shapes()}, strides {_strides(case)}) raised {error.type}: {error.message}"
             return cases, [], failed(what, where=error.where)
     return cases, [case for case, _ in raised], None
+
+
+def _named(cases: list[Case]) -> list[str]:
+    return [f"{case.id} ({case.shapes()})" for case in cases]
 
 
 def _strides(case: Case) -> list[list[int]]:

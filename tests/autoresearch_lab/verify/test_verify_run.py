@@ -104,3 +104,21 @@ def test_without_a_right_baseline_there_is_no_verdict(tmp_path: Path) -> None:
     with pytest.raises(LabFailure, match="no verdict, the baseline"):
         suite.run_kernel(target.baseline("torch", "cpu"), target, tmp_path, {})
     assert Ledger(tmp_path / "ledger.jsonl").records() == []
+
+
+def test_the_terminal_shows_what_was_declined_and_how_to_repeat_a_failure(tmp_path: Path, prepared: dict) -> None:
+    refusal = "    if x.dtype == torch.float16:\n        raise NotImplementedError('float16')\n"
+    body = refusal + "    return F.relu(x).square()\n"
+    declines = suite.run(_kernel(tmp_path, body), tmp_path, prepared)
+    console = Console(record=True, width=200)
+    render(declines, console)
+    shown = console.export_text()
+    assert declines.verdict == "PASS" and "declined in odd: " in shown and "declined in combinations: " in shown
+    assert "x float16" in shown and "--seed" not in shown
+    render(suite.run(_kernel(tmp_path, "    return x\n"), tmp_path, prepared), console)
+    assert f"the same calls again: kernel-lab verify ... --seed {suite.SEED}" in console.export_text()
+
+
+def test_a_file_that_does_not_load_is_told_once(tmp_path: Path, prepared: dict) -> None:
+    record = suite.run(_kernel(tmp_path, "    return x +\n"), tmp_path, prepared)
+    assert record.results.failed_check == "loads" and record.results.diet == []
