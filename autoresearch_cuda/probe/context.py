@@ -16,7 +16,7 @@ from autoresearch_trainer.kernel_files import Kernel
 _grad, _equal = torch.autograd.grad, torch.equal
 # Calls between a call's forward and its backward, with other contents: more than a ring of buffers usually has.
 BETWEEN = 4
-REPEAT_SECONDS = 1.0
+REPEAT_SECONDS = 0.5
 _MODES: dict[Mode, Callable[[], AbstractContextManager[Any]]] = {
     "no_grad": torch.no_grad,
     "inference_mode": torch.inference_mode,

@@ -6,15 +6,14 @@ import mlx.core as mx
 
 @mx.compile
 def _fused(
-    p: mx.array, grad: mx.array, m: mx.array, v: mx.array, step: mx.array, lr: mx.array, decay: mx.array,
+    p: mx.array, grad: mx.array, m: mx.array, v: mx.array, keep: mx.array, rate: mx.array, inverse: mx.array,
     beta1: float, beta2: float, eps: float,
 ) -> tuple[mx.array, mx.array, mx.array]:  # fmt: skip
     dtype = p.dtype
     p, grad, m, v = (x.astype(mx.float32) for x in (p, grad, m, v))
     m = m + (1 - beta1) * (grad - m)
     v = beta2 * v + (1 - beta2) * grad.square()
-    update = m / (mx.sqrt(v / (1 - beta2**step)) + eps)
-    p = p * (1 - lr * decay) - (lr / (1 - beta1**step)) * update
+    p = p * keep - rate * (m / (mx.sqrt(v * inverse) + eps))
     return p.astype(dtype), m.astype(dtype), v.astype(dtype)
 
 
@@ -31,5 +30,7 @@ def adamw_update(
     weight_decay: float,
 ) -> tuple[mx.array, mx.array, mx.array]:
     """p and both moments after the step; one shape and one dtype, `step` counts from 1."""
-    changing = (mx.array(x, dtype=mx.float32) for x in (step, lr, weight_decay))
+    # In double: 1 - beta2**step loses four digits in float32 where it is 0.001.
+    corrected = (1 - lr * weight_decay, lr / (1 - beta1**step), 1 / (1 - beta2**step))
+    changing = (mx.array(x, dtype=mx.float32) for x in corrected)
     return _fused(p, grad, exp_avg, exp_avg_sq, *changing, beta1, beta2, eps)

@@ -20,6 +20,7 @@ SEEN = {
     "crashes": "imports os",
     "default_dtype": "calls torch.set_default_dtype",
     "environment_variable": "writes os.environ",
+    "every_thousandth_call": "keeps count in _calls",
     "exits": "imports os",
     "fast_math_library": "imports ctypes",
     "fewer_iterations": "imports autoresearch_trainer.kernel_files",
@@ -29,7 +30,11 @@ SEEN = {
     "hangs": "imports time",
     "import_fails": "imports no_such_module_anywhere",
     "kills_its_parent": "imports signal",
+    "mu_written_in": "imports autoresearch_trainer.kernel_files",
+    "muon_update_one_percent_small": "imports autoresearch_trainer.kernel_files",
+    "newton_schulz_half_a_percent_small": "imports autoresearch_trainer.kernel_files",
     "norm_of_the_stack": "imports autoresearch_trainer.kernel_files",
+    "one_call_in_500": "imports random",
     "opens_a_socket": "imports socket",
     "order_changes": "keeps count in _calls",
     "own_step_counter": "keeps count in _calls",
@@ -39,6 +44,7 @@ SEEN = {
     "reads_the_baselines_folder": "imports pathlib",
     "thread_count": "calls torch.set_num_threads",
     "thread_left_running": "imports threading",
+    "weight_gradient_one_thousandth_small": "imports autoresearch_trainer.kernel_files",
     "writes_outside": "imports pathlib",
 }
 

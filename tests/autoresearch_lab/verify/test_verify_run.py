@@ -109,13 +109,15 @@ def test_without_a_right_baseline_there_is_no_verdict(tmp_path: Path) -> None:
 def test_the_terminal_shows_what_was_declined_and_how_to_repeat_a_failure(tmp_path: Path, prepared: dict) -> None:
     refusal = "    if x.dtype == torch.float16:\n        raise NotImplementedError('float16')\n"
     body = refusal + "    return F.relu(x).square()\n"
-    declines = suite.run(_kernel(tmp_path, body), tmp_path, prepared)
+    folder = tmp_path / "kernel"
+    folder.mkdir()
+    declines = suite.run(_kernel(folder, body), tmp_path, prepared)
     console = Console(record=True, width=200)
     render(declines, console)
     shown = console.export_text()
     assert declines.verdict == "PASS" and "declined in odd: " in shown and "declined in combinations: " in shown
     assert "x float16" in shown and "--seed" not in shown
-    render(suite.run(_kernel(tmp_path, "    return x\n"), tmp_path, prepared), console)
+    render(suite.run(_kernel(folder, "    return x\n"), tmp_path, prepared), console)
     assert f"the same calls again: kernel-lab verify ... --seed {suite.SEED}" in console.export_text()
 
 
