@@ -9,15 +9,15 @@ from autoresearch_lab.verify.sanitizer_report import read_report, sanitizer_trou
 REPORT = """=================================================================
 ==77==ERROR: AddressSanitizer: {kind} on address 0x621000822500 at pc 0x7f01 bp 0x7ffd sp 0x7ffd
 {access} at 0x621000822500 thread T0
-    #0 0x7f014fa65159 in load /work/autoresearch_cuda/vector.h:40
-    #1 0x7f014fa65160 in rows._omp_fn.0 /work/kernels/rms_norm/kernel.cpp:12
+    #0 0x7f014fa65159 in load /checkout/autoresearch_cuda/vector.h:40
+    #1 0x7f014fa65160 in rows._omp_fn.0 /checkout/kernels/rms_norm/kernel.cpp:12
     #2 0x7f01719c3f79  (/lib/x86_64-linux-gnu/libffi.so.8+0x6f79)
 
 0x621000822500 is located {place}
 allocated by thread T0 here:
     #0 0x7f0171ab7ffd in __interceptor_posix_memalign asan_malloc_linux.cpp:145
 
-SUMMARY: AddressSanitizer: {kind} /work/kernels/rms_norm/kernel.cpp:12 in rows
+SUMMARY: AddressSanitizer: {kind} /checkout/kernels/rms_norm/kernel.cpp:12 in rows
 """
 
 
