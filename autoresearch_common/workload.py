@@ -136,6 +136,12 @@ def contiguous(shape: Sequence[int]) -> list[int]:
     return strides
 
 
+def is_contiguous(spec: ArraySpec) -> bool:
+    """Whether the strides are row-major, as far as an axis has more than one element."""
+    steps = zip(spec["shape"], spec["strides"], contiguous(spec["shape"]), strict=True)
+    return all(size <= 1 or stride == row_major for size, stride, row_major in steps)
+
+
 def transposed(shape: Sequence[int], first: int = 1, second: int = 2) -> list[int]:
     """Strides of an array stored with two axes exchanged: a (B,T,H,D) view of a (B,H,T,D) buffer by default."""
     stored = list(shape)

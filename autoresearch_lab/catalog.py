@@ -203,7 +203,7 @@ class Target:
     def with_role(self, role: Role, framework: str, device: str) -> list[Kernel]:
         return [kernel for kernel in self.kernels if kernel.role == role and kernel.runs_on(framework, device)]
 
-    @property
+    @cached_property
     def public(self) -> Kernel | None:
         """The formula as public trainers write it in PyTorch, where it is another one than the baseline's."""
         path = self.folder / PUBLIC

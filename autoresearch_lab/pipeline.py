@@ -113,7 +113,7 @@ class Pipeline:
         """What the kernel's source does beyond its diet; nothing where a person allowed it."""
         if f"{target.name}={kernel.name}" in self.may_go_beyond_diet:
             return ()
-        return tuple(str(finding) for finding in diet.findings(kernel.path))
+        return tuple(diet.lines(kernel.path))
 
     def _kernels(self, target: Target, workspaces: Workspaces) -> Iterator[tuple[Kernel, Path]]:
         engine = self.lab.context.engine

@@ -158,7 +158,7 @@ class _Case:
         returned = call.forward()
         self.look()
         outputs = list(returned) if isinstance(returned, (tuple, list)) else [returned]
-        tensors = {name: buffer.tensor for name, buffer in self.buffers.items()}
+        tensors = {f"argument {name}": buffer.tensor for name, buffer in self.buffers.items()}
         forms = [describe(output, tensors, outputs[:place]) for place, output in enumerate(outputs)]
         usable = [(place, output) for place, output in enumerate(outputs) if forms[place].plain]
         for place, output in usable:

@@ -13,11 +13,12 @@ _names = {getattr(torch, name): name for name in (
 )}  # fmt: skip
 
 
-def describe(value: Any, arguments: dict[str, torch.Tensor], earlier: list[Any]) -> Form:
+def describe(value: Any, given: dict[str, torch.Tensor], earlier: list[Any]) -> Form:
     """Form of one returned value.
 
-    arguments: what the kernel was given; earlier: what it returned before this one. `shares` lists those whose storage
-    it uses ("argument x", "output 0"). A subclass is only named: any use of it would run its own code.
+    given: what the kernel was given, by its name in words ("argument x", "cotangent 0"); earlier: what it returned
+    before this one. `shares` lists those whose storage it uses. A subclass is only named: any use of it would run its
+    own code.
     """
     kind = type(value)
     form = Form(type=f"{kind.__module__}.{kind.__qualname__}", plain=False)
@@ -35,8 +36,7 @@ def describe(value: Any, arguments: dict[str, torch.Tensor], earlier: list[Any])
     if value.layout is not torch.strided or value.device.type == "meta" or form.wrapped or form.lazy:
         return form
     address = _storage(value).data_ptr()
-    others = {f"argument {name}": tensor for name, tensor in arguments.items()}
-    others |= {f"output {place}": other for place, other in enumerate(earlier) if type(other) is torch.Tensor}
+    others = given | {f"output {place}": other for place, other in enumerate(earlier) if type(other) is torch.Tensor}
     return form.model_copy(update={
         "strides": list(value.stride()),
         "offset": value.storage_offset(),

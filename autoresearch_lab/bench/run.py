@@ -70,11 +70,11 @@ def bench(
     catalog = load_catalog(lab.root)
     running = resolve("promoted", catalog, lab.context, lab.root).running(target.name)
     compiled, without = compiles(target, lab.context.engine, compiled_arm)
-    engine = lab.context.engine
-    worth = libraries_of(target, engine)
-    for library in target.with_role("library", engine.framework, engine.device):
-        if library not in worth:
-            without[library.name] = "made by Inductor, as the compiled baseline is, and slow to compile"
+    without |= {
+        library.name: "made by Inductor, as the compiled baseline is, and slow to compile"
+        for library in target.with_role("library", lab.context.engine.framework, lab.context.engine.device)
+        if not worth_an_arm(library, lab.context.engine)
+    }
     chosen = choose_arms(kernel, target, lab.context, running, compiled)
     workloads = job_workloads(target, workload_set, rng)
     inputs = run_dir / "inputs.safetensors"
@@ -167,11 +167,10 @@ def compiles(target: Target, engine: Engine, asked: bool | None = None) -> tuple
     return (True, {}) if obstacle is None else (False, {"the compiled baseline": obstacle})
 
 
-def libraries_of(target: Target, engine: Engine) -> list[Kernel]:
-    """The library's kernels that are worth an arm. On a CPU, where compiling takes longer than timing, not those that
-    are made by Inductor: for the same formula it makes the compiled baseline, where the trainer compiles at all."""
-    libraries = target.with_role("library", engine.framework, engine.device)
-    return [library for library in libraries if engine.device != "cpu" or library.language != "inductor"]
+def worth_an_arm(library: Kernel, engine: Engine) -> bool:
+    """Whether a library's kernel is one. On a CPU, where compiling takes longer than timing, not what is made by
+    Inductor: of the same formula it makes the compiled baseline, where the trainer compiles at all."""
+    return engine.device != "cpu" or library.language != "inductor"
 
 
 def choose_arms(
@@ -185,7 +184,8 @@ def choose_arms(
     """
     engine = context.engine
     baseline = target.baseline(engine.framework, engine.device)
-    libraries = libraries_of(target, engine)
+    libraries = target.with_role("library", engine.framework, engine.device)
+    libraries = [each for each in libraries if each.sha256 != kernel.sha256 and worth_an_arm(each, engine)]
     in_graph = compiled and target.contract.phase == "forward"
     parts = {name: one for name, one in running.items() if name != target.name and one.role != "baseline"}
     used = running.get(target.name, baseline)
@@ -193,7 +193,7 @@ def choose_arms(
     return [
         Arm("baseline", baseline),
         Arm("control", baseline),
-        *(Arm("library", library) for library in libraries if library.sha256 != kernel.sha256),
+        *(Arm("library", library) for library in libraries),
         *([Arm("library", baseline, compiled=True)] if compiled else []),
         *([Arm("standing", used, parts=parts)] if stands else []),
         *([Arm("standing", used, parts=parts, compiled=True)] if stands and in_graph else []),

@@ -6,10 +6,10 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from autoresearch_lab import diet
 from autoresearch_lab.catalog import find_target, load_catalog
 from autoresearch_lab.cli.app import Session, VerbResult, command
 from autoresearch_lab.cli.subject import FORMS, KernelWords, choose, choose_all, kernel_arguments
-from autoresearch_lab.diet import findings
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.promote.apply import demote as demote_kernel
 from autoresearch_lab.promote.apply import promote_all
@@ -59,9 +59,7 @@ def _show_diet(name: str, found: list[str], console: Console) -> None:
 
 def promote(session: Session, *, named: list[KernelWords], name: str | None, ship: bool) -> VerbResult:
     kernels = choose_all(named, session)
-    diets = {
-        f"{target}={one.name}": [str(finding) for finding in findings(one.path)] for target, one in kernels.items()
-    }
+    diets = {f"{target}={one.name}": diet.lines(one.path) for target, one in kernels.items()}
     records = promote_all(kernels, session.lab, name=name, ship=ship)
     data = {"promoted": [record.plain() for record in records], "diet": diets}
 

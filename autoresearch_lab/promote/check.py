@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from autoresearch_lab import diet
 from autoresearch_lab.ab.require import Standing, standing
 from autoresearch_lab.catalog import Kernel, Target
-from autoresearch_lab.diet import findings
 from autoresearch_lab.evidence import Decision, decide
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.results.record import AbRecord, Record
@@ -44,7 +44,7 @@ class Readiness:
     @property
     def diet(self) -> list[str]:
         """What its source does beyond a kernel's diet, a line each; that is no obstacle to a promotion by hand."""
-        return [str(finding) for finding in findings(self.standing.kernel.path)]
+        return diet.lines(self.standing.kernel.path)
 
     @property
     def obstacle(self) -> str | None:

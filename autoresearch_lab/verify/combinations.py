@@ -12,7 +12,7 @@ import numpy as np
 
 from autoresearch_common import workload as w
 from autoresearch_common.arrays import is_float
-from autoresearch_common.workload import ArraySpec, Scalar, Workload
+from autoresearch_common.workload import Scalar, Workload
 from autoresearch_lab.catalog import Argument, Contract
 from autoresearch_lab.verify.cases import Case, CaseStep, Contents, elements, main_dtype, with_dtype
 from autoresearch_lab.verify.covering import pairwise
@@ -26,6 +26,8 @@ SIZES = 6
 LAYOUTS = ("contiguous", "transposed", "gaps", "offset", "strided")
 # Cotangents come as the operator behind the kernel hands them on: like arguments, or one element seen in many places.
 COTANGENTS = (*LAYOUTS, "expanded", "expanded first", "expanded last")
+# How these have to be drawn so that one element can stand for many.
+STYLES = {"expanded": "equal", "expanded first": "equal first", "expanded last": "equal last"}
 WITH_GRADIENTS: tuple[Mode, ...] = ("plain", "not a leaf", "interleaved", "checkpointed")
 WITHOUT: tuple[Mode, ...] = ("nothing wanted", "no_grad", "inference_mode")
 # Factors for all values of an array, as powers of ten; float16 has no room for more.
@@ -50,18 +52,19 @@ def combinations(
 ) -> Iterator[Case]:
     """The cases of the group "combinations". draw, make: contents, and cases, of a `Planner`. contexts: whether the
     framework has modes of autograd and a compiler that a call can be in."""
-    small = [each for each in neighbours if elements(each) <= LARGEST and all(map(_is_row_major, w.arrays(each)))]
+    small = [each for each in neighbours if elements(each) <= LARGEST and all(map(w.is_contiguous, w.arrays(each)))]
     # In a single row or column much is right that is wrong elsewhere; `odd` has those.
     small = [each for each in small if min(w.arrays(each)[0]["shape"], default=0) > 1] or small
     sizes = [small[place] for place in rng.permutation(len(small))[:SIZES]]
     if not sizes:
         return
     points = pairwise(_axes(contract, sizes, other_dtypes, grads, rng, contexts), rng)
-    # Leaves that want gradients, or no gradients at all, uncompiled, and as small as there is.
+    # Repeated is one with usual values, as small as there is.
     quick = [number for number, point in enumerate(points) if point["values"] == "typical"]
     repeated = min(quick, key=lambda number: elements(sizes[points[number]["size"]]), default=None)
-    # PyTorch itself refuses to differentiate compiled code in inference mode.
-    compilable = [number for number, point in enumerate(points) if contexts and point["mode"] != "inference_mode"]
+    # Not the repeated call, nor one in inference mode, in which PyTorch itself refuses code compiled for training.
+    refused = {repeated, *(number for number, point in enumerate(points) if point["mode"] == "inference_mode")}
+    compilable = [number for number in range(len(points)) if contexts and number not in refused]
     through_compiler = set(rng.permutation(compilable)[:COMPILED].tolist())
     for number, point in enumerate(points):
         point["compiled"] = number in through_compiler
@@ -82,10 +85,6 @@ def combinations(
             f"combination/{number}", "combinations", workload, steps, wanted,
             mode=mode, compiled=point["compiled"], about=_words(point, contract),
         )  # fmt: skip
-
-
-# How cotangents have to be drawn so that one element can stand for many.
-STYLES = {"expanded": "equal", "expanded first": "equal first", "expanded last": "equal last"}
 
 
 def _axes(
@@ -162,13 +161,6 @@ def scaled(contents: Contents, rng: np.random.Generator) -> Contents:
     return Contents(arrays, contents.scalars, contents.cotangents, "scaled")
 
 
-def _is_row_major(spec: ArraySpec) -> bool:
-    return all(
-        size <= 1 or stride == row_major
-        for size, stride, row_major in zip(spec["shape"], spec["strides"], w.contiguous(spec["shape"]), strict=True)
-    )
-
-
 def _words(point: dict[str, Any], contract: Contract) -> str:
     """What is unusual about a point."""
     scalars = [f"{each.name} {point[each.name]}" for each in contract.args if each.name in point]
@@ -187,5 +179,5 @@ def _words(point: dict[str, Any], contract: Contract) -> str:
 
 def trainer_makes(case: Case, captured: set[str | None]) -> bool:
     """Whether a trainer could make this call: in its dtype, with arrays as it lays them out."""
-    plain = all(_is_row_major(spec) and not spec.get("offset") for spec in w.arrays(case.workload))
+    plain = all(w.is_contiguous(spec) and not spec.get("offset") for spec in w.arrays(case.workload))
     return plain and main_dtype(case.workload) in captured

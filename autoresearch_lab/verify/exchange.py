@@ -210,13 +210,11 @@ def _asked(case: Case, contract: Contract, part: Part) -> CallCase:
     """A case as the engine takes it. Steps that are left out leave a null, so that numbers stay the same."""
     baseline = part == "baseline"
     steps = [
-        _step(case, step, step.contents) if _makes(part, number, step) else None
+        _step(step, step.contents, case, part) if _makes(part, number, step) else None
         for number, step in enumerate(case.steps)
     ]
     if baseline:
-        steps += [_step(case, step, contents) for step in case.steps for contents in step.shadows]
-    if part != "candidate":
-        steps = [step and step.model_copy(update={"repeats": 0}) for step in steps]
+        steps += [_step(step, contents, case, part) for step in case.steps for contents in step.shadows]
     return CallCase(
         id=case.id,
         args=case.specs,
@@ -240,7 +238,7 @@ def _plainly(mode: Mode) -> Mode:
     return "plain" if mode in ("not a leaf", "interleaved", "checkpointed") else mode
 
 
-def _step(case: Case, step: CaseStep, contents: Contents) -> CallStep:
+def _step(step: CaseStep, contents: Contents, case: Case, part: Part) -> CallStep:
     return CallStep(
         contents=contents.prefix,
         scalars=dict(contents.scalars),
@@ -248,7 +246,7 @@ def _step(case: Case, step: CaseStep, contents: Contents) -> CallStep:
         layout=step.layout,
         again=step.again,
         pattern=step.pattern,
-        repeats=step.repeats,
+        repeats=step.repeats if part == "candidate" else 0,
     )
 
 

@@ -178,7 +178,7 @@ class Planner:
         neighbour of middling size."""
         if elements(self.captured[0]) <= LARGE:
             return self.captured[0]
-        plain = [workload for workload in neighbours if _is_contiguous(workload)] or neighbours
+        plain = [workload for workload in neighbours if all(map(w.is_contiguous, w.arrays(workload)))] or neighbours
         return max((other for other in plain if elements(other) <= COMFORTABLE), key=elements, default=plain[0])
 
     def _other_dtypes(self) -> list[str]:
@@ -266,11 +266,3 @@ def _in_order(workload: Workload, order: list[str]) -> Workload:
     found = workload.copy()
     found["args"] = [by_name[name] for name in order]
     return found
-
-
-def _is_contiguous(workload: Workload) -> bool:
-    return all(
-        size <= 1 or stride == row_major
-        for spec in w.arrays(workload)
-        for size, stride, row_major in zip(spec["shape"], spec["strides"], w.contiguous(spec["shape"]), strict=True)
-    )

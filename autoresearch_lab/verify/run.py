@@ -110,7 +110,7 @@ def verify(
     results.configurations = tuned[:MOST_CONFIGURATIONS]
     results.configurations_left_out = max(0, len(tuned) - MOST_CONFIGURATIONS)
     if results.failed_check != "loads":  # else the reason says it already
-        results.diet = [str(finding) for finding in diet.findings(kernel.path)]
+        results.diet = diet.lines(kernel.path)
     results.duration_seconds = round(time.monotonic() - began, 2)
     if not results.failed_check:
         shutil.rmtree(run_dir, ignore_errors=True)  # after a failure the logs may tell more

@@ -1,9 +1,4 @@
-"""What an honest kernel needs, and what a kernel's source does beyond that: its diet, read without running anything.
-
-A kernel needs its framework, some mathematics and this project's helpers. Whatever else its source does (change torch
-for everybody, read the environment, start threads, open files) is a finding, one line of plain English. Findings make
-visible what happens by accident or out of eagerness. They are no protection: who wants to hide something from this can.
-"""
+"""A kernel's Python, read by its syntax tree."""
 
 from __future__ import annotations
 
@@ -12,61 +7,8 @@ import builtins
 import re
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
-
-from autoresearch_lab.paths import CHECKOUT
-
-
-@dataclass(frozen=True, order=True)
-class DietFinding:
-    """Something that a kernel's source does beyond its diet. file: the name, without its folder; line: from 1."""
-
-    file: str
-    line: int
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.file} line {self.line}: {self.what}"
-
-
-def findings(kernel: Path) -> list[DietFinding]:
-    """What a kernel's Python file and the C++ or CUDA source of the same stem beside it do beyond the diet, file by
-    file and line by line; none for an honest kernel. Metal sources can do nothing but compute, so they are not read.
-
-    A file that cannot be read, decoded or parsed is a finding. Nothing is raised.
-    """
-    found = _read(kernel, _python)
-    for suffix in (".cpp", ".cu"):
-        if kernel.with_suffix(suffix).is_file():
-            found += _read(kernel.with_suffix(suffix), _native)
-    return found
-
-
-def summary(found: Iterable[str], most: int = 3) -> str:
-    """Findings in one line; of more than `most` the others are counted."""
-    lines = list(found)
-    more = f"; and {len(lines) - most} more" if len(lines) > most else ""
-    return "; ".join(lines[:most]) + more
-
-
-_Lines = Iterator[tuple[int, str]]
-
-
-def _read(path: Path, reader: Callable[[str], _Lines]) -> list[DietFinding]:
-    try:
-        found = set(reader(path.read_text(encoding="utf-8-sig")))
-    except OSError as error:
-        found = {(1, f"the file cannot be read ({error.strerror or error})")}
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        found = {(line, f"the file is not UTF-8 text (byte {error.start})")}
-    return sorted(DietFinding(path.name, line, what) for line, what in found)
-
-
-# ---------------------------------------------------------------------------------------------------------- Python
 
 _NEEDS = "a kernel needs its framework, math and this project's helpers"
 # Each with what lies below it. The last ones are the libraries of kernels that the catalogue compares with.
@@ -138,7 +80,8 @@ FRAMEWORK_OPERATORS = frozenset({"aten", "prim", "prims", "c10d", "inductor"})
 _HOOK = re.compile(r"register_\w*hook")
 
 
-def _python(text: str) -> _Lines:
+def read(text: str) -> Iterator[tuple[int, str]]:
+    """(line, what it does beyond the diet); a file that cannot be parsed is a finding, too."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # such as those of invalid escapes, which are the kernel's own business
@@ -373,100 +316,3 @@ def _beyond(path: str, verb: str) -> Iterator[str]:
             yield f"reaches {parts[-1]} through {'.'.join(parts[:-1])}; {_NEEDS}"
     elif parts[-1] == "__dict__":
         yield f"{verb} {path}, which holds what others use too"
-
-
-# ------------------------------------------------------------------------------------------------------------- C++
-
-ALLOWED_HEADERS = frozenset(
-    "algorithm array atomic bit cassert cfloat climits cmath complex concepts cstddef cstdint cstdlib cstring "
-    "functional initializer_list iterator limits memory new numbers numeric optional span tuple type_traits "
-    "utility variant vector stdlib.h "
-    "assert.h float.h limits.h math.h stddef.h stdint.h string.h "
-    "omp.h immintrin.h arm_neon.h arm_bf16.h arm_fp16.h arm_sve.h "
-    "cooperative_groups.h cuda_bf16.h cuda_fp16.h cuda_fp8.h cuda_runtime.h mma.h".split()
-)
-# Each as a whole word, with what it is for. Words that a kernel might use for something of its own are further down.
-_WORDS = (
-    (r"v?fork|exec[lv][pe]{0,2}|posix_spawnp?|popen|ptrace|syscall", "is for other processes or the system"),
-    (r"dlm?open|dlsym|dlclose|dladdr", "loads other native code"),
-    (r"(?:secure_)?getenv|setenv|unsetenv|putenv|clearenv|environ", "is for the environment"),
-    (r"fopen|freopen|fdopen|[io]?fstream|openat|mkstemp", "is for files"),
-    (r"pthread_\w+|jthread|thrd_\w+|sched_\w+|sem_open", "is for threads beyond those of one call"),
-    (r"(?:omp|kmp|mkl|openblas)_set_\w+", "sets threads for everybody"),
-    (r"shmget|shmat|shm_open|mmap|munmap|mremap|mprotect|mallopt|sbrk", "is for the memory of the process"),
-    (r"[sg]etrlimit|prlimit", "is for the limits of the process"),
-    (r"fesetround|fesetenv|feholdexcept|feenableexcept", "changes arithmetic for everybody"),
-    (r"_MM_SET_\w+|_mm_setcsr|__builtin_ia32_ldmxcsr", "changes arithmetic for everybody"),
-    (r"asm|__asm|__asm__", "cannot be read here"),
-    (r"srand|s?rand48|drand48|random_device|mt19937(?:_64)?", "draws random numbers"),
-    (r"clock_gettime|gettimeofday|timespec_get|(?:steady|system|high_resolution)_clock", "reads the clock"),
-    (r"__?rdtscp?|__builtin_ia32_rdtscp?", "reads the clock"),
-    (r"sigaction|longjmp|setjmp|atexit|at_quick_exit|quick_exit", "leaves the call by another way than its end"),
-)
-_WORD = re.compile("|".join(rf"(?P<w{number}>\b(?:{words})\b)" for number, (words, _) in enumerate(_WORDS)))
-# Ordinary words: only where one is called that is no member of something and is not declared there.
-_CALLED = re.compile(
-    r"(?:(?P<before>[A-Za-z_]\w*|->|\.)\s*)??(?P<space>\b(?:std\s*)?::\s*)?\b(?P<name>system|time|clock|rand|signal|raise|"
-    r"kill|exit|_exit|_Exit|abort|open|creat|socket|connect|sleep|usleep|nanosleep|unlink)\s*\("
-)
-_STD_THREAD = re.compile(r"\bstd\s*::\s*(?:this_)?(thread|async)\b")
-_BEFORE_MAIN = re.compile(r"(?:__attribute__\s*\(\(|gnu\s*::)[^)\]]*?\b_*(constructor|destructor|ifunc)_*\b")
-_STATEMENT_WORDS = frozenset({"return", "case", "else", "do", "throw", "co_return", "and", "or", "not"})
-_TOKENS = re.compile(
-    r"""(?P<comment>//(?:\\\r?\n|[^\n])*|/\*.*?(?:\*/|\Z))
-    |(?P<raw>(?:u8|[uUL])?R"(?P<mark>[^()\\\s]{0,16})\(.*?(?:\)(?P=mark)"|\Z))
-    |(?P<number>\.?\d(?:'?[\w.])*)
-    |(?P<text>"(?:\\.|[^"\\\n])*"?|'(?:\\.|[^'\\\n])*'?)
-    |(?P<word>[A-Za-z_]\w*)""",
-    re.DOTALL | re.VERBOSE,
-)
-_INCLUDE = re.compile(r"^[ \t]*#[ \t]*(?:include|include_next|import)\b[ \t]*(.*)$", re.MULTILINE)
-
-
-def _native(text: str) -> _Lines:
-    text = _without(text, "comment")
-    for match in _INCLUDE.finditer(text):
-        if (what := _included(match.group(1).strip())) is not None:
-            yield _line(text, match.start(1)), what
-    code = _without(text, "text", "raw")
-    code = _INCLUDE.sub("", code)
-    for match in _WORD.finditer(code):
-        _, why = _WORDS[int((match.lastgroup or "w0")[1:])]
-        yield _line(code, match.start()), f"uses {match.group()}, which {why}"
-    for match in _CALLED.finditer(code):
-        before = match["before"]
-        if (match["space"] or "").startswith("std") or before is None or before in _STATEMENT_WORDS:
-            yield _line(code, match.start("name")), f"calls {match['name']}, which does more than compute"
-    for match in _STD_THREAD.finditer(code):
-        yield _line(code, match.start()), f"uses std::{match[1]}; OpenMP's threads end with the call"
-    for match in _BEFORE_MAIN.finditer(code):
-        yield _line(code, match.start(1)), f"has a function that runs by itself when it is loaded or left ({match[1]})"
-
-
-def _without(text: str, *kinds: str) -> str:
-    """C++ with such tokens as blanks; every character stays at its place."""
-
-    def blank(match: re.Match[str]) -> str:
-        taken = any(match[kind] is not None for kind in kinds)
-        return re.sub(r"[^\n]", " ", match.group()) if taken else match.group()
-
-    return _TOKENS.sub(blank, text)
-
-
-def _line(text: str, position: int) -> int:
-    return text.count("\n", 0, position) + 1
-
-
-@cache
-def _own_headers() -> frozenset[str]:
-    return frozenset(path.name for path in (CHECKOUT / "autoresearch_cuda").glob("*.h"))
-
-
-def _included(words: str) -> str | None:
-    """What is wrong with the operand of an #include; None for an allowed header."""
-    named = re.match(r'[<"]([^>"]*)[>"]', words)
-    if named is None:
-        return f"includes {words or 'nothing'}, which cannot be read here"
-    if named[1] in _own_headers() or (named[1] in ALLOWED_HEADERS and words[0] == "<"):
-        return None
-    return f"includes {named[1]}; a kernel needs this project's headers and the standard ones for computing"
