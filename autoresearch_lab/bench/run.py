@@ -56,7 +56,7 @@ def bench(
 
     Fresh processes are added until the rule decides or `budget_seconds` are used up; the first look (four processes) is
     always taken. compiled_arm: whether to time through torch.compile as well (default: see `compiles`). on_progress
-    gets {"process", "stage", "done", "seconds", ...}.
+    gets {"process", "stage", "done", "seconds", ...}, and once {"expected": seconds that it takes at least}.
 
     Raises:
         LabError: the kernel has not passed verification on these workloads here, or cannot be loaded.

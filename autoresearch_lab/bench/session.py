@@ -81,7 +81,8 @@ class BenchSession:
 
     def run(self, rule: Rule, budget: float, rng: np.random.Generator) -> BenchOutcome:
         """Measure in processes of `budget` x SHARE seconds; `rule.looks` says after how many the data are looked at.
-        Compiling the arms does not count towards the budget.
+        Compiling the arms does not count towards the budget. After the first process `on_progress` hears {"expected":
+        seconds until the first look}, which is taken whatever the budget is.
 
         A look that the budget no longer allows in full is taken with the processes that there are, once: so there are
         never more looks than the rule has, and each is taken at its own level.
@@ -99,6 +100,8 @@ class BenchSession:
                     break
                 self._take(seconds, int(rng.integers(1 << 31)))
                 longest = max(longest, self._used(began) - used)
+                if len(self.processes) == 1 and self.on_progress is not None:
+                    self.on_progress({"expected": time.monotonic() - began + (rule.looks[0] - 1) * longest})
             last = look == len(rule.looks) - 1 or self._used(began) + longest > budget
             alpha = rule.alpha(look)
             analysis = self._analysis(alpha, rule, rng)

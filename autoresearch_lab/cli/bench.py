@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import click
+from rich.console import Console
 
 from autoresearch_lab.bench.rule import FASTER, Rule
 from autoresearch_lab.bench.run import BUDGET_SECONDS, bench
 from autoresearch_lab.bench.table import render
 from autoresearch_lab.cli.app import Session, VerbResult, command
 from autoresearch_lab.cli.options import FiniteRange
-from autoresearch_lab.cli.progress import progress
+from autoresearch_lab.cli.progress import Message, progress
 from autoresearch_lab.cli.subject import KernelWords, choose, kernel_arguments
 from autoresearch_lab.engine import lacks_gpu
 from autoresearch_lab.errors import LabError
@@ -37,12 +40,19 @@ def run(session: Session, *, named: list[KernelWords], looks: str | None, **opti
             session.lab,
             run_dir=session.lab.root.runs / f"bench-{chosen.target.name}-{secrets.token_hex(4)}",
             rule=rule,
-            # One stage per process.
-            on_progress=lambda message: show({**message, "stage": f"process {message['process'] + 1}"}),
+            on_progress=partial(_show, session.log, show),
             **options,
         )
     data = {"verdict": record.verdict, "record": record.id, **record.plain()}
     return VerbResult(data, lambda console: render(record, console), positive=record.verdict == FASTER)
+
+
+def _show(log: Console, show: Callable[[Message], None], message: Message) -> None:
+    """One stage per process; and, as soon as it is known, how long it will take."""
+    if "expected" in message:
+        log.print(f"bench takes about {message['expected']:.0f} s, more if its first look does not decide", style="dim")
+    else:
+        show({**message, "stage": f"process {message['process'] + 1}"})
 
 
 def _rule(looks: str | None) -> Rule:
@@ -68,7 +78,8 @@ COMMANDS = {
             type=FiniteRange(min=1.0, max=3600.0),
             default=BUDGET_SECONDS,
             show_default=True,
-            help="Seconds after which no further process is started.",
+            help="Seconds after which no further process is started. The first look is always taken; how long it takes "
+            "is printed after its first process.",
         ),
         click.option(
             "--looks", help="After how many processes the data are looked at, fixed beforehand [default: 4,6,8]."

@@ -45,7 +45,8 @@ class Progress(TypedDict, total=False):
 
     case: id of the case that `call` begins. seconds: since `time` began to measure. id: of the training at work. run,
     evaluation: one finished result of `train` and `evaluate`, as JSON. unenforced: what of its confinement the system
-    cannot enforce. process: the number of the process, where there are several.
+    cannot enforce. process: the number of the process, where there are several. expected: seconds that all of them
+    will take at least.
     """
 
     stage: str
@@ -58,6 +59,7 @@ class Progress(TypedDict, total=False):
     evaluation: dict[str, JsonValue]
     unenforced: list[str]
     process: int
+    expected: float
 
 
 Report = Callable[[Progress], None]

@@ -176,6 +176,15 @@ def test_the_budget_ends_the_looks_but_never_before_the_first(session):
     assert engine.calls == 4 and outcome.results.looks == 1
 
 
+def test_how_long_it_takes_is_said_once_after_the_first_process(session):
+    own, told = session(PlantedEngine(noise=0.3)), []
+    own.on_progress = lambda message: told.append((message, len(own.processes)))
+    own.run(RULE, 0.001, np.random.default_rng(0))
+    expected = [(message["expected"], done) for message, done in told if "expected" in message]
+    assert [done for _, done in expected] == [1]
+    assert 4 * 0.01 <= expected[0][0] < 60
+
+
 def test_workloads_count_as_often_as_a_step_calls_them(session):
     # 2 x (1 + 2) ms + 1 x 1 ms = 7 ms; the first workload three times as fast: 2 + 1 = 3 ms.
     outcome = run(session(PlantedEngine(workload_speed={(0, 2): 3.0})))
