@@ -46,7 +46,10 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], metadata: dict[st
     """
     # NumPy knows bfloat16 by name only, which is all that the writer asks for.
     dense = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in arrays.items()}
-    save_file(dense, str(path), metadata)
+    try:
+        save_file(dense, str(path), metadata)
+    except safetensors.SafetensorError as error:
+        raise OSError(f"cannot write {path}: {error}") from None
 
 
 def read_arrays(path: Path, most_bytes: int | None = None) -> dict[str, np.ndarray]:

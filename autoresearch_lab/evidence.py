@@ -3,7 +3,8 @@
 A record speaks for a kernel only while everything that it rests on is unchanged: the kernel's content and that of the
 baseline that it was judged against, the target's contract and oracle, the captured workloads, the engine, the device
 and the software (the lab's own judging code included). When any of them changes, the record stays in the ledger and
-stops counting. What cannot be known today (no engine on this machine, no profile) is not held against a record.
+stops counting. What cannot be known today (no engine on this machine, no profile) is not held against a record. A line
+that is not what the lab wrote, by its hash or its place in the chain, never counts.
 
 `differences` is that rule. Promotion, orchestrate, the A/B, calibration and the report all ask here; no other module
 looks for records by itself.
@@ -74,6 +75,8 @@ def differences(record: Record, now: Present) -> list[str]:
     is not looked at: whoever asks knows which content is meant."""
     if record.unread:
         return ["of an earlier version, whose content this one cannot read"]
+    if record.fault:
+        return [record.fault]
     found = _machine(record, now.context)
     for target_name, judged in judged_kernels(record).items():
         target, current = now.targets.get(target_name), now.workloads.get(target_name)

@@ -103,9 +103,10 @@ class Ledger:
     @overload
     def find(self, /, **criteria: Any) -> list[Record]: ...
     def find(self, of: Any = Record, /, **criteria: Any) -> Any:
-        """Records of that class whose fields equal `criteria`, oldest first; `kernel_sha256`, `device_key`,
-        `software_key` and `workloads_sha256` look inside."""
-        return [record for record in self.records() if isinstance(record, of) and _matches(record, criteria)]
+        """Records of that class whose fields equal `criteria`, oldest first, without those that the lab did not write
+        so (`Record.fault`); `kernel_sha256`, `device_key`, `software_key` and `workloads_sha256` look inside."""
+        sound = (record for record in self.records() if record.fault is None)
+        return [record for record in sound if isinstance(record, of) and _matches(record, criteria)]
 
     def latest(self, **criteria: Any) -> Record | None:
         """The newest record that `find` gives, or None."""
@@ -119,16 +120,8 @@ class Ledger:
 
     def problems(self) -> list[str]:
         """What is wrong with the chain, in words; empty where every record is what was written, in order."""
-        previous: str | None = None
-        found = []
-        for number, record in enumerate(self.records(), start=1):
-            plain = record.plain()
-            if plain.pop("id") != json_sha256(plain):
-                found.append(f"record {number} ({record.kind}) was changed after it was written")
-            if record.prev != previous:
-                found.append(f"record {number} ({record.kind}) does not follow the record before it")
-            previous = record.id
-        return found
+        numbered = enumerate(self.records(), start=1)
+        return [f"record {number} ({record.kind}) {record.fault}" for number, record in numbered if record.fault]
 
     @property
     def _lock(self) -> Path:
@@ -211,15 +204,27 @@ def _whole_lines(path: Path) -> tuple[list[bytes], bytes | None]:
 
 
 def _parse(path: Path, lines: Iterable[bytes]) -> Iterator[Record]:
+    previous: str | None = None
     for number, line in enumerate(lines, start=1):
         try:
-            yield read(json.loads(line))
+            record = read(json.loads(line))
+            record._fault = _fault(record, previous)
+            previous = record.id
+            yield record
         except (ValueError, TypeError, AttributeError) as error:
             reason = str(error).splitlines()[0]
             raise LedgerCorrupt(
                 f"ledger: line {number} of {path} cannot be read ({reason}); nothing was changed. "
                 "Restore the line from a copy, or move the file away to start a new ledger"
             ) from None
+
+
+def _fault(record: Record, previous: str | None) -> str | None:
+    """What is wrong with a line after the record with the id `previous`, in words."""
+    plain = record.plain()
+    if plain.pop("id") != json_sha256(plain):
+        return "was changed after it was written"
+    return None if record.prev == previous else "does not follow the record before it"
 
 
 def _matches(record: Record, criteria: dict[str, Any]) -> bool:

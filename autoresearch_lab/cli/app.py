@@ -121,6 +121,8 @@ def verb(function: Callable[..., VerbResult]) -> Callable[..., None]:
         session.verb, session.as_json = ctx.info_name or "", as_json
         if ctx.info_name not in READ_ONLY:
             session.lab.ledger.check()
+        if ctx.info_name not in READ_ONLY or ctx.info_name == "promotion-check":
+            _warn_of_faults(session)
         outcome = function(session, **options)
         if as_json:
             print(json.dumps(outcome.data, indent=2, sort_keys=True, allow_nan=False))
@@ -129,6 +131,15 @@ def verb(function: Callable[..., VerbResult]) -> Callable[..., None]:
         sys.exit(0 if outcome.positive else 1)
 
     return run
+
+
+def _warn_of_faults(session: Session) -> None:
+    """Verbs that rest on evidence say which of it they leave aside because the lab did not write it so."""
+    problems = session.lab.ledger.problems()
+    if problems:
+        more = f", and {len(problems) - 1} more like it" if len(problems) > 1 else ""
+        text = f"warning: {problems[0]}{more}: it does not count (kernel-lab ledger lists all)"
+        session.log.print(text, style="yellow", markup=False)
 
 
 def command(

@@ -42,6 +42,14 @@ class Record(BaseModel):
     verdict: str | None = None
     artifacts: list[Artifact] | None = None
     _line: Facts | None = PrivateAttr(None)
+    # Set by the ledger that reads the line: what is wrong with its hash, or with its place in the chain. Such a record
+    # is shown and never counts.
+    _fault: str | None = PrivateAttr(None)
+
+    @property
+    def fault(self) -> str | None:
+        """Why the line is not what the lab wrote there, in words; None where it is."""
+        return self._fault
 
     @property
     def unread(self) -> bool:

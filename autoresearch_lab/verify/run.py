@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import secrets
 import shutil
 import threading
@@ -13,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
+from autoresearch_common.hashing import kernel_hash
 from autoresearch_lab import diet
 from autoresearch_lab.catalog import Kernel, Target
-from autoresearch_lab.errors import LabFailure
+from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.machine import Context
 from autoresearch_lab.results.base import KernelId
@@ -41,6 +44,8 @@ INTERPRETED_SECONDS = 300.0
 # Of tuned kernels, in the record: twenty sizes, three dtypes and a handful of kernels make some hundred.
 MOST_CONFIGURATIONS = 512
 BASELINE_SECONDS = 300.0
+# With less left on the disk, what a process did not write says nothing about the kernel.
+LEAST_FREE_BYTES = 64 << 20
 
 Progress = Callable[[JobProgress], None]
 
@@ -77,7 +82,8 @@ def verify(
 
     Raises:
         LabFailure: the baseline itself cannot be run, or contradicts the oracle on a captured call.
-        LabError: the target has no baseline in this engine, or the ledger cannot be written.
+        LabError: the target has no baseline in this engine, the ledger cannot be written, the kernel's files changed
+            meanwhile, or the disk was full: none of that is the kernel's doing, and no verdict.
     """
     began = time.monotonic()
     interpreted = lab.context.engine.interpreted
@@ -96,6 +102,7 @@ def verify(
     candidate, idle, sanitized = _compute(
         kernel, trusted, target, lab.context, ready, run_dir, seconds, tell, fresh=shared is None
     )
+    _require_unchanged(kernel)
     tell({"stage": "judge"})
     evidence = Comparisons(
         target, ready.cases, candidate, ready.baseline, ready.references, idle, ready.trusted, sanitized
@@ -109,6 +116,8 @@ def verify(
     tuned = _configurations(told)
     results.configurations = tuned[:MOST_CONFIGURATIONS]
     results.configurations_left_out = max(0, len(tuned) - MOST_CONFIGURATIONS)
+    if results.failed_check:
+        _require_space(run_dir, [candidate, idle, sanitized.answers if sanitized else None])
     if results.failed_check != "loads":  # else the reason says it already
         results.diet = diet.lines(kernel.path)
     results.duration_seconds = round(time.monotonic() - began, 2)
@@ -137,6 +146,25 @@ def verify(
         results=results,
         verdict="FAIL" if results.failed_check else "PASS",
     )
+
+
+def _require_unchanged(kernel: Kernel) -> None:
+    """Raises LabError where its files are not what they were when the verification began."""
+    try:
+        changed = kernel_hash(kernel.path) != kernel.sha256
+    except OSError as error:
+        raise LabError(f"verify: {kernel.path} is gone ({error}); nothing was recorded") from None
+    if changed:
+        raise LabError(f"verify: {kernel.path} was edited meanwhile; nothing was recorded, verify it again")
+
+
+def _require_space(run_dir: Path, answers: Sequence[Answers | None]) -> None:
+    """Raises LabError where a process that failed may have failed because nothing more could be written."""
+    told = [answer.failure for answer in answers if answer is not None and answer.failure is not None]
+    full = [os.strerror(errno.ENOSPC), os.strerror(errno.EDQUOT)]
+    said = any(text in f"{failure.message} {failure.detail}" for failure in told for text in full)
+    if said or (told and shutil.disk_usage(run_dir).free < LEAST_FREE_BYTES):
+        raise LabError(f"verify: the disk of {run_dir} is full, so this is no verdict; nothing was recorded")
 
 
 def judge(evidence: Comparisons) -> dict[str, CheckResult]:

@@ -45,6 +45,11 @@ def test_what_is_no_such_file_is_refused(content: bytes, tmp_path: Path) -> None
         read_arrays(path)
 
 
+def test_what_cannot_be_written_is_an_error_of_the_system(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="cannot write .*missing/x: .*No such file"):
+        write_arrays(tmp_path / "missing" / "x", {"a": np.zeros(3)})
+
+
 def test_a_torn_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     write_arrays(path, {"x": np.zeros(100)})

@@ -10,8 +10,8 @@ _POSITIONAL = ("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD")
 
 
 def loads(evidence: Comparisons) -> CheckResult:
-    """Catches a kernel that cannot be used at all: it does not compile or import, was edited meanwhile, defines no
-    function of the target's name, or one with other parameters."""
+    """Catches a kernel that cannot be used at all: it does not compile or import, defines no function of the
+    target's name, or one with other parameters."""
     failure = evidence.candidate.failure
     if failure is not None and failure.stage in ("start", "load"):
         return failed(f"while loading: {failure.message}", kind=failure.kind, detail=failure.detail[-800:])

@@ -9,6 +9,8 @@ import pytest
 
 from autoresearch_lab.cli.app import READ_ONLY, VERBS, main, run_guarded
 from autoresearch_lab.errors import LabError, LabFailure
+from autoresearch_lab.lab import Lab
+from autoresearch_lab.paths import Root
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +67,17 @@ def test_a_root_that_is_not_there_is_refused_and_not_made(verb: str, tmp_path: P
     missing = tmp_path / "missing"
     assert main(["--root", str(missing), verb]) == 2
     assert capsys.readouterr().err == f"error: --root {missing}: there is no such folder\n" and not missing.exists()
+
+
+def test_what_the_lab_did_not_write_does_not_count_and_is_named(tmp_path: Path, capsys):
+    """A verdict changed with an editor."""
+    ledger = Lab(Root(tmp_path)).ledger
+    ledger.append("note", settings={"event": "failed", "step": "ab"}, results={"reason": "REJECT"})
+    ledger.path.write_text(ledger.path.read_text().replace("REJECT", "PROMOTE"))
+    main(["--root", str(tmp_path), "promote", "rms_norm=cpp_fused"])
+    said = " ".join(capsys.readouterr().err.split())
+    assert "warning: record 1 (note) was changed after it was written: it does not count" in said
+    assert ledger.find() == [] and len(ledger.records()) == 1
 
 
 def test_only_known_verbs_are_read_only():

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from autoresearch_lab.catalog import Kernel, load_catalog
-from autoresearch_lab.errors import LabFailure
+from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import Root
 from autoresearch_lab.verify import exploits as suite
@@ -87,14 +87,23 @@ def test_what_a_kernel_prints_and_says_is_only_text(tmp_path: Path, prepared: di
     assert len(record.results.reason) < 1000
 
 
-def test_an_edit_during_the_verification_is_noticed(tmp_path: Path, prepared: dict) -> None:
+@pytest.mark.parametrize("gone", [False, True])
+def test_an_edit_during_the_verification_is_no_verdict(tmp_path: Path, prepared: dict, gone: bool) -> None:
     path = _kernel(tmp_path, "    return F.relu(x).square()\n").path
     kernel = Kernel("relu_squared", "candidate", "torch", ("cpu",), "candidate", "python", path)
     assert kernel.sha256
-    path.write_text("# another\n")
-    record = suite.run_kernel(kernel, load_catalog(Root())["relu_squared"], tmp_path, prepared)
-    assert record.results.failed_check == "loads"
-    assert "was edited" in record.results.reason
+    path.unlink() if gone else path.write_text("# another\n")
+    with pytest.raises(LabError, match="is gone" if gone else "was edited meanwhile"):
+        suite.run_kernel(kernel, load_catalog(Root())["relu_squared"], tmp_path, prepared)
+    assert Ledger(tmp_path / "ledger.jsonl").records() == []
+
+
+def test_a_full_disk_is_no_verdict(tmp_path: Path, prepared: dict) -> None:
+    case = _kernel(tmp_path, "")
+    case.path.write_text("raise OSError(28, 'No space left on device')\n")
+    with pytest.raises(LabError, match="is full, so this is no verdict"):
+        suite.run(case, tmp_path, prepared)
+    assert Ledger(tmp_path / "ledger.jsonl").records() == []
 
 
 def test_without_a_right_baseline_there_is_no_verdict(tmp_path: Path) -> None:
