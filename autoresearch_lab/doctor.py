@@ -15,6 +15,7 @@ import psutil
 
 from autoresearch_common.compiler import HeadersMissing, python_headers
 from autoresearch_lab import lookup
+from autoresearch_lab.device_lock import holders
 from autoresearch_lab.engine import ENGINES, automatic
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.hardware import detect, has_apple_gpu, output, processor, suggest_preset
@@ -212,6 +213,8 @@ def _state(root: Root, ledger: Ledger) -> list[Diagnosis]:
     found.append(_guard("results folder", lambda: f"{writable_folder(root.results, 'results')} can be written"))
     found.append(_guard("run folders", lambda: f"{writable_folder(root.runs, 'run folders')} can be written"))
     found.append(_guard("ledger", lambda: _ledger_detail(ledger)))
+    for device in sorted({engine.device for engine in ENGINES.values()}):
+        found += [Diagnosis("lab", f"device {device}", "ok", f"in use by {holder}") for holder in holders(device)]
     return found
 
 

@@ -34,10 +34,14 @@ class LedgerCorrupt(LabError):
 
 
 class Ledger:
-    """Reads and appends the records of one ledger file. Every append takes the file's lock."""
+    """Reads and appends the records of one ledger file. Every append takes the file's lock.
 
-    def __init__(self, path: Path) -> None:
+    excerpt: it begins with single records of another ledger, whose chain is looked after there.
+    """
+
+    def __init__(self, path: Path, excerpt: bool = False) -> None:
         self.path = Path(path)
+        self._excerpt = excerpt
         self._cache: tuple[tuple[int, int], list[Record]] | None = None
 
     def records(self) -> list[Record]:
@@ -53,7 +57,7 @@ class Ledger:
             status = self.path.stat()
             key = (status.st_mtime_ns, status.st_size)
             if self._cache is None or self._cache[0] != key:
-                self._cache = (key, list(_parse(self.path, _whole_lines(self.path)[0])))
+                self._cache = (key, list(_parse(self.path, _whole_lines(self.path)[0], self._excerpt)))
             return list(self._cache[1])
 
     def check(self) -> None:
@@ -203,12 +207,12 @@ def _whole_lines(path: Path) -> tuple[list[bytes], bytes | None]:
     return lines, rest or None
 
 
-def _parse(path: Path, lines: Iterable[bytes]) -> Iterator[Record]:
+def _parse(path: Path, lines: Iterable[bytes], excerpt: bool) -> Iterator[Record]:
     previous: str | None = None
     for number, line in enumerate(lines, start=1):
         try:
             record = read(json.loads(line))
-            record._fault = _fault(record, previous)
+            record._fault = _fault(record, record.prev if excerpt else previous)
             previous = record.id
             yield record
         except (ValueError, TypeError, AttributeError) as error:

@@ -75,6 +75,15 @@ def pytest_sessionstart() -> None:
     parent.subprocess = warm_start.SUBPROCESS
 
 
+@pytest.fixture(autouse=True, scope="session")
+def locks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Each worker's devices are its own, so that tests which measure do not wait for each other."""
+    folder = tmp_path_factory.mktemp("locks")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AUTORESEARCH_LOCKS", str(folder))
+        yield folder
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     warm_start.Warm.cold = any(item.iter_markers("cold"))

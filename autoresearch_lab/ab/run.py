@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from autoresearch_common.hashing import file_sha256, json_sha256
 from autoresearch_data.dataset import Manifest
 from autoresearch_data.errors import DataError
@@ -51,7 +49,7 @@ def ab(
     bench. A run that was interrupted leaves no record; the next one takes over what it had measured.
 
     Raises:
-        LabError: a kernel lacks evidence or is in use already, unknown preset, no dataset, another A/B is running.
+        LabError: a kernel lacks evidence or is in use already, unknown preset, no dataset.
         LabFailure: the lab or the baseline failed; nothing is recorded then.
     """
     settings = settings or Settings.for_device(lab.context.engine.device)
@@ -84,15 +82,12 @@ def ab(
     )
     started = time.monotonic()
     try:
-        with FileLock(str(writable_folder(lab.root.results, "A/B") / "ab.lock"), timeout=0):
-            outcome = decide.decide(trial, partial(promise, standings, baseline, catalog))
+        outcome = decide.decide(trial, partial(promise, standings, baseline, catalog))
         trial.seconds["total"] = time.monotonic() - started
         record = _record(outcome, trial, asked, standings, lab)
         trial.forget_races()
     except LabFailure:
         raise  # the jobs' logs stay in the run folder
-    except Timeout:
-        raise LabError("another A/B is running here; two at once would disturb each other's timing") from None
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

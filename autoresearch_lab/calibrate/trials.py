@@ -57,7 +57,7 @@ class Trials:
         and what the stage found. The records of the stage itself are in the separate_lab's ledger.
 
         Raises:
-            LabError: the stage refused the request (another A/B is running, no dataset): no trial was made.
+            LabError: the stage refused the request (no dataset, say): no trial was made.
         """
         subject = self.subjects[trial.target]
         folder = self.separate_lab.root.runs / f"trial-{secrets.token_hex(4)}"

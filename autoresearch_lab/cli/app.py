@@ -12,7 +12,9 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ import click
 from rich.console import Console
 
 from autoresearch_lab.cli.subject import KernelCommand
+from autoresearch_lab.device_lock import hold
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.lab import Lab
@@ -29,6 +32,11 @@ from autoresearch_lab.paths import CHECKOUT, Root
 # minutes or hours must not be lost at the end.
 READ_ONLY = frozenset(
     {"doctor", "list-targets", "exploits", "controls", "promotion-check", "evidence", "report", "ledger"}
+)
+# Verbs that measure: each has its device for itself meanwhile.
+MEASURING = frozenset(
+    {"profile", "bench", "ab", "integration-ab", "integration-suite", "calibrate", "orchestrate", "run", "mac"}
+    | {"capture", "deep-profile"}
 )
 # Verb -> module in this package that defines it; imported only when the verb is used, so that --help stays quick.
 VERBS = {
@@ -116,14 +124,16 @@ def verb(function: Callable[..., VerbResult]) -> Callable[..., None]:
     @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
     @click.pass_context
     @functools.wraps(function)
-    def run(ctx: click.Context, as_json: bool, **options: Any) -> None:
+    def run(ctx: click.Context, as_json: bool, wait: bool = False, **options: Any) -> None:
         session: Session = ctx.obj
         session.verb, session.as_json = ctx.info_name or "", as_json
         if ctx.info_name not in READ_ONLY:
             session.lab.ledger.check()
         if ctx.info_name not in READ_ONLY or ctx.info_name == "promotion-check":
             _warn_of_faults(session)
-        outcome = function(session, **options)
+        measures = ctx.info_name in MEASURING and not options.get("dry_run")
+        with _device(session, wait) if measures else nullcontext():
+            outcome = function(session, **options)
         if as_json:
             print(json.dumps(outcome.data, indent=2, sort_keys=True, allow_nan=False))
         else:
@@ -142,6 +152,11 @@ def _warn_of_faults(session: Session) -> None:
         session.log.print(text, style="yellow", markup=False)
 
 
+def _device(session: Session, wait: bool) -> AbstractContextManager[None]:
+    device = session.lab.engine.job_device
+    return hold(device, f"kernel-lab {session.verb}", wait=wait, tell=partial(session.log.print, style="yellow"))
+
+
 def command(
     name: str,
     function: Callable[..., VerbResult],
@@ -150,6 +165,8 @@ def command(
 ) -> click.Command:
     """The click command of a verb, with its options in the order in which --help shows them."""
     callback: Callable[..., None] = verb(function)
+    if name in MEASURING:
+        options = (*options, click.option("--wait", is_flag=True, help="Wait while others measure or train here."))
     for option in reversed(options):
         callback = option(callback)
     return click.command(name, cls=KernelCommand, help=help_text)(callback)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import click
 
 from autoresearch_data.errors import DataError, DataFailure
 from autoresearch_lab.cli.app import complain, run_guarded
+from autoresearch_lab.device_lock import hold
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.runs_table import append_run, check_table
@@ -56,6 +58,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--description", default="", help="What this run tries, for that table.")
 @click.option("--print-config", is_flag=True, help="Show what would be trained, and why; train nothing.")
 @click.option("--eval-rungs", "rungs", type=_PATH, default=None, help="Evaluate these weights on every rung instead.")
+@click.option("--wait", is_flag=True, help="Wait while others measure on this device.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout, all else on stderr.")
 @click.option("--root", type=_PATH, default=CHECKOUT, hidden=True)
 def train(**options: Any) -> None:
@@ -69,7 +72,9 @@ def train(**options: Any) -> None:
     elif options["rungs"] is not None:
         _evaluate_rungs(training, options)
     else:
-        _run(training, root, options)
+        tell = partial(print, file=sys.stderr)
+        with hold(training.engine.device, "train.py", shared=True, wait=options["wait"], tell=tell):
+            _run(training, root, options)
 
 
 def _plan(root: Root, options: dict[str, Any]) -> Training:

@@ -25,6 +25,7 @@ from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.executor.checkout import difference, kernels_folder
 from autoresearch_lab.executor.packing import Hello, PackedWorkloads, Reply, Task, unpack_kernel, unpack_workloads
 from autoresearch_lab.lab import Lab
+from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context, context
 from autoresearch_lab.paths import Root, write_atomic
 from autoresearch_lab.verify.run import verify
@@ -82,7 +83,7 @@ class Worker:
         root = self._empty_root()
         error = None
         assert self._context is not None  # `hello` came first
-        lab = Lab.of(self._context, root)
+        lab = Lab.of(self._context, root, Ledger(root.ledger, excerpt=True))
         write_atomic(root.ledger, "".join(json.dumps(record) + "\n" for record in task["records"]))
         try:
             self._step(task, captured, lab)

@@ -83,7 +83,7 @@ def read_shipped(root: Root) -> tuple[list[Record], list[str]]:
     remarks = []
     for path in sorted(root.shipped.glob("*.jsonl")):
         try:
-            records += lookup.everything(Ledger(path))
+            records += lookup.everything(Ledger(path, excerpt=True))
         except LabError as error:
             remarks.append(f"shipped evidence: {error}")
     return records, remarks

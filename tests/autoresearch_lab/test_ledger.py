@@ -53,6 +53,17 @@ def test_records_are_chained(ledger: Ledger) -> None:
     assert ledger.problems() == []
 
 
+def test_a_record_that_was_changed_or_follows_a_gap_is_not_found(ledger: Ledger) -> None:
+    for target in ("one", "two", "three", "four"):
+        verified(ledger, target=target)
+    first, _, *rest = ledger.path.read_text().splitlines(keepends=True)
+    ledger.path.write_text(first.replace("PASS", "FAIL") + "".join(rest))
+    assert [record.target for record in ledger.records()] == ["one", "three", "four"]
+    assert [record.target for record in ledger.find()] == ["four"]
+    excerpt = Ledger(ledger.path, excerpt=True)  # has gaps, and no chain of its own
+    assert [record.target for record in excerpt.find()] == ["three", "four"]
+
+
 def test_a_changed_record_is_noticed(ledger: Ledger) -> None:
     verified(ledger, verdict="FAIL")
     note(ledger)
