@@ -14,7 +14,6 @@ from typing import Literal
 import psutil
 
 from autoresearch_common.compiler import HeadersMissing, python_headers
-from autoresearch_lab import lookup
 from autoresearch_lab.device_lock import holders
 from autoresearch_lab.engine import ENGINES, automatic
 from autoresearch_lab.errors import LabError
@@ -232,4 +231,4 @@ def _ledger_detail(ledger: Ledger) -> str:
     if problems:
         more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
         raise LabError(f"{ledger.path}: {problems[0]}{more}")
-    return f"{len(lookup.everything(ledger))} records, chain intact"
+    return f"{ledger.count()} records, chain intact"

@@ -66,8 +66,8 @@ def captured_last(ledger: Ledger, context: Context) -> dict[str, frozenset[str]]
 
 def captures(ledger: Ledger, context: Context, **criteria: Any) -> list[ProfileRecord | WorkloadsRecord]:
     """The records that captured workloads on this engine and device, oldest first. criteria: see `Ledger.find`."""
-    found = ledger.find(engine=context.engine.name, device_key=context.device["key"], **criteria)
-    return [record for record in found if isinstance(record, ProfileRecord | WorkloadsRecord)]
+    of: Any = ProfileRecord | WorkloadsRecord
+    return ledger.find(of, engine=context.engine.name, device_key=context.device["key"], **criteria)
 
 
 def differences(record: Record, now: Present) -> list[str]:
@@ -180,7 +180,7 @@ class Subject:
 
     def latest(self, ledger: Ledger, of: type[R], **settings: Any) -> R | None:
         """The newest record of that kind which counts for this subject and whose settings hold `settings`."""
-        for record in reversed(ledger.find(of, target=self.target.name, kernel_sha256=self.kernel.sha256)):
+        for record in ledger.newest(of, target=self.target.name, kernel_sha256=self.kernel.sha256):
             given = all(getattr(record.settings, key) == value for key, value in settings.items())
             if given and self.staleness(record, ledger) is None:
                 return record
@@ -195,7 +195,7 @@ class Subject:
 
     def failure(self, ledger: Ledger, step: str) -> str | None:
         """Why a step of orchestrate could not be done the last time; None where it was not tried, or was done since."""
-        for record in reversed(ledger.find(target=self.target.name)):
+        for record in ledger.newest(target=self.target.name):
             failed = isinstance(record, FailedRecord) and record.settings.step == step
             if (failed or record.kind == step) and self.staleness(record, ledger) is None:
                 return record.results.reason if isinstance(record, FailedRecord) else None
@@ -210,10 +210,12 @@ def abs_of(kernels: Mapping[str, Kernel], targets: Mapping[str, Target], lab: La
     """The A/Bs that count here and whose candidate was exactly these kernels, oldest first; `settings` has to hold in
     the record's. A joint A/B speaks for its set alone, not for the members."""
     wanted = {name: kernel.sha256 for name, kernel in kernels.items()}
+    # The record of a single candidate names it beside its settings, too.
+    only = next(iter(wanted.values())) if len(wanted) == 1 else None
     now = present(lab, {name: targets[name] for name in kernels})
     return [
         record
-        for record in lab.ledger.find(AbRecord, **lab.context.keys())
+        for record in lab.ledger.find(AbRecord, **lab.context.keys(), kernel_sha256=only)
         if {name: one.sha256 for name, one in record.settings.candidate.items()} == wanted
         and all(getattr(record.settings, key) == value for key, value in settings.items())
         and not differences(record, now)
@@ -324,7 +326,7 @@ def newest_profile(
 ) -> ProfileRecord | None:
     """The newest profile here: of that preset, that captured this set of the target's calls, and was taken with these
     kernels of the targets in `running`; None where there is none."""
-    for record in reversed(lab.ledger.find(ProfileRecord, **lab.context.keys())):
+    for record in lab.ledger.newest(ProfileRecord, **lab.context.keys()):
         captured: WorkloadReference | None = record.workloads.get(target) if target else None
         if (
             preset in (None, record.settings.preset)
@@ -337,12 +339,12 @@ def newest_profile(
 
 def newest_here(lab: Lab, of: type[R]) -> Iterable[R]:
     """The records of that class made here (engine, device and software), newest first."""
-    return reversed(lab.ledger.find(of, **lab.context.keys()))
+    return lab.ledger.newest(of, **lab.context.keys())
 
 
 def newest_on_device(ledger: Ledger, of: type[R], engine: str, device_key: str) -> Iterable[R]:
     """The records of that class made on that device with any software, newest first."""
-    return reversed(ledger.find(of, engine=engine, device_key=device_key))
+    return ledger.newest(of, engine=engine, device_key=device_key)
 
 
 def profiles_here(lab: Lab, preset: str, dataset: str, selection: Mapping[str, KernelId]) -> list[ProfileRecord]:
@@ -360,13 +362,12 @@ def profiles_here(lab: Lab, preset: str, dataset: str, selection: Mapping[str, K
 def saveable(lab: Lab) -> dict[str, float]:
     """{target: ms per step that could be saved there} as the newest profile of this engine in the ledger says, whatever
     became of it; empty where there is none. Where the ceilings are unknown, all of the target's time."""
-    found = lab.ledger.find(ProfileRecord, engine=lab.engine.name)
-    rows = found[-1].results.targets if found else []
+    newest = next(lab.ledger.newest(ProfileRecord, engine=lab.engine.name), None)
+    rows = newest.results.targets if newest else []
     return {row.target: row.saveable_ms or row.total_ms or 0.0 for row in rows}
 
 
 def newest_of_content(lab: Lab, of: type[R], engine: str, kernel: Kernel) -> R | None:
     """The newest record of that kind of just this content of a kernel, wherever and on whatever calls it was made: of
     use only in a ledger of its own, such as a rehearsal's."""
-    found = lab.ledger.find(of, engine=engine, target=kernel.target, kernel_sha256=kernel.sha256)
-    return found[-1] if found else None
+    return next(lab.ledger.newest(of, engine=engine, target=kernel.target, kernel_sha256=kernel.sha256), None)

@@ -6,12 +6,13 @@ anywhere else is corruption and is refused, because evidence behind it can no lo
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
 import subprocess
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, overload
@@ -22,15 +23,28 @@ from pydantic import BaseModel
 
 from autoresearch_common.hashing import json_sha256
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.paths import CHECKOUT, writable_folder
+from autoresearch_lab.ledger_index import COLUMNS, LedgerIndex, Line, LineUnreadable, hash_fault
+from autoresearch_lab.paths import CHECKOUT, writable_folder, write_atomic
 from autoresearch_lab.results.lines import read
-from autoresearch_lab.results.record import SCHEMA, R, Record, class_of
+from autoresearch_lab.results.record import CLASSES, SCHEMA, R, Record, class_of
 
 LOCK_SECONDS = 60.0
+MOST_HEAD_BYTES = 1 << 20
 
 
 class LedgerCorrupt(LabError):
     """A line in the middle of the ledger cannot be read."""
+
+
+class Head(BaseModel):
+    """Where the chain stood after the last append: how many `records` there were, and the id of the `last` one.
+
+    lost: what was missing of an earlier head, in words; it is told until this file is taken away.
+    """
+
+    records: int = 0
+    last: str = ""
+    lost: list[str] = []
 
 
 class Ledger:
@@ -40,9 +54,10 @@ class Ledger:
     """
 
     def __init__(self, path: Path, excerpt: bool = False) -> None:
-        self.path = Path(path)
+        # Whoever reaches the file by a link has to take the same lock.
+        self._given, self.path = Path(path), Path(os.path.realpath(path))
         self._excerpt = excerpt
-        self._cache: tuple[tuple[int, int], list[Record]] | None = None
+        self._index = LedgerIndex(self.path, excerpt)
 
     def records(self) -> list[Record]:
         """All whole records, oldest first.
@@ -51,14 +66,17 @@ class Ledger:
             LabError: the file cannot be read.
             LedgerCorrupt: a line other than the last cannot be parsed.
         """
-        with _told("read", self.path):
-            if not self.path.exists():
-                return []
-            status = self.path.stat()
-            key = (status.st_mtime_ns, status.st_size)
-            if self._cache is None or self._cache[0] != key:
-                self._cache = (key, list(_parse(self.path, _whole_lines(self.path)[0], self._excerpt)))
-            return list(self._cache[1])
+        return list(self.each())
+
+    def each(self, newest_first: bool = False, **criteria: Any) -> Iterator[Record]:
+        """The same one after the other, those alone whose fields equal `criteria` (see `find`).
+
+        Raises:
+            LabError, LedgerCorrupt: as `records`.
+        """
+        for record in self._read(criteria, None, sound=False, newest_first=newest_first):
+            if _matches(record, criteria):
+                yield record
 
     def check(self) -> None:
         """Whether a record could be appended; to be asked before long work, whose result would be lost otherwise.
@@ -69,7 +87,7 @@ class Ledger:
             LabError: the ledger cannot be read, or its folder, its file or its lock cannot be written.
             LedgerCorrupt: as `records`.
         """
-        self.records()
+        self._catch_up()
         with _told("append to", self.path):
             folder = next(folder for folder in self.path.parents if folder.exists())
             writable_folder(folder, "ledger")
@@ -94,10 +112,14 @@ class Ledger:
         writable_folder(self.path.parent, "ledger")
         try:
             with _told("append to", self.path), FileLock(self._lock, timeout=LOCK_SECONDS):
-                self._set_torn_line_aside()
-                records = self.records()
-                record = _seal(kind, records[-1].id if records else None, fields)
+                self._catch_up()
+                lost = self._lost()
+                self._end_last_line()
+                last = self._index.last()
+                record = _seal(kind, last.id if last else None, fields)
                 self._write_line(record)
+                self._catch_up()
+                self._write_head(lost)
         except Timeout:
             raise LabError(f"ledger: {self.path} has been locked by another process for {LOCK_SECONDS:.0f} s") from None
         return record
@@ -109,40 +131,135 @@ class Ledger:
     def find(self, of: Any = Record, /, **criteria: Any) -> Any:
         """Records of that class whose fields equal `criteria`, oldest first, without those that the lab did not write
         so (`Record.fault`); `kernel_sha256`, `device_key`, `software_key` and `workloads_sha256` look inside."""
-        sound = (record for record in self.records() if record.fault is None)
-        return [record for record in sound if isinstance(record, of) and _matches(record, criteria)]
+        return list(self.newest(of, **criteria))[::-1]
+
+    @overload
+    def newest(self, of: type[R], /, **criteria: Any) -> Iterator[R]: ...
+    @overload
+    def newest(self, /, **criteria: Any) -> Iterator[Record]: ...
+    def newest(self, of: Any = Record, /, **criteria: Any) -> Iterator[Any]:
+        """What `find` gives, newest first, each record read when it is asked for."""
+        for record in self._read(criteria, of, sound=True, newest_first=True):
+            if isinstance(record, of) and record.fault is None and _matches(record, criteria):
+                yield record
 
     def latest(self, **criteria: Any) -> Record | None:
         """The newest record that `find` gives, or None."""
-        found = self.find(**criteria)
-        return found[-1] if found else None
+        return next(self.newest(**criteria), None)
 
     def get(self, record_id: str) -> Record | None:
         """The record with that id (a unique prefix of at least 8 characters will do)."""
-        found = [record for record in self.records() if record.id.startswith(record_id)] if len(record_id) >= 8 else []
-        return found[0] if len(found) == 1 else None
+        self._catch_up()
+        found = self._index.starting_with(record_id) if len(record_id) >= 8 else []
+        return next(self._records_at(found)) if len(found) == 1 else None
+
+    def count(self) -> int:
+        """How many whole records there are."""
+        self._catch_up()
+        last = self._index.last()
+        return last.number if last else 0
+
+    def newest_id(self) -> str | None:
+        """Of the last record; None where there is none."""
+        self._catch_up()
+        last = self._index.last()
+        return last.id if last else None
 
     def problems(self) -> list[str]:
-        """What is wrong with the chain, in words; empty where every record is what was written, in order."""
-        numbered = enumerate(self.records(), start=1)
-        return [f"record {number} ({record.kind}) {record.fault}" for number, record in numbered if record.fault]
+        """What is wrong with the chain, in words; empty where every record is what was written, in order. Of a large
+        ledger that was read before only what has been appended since is looked at (see `read_again`)."""
+        self._catch_up()
+        faults = [f"record {line.number} ({line.kind}) {line.fault}" for line in self._index.faulty()]
+        return faults + self._lost()
+
+    def read_again(self, tell: Callable[[int, int], None] = lambda done, size: None) -> None:
+        """Forget what is known of the file, and read all of it. `tell` hears how many bytes of how many are read."""
+        self._index.forget()
+        self._catch_up(tell)
 
     @property
     def _lock(self) -> Path:
         return self.path.with_name(self.path.name + ".lock")
 
-    def _set_torn_line_aside(self) -> None:
-        """Move an incomplete last line to `<ledger>.torn`, so that the next record starts on a line of its own."""
+    @property
+    def _head(self) -> Path:
+        return self.path.with_name(self.path.name + ".head")
+
+    def _catch_up(self, tell: Callable[[int, int], None] = lambda done, size: None) -> None:
+        with _told("read", self.path):
+            if self._given.is_symlink() and not self._given.exists():  # of a disk that is not mounted, perhaps
+                raise LabError(f"ledger: {self._given} is a link that leads nowhere")
+            if self.path.is_dir():
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            if self.path.exists() and not self.path.is_file():
+                raise LabError(f"ledger: {self.path} is no regular file")
+            try:
+                self._index.catch_up(tell)
+            except LineUnreadable as error:
+                raise _corrupt(self.path, error.number, error) from None
+
+    def _read(self, criteria: Mapping[str, Any], of: Any, *, sound: bool, newest_first: bool) -> Iterator[Record]:
+        """Records that the index names for `criteria`, as far as it knows them."""
+        self._catch_up()
+        classes = None if of in (None, Record) else [each.__name__ for each in _classes(of)]
+        known = {name: value for name, value in criteria.items() if name in (*COLUMNS, "id")}
+        yield from self._records_at(self._index.lines(known, classes, sound=sound, newest_first=newest_first))
+
+    def _records_at(self, lines: Iterable[Line]) -> Iterator[Record]:
+        with _told("read", self.path):
+            file = open(self.path, "rb") if self.path.exists() else io.BytesIO()
+            with file:
+                for line in lines:
+                    file.seek(line.start)
+                    raw = file.read(line.length)
+                    try:
+                        content = json.loads(raw)
+                        record = read(content)
+                        record._fault = hash_fault(content, raw) or line.fault
+                    except (ValueError, TypeError, AttributeError) as error:
+                        raise _corrupt(self.path, line.number, error) from None
+                    yield record
+
+    def _lost(self) -> list[str]:
+        """What the head says of records that were there and are not, in words."""
+        head = self._read_head()
+        if not head.records or self._index.starting_with(head.last):
+            return head.lost
+        last = self._index.last()
+        missing = head.records - (last.number if last else 0)
+        if missing > 0:
+            return [*head.lost, f"the last {missing} of {head.records} records are gone"]
+        return [*head.lost, f"record {head.records} is another than the one that was written here"]
+
+    def _read_head(self) -> Head:
+        try:
+            return Head.model_validate_json(self._head.read_bytes()[:MOST_HEAD_BYTES])
+        except (OSError, ValueError):
+            return Head()
+
+    def _write_head(self, lost: list[str]) -> None:
+        """Where the chain stands now. A record that is in the file counts without it, so a full disk is no failure."""
+        last = self._index.last()
+        assert last is not None
+        with suppress(OSError):
+            write_atomic(self._head, Head(records=last.number, last=last.id, lost=lost).model_dump_json())
+
+    def _end_last_line(self) -> None:
+        """End a whole last line that has no newline, and move a torn one to `<ledger>.torn`, so that the next record
+        starts on a line of its own."""
         if not self.path.exists():
             return
-        lines, torn = _whole_lines(self.path)
-        if torn is None:
-            return
-        with open(self.path.with_name(self.path.name + ".torn"), "ab") as aside:
-            aside.write(torn + b"\n")
-        keep = sum(len(line) + 1 for line in lines)
         with open(self.path, "r+b") as file:
-            file.truncate(keep)
+            file.seek(self._index.size)
+            torn = file.read()
+            if torn.strip():
+                with open(self.path.with_name(self.path.name + ".torn"), "ab") as aside:
+                    aside.write(torn.rstrip(b"\n") + b"\n")
+                file.truncate(self._index.size)
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - 1))
+            if size and file.read(1) != b"\n":
+                file.write(b"\n")
             os.fsync(file.fileno())
 
     def _write_line(self, record: Record) -> None:
@@ -201,34 +318,17 @@ def _plain(value: Any) -> Any:
     return value.model_dump(mode="json", by_alias=True, exclude_unset=True) if isinstance(value, BaseModel) else value
 
 
-def _whole_lines(path: Path) -> tuple[list[bytes], bytes | None]:
-    """(complete lines without their newline, the torn rest or None). A line is complete when it ends in a newline."""
-    *lines, rest = path.read_bytes().split(b"\n")
-    return lines, rest or None
+def _corrupt(path: Path, number: int, error: Exception) -> LedgerCorrupt:
+    return LedgerCorrupt(
+        f"ledger: line {number} of {path} cannot be read ({str(error).splitlines()[0]}); nothing was changed. "
+        "Restore the line from a copy, or move the file away to start a new ledger"
+    )
 
 
-def _parse(path: Path, lines: Iterable[bytes], excerpt: bool) -> Iterator[Record]:
-    previous: str | None = None
-    for number, line in enumerate(lines, start=1):
-        try:
-            record = read(json.loads(line))
-            record._fault = _fault(record, record.prev if excerpt else previous)
-            previous = record.id
-            yield record
-        except (ValueError, TypeError, AttributeError) as error:
-            reason = str(error).splitlines()[0]
-            raise LedgerCorrupt(
-                f"ledger: line {number} of {path} cannot be read ({reason}); nothing was changed. "
-                "Restore the line from a copy, or move the file away to start a new ledger"
-            ) from None
-
-
-def _fault(record: Record, previous: str | None) -> str | None:
-    """What is wrong with a line after the record with the id `previous`, in words."""
-    plain = record.plain()
-    if plain.pop("id") != json_sha256(plain):
-        return "was changed after it was written"
-    return None if record.prev == previous else "does not follow the record before it"
+def _classes(of: Any) -> list[type[Record]]:
+    """The record classes that a class, or a union of some, stands for; that of lines which today's types cannot hold
+    among them, whose kind says which they would be."""
+    return [made for made in {*CLASSES.values()} if issubclass(made, of)]
 
 
 def _matches(record: Record, criteria: dict[str, Any]) -> bool:

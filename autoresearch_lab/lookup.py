@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from autoresearch_lab.catalog import Kernel
 from autoresearch_lab.evidence import newest_here
 from autoresearch_lab.lab import Lab
@@ -18,9 +21,10 @@ from autoresearch_lab.results.record import (
 )
 
 
-def everything(ledger: Ledger) -> list[Record]:
-    """All records, oldest first, for those who show, count or export them."""
-    return ledger.records()
+def everything(ledger: Ledger, newest_first: bool = False, **criteria: Any) -> Iterator[Record]:
+    """All records, also those that do not count, oldest first, for those who show, count or export them. criteria:
+    what their fields have to equal."""
+    return ledger.each(newest_first, **criteria)
 
 
 def of_content(ledger: Ledger, kernel: Kernel) -> list[Record]:
@@ -33,15 +37,14 @@ def by_id(ledger: Ledger, record_id: str) -> Record | None:
     return ledger.get(record_id)
 
 
-def newest_id(ledger: Ledger) -> str:
-    """Of the last record. Raises IndexError where there is none."""
-    return ledger.records()[-1].id
+def newest_id(ledger: Ledger) -> str | None:
+    """Of the last record; None where there is none."""
+    return ledger.newest_id()
 
 
 def workspace_note(ledger: Ledger, workspace_id: str) -> WorkspaceRecord | None:
     """The note that a workspace of that id was opened."""
-    notes = ledger.find(WorkspaceRecord)
-    return next((note for note in notes if note.settings.id == workspace_id), None)
+    return next((note for note in ledger.newest(WorkspaceRecord) if note.settings.id == workspace_id), None)
 
 
 def workspaces(ledger: Ledger) -> list[WorkspaceRecord]:
@@ -56,7 +59,8 @@ def attempts_in(ledger: Ledger, workspace_id: str) -> list[AttemptRecord]:
 
 def traces(ledger: Ledger) -> list[CaptureRecord | MetalCaptureRecord]:
     """The captured traces, oldest first."""
-    return [record for record in ledger.records() if isinstance(record, CaptureRecord | MetalCaptureRecord)]
+    captured = ledger.each(kind="capture")
+    return [record for record in captured if isinstance(record, CaptureRecord | MetalCaptureRecord)]
 
 
 def trace_profiles(ledger: Ledger) -> list[TraceRecord]:
@@ -71,4 +75,4 @@ def closing_run(lab: Lab, asked: TrainSettings) -> TrainRecord | None:
 
 def named_files(lab: Lab) -> set[str]:
     """Paths of the files that the ledger's records name."""
-    return {artifact.path for record in lab.ledger.records() for artifact in record.artifacts or []}
+    return {artifact.path for record in lab.ledger.each() for artifact in record.artifacts or []}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 
 import click
@@ -12,6 +13,7 @@ from autoresearch_lab import lookup
 from autoresearch_lab.catalog import find_target, load_catalog
 from autoresearch_lab.cli.app import Session, VerbResult, command
 from autoresearch_lab.cli.options import PATH
+from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.cli.subject import FORMS, KernelWords, kernel_arguments
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.machine import Context
@@ -39,7 +41,7 @@ def evidence(session: Session, *, named: list[KernelWords], target: str | None, 
     else:
         chosen, kernel = named[0].subject(session.lab), named[0].name
     context, remark = session_context(session)
-    found = sources.read(session.lab, context)
+    found = sources.read(session.lab, context, chosen.name)
     known = evidence_of(found, chosen, kernel, remark)
     return VerbResult(known.plain(), lambda console: terminal.print_evidence(console, known))
 
@@ -51,26 +53,27 @@ def report(session: Session, *, output: Path | None) -> VerbResult:
     path = output_file(path, "report")
     context, remark = session_context(session)
     size = write_report(session.lab, context, path, [remark] if remark else [])
-    records = len(lookup.everything(session.lab.ledger))
+    records = session.lab.ledger.count()
     data = {"path": str(path), "bytes": size, "records": records}
     return VerbResult(data, lambda console: console.print(f"report: {path} ({size / 1e6:.1f} MB, {records} records)"))
 
 
 def ledger(session: Session, *, check: bool, tail: int | None, export: Path | None) -> VerbResult:
-    records = lookup.everything(session.lab.ledger)
-    data: dict[str, object] = {"path": str(session.lab.ledger.path), "records": len(records)}
+    count = session.lab.ledger.count()
+    data: dict[str, object] = {"path": str(session.lab.ledger.path), "records": count}
     shown: list[Callable[[Console], None]] = []
     positive = True
     if tail is not None:
-        newest = records[-tail:]
+        newest = [*islice(lookup.everything(session.lab.ledger, newest_first=True), tail)][::-1]
         data["tail"] = [record.plain() for record in newest]
         shown.append(lambda console: terminal.print_records(console, newest))
     if export is not None:
-        query.export(records, output_file(export, "ledger"))
+        query.export([*lookup.everything(session.lab.ledger)], output_file(export, "ledger"))
         data["export"] = str(export)
-        shown.append(lambda console: console.print(f"{len(records)} records written to {export}"))
+        shown.append(lambda console: console.print(f"{count} records written to {export}"))
     if check or not shown:
-        state = inspect(session.lab)
+        with progress(session.log) as show:
+            state = inspect(session.lab, lambda done, size: show({"stage": "read", "done": done, "total": size}))
         data.update(state.plain())
         positive = not state.problems
         shown.append(lambda console: terminal.print_integrity(console, session.lab.ledger.path, state))

@@ -90,7 +90,7 @@ class Worker:
         except (LabError, LabFailure) as failure:
             # A job that failed is a failure to whoever gave it, whatever it failed of.
             error = ["LabError" if isinstance(failure, LabError) else "LabFailure", str(failure)]
-        made = lookup.everything(lab.ledger)[len(task["records"]) :]
+        made = [*lookup.everything(lab.ledger)][len(task["records"]) :]
         paths = [artifact.path for record in made for artifact in record.artifacts or []]
         files = {path: (root.path / path).read_bytes() for path in paths}
         shutil.rmtree(root.path, ignore_errors=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from autoresearch_lab import lookup
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import Root
 from autoresearch_lab.promote.artifacts import kept_at
-from autoresearch_lab.report.sources import by_kind, read_shipped
+from autoresearch_lab.report.sources import read_shipped
 from autoresearch_lab.results.record import Artifact, Record
 
 
@@ -28,17 +29,24 @@ class Integrity:
         return {"intact": not self.problems, "counts": self.counts, "problems": self.problems, "remarks": self.remarks}
 
 
-def inspect(lab: Lab) -> Integrity:
-    """Check the whole ledger, and the files that shipped records name.
+def inspect(lab: Lab, tell: Callable[[int, int], None] = lambda done, size: None) -> Integrity:
+    """Check the whole ledger, and the files that records name. `tell` hears how many bytes of how many are read.
 
     Raises:
         LedgerCorrupt: a line of the ledger cannot be read.
     """
     root, ledger = lab.root, lab.ledger
-    records = lookup.everything(ledger)
+    ledger.read_again(tell)
+    counts: Counter[str] = Counter()
+
+    def records() -> Iterator[Record]:
+        for record in lookup.everything(ledger):
+            counts[record.kind] += 1
+            yield record
+
     shipped, unread = read_shipped(root)
-    remarks = [*_torn(ledger.path), *_own_artifacts(root, records), *unread, *_shipped_artifacts(root, shipped)]
-    return Integrity(by_kind(records), ledger.problems(), remarks)
+    remarks = [*_torn(ledger.path), *_own_artifacts(root, records()), *unread, *_shipped_artifacts(root, shipped)]
+    return Integrity(dict(counts), ledger.problems(), remarks)
 
 
 def _torn(path: Path) -> list[str]:
@@ -56,7 +64,7 @@ def _torn(path: Path) -> list[str]:
 
 def _own_artifacts(root: Root, records: Iterable[Record]) -> list[str]:
     """Of the machine's own ledger. A shipped copy will do, where the file itself was written anew."""
-    named = [(root.path / item.path, item, record) for record in records for item in record.artifacts or ()]
+    named = ((root.path / item.path, item, record) for record in records for item in record.artifacts or ())
     return _files({(item.path, item.sha256): [file, *_copies(root, record, item)] for file, item, record in named}, "")
 
 

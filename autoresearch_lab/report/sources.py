@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -89,8 +88,9 @@ def read_shipped(root: Root) -> tuple[list[Record], list[str]]:
     return records, remarks
 
 
-def read(lab: Lab, context: Context | None) -> Sources:
-    """Read it all. context: None where no engine runs here, or where nothing is to be compared.
+def read(lab: Lab, context: Context | None, target: str | None = None) -> Sources:
+    """Read it all, or of the machine's own records those of one target. context: None where no engine runs here, or
+    where nothing is to be compared.
 
     Raises:
         LedgerCorrupt: the machine's own ledger cannot be read. Shipped evidence and catalogue may fail with a remark.
@@ -102,15 +102,7 @@ def read(lab: Lab, context: Context | None) -> Sources:
         targets = {}
         remarks.append(f"catalogue: {error}")
     shipped, unread = read_shipped(lab.root)
-    own = lookup.everything(lab.ledger)
+    own = list(lookup.everything(lab.ledger, target=target) if target else lookup.everything(lab.ledger))
     known = {record.id for record in own}
     shipped = [record for record in shipped if record.id not in known]
     return Sources(lab.root, context, own, shipped, today(lab, targets, context), remarks + unread)
-
-
-def by_kind(records: Iterable[Record]) -> dict[str, int]:
-    """Number of records of every kind, in the order in which the kinds first appear."""
-    counts: dict[str, int] = {}
-    for record in records:
-        counts[record.kind] = counts.get(record.kind, 0) + 1
-    return counts

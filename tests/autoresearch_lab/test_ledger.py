@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from pydantic import ValidationError
 
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.ledger import Ledger, LedgerCorrupt
+from autoresearch_lab.results import lines
 from autoresearch_lab.results.record import Record
 
 DESIGN_KEYS = set(
@@ -31,8 +34,11 @@ def verified(ledger: Ledger, **more: Any) -> Record:
     return ledger.append("verify", **{**fields, **more})
 
 
-@pytest.fixture
-def ledger(tmp_path: Path) -> Ledger:
+@pytest.fixture(params=["in memory", "kept"])
+def ledger(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ledger:
+    """With either kind of index."""
+    if request.param == "kept":
+        monkeypatch.setattr("autoresearch_lab.ledger_index.LEAST_KEPT_BYTES", 1)
     return Ledger(tmp_path / "results" / "ledger.jsonl")
 
 
@@ -88,6 +94,130 @@ def test_a_torn_last_line_is_set_aside(ledger: Ledger) -> None:
     assert ledger.records() == [first, second]
     assert ledger.problems() == []
     assert ledger.path.with_name("ledger.jsonl.torn").read_bytes() == b'{"schema": 1, "kind": "ver\n'
+
+
+def test_a_whole_last_line_without_its_end_is_a_record(ledger: Ledger) -> None:
+    written = [note(ledger), note(ledger)]
+    ledger.path.write_bytes(ledger.path.read_bytes()[:-1])
+    assert Ledger(ledger.path).records() == written
+    written.append(note(ledger))
+    assert ledger.records() == Ledger(ledger.path).records() == written and ledger.problems() == []
+    assert not ledger.path.with_name("ledger.jsonl.torn").exists()
+
+
+def test_blank_lines_are_no_records(ledger: Ledger) -> None:
+    written = [note(ledger), note(ledger)]
+    ledger.path.write_text("\n" + ledger.path.read_text().replace("\n", "\n \n"))
+    assert ledger.records() == written
+    assert [*written, note(ledger)] == ledger.records() and ledger.problems() == []
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_records_that_are_gone_from_the_end_are_missed(ledger: Ledger, again: bool) -> None:
+    written = [note(ledger) for _ in range(4)]
+    ledger.path.write_text("".join(ledger.path.read_text().splitlines(keepends=True)[:1]))
+    reader = Ledger(ledger.path) if again else ledger
+    assert reader.records() == written[:1]
+    assert reader.problems() == ["the last 3 of 4 records are gone"]
+    note(reader)  # the next append does not hide it
+    assert reader.problems() == ["the last 3 of 4 records are gone"]
+
+
+def test_an_older_copy_that_went_on_is_noticed(ledger: Ledger) -> None:
+    note(ledger)
+    copied = ledger.path.read_text()
+    note(ledger)
+    ledger.path.write_text(copied)
+    other = ledger.path.with_name("other.jsonl")
+    other.write_text(copied)
+    note(Ledger(other), target="elsewhere")
+    ledger.path.write_text(other.read_text())
+    assert ledger.problems() == ["record 2 is another than the one that was written here"]
+
+
+def test_two_ledgers_put_together_are_noticed(ledger: Ledger, tmp_path: Path) -> None:
+    other = Ledger(tmp_path / "other.jsonl")
+    for each in (ledger, other):
+        note(each)
+    ledger.path.write_text(ledger.path.read_text() + other.path.read_text())
+    assert ledger.problems() == ["record 2 (note) does not follow the record before it"]
+
+
+def test_a_writer_by_a_link_takes_the_same_lock_and_chain(ledger: Ledger, tmp_path: Path) -> None:
+    note(ledger)
+    link = tmp_path / "link.jsonl"
+    link.symlink_to(ledger.path)
+    again = tmp_path / "again.jsonl"
+    again.symlink_to(link)
+    note(Ledger(again))
+    assert Ledger(again)._lock == ledger._lock and len(ledger.records()) == 2 and ledger.problems() == []
+
+
+def _dangling(path: Path) -> None:
+    path.symlink_to(path.with_name("missing"))
+
+
+def _loop(path: Path) -> None:
+    path.symlink_to(path.with_name("other"))
+    path.with_name("other").symlink_to(path)
+
+
+def _device(path: Path) -> None:
+    path.symlink_to("/dev/null")
+
+
+def _pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize("make", [_dangling, _loop, _device, _pipe])
+def test_what_is_no_file_is_no_empty_ledger(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "ledger.jsonl")
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    for use in (ledger.records, ledger.problems, lambda: note(ledger)):
+        with pytest.raises(LabError, match="ledger: .*(leads nowhere|no regular file)"):
+            use()
+
+
+def test_what_is_appended_by_others_is_found(ledger: Ledger) -> None:
+    reader = Ledger(ledger.path)
+    for number in range(3):
+        written = verified(ledger, target=f"t{number}")
+        assert reader.latest(kind="verify") == written == reader.get(written.id[:8])
+        assert reader.count() == number + 1 and reader.newest_id() == written.id
+
+
+def test_the_newest_come_first_and_only_what_is_asked_for_is_read(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(250):
+        ledger.append("note", settings=SETTINGS, results={"reason": str(number)})
+    read = []
+    monkeypatch.setattr("autoresearch_lab.ledger.read", lambda line: read.append(line) or lines.read(line))
+    newest = ledger.newest(kind="note")
+    assert [next(newest).results.reason for _ in range(2)] == ["249", "248"] and len(read) == 2
+    note(ledger)  # meanwhile
+    assert [record.results.reason for record in newest] == [str(number) for number in range(247, -1, -1)]
+
+
+def test_an_index_that_is_damaged_or_foreign_is_made_again(ledger: Ledger) -> None:
+    written = [note(ledger) for _ in range(3)]
+    index = ledger.path.with_name("ledger.jsonl.index")
+    for content in (b"", b"no database", b"SQLite format 3\0" + bytes(200)):
+        index.write_bytes(content)
+        reader = Ledger(ledger.path)
+        assert reader.records() == written and reader.problems() == []
+
+
+def test_a_line_changed_in_place_is_found_out_when_it_is_read(ledger: Ledger) -> None:
+    verified(ledger, target="aaaa")
+    verified(ledger, target="bbbb")
+    status = ledger.path.stat()
+    ledger.path.write_text(ledger.path.read_text().replace('"aaaa"', '"cccc"'))
+    os.utime(ledger.path, ns=(status.st_atime_ns, status.st_mtime_ns))  # the index believes to be up to date
+    assert ledger.latest(target="aaaa") is None and ledger.latest(target="cccc") is None
+    ledger.read_again()
+    assert ledger.problems() == ["record 1 (verify) was changed after it was written"]
 
 
 def test_a_corrupt_line_in_the_middle_is_refused_and_nothing_is_lost(ledger: Ledger) -> None:
@@ -164,7 +294,7 @@ def test_a_ledger_that_may_not_be_read_or_written_is_named(ledger: Ledger, monke
         raise PermissionError(13, "Permission denied", str(path))
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "read_bytes", refuse)
+        patch.setattr("builtins.open", refuse)
         with pytest.raises(LabError, match=f"cannot read {ledger.path}: Permission denied"):
             Ledger(ledger.path).records()
     monkeypatch.setattr("builtins.open", refuse)
