@@ -14,12 +14,14 @@ from typing import Literal
 import psutil
 
 from autoresearch_common.compiler import HeadersMissing, python_headers
+from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.device_lock import holders
 from autoresearch_lab.engine import ENGINES, automatic
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.hardware import detect, has_apple_gpu, output, processor, suggest_preset
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import Root, writable_folder
+from autoresearch_lab.promote.selection import lost_promotions
 
 State = Literal["ok", "missing", "problem"]
 LOW_DISK_GB = 5.0
@@ -212,9 +214,20 @@ def _state(root: Root, ledger: Ledger) -> list[Diagnosis]:
     found.append(_guard("results folder", lambda: f"{writable_folder(root.results, 'results')} can be written"))
     found.append(_guard("run folders", lambda: f"{writable_folder(root.runs, 'run folders')} can be written"))
     found.append(_guard("ledger", lambda: _ledger_detail(ledger)))
+    found += _lost_promotions(root)
     for device in sorted({engine.device for engine in ENGINES.values()}):
         found += [Diagnosis("lab", f"device {device}", "ok", f"in use by {holder}") for holder in holders(device)]
     return found
+
+
+def _lost_promotions(root: Root) -> list[Diagnosis]:
+    """Kernels that the user believes to be in the trainer, and that are not."""
+    try:
+        lost = lost_promotions(load_catalog(root), root)
+    except LabError as error:
+        return [Diagnosis("lab", "promoted kernels", "problem", str(error))]
+    remedy = "put the file back, or promote or demote it"
+    return [Diagnosis("lab", "promoted kernel", "problem", line, remedy) for line in lost]
 
 
 def _guard(name: str, check: Callable[[], str]) -> Diagnosis:

@@ -71,12 +71,13 @@ def plan_training(
     root: Root,
     *,
     engine_name: str,
-    kernels: str,
+    kernels: str | None,
     dataset: str | None,
     data_dir: Path | None,
     request: Request,
 ) -> Training:
-    """Decide everything that `train.py` was not told. `request`: what it was, device and attention apart.
+    """Decide everything that `train.py` was not told. `request`: what it was, device and attention apart. kernels: a
+    selection; None for the promoted ones, as far as they still are what was promoted.
 
     Raises:
         LabError, and the engine's and the data package's own errors, for bad input.
@@ -84,7 +85,10 @@ def plan_training(
     engine = choose(engine_name)
     hardware = detect(engine.name)
     catalog = load_catalog(root)
-    selection = resolve(kernels, catalog, engine, root)
+    selection = resolve(kernels or "promoted", catalog, engine, root)
+    if kernels is not None and kernels.split(",")[0].strip() == "promoted" and selection.remarks:
+        lost = "; ".join(selection.remarks)
+        raise LabError(f"--kernels {kernels}: {lost}; promote it again, demote it, or leave --kernels out")
     folder, dataset_why = choose_dataset(data_dir.expanduser() if data_dir else root.data("any").parent, dataset)
     opened = open_dataset(folder)
     # What the lab has measured on this machine.
@@ -115,9 +119,10 @@ def plan_training(
     return Training(engine, hardware, selection, opened, config, choices, ceiling)
 
 
-def _kernel_choice(selection: Selection, text: str) -> ChoiceRecord:
+def _kernel_choice(selection: Selection, text: str | None) -> ChoiceRecord:
     chosen = ", ".join(f"{target}={kernel.name}" for target, kernel in selection.chosen().items())
-    return {"name": "kernels", "value": chosen or "baseline", "why": f"--kernels {text}"}
+    asked = f"--kernels {text}" if text is not None else "what is promoted here"
+    return {"name": "kernels", "value": chosen or "baseline", "why": "; ".join([asked, *selection.remarks])}
 
 
 def _measured(lab: Lab, preset: str, selection: Selection) -> tuple[bool, str] | None:

@@ -14,6 +14,7 @@ from autoresearch_lab.cli.app import Session, VerbResult, command
 from autoresearch_lab.doctor import Diagnosis, examine, usable
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.promote.selection import lost_promotions
 
 MARKS = {"ok": "[green]ok[/green]", "missing": "[yellow]no[/yellow]", "problem": "[red]bad[/red]"}
 
@@ -90,11 +91,14 @@ class ListedTarget:
 
 
 def list_targets(session: Session) -> VerbResult:
-    rows = [ListedTarget.of(target, session.lab.ledger) for target in load_catalog(session.lab.root).values()]
-    return VerbResult({"targets": [asdict(row) for row in rows]}, lambda console: _show_targets(rows, console))
+    catalog = load_catalog(session.lab.root)
+    rows = [ListedTarget.of(target, session.lab.ledger) for target in catalog.values()]
+    lost = lost_promotions(catalog, session.lab.root)
+    data = {"targets": [asdict(row) for row in rows], "lost_promotions": lost}
+    return VerbResult(data, lambda console: _show_targets(rows, lost, console))
 
 
-def _show_targets(rows: list[ListedTarget], console: Console) -> None:
+def _show_targets(rows: list[ListedTarget], lost: list[str], console: Console) -> None:
     kernels = [kernel for row in rows for kernel in row.kernels]
     name_width = max([len(kernel.name) for kernel in kernels] + [1])
     role_width = max([len(kernel.role) for kernel in kernels] + [1])
@@ -107,6 +111,8 @@ def _show_targets(rows: list[ListedTarget], console: Console) -> None:
             console.print(f"    {name}  {role}  {' '.join(kernel.engines):<9} {evidence}", soft_wrap=True)
     summary = f"\n{len(rows)} targets, {len(kernels)} kernels. Behind a kernel: its engines, its newest verdicts."
     console.print(summary, style="dim")
+    for line in lost:
+        console.print(line, style="yellow", markup=False, soft_wrap=True)
 
 
 COMMANDS = {

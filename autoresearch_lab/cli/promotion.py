@@ -14,6 +14,7 @@ from autoresearch_lab.errors import LabError
 from autoresearch_lab.promote.apply import demote as demote_kernel
 from autoresearch_lab.promote.apply import promote_all
 from autoresearch_lab.promote.check import Readiness, readiness
+from autoresearch_lab.promote.selection import lost_promotions
 
 
 def check(session: Session, *, named: list[KernelWords], target: str | None) -> VerbResult:
@@ -30,11 +31,14 @@ def check(session: Session, *, named: list[KernelWords], target: str | None) -> 
         raise LabError(f"target {target} has no candidate kernel for engine {engine.name}")
     found = [readiness(subject, kernel, session.lab) for kernel in kernels]
     ready = any(one.ready for one in found)
-    data = {"target": subject.name, "ready": ready, "kernels": [one.plain() for one in found]}
-    return VerbResult(data, lambda console: _show_readiness(found, console), positive=ready)
+    lost = lost_promotions(load_catalog(session.lab.root), session.lab.root, subject.name)
+    data = {"target": subject.name, "ready": ready, "kernels": [one.plain() for one in found], "lost_promotions": lost}
+    return VerbResult(data, lambda console: _show_readiness(found, lost, console), positive=ready)
 
 
-def _show_readiness(found: list[Readiness], console: Console) -> None:
+def _show_readiness(found: list[Readiness], lost: list[str], console: Console) -> None:
+    for line in lost:
+        console.print(line, style="yellow", markup=False, soft_wrap=True)
     table = Table(box=None, pad_edge=False, header_style="dim")
     for column in ("kernel", "verify", "bench", "ab", "ready"):
         table.add_column(column, no_wrap=True)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from autoresearch_lab.catalog import Kernel, Target, find_target
-from autoresearch_lab.engine import Engine
+from autoresearch_lab.engine import ENGINES, Engine
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.machine import Context, context
 from autoresearch_lab.paths import Root
@@ -139,6 +139,21 @@ def promoted(catalog: Mapping[str, Target], where: Context | Engine, root: Root)
         else:
             remarks.append(f"{target}: {remark}; using the baseline")
     return Selection(kernels, remarks, modes)
+
+
+def lost_promotions(catalog: Mapping[str, Target], root: Root, target: str | None = None) -> list[str]:
+    """A line for every promotion (of that target, or of all), for any engine and device, whose kernel is not used any
+    more, and why. No device is asked."""
+    lists = (registry.read(path) for path in (root.promoted_shared, root.promoted_local))
+    entries = {entry.key(): entry for listed in lists for entry in listed if target in (None, entry.target)}
+    found = []
+    for entry in entries.values():
+        engine = ENGINES.get(entry.engine)
+        unknown = (None, f"there is no engine {entry.engine}")
+        kernel, remark = _still_there(entry, catalog, engine) if engine else unknown
+        if kernel is None:
+            found.append(f"{entry.target}: {remark}; the trainer uses the baseline (engine {entry.engine})")
+    return found
 
 
 def parse_choice(text: str, catalog: Mapping[str, Target], engine: Engine) -> Kernel:

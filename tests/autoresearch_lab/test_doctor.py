@@ -1,6 +1,7 @@
 """The doctor names what is there, what is missing and what to do about it, and never raises."""
 
 import json
+import shutil
 
 import pytest
 
@@ -9,6 +10,8 @@ from autoresearch_lab import doctor, engine
 from autoresearch_lab.cli import app
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import CHECKOUT, Root
+from autoresearch_lab.promote import registry
+from autoresearch_lab.promote.registry import Promotion
 
 
 @pytest.fixture
@@ -141,6 +144,21 @@ def test_list_targets_shows_kernels_and_their_evidence(lab, capsys):
     assert app.main(["--root", str(lab.path), "list-targets"]) == 0
     text = capsys.readouterr().out
     assert "rms_norm" in text and "PASS" in text and "(x, eps) -> y" in text
+
+
+def test_a_promoted_kernel_that_is_not_used_any_more_is_told(lab, capsys):
+    shutil.copytree(lab.kernels.resolve(), lab.path / "copy", ignore=shutil.ignore_patterns("promoted*.toml"))
+    lab.kernels.unlink()
+    (lab.path / "copy").rename(lab.kernels)
+    for name, kernel in (("abacus", "beads"), ("cpu", "cpp_fused")):
+        entry = Promotion(engine=name, device="cpu-1", target="rope", kernel=kernel, sha256="0" * 64)
+        registry.put(lab.promoted_local, entry)
+    lost = found(lab)["lab", "promoted kernel"]
+    assert lost.state == "problem" and "rope: promoted kernel cpp_fused was changed" in lost.detail
+    for verb in ("list-targets", "promotion-check"):
+        app.main(["--root", str(lab.path), verb, *(["--target", "rope"] if verb == "promotion-check" else [])])
+        said = " ".join(capsys.readouterr().out.split())
+        assert "rope: promoted kernel cpp_fused was changed after promotion" in said and "no engine abacus" in said
 
 
 def test_list_targets_without_kernels_is_bad_input(tmp_path, capsys):

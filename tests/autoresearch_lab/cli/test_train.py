@@ -19,6 +19,8 @@ from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import device_key
 from autoresearch_lab.paths import CHECKOUT, Root
+from autoresearch_lab.promote import registry
+from autoresearch_lab.promote.registry import Promotion
 from autoresearch_lab.promote.selection import resolve
 from autoresearch_trainer.console import Console
 
@@ -195,6 +197,22 @@ def test_bad_input_is_one_line_and_exit_code_2(lab: Path, arguments: list[str], 
     captured = capsys.readouterr()
     assert len(captured.err.splitlines()) == 1 and captured.err.startswith("error: ") and message in captured.err
     assert captured.out == ""
+
+
+def test_a_promoted_kernel_that_is_no_longer_that_is_told_and_refused_by_name(lab: Path, capsys):
+    root = Root(lab)
+    root.kernels.unlink()
+    shutil.copytree(CHECKOUT / "kernels", root.kernels, ignore=shutil.ignore_patterns("promoted*.toml"))
+    entry = {"engine": "cpu", "device": machine.context(ENGINES["cpu"], root).device["key"], "target": "rope"}
+    registry.put(root.promoted_local, Promotion(**entry, kernel="cpp_fused", sha256="0" * 64))
+    assert call(lab, "--print-config") == 0
+    shown = capsys.readouterr()
+    assert "kernels:    baseline  (what is promoted here; rope: promoted kernel cpp_fused was changed" in shown.out
+    assert "note: rope: promoted kernel cpp_fused was changed" in shown.err
+    for words in ("promoted", "promoted,rms_norm=torch_eager"):
+        assert call(lab, "--print-config", "--kernels", words) == 2
+        assert f"error: --kernels {words}: rope: promoted kernel cpp_fused was changed" in capsys.readouterr().err
+    assert call(lab, "--print-config", "--kernels", "promoted,rope=torch_eager") == 0
 
 
 def test_without_data_the_message_names_the_command(lab: Path, capsys, monkeypatch: pytest.MonkeyPatch):

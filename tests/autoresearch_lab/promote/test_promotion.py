@@ -201,7 +201,7 @@ def test_what_goes_beyond_a_kernels_diet_is_shown_and_no_obstacle_by_hand(lab, m
         "kernel.cpp line 1: uses fork",
     ]
     assert found.ready and found.obstacle is None and found.plain()["diet"] == found.diet
-    assert shown(lambda console: promotion._show_readiness([found], console)).count("beyond a kernel's diet: ") == 2
+    assert shown(lambda console: promotion._show_readiness([found], [], console)).count("beyond a kernel's diet: ") == 2
     monkeypatch.setattr(promotion, "choose_all", lambda named, session: {"double": mine})
     session = SimpleNamespace(lab=lab.lab)
     outcome = promotion.promote(session, named=[], name="mine", ship=False)

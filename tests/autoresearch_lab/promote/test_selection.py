@@ -12,7 +12,7 @@ from autoresearch_lab.errors import LabError
 from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.promote import registry
 from autoresearch_lab.promote.registry import Promotion
-from autoresearch_lab.promote.selection import resolve
+from autoresearch_lab.promote.selection import lost_promotions, resolve
 
 
 def select(lab, text, context=None):
@@ -65,6 +65,9 @@ def test_a_kernel_that_was_edited_is_not_used_and_the_remark_says_so(lab):
     (remark,) = selection.remarks
     assert remark.startswith("double: ") and "changed after promotion" in remark and "baseline" in remark
     assert select(lab, "promoted,double=fused").remarks == []  # asked for by name
+    (line,) = lost_promotions(lab.catalog(), lab.root)
+    assert line.startswith(remark.split(";")[0]) and line.endswith("the trainer uses the baseline (engine cpu)")
+    assert lost_promotions(lab.catalog(), lab.root, "triple") == []
 
 
 def test_a_kernel_or_target_that_is_gone_is_remarked(lab):
