@@ -22,6 +22,7 @@ from autoresearch_lab.hardware import detect, has_apple_gpu, output, processor, 
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import Root, writable_folder
 from autoresearch_lab.promote.selection import lost_promotions
+from autoresearch_trainer.process import usable_cores
 
 State = Literal["ok", "missing", "problem"]
 LOW_DISK_GB = 5.0
@@ -88,13 +89,14 @@ def _software() -> list[Diagnosis]:
 
 def _tools() -> list[Diagnosis]:
     memory = psutil.virtual_memory().total / 2**30
-    cores = psutil.cpu_count(logical=False)
+    cores, usable = psutil.cpu_count(logical=False), usable_cores()
+    limited = f" ({usable} for this process)" if usable != cores else ""
     found = [
         Diagnosis(
             "machine",
             "cpu",
             "ok",
-            f"{processor(output, sys.platform).name}, {cores} cores, {memory:.0f} GiB, {platform.system()}",
+            f"{processor(output, sys.platform).name}, {cores} cores{limited}, {memory:.0f} GiB, {platform.system()}",
         ),
         _gpu(),
         _compiler(),

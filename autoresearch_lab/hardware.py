@@ -17,6 +17,8 @@ from pathlib import Path
 
 import psutil
 
+from autoresearch_trainer.process import usable_cores
+
 # Runs a command and returns what it prints; empty where it is missing or fails.
 Ask = Callable[[list[str]], str]
 
@@ -82,7 +84,7 @@ def nvidia(ask: Ask) -> Hardware | None:
     for line in answer.splitlines():
         name, _, memory = line.rpartition(",")
         if name and memory.strip().isdigit():
-            return Hardware("nvidia", name.strip(), int(memory) / 1024, _cores())
+            return Hardware("nvidia", name.strip(), int(memory) / 1024, usable_cores())
     return None
 
 
@@ -100,7 +102,7 @@ def apple(ask: Ask) -> Hardware | None:
         "apple",
         name,
         int(memory) / 2**30 if memory.isdigit() else 0.0,
-        int(cores) if cores.isdigit() else _cores(),
+        int(cores) if cores.isdigit() else usable_cores(),
         generation=int(found[1]),
         tier=found[2] or "base",
         gpu_cores=int(gpu[1]) if gpu else None,
@@ -118,7 +120,7 @@ def processor(ask: Ask, system: str, cpuinfo: Path = Path("/proc/cpuinfo")) -> H
         name, flags = _from_cpuinfo(cpuinfo)
     memory = psutil.virtual_memory().total / 2**30
     known = tuple(flag for flag in ISA if flag in flags)
-    return Hardware("cpu", name or platform.processor() or platform.machine(), memory, _cores(), known)
+    return Hardware("cpu", name or platform.processor() or platform.machine(), memory, usable_cores(), known)
 
 
 def _from_cpuinfo(path: Path) -> tuple[str, set[str]]:
@@ -130,10 +132,6 @@ def _from_cpuinfo(path: Path) -> tuple[str, set[str]]:
     pairs = (line.partition(":") for line in first.splitlines())
     fields = {key.strip().lower(): value.strip() for key, _, value in pairs}
     return fields.get("model name", ""), set((fields.get("flags") or fields.get("features") or "").split())
-
-
-def _cores() -> int:
-    return psutil.cpu_count(logical=False) or 1
 
 
 def suggest_preset(hardware: Hardware) -> tuple[str, str]:

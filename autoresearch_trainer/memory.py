@@ -8,10 +8,10 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import psutil
 
+from autoresearch_trainer import control_group
 from autoresearch_trainer.config import GPTConfig, Preset, TrainConfig
 from autoresearch_trainer.engine import TrainerEngine
 from autoresearch_trainer.errors import ConfigError, OutOfMemory
@@ -83,24 +83,14 @@ def evaluation_rows(config: TrainConfig, device: str) -> int:
 
 
 def system_bytes() -> int:
-    """Free memory of the system within this process's control group."""
-    return min([psutil.virtual_memory().available, *_control_group_room()])
+    """Free memory of the system within this process's control groups."""
+    free, left = psutil.virtual_memory().available, control_group.memory_left()
+    return free if left is None else min(free, left)
 
 
 def resident_bytes() -> int:
     """What this process holds: a new one gets it back."""
     return psutil.Process().memory_info().rss
-
-
-def _control_group_room(folder: Path = Path("/sys/fs/cgroup")) -> list[int]:
-    try:
-        limit = (folder / "memory.max").read_text().strip()
-        used = int((folder / "memory.current").read_text())
-        # Pages of the file cache count as used, but give way.
-        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
-        return [] if limit == "max" else [int(limit) - used + int(stat.get("inactive_file", 0))]
-    except (OSError, ValueError):
-        return []
 
 
 def fit_batch(config: TrainConfig, preset: Preset, device: str, available: int) -> Fit:

@@ -14,6 +14,7 @@ from types import FrameType
 
 import psutil
 
+from autoresearch_trainer import control_group
 from autoresearch_trainer.errors import Interrupted
 
 # mallopt's parameter numbers (malloc.h of glibc).
@@ -46,17 +47,12 @@ def fill_fresh_memory(pattern: int) -> None:
 
 
 def usable_cores() -> int:
-    """Physical cores, limited by the CPU affinity and by the control group's quota."""
+    """Physical cores, limited by the CPU affinity and by the control groups' quota."""
     limits = [psutil.cpu_count(logical=False) or os.cpu_count() or 1]
     if hasattr(os, "sched_getaffinity"):
         limits.append(len(os.sched_getaffinity(0)))
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        if quota != "max":
-            limits.append(max(1, int(quota) // int(period)))
-    except (OSError, ValueError):
-        pass
-    return min(limits)
+    quota = control_group.processors()
+    return min(limits) if quota is None else max(1, min(*limits, int(quota)))
 
 
 def resident_peak_mb() -> float:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import psutil
 
+from autoresearch_trainer import control_group
+
 # The counters move in steps of 10 ms; over less than this many core-seconds they say nothing.
 LEAST_SECONDS = 0.2
 # guest time is part of user time on Linux; steal is time that this machine did not get at all.
@@ -21,10 +23,12 @@ class ForeignLoad:
         self._last = self._read()
 
     def _read(self) -> tuple[float, float, float]:
-        """(busy seconds of the cores, seconds of this process, seconds of all the cores)."""
+        """(busy seconds of the cores, seconds of this process, seconds of all the cores). Time that the control group's
+        quota kept from this process is as good as another's."""
         times = psutil.cpu_times(percpu=True)
         chosen = [times[core] for core in self._cores if core < len(times)] if self._cores else times
         busy = sum(value for core in chosen for name, value in core._asdict().items() if name not in _NOT_BUSY)
+        busy += control_group.throttled_seconds()
         return busy, time.process_time(), time.perf_counter() * len(chosen)
 
     def share(self) -> float:
