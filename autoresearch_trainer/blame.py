@@ -1,8 +1,10 @@
 """Which kernel a failed step is laid at: one line that names it in the place of a traceback."""
 
+import os
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import NoReturn
 
 from autoresearch_trainer.errors import EngineError, KernelFailed
 from autoresearch_trainer.kernel_files import KernelFile
@@ -11,16 +13,18 @@ from autoresearch_trainer.ops import Ops
 
 @contextmanager
 def naming_kernels(ops: Ops) -> Iterator[None]:
-    """Turn what a selected kernel raises, or what its result makes the trainer raise, into one line that names it.
+    """Turn what a selected kernel raises, or what its result makes the trainer raise, into one line that names it. One
+    that ends the process, in Python, fails like any other: a run that stopped early must not look like a whole one.
 
     Raises KernelFailed. The engine's own errors pass as they are, and so does whatever baseline kernels alone run into:
     that is this project's fault, and wants its traceback.
     """
     try:
-        yield
+        with _exits_raise():
+            yield
     except EngineError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         selected = [file for file in ops.kernels.values() if file.name != ops.installed.baseline]
         culprit = _culprit(error, selected)
         # Without a place in a kernel an error of the system, such as a closed pipe, is not laid at one.
@@ -29,7 +33,24 @@ def naming_kernels(ops: Ops) -> Iterator[None]:
         raise KernelFailed(_line(error, culprit, selected)) from error
 
 
-def _line(error: Exception, culprit: KernelFile | None, selected: Sequence[KernelFile]) -> str:
+@contextmanager
+def _exits_raise() -> Iterator[None]:
+    """os._exit raises SystemExit in this process meanwhile; in those that it forks it ends them."""
+    process, leave = os.getpid(), os._exit
+
+    def raise_or_leave(status: int) -> NoReturn:
+        if os.getpid() == process:
+            raise SystemExit(status)
+        leave(status)
+
+    os._exit = raise_or_leave
+    try:
+        yield
+    finally:
+        os._exit = leave
+
+
+def _line(error: BaseException, culprit: KernelFile | None, selected: Sequence[KernelFile]) -> str:
     said = next(iter(str(error).splitlines()), "")
     if culprit is not None and isinstance(error, NotImplementedError):
         return f"kernel {_named(culprit)} declined: {said}"

@@ -105,7 +105,7 @@ def load_kernel(file: KernelFile, parts: Resolver | None = None) -> Kernel:
         except KernelError:
             del sys.modules[module.__name__]
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             del sys.modules[module.__name__]
             raise KernelError(f"{file.target}={file.name} does not load: {type(error).__name__}: {error}") from error
     function = getattr(module, file.target, None)

@@ -14,7 +14,7 @@ from autoresearch_cuda import engine
 from autoresearch_cuda.train import Trainer
 from autoresearch_trainer import summary as summary_module
 from autoresearch_trainer.console import Console
-from autoresearch_trainer.errors import ConfigError, Interrupted, KernelFailed, OutOfMemory, TrainingFailed
+from autoresearch_trainer.errors import ConfigError, Interrupted, KernelError, KernelFailed, OutOfMemory, TrainingFailed
 from autoresearch_trainer.kernel_files import KernelFile
 from autoresearch_trainer.loop import run
 from autoresearch_trainer.process import process_seconds
@@ -151,6 +151,8 @@ def test_a_failed_run_leaves_its_record(config, dataset, tmp_path: Path):
 
 RAISES = "def relu_squared(x):\n    return x.no_such_thing\n"
 DECLINES = "def relu_squared(x):\n    raise NotImplementedError('rows of 7 only')\n"
+LEAVES = "import sys\ndef relu_squared(x):\n    sys.exit(0)\n"
+ENDS_THE_PROCESS = "import os\ndef relu_squared(x):\n    os._exit(0)\n"
 RETURNS_ANOTHER_SHAPE = "def relu_squared(x):\n    return x[..., :-1]\n"
 FAILING_BACKWARD = """import torch
 class Broken(torch.autograd.Function):
@@ -175,9 +177,11 @@ def kernel_at(path: Path, text: str) -> dict[str, KernelFile]:
         (RAISES, "^kernel relu_squared=mine failed: AttributeError: 'Tensor' object has no attribute 'no_such_thing'$"),
         (DECLINES, "^kernel relu_squared=mine declined: rows of 7 only$"),
         (FAILING_BACKWARD, "^kernel relu_squared=mine failed: ValueError: no gradient$"),
+        (LEAVES, "^kernel relu_squared=mine failed: SystemExit: 0$"),
+        (ENDS_THE_PROCESS, "^kernel relu_squared=mine failed: SystemExit: 0$"),
         (RETURNS_ANOTHER_SHAPE, "^training with the kernel relu_squared=mine failed: RuntimeError: .*shape"),
     ],
-    ids=["raises", "declines", "backward", "shape"],
+    ids=["raises", "declines", "backward", "leaves", "ends the process", "shape"],
 )
 def test_a_kernel_that_fails_is_named_in_one_line(config, dataset, tmp_path: Path, text: str, message: str):
     with pytest.raises(KernelFailed, match=message) as caught:
@@ -186,6 +190,11 @@ def test_a_kernel_that_fails_is_named_in_one_line(config, dataset, tmp_path: Pat
     record = json.loads((tmp_path / "out" / "run.json").read_text())
     assert record["status"] == "failed" and record["error"] == str(caught.value)
     assert record["traceback"][0].startswith("Traceback") and "in step" in "".join(record["traceback"])
+
+
+def test_a_kernel_that_leaves_while_it_is_loaded_is_no_kernel(config, dataset, tmp_path: Path):
+    with pytest.raises(KernelError, match="relu_squared=mine does not load: SystemExit: 0"):
+        run(engine, config, kernel_at(tmp_path / "mine.py", "raise SystemExit(0)\n"), dataset, tmp_path / "out")
 
 
 def test_a_kernel_that_declines_while_it_is_traced_is_named_too(config, dataset, tmp_path: Path):
