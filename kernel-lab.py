@@ -3,7 +3,11 @@
 
 import sys
 
-from autoresearch_lab.cli.app import main
+try:
+    from autoresearch_lab.cli.app import main
+except ModuleNotFoundError as error:
+    print(f"error: {error.name} is not installed here: make setup, then . .venv/bin/activate", file=sys.stderr)
+    sys.exit(2)
 
 if __name__ == "__main__":
     sys.exit(main())

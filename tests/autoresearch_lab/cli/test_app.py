@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import click
@@ -10,7 +12,7 @@ import pytest
 from autoresearch_lab.cli.app import READ_ONLY, VERBS, main, run_guarded
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.lab import Lab
-from autoresearch_lab.paths import Root
+from autoresearch_lab.paths import CHECKOUT, Root
 
 
 @pytest.fixture(autouse=True)
@@ -82,3 +84,10 @@ def test_what_the_lab_did_not_write_does_not_count_and_is_named(tmp_path: Path, 
 
 def test_only_known_verbs_are_read_only():
     assert set(VERBS) > READ_ONLY
+
+
+@pytest.mark.parametrize("door", ["kernel-lab.py", "train.py", "prepare.py"])
+def test_without_the_environment_a_front_door_says_how_to_make_it(door: str):
+    bare = subprocess.run([sys.executable, "-S", CHECKOUT / door], capture_output=True, text=True, timeout=60)
+    (line,) = bare.stderr.splitlines()
+    assert bare.returncode == 2 and line.startswith("error: ") and line.endswith("make setup, then . .venv/bin/activate")
