@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import importlib
 import json
+import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -71,6 +72,16 @@ VERBS = {
 }
 
 
+# Where nobody's terminal is as wide as it is, a table need not fold names.
+PIPED_COLUMNS = 160
+
+
+def console(*, stderr: bool) -> Console:
+    """On a terminal as wide as that; in a pipe or a file wide enough for every table, unless $COLUMNS says how wide."""
+    there = (sys.stderr if stderr else sys.stdout).isatty() or "COLUMNS" in os.environ
+    return Console(stderr=stderr, highlight=False, width=None if there else PIPED_COLUMNS)
+
+
 @dataclass
 class Session:
     """What every verb gets: the lab in the chosen folder, the engine as it was asked for, and where to print."""
@@ -80,8 +91,8 @@ class Session:
     verb: str = ""
     as_json: bool = False
     # Progress and remarks go to stderr, so that stdout carries the result alone.
-    log: Console = field(default_factory=lambda: Console(stderr=True, highlight=False))
-    out: Console = field(default_factory=lambda: Console(highlight=False, soft_wrap=False))
+    log: Console = field(default_factory=lambda: console(stderr=True))
+    out: Console = field(default_factory=lambda: console(stderr=False))
 
 
 @dataclass

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import pytest
 
-from autoresearch_lab.cli.app import READ_ONLY, VERBS, main, run_guarded
+from autoresearch_lab.cli.app import PIPED_COLUMNS, READ_ONLY, VERBS, console, main, run_guarded
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import CHECKOUT, Root
@@ -90,4 +90,12 @@ def test_only_known_verbs_are_read_only():
 def test_without_the_environment_a_front_door_says_how_to_make_it(door: str):
     bare = subprocess.run([sys.executable, "-S", CHECKOUT / door], capture_output=True, text=True, timeout=60)
     (line,) = bare.stderr.splitlines()
-    assert bare.returncode == 2 and line.startswith("error: ") and line.endswith("make setup, then . .venv/bin/activate")
+    assert bare.returncode == 2 and line.startswith("error: ")
+    assert line.endswith("make setup, then . .venv/bin/activate")
+
+
+def test_in_a_pipe_tables_are_wide_unless_the_user_says_how_wide(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
+    assert console(stderr=False).width == PIPED_COLUMNS
+    monkeypatch.setenv("COLUMNS", "72")
+    assert console(stderr=False).width == 72
