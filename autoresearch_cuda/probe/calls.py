@@ -88,6 +88,7 @@ def run(args: CallArgs, run_dir: Path, report: Report) -> CallAnswer:
         report({"stage": "case", "case": case.case.id})
         answers.append(case.run(arrays))
         changed.update(dict.fromkeys(guard.changes(folder)))
+    changed.update(dict.fromkeys(guard.changes(folder, last=True)))
     save_file(arrays, run_dir / OUTPUTS)
     return CallAnswer(
         signature=signature(function),

@@ -58,12 +58,13 @@ class Failure:
 @dataclass
 class Answers:
     """What one process sent back: per case its description, all arrays, and how far it came. answer: None where it gave
-    none. arrays: by the names that `ResultName.key` gives."""
+    none. arrays: by the names that `ResultName.key` gives. left: names of processes that it left behind."""
 
     answer: CallAnswer | None = None
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     failure: Failure | None = None
     unenforced: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
     reached: int = 0
 
     @property
@@ -147,6 +148,8 @@ def ask(
         nonlocal stage
         if "unenforced" in message:
             answers.unenforced = not_enforced(message)
+        elif "left" in message:
+            answers.left = message["left"]
         elif message.get("stage") == "case":
             stage = printable(f"case {str(message.get('case'))[:80]}")
             answers.reached += 1

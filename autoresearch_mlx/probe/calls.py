@@ -84,6 +84,7 @@ def run(args: CallArgs, run_dir: Path, report: Report) -> CallAnswer:
         report({"stage": "case", "case": case.case.id})
         answers.append(case.run(found))
         changed.update(dict.fromkeys(guard.changes(folder)))
+    changed.update(dict.fromkeys(guard.changes(folder, last=True)))
     files.save(found, run_dir / OUTPUTS)
     functions = sorted({*noops.functions, *(f"metal/{name}" for name in metal.made if metal.idle)})
     return CallAnswer(
