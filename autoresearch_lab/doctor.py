@@ -6,9 +6,11 @@ import json
 import platform
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Literal
 
 import psutil
@@ -16,10 +18,11 @@ import psutil
 from autoresearch_common.compiler import HeadersMissing, python_headers
 from autoresearch_lab import lookup
 from autoresearch_lab.engine import ENGINES, automatic
-from autoresearch_lab.errors import LabError
+from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.hardware import detect, has_apple_gpu, output, processor, suggest_preset
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import Root, writable_folder
+from autoresearch_lab.sandbox.probe import not_enforced_here
 
 State = Literal["ok", "missing", "problem"]
 LOW_DISK_GB = 5.0
@@ -42,7 +45,7 @@ class Diagnosis:
 
 def examine(root: Root, ledger: Ledger) -> list[Diagnosis]:
     """Every check, in the order in which a person wants to read them."""
-    return [*engines(), *_software(), *_tools(), *datasets(root), *_state(root, ledger)]
+    return [*engines(), *_software(), *_tools(), *datasets(root), *_state(root, ledger), confinement()]
 
 
 def usable(findings: list[Diagnosis]) -> bool:
@@ -213,6 +216,20 @@ def _state(root: Root, ledger: Ledger) -> list[Diagnosis]:
     found.append(_guard("run folders", lambda: f"{writable_folder(root.runs, 'run folders')} can be written"))
     found.append(_guard("ledger", lambda: _ledger_detail(ledger)))
     return found
+
+
+def confinement() -> Diagnosis:
+    """What a job that runs others' code is cut off from here, as it found out itself: without that the lab works, and
+    its records say what was missing."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="kernel-lab-doctor-") as folder:
+            missing = not_enforced_here(Path(folder))
+    except (LabError, LabFailure, OSError) as error:
+        return Diagnosis("lab", "confinement", "problem", f"no confined job runs here: {error}")
+    if not missing:
+        return Diagnosis("lab", "confinement", "ok", "jobs that run kernels are cut off; each forbidden act was tried")
+    remedy = "run nobody's kernels here that you have not read; records say what is missing"
+    return Diagnosis("lab", "confinement", "problem", f"not enforced on this system: {', '.join(missing)}", remedy)
 
 
 def _guard(name: str, check: Callable[[], str]) -> Diagnosis:

@@ -22,7 +22,7 @@ from autoresearch_lab.sandbox import landlock, seccomp, user
 
 _PR_SET_NO_NEW_PRIVS = 38
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/opt", "/nix")
-# Of the machine's settings what the loader, the C library, compilers and GPUs' libraries look up; no passwords, no keys.
+# Of the machine's settings what the loader, the C library, compilers and GPUs' libraries look up; no passwords.
 _SETTINGS = (
     "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "ld.so.preload", "alternatives", "localtime", "timezone",
     "locale.alias", "locale.conf", "passwd", "group", "nsswitch.conf", "os-release", "debian_version", "machine-id",

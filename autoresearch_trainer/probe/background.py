@@ -34,8 +34,8 @@ class Background:
         self._threads, self._children = set(_runs()), _children()
 
     def found(self, last: bool = False) -> list[str]:
-        """What goes on now that did not then, in words. Takes some milliseconds where all sleep. last: watch for longer,
-        which finds a thread that only wakes now and then."""
+        """What goes on now that did not then, in words. Takes some milliseconds where all sleep. last: watch for
+        longer, which finds a thread that only wakes now and then."""
         if sys.platform != "linux":
             return []
         found = []
