@@ -69,7 +69,7 @@ def succeeded(
     if processes:
         acts[PROCESSES] = _start_one_too_many
     if memory_bytes is not None:
-        acts[ADDRESS_SPACE] = lambda: mmap.mmap(-1, memory_bytes).close()
+        acts[ADDRESS_SPACE] = lambda: _map(memory_bytes)
     if file_bytes is not None:
         acts[FILE_SIZE] = lambda: _grow(run_dir / "too-large", file_bytes + 1)
     return [name for name, act in acts.items() if _succeeds(act)]
@@ -138,6 +138,11 @@ def _start_one_too_many() -> None:
         os.waitpid(child, 0)
     finally:
         resource.setrlimit(resource.RLIMIT_NPROC, (soft, hard))
+
+
+def _map(size: int) -> None:
+    """Address space and no memory: what is only read is counted nowhere else."""
+    mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=mmap.PROT_READ).close()
 
 
 def _grow(path: Path, size: int) -> None:

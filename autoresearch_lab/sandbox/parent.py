@@ -22,12 +22,12 @@ from autoresearch_lab.sandbox.attempts import planted
 from autoresearch_lab.sandbox.confine import environment
 from autoresearch_lab.sandbox.limits import Limits
 from autoresearch_lab.sandbox.protocol import Message, decode
-from autoresearch_lab.sandbox.supervisor import GIVE_UP_SECONDS
+from autoresearch_lab.sandbox.supervisor import GIVE_UP_SECONDS, GRACE_SECONDS
 from autoresearch_trainer.jobs import Progress
 from autoresearch_trainer.jobs.base import printable
 from autoresearch_trainer.jobs.failures import FailureKind
 
-__all__ = ["JobFailed", "Limits", "run_job", "signal_group"]
+__all__ = ["JobFailed", "Limits", "end_all", "run_job"]
 
 MAX_MESSAGE_BYTES = 64 << 20
 TAIL_BYTES = 4000
@@ -69,9 +69,9 @@ def run_job(
     that nobody has looked at (see `Job.read`).
 
     The child's stdout and stderr go to files in `run_dir` and are never read for results. When the time limit passes,
-    or the parent is interrupted or killed, all that the job started is killed (see `supervisor`). Whatever of it was
-    running when the job ended is told last, as {"left": [names]}. `variables` are added to the child's environment, a
-    confined job's too.
+    or the parent is interrupted or killed, all that the job started is killed (see `supervisor`). Whatever a confined
+    job left running when it ended is told last, as {"left": [names]}. `variables` are added to the child's
+    environment, a confined job's too.
 
     Raises:
         LabError: `run_dir` cannot be made or written.
@@ -93,7 +93,7 @@ def run_job(
             raise JobFailed("protocol", f"{job}: {error}") from None
         finally:
             code, left = _end(process, pipes)
-    if left and on_progress is not None:
+    if left and limits.confined and on_progress is not None:
         on_progress({"left": left})
     return _judge(job, answer, code, run_dir)
 
@@ -200,15 +200,9 @@ def _end(process: subprocess.Popen, pipes: _Pipes) -> tuple[int, list[str]]:
     try:
         process.wait(timeout=0.5)
     except subprocess.TimeoutExpired:
-        if sys.platform == "linux":
-            # Asks the supervisor, which kills what the process group does not hold as well.
-            _signal(os.kill, process.pid, signal.SIGTERM)
-            try:
-                process.wait(timeout=2 * GIVE_UP_SECONDS)
-            except subprocess.TimeoutExpired:
-                pass
-    signal_group(process)
-    process.wait()
+        pass
+    # Elsewhere than on Linux that is the job itself, and nothing is gained by asking it.
+    end_all(process, 2 * GIVE_UP_SECONDS if sys.platform == "linux" else 0.0)
     os.set_blocking(pipes.end, False)
     with open(pipes.end, "rb") as pipe:
         told = pipe.read() or b""
@@ -220,9 +214,17 @@ def _end(process: subprocess.Popen, pipes: _Pipes) -> tuple[int, list[str]]:
         return process.returncode, []
 
 
-def signal_group(process: subprocess.Popen, number: int = signal.SIGKILL) -> None:
-    """Send it to everything that is left of the process group that `process` leads, which may itself have ended."""
-    _signal(os.killpg, process.pid, number)
+def end_all(process: subprocess.Popen, seconds: float = GRACE_SECONDS + GIVE_UP_SECONDS) -> None:
+    """End a process that leads a group, and everything below it: it is asked first, for its supervisor knows what the
+    group does not hold, and killed with its group after so many seconds."""
+    if process.returncode is None and seconds:
+        _signal(os.kill, process.pid, signal.SIGTERM)
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            pass
+    _signal(os.killpg, process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def _signal(send: Callable[[int, int], None], process: int, number: int) -> None:

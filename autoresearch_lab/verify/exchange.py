@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -178,6 +178,18 @@ def ask(
     except ValueError as error:
         answers.failure = Failure("protocol", f"the answer cannot be read: {printable(str(error))}", stage)
     return answers
+
+
+def again_if_killed(answers: Answers, compute: Callable[[], Answers]) -> Answers:
+    """What a process answered; of one that something else killed, what it answers when it is tried once more. To be
+    called when no other process of this verification runs, for memory may have been too little for all of them."""
+    if answers.failure is None or answers.failure.kind != "killed":
+        return answers
+    second = compute()
+    if second.failure is not None and second.failure.kind == "killed":
+        message = f"{second.failure.message}, twice, the second time with no other process beside it"
+        second.failure = replace(second.failure, message=message)
+    return second
 
 
 def discard(run_dir: Path) -> None:
