@@ -23,7 +23,8 @@ from autoresearch_trainer.jobs.failures import failure_kind
 def main(job_file: str) -> int:
     sanitizer.begin()
     job = json.loads(Path(job_file).read_text(encoding="utf-8"))
-    oversee(job["end_pipe"])
+    if not oversee(job["end_pipe"]):
+        os.close(job["end_pipe"])  # the lab takes what comes through it for the supervisor's word
     nonce, pipe = job["nonce"], job["pipe"]
 
     def send(event: str, **fields: Any) -> None:

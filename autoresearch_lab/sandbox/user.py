@@ -50,8 +50,8 @@ def become(run_dir: Path, needed: Iterable[Path]) -> bool:
         if keep is None or libc.prctl(_PR_SET_SECUREBITS, _NO_SETUID_FIXUP, 0, 0, 0) != 0:
             return False
     try:
-        _give(run_dir, number)
         os.setgroups([])
+        _give(run_dir, number)
         os.setresgid(number, number, number)
         os.setresuid(number, number, number)
     except OSError:

@@ -15,6 +15,7 @@ _IS_MAPPED = 2  # bit of the size that stands before a block
 _MOST_DYNAMIC = 32 * MIB
 _HUGE, _BLOCK = 1024 * MIB, _MOST_DYNAMIC - MIB
 _MOST_BLOCKS, _GROWN_BLOCKS = 24, 4
+_FRESH = 4096  # more than the blocks that are kept aside as they were freed
 
 # Values are compared, not interpreted.
 Behaviour = dict[str, str]
@@ -32,6 +33,19 @@ def behaviour() -> Behaviour:
     libc.mallopt(_M_PERTURB, 0)  # else it fills what nobody touches
     libc.free(libc.malloc(_MOST_DYNAMIC - (MIB >> 4)))
     return {"malloc: a block of 1 GiB": _huge(libc), "malloc: blocks of 31 MiB": _large(libc)}
+
+
+def fills_with(pattern: int) -> bool:
+    """Whether malloc still fills what it hands out, as `fill_fresh_memory` told it; also where that cannot be known."""
+    libc = _libc()
+    if libc is None or pattern == 0xFF:  # the byte that stands for filling nothing
+        return True
+    block = libc.malloc(_FRESH)
+    if not block:
+        return True
+    found = ctypes.string_at(block, _FRESH)
+    libc.free(block)
+    return found == bytes([pattern]) * _FRESH
 
 
 @cache

@@ -74,9 +74,10 @@ class GuardBase:
         """Whether somebody else than the framework put a function in another one's place."""
         return current is not original
 
-    def glance(self) -> list[str]:
-        """What differs of the cheap state, in words."""
-        return changes(self._cheap_state, self.cheap_state())
+    def glance(self, pattern: int) -> list[str]:
+        """What differs of the cheap state, in words. pattern: the byte that fresh memory is filled with."""
+        found = changes(self._cheap_state, self.cheap_state())
+        return found if allocator.fills_with(pattern) else [*found, "malloc: fresh memory is not filled any more"]
 
     def changes(self, kernel_folder: Path, last: bool = False) -> list[str]:
         """What differs from the remembered state, in words. `kernel_folder`: threads running code from there count.
