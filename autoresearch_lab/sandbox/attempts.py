@@ -25,6 +25,7 @@ WRITES, READS, PRIVATE = "writes outside the run folder", "reads", "reads of pri
 SIGNALS, NETWORK, MEMORY_OF_OTHERS = "signals to other processes", "network", "memory of other processes"
 GROUP, USER, PROCESSES = "one process group", "a user of its own", "processes"
 SYSTEM_V, POSIX = "System V shared memory", "POSIX shared memory"
+ALWAYS = (WRITES, READS, PRIVATE, NETWORK, SIGNALS, MEMORY_OF_OTHERS, GROUP, SYSTEM_V, POSIX)
 ADDRESS_SPACE, FILE_SIZE = "memory_bytes", "file_bytes"
 
 _OPEN, _PRIVATE = "open", "private"

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from autoresearch_common import instruction_set
 from autoresearch_lab.paths import CHECKOUT, PACKAGES
-from autoresearch_lab.sandbox import landlock, seccomp, user
+from autoresearch_lab.sandbox import attempts, landlock, seccomp, user
 
 _PR_SET_NO_NEW_PRIVS = 38
 _SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/opt", "/nix")
@@ -66,7 +66,7 @@ def confine(run_dir: Path, readable: Iterable[str] = (), gpu: bool = False) -> l
     A process of root's becomes one of a user of its own (see `user`).
     """
     if sys.platform != "linux":
-        return [*landlock.UNENFORCED, *seccomp.UNENFORCED]
+        return list(attempts.ALWAYS)
     _prefer_as_victim()
     folders, files = _without_hidden(map(Path, readable))
     code = [CHECKOUT / name for name in _CODE]
@@ -150,12 +150,12 @@ def _narrow(entries: Iterable[str]) -> list[Path]:
 
 
 def _without_hidden(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
-    """(the folders among them, the files and what lies in the folders and is not hidden)."""
+    """(the folders among them, the files and what lies in the folders, but for what is hidden or points elsewhere)."""
     folders, files = list[Path](), list[Path]()
     for path in paths:
         if path.is_dir():
             folders.append(path)
-            files += [entry for entry in path.iterdir() if not entry.name.startswith(".")]
+            files += [entry for entry in path.iterdir() if not (entry.name.startswith(".") or entry.is_symlink())]
         else:
             files.append(path)
     return folders, files

@@ -79,8 +79,16 @@ def test_secrets_cannot_be_read(look, tmp_path: Path, monkeypatch: pytest.Monkey
     kernel.mkdir()
     (kernel / ".env").write_text("TOKEN=1")
     (kernel / "kernel.py").write_text("")
+    (kernel / "shadow.py").symlink_to("/etc/shadow")
     home = Path("~root").expanduser()
-    closed = ["/etc/shadow", "/etc/sudoers", str(kernel / ".env"), "/proc/1/environ", "/dev/mem"]
+    closed = [
+        "/etc/shadow",
+        "/etc/sudoers",
+        str(kernel / ".env"),
+        str(kernel / "shadow.py"),
+        "/proc/1/environ",
+        "/dev/mem",
+    ]
     closed += [str(path) for path in Path("/dev").glob("[sv]d[a-z]")]
     closed = [path for path in closed if Path(path).exists()]
     found = look(readable=(str(kernel),), closed=closed, folders=[str(home), "/etc"])
