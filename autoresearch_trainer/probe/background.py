@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 _TASKS = Path("/proc/self/task")
 # A glance, and how many of them a pool has to fall asleep in; how long is watched whoever does not, at the end longer.
-_GLANCE_SECONDS, _MOST_GLANCES, _WATCH_SECONDS, _LAST_SECONDS = 0.002, 20, 0.03, 0.2
+_GLANCE_SECONDS, _MOST_GLANCES, _WATCH_SECONDS, _LAST_SECONDS = 0.002, 20, 0.03, 0.4
 # What counts as going on: drivers have threads that wake up once in a while.
 _LEAST_NANOSECONDS, _LEAST_WAKES = 1_000_000, 3
 # More threads than any library's pool has.
