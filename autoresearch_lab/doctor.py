@@ -6,9 +6,11 @@ import json
 import platform
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Literal
 
 import psutil
@@ -17,11 +19,12 @@ from autoresearch_common.compiler import HeadersMissing, python_headers
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.device_lock import holders
 from autoresearch_lab.engine import ENGINES, automatic
-from autoresearch_lab.errors import LabError
+from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.hardware import detect, has_apple_gpu, output, processor, suggest_preset
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import Root, writable_folder
 from autoresearch_lab.promote.selection import lost_promotions
+from autoresearch_lab.sandbox.probe import not_enforced_here
 from autoresearch_trainer.process import usable_cores
 
 State = Literal["ok", "missing", "problem"]
@@ -45,7 +48,7 @@ class Diagnosis:
 
 def examine(root: Root, ledger: Ledger) -> list[Diagnosis]:
     """Every check, in the order in which a person wants to read them."""
-    return [*engines(), *_software(), *_tools(), *datasets(root), *_state(root, ledger)]
+    return [*engines(), *_software(), *_tools(), *datasets(root), *_state(root, ledger), confinement()]
 
 
 def usable(findings: list[Diagnosis]) -> bool:
@@ -230,6 +233,20 @@ def _lost_promotions(root: Root) -> list[Diagnosis]:
         return [Diagnosis("lab", "promoted kernels", "problem", str(error))]
     remedy = "put the file back, or promote or demote it"
     return [Diagnosis("lab", "promoted kernel", "problem", line, remedy) for line in lost]
+
+
+def confinement() -> Diagnosis:
+    """What a job that runs others' code is cut off from here, as it found out itself: without that the lab works, and
+    its records say what was missing."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="kernel-lab-doctor-") as folder:
+            missing = not_enforced_here(Path(folder))
+    except (LabError, LabFailure, OSError) as error:
+        return Diagnosis("lab", "confinement", "problem", f"no confined job runs here: {error}")
+    if not missing:
+        return Diagnosis("lab", "confinement", "ok", "jobs that run kernels are cut off; each forbidden act was tried")
+    remedy = "run nobody's kernels here that you have not read; records say what is missing"
+    return Diagnosis("lab", "confinement", "problem", f"not enforced on this system: {', '.join(missing)}", remedy)
 
 
 def _guard(name: str, check: Callable[[], str]) -> Diagnosis:

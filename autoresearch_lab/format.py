@@ -5,12 +5,13 @@ All functions take None for "not recorded" and answer with a dash.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 DASH = "–"
 MINUS = "−"
+MOST_NAMES = 3
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,12 @@ def number(value: float | None, digits: int = 3) -> str:
     if abs(value) >= 10 ** (digits - 1):
         return f"{value:,.0f}".replace("-", MINUS)
     return f"{value:,.{digits}g}".replace("-", MINUS)
+
+
+def not_enforced(names: Sequence[str]) -> str:
+    """What of the confinement did not hold, for people: ` not enforced: reads, network and 2 more`; empty for none."""
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return f"not enforced: {', '.join(names[:MOST_NAMES])}{more}" if names else ""
 
 
 def times(value: float | None) -> str:

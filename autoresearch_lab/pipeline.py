@@ -241,11 +241,11 @@ class Pipeline:
             self.joint_ab(kernels, against="promoted")
         decided = self.known_ab(kernels, "promoted")
         if decided is not None and decided.verdict == "PROMOTE":
-            promote_all(kernels, self.lab)
+            promote_all(kernels, self.lab, unattended=True)
             self._read_catalog()
 
     def promote(self, candidate: Candidate) -> None:
-        promote(candidate.target, candidate.kernel, self.lab)
+        promote(candidate.target, candidate.kernel, self.lab, unattended=True)
         self._read_catalog()
 
     def failed(self, candidate: Candidate, step: str, reason: str) -> None:

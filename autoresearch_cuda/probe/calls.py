@@ -78,8 +78,8 @@ def run(args: CallArgs, run_dir: Path, report: Report) -> CallAnswer:
     arrays: dict[str, torch.Tensor] = {}
     changed: dict[str, None] = {}
 
-    def look() -> None:
-        changed.update(dict.fromkeys(guard.glance()))
+    def look(pattern: int) -> None:
+        changed.update(dict.fromkeys(guard.glance(pattern)))
 
     # All cases live to the end: an address that comes back with another case's contents would look like a stale result.
     cases = [_Case(case, contents, device, function, look) for case in args.cases]
@@ -88,6 +88,7 @@ def run(args: CallArgs, run_dir: Path, report: Report) -> CallAnswer:
         report({"stage": "case", "case": case.case.id})
         answers.append(case.run(arrays))
         changed.update(dict.fromkeys(guard.changes(folder)))
+    changed.update(dict.fromkeys(guard.changes(folder, last=True)))
     save_file(arrays, run_dir / OUTPUTS)
     return CallAnswer(
         signature=signature(function),
@@ -109,7 +110,7 @@ class _Case:
         contents: dict[str, torch.Tensor],
         device: torch.device,
         function: Kernel,
-        look: Callable[[], None],
+        look: Callable[[int], None],
     ) -> None:
         self.case = case
         self.contents = contents
@@ -156,7 +157,7 @@ class _Case:
         dirty_blocks(self.sizes, step.pattern, self.device)
         call = context.Call(self.function, values, self.case.mode)
         returned = call.forward()
-        self.look()
+        self.look(step.pattern)
         outputs = list(returned) if isinstance(returned, (tuple, list)) else [returned]
         tensors = {f"argument {name}": buffer.tensor for name, buffer in self.buffers.items()}
         forms = [describe(output, tensors, outputs[:place]) for place, output in enumerate(outputs)]

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -341,15 +342,22 @@ class Trial:
         if self.on_progress is not None:
             self.on_progress({"stage": f"A/B: {stage}"})
         started = time.monotonic()
+        run = partial(
+            jobs.call,
+            self.context.engine,
+            job,
+            args,
+            run_dir=self.folder / job.name,
+            limits=limits or Limits(seconds=JOB_SECONDS),
+            on_progress=forward,
+        )
         try:
-            return jobs.call(
-                self.context.engine,
-                job,
-                args,
-                run_dir=self.folder / job.name,
-                limits=limits or Limits(seconds=JOB_SECONDS),
-                on_progress=forward,
-            )
+            try:
+                return run()
+            except JobFailed as failure:
+                if failure.kind != "killed":
+                    raise
+                return run()  # something else ended it, which says nothing about a kernel; a second time it counts
         except JobFailed as failure:
             if both and self._baseline_runs():
                 raise CandidateFailed(str(failure)) from failure

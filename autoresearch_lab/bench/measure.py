@@ -93,10 +93,14 @@ def measure(
     """
     marks: dict[str, float] = {}
     unenforced: list[str] = []
+    left: list[str] = []
 
     def listen(message: Progress) -> None:
         if "unenforced" in message:
             unenforced.extend(not_enforced(message))
+            return
+        if "left" in message:
+            left.extend(message["left"])
             return
         marks.setdefault(str(message.get("stage")), time.perf_counter())
         if on_progress is not None:
@@ -123,7 +127,7 @@ def measure(
     check_clock(answer, marks)
     check_events(answer, names)
     check_outputs(_kept(bed.run_dir / OUTPUTS), bed.target, names, bed.workloads)
-    return Process(answer, seed, unenforced)
+    return Process(answer, seed, unenforced, left)
 
 
 def _kept(path: Path) -> dict[str, np.ndarray]:

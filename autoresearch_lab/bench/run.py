@@ -100,6 +100,8 @@ def bench(
     results.predicted = prediction(of_standing.results if of_standing else None, target.name, outcome.in_use)
     if profile and not of_standing:
         remarks.append("no prediction: no profile here was taken with the kernels in use (profile --kernels promoted)")
+    if left := sorted({name for process in session.processes for name in process.left}):
+        remarks.append(f"a kernel started processes and left them behind: {', '.join(left)}")
     results.remarks += remarks
     return lab.ledger.append(
         BenchRecord,

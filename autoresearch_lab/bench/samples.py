@@ -28,11 +28,12 @@ def whole(directions: Mapping[str, Any]) -> Any:
 @dataclass(frozen=True)
 class Process:
     """What one process measured. seed: of the order of its calls. unenforced: what of its confinement this system could
-    not enforce."""
+    not enforce. left: names of processes that it left behind, which may have taken time from its calls."""
 
     answer: TimeAnswer
     seed: int = 0
     unenforced: Sequence[str] = ()
+    left: Sequence[str] = ()
 
     @cached_property
     def times(self) -> np.ndarray:

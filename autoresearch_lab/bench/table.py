@@ -29,6 +29,8 @@ def render(record: BenchRecord, console: Console) -> None:
         console.print(_workloads(found))
     for line in _notes(found):
         console.print(line, style="dim")
+    if record.not_enforced:
+        console.print(f"not enforced on this system: {', '.join(record.not_enforced)}", style="yellow")
 
 
 def _directions(found: BenchResults) -> Table:

@@ -15,9 +15,9 @@ from autoresearch_lab.campaign.steps import SaidNo, StepFailed, TimeBox
 from autoresearch_lab.catalog import Kernel
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import CHECKOUT
-from autoresearch_lab.sandbox.parent import signal_group
+from autoresearch_lab.sandbox.parent import end_all
+from autoresearch_lab.sandbox.supervisor import below
 
-GRACE_SECONDS = 5.0
 TAIL = 600
 
 
@@ -68,7 +68,7 @@ def run_command(
         return Completed(None, "", "", 0.0)
     began = time.monotonic()
     process = subprocess.Popen(
-        list(command),
+        below(command),
         cwd=CHECKOUT,
         env={**os.environ, "PYTHONPATH": _packages(), **(variables or {})},
         stdin=subprocess.DEVNULL,
@@ -82,22 +82,11 @@ def run_command(
         out, err = process.communicate(timeout=None if box.left == float("inf") else max(0.1, box.left))
         code = process.returncode
     except subprocess.TimeoutExpired:
-        # The lab's verbs end their own children on SIGTERM.
-        process.terminate()
-        try:
-            process.wait(GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            pass
-        signal_group(process)
+        end_all(process)  # the lab's verbs end their own children when they are asked to end
         out, err = process.communicate()
         code = None
     except BaseException:
-        process.terminate()
-        try:
-            process.wait(GRACE_SECONDS)
-        finally:
-            signal_group(process)
-            process.wait()
+        end_all(process)
         raise
     return Completed(code, out or "", err or "", time.monotonic() - began)
 

@@ -50,6 +50,7 @@ def _show_readiness(found: list[Readiness], lost: list[str], console: Console) -
         for line in one.by_choice:
             console.print(f"{one.standing.kernel.name}: A/B with {line}", markup=False, soft_wrap=True)
         _show_diet(one.standing.kernel.name, one.diet, console)
+        _show_not_enforced(one.standing.kernel.name, one.not_enforced, console)
         if one.obstacle:
             console.print(one.obstacle, markup=False, soft_wrap=True)
         if one.next_command:
@@ -59,6 +60,12 @@ def _show_readiness(found: list[Readiness], lost: list[str], console: Console) -
 def _show_diet(name: str, found: list[str], console: Console) -> None:
     for line in found:
         console.print(f"{name} goes beyond a kernel's diet: {line}", style="yellow", markup=False, soft_wrap=True)
+
+
+def _show_not_enforced(name: str, found: list[str], console: Console) -> None:
+    if found:
+        text = f"{name} was judged with this not enforced on this system: {', '.join(found)}"
+        console.print(text, style="yellow", markup=False, soft_wrap=True)
 
 
 def promote(session: Session, *, named: list[KernelWords], name: str | None, ship: bool) -> VerbResult:
@@ -71,6 +78,7 @@ def promote(session: Session, *, named: list[KernelWords], name: str | None, shi
         for record in records:
             modes = " and ".join(record.settings.modes or [])
             console.print(f"promoted {record.target}={record.kernel.name} for {modes} runs ({record.results.file})")
+            _show_not_enforced(record.kernel.name, record.not_enforced, console)
         for label, found in diets.items():
             _show_diet(label, found, console)
 

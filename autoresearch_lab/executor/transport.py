@@ -26,6 +26,7 @@ from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.executor.admission import Lost, Node
 from autoresearch_lab.executor.checkout import stage
 from autoresearch_lab.paths import Root
+from autoresearch_lab.sandbox.supervisor import below
 
 LOCAL = "local"
 VARIABLE = "RAY_ADDRESS"
@@ -176,8 +177,12 @@ def _try(address: str) -> None:
         if host:
             socket.create_connection((host.strip("[]"), int(port)), timeout=REACH_SECONDS).close()
         subprocess.run(
-            [sys.executable, "-c", _TRIAL, address], check=True, capture_output=True, text=True, timeout=JOIN_SECONDS,
-        )  # fmt: skip
+            below([sys.executable, "-c", _TRIAL, address]),
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=JOIN_SECONDS,
+        )
     except subprocess.TimeoutExpired:
         reason = f"it does not answer as a Ray cluster within {JOIN_SECONDS:.0f} s"
     except subprocess.CalledProcessError as error:

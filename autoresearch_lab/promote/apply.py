@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -28,9 +29,10 @@ def promote(
     *,
     name: str | None = None,
     ship: bool = False,
+    unattended: bool = False,
 ) -> PromoteRecord:
     """Promote one kernel; see `promote_all`."""
-    return promote_all({target.name: kernel}, lab, name=name, ship=ship)[0]
+    return promote_all({target.name: kernel}, lab, name=name, ship=ship, unattended=unattended)[0]
 
 
 def promote_all(
@@ -39,13 +41,15 @@ def promote_all(
     *,
     name: str | None = None,
     ship: bool = False,
+    unattended: bool = False,
 ) -> list[PromoteRecord]:
     """Let the trainer of this machine use these kernels (target -> kernel) from now on; one record for each.
 
     Each needs an A/B that says PROMOTE for exactly its content, here, and none that says it is worse (see
     `evidence.decide`); several may rest on one joint A/B of exactly this set. They are used in the modes, eager or
     compiled, that were proven. A workspace's kernel is copied into the catalogue
-    first, under `name`. With `ship` the entry goes into the committed list, with its evidence beside it.
+    first, under `name`. With `ship` the entry goes into the committed list, with its evidence beside it. unattended: no
+    person asked for these kernels; the record says so.
 
     Raises:
         LabError: evidence is missing (the message names the next command), or a file cannot be written.
@@ -61,31 +65,39 @@ def promote_all(
         installed = kernel
         if kernel.path.parent != catalog[target].folder:
             installed = install(kernel, catalog[target], name, lab.root)
-        records.append(_enlist(installed, kernel, evidence[target], path, lab, ship))
+        records.append(_enlist(installed, kernel, evidence[target], path, lab, ship, unattended))
     return records
 
 
-def _evidence(target: str, kernels: Mapping[str, Kernel], catalog: Mapping[str, Target], lab: Lab) -> Decision:
-    """The A/Bs that a promotion of this kernel rests on."""
+@dataclass(frozen=True)
+class _Grounds:
+    """What a promotion rests on: the A/Bs, and what of the confinement did not hold before them."""
+
+    decision: Decision
+    not_enforced: list[str]
+
+
+def _evidence(target: str, kernels: Mapping[str, Kernel], catalog: Mapping[str, Target], lab: Lab) -> _Grounds:
     found = readiness(find_target(dict(catalog), target), kernels[target], lab)
     if found.ready and found.decision is not None:
-        return found.decision
+        return _Grounds(found.decision, found.not_enforced)
     joint = decide(kernels, catalog, lab) if len(kernels) > 1 else None
     if joint is not None and joint.verdict == "PROMOTE" and found.standing.missing is None:
-        return joint
+        return _Grounds(joint, found.not_enforced)
     raise LabError(found.obstacle or "not ready")
 
 
 def _enlist(
     kernel: Kernel,
     given: Kernel,
-    decision: Decision,
+    grounds: _Grounds,
     path: Path,
     lab: Lab,
     ship: bool,
+    unattended: bool,
 ) -> PromoteRecord:
     """Write the entry and its record; without the record the entry does not stay."""
-    evidence = decision.record
+    decision, evidence = grounds.decision, grounds.decision.record
     entry = Promotion(
         engine=lab.context.engine.name,
         device=lab.context.device["key"],
@@ -114,6 +126,8 @@ def _enlist(
                 modes=decision.modes,
                 dataset=evidence.settings.dataset,
                 from_workspace=given.path != kernel.path,
+                unattended=unattended,
+                not_enforced=tuple(grounds.not_enforced),
             ),
             results=PromoteResults(file=lab.root.relative(path), previous=previous.id if previous else None),
         )

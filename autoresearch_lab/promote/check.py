@@ -47,6 +47,12 @@ class Readiness:
         return diet.lines(self.standing.kernel.path)
 
     @property
+    def not_enforced(self) -> list[str]:
+        """What of the confinement did not hold in the verification and the bench, once each."""
+        found = [record.not_enforced for record in (self.standing.verify, self.standing.bench) if record is not None]
+        return list(dict.fromkeys(name for names in found for name in names))
+
+    @property
     def obstacle(self) -> str | None:
         """What stands in the way, in one line; None where nothing does."""
         if self.standing.missing:
@@ -91,6 +97,7 @@ class Readiness:
             "modes": list(self.decision.modes) if self.decision else [],
             "ready": self.ready,
             "diet": self.diet,
+            "not_enforced": self.not_enforced,
             "obstacle": self.obstacle,
             "next": self.next_command,
         }

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 from dataclasses import dataclass
 
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.paths import CHECKOUT, write_atomic
 from autoresearch_lab.propose.attempts import Attempt, Budget
-from autoresearch_lab.sandbox.parent import signal_group
+from autoresearch_lab.sandbox.parent import end_all
+from autoresearch_lab.sandbox.supervisor import below
 from autoresearch_lab.workspace import Workspace
 
 HISTORY, LOG = "attempts.json", "proposer.log"
-GRACE_SECONDS = 5.0
 # What the shell's status says of the command itself, not of what it did.
 CANNOT_RUN, NOT_FOUND = 126, 127
 
@@ -51,7 +50,7 @@ class Command:
         }
         with open(workspace.folder / LOG, "ab") as log:
             process = subprocess.Popen(
-                ["/bin/sh", "-c", self.line],
+                below(["/bin/sh", "-c", self.line]),
                 cwd=workspace.folder,
                 env={**os.environ, **variables},
                 stdin=subprocess.DEVNULL,
@@ -64,7 +63,7 @@ class Command:
             except subprocess.TimeoutExpired:
                 code = None  # what it has written until now is judged all the same
             finally:
-                _end(process)
+                end_all(process)  # nothing of the command goes on while kernels are timed
         if code in (CANNOT_RUN, NOT_FOUND):
             reason = _last_line(log.name) or f"status {code}"
             raise CannotStart(f"--proposer: {self.line!r} cannot be started: {reason}")
@@ -77,14 +76,3 @@ def _last_line(path: str) -> str:
     with open(path, encoding="utf-8", errors="replace") as file:
         lines = file.read().split("\n")
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
-
-
-def _end(process: subprocess.Popen) -> None:
-    """Nothing of the command goes on while kernels are timed."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        signal_group(process, number)
-        try:
-            process.wait(GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            pass
-    process.wait()

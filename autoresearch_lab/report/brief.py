@@ -17,7 +17,12 @@ from autoresearch_lab.results.record import (
 
 
 def brief(record: Record) -> str:
-    """What the record found, in one short line; empty where its kind says enough."""
+    """What the record found, in one short line, and what did not hold while it was found; empty where its kind says
+    enough."""
+    return "; ".join(filter(None, (_found(record), form.not_enforced(record.not_enforced))))
+
+
+def _found(record: Record) -> str:
     if isinstance(record, ProfileRecord):
         return _profile(record)
     if isinstance(record, VerifyRecord):

@@ -55,6 +55,7 @@ class EvidenceRow:
             "kind": record.kind,
             "verdict": record.verdict,
             "summary": self.summary,
+            "not_enforced": record.not_enforced,
             "counts": self.source.counts and self.source.stale is not None,
             "stale": None if self.source.stale is None else list(self.source.stale),
             "shipped": self.source.shipped,

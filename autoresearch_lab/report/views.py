@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Generic
 
-from autoresearch_lab.format import Estimate
+from autoresearch_lab.format import Estimate, not_enforced
 from autoresearch_lab.results.record import (
     AbRecord,
     BenchRecord,
@@ -114,6 +114,10 @@ class PromotionRow:
                 parts.append(f"in place of {record.results.previous.name}")
             if record.settings.from_workspace:
                 parts.append("from a workspace")
+            if record.settings.unattended:
+                parts.append("unattended")
+            if record.not_enforced:
+                parts.append(not_enforced(record.not_enforced))
         if isinstance(record, DemoteRecord):
             parts.append(f"now {record.results.now.name}")
         if isinstance(record, PromoteRecord | DemoteRecord) and record.settings.list == "shipped":

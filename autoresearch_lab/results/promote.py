@@ -11,13 +11,16 @@ ListName = Literal["local", "shipped"]
 
 class PromoteSettings(Typed):
     """list: the machine's own or the committed one. evidence: id of the A/B. modes: what it is promoted for; null in
-    records of earlier versions. from_workspace: it was copied first."""
+    records of earlier versions. from_workspace: it was copied first. unattended: no person named the kernel.
+    not_enforced: what of the confinement did not hold in the verification and the bench that it rests on."""
 
     list: ListName = "local"
     evidence: str
     modes: tuple[Mode, ...] | None = None
     dataset: Dataset | None = None
     from_workspace: bool = False
+    unattended: bool = False
+    not_enforced: tuple[str, ...] = ()
 
 
 class PromoteResults(Typed):

@@ -69,6 +69,11 @@ class Record(BaseModel):
     def software_key(self) -> str | None:
         return (self.software or {}).get("key")
 
+    @property
+    def not_enforced(self) -> list[str]:
+        """What of the confinement of others' code did not hold where this was found out; see `sandbox.attempts`."""
+        return list(getattr(self.settings, "not_enforced", []))
+
     def details(self) -> Facts:
         """Its id, what was asked and what was found in one object, as verbs print it with --json."""
         plain = self.plain()

@@ -16,12 +16,15 @@ from typing import Any
 from autoresearch_common import sanitizer
 from autoresearch_lab.sandbox.limits import Limits, apply_in_child
 from autoresearch_lab.sandbox.protocol import encode
+from autoresearch_lab.sandbox.supervisor import oversee
 from autoresearch_trainer.jobs.failures import failure_kind
 
 
 def main(job_file: str) -> int:
     sanitizer.begin()
     job = json.loads(Path(job_file).read_text(encoding="utf-8"))
+    if not oversee(job["end_pipe"]):
+        os.close(job["end_pipe"])  # the lab takes what comes through it for the supervisor's word
     nonce, pipe = job["nonce"], job["pipe"]
 
     def send(event: str, **fields: Any) -> None:
@@ -30,7 +33,8 @@ def main(job_file: str) -> int:
             data = data[os.write(pipe, data) :]
 
     try:
-        unenforced = apply_in_child(Limits.of(job["limits"]), Path(job["run_dir"]))
+        planted = Path(job["planted"]) if job["planted"] else None
+        unenforced = apply_in_child(Limits.of(job["limits"]), Path(job["run_dir"]), planted)
         jobs = importlib.import_module(f"{job['engine_package']}.probe").JOBS
         send("ready", unenforced=unenforced)
         value = jobs[job["job"]](job["args"], Path(job["run_dir"]), lambda fields: send("progress", **fields))

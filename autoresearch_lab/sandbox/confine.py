@@ -1,32 +1,45 @@
 """What a process that runs code of others is cut off from; called in the child before anything of the job is loaded.
 
-It may write below its run folder only, read what Python, the compiler and the kernels need, use no network, and leave
-other processes alone. Whatever this system cannot enforce is returned by name and ends up in the record.
+It may write below its run folder only, read what Python, the compiler and the kernels need, use no network, share no
+memory by name, and leave other processes alone; root's jobs are not root. Whatever this system says that it cannot
+enforce is returned by name; whether the rest holds, `attempts` finds out.
 """
 
 from __future__ import annotations
 
 import ctypes
 import os
+import pwd
 import shutil
+import stat
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 from autoresearch_common import instruction_set
 from autoresearch_lab.paths import CHECKOUT, PACKAGES
-from autoresearch_lab.sandbox import landlock, seccomp
+from autoresearch_lab.sandbox import attempts, landlock, seccomp, user
 
 _PR_SET_NO_NEW_PRIVS = 38
-_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/etc", "/opt", "/nix", "/sys")
+_SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/opt", "/nix")
+# Of the machine's settings what the loader, the C library, compilers and GPUs' libraries look up; no passwords.
+_SETTINGS = (
+    "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "ld.so.preload", "alternatives", "localtime", "timezone",
+    "locale.alias", "locale.conf", "passwd", "group", "nsswitch.conf", "os-release", "debian_version", "machine-id",
+    "mime.types", "OpenCL", "vulkan", "nvidia", "nv_tegra_release",
+)  # fmt: skip
+# Of the system's tree of devices what describes the machine.
+_MACHINE = ("devices", "class", "bus", "module", "dev", "fs/cgroup", "kernel/mm")
 # Of /proc the machine's own files and this process, not the environments of others.
 _PROC = (
     "self", "cpuinfo", "meminfo", "stat", "loadavg", "version", "filesystems", "devices", "modules", "sys", "driver",
 )  # fmt: skip
-_DEVICES = ("/dev",)
+# No disk, no memory, and nothing in /dev/shm, where others could find it.
+_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty")
+_GPUS = ("nvidia*", "dxg", "dri", "kfd", "nvhost*", "nvmap")
 # NVIDIA's driver names its threads in /proc while it starts, and gives up where it cannot. Landlock knows no files that
 # are yet to come, so all that lies there can be written; found through /proc/self it is that of this process alone.
-_GPU_DEVICES = (*_DEVICES, "/proc/self/task")
+_THREADS = "/proc/self/task"
 # Of the checkout the code is readable, the results are not.
 _CODE = (*PACKAGES, "kernels")
 # For a GPU whose driver does not start confined: "seccomp", "landlock" or both, separated by a comma, are left out of
@@ -34,7 +47,7 @@ _CODE = (*PACKAGES, "kernels")
 WITHOUT = "KERNEL_LAB_GPU_WITHOUT"
 # Variables that a job may see; everything else (tokens, sockets, sessions) stays with the parent.
 _ENVIRONMENT = {
-    "PATH", "LANG", "TZ", "USER", "LOGNAME", "VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHASHSEED",
+    "PATH", "LANG", "TZ", "VIRTUAL_ENV", "CONDA_PREFIX", "PYTHONPATH", "PYTHONHASHSEED",
     "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "CC", "CXX", "CPATH", "LIBRARY_PATH", "SDKROOT",
     instruction_set.VARIABLE, WITHOUT,
 }  # fmt: skip
@@ -46,27 +59,34 @@ _ENVIRONMENT_PREFIXES = (
 def confine(run_dir: Path, readable: Iterable[str] = (), gpu: bool = False) -> list[str]:
     """Cut this process off; returns what could not be enforced.
 
-    run_dir: the one folder that stays writable. readable: further files and folders that the job has to read. gpu: an
-    NVIDIA driver has to start in this process (see `seccomp.install` and `_GPU_DEVICES`); what the variable `WITHOUT`
-    names is then left out, and returned.
+    run_dir: the one folder that stays writable. readable: further files and folders that the job has to read; of a
+    folder what is hidden in it (.env, .netrc) stays closed. gpu: an NVIDIA driver has to start in this process (see
+    `seccomp.install` and `_THREADS`); what the variable `WITHOUT` names is then left out, and returned.
+
+    A process of root's becomes one of a user of its own (see `user`).
     """
     if sys.platform != "linux":
-        return ["writes outside the run folder", "reads", "network", "memory of other processes", "one process group"]
+        return list(attempts.ALWAYS)
     _prefer_as_victim()
+    folders, files = _without_hidden(map(Path, readable))
+    code = [CHECKOUT / name for name in _CODE]
+    if os.geteuid() == 0 and (not gpu or _open_to_all(_gpu_devices())):
+        user.become(run_dir, [*_python_folders(), *code, *folders, *files])
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         return ["no new privileges", "writes outside the run folder", "reads", "network", "one process group"]
     without = _left_out() if gpu else set()
-    system = [*map(Path, _SYSTEM), *(Path("/proc", name) for name in _PROC)]
-    read = [*system, *_python_folders(), *(CHECKOUT / name for name in _CODE), *map(Path, readable)]
+    system = [*map(Path, _SYSTEM), *(Path("/etc", name) for name in _SETTINGS)]
+    system += [*(Path("/proc", name) for name in _PROC), *(Path("/sys", name) for name in _MACHINE)]
+    devices = [*map(Path, _DEVICES), *_gpu_devices()]
     failed = list(landlock.UNENFORCED)
     if "landlock" not in without:
         failed = landlock.restrict(
             write=[run_dir],
-            read=dict.fromkeys(path.resolve() for path in read),
+            read=dict.fromkeys(path.resolve() for path in [*system, *_python_folders(), *_programs(), *code, *files]),
             # The import system lists every folder on its path, also the one that the code's packages lie in.
-            enumerate_only=[CHECKOUT],
-            devices=map(Path, _GPU_DEVICES if gpu else _DEVICES),
+            enumerate_only=[CHECKOUT, Path("/dev"), *folders],
+            devices=[*devices, Path(_THREADS)] if gpu else devices,
         )
     return failed + (list(seccomp.UNENFORCED) if "seccomp" in without else seccomp.install(gpu))
 
@@ -91,6 +111,9 @@ def environment(full: dict[str, str], run_dir: Path) -> dict[str, str]:
     temporary, cache = run_dir / "tmp", run_dir / "cache"
     for folder in (temporary, cache):
         folder.mkdir(parents=True, exist_ok=True)
+    # Inductor's pool of compile workers needs semaphores in /dev/shm, which a confined job cannot make. A user of its
+    # own (see `user`) has no entry in /etc/passwd, where libraries look its name up that find none here.
+    own = {"TORCHINDUCTOR_COMPILE_THREADS": "1", "USER": user.NAME, "LOGNAME": user.NAME}
     places = {
         "TMPDIR": temporary,
         "HOME": run_dir,
@@ -100,18 +123,53 @@ def environment(full: dict[str, str], run_dir: Path) -> dict[str, str]:
         "TORCHINDUCTOR_CACHE_DIR": cache / "inductor",
         "TORCH_EXTENSIONS_DIR": cache / "extensions",
     }
-    # Inductor's pool of compile workers needs semaphores in /dev/shm, which a confined job cannot make.
-    alone = {"TORCHINDUCTOR_COMPILE_THREADS": "1"}
-    return {**kept, **alone, **{name: str(path) for name, path in places.items()}}
+    return {**kept, **own, **{name: str(path) for name, path in places.items()}}
 
 
 def _python_folders() -> list[Path]:
-    """Where this interpreter, its packages and the programs on PATH lie, home and checkout themselves excepted."""
-    prefixes = [sys.prefix, sys.base_prefix, sys.exec_prefix, os.path.dirname(os.path.realpath(sys.executable))]
-    programs = os.environ.get("PATH", "").split(os.pathsep)
-    folders = [Path(entry) for entry in (*prefixes, *sys.path, *programs) if entry]
-    too_wide = {Path("/"), CHECKOUT, Path.home(), Path("/home"), Path("/root"), Path("/tmp")}
+    """Where this interpreter and its packages lie."""
+    prefixes = (sys.prefix, sys.base_prefix, sys.exec_prefix, os.path.dirname(os.path.realpath(sys.executable)))
+    return _narrow((*prefixes, *sys.path))
+
+
+def _programs() -> list[Path]:
+    """Where the programs on PATH lie."""
+    return _narrow(os.environ.get("PATH", "").split(os.pathsep))
+
+
+def _narrow(entries: Iterable[str]) -> list[Path]:
+    """Those that are folders of their own: not the checkout, nobody's home, and nothing that homes lie in."""
+    too_wide = {CHECKOUT, Path("/tmp"), Path("/home"), Path("/root"), Path("/")}
+    try:
+        home = Path(pwd.getpwuid(os.getuid()).pw_dir).resolve()  # HOME is the run folder by now
+        too_wide |= {home, *home.parents}
+    except KeyError:
+        pass  # a user without a name has no home
+    folders = [Path(entry) for entry in entries if entry]
     return [folder for folder in folders if folder.is_absolute() and folder.resolve() not in too_wide]
+
+
+def _without_hidden(paths: Iterable[Path]) -> tuple[list[Path], list[Path]]:
+    """(the folders among them, the files and what lies in the folders, but for what is hidden or points elsewhere)."""
+    folders, files = list[Path](), list[Path]()
+    for path in paths:
+        if path.is_dir():
+            folders.append(path)
+            files += [entry for entry in path.iterdir() if not (entry.name.startswith(".") or entry.is_symlink())]
+        else:
+            files.append(path)
+    return folders, files
+
+
+def _gpu_devices() -> list[Path]:
+    return [path for pattern in _GPUS for path in Path("/dev").glob(pattern)]
+
+
+def _open_to_all(devices: Iterable[Path]) -> bool:
+    """Whether every user may use these devices, and NVIDIA's are all there: root alone can make the missing ones."""
+    modes = {path.name: path.stat().st_mode for path in devices}
+    whole = "nvidiactl" not in modes or "nvidia-uvm" in modes
+    return whole and all(mode & 0o006 == 0o006 for mode in modes.values() if stat.S_ISCHR(mode))
 
 
 def _prefer_as_victim() -> None:

@@ -11,27 +11,38 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.paths import CHECKOUT, writable_folder
+from autoresearch_lab.sandbox.attempts import planted
 from autoresearch_lab.sandbox.confine import environment
 from autoresearch_lab.sandbox.limits import Limits
 from autoresearch_lab.sandbox.protocol import Message, decode
+from autoresearch_lab.sandbox.supervisor import GIVE_UP_SECONDS, GRACE_SECONDS
 from autoresearch_trainer.jobs import Progress
 from autoresearch_trainer.jobs.base import printable
 from autoresearch_trainer.jobs.failures import FailureKind
 
-__all__ = ["JobFailed", "Limits", "run_job", "signal_group"]
+__all__ = ["JobFailed", "Limits", "end_all", "run_job"]
 
 MAX_MESSAGE_BYTES = 64 << 20
 TAIL_BYTES = 4000
+# Of some signals a person has to know what they mean here.
+_MEANING = {
+    "SIGKILL": ", which the lab did not send (memory may have run out)",
+    "SIGSYS": ": it asked the system for what no job may use, such as shared memory between processes",
+    "SIGXCPU": ": it used more processor time than it may",
+}
 
 
-# crash: a signal. timeout: no answer in time. protocol: it ended without an answer, or sent something that is not one.
-# The others are what the job itself says of the exception that ended it.
-Kind = Literal["crash", "timeout", "protocol"] | FailureKind
+# crash: a signal. killed: SIGKILL, which the lab did not send; where memory runs out the system does. timeout: no
+# answer in time. protocol: it ended without an answer, or sent something that is not one. The others are what the job
+# itself says of the exception that ended it.
+Kind = Literal["crash", "killed", "timeout", "protocol"] | FailureKind
 
 
 class JobFailed(LabFailure):
@@ -58,7 +69,8 @@ def run_job(
     that nobody has looked at (see `Job.read`).
 
     The child's stdout and stderr go to files in `run_dir` and are never read for results. When the time limit passes,
-    or the parent is interrupted, the whole process group is killed. `variables` are added to the child's
+    or the parent is interrupted or killed, all that the job started is killed (see `supervisor`). Whatever a confined
+    job left running when it ended is told last, as {"left": [names]}. `variables` are added to the child's
     environment, a confined job's too.
 
     Raises:
@@ -66,51 +78,65 @@ def run_job(
         JobFailed: the child crashed, hung, ran out of memory, raised, or broke the protocol.
     """
     run_dir = writable_folder(Path(run_dir).resolve(), "run folder")
-    nonce = secrets.token_hex(16)
-    own = dict(variables or {})
-    inherited = {**_environment(), **own}
-    reader, writer = os.pipe()
+    with planted() if limits.confined else nullcontext() as forbidden:
+        request = {"engine_package": package, "job": job, "args": dict(args), "planted": forbidden and str(forbidden)}
+        process, pipes = _start(request, run_dir, limits, dict(variables or {}))
+        try:
+            answer = _listen(pipes, limits, on_progress)
+            if answer is None:
+                process.wait(timeout=2 * GIVE_UP_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise JobFailed("protocol", f"{job}: closed the pipe to the lab and went on") from None
+        except TimeoutError as error:
+            raise JobFailed("timeout", f"{job}: {error}") from None
+        except (ValueError, RecursionError) as error:
+            raise JobFailed("protocol", f"{job}: {error}") from None
+        finally:
+            code, left = _end(process, pipes)
+    if left and limits.confined and on_progress is not None:
+        on_progress({"left": left})
+    return _judge(job, answer, code, run_dir)
+
+
+@dataclass(frozen=True)
+class _Pipes:
+    """The lab's ends: of what the job says, each line with the nonce, and of what its supervisor says last."""
+
+    nonce: str
+    messages: int
+    end: int
+
+
+def _start(
+    request: dict[str, Any], run_dir: Path, limits: Limits, variables: dict[str, str]
+) -> tuple[subprocess.Popen, _Pipes]:
+    inherited = {**_environment(), **variables}
+    messages, writer = os.pipe()
+    end, end_writer = os.pipe()
+    pipes = _Pipes(secrets.token_hex(16), messages, end)
+    request |= {"run_dir": str(run_dir), "nonce": pipes.nonce, "limits": limits.plain()}
     job_file = run_dir / "job.json"
-    job_file.write_text(
-        json.dumps(
-            {
-                "engine_package": package,
-                "job": job,
-                "args": dict(args),
-                "run_dir": str(run_dir),
-                "nonce": nonce,
-                "pipe": writer,
-                "limits": limits.plain(),
-            }
-        ),
-        encoding="utf-8",
-    )
-    with open(run_dir / "stdout.log", "wb") as out, open(run_dir / "stderr.log", "wb") as err:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "autoresearch_lab.sandbox.child", str(job_file)],
-            cwd=run_dir,
-            env={**environment(inherited, run_dir), **own} if limits.confined else inherited,
-            stdin=subprocess.DEVNULL,
-            stdout=out,
-            stderr=err,
-            pass_fds=[writer],
-            start_new_session=True,
-        )
-    os.close(writer)
     try:
-        answer = _listen(reader, nonce, limits, on_progress)
-        if answer is None:
-            process.wait(timeout=10)
-    except subprocess.TimeoutExpired:
-        answer = None
-    except TimeoutError as error:
-        raise JobFailed("timeout", f"{job}: {error}") from None
-    except (ValueError, RecursionError) as error:
-        raise JobFailed("protocol", f"{job}: {error}") from None
+        job_file.write_text(json.dumps({**request, "pipe": writer, "end_pipe": end_writer}), encoding="utf-8")
+        with open(run_dir / "stdout.log", "wb") as out, open(run_dir / "stderr.log", "wb") as err:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "autoresearch_lab.sandbox.child", str(job_file)],
+                cwd=run_dir,
+                env={**environment(inherited, run_dir), **variables} if limits.confined else inherited,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                pass_fds=[writer, end_writer],
+                start_new_session=True,
+            )
+    except BaseException:
+        os.close(messages)
+        os.close(end)
+        raise
     finally:
-        os.close(reader)
-        _end(process)
-    return _judge(job, answer, process.returncode, run_dir)
+        os.close(writer)
+        os.close(end_writer)
+    return process, pipes
 
 
 def _environment() -> dict[str, str]:
@@ -124,7 +150,7 @@ def _environment() -> dict[str, str]:
     return environment
 
 
-def _listen(reader: int, nonce: str, limits: Limits, on_progress: Callable[[Progress], None] | None) -> Message | None:
+def _listen(pipes: _Pipes, limits: Limits, on_progress: Callable[[Progress], None] | None) -> Message | None:
     """Read messages until a result or an error; None where the pipe closed without one.
 
     Of a confined job the first progress message is {"unenforced": [what this system cannot enforce, ...]}.
@@ -137,7 +163,7 @@ def _listen(reader: int, nonce: str, limits: Limits, on_progress: Callable[[Prog
     end = time.monotonic() + limits.seconds
     quiet_end = end if limits.quiet_seconds is None else time.monotonic() + limits.quiet_seconds
     with selectors.DefaultSelector() as selector:
-        selector.register(reader, selectors.EVENT_READ)
+        selector.register(pipes.messages, selectors.EVENT_READ)
         while True:
             now = time.monotonic()
             if now >= end:
@@ -146,7 +172,7 @@ def _listen(reader: int, nonce: str, limits: Limits, on_progress: Callable[[Prog
                 raise TimeoutError(f"nothing heard for {limits.quiet_seconds:.0f} s")
             if not selector.select(min(end, quiet_end) - now):
                 continue
-            chunk = os.read(reader, 1 << 16)
+            chunk = os.read(pipes.messages, 1 << 16)
             if not chunk:
                 return None
             buffer += chunk
@@ -154,31 +180,56 @@ def _listen(reader: int, nonce: str, limits: Limits, on_progress: Callable[[Prog
                 raise ValueError("the answer is larger than 64 MiB")
             *lines, buffer = buffer.split(b"\n")
             for line in lines:
-                message = decode(line, nonce)
+                message = decode(line, pipes.nonce)
                 if limits.quiet_seconds is not None:
                     quiet_end = time.monotonic() + limits.quiet_seconds
                 if message["event"] in ("result", "error"):
                     return message
-                told = message["event"] == "progress" or (message["event"] == "ready" and limits.confined)
-                if told and on_progress is not None:
-                    told_fields = {key: value for key, value in message.items() if key not in ("nonce", "event")}
-                    on_progress(cast(Progress, told_fields))
+                ready = message["event"] == "ready" and limits.confined
+                if on_progress is not None and (ready or message["event"] == "progress"):
+                    # What a job says of its confinement counts before anything of a kernel is loaded, and not later.
+                    held_back = {"nonce", "event", *(() if ready else ("unenforced", "left"))}
+                    told = {key: value for key, value in message.items() if key not in held_back}
+                    on_progress(cast(Progress, told))
 
 
-def _end(process: subprocess.Popen) -> None:
-    """Kill whatever is left of the child's process group and reap the child."""
+def _end(process: subprocess.Popen, pipes: _Pipes) -> tuple[int, list[str]]:
+    """End whatever is left of the job: (its exit status as `Popen.returncode` has it, the names of what it had started
+    and left behind)."""
+    os.close(pipes.messages)
     try:
         process.wait(timeout=0.5)
     except subprocess.TimeoutExpired:
         pass
-    signal_group(process)
+    # Elsewhere than on Linux that is the job itself, and nothing is gained by asking it.
+    end_all(process, 2 * GIVE_UP_SECONDS if sys.platform == "linux" else 0.0)
+    os.set_blocking(pipes.end, False)
+    with open(pipes.end, "rb") as pipe:
+        told = pipe.read() or b""
+    try:
+        said = json.loads(told)
+        left = [f"{printable(name)[:40]}" for name in dict.fromkeys([*said["left"], *said["adopted"]])]
+        return int(said["status"]), left
+    except (ValueError, KeyError, TypeError):
+        return process.returncode, []
+
+
+def end_all(process: subprocess.Popen, seconds: float = GRACE_SECONDS + GIVE_UP_SECONDS) -> None:
+    """End a process that leads a group, and everything below it: it is asked first, for its supervisor knows what the
+    group does not hold, and killed with its group after so many seconds."""
+    if process.returncode is None and seconds:
+        _signal(os.kill, process.pid, signal.SIGTERM)
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            pass
+    _signal(os.killpg, process.pid, signal.SIGKILL)
     process.wait()
 
 
-def signal_group(process: subprocess.Popen, number: int = signal.SIGKILL) -> None:
-    """Send it to everything that is left of the process group that `process` leads, which may itself have ended."""
+def _signal(send: Callable[[int, int], None], process: int, number: int) -> None:
     try:
-        os.killpg(process.pid, number)
+        send(process, number)
     except (ProcessLookupError, PermissionError):
         pass
 
@@ -193,9 +244,10 @@ def _judge(job: str, answer: Message | None, code: int, run_dir: Path) -> Messag
         if kind == "memory":
             raise JobFailed("memory", f"{job}: out of memory: {message}", reason=first, detail=detail)
         raise JobFailed(kind, f"{job}: {answer['type']}: {first}", reason=first, detail=detail or tail)
-    if code is not None and code < 0:
+    if code < 0:
         name = signal.Signals(-code).name
-        raise JobFailed("crash", f"{job}: ended by {name}", detail=tail)
+        died: Kind = "killed" if -code == signal.SIGKILL else "crash"
+        raise JobFailed(died, f"{job}: ended by {name}{_MEANING.get(name, '')}", detail=tail)
     raise JobFailed("protocol", f"{job}: ended with status {code} and no answer", detail=tail)
 
 

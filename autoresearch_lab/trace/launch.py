@@ -14,7 +14,8 @@ from autoresearch_lab.engine import Engine
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.jobs import REFUSED
 from autoresearch_lab.paths import CHECKOUT
-from autoresearch_lab.sandbox.parent import signal_group
+from autoresearch_lab.sandbox.parent import end_all
+from autoresearch_lab.sandbox.supervisor import below
 from autoresearch_lab.trace.child import ANSWER
 from autoresearch_trainer.jobs import AnswerRefused, Job
 from autoresearch_trainer.jobs.base import A, R
@@ -73,7 +74,7 @@ def run_under(
     tool = Path(command[0]).name
     with open(run_dir / "stdout.log", "wb") as out, open(run_dir / "stderr.log", "wb") as err:
         process = subprocess.Popen(
-            [*command, sys.executable, "-m", "autoresearch_lab.trace.child", str(request)],
+            below([*command, sys.executable, "-m", "autoresearch_lab.trace.child", str(request)]),
             cwd=run_dir, env={**_environment(), **(variables or {})}, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
             start_new_session=True,
         )  # fmt: skip
@@ -82,8 +83,7 @@ def run_under(
     except subprocess.TimeoutExpired:
         raise LabFailure(f"{job.name}: no end under {tool} within {seconds:.0f} s") from None
     finally:
-        signal_group(process)
-        process.wait()
+        end_all(process)
     printed = _text(run_dir / "stdout.log")
     try:
         return job.read(_judge(run_dir, job.name, tool, code, printed)), printed

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from autoresearch_lab.engine import Engine
 from autoresearch_lab.errors import LabFailure
+from autoresearch_lab.sandbox.supervisor import below
 from autoresearch_lab.trace.launch import complaint, run_under
 from autoresearch_trainer.jobs.tracing import TRACE, TraceAnswer, TraceArgs
 
@@ -39,7 +40,7 @@ def trace(
         raise LabFailure(f"capture: nsys recorded nothing: {complaint(printed)}; --tool torch does without it")
     export = [program, "export", "--type=sqlite", "--force-overwrite=true", f"--output={database}", str(report)]
     try:
-        done = subprocess.run(export, capture_output=True, text=True, timeout=EXPORT_SECONDS)
+        done = subprocess.run(below(export), capture_output=True, text=True, timeout=EXPORT_SECONDS)
     except (OSError, subprocess.SubprocessError) as error:
         raise LabFailure(f"capture: nsys export: {error}") from None
     if done.returncode != 0 or not database.exists():

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoresearch_lab.errors import LabFailure
+from autoresearch_lab.sandbox.supervisor import below
 from autoresearch_lab.trace.launch import complaint
 
 SECONDS = 120.0
@@ -75,7 +76,7 @@ def _reads_x86(program: str, path: Path) -> bool:
 
 def _run(command: list[str]) -> str:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+        done = subprocess.run(below(command), capture_output=True, text=True, timeout=SECONDS)
     except (OSError, subprocess.SubprocessError) as error:
         raise LabFailure(f"objdump failed: {error}") from None
     if done.returncode:

@@ -9,6 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 from autoresearch_lab.errors import LabFailure
+from autoresearch_lab.sandbox.supervisor import below
 from autoresearch_lab.trace.launch import complaint
 
 PROGRAM = "perf"
@@ -50,7 +51,7 @@ def samples(program: str, data: Path, path: Path) -> Counter[tuple[str, int]]:
 
 def _run(command: list[str]) -> str:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=SECONDS)
+        done = subprocess.run(below(command), capture_output=True, text=True, errors="replace", timeout=SECONDS)
     except (OSError, subprocess.SubprocessError) as error:
         raise LabFailure(f"perf failed: {error}") from None
     if done.returncode:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -58,12 +58,13 @@ class Failure:
 @dataclass
 class Answers:
     """What one process sent back: per case its description, all arrays, and how far it came. answer: None where it gave
-    none. arrays: by the names that `ResultName.key` gives."""
+    none. arrays: by the names that `ResultName.key` gives. left: names of processes that it left behind."""
 
     answer: CallAnswer | None = None
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     failure: Failure | None = None
     unenforced: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
     reached: int = 0
 
     @property
@@ -147,6 +148,8 @@ def ask(
         nonlocal stage
         if "unenforced" in message:
             answers.unenforced = not_enforced(message)
+        elif "left" in message:
+            answers.left = message["left"]
         elif message.get("stage") == "case":
             stage = printable(f"case {str(message.get('case'))[:80]}")
             answers.reached += 1
@@ -175,6 +178,18 @@ def ask(
     except ValueError as error:
         answers.failure = Failure("protocol", f"the answer cannot be read: {printable(str(error))}", stage)
     return answers
+
+
+def again_if_killed(answers: Answers, compute: Callable[[], Answers]) -> Answers:
+    """What a process answered; of one that something else killed, what it answers when it is tried once more. To be
+    called when no other process of this verification runs, for memory may have been too little for all of them."""
+    if answers.failure is None or answers.failure.kind != "killed":
+        return answers
+    second = compute()
+    if second.failure is not None and second.failure.kind == "killed":
+        message = f"{second.failure.message}, twice, the second time with no other process beside it"
+        second.failure = replace(second.failure, message=message)
+    return second
 
 
 def discard(run_dir: Path) -> None:

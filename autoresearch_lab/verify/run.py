@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from autoresearch_lab.verify.cases import Case
 from autoresearch_lab.verify.checks import NEEDED, ORDER
 from autoresearch_lab.verify.checks.result import failed
 from autoresearch_lab.verify.comparisons import Comparisons
-from autoresearch_lab.verify.exchange import Answers, ask, discard, write_inputs
+from autoresearch_lab.verify.exchange import Answers, again_if_killed, ask, discard, write_inputs
 from autoresearch_lab.verify.metrics import round_up
 from autoresearch_lab.verify.plan import Planner
 from autoresearch_lab.verify.reference import References
@@ -207,44 +208,54 @@ def _compute(
     """Run the trusted implementations (the baseline first) and the candidate side by side, each in its own process,
     while the oracle computes here.
 
-    The candidate's process never runs the baseline, and cannot read the folders in which the others' results lie.
+    The candidate's process never runs the baseline, and cannot read the folders in which the others' results lie. One
+    that was killed from outside is no verdict: it is tried again when the others have ended, and then counts.
     """
     baseline = trusted[0]
     folders = {name: run_dir / name for name in ("data", "candidate", "baseline", "bounds")}
     folders |= {member.name: run_dir / f"trusted_{member.name}" for member in trusted[1:]}
     calls = write_inputs(folders["data"], ready.cases, target.contract)
     try:
-        asked = in_background(
-            ask, context.engine, kernel, calls,
+        engine = context.engine
+        compute = partial(
+            ask, engine, kernel, calls,
             part="candidate", run_dir=folders["candidate"], seconds=seconds, on_progress=tell,
         )  # fmt: skip
+        asked = in_background(compute)
         if fresh:
-            own = [
-                in_background(
-                    ask, context.engine, member, calls,
+            others = [
+                partial(
+                    ask, engine, member, calls,
                     part="baseline", run_dir=folders["baseline" if member is baseline else member.name],
                     seconds=BASELINE_SECONDS,
                 )
                 for member in trusted
             ]  # fmt: skip
+            own = [in_background(other) for other in others]
             for case in ready.cases:
                 for step in case.steps:
                     ready.references.of(case, step)
-            ready.baseline, *ready.trusted = [answer() for answer in own]
-        candidate = asked()
+            answered = [answer() for answer in own]
+            asked()  # all have ended
+            ready.baseline, *ready.trusted = [again_if_killed(*pair) for pair in zip(answered, others, strict=True)]
+        candidate = again_if_killed(asked(), compute)
         if ready.baseline.failure is not None:
             raise LabFailure(f"verify: the baseline {baseline.name} itself fails: {ready.baseline.failure.message}")
-        checked = None
-        if candidate.failure is None and has_source(context.engine, kernel):
-            checked = in_background(
-                run_sanitized, context.engine, kernel, calls, run_dir=folders["bounds"], seconds=seconds
-            )
+        checked, checks = None, partial(
+            run_sanitized, engine, kernel, calls, run_dir=folders["bounds"], seconds=seconds
+        )  # fmt: skip
+        if candidate.failure is None and has_source(engine, kernel):
+            checked = in_background(checks)
         _vouch(Comparisons(target, ready.cases, ready.baseline, ready.baseline, ready.references), baseline.name)
         idle = None
+        # In the candidate's folder, where its compiled code is cached.
+        idles = partial(ask, engine, kernel, calls, part="idle", run_dir=folders["candidate"], seconds=seconds)
         if candidate.failure is None and candidate.told.native:
-            # In the candidate's folder, where its compiled code is cached.
-            idle = ask(context.engine, kernel, calls, part="idle", run_dir=folders["candidate"], seconds=seconds)
-        return candidate, idle, checked() if checked else None
+            idle = idles()
+        sanitized = checked() if checked else None
+        if sanitized is not None and sanitized.killed:
+            sanitized = checks()
+        return candidate, again_if_killed(idle, idles) if idle else None, sanitized
     finally:
         for folder in folders.values():
             discard(folder)

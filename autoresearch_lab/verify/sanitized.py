@@ -30,6 +30,11 @@ class Sanitized:
     overrun: Overrun | None = None
 
     @property
+    def killed(self) -> bool:
+        """Whether something else ended it."""
+        return self.answers is not None and self.answers.failure is not None and self.answers.failure.kind == "killed"
+
+    @property
     def built(self) -> bool:
         """Whether the kernel loaded, so that what follows is its own doing."""
         failure = self.answers.failure if self.answers else None

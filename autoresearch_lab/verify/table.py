@@ -50,8 +50,8 @@ def render(record: VerifyRecord, console: Console) -> None:
         console.print(f"the same calls again: kernel-lab verify ... --seed {record.seeds.verify}", style="dim")
     if record.settings.interpreted:
         console.print(f"{_interpreter(record)} on the CPU: no evidence for a GPU", style="yellow")
-    if record.settings.not_enforced:
-        console.print(f"not enforced on this system: {', '.join(record.settings.not_enforced)}", style="yellow")
+    if record.not_enforced:
+        console.print(f"not enforced on this system: {', '.join(record.not_enforced)}", style="yellow")
 
 
 def _declined(checks: list[CheckResult]) -> Iterator[tuple[str, str]]:

@@ -76,14 +76,15 @@ def run(args: CallArgs, run_dir: Path, report: Report) -> CallAnswer:
     found: dict[str, np.ndarray] = {}
     changed: dict[str, None] = {}
 
-    def look() -> None:
-        changed.update(dict.fromkeys(guard.glance()))
+    def look(pattern: int) -> None:
+        changed.update(dict.fromkeys(guard.glance(pattern)))
 
     answers = []
     for case in [_Case(case, contents, function, look) for case in args.cases]:
         report({"stage": "case", "case": case.case.id})
         answers.append(case.run(found))
         changed.update(dict.fromkeys(guard.changes(folder)))
+    changed.update(dict.fromkeys(guard.changes(folder, last=True)))
     files.save(found, run_dir / OUTPUTS)
     functions = sorted({*noops.functions, *(f"metal/{name}" for name in metal.made if metal.idle)})
     return CallAnswer(
@@ -101,7 +102,7 @@ class _Case:
     """One case, and the results of its steps until they are written."""
 
     def __init__(
-        self, case: CallCase, contents: dict[str, np.ndarray], function: Kernel, look: Callable[[], None]
+        self, case: CallCase, contents: dict[str, np.ndarray], function: Kernel, look: Callable[[int], None]
     ) -> None:
         self.case, self.contents, self.function, self.look = case, contents, function, look
         self.operators: dict[str, int] | None = None
@@ -142,7 +143,7 @@ class _Case:
         if self.case.spied and self.operators is None:
             self.operators = _operators(list(usable.values()))
         mx.eval(list(usable.values()), list(gradients.values()))
-        self.look()
+        self.look(step.pattern)
         kept |= usable
         self.sizes |= {array.nbytes for array in usable.values()}
         kept |= {place_of(ResultName.gradient(name)): gradient for name, gradient in gradients.items()}

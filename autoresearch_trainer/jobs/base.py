@@ -45,8 +45,8 @@ class Progress(TypedDict, total=False):
 
     case: id of the case that `call` begins. seconds: since `time` began to measure. id: of the training at work. run,
     evaluation: one finished result of `train` and `evaluate`, as JSON. unenforced: what of its confinement the system
-    cannot enforce. process: the number of the process, where there are several. expected: seconds that all of them
-    will take at least.
+    does not enforce. left: names of processes that the job had started and left behind. process: the number of the
+    process, where there are several. expected: seconds that all of them will take at least.
     """
 
     stage: str
@@ -58,6 +58,7 @@ class Progress(TypedDict, total=False):
     run: dict[str, JsonValue]
     evaluation: dict[str, JsonValue]
     unenforced: list[str]
+    left: list[str]
     process: int
     expected: float
 

@@ -1,5 +1,6 @@
 """What a kernel has no business changing that is no framework's: the floating-point environment, environment variables,
-working folder, random state of Python and NumPy, signal handlers, threads left running, functions replaced by others.
+working folder, random state of Python and NumPy, signal handlers, the process's limits, how malloc behaves, threads and
+processes left running, functions replaced by others.
 """
 
 import builtins
@@ -11,6 +12,7 @@ import json
 import math
 import os
 import random
+import resource
 import signal
 import statistics
 import sys
@@ -23,10 +25,19 @@ from typing import Any
 
 import numpy as np
 
+from autoresearch_trainer.probe import allocator
+from autoresearch_trainer.probe.background import Background
+
 WATCHED: tuple[ModuleType | type, ...] = (
     builtins, ctypes, gc, hashlib, inspect, json, math, os, random, signal, statistics, sys, threading, time, np,
 )  # fmt: skip
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGSEGV, signal.SIGFPE, signal.SIGUSR1)
+_SIGNALS = (
+    *(signal.SIGINT, signal.SIGTERM, signal.SIGALRM, signal.SIGSEGV, signal.SIGFPE, signal.SIGUSR1, signal.SIGSYS),
+    *(signal.SIGVTALRM, signal.SIGPROF, signal.SIGXCPU, signal.SIGXFSZ),
+)
+_TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+# Of Linux's prctl.
+_PR_GET_TIMERSLACK, _PR_GET_THP_DISABLE = 30, 42
 
 
 # The state of the process that no kernel may change, as an engine sees it.
@@ -49,6 +60,7 @@ class GuardBase:
         self._threads = set(threading.enumerate())
         self._state, self._variables = self.state(), _variables()
         self._cheap_state = self.cheap_state()
+        self._background = Background()  # last: the frameworks' own threads are there by now
 
     def state(self) -> State:
         """The state now; values are compared, not interpreted."""
@@ -62,12 +74,14 @@ class GuardBase:
         """Whether somebody else than the framework put a function in another one's place."""
         return current is not original
 
-    def glance(self) -> list[str]:
-        """What differs of the cheap state, in words."""
-        return changes(self._cheap_state, self.cheap_state())
+    def glance(self, pattern: int) -> list[str]:
+        """What differs of the cheap state, in words. pattern: the byte that fresh memory is filled with."""
+        found = changes(self._cheap_state, self.cheap_state())
+        return found if allocator.fills_with(pattern) else [*found, "malloc: fresh memory is not filled any more"]
 
-    def changes(self, kernel_folder: Path) -> list[str]:
-        """What differs from the remembered state, in words. `kernel_folder`: threads running code from there count."""
+    def changes(self, kernel_folder: Path, last: bool = False) -> list[str]:
+        """What differs from the remembered state, in words. `kernel_folder`: threads running code from there count.
+        last: nothing is called any more, so it is watched a while whether work goes on."""
         now, around = self.state(), _variables()
         found = changes(self._state, now)
         for name in sorted(set(self._variables) | set(around)):
@@ -77,7 +91,7 @@ class GuardBase:
         for (place, name), value in self._functions.items():
             if self.replaced(vars(place).get(name), value):
                 found.append(f"{place.__name__}.{name} was replaced")
-        return found + _threads_of(kernel_folder, self._threads)
+        return found + _threads_of(kernel_folder, self._threads) + self._background.found(last)
 
 
 def changes(before: State, after: State) -> list[str]:
@@ -93,7 +107,17 @@ def numerics() -> State:
         "floating-point traps": _call("fegetexcept"),
         "cores": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "priority": os.getpriority(os.PRIO_PROCESS, 0),
+        "scheduling": _system("sched_getscheduler", 0),
+        "timer slack": _system("prctl", _PR_GET_TIMERSLACK, 0, 0, 0, 0),
+        "huge pages left out": _system("prctl", _PR_GET_THP_DISABLE, 0, 0, 0, 0),
+        **limits(),
     }
+
+
+def limits() -> State:
+    """The system's limits on this process, (soft, hard); what the kernel of a call may not move."""
+    names = [name for name in vars(resource) if name.startswith("RLIMIT_")]
+    return {f"limit {name.removeprefix('RLIMIT_')}": resource.getrlimit(getattr(resource, name)) for name in names}
 
 
 def surroundings() -> State:
@@ -105,6 +129,10 @@ def surroundings() -> State:
         "NumPy error handling": str(np.geterr()),
         "trace function": repr(sys.gettrace()) + repr(sys.getprofile()),
         **{f"handler of {number.name}": repr(signal.getsignal(number)) for number in _SIGNALS},
+        "timers": [signal.getitimer(number) != (0.0, 0.0) for number in _TIMERS],
+        "signals held back": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
+        "rights of new files": _umask(),
+        **allocator.behaviour(),
     }
 
 
@@ -144,6 +172,17 @@ def _variables() -> dict[str, str]:
 
 def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _umask() -> int:
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+def _system(function: str, *arguments: int) -> int | None:
+    """An integer query of Linux's C library; None elsewhere."""
+    return int(getattr(ctypes.CDLL(None), function)(*arguments)) if sys.platform == "linux" else None
 
 
 def _call(function: str) -> int | None:

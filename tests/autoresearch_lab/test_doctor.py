@@ -164,3 +164,13 @@ def test_a_promoted_kernel_that_is_not_used_any_more_is_told(lab, capsys):
 def test_list_targets_without_kernels_is_bad_input(tmp_path, capsys):
     assert app.main(["--root", str(tmp_path), "list-targets"]) == 2
     assert "no targets under" in capsys.readouterr().err
+
+
+def test_what_confined_jobs_are_not_cut_off_from_is_named_and_no_reason_not_to_work(lab, monkeypatch):
+    monkeypatch.setattr(doctor, "not_enforced_here", lambda folder: ["processes", "reads"])
+    findings = found(lab)
+    finding = findings["lab", "confinement"]
+    assert finding.state == "problem" and finding.detail == "not enforced on this system: processes, reads"
+    assert doctor.usable(list(findings.values()))
+    monkeypatch.setattr(doctor, "not_enforced_here", lambda folder: [])
+    assert found(lab)["lab", "confinement"].state == "ok"

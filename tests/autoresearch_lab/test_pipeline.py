@@ -102,7 +102,12 @@ def test_a_workspaces_kernel_is_known_once_it_is_promoted(
     folder.mkdir(parents=True)
     mine = kernel(folder, "rms_norm", "def rms_norm(x, eps): ...\n")
     candidate = SimpleNamespace(target=pipeline.catalog["rms_norm"], kernel=mine)
-    monkeypatch.setattr(module, "promote", lambda target, kernel, lab: install(kernel, target, "mine", lab.root))
+
+    def promote(target, kernel, lab, unattended):
+        assert unattended  # and the record says so
+        install(kernel, target, "mine", lab.root)
+
+    monkeypatch.setattr(module, "promote", promote)
     pipeline.promote(candidate)
     assert pipeline.catalog["rms_norm"].kernel("mine", "torch").sha256 == mine.sha256
 

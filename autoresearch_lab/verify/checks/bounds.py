@@ -27,7 +27,7 @@ def check(evidence: Comparisons) -> CheckResult:
     stage = failure.stage if failure else "end"
     if found.overrun is not None:
         return failed(f"{found.overrun.words} ({stage})", method=METHOD, kind=found.overrun.kind)
-    if failure is not None and failure.kind in ("timeout", "memory"):
+    if failure is not None and failure.kind in ("timeout", "memory", "killed"):
         return result("skipped", f"{stage}: {failure.message} under {METHOD}", {"method": METHOD})
     message = failure.message if failure else ""
     return failed(f"under {METHOD}: {stage}: {message}", method=METHOD, kind=failure.kind if failure else "")

@@ -37,11 +37,14 @@ def inputs_unchanged(evidence: Comparisons) -> CheckResult:
 
 def side_effects(evidence: Comparisons) -> CheckResult:
     """Catches a kernel that changes the process around it: flush-to-zero from a library built with -ffast-math, thread
-    counts, random state, dtype and gradient modes, environment variables, replaced functions of torch or of the
-    clock."""
+    counts, random state, dtype and gradient modes, environment variables, the allocator and the process's limits,
+    replaced functions of torch or of the clock; and one whose work goes on in threads or processes."""
     loaded, changed = evidence.candidate.told.loaded, evidence.candidate.told.changed
+    left = evidence.candidate.left
     if loaded:
         return failed(f"loading it changed the process: {loaded[0]}", changes=loaded[:20])
     if changed:
         return failed(f"calling it changed the process: {changed[0]}", changes=changed[:20])
+    if left:
+        return failed(f"it started processes and left them behind: {', '.join(left)}", left=left)
     return passed()

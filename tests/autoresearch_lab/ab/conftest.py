@@ -26,9 +26,9 @@ BPB_PER_LOG_STEPS = 0.25
 class PlantedEngine(Engine):
     """Plays the jobs. `plan` says how: gain (relative speed), harm (bits per byte), noise (s.d. of log-ratios), early
     (factor on the candidate's early divergence), rounding (the same of the baseline in float32), foreign (share),
-    calls, changes, raises (a JobFailed for a job's name), compiled ({arm: its relative speed compiled, or why it does
-    not train so}), dies_after (number of jobs before the parent is "killed"), presets ({preset: what holds there
-    instead})."""
+    calls, changes, raises (a JobFailed for a job's name), raises_once (the same, the first time only), compiled ({arm:
+    its relative speed compiled, or why it does not train so}), dies_after (number of jobs before the parent is
+    "killed"), presets ({preset: what holds there instead})."""
 
     plan: dict = {}
     asked: list = []
@@ -45,6 +45,8 @@ class PlantedEngine(Engine):
         candidate = any(kernel["sha256"] == plan["candidate"] for kernel in kernels.values())
         if job in plan.get("raises", {}) and candidate:
             raise plan["raises"][job]
+        if job in plan.get("raises_once", {}) and candidate:
+            raise plan["raises_once"].pop(job)
         return getattr(self, f"_{job}")(args, run_dir, on_progress or (lambda message: None), candidate)
 
     def _throughput(self, args, run_dir, report, candidate):

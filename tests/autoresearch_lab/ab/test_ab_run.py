@@ -141,6 +141,21 @@ def test_a_candidate_that_fails_in_the_trainer_is_rejected(lab):
     assert lab.ab(gain=0.5, nan=True).results.reason.startswith("neutral: training failed: loss is nan")
 
 
+KILLED = JobFailed("killed", "train: ended by SIGKILL, which the lab did not send")
+
+
+@pytest.mark.parametrize("job", ["throughput", "train"])
+def test_a_kill_from_outside_refuses_nobody_until_it_happens_again(lab, job):
+    lab.evidence()
+    assert lab.ab(gain=0.5, raises_once={job: KILLED}).verdict == "PROMOTE"
+
+
+def test_who_is_killed_again_is_refused(lab):
+    lab.evidence()
+    record = lab.ab(gain=0.5, raises={"throughput": KILLED})
+    assert record.verdict == "REJECT" and "SIGKILL" in record.results.reason
+
+
 def test_a_failing_lab_is_a_failure_and_leaves_no_record(lab):
     lab.evidence()
     before = len(lab.ledger.records())

@@ -77,7 +77,16 @@ def lab(tmp_path):
 
 
 def evidence(
-    lab, kernels, verify="PASS", bench="FASTER", ab="PROMOTE", context=None, artifacts=None, results=None, **conditions
+    lab,
+    kernels,
+    verify="PASS",
+    bench="FASTER",
+    ab="PROMOTE",
+    context=None,
+    artifacts=None,
+    results=None,
+    not_enforced=(),
+    **conditions,
 ):
     """Records for these kernels; with several the A/B is a joint one. artifacts: the files that the bench names."""
     fields = (context or lab.context).fields()
@@ -88,7 +97,7 @@ def evidence(
             "target": kernel.target,
             "kernel": {"name": kernel.name, "sha256": kernel.sha256},
             "workloads": {"sha256": "a" * 64, "count": 1, "profile": None},
-            "settings": {"contract_sha256": contracts[kernel.target]},
+            "settings": {"contract_sha256": contracts[kernel.target], "not_enforced": list(not_enforced)},
         }
         if verify:
             lab.ledger.append("verify", **common, verdict=verify)

@@ -333,3 +333,13 @@ def test_without_a_record_the_entry_does_not_stay(lab, monkeypatch):
     with pytest.raises(LabError, match="disk full"):
         run(lab)
     assert not lab.root.promoted_local.exists()
+
+
+def test_what_was_not_enforced_is_shown_and_stands_in_the_record(lab):
+    ab = lab.evidence(lab.kernel(), not_enforced=["processes", "reads"])
+    found = readiness(lab.catalog()["double"], lab.kernel(), lab.lab)
+    assert found.ready and found.not_enforced == found.plain()["not_enforced"] == ["processes", "reads"]
+    record = run(lab, unattended=True)
+    assert record.settings.evidence == ab.id and record.settings.unattended
+    assert record.not_enforced == ["processes", "reads"]
+    assert not run(lab).settings.unattended  # a person's

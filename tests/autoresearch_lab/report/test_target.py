@@ -68,3 +68,17 @@ def test_metal_on_the_cpu_is_evidence_on_no_device(empty: Any) -> None:
     )  # fmt: skip
     ((_, _, state),) = found(empty, kernel.name)[1]
     assert state == "interpreted, on no device"
+
+
+def test_what_was_not_enforced_is_said_beside_the_verdict(empty: Any) -> None:
+    target = load_catalog(empty.root)["rope"]
+    kernel = target.kernels[0]
+    names = ["processes", "reads", "network", "a", "b"]
+    empty.ledger.append(
+        "verify", **empty.context.fields(), target="rope", kernel=kernel.id, verdict="PASS",
+        settings={"contract_sha256": target.contract_sha256, "not_enforced": names},
+    )  # fmt: skip
+    (row,) = found(empty, kernel.name)[1]
+    assert row[1].endswith("not enforced: processes, reads, network and 2 more")
+    known = evidence_of(sources.read(empty.lab, empty.context), target, kernel.name).plain()
+    assert known["kernels"][0]["evidence"][0]["not_enforced"] == names

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,9 @@ from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import Root
 from autoresearch_lab.verify import exploits as suite
+from autoresearch_lab.verify import run as verify_run
 from autoresearch_lab.verify.checks import ORDER
+from autoresearch_lab.verify.exchange import Answers, Failure
 from autoresearch_lab.verify.table import render
 
 NAMES = [check.name for check in ORDER]
@@ -133,3 +136,34 @@ def test_the_terminal_shows_what_was_declined_and_how_to_repeat_a_failure(tmp_pa
 def test_a_file_that_does_not_load_is_told_once(tmp_path: Path, prepared: dict) -> None:
     record = suite.run(_kernel(tmp_path, "    return x +\n"), tmp_path, prepared)
     assert record.results.failed_check == "loads" and record.results.diet == []
+
+
+KILLED = Failure("killed", "ended by SIGKILL, which the lab did not send", "case captured/0")
+
+
+@pytest.mark.parametrize(("times", "verdict"), [(1, "PASS"), (2, "FAIL")])
+def test_a_kill_from_outside_is_no_verdict_until_it_happens_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, times: int, verdict: str
+) -> None:
+    """The second time no other process is at work."""
+    working, alone, real = [0], [], verify_run.ask
+
+    def ask(*args: object, part: str, **options: object) -> Answers:
+        if part == "candidate":
+            alone.append(working[0] == 0)
+            if len(alone) <= times:
+                time.sleep(0.2)
+                return Answers(failure=KILLED)
+            return real(*args, part=part, **options)
+        working[0] += 1
+        try:
+            return real(*args, part=part, **options)
+        finally:
+            working[0] -= 1
+
+    monkeypatch.setattr(verify_run, "ask", ask)
+    path = Root().kernels / "relu_squared" / "torch_eager.py"
+    record = suite.run(suite.CollectedKernel("torch_eager", path, "relu_squared", None, 30.0), tmp_path, {})
+    assert record.verdict == verdict and len(alone) == 2 and alone[1]
+    if verdict == "FAIL":
+        assert record.results.failed_check == "runs" and "twice, the second time with no other" in record.results.reason

@@ -1,0 +1,59 @@
+"""How malloc behaves is found by trying, and does not change by allocating."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+PROGRAM = """
+import ctypes, sys
+import numpy as np
+from autoresearch_trainer.probe.allocator import behaviour
+
+def work():
+    kept = [np.ones(size) for size in (10, 1000, 200_000, 5_000_000)]
+    return [np.ones(1 << power) for power in range(4, 22)][::3] + kept[:1]
+
+first = behaviour()
+held = []
+for _ in range(5):
+    held += work()
+    assert behaviour() == first, behaviour()
+del held
+assert behaviour() == first, behaviour()
+number, value = map(int, sys.argv[1:])
+if number:
+    assert ctypes.CDLL(None).mallopt(number, value)
+print(behaviour() != first, bool(first))
+"""
+TRIM_THRESHOLD, TOP_PAD, MMAP_THRESHOLD, MMAP_MAX = -1, -2, -3, -4
+
+
+def _changed(number: int, value: int = 0) -> list[str]:
+    command = [sys.executable, "-c", PROGRAM, str(number), str(value)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_allocating_and_freeing_is_no_change() -> None:
+    assert _changed(0)[0] == "False"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="mallopt is glibc's")
+@pytest.mark.parametrize(
+    ("number", "value"),
+    [
+        (TRIM_THRESHOLD, 2**31 - 1), (TRIM_THRESHOLD, 1 << 17), (MMAP_THRESHOLD, 1 << 17), (MMAP_THRESHOLD, 1 << 20),
+        (MMAP_MAX, 0),
+    ],
+)  # fmt: skip
+def test_every_option_that_matters_shows(number: int, value: int) -> None:
+    changed, glibc = _changed(number, value)
+    if glibc == "False":
+        pytest.skip("another C library")
+    assert changed == "True"
