@@ -36,7 +36,7 @@ def test_a_clear_winner_is_promoted_with_all_gates(lab):
     assert record.verdict == "PROMOTE" and record.target == lab.target.name
     assert record.kernel.sha256 == lab.kernel.sha256 and record.workloads.sha256 == "a" * 64
     found = record.results
-    assert set(found.gates) == {"environment", "speed", "gain", "divergence", "neutral", "benefit"}
+    assert set(found.gates) == {"environment", "speed", "gain", "in_place", "divergence", "neutral", "benefit"}
     assert all(gate.passed is True for gate in found.gates.values())
     assert found.look == 1 and len(found.process_ratios) == 4
     assert found.ratio_lower < 1.5 < found.ratio_upper and found.ratio == pytest.approx(1.5, rel=0.01)
@@ -44,7 +44,7 @@ def test_a_clear_winner_is_promoted_with_all_gates(lab):
     assert found.val_bpb["candidate_equal_time"] < found.val_bpb["baseline"]
     assert len(found.neutral) == 4 and len(found.benefit) == 2  # a clear winner: two seeds at equal time
     assert len(found.losses["baseline"]) == 100 and len(found.losses["control"]) == 20
-    assert jobs(lab) == {"throughput": 4, "train": 2, "evaluate": 1}
+    assert jobs(lab) == {"throughput": 4, "check": 1, "train": 2, "evaluate": 1}
     assert found.peak_memory_mb == {"baseline": 400.0, "candidate": 300.0}
     assert lab.ledger.problems() == [] and not list(lab.root.results.glob("cache/ab/*.safetensors"))
 
@@ -170,17 +170,17 @@ def test_a_killed_run_goes_on_where_it_was(lab):
         lab.ab(gain=0.5, dies_after=3)
     assert len(lab.ledger.records()) == before and jobs(lab) == {"throughput": 3}
     with pytest.raises(KeyboardInterrupt):
-        lab.ab(gain=0.5, dies_after=6)  # one more race, both trainings; killed before the evaluation
-    assert jobs(lab) == {"throughput": 4, "train": 2}
+        lab.ab(gain=0.5, dies_after=7)  # one more race, both trainings; killed before the evaluation
+    assert jobs(lab) == {"throughput": 4, "check": 1, "train": 2}
     record = lab.ab(gain=0.5)
-    assert record.verdict == "PROMOTE" and jobs(lab) == {"throughput": 4, "train": 2, "evaluate": 1}
+    assert record.verdict == "PROMOTE" and jobs(lab) == {"throughput": 4, "check": 1, "train": 2, "evaluate": 1}
     assert record.results.reused > 0 and record.results.attempt == 1
 
 
 def test_lost_weights_are_trained_again(lab):
     lab.evidence()
     with pytest.raises(KeyboardInterrupt):
-        lab.ab(gain=0.5, dies_after=6)
+        lab.ab(gain=0.5, dies_after=7)
     for path in lab.root.results.glob("cache/ab/*.safetensors"):
         path.unlink()
     assert lab.ab(gain=0.5).verdict == "PROMOTE" and jobs(lab)["train"] == 4
@@ -192,7 +192,8 @@ def test_a_damaged_cache_is_measured_again(lab):
     for path in lab.root.results.glob("cache/ab/*.json"):
         path.write_text(path.read_text()[:-20])
     lab.engine.asked.clear()
-    assert lab.ab(gain=0.5).verdict == "PROMOTE" and jobs(lab) == {"throughput": 4, "train": 2, "evaluate": 1}
+    assert lab.ab(gain=0.5).verdict == "PROMOTE"
+    assert jobs(lab) == {"throughput": 4, "check": 1, "train": 2, "evaluate": 1}
 
 
 def test_a_further_attempt_is_held_to_half_the_error(lab):
