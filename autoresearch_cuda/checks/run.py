@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from autoresearch_cuda.checks.calls import CheckedCalls
 from autoresearch_cuda.checks.fingerprint import Fingerprints, ProcessGuard
@@ -13,7 +13,7 @@ from autoresearch_cuda.checks.judge import Judge
 from autoresearch_cuda.kernel_files import INSTALLED, Ops
 from autoresearch_cuda.train import Trainer
 from autoresearch_trainer import contract
-from autoresearch_trainer.errors import KernelWrong, TrainingFailed
+from autoresearch_trainer.errors import KernelWrong
 from autoresearch_trainer.kernel_files import KernelFile, load_kernel
 from autoresearch_trainer.record import CheckedKernel, CheckedKernels
 from autoresearch_trainer.sampling import Sampler, likely_at_most
@@ -60,9 +60,11 @@ class InPlaceChecks:
         began = time.perf_counter()
         try:
             yield
-        except TrainingFailed:
-            self._calls.end_step(time.perf_counter() - began)
-            self._judge()  # a wrong kernel may be why
+        except Exception:
+            # A wrong kernel may be why; where what is left of the step cannot be compared, the step's own error stands.
+            with suppress(Exception):
+                self._calls.end_step(time.perf_counter() - began)
+            self._judge()
             raise
         self._steps += 1
         self._calls.end_step(time.perf_counter() - began)
