@@ -1,5 +1,6 @@
 """The course of an A/B with an engine that plays it: verdicts, early ends, what is repeated and what is not."""
 
+import re
 import shutil
 from collections import Counter
 
@@ -340,3 +341,60 @@ def test_where_nothing_can_be_compiled_both_arms_are_eager(lab, monkeypatch):
     record = lab.ab(gain=0.5, settings=Settings(compile="auto"))
     assert {found.used for found in record.results.modes.values()} == {"eager"} and jobs(lab)["throughput"] == 4
     assert "no C++ compiler" in record.results.remarks[0]
+
+
+def test_calls_that_are_wrong_in_a_training_reject_with_their_reason(lab):
+    lab.evidence()
+    words = "kernel softcap_cross_entropy=torch_library is wrong in training: call 7 of it, in step 3: result loss"
+    record = lab.ab(gain=0.5, checks={"eager": {"wrong": words}})
+    assert record.verdict == "REJECT" and record.results.reason == f"in_place: eager: {words}"
+    assert "train" not in jobs(lab)  # nothing is spent on it any more
+    assert suite_verdict({"cpu-nano": record}) == ("REJECT", f"worse with cpu-nano: eager: {words}")
+
+
+def test_both_modes_are_checked_and_the_record_says_from_how_many_calls(lab, capsys):
+    lab.evidence()
+    record = lab.ab(gain=0.5, settings=Settings(compile="auto"))
+    assert record.verdict == "PROMOTE" and set(record.results.in_place) == {"eager", "compiled"}
+    one = record.results.in_place["compiled"].checked["targets"]["softcap_cross_entropy"]
+    assert (one["calls"], one["checked"], one["elements"], one["bound"]) == (100, 50, 5000, 0.06)
+    assert "compiled: 50 calls right, so at most 6.0% wrong" in record.results.gates["in_place"].note
+    (asked,) = [args for job, args in lab.engine.asked if job == "check"]
+    assert [run["compile"] for run in asked["runs"]] == [True, False] and asked["targets"] == [lab.target.name]
+    assert asked["selection"][lab.target.name]["sha256"] == lab.kernel.sha256
+    render(record, Console(width=200))
+    assert "checked in place, eager: softcap_cross_entropy=planted 50 of 100 calls" in capsys.readouterr().out
+
+
+def test_only_the_mode_that_was_asked_for_is_checked(lab):
+    lab.evidence()
+    assert set(lab.ab(gain=0.5, settings=Settings(compile="off")).results.in_place) == {"eager"}
+
+
+def test_a_mode_that_cannot_be_checked_is_named(lab):
+    lab.evidence()
+    plan = {"compiled": {"candidate": "TorchRuntimeError: no"}}
+    record = lab.ab(gain=0.5, settings=Settings(compile="auto"), **plan)
+    assert "no" in record.results.in_place["compiled"].not_checked and record.verdict == "PROMOTE"
+    assert "compiled: not checked in place" in record.results.gates["in_place"].note
+
+
+def test_a_candidate_that_does_not_train_while_it_is_checked_is_rejected(lab):
+    lab.evidence()
+    record = lab.ab(gain=0.5, checks={"eager": {"failed": "RuntimeError: not with me"}})
+    assert record.verdict == "REJECT" and "does not train while it is checked" in record.results.reason
+
+
+def test_without_checks_the_record_says_so(lab):
+    lab.evidence()
+    record = lab.ab(gain=0.5, settings=Settings(check_steps=0))
+    assert record.verdict == "PROMOTE" and record.results.in_place["eager"].not_checked == "not asked for"
+    assert "check" not in jobs(lab)
+
+
+def test_a_rejection_for_divergence_names_seed_step_losses_and_what_to_do(lab):
+    lab.evidence()
+    reason = lab.ab(gain=0.5, early=30.0).results.reason
+    assert re.search(r"with seed 10\d\d at step \d+: loss [\d.]+ against [\d.]+;", reason), reason
+    assert "train.py --kernels softcap_cross_entropy=torch_library --seed 10" in reason
+    assert "--check-kernels 100%" in reason
