@@ -46,7 +46,6 @@ class Fingerprints:
     def __init__(self, trainer: Trainer, guard: ProcessGuard) -> None:
         self._trainer = trainer
         self._guard = guard
-        self._process = guard.state()
         self._settings = self._read_settings()
         self.found: list[str] = []
         self.looks = 0
@@ -68,13 +67,16 @@ class Fingerprints:
         """The configuration, the optimizer's settings, and its step counter against the trainer's."""
         self._compare(self._settings, self._read_settings(), "the step")
 
-    def end_run(self) -> None:
-        """The whole process and the code of torch and of the trainer, against the begin of the run."""
-        self.found += [f"during the run {text}" for text in self._guard.changes(KERNELS_ROOT)]
+    def around_step(self) -> Callable[[], None]:
+        """The same round a whole step: random states, the floating-point environment of all threads, torch's flags."""
+        before = self._guard.state()
+        return lambda: self._compare(before, self._guard.state(), "the step")
 
-    def look_at_process(self) -> None:
-        """Random state, floating-point environment of all threads, torch's flags: after a step as before the run."""
-        self._compare(self._process, self._guard.state(), "the step")
+    def end_run(self) -> None:
+        """The process and the code of torch and of the trainer, against the begin of the run. Between steps others may
+        draw random numbers."""
+        found = [text for text in self._guard.changes(KERNELS_ROOT) if not text.startswith("random state")]
+        self.found += [f"during the run {text}" for text in found]
 
     def _compare(self, before: Mapping[str, object], after: Mapping[str, object], when: str) -> None:
         self.looks += 1

@@ -55,6 +55,7 @@ class InPlaceChecks:
         """Around each step; every so often it is looked at what the kernels left alone. Raises KernelWrong."""
         looked = self._sampler.draw_step()
         with self._timed():
+            end_step = self._prints.around_step() if looked else _nothing
             if looked:
                 self._trainer.before_update = self._prints.around_backward()
         began = time.perf_counter()
@@ -71,8 +72,7 @@ class InPlaceChecks:
         with self._timed():
             self._trainer.before_update = _nothing
             self._prints.look_at_settings()
-            if looked:
-                self._prints.look_at_process()
+            end_step()
         self._judge()
 
     def end(self) -> None:
@@ -111,8 +111,9 @@ class InPlaceChecks:
             target, words = self._calls.wrong
             self._wrong = f"kernel {target}={self._kernels[target].name} is wrong in training: {words}"
         elif self._prints.found:
-            names = " or ".join(f"{target}={file.name}" for target, file in self._kernels.items())
-            self._wrong = f"kernel {names} changes what is not its own: step {self._steps}: {self._prints.found[0]}"
+            names = [f"{target}={file.name}" for target, file in self._kernels.items()]
+            which = " or ".join(names) if len(names) < 4 else f"one of {len(names)}"
+            self._wrong = f"kernel {which} changes what is not its own: step {self._steps}: {self._prints.found[0]}"
         if self._wrong is not None:
             raise KernelWrong(self._wrong)
 

@@ -20,9 +20,10 @@ def prints(config, dataset):
 def test_an_honest_step_changes_nothing(prints):
     trainer = prints._trainer
     trainer.before_update = prints.around_backward()
+    end = prints.around_step()
     trainer.step()
+    end()
     prints.look_at_settings()
-    prints.look_at_process()
     prints.end_run()
     own = [text for text in prints.found if "PYTEST_CURRENT_TEST" not in text]
     assert own == [] and prints.looks == 3
@@ -51,6 +52,15 @@ def test_a_call_of_the_optimizer_may_change_its_own_arguments(prints):
         prints._trainer.model.resid_lambdas += 1
     end()
     assert prints.found == ["parameter resid_lambdas was changed by a call of the optimizer's kernel"]
+
+
+def test_random_numbers_of_a_step_are_seen_and_those_between_steps_are_nobodys_business(prints):
+    end = prints.around_step()
+    torch.rand(1)
+    end()
+    assert prints.found == ["random state was changed by the step"]
+    prints.end_run()
+    assert not any("during the run random" in text for text in prints.found)
 
 
 def test_settings_are_compared(prints):
