@@ -38,12 +38,13 @@ class _Site:
 
 _sites: dict[str, _Site] = {}
 _calls: WeakValueDictionary[int, Call] = WeakValueDictionary()  # as long as their recorder keeps them
-_numbers = itertools.count()
+# Counted apart: keys are part of the graph, and the same graph is found again in the cache of compiled code.
+_keys, _numbers = itertools.count(), itertools.count()
 
 
 def site(recorder: Recorder, target: str, constants: tuple[Any, ...]) -> str:
     """The key of a new place."""
-    key = f"{target}/{next(_numbers)}"
+    key = f"{target}/{next(_keys)}"
     _sites[key] = _Site(recorder, target, constants)
     return key
 

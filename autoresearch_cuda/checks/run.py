@@ -49,6 +49,7 @@ class InPlaceChecks:
     def begin(self, trainer: Trainer) -> None:
         self._trainer, self._prints = trainer, Fingerprints(trainer, self._guard)
         self._calls.around_update = self._prints.around_update
+        self._calls.step = trainer.steps_done + 1  # a resumed run goes on counting
 
     @contextmanager
     def step(self) -> Iterator[None]:
@@ -113,7 +114,7 @@ class InPlaceChecks:
         elif self._prints.found:
             names = [f"{target}={file.name}" for target, file in self._kernels.items()]
             which = " or ".join(names) if len(names) < 4 else f"one of {len(names)}"
-            self._wrong = f"kernel {which} changes what is not its own: step {self._steps}: {self._prints.found[0]}"
+            self._wrong = f"kernel {which} changes what is not its own: step {self._trainer.steps_done}: {self._prints.found[0]}"
         if self._wrong is not None:
             raise KernelWrong(self._wrong)
 
