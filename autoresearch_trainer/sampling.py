@@ -45,7 +45,8 @@ class Sampler:
 
 
 class SharedSampler(Sampler):
-    """Checks so many calls that checking takes `share` of the training steps' own time, in equal parts by target."""
+    """Checks so many calls that checking takes `share` of the training steps' own time, in equal parts by target; what
+    a target does not need, because all its calls are checked, is the others'."""
 
     def __init__(self, share: float) -> None:
         super().__init__(FIRST_RATE)
@@ -68,14 +69,19 @@ class SharedSampler(Sampler):
         # The first step of all compiles or allocates; the fastest is what steps take.
         self._fastest = min(self._fastest, seconds)
         self._steps += 1
+        # Seconds that it would take to check all calls of a step, by target; the first check of all allocates, too.
+        whole: dict[str, float] = {}
         for target, count in calls.items():
-            costs = self._costs.get(target)
-            per_step = max(1, count) / self._steps
+            costs, per_step = self._costs.get(target), max(1, count) / self._steps
             if costs:
-                cost = sum(costs[1:] or costs) / len(costs[1:] or costs)  # the first check allocates, too
-                self._rates[target] = min(1.0, self._share * self._fastest / len(calls) / (per_step * cost))
+                whole[target] = per_step * sum(costs[1:] or costs) / len(costs[1:] or costs)
             else:
                 self._rates[target] = min(1.0, 1 / per_step)  # one in a step, until it is known what that costs
+        left = self._share * self._fastest * len(whole) / max(1, len(calls))
+        for number, target in enumerate(sorted(whole, key=lambda name: whole[name])):
+            spend = min(whole[target], left / (len(whole) - number))
+            self._rates[target] = spend / whole[target] if whole[target] else 1.0
+            left -= spend
 
 
 def likely_at_most(checked: int) -> float | None:

@@ -114,7 +114,9 @@ class InPlaceChecks:
         elif self._prints.found:
             names = [f"{target}={file.name}" for target, file in self._kernels.items()]
             which = " or ".join(names) if len(names) < 4 else f"one of {len(names)}"
-            self._wrong = f"kernel {which} changes what is not its own: step {self._trainer.steps_done}: {self._prints.found[0]}"
+            self._wrong = (
+                f"kernel {which} changes what is not its own: step {self._trainer.steps_done}: {self._prints.found[0]}"
+            )
         if self._wrong is not None:
             raise KernelWrong(self._wrong)
 

@@ -112,11 +112,13 @@ def _looked_at(one: CheckedMode) -> str:
     """How much was compared in one mode, of the target with the fewest calls."""
     if one.checked is None:
         return f"not checked in place ({one.not_checked})"
-    rarest = min(one.checked["targets"].values(), key=lambda target: target["checked"], default=None)
-    if rarest is None or rarest["bound"] is None:
-        return "no call checked in place"
-    calls = sum(target["checked"] for target in one.checked["targets"].values())
-    return f"{calls:,} calls right, so at most {rarest['bound']:.1%} wrong"
+    targets = one.checked["targets"]
+    rarest = min(targets, key=lambda target: targets[target]["checked"], default=None)
+    bound = targets[rarest]["bound"] if rarest is not None else None
+    if bound is None:
+        return f"no call of {rarest or 'it'} checked in place"
+    calls = sum(target["checked"] for target in targets.values())
+    return f"{calls:,} calls right, so at most {bound:.1%} of {rarest}'s wrong"
 
 
 def divergence_gate(

@@ -28,8 +28,18 @@ def test_a_shared_sampler_spends_its_share_in_equal_parts():
     for target, seconds in (("rope", 9.0), ("rope", 0.05), ("loss_head", 2.5), ("loss_head", 2.5)):
         sampler.spent(target, seconds)  # the first check of all allocates, and does not count
     sampler.end_step(1.0, {"rope": 50, "loss_head": 5})
-    # A quarter of a second in each step: 5 of 10 calls, and one call of loss_head in ten steps.
+    # A quarter of a second each in a step: 5 of 10 calls, and one call of loss_head in ten steps.
     assert sampler.rate("rope") == pytest.approx(0.5) and sampler.rate("loss_head") == pytest.approx(0.1)
+
+
+def test_what_a_target_does_not_need_is_the_others():
+    sampler = SharedSampler(1.0)
+    calls = {"rope": 10, "loss_head": 1}
+    sampler.end_step(1.0, calls)
+    for target, seconds in (("rope", 0.01), ("rope", 0.01), ("loss_head", 1.8), ("loss_head", 1.8)):
+        sampler.spent(target, seconds)
+    sampler.end_step(1.0, {"rope": 20, "loss_head": 2})
+    assert sampler.rate("rope") == 1.0 and sampler.rate("loss_head") == pytest.approx(0.5)
 
 
 def test_the_rule_of_three():
