@@ -119,6 +119,6 @@ def test_a_nan_is_found_before_the_loss_shows_it(config, dataset, planted):
 
 
 def test_mlx_says_that_it_has_none():
-    checks = pytest.importorskip("autoresearch_mlx.checks")
+    checks = pytest.importorskip("autoresearch_mlx.process")
     with pytest.raises(ConfigError, match="cannot be checked in place"):
         checks.checks({}, Sampler(1.0), "mlx")
