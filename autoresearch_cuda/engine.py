@@ -4,6 +4,7 @@
 
 from autoresearch_cuda.attention import describe_attention
 from autoresearch_cuda.checkpoint import load_checkpoint, load_model, save_weights, take_snapshot, write_snapshot
+from autoresearch_cuda.checks import checks
 from autoresearch_cuda.compile_cache import used as compile_cache
 from autoresearch_cuda.evaluate import BatchLosses
 from autoresearch_cuda.kernel_files import CallCounter, Ops

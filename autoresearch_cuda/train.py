@@ -67,6 +67,7 @@ class Trainer(TrainerBase):
             (loss if config.accumulation == 1 else loss / config.accumulation).backward()
             # Packing on the CPU overlaps with the backward pass on a GPU.
             self.batch = self._next_batch()
+        self.before_update()
         self.optimizer.step(*self.schedules())
         value = loss.item()
         if self.device.type == "cuda":

@@ -7,6 +7,7 @@ from autoresearch_mlx.evaluate import BatchLosses
 from autoresearch_mlx.kernel_files import CallCounter, Ops
 from autoresearch_mlx.memory import available_bytes, is_out_of_memory, own_bytes
 from autoresearch_mlx.process import (
+    checks,
     compile_cache,
     describe_attention,
     describe_device,

@@ -5,6 +5,7 @@ Every process that trains or times calls `prepare_process` first, so that whatev
 
 import platform
 import shutil
+from collections.abc import Collection, Mapping
 from importlib.metadata import version
 
 import mlx.core as mx
@@ -13,9 +14,12 @@ import psutil
 
 from autoresearch_mlx.kernel_files import BASELINE
 from autoresearch_mlx.memory import on_gpu, recommended_bytes
+from autoresearch_trainer.checks import Checks
 from autoresearch_trainer.errors import ConfigError
+from autoresearch_trainer.kernel_files import KernelFile
 from autoresearch_trainer.process import cpu_name, keep_freed_memory, usable_cores
 from autoresearch_trainer.record import DeviceDescription, ProcessSettings
+from autoresearch_trainer.sampling import Sampler
 from autoresearch_trainer.train import COMPILE_MODES
 
 # Freed buffers that MLX keeps for the next step, of what Metal recommends as working set.
@@ -100,3 +104,10 @@ def describe_attention(device: str, dtype: str, kernel: str) -> str:
 
 def compile_cache() -> None:
     """mx.compile keeps nothing beyond its process."""
+
+
+def checks(
+    selection: Mapping[str, KernelFile], sampler: Sampler, device: str, only: Collection[str] | None = None
+) -> Checks:
+    """Raises ConfigError: a graph of MLX calls nothing back while it runs, so a call in it cannot be looked at."""
+    raise ConfigError("with MLX kernels cannot be checked in place; kernel-lab verify holds them against the oracle")

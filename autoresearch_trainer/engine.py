@@ -1,15 +1,19 @@
 """What the shared parts of a training run (plan, loop, evaluation, the probe's jobs) ask of an engine."""
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from autoresearch_data.dataset import Dataset
 from autoresearch_trainer.checkpoint import Extra, Snapshot
+from autoresearch_trainer.checks import Checks
 from autoresearch_trainer.config import TrainConfig
 from autoresearch_trainer.evaluate import Losses
+from autoresearch_trainer.kernel_files import KernelFile
 from autoresearch_trainer.model import Model
 from autoresearch_trainer.ops import CallCounter, Ops
 from autoresearch_trainer.record import CompileCache, DeviceDescription, ProcessSettings
+from autoresearch_trainer.sampling import Sampler
 from autoresearch_trainer.train import TrainerBase
 
 
@@ -30,6 +34,12 @@ class TrainerEngine(Protocol):
 
     def BatchLosses(self, model: Any, rows: int) -> Losses:
         """Losses of a batch in pieces of at most `rows` sequences, smaller ones once memory has run out."""
+
+    def checks(
+        self, selection: Mapping[str, KernelFile], sampler: Sampler, device: str, only: Collection[str] | None = None
+    ) -> Checks:
+        """Checks in place of every kernel that is not the baseline's, or of the targets `only`. Raises ConfigError
+        where this engine has none."""
 
     def prepare_process(self) -> ProcessSettings:
         """Set up the process once; says what was done."""

@@ -29,6 +29,11 @@ class KernelFailed(EngineError):
     """A selected kernel raised or declined in training, or returned what the trainer cannot use."""
 
 
+class KernelWrong(EngineError):
+    """A selected kernel's call was further from the baseline's than its contract allows, or changed what is not its
+    own."""
+
+
 class TrainingFailed(EngineError):
     """The loss became NaN or left the sane range, or the trained model has no val_bpb."""
 

@@ -3,7 +3,7 @@
 import time
 import traceback
 from collections.abc import Callable
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,10 +13,12 @@ from autoresearch_data.errors import DataError
 from autoresearch_data.folders import make_folder
 from autoresearch_trainer.blame import naming_kernels
 from autoresearch_trainer.checkpoint import Extra
+from autoresearch_trainer.checks import Checks
 from autoresearch_trainer.config import TrainConfig
 from autoresearch_trainer.engine import TrainerEngine
 from autoresearch_trainer.errors import ConfigError, EngineError, Interrupted, KernelFailed
 from autoresearch_trainer.evaluate import EvalResult, evaluate_bpb
+from autoresearch_trainer.kernel_files import Kernel, KernelFile
 from autoresearch_trainer.memory import evaluation_rows, explained
 from autoresearch_trainer.ops import Selection
 from autoresearch_trainer.process import QuietCollector, StopSignal, process_seconds, stop_signal
@@ -30,6 +32,7 @@ from autoresearch_trainer.record import (
     write_json,
     written,
 )
+from autoresearch_trainer.sampling import Sampler
 from autoresearch_trainer.saver import BackgroundSaver, Interval
 from autoresearch_trainer.summary import kernel_calls, summarise, summary_lines
 
@@ -56,6 +59,7 @@ def run(
     resume: Path | None = None,
     choices: list[ChoiceRecord] | None = None,
     ceiling: CeilingRecord | None = None,
+    check_rate: float | None = None,
 ) -> RunRecord:
     """Train with this engine, evaluate, write `out_dir`/run.json; returns what that file holds.
 
@@ -64,15 +68,17 @@ def run(
     weights: also write weights.safetensors. checkpoint: also write checkpoint/ at the end or when interrupted;
     save_interrupted: only when interrupted; checkpoint_every: also during training.
     resume: a checkpoint folder to continue from.
+    check_rate: the share of the calls of selected kernels that the baseline computes as well, 0 to 1; None = no checks.
     choices: what was decided before the run, and ceiling: where config.peak_flops comes from; both go into the record.
 
     Raises ConfigError and KernelError for bad input and a full disk, KernelFailed for a kernel that fails in training,
-    TrainingFailed for a diverged loss, OutOfMemory, Interrupted for SIGINT or SIGTERM; run.json is written in the
-    latter four cases as well, with its status, and with the traceback of a kernel.
+    KernelWrong for one that a check finds wrong, TrainingFailed for a diverged loss, OutOfMemory, Interrupted for
+    SIGINT or SIGTERM; run.json is written in the latter five cases as well, with its status, and with the traceback of
+    a kernel.
     """
     run_ = _Run(engine, device, config, dataset, Path(out_dir), report or (lambda event: None))
     with stop_signal() as stop:
-        run_.start(selection, resume, choices or [], ceiling)
+        run_.start(selection, resume, choices or [], ceiling, check_rate)
         return run_.finish(stop, weights, checkpoint, save_interrupted, checkpoint_every)
 
 
@@ -86,6 +92,10 @@ class _Run:
         self.steps: Steps = {"losses": [], "step_seconds": []}
         self.checkpoint_folder = out_dir / CHECKPOINT_FOLDER
         self.saver: BackgroundSaver | None = None
+        self.checks: Checks | None = None
+
+    def _wrap(self, target: str, kernel: Kernel) -> Kernel:
+        return self.counter(target, self.checks.wrap(target, kernel) if self.checks else kernel)
 
     def start(
         self,
@@ -93,6 +103,7 @@ class _Run:
         resume: Path | None,
         choices: list[ChoiceRecord],
         ceiling: CeilingRecord | None,
+        check_rate: float | None,
     ) -> None:
         try:
             make_folder(self.out_dir)
@@ -101,7 +112,11 @@ class _Run:
         engine, device = self.engine, self.device
         process = engine.prepare_process()
         self.counter = engine.CallCounter()
-        ops = engine.Ops.load(selection, wrap=self.counter)
+        # Before any kernel is loaded: what it does then is seen, too.
+        if check_rate is not None:
+            files = {target: KernelFile.of(file) for target, file in (selection or {}).items()}
+            self.checks = engine.checks(files, Sampler(check_rate), device)
+        ops = engine.Ops.load(selection, wrap=self._wrap)
         with self._explained():
             self.trainer = engine.Trainer(self.config, ops, self.dataset, device)
         if resume:
@@ -135,6 +150,8 @@ class _Run:
         evaluation: EvalResult | None = None
         try:
             self._train(stop, every)
+            if self.checks:
+                self.checks.end()
             if checkpoint:
                 self._save_checkpoint()
             trainer.drop_gradients()
@@ -167,6 +184,8 @@ class _Run:
             record["evaluation"] = evaluation.to_json() if evaluation else None
             if self.saver:
                 record["checkpoints"] = asdict(self.saver.costs)
+            if self.checks:
+                record["checked"] = self.checks.record()
             record["kernels"] = kernel_calls(trainer.ops, self.counter)
             record |= {"losses": self.steps["losses"], "step_seconds": self.steps["step_seconds"]}
             self.record = record = finite(record)
@@ -190,9 +209,15 @@ class _Run:
             if every:
                 saver = BackgroundSaver(self.engine, self.checkpoint_folder, every, trainer.steps_done)
                 self.saver = stack.enter_context(saver)
+            if self.checks:
+                self.checks.begin(trainer)
             while not trainer.finished:
                 stop.raise_if_set(trainer.steps_done)
-                with naming_kernels(trainer.ops), self._explained():
+                with (
+                    naming_kernels(trainer.ops),
+                    self._explained(),
+                    self.checks.step() if self.checks else nullcontext(),
+                ):
                     result = trainer.step()
                 if index == 0:
                     self.record["seconds_to_first_step"] = process_seconds()

@@ -103,6 +103,30 @@ class KernelCalls(TypedDict):
     traced_calls: int
 
 
+class CheckedKernel(TypedDict):
+    """A kernel whose calls were checked in place. calls: made; checked, elements: compared with the baseline. worst:
+    the largest error over what is allowed. bound: the largest share of wrong calls that is likely, at 95 %; null where
+    none was checked."""
+
+    name: str
+    calls: int
+    checked: int
+    elements: int
+    worst: float | None
+    bound: float | None
+
+
+class CheckedKernels(TypedDict):
+    """What checking in place came to. targets: by name. steps: during which it went on; looks: comparisons of what
+    kernels must leave alone; seconds: spent; wrong: what was found, in words."""
+
+    targets: dict[str, CheckedKernel]
+    steps: int
+    looks: int
+    seconds: float
+    wrong: str | None
+
+
 class Summary(TypedDict):
     """The numbers at the end of a run; MFU and rates as `summary.summarise` explains them. Times in seconds."""
 
@@ -170,6 +194,7 @@ class RunRecord(TypedDict):
     summary: NotRequired[Summary]
     evaluation: NotRequired[Evaluation | None]
     kernels: NotRequired[dict[str, KernelCalls]]
+    checked: NotRequired[CheckedKernels]
     losses: NotRequired[list[float]]
     step_seconds: NotRequired[list[float]]
 

@@ -1,7 +1,8 @@
 """What a run reports: the numbers at its end, as data and as the block of lines that scripts grep."""
 
+from autoresearch_trainer.checks import checked_lines
 from autoresearch_trainer.ops import CallCounter, Ops
-from autoresearch_trainer.record import KernelCalls, RunRecord, Summary
+from autoresearch_trainer.record import CheckedKernels, KernelCalls, RunRecord, Summary
 from autoresearch_trainer.train import UNTIMED_STEPS, TrainerBase
 
 # Peak rates that makers state for chips: dense bfloat16 matrix products, in FLOP/s, without sparsity, by the name that
@@ -149,7 +150,17 @@ def summary_lines(record: RunRecord) -> list[str]:
         if kernel["traced_calls"]:
             calls += f", {kernel['traced_calls']} in compiled code (counted while tracing)"
         block.append(f"{'kernel:':<18}{target}={kernel['name']} {kernel['sha256'][:12]} {calls}")
+    if "checked" in record:
+        block += [f"{'checked:':<18}{line}" for line in _checked(record["checked"], sum(record["step_seconds"]))]
     return block
+
+
+def _checked(checked: CheckedKernels, step_seconds: float) -> list[str]:
+    """What checking in place found, and what it cost; a line for each kernel."""
+    if not checked["targets"]:
+        return ["nothing: every kernel is the baseline's"]
+    share = f", {checked['seconds'] / step_seconds:.1%} of the steps' time" if step_seconds else ""
+    return [*checked_lines(checked), f"took {checked['seconds']:.1f} s{share}"]
 
 
 def _compiled(record: RunRecord) -> str:

@@ -1,5 +1,6 @@
 """The part of a training run that needs no framework: its data, its schedules, and when it ends."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from autoresearch_data.dataset import Dataset
@@ -47,6 +48,8 @@ class TrainerBase:
         self.training_seconds = 0.0
         self.epoch = 0
         self.loader = self.new_loader()
+        # Called once in every step, between its last backward pass and the optimizer.
+        self.before_update: Callable[[], None] = lambda: None
 
     def new_loader(self, state: LoaderState | None = None) -> BestFitLoader:
         """The training data from its start, or from where `state` says."""

@@ -17,6 +17,7 @@ _PLACES = {
     "throughput": ("training", "throughput"),
     "train": ("training", "train"),
     "evaluate": ("training", "evaluate"),
+    "check": ("training", "check"),
 }
 
 JOBS = Jobs(__name__, _PLACES)

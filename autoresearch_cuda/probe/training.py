@@ -1,12 +1,13 @@
-"""Jobs `train`, `evaluate` and `throughput`: see the shared modules `training` and `throughput`."""
+"""Jobs `train`, `evaluate`, `check`, `throughput`: see the shared modules `training`, `checking`, `throughput`."""
 
 from functools import partial
 
 import torch
-from torch import Tensor
 
 from autoresearch_cuda import engine
+from autoresearch_cuda.checks.wider import widened
 from autoresearch_cuda.probe import environment
+from autoresearch_trainer.probe import checking
 from autoresearch_trainer.probe import training as shared
 from autoresearch_trainer.probe.throughput import measure
 
@@ -25,11 +26,7 @@ def move_one_ulp(model: torch.nn.Module, seed: int) -> None:
             parameter.copy_(torch.nextafter(parameter, torch.where(up, torch.inf, -torch.inf)))
 
 
-def is_half(value: object) -> bool:
-    return isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16)
-
-
-in_float32 = partial(shared.in_float32, is_half=is_half, cast=Tensor.to, float32=torch.float32)
-train = partial(shared.train, engine, shared.Probe(environment.snapshot, move_one_ulp, in_float32))
+train = partial(shared.train, engine, shared.Probe(environment.snapshot, move_one_ulp, widened))
+check = partial(checking.check, engine)
 evaluate = partial(shared.evaluate, engine)
 throughput = partial(measure, engine, environment.snapshot)

@@ -5,6 +5,7 @@ What can end it early comes first: no training is spent on a kernel that is not 
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -117,9 +118,12 @@ class _Course:
         clear = self.look == 1 and (ratio.lower or 0.0) >= settings.clear_speed
         paired = seeds[: settings.clear_seeds] if clear else seeds
         self.equal_time_steps = rule.equal_time_steps(settings.steps, ratio.lower or 0.0)
+        self.trial.check_in_place()
+        if not self._pass(rule.in_place_gate(self.trial.in_place, self.trial.modes["candidate"].used)):
+            return False
         if not self._train(seeds, paired):
             return False
-        if not self._pass(self._divergence(seeds)):
+        if not self._pass(self._named(self._divergence(seeds), seeds)):
             return False
         self._evaluate(seeds, paired)
         return True
@@ -199,15 +203,40 @@ class _Course:
         control = self._away("control", seeds)
         ours = [course[: len(control[0])] for course in self._away("candidate", seeds)]
         gate = rule.divergence_gate(ours, control, self.trial.settings)
-        if gate.state is GateState.PASS or not self.trial.forward:
+        if gate.state is GateState.PASS:
             return gate
         # Further than one unit goes. Would an exact kernel be, too?
-        runs = {seed: replace(self._control(seed), one_ulp=False, widened=self.trial.forward) for seed in seeds}
+        runs = {seed: replace(self._control(seed), one_ulp=False, widened=self.trial.targets) for seed in seeds}
         found = self.trial.train("baseline", runs.values())
         if any(result.failed for result in found.values()):
             return gate
         self.losses["rounding"] = {seed: found[run].losses for seed, run in runs.items()}
         return rule.divergence_gate(ours, control, self.trial.settings, self._away("rounding", seeds))
+
+    def _named(self, gate: Gate, seeds: list[int]) -> Gate:
+        """A failed gate of divergence with the place where the losses are furthest apart, and what to do."""
+        if gate.state is not GateState.FAIL:
+            return gate
+        ours, theirs = self.losses["candidate"], self.losses["baseline"]
+        worst = max(gate.numbers.stretches, key=lambda stretch: stretch.ratio, default=None)
+        first, last = worst.steps if worst else (1, self.trial.settings.divergence_steps)
+        places = [(seed, step) for seed in seeds for step in range(first, min(last, len(ours[seed])) + 1)]
+
+        def apart(place: tuple[int, int]) -> float:
+            seed, step = place
+            difference = abs(ours[seed][step - 1] - theirs[seed][step - 1])
+            return difference if math.isfinite(difference) else math.inf
+
+        seed, step = max(places, key=apart)
+        losses = f"loss {ours[seed][step - 1]:.6g} against {theirs[seed][step - 1]:.6g}"
+        kernels = ",".join(
+            f"{target}={self.trial.arms['candidate'].kernels[target].name}" for target in self.trial.targets
+        )
+        advice = (
+            f"look at its gradients, which the loss feels first: train.py --kernels {kernels} --seed {seed} "
+            f"--steps {last} --check-kernels 100% compares every call"
+        )
+        return replace(gate, note=f"{gate.note}; most with seed {seed} at step {step}: {losses}; {advice}")
 
     def _away(self, kind: str, seeds: list[int]) -> list[list[float]]:
         """Per seed the differences of the training loss to the baseline's, step by step."""

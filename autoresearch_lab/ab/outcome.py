@@ -7,12 +7,14 @@ from autoresearch_lab.evidence import judged_kernels
 from autoresearch_lab.format import Estimate
 from autoresearch_lab.results.ab import GateNumbers
 from autoresearch_lab.results.record import AbRecord
+from autoresearch_trainer.checks import checked_lines
 
 # In the order of judging; a record's own keys are sorted.
 GATE_TITLES = {
     "environment": "leaves the process as it was",
     "speed": "faster in the trainer",
     "gain": "delivers what bench promised",
+    "in_place": "right in the trainer",
     "divergence": "first steps",
     "neutral": "loss at equal tokens",
     "benefit": "loss at equal time",
@@ -37,6 +39,17 @@ def mode_speeds(record: AbRecord) -> list[str]:
         if found.eager is not None and found.compiled is not None:
             speeds = f"{form.number(found.eager, 4)} eager, {form.number(found.compiled, 4)} compiled"
             lines.append(f"{arm} arm: {speeds} tokens/s")
+    return lines
+
+
+def checked_in_place(record: AbRecord) -> list[str]:
+    """How much of the candidate was checked in place, a line for each kernel and mode."""
+    lines = []
+    for mode, found in record.results.in_place.items():
+        if found.checked is None:
+            lines.append(f"not checked in place, {mode}: {found.not_checked}")
+        else:
+            lines += [f"checked in place, {mode}: {line}" for line in checked_lines(found.checked)]
     return lines
 
 

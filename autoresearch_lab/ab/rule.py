@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -17,7 +17,8 @@ import numpy as np
 from scipy.special import stdtrit
 
 from autoresearch_lab.ab.settings import Settings
-from autoresearch_lab.results.ab import GateNumbers, Stretch
+from autoresearch_lab.results.ab import CheckedMode, GateNumbers, Stretch
+from autoresearch_lab.results.base import Mode
 from autoresearch_lab.statistics import t_interval, t_upper
 
 DIVERGENCE_FLOOR = 1e-4  # nats; in small models the control may not move at all at first, and this harms nobody
@@ -94,6 +95,32 @@ def loss_gate(name: str, deltas: Sequence[float], settings: Settings) -> Gate:
     return Gate(name, state, note, numbers)
 
 
+def in_place_gate(found: Mapping[Mode, CheckedMode], used: Mode) -> Gate:
+    """Whether every sampled call in a training was right. used: the mode that the candidate races in; in that one it
+    has to train while it is checked."""
+    wrong = [(mode, one.checked["wrong"]) for mode, one in found.items() if one.checked and one.checked["wrong"]]
+    if wrong:
+        mode, words = wrong[0]
+        return Gate("in_place", GateState.FAIL, f"{mode}: {words}")
+    here = found[used]
+    if here.checked is None and here.seconds is not None:
+        return Gate("in_place", GateState.FAIL, f"{used}: it does not train while it is checked: {here.not_checked}")
+    return Gate("in_place", GateState.PASS, "; ".join(f"{mode}: {_looked_at(one)}" for mode, one in found.items()))
+
+
+def _looked_at(one: CheckedMode) -> str:
+    """How much was compared in one mode, of the target with the fewest calls."""
+    if one.checked is None:
+        return f"not checked in place ({one.not_checked})"
+    targets = one.checked["targets"]
+    rarest = min(targets, key=lambda target: targets[target]["checked"], default=None)
+    bound = targets[rarest]["bound"] if rarest is not None else None
+    if bound is None:
+        return f"no call of {rarest or 'it'} checked in place"
+    calls = sum(target["checked"] for target in targets.values())
+    return f"{calls:,} calls right, so at most {bound:.1%} of {rarest}'s wrong"
+
+
 def divergence_gate(
     candidate: Sequence[Sequence[float]],
     control: Sequence[Sequence[float]],
@@ -108,7 +135,8 @@ def divergence_gate(
 
     candidate, control: per seed the differences of the training loss to the baseline's, step by step; same lengths.
     The statistic is the ratio of the two root mean squares over seeds, taken in three stretches of the course (rounding
-    grows by orders of magnitude along it, so that one sum would only see its end); the largest ratio counts.
+    grows by orders of magnitude along it, so that one sum would only see its end); the largest ratio counts. It is
+    taken with each seed left out in turn, and the smallest of these counts, so that no seed decides by itself.
     """
     ours, theirs = np.asarray(candidate, dtype=np.float64), np.asarray(control, dtype=np.float64)
     if not np.isfinite(ours).all():
@@ -123,17 +151,22 @@ def divergence_gate(
     stretches = list(zip(edges, edges[1:], strict=False))
     exact = None if rounding is None else np.asarray(rounding, dtype=np.float64)
 
-    def allowed(stretch: slice) -> float:
-        one_unit = _rms(theirs[:, stretch])
-        return one_unit if exact is None else max(one_unit, settings.rounding_share * _rms(exact[:, stretch]))
+    def ratios_without(seed: int) -> list[float]:
+        mine, one, wide = _without(ours, seed), _without(theirs, seed), None if exact is None else _without(exact, seed)
+        found = []
+        for start, end in stretches:
+            one_unit = _rms(one[:, start:end])
+            more = 0.0 if wide is None else settings.rounding_share * _rms(wide[:, start:end])
+            found.append(_ratio(_rms(mine[:, start:end]), max(one_unit, more)))
+        return found
 
-    ratios = [_ratio(_rms(ours[:, slice(*ends)]), allowed(slice(*ends))) for ends in stretches]
+    ratios = min((ratios_without(seed) for seed in range(len(ours))), key=max)
     ratio = max(ratios)
     passed = ratio <= settings.divergence_limit
     scale = "one unit in the last place"
     if exact is not None:
         scale = f"{scale} or, where more, {settings.rounding_share:g} of what the baseline's own rounding makes"
-    note = f"first {steps} steps: {ratio:.2f} x the divergence of {scale}"
+    note = f"first {steps} steps: {ratio:.2f} x the divergence of {scale}, also without the seed that differs most"
     numbers = GateNumbers(
         ratio=ratio,
         limit=settings.divergence_limit,
@@ -183,6 +216,11 @@ def verdict(gates: Sequence[Gate], complete: bool) -> tuple[str, str]:
 def equal_time_steps(steps: int, speed_lower: float) -> int:
     """Steps of the candidate in the time that the baseline needs for `steps`, by the lower bound of its speed."""
     return math.floor(steps * speed_lower)
+
+
+def _without(rows: np.ndarray, seed: int) -> np.ndarray:
+    """The rows of the other seeds; all, where there is no other."""
+    return np.delete(rows, seed, axis=0) if len(rows) > 1 and seed < len(rows) else rows
 
 
 def _rms(values: np.ndarray) -> float:

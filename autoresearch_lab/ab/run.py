@@ -78,7 +78,7 @@ def ab(
         folder=folder,
         modes=known_modes(arms, preset, lab) if settings.compile == "auto" else {},
         on_progress=on_progress,
-        forward=tuple(one.target.name for one in standings if one.target.contract.phase == "forward"),
+        targets=tuple(candidate),
     )
     started = time.monotonic()
     try:
@@ -159,6 +159,7 @@ def _record(outcome: AbOutcome, trial: Trial, asked: AbSettings, standings: list
         benefit=outcome.pairs.get("benefit", []),
         equal_time_steps=outcome.equal_time_steps,
         modes=trial.modes,
+        in_place=trial.in_place,
         disturbed=outcome.disturbed,
         peak_memory_mb={arm: round(peak, 1) for arm, peak in trial.peak_memory_mb.items()},
         seconds={name: round(value, 2) for name, value in trial.seconds.items()},

@@ -25,6 +25,8 @@ class Settings:
     divergence_steps: first steps that are compared with the one-ulp control; divergence_limit: allowed ratio to it.
     rounding_share: where the baseline in float32 leaves the baseline faster still, that share of its divergence counts
     as the control.
+    check_steps: length of the trainings in which the candidate's calls are checked in place, one eager and one
+    compiled; 0 = none. check_share: of the steps' own time that may go into it.
     clear_speed, clear_seeds: from that lower bound of the speed on so many seeds do for the equal-time comparison.
     gain_share, gain_tolerance: a realised saving under gain_share x the predicted one, less the tolerance (a fraction
     of the step), is refused.
@@ -48,6 +50,8 @@ class Settings:
     divergence_steps: int = 20
     divergence_limit: float = 4.0
     rounding_share: float = 0.5
+    check_steps: int = 30
+    check_share: float = 1.0
     clear_speed: float = 1.04
     clear_seeds: int = 2
     gain_share: float = 0.5
@@ -66,6 +70,7 @@ class Settings:
             "margin": self.margin <= 0,
             "divergence_steps": self.divergence_steps < 1,
             "clear_seeds": self.clear_seeds < 2,
+            "check_steps": self.check_steps < 0 or self.check_share <= 0,
         }
         wrong = [name for name, bad in problems.items() if bad]
         if wrong:

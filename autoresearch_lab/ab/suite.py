@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from autoresearch_lab.results.record import AbRecord
 
 # Reasons of these gates mean harm; a rejection by `speed` or `gain` alone means no help.
-HARMFUL = ("environment", "divergence", "neutral", "benefit")
+HARMFUL = ("environment", "in_place", "divergence", "neutral", "benefit")
 
 
 def suite_verdict(records: Mapping[str, AbRecord]) -> tuple[str, str]:

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from autoresearch_lab.ab.outcome import GATE_TITLES, changes, gates, mode_speeds, modes, title
+from autoresearch_lab.ab.outcome import GATE_TITLES, changes, checked_in_place, gates, mode_speeds, modes, title
 from autoresearch_lab.results.ab import AbResults
 from autoresearch_lab.results.record import AbRecord
 
@@ -21,7 +21,7 @@ def render(record: AbRecord, console: Console) -> None:
     console.print(Text.assemble(verdict, f"  {title(record)} ({settings.preset}, {modes(record)})"))
     console.print(found.reason)
     console.print(_gates(record))
-    costs = [*_memory(found), *_costs(found), *_compiled(found)]
+    costs = [*checked_in_place(record), *_memory(found), *_costs(found), *_compiled(found)]
     for line in [*changes(record), *mode_speeds(record), *costs, *found.remarks]:
         console.print(line, style="dim")
 
@@ -44,7 +44,7 @@ def _memory(found: AbResults) -> list[str]:
 
 
 def _costs(found: AbResults) -> list[str]:
-    spent = [(name, found.seconds.get(name)) for name in ("races", "training", "evaluation")]
+    spent = [(name, found.seconds.get(name)) for name in ("races", "checks", "training", "evaluation")]
     parts = [f"{name} {seconds:.0f} s" for name, seconds in spent if seconds]
     reused = f", {found.reused} results reused" if found.reused else ""
     return [f"look {found.look}: " + ", ".join(parts) + reused] if parts else []

@@ -16,19 +16,24 @@ from autoresearch_lab import jobs
 from autoresearch_lab.ab.cache import Cache
 from autoresearch_lab.ab.settings import Settings
 from autoresearch_lab.ab.throughput import LEAST_PAIRS, Throughput, summarise
+from autoresearch_lab.engine import cannot_compile
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.machine import Context
 from autoresearch_lab.promote.selection import Selection
-from autoresearch_lab.results.ab import CompiledProcess, ModeSpeeds
+from autoresearch_lab.results.ab import CheckedMode, CompiledProcess, ModeSpeeds
+from autoresearch_lab.results.base import Mode
 from autoresearch_lab.sandbox.limits import Limits
 from autoresearch_lab.sandbox.parent import JobFailed
 from autoresearch_trainer.jobs import Job, JobAnswer, Progress
 from autoresearch_trainer.jobs.base import A, DatasetRef, R, first_problem
 from autoresearch_trainer.jobs.training import (
+    CHECK,
     EVALUATE,
     THROUGHPUT,
     TRAIN,
     Arm,
+    CheckArgs,
+    CheckedRun,
     EvaluateArgs,
     Evaluation,
     SavedWeights,
@@ -44,7 +49,7 @@ from autoresearch_trainer.record import CompileCache
 ARMS: tuple[Arm, Arm] = ("baseline", "candidate")
 Listener = Callable[[Progress], None]
 # What the time of each job counts as, in records.
-CLOCKS = {THROUGHPUT.name: "races", TRAIN.name: "training", EVALUATE.name: "evaluation"}
+CLOCKS = {THROUGHPUT.name: "races", TRAIN.name: "training", EVALUATE.name: "evaluation", CHECK.name: "checks"}
 P = TypeVar("P", bound=JobAnswer)
 JOB_SECONDS = 3600.0
 RACE_EXTRA_SECONDS = 600.0  # for compiling and warming up
@@ -79,8 +84,8 @@ class Run:
 class Trial:
     """What an A/B compares and with what. Arms are "baseline" and "candidate"; `evaluator` computes val_bpb.
 
-    modes: by arm, whether it trains eager or compiled; given where earlier evidence says which is faster. forward: the
-    candidate's targets that belong to the model, in contrast to the optimizer.
+    modes: by arm, whether it trains eager or compiled; given where earlier evidence says which is faster. targets: the
+    candidate's.
     """
 
     context: Context
@@ -93,7 +98,8 @@ class Trial:
     cache: Cache
     folder: Path
     on_progress: Listener | None = None
-    forward: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+    in_place: dict[Mode, CheckedMode] = field(default_factory=dict)
     reused: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(CLOCKS.values(), 0.0))
     modes: dict[str, ModeSpeeds] = field(default_factory=dict)
@@ -204,6 +210,73 @@ class Trial:
         if peaks:
             self.peak_memory_mb[arm] = max(self.peak_memory_mb.get(arm, 0.0), *peaks)
         return results
+
+    def check_in_place(self) -> None:
+        """Train the candidate a little with its calls checked, eager and compiled, or in the one mode that was asked
+        for; `in_place` holds what was found.
+
+        Raises:
+            CandidateFailed: it crashed or hung.
+        """
+        unchecked = self._unchecked()
+        self.in_place |= {mode: CheckedMode(not_checked=reason) for mode, reason in unchecked.items() if reason}
+        modes = [mode for mode, reason in unchecked.items() if reason is None and mode not in self.in_place]
+        if not modes:
+            return
+        settings = self.settings
+        runs = [
+            CheckedRun(
+                seed=settings.seed,
+                steps=settings.check_steps,
+                compile=mode == "compiled",
+                share=settings.check_share,
+            )
+            for mode in modes
+        ]
+        args = CheckArgs(
+            **self._common(),
+            selection=self.arms["candidate"].files,
+            after=self._after("candidate"),
+            targets=list(self.targets),
+            runs=runs,
+        )
+        # A run that was killed takes over what it had found; another A/B draws other calls.
+        key: dict[str, Any] = {"what": CHECK.name, "arms": self.arms["candidate"].contents(), "modes": modes}
+        key |= {
+            "attempt": self.attempt,
+            "targets": list(self.targets),
+            "rule": self.settings.plain(),
+            **self._base_key(),
+        }
+        self.race_keys.append(key)
+        kept = self.cache.get(key)
+        if kept is None:
+            answer = self._job(CHECK, args, "checking the candidate in place", both=True)
+            self.cache.put(key, answer.model_dump())
+        else:
+            self.reused += 1
+            answer = CHECK.read(kept)
+        if len(answer.runs) != len(modes):
+            raise JobFailed("protocol", f"{len(answer.runs)} answers of {len(modes)} checked trainings")
+        for mode, found in zip(modes, answer.runs, strict=True):
+            self.in_place[mode] = CheckedMode(
+                checked=found.checked if found.failed is None else None,
+                not_checked=found.failed,
+                seconds=round(found.total_seconds, 2),
+            )
+
+    def _unchecked(self) -> dict[Mode, str | None]:
+        """The modes to check in, each with the reason why it cannot be there."""
+        used = self.modes["candidate"].used
+        if self.settings.check_steps == 0:
+            return {used: "not asked for"}
+        if self.context.engine.framework == "mlx":
+            return {used: "a graph of MLX calls nothing back, so no call in it can be looked at"}
+        if self.settings.compile != "auto":
+            return {used: None}
+        compiles = self.modes["candidate"].compiled is not None
+        obstacle = None if compiles else cannot_compile(self.context.engine) or self.modes["candidate"].reason
+        return {used: None, **({"eager": None} if used == "compiled" else {"compiled": obstacle})}
 
     def _trained(self, arm: str, run: Run) -> TrainingResult | None:
         """What is known of a training."""

@@ -23,6 +23,7 @@ from autoresearch_trainer.loop import RUN_FILE, run
 from autoresearch_trainer.plan import Request
 from autoresearch_trainer.record import Event
 from autoresearch_trainer.rung_report import rung_lines, rung_report
+from autoresearch_trainer.sampling import parse_rate
 from autoresearch_trainer.saver import Interval
 
 _PATH = click.Path(path_type=Path)
@@ -41,6 +42,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--eval", "evaluation", default=None, help="cheap, reference or full [default: the preset's].")
 @click.option("--eval-tokens", type=int, default=None, help="Exactly that many validation tokens instead.")
 @click.option("--compile", "compile_mode", default="auto", show_default=True, help="auto, on or off.")
+@click.option("--check-kernels", metavar="SHARE", help="Have the baseline compute that share of calls too, such as 1%.")
 @click.option("--smoke", is_flag=True, help="Two small steps and a small evaluation: does everything work here?")
 @click.option("--out", type=_PATH, default=None, help="Folder of run.json [default: runs/last].")
 @click.option("--save-weights", is_flag=True, help="Also write weights.safetensors there.")
@@ -103,6 +105,8 @@ def _plan(root: Root, options: dict[str, Any]) -> Training:
 def _run(training: Training, root: Root, options: dict[str, Any]) -> None:
     every = options["checkpoint_every"]
     interval = Interval.parse(every) if every else None
+    share = options["check_kernels"]
+    check_rate = parse_rate(share) if share is not None else None
     out = options["out"] or root.path / "runs" / "last"
     if every and options["checkpoint"] is False:
         raise LabError("give --checkpoint-every or --no-checkpoint, not both")
@@ -134,6 +138,7 @@ def _run(training: Training, root: Root, options: dict[str, Any]) -> None:
                 resume=options["resume"],
                 choices=training.choices,
                 ceiling=training.ceiling,
+                check_rate=check_rate,
             )
         except BaseException:
             if table and last:  # it had begun

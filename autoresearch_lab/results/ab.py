@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator
 
 from autoresearch_lab.results.base import Dataset, KernelId, Mode, Typed
-from autoresearch_trainer.record import CompileCache
+from autoresearch_trainer.record import CheckedKernels, CompileCache
 
 
 def _word(value: object) -> object:
@@ -57,6 +57,8 @@ class AbRule(Typed):
     divergence_steps: int
     divergence_limit: float
     rounding_share: float | None = None
+    check_steps: int | None = None
+    check_share: float | None = None
     clear_speed: float
     clear_seeds: int
     gain_share: float
@@ -95,7 +97,7 @@ class GateNumbers(Typed):
     last place, limit, and the curves (candidate, control, and rounding where that was measured: the baseline with the
     candidate's targets in float32; root mean square over seeds, in nats, by step). gain:
     realised and predicted gain in tokens/s, and the saved fractions of the step. environment: what the candidate
-    changed in its process.
+    changed in its process. in_place: none; see `AbResults.in_place`.
     """
 
     passed: bool | None = None
@@ -159,6 +161,15 @@ class ModeSpeeds(Typed):
     compiled: float | None = None
 
 
+class CheckedMode(Typed):
+    """Kernels checked in place in one mode. checked: what was compared (see `CheckedKernels`); null, with the reason in
+    `not_checked`, where that did not come to be. seconds: of the whole run, compiling included."""
+
+    checked: CheckedKernels | None = None
+    not_checked: str | None = None
+    seconds: float | None = None
+
+
 class CompiledProcess(Typed):
     """A process that trained compiled: what it did, and what it shared with others of compiled code."""
 
@@ -172,9 +183,9 @@ class AbResults(Typed):
     look, attempt: at which look it ended, and which attempt with these arms it was; alpha: one-sided error of every
     gate. tokens_per_second, val_bpb: by arm, medians and means. ratio: of tokens/s, with bounds. losses: training loss
     by step, mean over seeds, in nats. gates: by name, those that were reached. neutral, benefit: the pairs of both
-    gates. modes: by arm, eager or compiled. disturbed: foreign load ended it; nothing is concluded. peak_memory_mb: by
-    arm, MiB. seconds: by part. reused: trainings taken over from earlier runs. compile_caches: of the processes that
-    trained compiled, in their order.
+    gates. modes: by arm, eager or compiled. in_place: by mode, what checking the candidate's calls in a training found.
+    disturbed: foreign load ended it; nothing is concluded. peak_memory_mb: by arm, MiB. seconds: by part. reused:
+    trainings taken over from earlier runs. compile_caches: of the processes that trained compiled, in their order.
     """
 
     reason: str = ""
@@ -194,6 +205,7 @@ class AbResults(Typed):
     benefit: list[SeedLoss] = []
     equal_time_steps: int | None = None
     modes: dict[str, ModeSpeeds] = {}
+    in_place: dict[Mode, CheckedMode] = {}
     disturbed: bool = False
     peak_memory_mb: dict[str, float] = {}
     seconds: dict[str, float] = {}

@@ -14,27 +14,12 @@ of the reference, per unit of relative change of the inputs, that no algorithm i
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import ml_dtypes
 import numpy as np
 
-NAMES = ("element", "row", "whole", "bias")
-# An error that is far below any tolerance of a float32 kernel is not told apart from one of this size.
-_FLOAT32_BIAS = 8 * 2.0**-24
-
-
-@dataclass(frozen=True)
-class Errors:
-    """The four measures of one result."""
-
-    element: float
-    row: float
-    whole: float
-    bias: float
-
-    def plain(self) -> dict[str, float]:
-        return {name: round_up(value) for name, value in asdict(self).items()}
+from autoresearch_common.tolerance import Errors
 
 
 @dataclass(frozen=True)
@@ -65,11 +50,6 @@ def scale_of(reference: np.ndarray, condition: np.ndarray | None, dtype: str, le
     return Scale(np.abs(ref) + rows, rows, max(power, ref.size * smallest**2))
 
 
-def worst(many: list[Errors]) -> Errors:
-    """The largest of each measure."""
-    return Errors(**{name: max(getattr(one, name) for one in many) for name in NAMES})
-
-
 def errors(result: np.ndarray, reference: np.ndarray, scale: Scale) -> Errors:
     """The measures of `result` (same shape; finite wherever they are compared)."""
     ref = as_rows(reference)
@@ -85,31 +65,7 @@ def errors(result: np.ndarray, reference: np.ndarray, scale: Scale) -> Errors:
     )
 
 
-def allowed(baseline: Errors, factor: float, floor: float, rows: int) -> Errors:
-    """The most that a kernel may be wrong: factor times that of the trusted implementations, or the floor.
-
-    Within a row errors may have one cause, such as its sum; over many rows they average out. So the floors of `whole`
-    and `bias` shrink with the number of rows, and over few rows, where the baseline's own error says little about what
-    is usual, the factor grows. A bias of half the baseline's whole error is what another order of operations may
-    bring. rows: how many rounded by themselves; see `Case.rows`.
-    """
-    root = math.sqrt(max(1, rows))
-    factor *= 1.0 + 4.0 / root
-    floors = {
-        "element": floor,
-        "row": floor,
-        "whole": floor * (0.5 + 0.5 * min(1.0, 4.0 / root)),
-        "bias": max(min(floor, max(0.1 * floor, _FLOAT32_BIAS) * max(1.0, 40.0 / root)), 0.5 * baseline.whole),
-    }
-    return Errors(**{name: max(factor * getattr(baseline, name), floors[name]) for name in NAMES})
-
-
 def as_rows(array: np.ndarray) -> np.ndarray:
     """All leading axes flattened into one: (rows, last axis). A single number is one row of one."""
     array = np.asarray(array)
     return array.reshape(-1, array.shape[-1]) if array.ndim else array.reshape(1, 1)
-
-
-def round_up(value: float) -> float:
-    """Four digits are plenty in a record; JSON knows no infinity."""
-    return float(f"{value:.4g}") if math.isfinite(value) else 1e308

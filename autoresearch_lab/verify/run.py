@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from autoresearch_common.hashing import kernel_hash
+from autoresearch_common.tolerance import round_up
 from autoresearch_lab import diet
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.errors import LabError, LabFailure
@@ -30,7 +31,6 @@ from autoresearch_lab.verify.checks import NEEDED, ORDER
 from autoresearch_lab.verify.checks.result import failed
 from autoresearch_lab.verify.comparisons import Comparisons
 from autoresearch_lab.verify.exchange import Answers, again_if_killed, ask, discard, write_inputs
-from autoresearch_lab.verify.metrics import round_up
 from autoresearch_lab.verify.plan import Planner
 from autoresearch_lab.verify.reference import References
 from autoresearch_lab.verify.sanitized import Sanitized, has_source, run_sanitized

@@ -9,7 +9,7 @@ from autoresearch_trainer.jobs.calls import CALL
 from autoresearch_trainer.jobs.machine import CEILINGS, COMPILE, DESCRIBE, START
 from autoresearch_trainer.jobs.timing import ONE_CALL, TIME
 from autoresearch_trainer.jobs.tracing import GPUTRACE, PROFILE, TRACE
-from autoresearch_trainer.jobs.training import EVALUATE, THROUGHPUT, TRAIN
+from autoresearch_trainer.jobs.training import CHECK, EVALUATE, THROUGHPUT, TRAIN
 
 __all__ = ["KINDS", "AnswerRefused", "Job", "JobAnswer", "JobArgs", "Progress", "Report"]
 
@@ -19,6 +19,6 @@ KINDS: dict[str, Job] = {
         *(START, DESCRIBE, CEILINGS, COMPILE),
         *(CALL, TIME, ONE_CALL),
         *(PROFILE, TRACE, GPUTRACE),
-        *(THROUGHPUT, TRAIN, EVALUATE),
+        *(THROUGHPUT, TRAIN, EVALUATE, CHECK),
     )
 }

@@ -1,4 +1,5 @@
-"""Jobs of an A/B in the trainer: `throughput` (speed, side by side), `train` (fixed tokens), `evaluate` (val_bpb)."""
+"""Jobs of an A/B in the trainer: `throughput` (speed, side by side), `train` (fixed tokens), `evaluate` (val_bpb), and
+`check` (kernels checked in place)."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from autoresearch_trainer.jobs.base import (
     Sha256,
     Text,
 )
-from autoresearch_trainer.record import CompileCache
+from autoresearch_trainer.record import CheckedKernels, CompileCache
 
 
 class ComparedArgs(JobArgs):
@@ -91,8 +92,8 @@ class TrainingRun(BaseModel):
 
 
 class TrainArgs(ComparedArgs):
-    """Each of `runs`, one after the other, with one selection of kernels, compiled or not. widened: targets whose
-    kernels get float32 copies of their half-precision arguments."""
+    """Each of `runs`, one after the other, with one selection of kernels, compiled or not. widened:
+    targets that are computed by their kernels with less rounding."""
 
     selection: Selection
     compile: bool = False
@@ -122,6 +123,41 @@ class TrainAnswer(JobAnswer):
     runs: list[TrainingResult]
     process: Facts
     compile_cache: CompileCache | None = None
+
+
+class CheckedRun(BaseModel):
+    """A training of `steps` steps whose calls of the job's `targets` are checked in place, compiled or not.
+    share: of the steps' own time that may go into it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    seed: int
+    steps: int
+    compile: bool
+    share: float
+
+
+class CheckArgs(ComparedArgs):
+    """Trainings with one selection of kernels, one after the other; of `targets` calls are checked in place."""
+
+    selection: Selection
+    targets: list[str]
+    runs: list[CheckedRun]
+
+
+class CheckedResult(JobAnswer):
+    """What a `CheckedRun` found. failed: why it ended before its last step for another reason than a wrong kernel, in
+    words. total_seconds: compiling included."""
+
+    compile: bool
+    checked: CheckedKernels
+    failed: Text | None
+    total_seconds: float
+
+
+class CheckAnswer(JobAnswer):
+    """Of each run, in their order."""
+
+    runs: list[CheckedResult]
 
 
 class SavedWeights(BaseModel):
@@ -160,3 +196,4 @@ class EvaluateAnswer(JobAnswer):
 THROUGHPUT = Job("throughput", ThroughputArgs, ThroughputAnswer)
 TRAIN = Job("train", TrainArgs, TrainAnswer)
 EVALUATE = Job("evaluate", EvaluateArgs, EvaluateAnswer)
+CHECK = Job("check", CheckArgs, CheckAnswer)

@@ -57,6 +57,7 @@ class GuardBase:
 
     def __init__(self) -> None:
         self._functions = _callables(self.watched)
+        self._codes = {place: _code(value) for place, value in self._functions.items()}
         self._threads = set(threading.enumerate())
         self._state, self._variables = self.state(), _variables()
         self._cheap_state = self.cheap_state()
@@ -91,6 +92,8 @@ class GuardBase:
         for (place, name), value in self._functions.items():
             if self.replaced(vars(place).get(name), value):
                 found.append(f"{place.__name__}.{name} was replaced")
+            elif _code(value) is not self._codes[place, name]:
+                found.append(f"the code of {place.__name__}.{name} was replaced")
         return found + _threads_of(kernel_folder, self._threads) + self._background.found(last)
 
 
@@ -144,6 +147,11 @@ def _callables(places: Iterable[ModuleType | type]) -> dict[tuple[ModuleType | t
         for name, value in vars(place).items()
         if callable(value) and not name.startswith("__")
     }
+
+
+def _code(function: Any) -> object:
+    """What a function written in Python runs."""
+    return getattr(function, "__code__", None)
 
 
 def _threads_of(folder: Path, before: set[threading.Thread]) -> list[str]:

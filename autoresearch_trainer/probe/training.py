@@ -38,12 +38,12 @@ PROGRESS_STEPS = 10
 @dataclass(frozen=True)
 class Probe:
     """What these jobs ask of an engine beside a TrainerEngine: the state that no kernel may change, the smallest
-    disturbance of a model's parameters, drawn from a seed, and a kernel that gets float32 copies of its half-precision
-    arguments, with results in the dtypes that it gives otherwise."""
+    disturbance of a model's parameters, drawn from a seed, and a kernel computed with less rounding, with results in
+    the dtypes that it gives otherwise."""
 
     snapshot: Snapshot
     move_one_ulp: Callable[[Any, int], None]
-    in_float32: Callable[[Kernel], Kernel]
+    widened: Callable[[Kernel], Kernel]
 
 
 def train(engine: TrainerEngine, probe: Probe, args: TrainArgs, run_dir: Path, report: Report) -> TrainAnswer:
@@ -57,7 +57,7 @@ def train(engine: TrainerEngine, probe: Probe, args: TrainArgs, run_dir: Path, r
     before = probe.snapshot()
 
     def wrap(target: str, kernel: Kernel) -> Kernel:
-        return probe.in_float32(kernel) if target in args.widened else kernel
+        return probe.widened(kernel) if target in args.widened else kernel
 
     ops = engine.Ops.load(args.selection, wrap)
     results = []

@@ -63,7 +63,7 @@ def test_compiler_is_found_through_the_environment(monkeypatch, tmp_path):
 
 def test_every_job_name_is_listed():
     known = {"describe", "start", "ceilings", "profile", "call", "compile", "time", "throughput", "train", "evaluate"}
-    known |= {"trace", "one_call"}
+    known |= {"trace", "one_call", "check"}
     assert known == set(JOBS)
     with pytest.raises(KeyError):
         JOBS["no such job"]

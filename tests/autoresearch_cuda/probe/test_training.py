@@ -152,13 +152,13 @@ def test_a_changed_dataset_is_refused(monkeypatch):
         shared.open_checked(DatasetRef(**DATASET))
 
 
-def test_a_kernel_in_float32_rounds_once_and_keeps_its_dtypes():
+def test_a_widened_kernel_rounds_once_and_keeps_its_dtypes():
     def there_and_back(x, step):
         return (x + step) - step
 
     x = torch.tensor([1.0078125], dtype=torch.bfloat16)
-    found = training.in_float32(there_and_back)(x, 256.0)
+    found = training.widened(there_and_back)(x, 256.0)
     assert found.dtype == torch.bfloat16 and found == x and there_and_back(x, 256.0) != x
     state = torch.ones(3)
-    training.in_float32(lambda p: p.add_(1))(state)
-    assert state.tolist() == [2, 2, 2]  # float32 as it is: an optimizer's step happens once
+    training.widened(lambda p: p.add_(1))(state)
+    assert state.tolist() == [2, 2, 2]  # an optimizer's step happens once, in place

@@ -108,6 +108,16 @@ def test_divergence_gate() -> None:
     assert unmoved.state is GateState.PASS and math.isfinite(unmoved.numbers.ratio)
 
 
+def test_one_seed_does_not_decide_the_divergence() -> None:
+    course = np.geomspace(2e-5, 2e-3, 20)
+    control = [course, -course, course, course]
+    assert rule.divergence_gate([course, course, course, 50 * course], control, SETTINGS).state is GateState.PASS
+    assert rule.divergence_gate([course, course, 50 * course, 50 * course], control, SETTINGS).state is GateState.FAIL
+    # Nor does a control that hardly moves with one seed.
+    still = [course * 1e-3, course, course, course]
+    assert rule.divergence_gate([course, course, course, course], still, SETTINGS).state is GateState.PASS
+
+
 def test_gain_gate() -> None:
     assert rule.gain_gate(1.5, None, SETTINGS).state is GateState.PASS
     assert rule.gain_gate(1.5, 0.4, SETTINGS).state is GateState.PASS

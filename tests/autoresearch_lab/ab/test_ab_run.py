@@ -1,5 +1,6 @@
 """The course of an A/B with an engine that plays it: verdicts, early ends, what is repeated and what is not."""
 
+import re
 import shutil
 from collections import Counter
 
@@ -35,7 +36,7 @@ def test_a_clear_winner_is_promoted_with_all_gates(lab):
     assert record.verdict == "PROMOTE" and record.target == lab.target.name
     assert record.kernel.sha256 == lab.kernel.sha256 and record.workloads.sha256 == "a" * 64
     found = record.results
-    assert set(found.gates) == {"environment", "speed", "gain", "divergence", "neutral", "benefit"}
+    assert set(found.gates) == {"environment", "speed", "gain", "in_place", "divergence", "neutral", "benefit"}
     assert all(gate.passed is True for gate in found.gates.values())
     assert found.look == 1 and len(found.process_ratios) == 4
     assert found.ratio_lower < 1.5 < found.ratio_upper and found.ratio == pytest.approx(1.5, rel=0.01)
@@ -43,7 +44,7 @@ def test_a_clear_winner_is_promoted_with_all_gates(lab):
     assert found.val_bpb["candidate_equal_time"] < found.val_bpb["baseline"]
     assert len(found.neutral) == 4 and len(found.benefit) == 2  # a clear winner: two seeds at equal time
     assert len(found.losses["baseline"]) == 100 and len(found.losses["control"]) == 20
-    assert jobs(lab) == {"throughput": 4, "train": 2, "evaluate": 1}
+    assert jobs(lab) == {"throughput": 4, "check": 1, "train": 2, "evaluate": 1}
     assert found.peak_memory_mb == {"baseline": 400.0, "candidate": 300.0}
     assert lab.ledger.problems() == [] and not list(lab.root.results.glob("cache/ab/*.safetensors"))
 
@@ -184,17 +185,17 @@ def test_a_killed_run_goes_on_where_it_was(lab):
         lab.ab(gain=0.5, dies_after=3)
     assert len(lab.ledger.records()) == before and jobs(lab) == {"throughput": 3}
     with pytest.raises(KeyboardInterrupt):
-        lab.ab(gain=0.5, dies_after=6)  # one more race, both trainings; killed before the evaluation
-    assert jobs(lab) == {"throughput": 4, "train": 2}
+        lab.ab(gain=0.5, dies_after=7)  # one more race, both trainings; killed before the evaluation
+    assert jobs(lab) == {"throughput": 4, "check": 1, "train": 2}
     record = lab.ab(gain=0.5)
-    assert record.verdict == "PROMOTE" and jobs(lab) == {"throughput": 4, "train": 2, "evaluate": 1}
+    assert record.verdict == "PROMOTE" and jobs(lab) == {"throughput": 4, "check": 1, "train": 2, "evaluate": 1}
     assert record.results.reused > 0 and record.results.attempt == 1
 
 
 def test_lost_weights_are_trained_again(lab):
     lab.evidence()
     with pytest.raises(KeyboardInterrupt):
-        lab.ab(gain=0.5, dies_after=6)
+        lab.ab(gain=0.5, dies_after=7)
     for path in lab.root.results.glob("cache/ab/*.safetensors"):
         path.unlink()
     assert lab.ab(gain=0.5).verdict == "PROMOTE" and jobs(lab)["train"] == 4
@@ -206,7 +207,8 @@ def test_a_damaged_cache_is_measured_again(lab):
     for path in lab.root.results.glob("cache/ab/*.json"):
         path.write_text(path.read_text()[:-20])
     lab.engine.asked.clear()
-    assert lab.ab(gain=0.5).verdict == "PROMOTE" and jobs(lab) == {"throughput": 4, "train": 2, "evaluate": 1}
+    assert lab.ab(gain=0.5).verdict == "PROMOTE"
+    assert jobs(lab) == {"throughput": 4, "check": 1, "train": 2, "evaluate": 1}
 
 
 def test_a_further_attempt_is_held_to_half_the_error(lab):
@@ -346,3 +348,61 @@ def test_where_nothing_can_be_compiled_both_arms_are_eager(lab, monkeypatch):
     record = lab.ab(gain=0.5, settings=Settings(compile="auto"))
     assert {found.used for found in record.results.modes.values()} == {"eager"} and jobs(lab)["throughput"] == 4
     assert "no C++ compiler" in record.results.remarks[0]
+
+
+def test_calls_that_are_wrong_in_a_training_reject_with_their_reason(lab):
+    lab.evidence()
+    words = "kernel softcap_cross_entropy=torch_library is wrong in training: call 7 of it, in step 3: result loss"
+    record = lab.ab(gain=0.5, checks={"eager": {"wrong": words}})
+    assert record.verdict == "REJECT" and record.results.reason == f"in_place: eager: {words}"
+    assert "train" not in jobs(lab)  # nothing is spent on it any more
+    assert suite_verdict({"cpu-nano": record}) == ("REJECT", f"worse with cpu-nano: eager: {words}")
+
+
+def test_both_modes_are_checked_and_the_record_says_from_how_many_calls(lab, capsys):
+    lab.evidence()
+    record = lab.ab(gain=0.5, settings=Settings(compile="auto"))
+    assert record.verdict == "PROMOTE" and set(record.results.in_place) == {"eager", "compiled"}
+    one = record.results.in_place["compiled"].checked["targets"]["softcap_cross_entropy"]
+    assert (one["calls"], one["checked"], one["elements"], one["bound"]) == (100, 50, 5000, 0.06)
+    note = record.results.gates["in_place"].note
+    assert "compiled: 50 calls right, so at most 6.0% of softcap_cross_entropy's wrong" in note
+    (asked,) = [args for job, args in lab.engine.asked if job == "check"]
+    assert [run["compile"] for run in asked["runs"]] == [True, False] and asked["targets"] == [lab.target.name]
+    assert asked["selection"][lab.target.name]["sha256"] == lab.kernel.sha256
+    render(record, Console(width=200))
+    assert "checked in place, eager: softcap_cross_entropy=planted 50 of 100 calls" in capsys.readouterr().out
+
+
+def test_only_the_mode_that_was_asked_for_is_checked(lab):
+    lab.evidence()
+    assert set(lab.ab(gain=0.5, settings=Settings(compile="off")).results.in_place) == {"eager"}
+
+
+def test_a_mode_that_cannot_be_checked_is_named(lab):
+    lab.evidence()
+    plan = {"compiled": {"candidate": "TorchRuntimeError: no"}}
+    record = lab.ab(gain=0.5, settings=Settings(compile="auto"), **plan)
+    assert "no" in record.results.in_place["compiled"].not_checked and record.verdict == "PROMOTE"
+    assert "compiled: not checked in place" in record.results.gates["in_place"].note
+
+
+def test_a_candidate_that_does_not_train_while_it_is_checked_is_rejected(lab):
+    lab.evidence()
+    record = lab.ab(gain=0.5, checks={"eager": {"failed": "RuntimeError: not with me"}})
+    assert record.verdict == "REJECT" and "does not train while it is checked" in record.results.reason
+
+
+def test_without_checks_the_record_says_so(lab):
+    lab.evidence()
+    record = lab.ab(gain=0.5, settings=Settings(check_steps=0))
+    assert record.verdict == "PROMOTE" and record.results.in_place["eager"].not_checked == "not asked for"
+    assert "check" not in jobs(lab)
+
+
+def test_a_rejection_for_divergence_names_seed_step_losses_and_what_to_do(lab):
+    lab.evidence()
+    reason = lab.ab(gain=0.5, early=30.0).results.reason
+    assert re.search(r"with seed 10\d\d at step \d+: loss [\d.]+ against [\d.]+;", reason), reason
+    assert "train.py --kernels softcap_cross_entropy=torch_library --seed 10" in reason
+    assert "--check-kernels 100%" in reason

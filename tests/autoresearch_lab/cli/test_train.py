@@ -127,6 +127,17 @@ def test_a_kernel_that_declines_ends_the_run_in_one_line(lab: Path, capsys):
     assert capsys.readouterr().err.splitlines() == ["error: kernel relu_squared=torch_library declined: not here"]
 
 
+def test_a_kernel_that_is_wrong_in_training_ends_a_checked_run_in_one_line(lab: Path, capsys):
+    target = lab / "kernels" / "relu_squared"
+    (lab / "kernels").unlink()
+    shutil.copytree(CHECKOUT / "kernels", lab / "kernels")
+    (target / "torch_library.py").write_text("def relu_squared(x):\n    return x.clamp_min(0).square() * 1.02\n")
+    wrong = [*SMALL[:-1], "relu_squared=torch_library", "--steps", "2", "--check-kernels", "100%"]
+    assert call(lab, *wrong) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: kernel relu_squared=torch_library is wrong in training: call 1 of it, in step 1: ")
+
+
 def test_a_run_that_was_interrupted_can_go_on(lab: Path, capsys, monkeypatch: pytest.MonkeyPatch):
     stop = True
 
@@ -182,6 +193,8 @@ def test_the_measured_ceiling_of_this_device_is_used(lab: Path, capsys):
         (["--batch-size", "3"], "not a multiple of the 768 tokens"),
         (["--batch-size", "0"], "not a multiple"),
         (["--checkpoint-every", "often", "--steps", "1"], "cannot read the interval 'often'"),
+        (["--check-kernels", "0%", "--steps", "1"], "'0%' is no share of calls"),
+        (["--check-kernels", "many", "--steps", "1"], "'many' is no share of calls"),
         (["--resume", "/nowhere"], "no usable checkpoint in /nowhere"),
         (["--eval-rungs", "/nowhere"], "cannot read weights from /nowhere"),
         (["--kernels", "rope=none"], "rope"),

@@ -1,0 +1,55 @@
+"""How wrong a kernel may be: the four measures of an error, and the rule that limits them.
+
+How each is measured says `autoresearch_lab.verify.metrics`, and `autoresearch_cuda.checks.accuracy` for tensors.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+NAMES = ("element", "row", "whole", "bias")
+# An error that is far below any tolerance of a float32 kernel is not told apart from one of this size.
+_FLOAT32_BIAS = 8 * 2.0**-24
+
+
+@dataclass(frozen=True)
+class Errors:
+    """The four measures of one result."""
+
+    element: float
+    row: float
+    whole: float
+    bias: float
+
+    def plain(self) -> dict[str, float]:
+        return {name: round_up(value) for name, value in asdict(self).items()}
+
+
+def worst(many: list[Errors]) -> Errors:
+    """The largest of each measure."""
+    return Errors(**{name: max(getattr(one, name) for one in many) for name in NAMES})
+
+
+def allowed(baseline: Errors, factor: float, floor: float, rows: int) -> Errors:
+    """The most that a kernel may be wrong: factor times that of the trusted implementations, or the floor.
+
+    Within a row errors may have one cause, such as its sum; over many rows they average out. So the floors of `whole`
+    and `bias` shrink with the number of rows, and over few rows, where the baseline's own error says little about what
+    is usual, the factor grows. A bias of half the baseline's whole error is what another order of operations may
+    bring. rows: how many rounded by themselves; see `Case.rows`.
+    """
+    root = math.sqrt(max(1, rows))
+    factor *= 1.0 + 4.0 / root
+    floors = {
+        "element": floor,
+        "row": floor,
+        "whole": floor * (0.5 + 0.5 * min(1.0, 4.0 / root)),
+        "bias": max(min(floor, max(0.1 * floor, _FLOAT32_BIAS) * max(1.0, 40.0 / root)), 0.5 * baseline.whole),
+    }
+    return Errors(**{name: max(factor * getattr(baseline, name), floors[name]) for name in NAMES})
+
+
+def round_up(value: float) -> float:
+    """Four digits are plenty in a record; JSON knows no infinity."""
+    return float(f"{value:.4g}") if math.isfinite(value) else 1e308
