@@ -326,8 +326,7 @@ def _corrupt(path: Path, number: int, error: Exception) -> LedgerCorrupt:
 
 
 def _classes(of: Any) -> list[type[Record]]:
-    """The record classes that a class, or a union of some, stands for; that of lines which today's types cannot hold
-    among them, whose kind says which they would be."""
+    """The record classes that a class, or a union of some, stands for."""
     return [made for made in {*CLASSES.values()} if issubclass(made, of)]
 
 

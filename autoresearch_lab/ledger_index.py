@@ -13,6 +13,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,8 @@ class LedgerIndex:
         self._path, self._excerpt = path, excerpt
         self._lock = threading.RLock()
         self._database: sqlite3.Connection | None = None
-        self._kept = False
+        # Whether the index may be a file, and whether the present one is.
+        self._keeps, self._kept = not excerpt, False
 
     def catch_up(self, tell: Callable[[int, int], None] = lambda done, size: None) -> None:
         """Read what has been appended, or all where the file is another than before. `tell` hears how many bytes of how
@@ -80,29 +82,28 @@ class LedgerIndex:
                 status = self._path.stat()
             except (FileNotFoundError, NotADirectoryError):
                 self.forget()
+                self._open()
                 return
             try:
                 self._read_on(status, tell)
-            except sqlite3.DatabaseError:  # damaged, or not to be written: it is only an index
-                self.forget(kept=False)
+            except sqlite3.OperationalError:  # locked for too long, or not to be written here
+                self._keeps = False
+                self._open()
+                self._read_on(status, tell)
+            except sqlite3.DatabaseError:  # damaged
+                self.forget()
                 self._read_on(status, tell)
 
-    def forget(self, kept: bool = True) -> None:
-        """Begin anew. kept: in the file beside the ledger, where that is large."""
+    def forget(self) -> None:
+        """Begin anew."""
         with self._lock:
             if self._database is not None:
                 self._database.close()
-            self._database = None
-            place = self._path.with_name(self._path.name + ".index")
-            if self._kept:
-                for path in (place, place.with_name(place.name + "-journal")):
-                    path.unlink(missing_ok=True)
-            self._kept = kept and self._large()
-            self._database = sqlite3.connect(
-                place if self._kept else ":memory:", timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False
-            )
-            self._database.execute("PRAGMA synchronous = OFF")
-            self._database.executescript(SCHEMA)
+                self._database = None
+            if self._keeps:
+                for path in (self._place, self._place.with_name(self._place.name + "-journal")):
+                    with suppress(OSError):
+                        path.unlink()
 
     def lines(
         self, criteria: Mapping[str, Any], classes: Sequence[str] | None = None, *, sound: bool, newest_first: bool
@@ -147,14 +148,29 @@ class LedgerIndex:
             yield from (Line(*row) for row in rows)
             edge = rows[-1][0]
 
+    @property
+    def _place(self) -> Path:
+        return self._path.with_name(self._path.name + ".index")
+
     def _large(self) -> bool:
         """Whether the index is worth a file. An excerpt's would pass for the ledger's own."""
-        return not self._excerpt and self._path.exists() and self._path.stat().st_size >= LEAST_KEPT_BYTES
+        return self._keeps and self._path.exists() and self._path.stat().st_size >= LEAST_KEPT_BYTES
+
+    def _open(self) -> None:
+        if self._database is not None:
+            self._database.close()
+            self._database = None
+        self._kept = self._large()
+        self._database = sqlite3.connect(
+            self._place if self._kept else ":memory:",
+            timeout=WAIT_SECONDS, isolation_level=None, check_same_thread=False,
+        )  # fmt: skip
+        self._database.execute("PRAGMA synchronous = OFF")
+        self._database.executescript(SCHEMA)
 
     def _read_on(self, status: os.stat_result, tell: Callable[[int, int], None]) -> None:
         if self._database is None or self._kept != self._large():
-            self._kept = False  # nothing here to remove
-            self.forget()
+            self._open()
         if self._read_so_far() == (status.st_size, status.st_mtime_ns):
             return
         assert self._database is not None

@@ -209,6 +209,16 @@ def test_an_index_that_is_damaged_or_foreign_is_made_again(ledger: Ledger) -> No
         assert reader.records() == written and reader.problems() == []
 
 
+def test_where_the_index_cannot_be_a_file_it_is_none(ledger: Ledger) -> None:
+    written = [note(ledger) for _ in range(3)]
+    index = ledger.path.with_name("ledger.jsonl.index")
+    index.unlink(missing_ok=True)
+    index.mkdir()
+    reader = Ledger(ledger.path)
+    assert reader.records() == reader.records() == written
+    assert [*written, note(reader)] == reader.records() and reader.problems() == []
+
+
 def test_a_line_changed_in_place_is_found_out_when_it_is_read(ledger: Ledger) -> None:
     verified(ledger, target="aaaa")
     verified(ledger, target="bbbb")
