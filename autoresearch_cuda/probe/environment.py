@@ -10,6 +10,7 @@ import torch
 
 from autoresearch_trainer.probe.state import State, numerics
 
+ULP = 2.0**-23  # of 1 in float32
 SUBNORMAL = 1e-40  # below the smallest normal float32, 1.2e-38
 GRAIN = 32_768  # elements that torch gives to one thread before it takes another
 
@@ -19,6 +20,7 @@ def snapshot() -> State:
     flags = torch.backends
     return {
         "subnormals kept (torch threads)": _subnormals_kept(),
+        "rounding to nearest (torch threads)": _rounds_to_nearest(),
         **numerics(),
         "threads": torch.get_num_threads(),
         "interop threads": torch.get_num_interop_threads(),
@@ -43,6 +45,14 @@ def _subnormals_kept() -> bool:
     count = 2 * GRAIN * torch.get_num_threads()
     small = torch.full((count,), SUBNORMAL, dtype=torch.float32)
     return bool(torch.count_nonzero(small * 0.5) == count)
+
+
+def _rounds_to_nearest() -> bool:
+    """Whether every thread of torch does: the rounding mode is a setting of each thread, too."""
+    count = 2 * GRAIN * torch.get_num_threads()
+    ones = torch.ones(count, dtype=torch.float32)
+    up, down = ones + 0.75 * ULP, ones + 0.25 * ULP
+    return bool(torch.count_nonzero(up == 1.0 + ULP) + torch.count_nonzero(down == 1.0) == 2 * count)
 
 
 def _gpu_state() -> State:

@@ -21,7 +21,7 @@ class Guard(GuardBase):
 
     watched = (
         *WATCHED, torch, torch.Tensor, torch.autograd, torch.autograd.Function, torch.linalg, torch.testing, torch.cuda,
-        functional,
+        torch.nn.Module, functional,
     )  # fmt: skip
     # Set by torch's own compiler when it is first used.
     own_variables = ("TORCHINDUCTOR_", "_TORCHINDUCTOR_", "TRITON_", "TORCH_")
@@ -35,6 +35,7 @@ class Guard(GuardBase):
             "dispatch modes": torch._C._len_torch_dispatch_stack(),
             "saved-tensor hooks": torch._C._autograd._saved_tensors_hooks_is_enabled(),  # type: ignore[attr-defined]
             "default device": str(torch.get_default_device()),
+            "kernels of PyTorch's own operators": _own_kernels(),
         }
 
     def cheap_state(self) -> State:
@@ -53,3 +54,9 @@ class Guard(GuardBase):
         code = getattr(current, "__code__", None)
         own = code is not None and Path(code.co_filename).is_relative_to(Path(torch.__file__).parent)
         return not (own and getattr(current, "__wrapped__", None) is original)
+
+
+def _own_kernels() -> list[str]:
+    """What Python has registered for PyTorch's own operators, such as "aten/relu/CPU"; torch itself does for shapes
+    alone (Meta)."""
+    return sorted(key for key in torch.library._impls if key.startswith("aten/") and not key.endswith("/Meta"))

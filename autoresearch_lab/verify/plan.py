@@ -39,6 +39,8 @@ SMALL, SHADOWS = 1 << 17, 2
 # Most elements of a neighbour that stands in for a large captured call.
 COMFORTABLE = 1 << 18
 HELD_OUT = 4
+# Kernels handle rows in blocks of up to so many, and what is left in another way; most such blocks of a call.
+REMAINDERS, MOST_BLOCKS = 32, 8
 KINDS = ("adversarial", "edge", "nonfinite", "typical")
 
 
@@ -68,6 +70,7 @@ class Planner:
             *self._gradients(self._base(neighbours)),
             *self._odd(neighbours),
             *(self._combinations(neighbours) if self.combined else ()),
+            *(self._rows() if self.combined else ()),
             *self._held_out(neighbours),
         ]
 
@@ -136,11 +139,21 @@ class Planner:
         return cases
 
     def _combinations(self, neighbours: list[Workload]) -> Iterator[Case]:
-        """Calls of few elements, unusual in several ways at once."""
+        """Calls that are unusual in several ways at once."""
+        beyond = self._ordered(self.oracle.beyond(self.captured[0], self.rng))
         return combinations(
-            self.contract, neighbours, self._other_dtypes(), self.grads, self.draw, self._case, self.rng,
-            contexts=self.workloads.engine != "mlx",
+            self.contract, neighbours, [beyond[place] for place in self.rng.permutation(len(beyond))],
+            self._other_dtypes(), self.draw, self._case, self.rng,
+            contexts=self.workloads.engine != "mlx", most=getattr(self.oracle, "MOST", {}),
         )  # fmt: skip
+
+    def _rows(self) -> Iterator[Case]:
+        """Small calls whose numbers of rows leave every remainder that a block of rows may have."""
+        for remainder in range(REMAINDERS):
+            count = max(2, remainder + REMAINDERS * int(self.rng.integers(MOST_BLOCKS)))
+            (workload,) = self._ordered([self.oracle.with_rows(self.captured[0], count)])
+            steps = [CaseStep(self.draw(workload, "typical", bool(self.grads)), brief=True)]
+            yield self._case(f"rows/{count}", "combinations", workload, steps, self.grads)
 
     def _held_out(self, neighbours: list[Workload]) -> list[Case]:
         """Neighbours of neighbours: their shapes depend on draws made just now."""
@@ -160,8 +173,11 @@ class Planner:
     # Workloads.
 
     def _neighbours(self, workload: Workload) -> list[Workload]:
+        return self._ordered(self.oracle.neighbours(workload, self.rng))
+
+    def _ordered(self, workloads: list[Workload]) -> list[Workload]:
         order = [argument.name for argument in self.contract.args]
-        return [_in_order(other, order) for other in self.oracle.neighbours(workload, self.rng)]
+        return [_in_order(workload, order) for workload in workloads]
 
     def _distinct(self, workloads: list[Workload]) -> list[Workload]:
         """One or two captured calls to take neighbours of: the first, and one that differs from it in dtype or rank."""
@@ -207,7 +223,7 @@ class Planner:
     def _with_shadows(self, step: CaseStep) -> CaseStep:
         if not step.judged:
             return step
-        shadows = tuple(shadow(step.contents, self.rng) for _ in range(SHADOWS))
+        shadows = tuple(shadow(step.contents, self.rng) for _ in range(1 if step.brief else SHADOWS))
         return replace(step, shadows=shadows)
 
     def draw(self, workload: Workload, kind: str, cotangents: bool, style: str = "random") -> Contents:

@@ -38,10 +38,19 @@ def inputs_unchanged(evidence: Comparisons) -> CheckResult:
 def side_effects(evidence: Comparisons) -> CheckResult:
     """Catches a kernel that changes the process around it: flush-to-zero from a library built with -ffast-math, thread
     counts, random state, dtype and gradient modes, environment variables, replaced functions of torch or of the
-    clock."""
+    clock; and memory that grows with each call."""
     loaded, changed = evidence.candidate.told.loaded, evidence.candidate.told.changed
     if loaded:
         return failed(f"loading it changed the process: {loaded[0]}", changes=loaded[:20])
     if changed:
         return failed(f"calling it changed the process: {changed[0]}", changes=changed[:20])
+    for case in evidence.group("combinations"):
+        for number in range(len(case.steps)):
+            told = evidence.candidate.step(case, number)
+            if told.leaked:
+                reason = (
+                    f"memory grows by {told.leaked:.0f} bytes with each call, over {told.repeated} calls "
+                    f"({case.id}, {case.shapes()})"
+                )
+                return failed(reason, leaked=told.leaked)
     return passed()
