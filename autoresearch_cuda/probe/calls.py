@@ -76,7 +76,7 @@ def run(args: CallArgs, run_dir: Path, report: Report) -> CallAnswer:
     elif interpreter.in_use():
         interpreter.Watch().install()
     _expect_many_shapes()
-    loaded = guard.changes(folder)
+    loaded = guard.changes(folder) + guard.planted(folder)
     report({"stage": "loaded"})
 
     arrays: dict[str, torch.Tensor] = {}
@@ -92,6 +92,7 @@ def run(args: CallArgs, run_dir: Path, report: Report) -> CallAnswer:
         report({"stage": "case", "case": case.case.id})
         answers.append(case.run(arrays))
         changed.update(dict.fromkeys(guard.changes(folder)))
+    changed.update(dict.fromkeys(guard.planted(folder)))
     save_file(arrays, run_dir / OUTPUTS)
     return CallAnswer(
         signature=signature(function),

@@ -26,6 +26,10 @@ class Guard(GuardBase):
     # Set by torch's own compiler when it is first used.
     own_variables = ("TORCHINDUCTOR_", "_TORCHINDUCTOR_", "TRITON_", "TORCH_")
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._own = _own_kernels()
+
     def state(self) -> State:
         return {
             **environment.snapshot(),
@@ -35,8 +39,13 @@ class Guard(GuardBase):
             "dispatch modes": torch._C._len_torch_dispatch_stack(),
             "saved-tensor hooks": torch._C._autograd._saved_tensors_hooks_is_enabled(),  # type: ignore[attr-defined]
             "default device": str(torch.get_default_device()),
-            "kernels of PyTorch's own operators": _own_kernels(),
         }
+
+    def planted(self, kernel_folder: Path) -> list[str]:
+        registered = sorted(_own_kernels() - self._own)
+        return super().planted(kernel_folder) + [
+            f"{name} was registered for PyTorch's own operator" for name in registered
+        ]
 
     def cheap_state(self) -> State:
         return {
@@ -56,7 +65,7 @@ class Guard(GuardBase):
         return not (own and getattr(current, "__wrapped__", None) is original)
 
 
-def _own_kernels() -> list[str]:
+def _own_kernels() -> set[str]:
     """What Python has registered for PyTorch's own operators, such as "aten/relu/CPU"; torch itself does for shapes
     alone (Meta)."""
-    return sorted(key for key in torch.library._impls if key.startswith("aten/") and not key.endswith("/Meta"))
+    return {key for key in torch.library._impls if key.startswith("aten/") and not key.endswith("/Meta")}

@@ -131,6 +131,20 @@ def shadow(contents: Contents, rng: np.random.Generator) -> Contents:
     return Contents(arrays, contents.scalars, cotangents, contents.kind)
 
 
+def exchanged(contents: Contents, rng: np.random.Generator) -> Contents:
+    """The same values and cotangents, with a few interior elements of each array in each other's place: sums and ends
+    are as they were."""
+    arrays = {}
+    for name, array in contents.arrays.items():
+        flat = array.reshape(-1).copy()
+        if is_float(array) and flat.size >= 8:
+            count = max(2, min(32, flat.size // 4)) // 2 * 2
+            places = 1 + rng.choice(flat.size - 2, size=count, replace=False)
+            flat[places] = flat[places[::-1]]
+        arrays[name] = flat.reshape(array.shape)
+    return Contents(arrays, contents.scalars, contents.cotangents, "exchanged")
+
+
 def _jittered(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if not is_float(array):
         return array

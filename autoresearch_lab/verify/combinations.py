@@ -14,7 +14,7 @@ from autoresearch_common import workload as w
 from autoresearch_common.arrays import is_float
 from autoresearch_common.workload import Scalar, Workload
 from autoresearch_lab.catalog import Argument, Contract
-from autoresearch_lab.verify.cases import Case, CaseStep, Contents, elements, main_dtype, with_dtype
+from autoresearch_lab.verify.cases import Case, CaseStep, Contents, elements, exchanged, main_dtype, with_dtype
 from autoresearch_lab.verify.covering import pairwise, refined
 from autoresearch_trainer.jobs.calls import Mode
 
@@ -118,6 +118,9 @@ def _steps(
     if point["size"] != FAR or kind != "typical":
         other = draw(workload, "typical" if kind == "scaled" else kind, wanted, style=style)
         drawn.append(scaled(other, rng, most) if kind == "scaled" else other)
+    if not wanted and point["size"] != FAR:
+        # Captured calls have such a step, too: a result kept by a fingerprint of the contents shows.
+        drawn.append(exchanged(drawn[0], rng))
     return [CaseStep(contents, layout=point["cotangents"], again=point["again"]) for contents in drawn]
 
 

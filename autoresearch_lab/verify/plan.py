@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from autoresearch_common import workload as w
-from autoresearch_common.arrays import is_float, storage
+from autoresearch_common.arrays import storage
 from autoresearch_common.workload import Workload
 from autoresearch_lab.catalog import Target
 from autoresearch_lab.verify.cases import (
@@ -22,6 +22,7 @@ from autoresearch_lab.verify.cases import (
     CaseStep,
     Contents,
     elements,
+    exchanged,
     main_dtype,
     output_dtypes,
     rounded,
@@ -93,7 +94,7 @@ class Planner:
         ]
         others = [CaseStep(self.draw(workload, "typical", bool(grad)))]
         if elements(workload) <= LARGE:
-            others.append(CaseStep(self._exchanged(first)))
+            others.append(CaseStep(exchanged(first, self.rng)))
         return self._case(f"captured/{number}", "accuracy", workload, [*repeats, *others], grad)
 
     def _gradients(self, base: Workload) -> list[Case]:
@@ -262,18 +263,6 @@ class Planner:
                 draw = self.rng.standard_normal(shape)
             cotangents.append(np.asarray(draw).astype(storage(dtype)))
         return Contents(contents.arrays, contents.scalars, tuple(cotangents), contents.kind)
-
-    def _exchanged(self, contents: Contents) -> Contents:
-        """The same values and cotangents, with a few interior elements of each array in each other's place."""
-        arrays = {}
-        for name, array in contents.arrays.items():
-            flat = array.reshape(-1).copy()
-            if is_float(array) and flat.size >= 8:
-                count = max(2, min(32, flat.size // 4)) // 2 * 2
-                places = 1 + self.rng.choice(flat.size - 2, size=count, replace=False)
-                flat[places] = flat[places[::-1]]
-            arrays[name] = flat.reshape(array.shape)
-        return Contents(arrays, contents.scalars, contents.cotangents, "exchanged")
 
 
 def _in_order(workload: Workload, order: list[str]) -> Workload:

@@ -84,7 +84,11 @@ class GuardBase:
             for (name, value), other in zip(functions.items(), current, strict=True):
                 if self.replaced(other, value):
                     found.append(f"{place.__name__}.{name} was replaced")
-        return found + _threads_of(kernel_folder, self._threads) + _planted(kernel_folder)
+        return found + _threads_of(kernel_folder, self._threads)
+
+    def planted(self, kernel_folder: Path) -> list[str]:
+        """What takes longer to find, in words: functions of this project's modules that are the kernel's."""
+        return _planted(kernel_folder)
 
 
 def changes(before: State, after: State) -> list[str]:
@@ -131,7 +135,7 @@ def _callables(places: Iterable[ModuleType | type]) -> dict[ModuleType | type, d
 def _planted(folder: Path) -> list[str]:
     """Functions of this project's modules, and methods of their classes, whose code is the kernel's, in words: a kernel
     may import a module that nobody had looked at before."""
-    found = []
+    found, inside = [], f"{folder}{os.sep}"
     for name, module in list(sys.modules.items()):
         if name.split(".")[0] in PROJECT:
             own = [value for value in vars(module).values() if isinstance(value, type) and value.__module__ == name]
@@ -139,7 +143,7 @@ def _planted(folder: Path) -> list[str]:
             for place in places:
                 for function, value in list(vars(place).items()):
                     code = getattr(value, "__code__", None)
-                    if code is not None and Path(code.co_filename).is_relative_to(folder):
+                    if code is not None and code.co_filename.startswith(inside):
                         found.append(f"{place.__name__}.{function} was replaced")
     return found
 
