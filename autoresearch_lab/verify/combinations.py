@@ -21,6 +21,8 @@ from autoresearch_trainer.jobs.calls import Mode
 # Most elements of a call: there are many, and each costs the oracle time.
 LARGEST = 1 << 14
 SIZES = 6
+# Beyond so many elements a far call is made once, with usual values.
+LARGE_ONCE = 1 << 16
 # The level of the axis "size" whose calls are far larger than the others, or have other proportions.
 FAR = -1
 # How an array lies in memory, the usual first: row-major; with its last two axes exchanged; rows with gaps behind them;
@@ -115,7 +117,7 @@ def _steps(
     """Usual values in every case, for with others a fault may not show; then, at the same addresses, the point's."""
     kind, style = point["values"], STYLES.get(point["cotangents"], "random")
     drawn = [draw(workload, "typical", wanted, style=style)]
-    if point["size"] != FAR or kind != "typical":
+    if point["size"] != FAR or (kind != "typical" and elements(workload) <= LARGE_ONCE):
         other = draw(workload, "typical" if kind == "scaled" else kind, wanted, style=style)
         drawn.append(scaled(other, rng, most) if kind == "scaled" else other)
     if not wanted and point["size"] != FAR:
