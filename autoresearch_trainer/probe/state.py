@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -87,8 +87,9 @@ class GuardBase:
         return found + _threads_of(kernel_folder, self._threads)
 
     def planted(self, kernel_folder: Path) -> list[str]:
-        """What takes longer to find, in words: functions of this project's modules that are the kernel's."""
-        return _planted(kernel_folder)
+        """What takes longer to find, in words: functions that are the kernel's, in this project's modules and where
+        there was none of that name before."""
+        return _planted(kernel_folder, self.watched)
 
 
 def changes(before: State, after: State) -> list[str]:
@@ -132,19 +133,19 @@ def _callables(places: Iterable[ModuleType | type]) -> dict[ModuleType | type, d
     }
 
 
-def _planted(folder: Path) -> list[str]:
-    """Functions of this project's modules, and methods of their classes, whose code is the kernel's, in words: a kernel
-    may import a module that nobody had looked at before."""
+def _planted(folder: Path, watched: Iterable[ModuleType | type]) -> list[str]:
+    """Functions whose code is the kernel's, in words: in the watched places, where an operator may have been inherited,
+    and in this project's modules and their classes, which a kernel may be the first to import."""
     found, inside = [], f"{folder}{os.sep}"
+    places: list[ModuleType | type] = list(watched)
     for name, module in list(sys.modules.items()):
         if name.split(".")[0] in PROJECT:
             own = [value for value in vars(module).values() if isinstance(value, type) and value.__module__ == name]
-            places: list[ModuleType | type] = [module, *own]
-            for place in places:
-                for function, value in list(vars(place).items()):
-                    code = getattr(value, "__code__", None)
-                    if code is not None and code.co_filename.startswith(inside):
-                        found.append(f"{place.__name__}.{function} was replaced")
+            places += [module, *own]
+    for place in places:
+        for function, value in list(vars(place).items()):
+            if isinstance(value, FunctionType) and value.__code__.co_filename.startswith(inside):
+                found.append(f"{place.__name__}.{function} was replaced")
     return found
 
 
