@@ -20,6 +20,7 @@ from autoresearch_cuda.probe import Report, context, interpreter
 from autoresearch_cuda.probe.forms import describe, layout_of, storage_bytes, storage_content
 from autoresearch_cuda.probe.guard import Guard
 from autoresearch_cuda.probe.observers import configurations
+from autoresearch_cuda.probe.repeated import Repeated, repeat
 from autoresearch_cuda.probe.tensors import Buffer, dirty_blocks
 from autoresearch_trainer.jobs.calls import (
     NOT_COMPILED,
@@ -37,6 +38,7 @@ from autoresearch_trainer.jobs.calls import (
 )
 from autoresearch_trainer.kernel_files import Kernel, load_kernel
 from autoresearch_trainer.probe import native_code
+from autoresearch_trainer.probe.clock import MovableClock
 from autoresearch_trainer.probe.native_code import NoOps
 from autoresearch_trainer.probe.words import signature, words
 from autoresearch_trainer.process import fill_fresh_memory
@@ -63,6 +65,8 @@ def run(args: CallArgs, run_dir: Path, report: Report) -> CallAnswer:
         noops.install_for_libraries(places)
     if any(case.compiled for case in args.cases):
         context.import_compiler()
+    clock = MovableClock()
+    clock.install()
     guard = Guard()
     report({"stage": "load"})
     function = load_kernel(args.kernel)
@@ -72,7 +76,7 @@ def run(args: CallArgs, run_dir: Path, report: Report) -> CallAnswer:
     elif interpreter.in_use():
         interpreter.Watch().install()
     _expect_many_shapes()
-    loaded = guard.changes(folder)
+    loaded = guard.changes(folder) + guard.planted(folder)
     report({"stage": "loaded"})
 
     arrays: dict[str, torch.Tensor] = {}
@@ -82,13 +86,14 @@ def run(args: CallArgs, run_dir: Path, report: Report) -> CallAnswer:
         changed.update(dict.fromkeys(guard.glance(pattern)))
 
     # All cases live to the end: an address that comes back with another case's contents would look like a stale result.
-    cases = [_Case(case, contents, device, function, look) for case in args.cases]
+    cases = [_Case(case, contents, device, function, look, clock) for case in args.cases]
     answers = []
     for case in cases:
         report({"stage": "case", "case": case.case.id})
         answers.append(case.run(arrays))
         changed.update(dict.fromkeys(guard.changes(folder)))
     changed.update(dict.fromkeys(guard.changes(folder, last=True)))
+    changed.update(dict.fromkeys(guard.planted(folder)))
     save_file(arrays, run_dir / OUTPUTS)
     return CallAnswer(
         signature=signature(function),
@@ -111,12 +116,14 @@ class _Case:
         device: torch.device,
         function: Kernel,
         look: Callable[[int], None],
+        clock: MovableClock,
     ) -> None:
         self.case = case
         self.contents = contents
         self.device = device
         self.function = context.compiled(function) if case.compiled else function
         self.look = look
+        self.clock = clock
         self.sizes: set[int] = set()
         self.buffers: dict[str, Buffer] = {}
         wanted = set(case.grad)
@@ -175,17 +182,19 @@ class _Case:
         for name in self.case.inplace:
             kept[ResultName.argument(name).key(self.case.id, number)] = _clone(_detach(self.buffers[name].tensor))
         after = self._digests()
-        repeated, strayed = 0, 0
+        repeated = Repeated(0, 0, 0, 0.0)
         if step.repeats:
-            repeated, strayed = context.repeat(self.function, values, lambda: self._fill(step), step.repeats)
+            repeated = repeat(self.function, values, lambda: self._fill(step), step.repeats, self.clock)
         return StepAnswer(
             outputs=forms,
             sequence=isinstance(returned, (tuple, list)),
             grads=grads,
             again=again,
             changed=[name for name in before if before[name] != after[name]] + spoilt,
-            repeated=repeated,
-            strayed=strayed,
+            repeated=repeated.calls,
+            strayed=repeated.strayed,
+            late=repeated.late,
+            leaked=repeated.leaked,
         )
 
     def _fill(self, step: CallStep) -> None:

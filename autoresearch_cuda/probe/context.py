@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
@@ -13,10 +12,9 @@ from autoresearch_cuda.probe.tensors import rolled
 from autoresearch_trainer.jobs.calls import Mode
 from autoresearch_trainer.kernel_files import Kernel
 
-_grad, _equal = torch.autograd.grad, torch.equal
+_grad = torch.autograd.grad
 # Calls between a call's forward and its backward, with other contents: more than a ring of buffers usually has.
 BETWEEN = 4
-REPEAT_SECONDS = 0.5
 _MODES: dict[Mode, Callable[[], AbstractContextManager[Any]]] = {
     "no_grad": torch.no_grad,
     "inference_mode": torch.inference_mode,
@@ -73,34 +71,6 @@ class Call:
                 _grad(outputs, leaves, [torch.ones_like(each) for each in outputs], allow_unused=True)
 
 
-def repeat(function: Kernel, values: Mapping[str, Any], refill: Callable[[], None], count: int) -> tuple[int, int]:
-    """(calls made, those that gave other bits than the first): at most `count` calls in at most REPEAT_SECONDS, forward
-    and backward. refill: puts the contents back before a call, which may have updated them."""
-    leaves = [value for value in values.values() if isinstance(value, torch.Tensor) and value.requires_grad]
-
-    def results() -> list[torch.Tensor]:
-        refill()
-        outputs = _tensors(function(*values.values()))
-        reached = [each for each in outputs if each.requires_grad]
-        ones = [torch.ones_like(each) for each in reached]
-        grads = _grad(reached, leaves, ones, allow_unused=True) if reached else ()
-        return [each.detach().clone() for each in (*outputs, *grads) if each is not None]
-
-    first, end = results(), time.monotonic() + REPEAT_SECONDS
-    made = strayed = 0
-    while made < count and time.monotonic() < end:
-        found = results()
-        made += 1
-        strayed += len(found) != len(first) or not all(map(_same_bits, found, first))
-    return made, strayed
-
-
-def _same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """NaN equals NaN here."""
-    bits = [each.contiguous().reshape(-1).view(torch.uint8) for each in (one, other)]
-    return one.shape == other.shape and _equal(*bits)
-
-
 def _behind(value: Any) -> Any:
     """The same memory, seen through an operator."""
     return value.view_as(value) if isinstance(value, torch.Tensor) and value.requires_grad else value
@@ -115,9 +85,10 @@ def _another(function: Kernel, values: list[Any], number: int) -> tuple[list[tor
         for value in values
     ]
     leaves = [each for each in copies if isinstance(each, torch.Tensor) and each.requires_grad]
-    return leaves, [each for each in _tensors(function(*copies)) if each.requires_grad]
+    return leaves, [each for each in tensors_of(function(*copies)) if each.requires_grad]
 
 
-def _tensors(returned: Any) -> list[torch.Tensor]:
+def tensors_of(returned: Any) -> list[torch.Tensor]:
+    """The tensors among what a kernel returned."""
     found = list(returned) if isinstance(returned, (tuple, list)) else [returned]
     return [each for each in found if isinstance(each, torch.Tensor)]

@@ -21,10 +21,14 @@ class Guard(GuardBase):
 
     watched = (
         *WATCHED, torch, torch.Tensor, torch.autograd, torch.autograd.Function, torch.linalg, torch.testing, torch.cuda,
-        functional,
+        torch.nn.Module, functional,
     )  # fmt: skip
     # Set by torch's own compiler when it is first used.
     own_variables = ("TORCHINDUCTOR_", "_TORCHINDUCTOR_", "TRITON_", "TORCH_")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._own = _own_kernels()
 
     def state(self) -> State:
         return {
@@ -36,6 +40,12 @@ class Guard(GuardBase):
             "saved-tensor hooks": torch._C._autograd._saved_tensors_hooks_is_enabled(),  # type: ignore[attr-defined]
             "default device": str(torch.get_default_device()),
         }
+
+    def planted(self, kernel_folder: Path) -> list[str]:
+        registered = sorted(_own_kernels() - self._own)
+        return super().planted(kernel_folder) + [
+            f"{name} was registered for PyTorch's own operator" for name in registered
+        ]
 
     def cheap_state(self) -> State:
         return {
@@ -53,3 +63,9 @@ class Guard(GuardBase):
         code = getattr(current, "__code__", None)
         own = code is not None and Path(code.co_filename).is_relative_to(Path(torch.__file__).parent)
         return not (own and getattr(current, "__wrapped__", None) is original)
+
+
+def _own_kernels() -> set[str]:
+    """What Python has registered for PyTorch's own operators, such as "aten/relu/CPU"; torch itself does for shapes
+    alone (Meta)."""
+    return {key for key in torch.library._impls if key.startswith("aten/") and not key.endswith("/Meta")}

@@ -23,13 +23,13 @@ COLOURS = {"caught": "green", "passed": "green", "missed": "bold red", "wrongly 
 NO_FAULT = "none"  # the control in which nothing is planted
 
 
-def exploits(session: Session, *, names: tuple[str, ...]) -> VerbResult:
+def exploits(session: Session, *, names: tuple[str, ...], honest: bool, seeds: int) -> VerbResult:
     known = {case.name for case in collected.cases()}
     unknown = [name for name in names if name not in known]
     if unknown:
         raise LabError(f"exploits: no kernel is called '{unknown[0]}'; they lie in {collected.FOLDER}")
     show = lambda result: None if session.as_json else _show_exploit(result, session.out)  # noqa: E731
-    results = collected.judge(set(names), show)
+    results = collected.judge(set(names), show, honest=honest, seeds=seeds)
     counts = Counter(result.outcome for result in results)
     data = {"rows": [result.plain() for result in results], "counts": dict(counts)}
     summary = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
@@ -44,7 +44,7 @@ def _show_exploit(result: ExploitResult, console: Console) -> None:
     outcome = f"[{colour}]{result.outcome:23}[/{colour}]"
     console.print(f"{result.name:30} {outcome} {check:17} {result.seconds:5.1f} s", soft_wrap=True)
     if result.outcome not in ("caught", "passed"):
-        console.print(f"    {escape(result.reason)}", style="dim", soft_wrap=True)
+        console.print(f"    seed {result.seed}: {escape(result.reason)}", style="dim", soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -91,6 +91,8 @@ COMMANDS = {
         "was caught, missed and wrongly rejected. Exit code 1 where something was missed or wrongly rejected. "
         "Needs a checkout.",
         click.argument("names", nargs=-1),
+        click.option("--honest", is_flag=True, help="Only honest kernels, none of which may be rejected."),
+        click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Drawn calls for each."),
     ),
     "controls": command(
         "controls",

@@ -106,7 +106,8 @@ class CheckResult(Typed):
 class VerifyResults(Typed):
     """What the checks found.
 
-    failed_check, reason: of the first check that failed. error_ratio: the worst error / what is allowed; None where
+    failed_check, reason: of the first check that failed; next_step: what to look at, and the command that makes the
+    same calls again. error_ratio: the worst error / what is allowed; None where
     nothing could be compared. cases: how many were drawn. not_judged: {case or result: why it says nothing}.
     factors: per result the call on which the smallest common factor would have been found. launches: of Metal
     kernels on the CPU, by build. configurations: of tuned kernels, as far as they are kept;
@@ -116,6 +117,7 @@ class VerifyResults(Typed):
 
     failed_check: str | None = None
     reason: str = ""
+    next_step: str = ""
     error_ratio: float | None = None
     checks: list[CheckResult] = []
     cases: int = 0

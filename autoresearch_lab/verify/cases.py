@@ -68,7 +68,8 @@ class Contents:
 @dataclass(frozen=True)
 class CaseStep:
     """One call. `layout` of the cotangents; `again` = run backward twice; `judged` = compared with the oracle;
-    `repeats` = how often it is made once more, to see whether it always gives the same.
+    `repeats` = how often it is made once more, to see whether it always gives the same; `brief` = one of many of its
+    kind, which has a single shadow.
 
     `shadows`: nearly the same contents. Only the baseline computes them: its error on one call may be small by luck,
     and a candidate is not held to luck.
@@ -81,6 +82,7 @@ class CaseStep:
     pattern: int = PATTERN
     judged: bool = True
     repeats: int = 0
+    brief: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ class Case:
 
     group: the check that judges it first, one of GROUPS. dtypes: of the outputs. grad: arguments that get gradients.
     spied: the operators that the framework runs are counted. mode, compiled: the context of the call, for a candidate.
-    about: what is unusual about it, in words.
+    about: what is unusual about it, in words. layouts: (axis, value) of its arrays in a combination.
     """
 
     id: str
@@ -102,6 +104,7 @@ class Case:
     mode: Mode = "plain"
     compiled: bool = False
     about: str = ""
+    layouts: tuple[tuple[str, str], ...] = ()
 
     @property
     def specs(self) -> list[Spec]:
@@ -126,6 +129,20 @@ def shadow(contents: Contents, rng: np.random.Generator) -> Contents:
     if cotangents is not None:
         cotangents = tuple(_jittered(cotangent, rng) for cotangent in cotangents)
     return Contents(arrays, contents.scalars, cotangents, contents.kind)
+
+
+def exchanged(contents: Contents, rng: np.random.Generator) -> Contents:
+    """The same values and cotangents, with a few interior elements of each array in each other's place: sums and ends
+    are as they were."""
+    arrays = {}
+    for name, array in contents.arrays.items():
+        flat = array.reshape(-1).copy()
+        if is_float(array) and flat.size >= 8:
+            count = max(2, min(32, flat.size // 4)) // 2 * 2
+            places = 1 + rng.choice(flat.size - 2, size=count, replace=False)
+            flat[places] = flat[places[::-1]]
+        arrays[name] = flat.reshape(array.shape)
+    return Contents(arrays, contents.scalars, contents.cotangents, "exchanged")
 
 
 def _jittered(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -4,7 +4,7 @@ which context of autograd, such that any two of these meet."""
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,13 +14,17 @@ from autoresearch_common import workload as w
 from autoresearch_common.arrays import is_float
 from autoresearch_common.workload import Scalar, Workload
 from autoresearch_lab.catalog import Argument, Contract
-from autoresearch_lab.verify.cases import Case, CaseStep, Contents, elements, main_dtype, with_dtype
-from autoresearch_lab.verify.covering import pairwise
+from autoresearch_lab.verify.cases import Case, CaseStep, Contents, elements, exchanged, main_dtype, with_dtype
+from autoresearch_lab.verify.covering import pairwise, refined
 from autoresearch_trainer.jobs.calls import Mode
 
 # Most elements of a call: there are many, and each costs the oracle time.
 LARGEST = 1 << 14
 SIZES = 6
+# Beyond so many elements a far call is made once, with usual values.
+LARGE_ONCE = 1 << 16
+# The level of the axis "size" whose calls are far larger than the others, or have other proportions.
+FAR = -1
 # How an array lies in memory, the usual first: row-major; with its last two axes exchanged; rows with gaps behind them;
 # beginning inside a larger block, where no vector is aligned; every second element.
 LAYOUTS = ("contiguous", "transposed", "gaps", "offset", "strided")
@@ -30,6 +34,8 @@ COTANGENTS = (*LAYOUTS, "expanded", "expanded first", "expanded last")
 STYLES = {"expanded": "equal", "expanded first": "equal first", "expanded last": "equal last"}
 WITH_GRADIENTS: tuple[Mode, ...] = ("plain", "not a leaf", "interleaved", "checkpointed")
 WITHOUT: tuple[Mode, ...] = ("nothing wanted", "no_grad", "inference_mode")
+# A kernel may say that it holds whole rows, and that longer ones are too many for it.
+WIDEST = 1 << 14
 # Factors for all values of an array, as powers of ten; float16 has no room for more.
 DECADES = {"float16": 2.0}
 MOST_DECADES = 7.0
@@ -42,54 +48,126 @@ REPEATS = 3000
 def combinations(
     contract: Contract,
     neighbours: Sequence[Workload],
+    beyond: Sequence[Workload],
     other_dtypes: Sequence[str],
-    grads: tuple[str, ...],
     draw: Callable[..., Contents],
     make: Callable[..., Case],
     rng: np.random.Generator,
     *,
     contexts: bool,
+    most: Mapping[str, float],
 ) -> Iterator[Case]:
-    """The cases of the group "combinations". draw, make: contents, and cases, of a `Planner`. contexts: whether the
-    framework has modes of autograd and a compiler that a call can be in."""
+    """The cases of the group "combinations". beyond: sizes far from the trainer's, one of which a call has that is not
+    small. draw, make: contents, and cases, of a `Planner`. contexts: whether the framework has modes of autograd and a
+    compiler that a call can be in. most: see `scaled`."""
+    grads = tuple(argument.name for argument in contract.args if argument.grad)
     small = [each for each in neighbours if elements(each) <= LARGEST and all(map(w.is_contiguous, w.arrays(each)))]
     # In a single row or column much is right that is wrong elsewhere; `odd` has those.
     small = [each for each in small if min(w.arrays(each)[0]["shape"], default=0) > 1] or small
     sizes = [small[place] for place in rng.permutation(len(small))[:SIZES]]
     if not sizes:
         return
-    points = pairwise(_axes(contract, sizes, other_dtypes, grads, rng, contexts), rng)
-    # Repeated is one with usual values, as small as there is.
-    quick = [number for number, point in enumerate(points) if point["values"] == "typical"]
-    repeated = min(quick, key=lambda number: elements(sizes[points[number]["size"]]), default=None)
-    # Not the repeated call, nor one in inference mode, in which PyTorch itself refuses code compiled for training.
-    refused = {repeated, *(number for number, point in enumerate(points) if point["mode"] == "inference_mode")}
+    axes = _axes(contract, [*range(len(sizes)), *([FAR] if beyond else [])], other_dtypes, grads, rng, contexts)
+    points = pairwise(axes, rng)
+    far = [number for number, point in enumerate(points) if point["size"] == FAR]
+    # Every far size at least once.
+    points += [{**points[number], "size": FAR} for number in range(max(0, len(beyond) - len(far)))]
+    bases: list[Workload] = []
+    for point in points:
+        place = sum(other["size"] == FAR for other in points[: len(bases)]) % max(1, len(beyond))
+        bases.append(beyond[place] if point["size"] == FAR else sizes[point["size"]])
+    # Repeated are two with usual values, as small as there is: one that is differentiated and one that is not.
+    repeated = {_quickest(points, bases, WITH_GRADIENTS), _quickest(points, bases, WITHOUT)}
+    # Not a repeated call, nor one in inference mode, in which PyTorch itself refuses code compiled for training.
+    refused = {*repeated, *(number for number, point in enumerate(points) if point["mode"] == "inference_mode")}
     compilable = [number for number in range(len(points)) if contexts and number not in refused]
     through_compiler = set(rng.permutation(compilable)[:COMPILED].tolist())
     for number, point in enumerate(points):
         point["compiled"] = number in through_compiler
-        workload = _workload(point, sizes, rng)
+    settings = _more_scalars(contract, points, [elements(base) for base in bases], axes, rng)
+    for number, (point, base) in enumerate(zip(points, bases, strict=True)):
+        workload = _workload(point, base, rng)
         mode: Mode = point["mode"]
         wanted = grads if mode in WITH_GRADIENTS else ()
         if point["alone"] and len(wanted) > 1:
             wanted = (wanted[int(rng.integers(len(wanted)))],)
-        kind, style = point["values"], STYLES.get(point["cotangents"], "random")
-        # Usual values in every case: with others a fault may not show.
-        usual = draw(workload, "typical", bool(wanted), style=style)
-        other = draw(workload, "typical" if kind == "scaled" else kind, bool(wanted), style=style)
-        drawn = [usual, scaled(other, rng) if kind == "scaled" else other]
-        steps = [CaseStep(contents, layout=point["cotangents"], again=point["again"]) for contents in drawn]
-        if number == repeated:
+        steps = _steps(point, workload, bool(wanted), draw, rng, most)
+        if number in repeated:
             steps[0] = replace(steps[0], repeats=int(rng.integers(REPEATS // 2, REPEATS)))
+        for setting in settings.get(number, ()):
+            layout = setting.get("cotangents", "contiguous")
+            given = w.variant(workload, **{name: value for name, value in setting.items() if name != "cotangents"})
+            contents = draw(given, "typical", bool(wanted), style=STYLES.get(layout, "random"))
+            steps.append(CaseStep(contents, layout=layout, brief=True))
         yield make(
             f"combination/{number}", "combinations", workload, steps, wanted,
             mode=mode, compiled=point["compiled"], about=_words(point, contract),
+            layouts=tuple((axis, value) for axis, value in point.items() if axis.startswith("layout of ")),
         )  # fmt: skip
+
+
+def _steps(
+    point: dict[str, Any],
+    workload: Workload,
+    wanted: bool,
+    draw: Callable[..., Contents],
+    rng: np.random.Generator,
+    most: Mapping[str, float],
+) -> list[CaseStep]:
+    """Usual values in every case, for with others a fault may not show; then, at the same addresses, the point's."""
+    kind, style = point["values"], STYLES.get(point["cotangents"], "random")
+    drawn = [draw(workload, "typical", wanted, style=style)]
+    if point["size"] != FAR or (kind != "typical" and elements(workload) <= LARGE_ONCE):
+        other = draw(workload, "typical" if kind == "scaled" else kind, wanted, style=style)
+        drawn.append(scaled(other, rng, most) if kind == "scaled" else other)
+    if not wanted and point["size"] != FAR:
+        # Captured calls have such a step, too: a result kept by a fingerprint of the contents shows.
+        drawn.append(exchanged(drawn[0], rng))
+    return [CaseStep(contents, layout=point["cotangents"], again=point["again"]) for contents in drawn]
+
+
+def _quickest(points: list[dict[str, Any]], bases: list[Workload], modes: Sequence[Mode]) -> int | None:
+    """The smallest of the calls with usual values in one of these modes."""
+    usual = [number for number, p in enumerate(points) if p["values"] == "typical" and p["mode"] in modes]
+    return min(usual, key=lambda number: elements(bases[number]), default=None)
+
+
+def _more_scalars(
+    contract: Contract,
+    points: list[dict[str, Any]],
+    counts: Sequence[int],
+    axes: dict[str, Sequence[Any]],
+    rng: np.random.Generator,
+) -> dict[int, list[dict[str, Any]]]:
+    """{number of a point: further values of its scalars and layouts of its cotangents}: any value of a scalar meets any
+    two layouts, and any two scalars' values any layout. counts: of elements of the points' calls."""
+    scalars = [each.name for each in contract.args if each.name in axes]
+    layouts = [axis for axis in axes if axis.startswith("layout of ")]
+    found: dict[int, list[dict[str, Any]]] = {}
+    if not scalars:
+        return found
+    # Each further value would be compiled anew, and in large calls costs what the large call does.
+    able = [number for number, point in enumerate(points) if not point["compiled"] and point["size"] != FAR]
+    both = [number for number in able if points[number]["mode"] in WITH_GRADIENTS]
+    met: list[dict[str, Any]] = []
+    for numbers, seen in ((both, [*layouts, "cotangents"]), (able, layouts)):
+        names = [*scalars, *seen]
+        own = [{name: points[number][name] for name in names} for number in numbers]
+        cost = [500 + counts[number] for number in numbers]
+        free = {name: axes[name] for name in names if name not in layouts}
+        more = refined(
+            own, free, cost, lambda three: bool(three & set(scalars)) and bool(three - set(scalars)), rng, met
+        )
+        for place, setting in more:
+            found.setdefault(numbers[place], []).append(setting)
+            met.append({**own[place], **setting})
+        met += own
+    return found
 
 
 def _axes(
     contract: Contract,
-    sizes: list[Workload],
+    sizes: Sequence[int],
     other_dtypes: Sequence[str],
     grads: tuple[str, ...],
     rng: np.random.Generator,
@@ -98,9 +176,9 @@ def _axes(
     modes = [*(WITH_GRADIENTS if grads else ()), *WITHOUT] if contexts else ["plain" if grads else "nothing wanted"]
     cotangents = COTANGENTS if contexts else ("contiguous", "transposed", "expanded")
     axes: dict[str, Sequence[Any]] = {
-        "size": range(len(sizes)),
+        "size": sizes,
         "dtype": [None, *other_dtypes],
-        "values": ["typical", "scaled", "adversarial"],
+        "values": ["typical", "scaled", "adversarial", "nonfinite"],
         "mode": modes,
         "alone": [False, True] if len(grads) > 1 else [False],
         "again": [False, True] if grads else [False],
@@ -122,8 +200,7 @@ def _levels(argument: Argument, rng: np.random.Generator) -> list[Scalar]:
     return [*argument.values, math.exp(rng.uniform(math.log(min(numbers)), math.log(max(numbers))))]
 
 
-def _workload(point: dict[str, Any], sizes: list[Workload], rng: np.random.Generator) -> Workload:
-    base = sizes[point["size"]]
+def _workload(point: dict[str, Any], base: Workload, rng: np.random.Generator) -> Workload:
     given = {spec["name"]: point[spec["name"]] for spec in base["args"] if spec["name"] in point}
     workload = w.variant(with_dtype(base, point["dtype"]) if point["dtype"] else base, **given)
     for spec in w.arrays(workload):
@@ -143,16 +220,19 @@ def laid_out(shape: Sequence[int], layout: str, rng: np.random.Generator) -> tup
     return w.contiguous(shape), int(rng.integers(1, 33)) if layout == "offset" else 0
 
 
-def scaled(contents: Contents, rng: np.random.Generator) -> Contents:
+def scaled(contents: Contents, rng: np.random.Generator, most: Mapping[str, float]) -> Contents:
     """The same with every floating array times a factor of its own, some rows constant and some with their largest
-    element twice: values that neither usual numbers nor extreme ones reach."""
+    element twice: values that neither usual numbers nor extreme ones reach. most: by argument, the largest magnitude
+    that a factor may bring it to."""
     arrays = {}
     for name, array in contents.arrays.items():
         if not is_float(array) or array.ndim == 0 or not array.size:
             arrays[name] = array
             continue
         decades = DECADES.get(str(array.dtype), MOST_DECADES)
-        rows = array.astype(np.float64).reshape(-1, array.shape[-1]) * 10.0 ** rng.uniform(-decades, decades)
+        rows = array.astype(np.float64).reshape(-1, array.shape[-1])
+        room = most.get(name, np.inf) / (np.max(np.abs(rows)) or 1.0)
+        rows *= 10.0 ** rng.uniform(-decades, min(decades, math.log10(room)))
         for row in rng.permutation(len(rows))[: max(1, len(rows) // 8)]:
             rows[row] = rows[row, 0]
         for row in rng.permutation(len(rows))[: max(1, len(rows) // 8)]:
@@ -178,6 +258,9 @@ def _words(point: dict[str, Any], contract: Contract) -> str:
 
 
 def trainer_makes(case: Case, captured: set[str | None]) -> bool:
-    """Whether a trainer could make this call: in its dtype, with arrays as it lays them out."""
-    plain = all(w.is_contiguous(spec) and not spec.get("offset") for spec in w.arrays(case.workload))
-    return plain and main_dtype(case.workload) in captured
+    """Whether a trainer could make this call: in its dtype, with arrays as it lays them out, and rows that a kernel may
+    be asked to hold whole."""
+    specs = w.arrays(case.workload)
+    plain = all(w.is_contiguous(spec) and not spec.get("offset") for spec in specs)
+    sizes = [size for place, spec in enumerate(specs) for axis, size in enumerate(spec["shape"]) if place or axis]
+    return plain and main_dtype(case.workload) in captured and max(sizes, default=0) <= WIDEST

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from autoresearch_common import workload as w
-from autoresearch_common.arrays import is_float, storage
+from autoresearch_common.arrays import storage
 from autoresearch_common.workload import Workload
 from autoresearch_lab.catalog import Target
 from autoresearch_lab.verify.cases import (
@@ -22,6 +22,7 @@ from autoresearch_lab.verify.cases import (
     CaseStep,
     Contents,
     elements,
+    exchanged,
     main_dtype,
     output_dtypes,
     rounded,
@@ -39,6 +40,8 @@ SMALL, SHADOWS = 1 << 17, 2
 # Most elements of a neighbour that stands in for a large captured call.
 COMFORTABLE = 1 << 18
 HELD_OUT = 4
+# Kernels handle rows in blocks of up to so many, and what is left in another way; most such blocks of a call.
+REMAINDERS, MOST_BLOCKS = 32, 8
 KINDS = ("adversarial", "edge", "nonfinite", "typical")
 
 
@@ -68,6 +71,7 @@ class Planner:
             *self._gradients(self._base(neighbours)),
             *self._odd(neighbours),
             *(self._combinations(neighbours) if self.combined else ()),
+            *(self._rows() if self.combined else ()),
             *self._held_out(neighbours),
         ]
 
@@ -90,7 +94,7 @@ class Planner:
         ]
         others = [CaseStep(self.draw(workload, "typical", bool(grad)))]
         if elements(workload) <= LARGE:
-            others.append(CaseStep(self._exchanged(first)))
+            others.append(CaseStep(exchanged(first, self.rng)))
         return self._case(f"captured/{number}", "accuracy", workload, [*repeats, *others], grad)
 
     def _gradients(self, base: Workload) -> list[Case]:
@@ -136,11 +140,21 @@ class Planner:
         return cases
 
     def _combinations(self, neighbours: list[Workload]) -> Iterator[Case]:
-        """Calls of few elements, unusual in several ways at once."""
+        """Calls that are unusual in several ways at once."""
+        beyond = self._ordered(self.oracle.beyond(self.captured[0], self.rng))
         return combinations(
-            self.contract, neighbours, self._other_dtypes(), self.grads, self.draw, self._case, self.rng,
-            contexts=self.workloads.engine != "mlx",
+            self.contract, neighbours, [beyond[place] for place in self.rng.permutation(len(beyond))],
+            self._other_dtypes(), self.draw, self._case, self.rng,
+            contexts=self.workloads.engine != "mlx", most=getattr(self.oracle, "MOST", {}),
         )  # fmt: skip
+
+    def _rows(self) -> Iterator[Case]:
+        """Small calls whose numbers of rows leave every remainder that a block of rows may have."""
+        for remainder in range(REMAINDERS):
+            count = max(2, remainder + REMAINDERS * int(self.rng.integers(MOST_BLOCKS)))
+            (workload,) = self._ordered([self.oracle.with_rows(self.captured[0], count)])
+            steps = [CaseStep(self.draw(workload, "typical", bool(self.grads)), brief=True)]
+            yield self._case(f"rows/{count}", "combinations", workload, steps, self.grads)
 
     def _held_out(self, neighbours: list[Workload]) -> list[Case]:
         """Neighbours of neighbours: their shapes depend on draws made just now."""
@@ -160,8 +174,11 @@ class Planner:
     # Workloads.
 
     def _neighbours(self, workload: Workload) -> list[Workload]:
+        return self._ordered(self.oracle.neighbours(workload, self.rng))
+
+    def _ordered(self, workloads: list[Workload]) -> list[Workload]:
         order = [argument.name for argument in self.contract.args]
-        return [_in_order(other, order) for other in self.oracle.neighbours(workload, self.rng)]
+        return [_in_order(workload, order) for workload in workloads]
 
     def _distinct(self, workloads: list[Workload]) -> list[Workload]:
         """One or two captured calls to take neighbours of: the first, and one that differs from it in dtype or rank."""
@@ -207,7 +224,7 @@ class Planner:
     def _with_shadows(self, step: CaseStep) -> CaseStep:
         if not step.judged:
             return step
-        shadows = tuple(shadow(step.contents, self.rng) for _ in range(SHADOWS))
+        shadows = tuple(shadow(step.contents, self.rng) for _ in range(1 if step.brief else SHADOWS))
         return replace(step, shadows=shadows)
 
     def draw(self, workload: Workload, kind: str, cotangents: bool, style: str = "random") -> Contents:
@@ -246,18 +263,6 @@ class Planner:
                 draw = self.rng.standard_normal(shape)
             cotangents.append(np.asarray(draw).astype(storage(dtype)))
         return Contents(contents.arrays, contents.scalars, tuple(cotangents), contents.kind)
-
-    def _exchanged(self, contents: Contents) -> Contents:
-        """The same values and cotangents, with a few interior elements of each array in each other's place."""
-        arrays = {}
-        for name, array in contents.arrays.items():
-            flat = array.reshape(-1).copy()
-            if is_float(array) and flat.size >= 8:
-                count = max(2, min(32, flat.size // 4)) // 2 * 2
-                places = 1 + self.rng.choice(flat.size - 2, size=count, replace=False)
-                flat[places] = flat[places[::-1]]
-            arrays[name] = flat.reshape(array.shape)
-        return Contents(arrays, contents.scalars, contents.cotangents, "exchanged")
 
 
 def _in_order(workload: Workload, order: list[str]) -> Workload:

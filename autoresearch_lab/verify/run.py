@@ -30,6 +30,7 @@ from autoresearch_lab.verify.cases import Case
 from autoresearch_lab.verify.checks import NEEDED, ORDER
 from autoresearch_lab.verify.checks.result import failed
 from autoresearch_lab.verify.comparisons import Comparisons
+from autoresearch_lab.verify.diagnosis import next_step
 from autoresearch_lab.verify.exchange import Answers, again_if_killed, ask, discard, write_inputs
 from autoresearch_lab.verify.plan import Planner
 from autoresearch_lab.verify.reference import References
@@ -92,7 +93,8 @@ def verify(
     chosen = seed if seed is not None else secrets.randbits(62)
     tell = on_progress or (lambda message: None)
     engine = lab.context.engine
-    trusted = target.trusted(engine.framework, engine.device)
+    # In Triton's interpreter tensors lie on the CPU, where the whole trusted set can compute them.
+    trusted = target.trusted(engine.framework, engine.job_device)
     baseline = trusted[0]
     hashes = " ".join(member.sha256 for member in trusted)
     key = f"{target.contract_sha256} {workload_set.sha256} {workload_set.path} {hashes} {chosen}"
@@ -112,6 +114,8 @@ def verify(
         if answers.failure is not None:
             evidence.not_judged[f"trusted {member.name}"] = f"is left out: {answers.failure.message}"
     results = _results(judge(evidence), evidence)
+    if results.failed_check:
+        results.next_step = next_step(evidence, results.failed_check, kernel, chosen)
     told = candidate.answer
     results.launches = told.launches if told else None
     tuned = _configurations(told)

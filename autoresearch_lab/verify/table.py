@@ -46,8 +46,8 @@ def render(record: VerifyRecord, console: Console) -> None:
         console.print(
             "orchestrate promotes no kernel with such lines unless a person allows it by name", style="yellow"
         )
-    if results.failed_check and record.seeds:
-        console.print(f"the same calls again: kernel-lab verify ... --seed {record.seeds.verify}", style="dim")
+    if results.next_step:
+        console.print(escape(results.next_step), style="dim", soft_wrap=True)
     if record.settings.interpreted:
         console.print(f"{_interpreter(record)} on the CPU: no evidence for a GPU", style="yellow")
     if record.not_enforced:

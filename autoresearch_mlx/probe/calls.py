@@ -70,7 +70,7 @@ def run(args: CallArgs, run_dir: Path, report: Report) -> CallAnswer:
     finally:
         metal.remove()
     native = native_code.loaded_libraries(places) + [f"metal/{name}" for name in metal.made]
-    loaded = guard.changes(folder)
+    loaded = guard.changes(folder) + guard.planted(folder)
     report({"stage": "loaded"})
 
     found: dict[str, np.ndarray] = {}
@@ -85,6 +85,7 @@ def run(args: CallArgs, run_dir: Path, report: Report) -> CallAnswer:
         answers.append(case.run(found))
         changed.update(dict.fromkeys(guard.changes(folder)))
     changed.update(dict.fromkeys(guard.changes(folder, last=True)))
+    changed.update(dict.fromkeys(guard.planted(folder)))
     files.save(found, run_dir / OUTPUTS)
     functions = sorted({*noops.functions, *(f"metal/{name}" for name in metal.made if metal.idle)})
     return CallAnswer(

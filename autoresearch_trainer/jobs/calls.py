@@ -167,7 +167,8 @@ class StepAnswer(JobAnswer):
     """What one call gave. sequence: a tuple or list came back. grads: forms by argument, null = missing. again: "done"
     after a second backward, or the error that refused it. changed: arguments (and "cotangent 0") whose bytes are not
     what they were. repeated: calls made once more with the same contents; strayed: those of them that gave other bits
-    than the first."""
+    than the first; late: of those the ones for which the clocks had been moved on by a day. leaked: bytes by which the
+    memory in use grew with each repeated call, 0 where it did not."""
 
     outputs: list[Form] = []
     sequence: bool = False
@@ -176,6 +177,8 @@ class StepAnswer(JobAnswer):
     changed: list[Text] = []
     repeated: Count = 0
     strayed: Count = 0
+    late: Count = 0
+    leaked: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
 
 
 class CaseAnswer(JobAnswer):

@@ -20,7 +20,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,9 @@ _SIGNALS = (
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 # Of Linux's prctl.
 _PR_GET_TIMERSLACK, _PR_GET_THP_DISABLE = 30, 42
+# What torch itself replaces in `Module` when it first traces.
+_OF_TRACING = ("__init__", "__setstate__")
+PROJECT = ("autoresearch_common", "autoresearch_cuda", "autoresearch_mlx", "autoresearch_trainer")
 
 
 # The state of the process that no kernel may change, as an engine sees it.
@@ -57,7 +60,7 @@ class GuardBase:
 
     def __init__(self) -> None:
         self._functions = _callables(self.watched)
-        self._codes = {place: _code(value) for place, value in self._functions.items()}
+        self._codes = {place: list(map(_code, functions.values())) for place, functions in self._functions.items()}
         self._threads = set(threading.enumerate())
         self._state, self._variables = self.state(), _variables()
         self._cheap_state = self.cheap_state()
@@ -89,12 +92,22 @@ class GuardBase:
             before, after = self._variables.get(name), around.get(name)
             if before != after and not name.startswith(self.own_variables):
                 found.append(f"environment variable {name}: {before} -> {after}")
-        for (place, name), value in self._functions.items():
-            if self.replaced(vars(place).get(name), value):
-                found.append(f"{place.__name__}.{name} was replaced")
-            elif _code(value) is not self._codes[place, name]:
-                found.append(f"the code of {place.__name__}.{name} was replaced")
+        for place, functions in self._functions.items():
+            current, codes = list(map(vars(place).get, functions)), list(map(_code, functions.values()))
+            if current == list(functions.values()) and codes == self._codes[place]:
+                continue  # compared in C, by identity first: this is done after every case
+            compared = zip(functions.items(), current, codes, self._codes[place], strict=True)
+            for (name, value), other, code, original in compared:
+                if self.replaced(other, value):
+                    found.append(f"{place.__name__}.{name} was replaced")
+                elif code is not original:
+                    found.append(f"the code of {place.__name__}.{name} was replaced")
         return found + _threads_of(kernel_folder, self._threads) + self._background.found(last)
+
+    def planted(self, kernel_folder: Path) -> list[str]:
+        """What takes longer to find, in words: functions that are the kernel's, in this project's modules and where
+        there was none of that name before."""
+        return _planted(kernel_folder, self.watched)
 
 
 def changes(before: State, after: State) -> list[str]:
@@ -127,8 +140,8 @@ def surroundings() -> State:
     """The process around the kernel; values are compared, not interpreted."""
     return {
         "working folder": os.getcwd(),
-        "random state (Python)": digest(repr(random.getstate())),
-        "random state (NumPy)": digest(repr(np.random.get_state())),
+        "random state (Python)": hash(random.getstate()),
+        "random state (NumPy)": _numpy_random_state(),
         "NumPy error handling": str(np.geterr()),
         "trace function": repr(sys.gettrace()) + repr(sys.getprofile()),
         **{f"handler of {number.name}": repr(signal.getsignal(number)) for number in _SIGNALS},
@@ -139,19 +152,38 @@ def surroundings() -> State:
     }
 
 
-def _callables(places: Iterable[ModuleType | type]) -> dict[tuple[ModuleType | type, str], Callable]:
-    """The public functions of some modules and classes as they are now."""
+def _numpy_random_state() -> int:
+    name, keys, *rest = np.random.get_state(legacy=True)
+    return hash((name, keys.tobytes(), *rest))  # type: ignore[union-attr]
+
+
+def _callables(places: Iterable[ModuleType | type]) -> dict[ModuleType | type, dict[str, Any]]:
+    """The functions of some modules and classes as they are now, operators such as `__add__` included."""
     return {
-        (place, name): value
+        place: {name: value for name, value in vars(place).items() if callable(value) and name not in _OF_TRACING}
         for place in places
-        for name, value in vars(place).items()
-        if callable(value) and not name.startswith("__")
     }
 
 
 def _code(function: Any) -> object:
     """What a function written in Python runs."""
     return getattr(function, "__code__", None)
+
+
+def _planted(folder: Path, watched: Iterable[ModuleType | type]) -> list[str]:
+    """Functions whose code is the kernel's, in words: in the watched places, where an operator may have been inherited,
+    and in this project's modules and their classes, which a kernel may be the first to import."""
+    found, inside = [], f"{folder}{os.sep}"
+    places: list[ModuleType | type] = list(watched)
+    for name, module in list(sys.modules.items()):
+        if name.split(".")[0] in PROJECT:
+            own = [value for value in vars(module).values() if isinstance(value, type) and value.__module__ == name]
+            places += [module, *own]
+    for place in places:
+        for function, value in list(vars(place).items()):
+            if isinstance(value, FunctionType) and value.__code__.co_filename.startswith(inside):
+                found.append(f"{place.__name__}.{function} was replaced")
+    return found
 
 
 def _threads_of(folder: Path, before: set[threading.Thread]) -> list[str]:

@@ -64,3 +64,15 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
     result.append(w.variant(workload, step=5, **dict.fromkeys(names, view)))
     result.append(w.variant(workload, step=5, p=(9, 33), grad=view, exp_avg=(9, 33), exp_avg_sq=(9, 33)))
     return result
+
+
+def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
+    """More than 65,536 numbers in one row, in many rows and in few, and three axes."""
+    some = int(rng.integers(1, 300))
+    shapes = [(65_536 + some,), (8192 + some, 3), (3, 8192 + some), (40, 9, 20 + some)]
+    return [w.variant(workload, p=each, grad=each, exp_avg=each, exp_avg_sq=each) for each in shapes]
+
+
+def with_rows(workload: w.Workload, count: int) -> w.Workload:
+    """A small call of `count` rows of an odd length, so that the number of elements leaves every remainder, too."""
+    return w.variant(workload, **dict.fromkeys(("p", "grad", "exp_avg", "exp_avg_sq"), (count, 3)))

@@ -40,3 +40,15 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
     odd = int(rng.integers(20, 200)) * 2 + 1
     pairs = [(1, 0), (1, 1), (17, 8), (255, 255), (255, 0), (64, 100), (odd, odd // 3)]
     return [w.variant(workload, seq_len=length, window=window) for length, window in pairs]
+
+
+def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
+    """Long sequences, with a short window, a long one and none."""
+    some = int(rng.integers(1, 100))
+    pairs = [(512 + some, 64), (1024 + some, 1000), (1024 - some, 4096)]
+    return [w.variant(workload, seq_len=length, window=window) for length, window in pairs]
+
+
+def with_rows(workload: w.Workload, count: int) -> w.Workload:
+    """A small call of `count` positions."""
+    return w.variant(workload, seq_len=count, window=count // 2)

@@ -87,6 +87,19 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
     return [*result, strided]
 
 
+def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
+    """More than 4,096 rows; more than 8,192, 32,768 and 65,536 classes; wide rows."""
+    some = int(rng.integers(1, 300))
+    cases = [((4096 + some, 8), 17), ((5, 12), 8192 + some), ((3, 8), 32_768 + some), ((2, 4), 65_536 + some)]
+    cases.append(((7, 1024 + some), 40))
+    return [_resized(workload, (x, w.contiguous(x)), classes) for x, classes in cases]
+
+
+def with_rows(workload: w.Workload, count: int) -> w.Workload:
+    """A small call of `count` rows."""
+    return _resized(workload, ((count, 16), w.contiguous((count, 16))), 40)
+
+
 def _resized(
     workload: w.Workload, x: tuple[Any, list[int]], classes: int, strides: Any = w.contiguous, **scalars: Any
 ) -> w.Workload:
@@ -96,9 +109,11 @@ def _resized(
 
 
 def _targets(rows: int, classes: int, rng: np.random.Generator, kind: str) -> np.ndarray:
-    """Random ones; for all kinds but `typical` some are ignored, at both ends and in between; `adversarial` has the
-    last class in every other row, so that a dropped tail shows."""
+    """Random ones; for all kinds but `typical` some are ignored, at both ends and in between, and for `edge` the only
+    one where there is one row; `adversarial` has the last class in every other row, so that a dropped tail shows."""
     targets = rng.integers(classes, size=rows)
+    if kind == "edge" and rows == 1:
+        targets[:] = _loss.IGNORED
     if kind == "adversarial":
         targets[::2] = classes - 1
     if kind != "typical" and rows > 2:

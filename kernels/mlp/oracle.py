@@ -73,6 +73,23 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
     return result
 
 
+def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
+    """A long sequence, a large batch, more than 4,096 hidden channels, wide rows."""
+    some = int(rng.integers(1, 300))
+    shapes = [
+        ((1, 2048 + some, 8), 24),
+        ((500 + some, 2, 16), 40),
+        ((1, 5, 12), 4096 + some),
+        ((1, 7, 1024 + some), 24),
+    ]
+    return [_resized(workload, (shape, w.contiguous(shape)), inner) for shape, inner in shapes]
+
+
+def with_rows(workload: w.Workload, count: int) -> w.Workload:
+    """A small call of `count` rows."""
+    return _resized(workload, ((1, count, 24), w.contiguous((1, count, 24))), 40)
+
+
 def _resized(workload: w.Workload, x: tuple[Any, list[int]], hidden: int, strides: Any = w.contiguous) -> w.Workload:
     w_fc, w_proj = (hidden, x[0][-1]), (x[0][-1], hidden)
     return w.variant(workload, x=x, w_fc=(w_fc, strides(w_fc)), w_proj=(w_proj, strides(w_proj)))

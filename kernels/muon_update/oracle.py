@@ -76,14 +76,28 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
     _, rows, columns = w.argument(workload, "p")["shape"]
     odd = int(rng.integers(10, 40)) * 2 + 1
     shapes = [(1, min(rows, 256), min(columns, 256)), (2, 33, 17), (3, 17, 33), (2, 1, 7), (5, 4, 32), (1, odd, odd)]
-    result = []
-    for shape in shapes:
-        reduced = list(shape)
-        reduced[_reduced_axis(shape)] = 1
-        result.append(w.variant(workload, p=shape, grad=shape, momentum=shape, second_momentum=reduced))
+    result = [_resized(workload, shape) for shape in shapes]
     view = ((2, 48, 20), w.transposed((2, 48, 20)))
     result.append(w.variant(workload, p=view[0], grad=view, momentum=view[0], second_momentum=(2, 48, 1)))
     return result
+
+
+def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
+    """More than 64 matrices, long and tall ones, and square ones of more than 128 rows."""
+    some = int(rng.integers(1, 60))
+    shapes = [(64 + some, 6, 8), (1, 12, 512 + some), (1, 512 + some, 12), (2, 128 + some, 128 + some)]
+    return [_resized(workload, shape) for shape in shapes]
+
+
+def with_rows(workload: w.Workload, count: int) -> w.Workload:
+    """A small call with matrices of `count` rows."""
+    return _resized(workload, (2, count, 12))
+
+
+def _resized(workload: w.Workload, shape: tuple[int, ...]) -> w.Workload:
+    reduced = list(shape)
+    reduced[_reduced_axis(shape)] = 1
+    return w.variant(workload, p=shape, grad=shape, momentum=shape, second_momentum=reduced)
 
 
 def _reduced_axis(shape: tuple[int, ...]) -> int:

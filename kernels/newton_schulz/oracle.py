@@ -80,6 +80,18 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
     return result
 
 
+def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
+    """More than 64 matrices, long and tall ones, and square ones of more than 128 rows."""
+    some = int(rng.integers(1, 60))
+    shapes = [(64 + some, 6, 8), (1, 12, 512 + some), (1, 512 + some, 12), (2, 128 + some, 128 + some)]
+    return [w.variant(workload, g=shape) for shape in shapes]
+
+
+def with_rows(workload: w.Workload, count: int) -> w.Workload:
+    """A small call with matrices of `count` rows."""
+    return w.variant(workload, g=(2, count, 12))
+
+
 def polar_express(g: np.ndarray, steps: int) -> np.ndarray:
     """One matrix (R,C); the products are on the shorter side, which changes the cost and not the result."""
     x = g / (np.sqrt(np.sum(g * g)) * 1.02 + 1e-6)

@@ -62,6 +62,24 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
     return result
 
 
+def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
+    """A long sequence, a large batch, heads of 64 and of 256, keys shared by twelve and by two heads each."""
+    some = int(rng.integers(1, 300))
+    pairs = [
+        ((1, 2048 + some, 2, 16), (1, 2048 + some, 2, 16)),
+        ((1024 + some, 2, 4, 8), (1024 + some, 2, 2, 8)),
+        ((2, 9, 12, 64), (2, 9, 1, 64)),
+        ((1, 17, 2, 256), (1, 17, 2, 256)),
+    ]
+    return [_resized(workload, (q, w.contiguous(q)), (k, w.contiguous(k))) for q, k in pairs]
+
+
+def with_rows(workload: w.Workload, count: int) -> w.Workload:
+    """A small call of `count` positions."""
+    shape = (1, count, 3, 16)
+    return _resized(workload, (shape, w.contiguous(shape)), (shape, w.contiguous(shape)))
+
+
 def _resized(workload: w.Workload, q: tuple[Any, list[int]], k: tuple[Any, list[int]]) -> w.Workload:
     angles = (1, q[0][1], 1, q[0][3] // 2)
     return w.variant(workload, q=q, k=k, cos=angles, sin=angles)

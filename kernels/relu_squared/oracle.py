@@ -46,3 +46,15 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
         ((3, 5, 31), w.transposed((3, 5, 31), 0, 1)),
     ]
     return [w.variant(workload, x=shape) for shape in shapes] + [w.variant(workload, x=pair) for pair in strided]
+
+
+def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
+    """More than 65,536 rows and elements, long rows, a long sequence, a large batch."""
+    some = int(rng.integers(1, 300))
+    shapes = [(65_536 + some, 2), (140_000 + some,), (3, 8192 + some), (1, 2048 + some, 24), (1024 + some, 2, 24)]
+    return [w.variant(workload, x=shape) for shape in shapes]
+
+
+def with_rows(workload: w.Workload, count: int) -> w.Workload:
+    """A small call of `count` rows of an odd length, so that the number of elements leaves every remainder, too."""
+    return w.variant(workload, x=(count, 5))

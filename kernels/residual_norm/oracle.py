@@ -47,3 +47,15 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
     result.append(w.variant(workload, x=(view, w.transposed(view, 0, 1)), x0=(view, w.sliced(view))))
     result.append(w.variant(workload, x=(narrow, w.transposed(narrow)), x0=narrow))
     return result
+
+
+def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
+    """More than 65,536 rows, long rows, a long sequence, a large batch."""
+    some = int(rng.integers(1, 300))
+    shapes = [(1, 65_536 + some, 2), (1, 3, 8192 + some), (1, 2048 + some, 24), (1024 + some, 2, 24)]
+    return [w.variant(workload, x=shape, x0=shape) for shape in shapes]
+
+
+def with_rows(workload: w.Workload, count: int) -> w.Workload:
+    """A small call of `count` rows."""
+    return w.variant(workload, x=(1, count, 24), x0=(1, count, 24))

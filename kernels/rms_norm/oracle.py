@@ -46,6 +46,18 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
     return [w.variant(workload, x=shape) for shape in shapes] + [w.variant(workload, x=pair) for pair in strided]
 
 
+def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
+    """More than 65,536 rows, more than 8,192 columns, a long sequence, a large batch."""
+    some = int(rng.integers(1, 300))
+    shapes = [(65_536 + some, 3), (3, 8192 + some), (1, 2048 + some, 24), (1024 + some, 2, 24), (2, 9, 16, 64)]
+    return [w.variant(workload, x=shape) for shape in shapes]
+
+
+def with_rows(workload: w.Workload, count: int) -> w.Workload:
+    """A small call of `count` rows."""
+    return w.variant(workload, x=(count, 24))
+
+
 def _reciprocal_rms(x: np.ndarray, eps: float) -> np.ndarray:
     """1 / sqrt(mean(x^2) + eps), (..., 1)."""
     return 1.0 / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + eps)

@@ -56,6 +56,18 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
     return result
 
 
+def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
+    """A long sequence, a large batch, heads of 64 and of 256, more than 65,536 heads in all."""
+    some = int(rng.integers(1, 300))
+    shapes = [(1, 2048 + some, 2, 16), (1024 + some, 2, 2, 8), (2, 9, 12, 64), (1, 17, 2, 256), (2, 4096 + some, 9, 2)]
+    return [_resized(workload, shape, w.contiguous(shape)) for shape in shapes]
+
+
+def with_rows(workload: w.Workload, count: int) -> w.Workload:
+    """A small call of `count` positions."""
+    return _resized(workload, (1, count, 3, 16), w.contiguous((1, count, 3, 16)))
+
+
 def _resized(workload: w.Workload, shape: tuple[int, ...], strides: list[int]) -> w.Workload:
     angles = (1, shape[1], 1, shape[3] // 2)
     return w.variant(workload, x=(shape, strides), cos=angles, sin=angles)

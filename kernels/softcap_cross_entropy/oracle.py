@@ -51,10 +51,12 @@ def backward(args: dict[str, Any], cotangents: tuple[np.ndarray, ...]) -> dict[s
 
 
 def inputs(workload: w.Workload, rng: np.random.Generator, kind: str) -> dict[str, Any]:
-    """Logits of a few units and random targets; other kinds have ignored targets at both ends and in between.
+    """Logits of a few units and random targets; other kinds have ignored targets at both ends and in between,
+    and `edge` no target that counts where there is one row.
 
     `adversarial` puts the target in the last class in every other row, so that a dropped tail shows. `nonfinite` leaves
-    ignored rows finite: there implementations may differ, while elsewhere infinite logits are +-cap and NaN is NaN.
+    ignored rows finite: there implementations may differ, while elsewhere infinite logits are +-cap and NaN is NaN;
+    the target's own logit is infinite in some rows, and in some the whole row.
     """
     spec = w.argument(workload, "logits")
     rows, classes = spec["shape"]
@@ -64,12 +66,15 @@ def inputs(workload: w.Workload, rng: np.random.Generator, kind: str) -> dict[st
         targets[::2] = classes - 1
     elif kind in ("typical", "nonfinite"):
         logits *= 2.0
+    if kind == "edge" and rows == 1:
+        targets[:] = IGNORED
     if kind != "typical" and rows > 2:
         targets[[0, -1]] = IGNORED
         targets[rng.random(rows) < 0.1] = IGNORED
         targets[1] = classes - 1
     if kind == "nonfinite":
         logits[targets == IGNORED] = 0.5
+        _infinite_at_targets(logits, targets, rng)
     return {"logits": logits, "targets": targets, **w.scalars(workload)}
 
 
@@ -92,6 +97,27 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
     result += [w.variant(workload, logits=(s, strides), targets=s[:1], reduction=how) for s, strides, how in views]
     result.append(w.variant(workload, softcap=3.5, logits=(4, 65), targets=([4], [2])))
     return result
+
+
+def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
+    """More than 65,536 rows, more than 4,096; more than 8,192, 32,768 and 65,536 classes."""
+    some = int(rng.integers(1, 300))
+    shapes = [(65_536 + some, 3), (4096 + some, 17), (5, 8192 + some), (3, 32_768 + some), (2, 65_536 + some)]
+    return [w.variant(workload, logits=shape, targets=shape[:1]) for shape in shapes]
+
+
+def with_rows(workload: w.Workload, count: int) -> w.Workload:
+    """A small call of `count` rows."""
+    return w.variant(workload, logits=(count, 40), targets=(count,))
+
+
+def _infinite_at_targets(logits: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> None:
+    """In turn: the target's own logit -inf, the whole row -inf, the target's +inf, the whole row +inf; in up to half of
+    the rows that count, at least one."""
+    counted = rng.permutation(np.nonzero(targets != IGNORED)[0])
+    for number, row in enumerate(counted[: max(1, min(12, len(counted) // 2))]):
+        where = targets[row] if number % 2 == 0 else slice(None)
+        logits[row, where] = -np.inf if number % 4 < 2 else np.inf
 
 
 def _blocks(logits: np.ndarray) -> Iterator[slice]:

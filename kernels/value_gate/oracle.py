@@ -63,6 +63,19 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
     return result
 
 
+def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
+    """More than 65,536 heads in all, a long sequence, a large batch, heads of 64 and of 256."""
+    some = int(rng.integers(1, 300))
+    shapes = [(2, 4096 + some, 9, 2), (1, 2048 + some, 2, 8), (1024 + some, 2, 2, 8), (2, 9, 12, 64), (1, 17, 2, 256)]
+    return [w.variant(workload, v=shape, ve=shape, gate=shape[:3]) for shape in shapes]
+
+
+def with_rows(workload: w.Workload, count: int) -> w.Workload:
+    """A small call of `count` positions."""
+    shape = (1, count, 3, 8)
+    return w.variant(workload, v=shape, ve=shape, gate=shape[:3])
+
+
 def _sigmoid(z: np.ndarray) -> np.ndarray:
     """1 / (1 + e^-z); the overflow of e^-z for very negative z gives the right limit 0."""
     return 1.0 / (1.0 + np.exp(-z))

@@ -14,6 +14,7 @@ from autoresearch_common import workload as w
 
 # Scores reach some tens: nearly one-hot softmax, yet their own rounding is not what decides the weights.
 LIMITS = dict.fromkeys(w.HUGE, 8.0)
+MOST = {"q": 8.0, "k": 8.0}
 
 
 def forward(args: dict[str, Any]) -> tuple[np.ndarray, ...]:
@@ -96,6 +97,32 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
     result.append(w.variant(workload, q=stored, k=stored, v=stored, window=32))
     result.append(w.variant(workload, q=joined, k=joined, v=joined, window=65))
     return result
+
+
+def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
+    """A long sequence with a short window and one with none, a large batch, heads of 64 and of 128, keys shared by two,
+    three and six heads each."""
+    some = int(rng.integers(1, 100))
+    cases = [
+        ((1, 1024 + some, 1, 16), 1, 100),
+        ((1, 1024 - some, 1, 8), 1, 1024),
+        ((300 + some, 9, 2, 8), 2, 4),
+        ((1, 60 + some, 4, 64), 2, 33),
+        ((1, 60 + some, 4, 64), 4, 200),
+        ((1, 33, 6, 128), 1, 33),
+        ((2, 40, 9, 16), 3, 17),
+    ]
+    result = []
+    for shape, heads, window in cases:
+        shared = (*shape[:2], heads, shape[3])
+        result.append(w.variant(workload, q=shape, k=shared, v=shared, window=window))
+    return result
+
+
+def with_rows(workload: w.Workload, count: int) -> w.Workload:
+    """A small call of `count` positions, half of which a query sees."""
+    shape = (1, count, 2, 8)
+    return w.variant(workload, q=shape, k=shape, v=shape, window=max(1, count // 2))
 
 
 def _heads(args: dict[str, Any]) -> Iterator[tuple[tuple, tuple]]:

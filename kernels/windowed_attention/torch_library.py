@@ -10,6 +10,8 @@ from autoresearch_cuda.kernel_files import part
 
 attention_mask = part("attention_mask")
 
+VECTOR = 16
+
 _masks = SimpleNamespace()
 
 
@@ -30,7 +32,8 @@ def windowed_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window
     """
     seq_len, grouped = q.size(1), q.size(2) != k.size(2)
     q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-    if window >= seq_len - 1:
+    # On the CPU, among fewer keys than a vector holds, the causal form takes a score that is NaN as no score at all.
+    if window >= seq_len - 1 and (seq_len >= VECTOR or q.device.type != "cpu"):
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
     else:
         mask = getattr(_masks, _build(seq_len, window, q.device))

@@ -38,7 +38,8 @@ def inputs_unchanged(evidence: Comparisons) -> CheckResult:
 def side_effects(evidence: Comparisons) -> CheckResult:
     """Catches a kernel that changes the process around it: flush-to-zero from a library built with -ffast-math, thread
     counts, random state, dtype and gradient modes, environment variables, the allocator and the process's limits,
-    replaced functions of torch or of the clock; and one whose work goes on in threads or processes."""
+    replaced functions of torch or of the clock; one whose work goes on in threads or processes; and memory that grows
+    with each call."""
     loaded, changed = evidence.candidate.told.loaded, evidence.candidate.told.changed
     left = evidence.candidate.left
     if loaded:
@@ -47,4 +48,13 @@ def side_effects(evidence: Comparisons) -> CheckResult:
         return failed(f"calling it changed the process: {changed[0]}", changes=changed[:20])
     if left:
         return failed(f"it started processes and left them behind: {', '.join(left)}", left=left)
+    for case in evidence.group("combinations"):
+        for number in range(len(case.steps)):
+            told = evidence.candidate.step(case, number)
+            if told.leaked:
+                reason = (
+                    f"memory grows by {told.leaked:.0f} bytes with each call, over {told.repeated} calls "
+                    f"({case.id}, {case.shapes()})"
+                )
+                return failed(reason, leaked=told.leaked)
     return passed()

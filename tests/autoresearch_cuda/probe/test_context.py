@@ -67,23 +67,6 @@ def test_modes_are_those_of_autograd():
     assert look("inference_mode") == (True, False, True)
 
 
-def test_repeated_calls_are_held_against_the_first():
-    x = torch.arange(6.0)
-    calls = []
-
-    def rarely(x):
-        calls.append(x.clone())
-        return x + (len(calls) % 100 == 0)
-
-    def in_place(x):
-        return x.add_(1)
-
-    kept = x.clone()
-    assert context.repeat(rarely, {"x": x}, lambda: None, 500) == (500, 5)
-    assert context.repeat(in_place, {"x": x}, lambda: x.copy_(kept), 50) == (50, 0)
-    assert context.repeat(in_place, {"x": x}, lambda: None, 50) == (50, 50)
-
-
 @pytest.mark.parametrize("layout", COTANGENTS)
 def test_layouts_keep_the_values(layout):
     for shape in [(), (4,), (3, 4), (2, 3, 4)]:

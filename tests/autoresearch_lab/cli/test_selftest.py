@@ -21,7 +21,7 @@ def judged(monkeypatch):
             for name, outcome in zip(names, outcomes, strict=True)
         ]
 
-        def judge(names, on_result):
+        def judge(names, on_result, **options):
             for result in results:
                 on_result(result)
             return results

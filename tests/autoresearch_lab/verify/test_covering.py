@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoresearch_lab.verify.covering import pairwise
+from autoresearch_lab.verify.covering import pairwise, refined
 
 
 @settings(max_examples=50, deadline=None)
@@ -31,3 +31,29 @@ def test_a_seed_gives_one_array_and_another_another() -> None:
     axes = {"a": "xyz", "b": "uvw", "c": "pq"}
     one, again, other = (pairwise(axes, np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert one == again != other
+
+
+def test_further_settings_let_three_values_meet_at_points_that_stay() -> None:
+    axes = {"scalar": "abc", "option": "pq", "one": range(4), "other": range(3)}
+    rng = np.random.default_rng(0)
+    points = pairwise(axes, rng)
+    free = {name: axes[name] for name in ("scalar", "option")}
+    more = refined(points, free, [1] * len(points), lambda three: "one" in three or "other" in three, rng)
+    tried = [*points, *({**points[number], **setting} for number, setting in more)]
+    for names in [("scalar", "one", "other"), ("option", "one", "other"), ("scalar", "option", "one")]:
+        assert {tuple(point[name] for name in names) for point in tried} == set(
+            product(*(axes[name] for name in names))
+        )
+    assert len(more) < 3 * 4 * 3 * 2 and all(set(setting) <= set(free) for _, setting in more)
+
+
+def test_dear_points_are_used_seldom_and_what_was_tried_elsewhere_is_not_tried_again() -> None:
+    points = [{"one": 0, "other": 0}, {"one": 0, "other": 0}]
+    free = {"scalar": "abcdef"}
+    rng = np.random.default_rng(0)
+    own = [point | {"scalar": "a"} for point in points]
+    more = refined(own, free, [1000, 1], lambda three: True, rng)
+    assert {number for number, _ in more} == {1} and sorted(s["scalar"] for _, s in more) == list("bcdef")
+    met = [{**points[0], "scalar": value} for value in "bcd"]
+    assert sorted(s["scalar"] for _, s in refined(own, free, [1, 1], lambda three: True, rng, met)) == list("ef")
+    assert refined([], free, [], lambda three: True, rng) == []

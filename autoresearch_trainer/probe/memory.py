@@ -1,0 +1,73 @@
+"""How much memory a process has asked for and not given back, to the byte: what the system counts (pages) is rounder,
+and keeps what was freed."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+# Fields of the C library's `struct mallinfo2`, all size_t; of these `hblkhd` are bytes in large blocks of their own,
+# and `uordblks` bytes in all others that are in use.
+_FIELDS = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
+# Python's small objects take whole multiples of 16 bytes.
+BLOCK_BYTES = 16
+# Growth of fewer bytes per call in any part of the calls is chance.
+LEAST_PER_CALL = 8
+LEAST = 4096
+# Parts that the calls are cut into: in the first a cache may fill, in each of the others a leak grows.
+PARTS = 4
+
+
+class _Mallinfo(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_size_t) for name in _FIELDS]
+
+
+def allocated() -> int:
+    """Bytes in use: of the C library's memory, where that tells (not on macOS), and of Python's small objects at
+    least."""
+    blocks = BLOCK_BYTES * sys.getallocatedblocks()
+    try:
+        mallinfo = ctypes.CDLL(None).mallinfo2
+    except (AttributeError, OSError):
+        return blocks
+    mallinfo.restype = _Mallinfo
+    found = mallinfo()
+    return int(found.uordblks + found.hblkhd) + blocks
+
+
+class Growth:
+    """Readings of the memory in use between equal parts of many calls. `used`: bytes in use at this moment."""
+
+    def __init__(self, used: Callable[[], int]) -> None:
+        self._used = used
+        self._readings: list[tuple[int, int]] = []
+
+    def read(self, calls: int) -> None:
+        """After so many calls in all."""
+        gc.collect()
+        self._readings.append((calls, self._used()))
+
+    def per_call(self) -> float:
+        """Bytes by which memory grew with each call, the first part left out; 0 where it did not in every part."""
+        readings = self._readings[1:]
+        slopes = []
+        for (before, first), (after, second) in zip(readings, readings[1:], strict=False):
+            calls, grown = after - before, second - first
+            if not calls or grown < max(LEAST, LEAST_PER_CALL * calls):
+                return 0.0
+            slopes.append(grown / calls)
+        return min(slopes) if len(slopes) >= PARTS - 1 else 0.0
+
+
+@contextmanager
+def only_new_garbage() -> Iterator[None]:
+    """Within it collecting garbage takes no time for what was there before."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

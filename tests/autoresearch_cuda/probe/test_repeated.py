@@ -1,0 +1,56 @@
+"""One small call many times: strays, a later hour, and memory that grows."""
+
+import time
+
+import pytest
+import torch
+
+from autoresearch_cuda.probe.repeated import repeat
+from autoresearch_trainer.probe.clock import NAMES, MovableClock
+
+
+def found(function, x, refill, count):
+    told = repeat(function, {"x": x}, refill, count, MovableClock())
+    return told.calls, told.strayed
+
+
+def test_calls_are_held_against_the_first():
+    x = torch.arange(6.0)
+    count = [0]
+
+    def rarely(x):
+        count[0] += 1
+        return x + (count[0] % 100 == 0)
+
+    def in_place(x):
+        return x.add_(1)
+
+    kept = x.clone()
+    assert found(rarely, x, lambda: None, 300) == (300, 3)
+    assert found(in_place, x, lambda: x.copy_(kept), 50) == (50, 0)
+    assert found(in_place, x, lambda: None, 50) == (50, 52)  # and two at a later hour
+
+
+def test_the_last_calls_come_a_day_later(monkeypatch):
+    for name in NAMES:
+        monkeypatch.setattr(time, name, getattr(time, name))
+        monkeypatch.setattr(time, f"{name}_ns", getattr(time, f"{name}_ns"))
+    clock = MovableClock()
+    clock.install()
+    began = time.monotonic()
+    told = repeat(lambda x: x + (time.monotonic() - began > 100), {"x": torch.ones(3)}, lambda: None, 20, clock)
+    assert (told.calls, told.strayed, told.late) == (20, 2, 2)
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_memory_that_grows_with_each_call(keeps):
+    kept = []
+
+    def function(x):
+        y = x.square()
+        if keeps:
+            kept.append(y)
+        return y
+
+    told = repeat(function, {"x": torch.ones(256)}, lambda: None, 400, MovableClock())
+    assert told.strayed == 0 and (told.leaked > 1000) == keeps
