@@ -78,8 +78,8 @@ def combinations(
         bases.append(beyond[place] if point["size"] == FAR else sizes[point["size"]])
     # Repeated are two with usual values, as small as there is: one that is differentiated and one that is not.
     repeated = {_quickest(points, bases, WITH_GRADIENTS), _quickest(points, bases, WITHOUT)}
-    # Not a repeated call; nor one in inference mode, in which PyTorch itself refuses code compiled for training; nor one
-    # of a far size: an honest loop over blocks of rows is unrolled when it is traced, which takes minutes then.
+    # Not a repeated call; nor one in inference mode, in which PyTorch itself refuses code compiled for training; nor
+    # one of a far size: an honest loop over blocks of rows is unrolled when it is traced, which takes minutes then.
     unfit = [number for number, point in enumerate(points) if point["mode"] == "inference_mode" or point["size"] == FAR]
     refused = {*repeated, *unfit}
     compilable = [number for number in range(len(points)) if contexts and number not in refused]
