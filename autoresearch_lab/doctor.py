@@ -230,7 +230,7 @@ def _lost_promotions(root: Root) -> list[Diagnosis]:
     try:
         lost = lost_promotions(load_catalog(root), root)
     except LabError as error:
-        return [Diagnosis("lab", "promoted kernels", "problem", str(error))]
+        return [Diagnosis("lab", "promoted kernels", "problem", str(error), needed=True)]
     remedy = "put the file back, or promote or demote it"
     return [Diagnosis("lab", "promoted kernel", "problem", line, remedy) for line in lost]
 

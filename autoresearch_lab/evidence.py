@@ -73,10 +73,10 @@ def captures(ledger: Ledger, context: Context, **criteria: Any) -> list[ProfileR
 def differences(record: Record, now: Present) -> list[str]:
     """Why a record does not count any more, in words; empty where nothing speaks against it. The kernel's own content
     is not looked at: whoever asks knows which content is meant."""
-    if record.unread:
-        return ["of an earlier version, whose content this one cannot read"]
     if record.fault:
         return [record.fault]
+    if record.unread:
+        return ["of an earlier version, whose content this one cannot read"]
     found = _machine(record, now.context)
     for target_name, judged in judged_kernels(record).items():
         target, current = now.targets.get(target_name), now.workloads.get(target_name)

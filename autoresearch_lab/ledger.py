@@ -25,7 +25,8 @@ from autoresearch_common.hashing import json_sha256
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.ledger_index import COLUMNS, LedgerIndex, Line, LineUnreadable, hash_fault
 from autoresearch_lab.paths import CHECKOUT, writable_folder, write_atomic
-from autoresearch_lab.results.lines import read
+from autoresearch_lab.results.base import Facts
+from autoresearch_lab.results.lines import bare, read
 from autoresearch_lab.results.record import CLASSES, SCHEMA, R, Record, class_of
 
 LOCK_SECONDS = 60.0
@@ -165,6 +166,12 @@ class Ledger:
         last = self._index.last()
         return last.id if last else None
 
+    @property
+    def torn(self) -> bool:
+        """Whether the file ends in a part of a line."""
+        self._catch_up()
+        return self.path.exists() and self._index.size < self.path.stat().st_size
+
     def problems(self) -> list[str]:
         """What is wrong with the chain, in words; empty where every record is what was written, in order. Of a large
         ledger that was read before only what has been appended since is looked at (see `read_again`)."""
@@ -214,8 +221,9 @@ class Ledger:
                     raw = file.read(line.length)
                     try:
                         content = json.loads(raw)
-                        record = read(content)
-                        record._fault = hash_fault(content, raw) or line.fault
+                        fault = hash_fault(content, raw) or line.fault
+                        record = _read_faulty(content) if fault else read(content)
+                        record._fault = fault
                     except (ValueError, TypeError, AttributeError) as error:
                         raise _corrupt(self.path, line.number, error) from None
                     yield record
@@ -228,8 +236,10 @@ class Ledger:
         last = self._index.last()
         missing = head.records - (last.number if last else 0)
         if missing > 0:
-            return [*head.lost, f"the last {missing} of {head.records} records are gone"]
-        return [*head.lost, f"record {head.records} is another than the one that was written here"]
+            found = f"the newest {missing} of {head.records} records are gone ({self._head.name} counted them)"
+        else:
+            found = f"record {head.records} is another than was written here ({self._head.name} names it)"
+        return [*head.lost, found]
 
     def _read_head(self) -> Head:
         try:
@@ -316,6 +326,14 @@ def _seal(kind: type[Record] | str, prev: str | None, fields: dict[str, Any]) ->
 def _plain(value: Any) -> Any:
     """A type in its JSON form, without what was left out."""
     return value.model_dump(mode="json", by_alias=True, exclude_unset=True) if isinstance(value, BaseModel) else value
+
+
+def _read_faulty(content: Facts) -> Record:
+    """Of a line that somebody changed: its types, too, may be none any more."""
+    try:
+        return read(content)
+    except ValueError:
+        return bare(content)
 
 
 def _corrupt(path: Path, number: int, error: Exception) -> LedgerCorrupt:

@@ -222,8 +222,8 @@ class LedgerIndex:
                 raise ValueError("it is no JSON object")
             if not isinstance(line.get("id"), str):
                 raise ValueError("it has no id")
-            made = class_of(line)
             fault = hash_fault(line, raw)
+            made = class_of(line)
         except (ValueError, TypeError, RecursionError) as error:
             if not raw.endswith(b"\n"):
                 return None

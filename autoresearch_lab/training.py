@@ -18,7 +18,7 @@ from autoresearch_lab.hardware import Hardware, detect, suggest_preset
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.machine import context_of_this_process
 from autoresearch_lab.paths import Root
-from autoresearch_lab.promote.selection import Selection, baseline, resolve
+from autoresearch_lab.promote.selection import Selection, baseline, resolve, resolve_named
 from autoresearch_trainer.config import TrainConfig, preset
 from autoresearch_trainer.engine import TrainerEngine
 from autoresearch_trainer.errors import ConfigError
@@ -85,10 +85,8 @@ def plan_training(
     engine = choose(engine_name)
     hardware = detect(engine.name)
     catalog = load_catalog(root)
-    selection = resolve(kernels or "promoted", catalog, engine, root)
-    if kernels is not None and kernels.split(",")[0].strip() == "promoted" and selection.remarks:
-        lost = "; ".join(selection.remarks)
-        raise LabError(f"--kernels {kernels}: {lost}; promote it again, demote it, or leave --kernels out")
+    choose_kernels = resolve if kernels is None else resolve_named
+    selection = choose_kernels(kernels or "promoted", catalog, engine, root)
     folder, dataset_why = choose_dataset(data_dir.expanduser() if data_dir else root.data("any").parent, dataset)
     opened = open_dataset(folder)
     # What the lab has measured on this machine.
@@ -103,7 +101,7 @@ def plan_training(
     )
     config, chosen = complete(trainer_engine(engine), request, suggested, opened)
     selection = selection.in_mode("compiled" if config.compile else "eager", baseline(catalog, engine))
-    ceiling = _ceiling(lab, config.compute_dtype) if lab else None
+    ceiling, no_ceiling = _ceiling(lab, config.compute_dtype) if lab else (None, None)
     if ceiling:
         config = config.with_peak(ceiling["flops"])
     engine_why = "asked for" if engine_name != "auto" else hardware.describe()
@@ -114,7 +112,7 @@ def plan_training(
         {"name": "dataset", "value": f"{opened.name} {opened.fingerprint[:12]}", "why": dataset_why},
         *(ChoiceRecord(name=c.name, value=c.value, why=c.why) for c in chosen),
         _kernel_choice(selection, kernels),
-        _ceiling_choice(ceiling, engine),
+        _ceiling_choice(ceiling, no_ceiling, engine),
     ]
     return Training(engine, hardware, selection, opened, config, choices, ceiling)
 
@@ -139,17 +137,18 @@ def _measured(lab: Lab, preset: str, selection: Selection) -> tuple[bool, str] |
     return found.speeds.used == "compiled", f"measured with these kernels: {speeds}, record {found.record[:12]}"
 
 
-def _ceiling(lab: Lab, dtype: str) -> CeilingRecord | None:
-    """The measured ceiling of this device, if the ledger has one. A broken ledger is no reason not to train."""
+def _ceiling(lab: Lab, dtype: str) -> tuple[CeilingRecord | None, str | None]:
+    """(the measured ceiling of this device, if the ledger has one, None); (None, why the ledger cannot be asked). A
+    broken ledger is no reason not to train."""
     try:
-        return known_peak(lab.ledger, lab.engine.name, lab.context.device["key"], dtype)
-    except LabError:
-        return None
+        return known_peak(lab.ledger, lab.engine.name, lab.context.device["key"], dtype), None
+    except LabError as error:
+        return None, str(error)
 
 
-def _ceiling_choice(ceiling: CeilingRecord | None, engine: Engine) -> ChoiceRecord:
+def _ceiling_choice(ceiling: CeilingRecord | None, trouble: str | None, engine: Engine) -> ChoiceRecord:
     if ceiling is None:
-        why = f"nothing measured on this device yet; kernel-lab.py --engine {engine.name} profile does"
+        why = trouble or f"nothing measured on this device yet; kernel-lab.py --engine {engine.name} profile does"
         return {"name": "ceiling", "value": "unknown", "why": why}
     value = f"{ceiling['flops'] / 1e12:.3f} TFLOP/s in {ceiling['dtype']}"
     return {"name": "ceiling", "value": value, "why": f"measured here, record {ceiling['record'][:12]}"}

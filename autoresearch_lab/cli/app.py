@@ -34,6 +34,8 @@ from autoresearch_lab.paths import CHECKOUT, Root
 READ_ONLY = frozenset(
     {"doctor", "list-targets", "exploits", "controls", "promotion-check", "evidence", "report", "ledger"}
 )
+# Verbs that show or use no evidence, or say themselves what is wrong with it.
+WITHOUT_EVIDENCE = frozenset({"doctor", "ledger", "exploits", "controls"})
 # Verbs that measure: each has its device for itself meanwhile.
 MEASURING = frozenset(
     {"profile", "bench", "ab", "integration-ab", "integration-suite", "calibrate", "orchestrate", "run", "mac"}
@@ -140,7 +142,7 @@ def verb(function: Callable[..., VerbResult]) -> Callable[..., None]:
         session.verb, session.as_json = ctx.info_name or "", as_json
         if ctx.info_name not in READ_ONLY:
             session.lab.ledger.check()
-        if ctx.info_name not in READ_ONLY or ctx.info_name == "promotion-check":
+        if ctx.info_name not in WITHOUT_EVIDENCE:
             _warn_of_faults(session)
         measures = ctx.info_name in MEASURING and not options.get("dry_run")
         with _device(session, wait) if measures else nullcontext():
@@ -158,8 +160,8 @@ def _warn_of_faults(session: Session) -> None:
     """Verbs that rest on evidence say which of it they leave aside because the lab did not write it so."""
     problems = session.lab.ledger.problems()
     if problems:
-        more = f", and {len(problems) - 1} more like it" if len(problems) > 1 else ""
-        text = f"warning: {problems[0]}{more}: it does not count (kernel-lab ledger lists all)"
+        more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
+        text = f"warning: ledger: {problems[0]}{more}; such records do not count (kernel-lab ledger lists all)"
         session.log.print(text, style="yellow", markup=False)
 
 

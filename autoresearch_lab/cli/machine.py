@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 
 from rich.console import Console
@@ -14,7 +15,9 @@ from autoresearch_lab.cli.app import Session, VerbResult, command
 from autoresearch_lab.doctor import Diagnosis, examine, usable
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.promote import registry
 from autoresearch_lab.promote.selection import lost_promotions
+from autoresearch_lab.results.base import KernelId
 
 MARKS = {"ok": "[green]ok[/green]", "missing": "[yellow]no[/yellow]", "problem": "[red]bad[/red]"}
 
@@ -49,7 +52,8 @@ def _show_findings(findings: list[Diagnosis], console: Console) -> None:
 
 @dataclass(frozen=True)
 class ListedKernel:
-    """A kernel, and the newest verdict of each kind that the ledger has on its present content, on any device."""
+    """A kernel, and the newest verdict of each kind that the ledger has on its present content, on any device.
+    promoted: just this content is, for some engine and device."""
 
     name: str
     role: str
@@ -58,9 +62,10 @@ class ListedKernel:
     sha256: str
     summary: str
     evidence: dict[str, str]
+    promoted: bool
 
     @classmethod
-    def of(cls, kernel: Kernel, ledger: Ledger) -> ListedKernel:
+    def of(cls, kernel: Kernel, ledger: Ledger, promoted: Collection[tuple[str, KernelId]]) -> ListedKernel:
         records = lookup.of_content(ledger, kernel)
         return cls(
             name=kernel.name,
@@ -70,6 +75,7 @@ class ListedKernel:
             sha256=kernel.sha256,
             summary=kernel.summary,
             evidence={record.kind: record.verdict for record in records if record.verdict is not None},
+            promoted=any(at == kernel.target and one == kernel.id for at, one in promoted),
         )
 
 
@@ -85,14 +91,17 @@ class ListedTarget:
     kernels: list[ListedKernel]
 
     @classmethod
-    def of(cls, target: Target, ledger: Ledger) -> ListedTarget:
-        found, kernels = target.contract, [ListedKernel.of(kernel, ledger) for kernel in target.kernels]
+    def of(cls, target: Target, ledger: Ledger, promoted: Collection[tuple[str, KernelId]]) -> ListedTarget:
+        found, kernels = target.contract, [ListedKernel.of(kernel, ledger, promoted) for kernel in target.kernels]
         return cls(target.name, found.summary, found.signature, found.phase, found.replaces, kernels)
 
 
 def list_targets(session: Session) -> VerbResult:
     catalog = load_catalog(session.lab.root)
-    rows = [ListedTarget.of(target, session.lab.ledger) for target in catalog.values()]
+    root = session.lab.root
+    listed = [entry for path in (root.promoted_shared, root.promoted_local) for entry in registry.read(path)]
+    promoted = [(entry.target, entry.id) for entry in listed]
+    rows = [ListedTarget.of(target, session.lab.ledger, promoted) for target in catalog.values()]
     lost = lost_promotions(catalog, session.lab.root)
     data = {"targets": [asdict(row) for row in rows], "lost_promotions": lost}
     return VerbResult(data, lambda console: _show_targets(rows, lost, console))
@@ -107,7 +116,8 @@ def _show_targets(rows: list[ListedTarget], lost: list[str], console: Console) -
         console.print(f"  [dim]{escape(row.signature)}[/dim]", soft_wrap=True)
         for kernel in row.kernels:
             name, role = kernel.name.ljust(name_width), kernel.role.ljust(role_width)
-            evidence = ", ".join(kernel.evidence.values()) or "-"
+            told = [*kernel.evidence.values(), *(["promoted"] if kernel.promoted else [])]
+            evidence = ", ".join(told) or "-"
             console.print(f"    {name}  {role}  {' '.join(kernel.engines):<9} {evidence}", soft_wrap=True)
     summary = f"\n{len(rows)} targets, {len(kernels)} kernels. Behind a kernel: its engines, its newest verdicts."
     console.print(summary, style="dim")
@@ -116,7 +126,11 @@ def _show_targets(rows: list[ListedTarget], lost: list[str], console: Console) -
 
 
 COMMANDS = {
-    "doctor": command("doctor", doctor, "Say what this machine can and cannot do, and what to install."),
+    "doctor": command(
+        "doctor",
+        doctor,
+        "Say what this machine can and cannot do, and what to install. Exit code 0: the lab can work here.",
+    ),
     "list-targets": command(
         "list-targets", list_targets, "List the targets, their kernels per engine, and the evidence on each."
     ),

@@ -17,7 +17,7 @@ from autoresearch_lab.profile import save, take_profile
 from autoresearch_lab.profile.run import DEFAULT_STEPS
 from autoresearch_lab.profile.schema import Profile
 from autoresearch_lab.profile.table import render
-from autoresearch_lab.promote.selection import resolve
+from autoresearch_lab.promote.selection import resolve_named
 from autoresearch_trainer.jobs import Report
 
 
@@ -38,9 +38,7 @@ def _take(
     session: Session, show: Report, *, preset: str, dataset: str, data_dir: Path | None, kernels: str, steps: int
 ) -> Profile:
     catalog = load_catalog(session.lab.root)
-    selection = resolve(kernels, catalog, session.lab.context, session.lab.root)
-    for remark in selection.remarks:
-        session.log.print(f"note: {remark}")
+    selection = resolve_named(kernels, catalog, session.lab.context, session.lab.root)
     folder = (data_dir.expanduser() / dataset) if data_dir else session.lab.root.data(dataset)
     return take_profile(
         session.lab, catalog, preset=preset, dataset_folder=folder, selection=selection, steps=steps, on_progress=show

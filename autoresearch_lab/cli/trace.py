@@ -15,7 +15,7 @@ from autoresearch_lab.cli.subject import KernelWords, choose, kernel_arguments
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.invocation import program
 from autoresearch_lab.paths import output_file
-from autoresearch_lab.promote.selection import Selection, resolve
+from autoresearch_lab.promote.selection import Selection, resolve_named
 from autoresearch_lab.trace import capture as steady
 from autoresearch_lab.trace import deep, metal
 from autoresearch_lab.trace import review as reviews
@@ -35,7 +35,7 @@ def capture(session: Session, *, preset: str | None, dataset: str, kernels: str,
 
 
 def _selection(session: Session, kernels: str) -> Selection:
-    return resolve(kernels, load_catalog(session.lab.root), session.lab.context, session.lab.root)
+    return resolve_named(kernels, load_catalog(session.lab.root), session.lab.context, session.lab.root)
 
 
 def _capture_metal(

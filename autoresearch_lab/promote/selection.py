@@ -23,6 +23,7 @@ from autoresearch_lab.results.base import KernelId, Mode
 from autoresearch_trainer.kernel_files import KernelFile
 
 WORKSPACE = "workspace:"
+INSTEAD = "; using the baseline"
 
 
 @dataclass(frozen=True)
@@ -137,8 +138,21 @@ def promoted(catalog: Mapping[str, Target], where: Context | Engine, root: Root)
             kernels[target] = kernel
             modes[target] = entry.modes
         else:
-            remarks.append(f"{target}: {remark}; using the baseline")
+            remarks.append(f"{target}: {remark}{INSTEAD}")
     return Selection(kernels, remarks, modes)
+
+
+def resolve_named(text: str, catalog: Mapping[str, Target], where: Context | Engine, root: Root) -> Selection:
+    """As `resolve`, for a `--kernels` that somebody gave: who asks for the promoted kernels does not mean the baseline.
+
+    Raises:
+        LabError: as there; or a promoted kernel is not what was promoted any more, and `text` names no other instead.
+    """
+    selection = resolve(text, catalog, where, root)
+    if selection.remarks:
+        lost = "; ".join(remark.removesuffix(INSTEAD) for remark in selection.remarks)
+        raise LabError(f"--kernels {text}: {lost}: promote it again or demote it, or ask for other kernels")
+    return selection
 
 
 def lost_promotions(catalog: Mapping[str, Target], root: Root, target: str | None = None) -> list[str]:

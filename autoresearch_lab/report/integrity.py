@@ -11,6 +11,7 @@ from typing import Any
 from autoresearch_common.hashing import file_sha256
 from autoresearch_lab import lookup
 from autoresearch_lab.lab import Lab
+from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import Root
 from autoresearch_lab.promote.artifacts import kept_at
 from autoresearch_lab.report.sources import read_shipped
@@ -45,17 +46,15 @@ def inspect(lab: Lab, tell: Callable[[int, int], None] = lambda done, size: None
             yield record
 
     shipped, unread = read_shipped(root)
-    remarks = [*_torn(ledger.path), *_own_artifacts(root, records()), *unread, *_shipped_artifacts(root, shipped)]
+    remarks = [*_torn(ledger), *_own_artifacts(root, records()), *unread, *_shipped_artifacts(root, shipped)]
     return Integrity(dict(counts), ledger.problems(), remarks)
 
 
-def _torn(path: Path) -> list[str]:
+def _torn(ledger: Ledger) -> list[str]:
     """What is known of records that were cut off while they were being written."""
-    remarks = []
-    if path.is_file():
-        content = path.read_bytes()
-        if content and not content.endswith(b"\n"):
-            remarks.append("the last line is incomplete (a writer died); the next append sets it aside")
+    remarks, path = [], ledger.path
+    if ledger.torn:
+        remarks.append("the last line is incomplete (a writer died); the next append sets it aside")
     aside = path.with_name(path.name + ".torn")
     if aside.is_file():
         remarks.append(f"{len(aside.read_bytes().splitlines())} incomplete line(s) were set aside in {aside.name}")

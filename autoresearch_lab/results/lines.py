@@ -29,14 +29,24 @@ def read(line: Facts) -> Record:
     return record
 
 
+def bare(line: Facts) -> Record:
+    """The record without what is typed by kind (`Record.unread`).
+
+    Raises:
+        ValueError: not even the rest is that of a record.
+    """
+    record = Record.model_validate({**line, "settings": None, "results": None, "workloads": None, "seeds": None})
+    record._line = dict(line)
+    return record
+
+
 def _read_schema1(line: Facts) -> Record:
-    """Settings and results that today's types cannot hold are left out (`Record.unread`); the line itself must be
-    whole."""
-    bare = Record.model_validate({**line, "settings": None, "results": None, "workloads": None, "seeds": None})
+    """Settings and results that today's types cannot hold are left out; the line itself must be whole."""
+    untyped = bare(line)
     try:
         return class_of(line).model_validate(adapt(line), extra="ignore")
     except (ValidationError, ValueError):
-        return bare
+        return untyped
 
 
 def adapt(line: Facts) -> Facts:

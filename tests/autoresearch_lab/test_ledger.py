@@ -77,6 +77,16 @@ def test_a_changed_record_is_noticed(ledger: Ledger) -> None:
     assert ledger.problems() == ["record 1 (verify) was changed after it was written"]
 
 
+def test_a_verdict_of_another_kind_is_a_changed_record_too(ledger: Ledger) -> None:
+    verified(ledger)
+    note(ledger)
+    ledger.path.write_text(ledger.path.read_text().replace('"PASS"', '"PROMOTE"').replace('"schema":2', '"schema":9'))
+    assert [(record.kind, record.fault) for record in ledger.records()] == [
+        (kind, "was changed after it was written") for kind in ("verify", "note")
+    ]
+    assert ledger.find() == [] and len(ledger.problems()) == 2 and note(ledger).prev is not None
+
+
 def test_a_record_taken_out_is_noticed(ledger: Ledger) -> None:
     for _ in range(3):
         note(ledger)
@@ -118,9 +128,9 @@ def test_records_that_are_gone_from_the_end_are_missed(ledger: Ledger, again: bo
     ledger.path.write_text("".join(ledger.path.read_text().splitlines(keepends=True)[:1]))
     reader = Ledger(ledger.path) if again else ledger
     assert reader.records() == written[:1]
-    assert reader.problems() == ["the last 3 of 4 records are gone"]
+    assert reader.problems() == ["the newest 3 of 4 records are gone (ledger.jsonl.head counted them)"]
     note(reader)  # the next append does not hide it
-    assert reader.problems() == ["the last 3 of 4 records are gone"]
+    assert reader.problems() == ["the newest 3 of 4 records are gone (ledger.jsonl.head counted them)"]
 
 
 def test_an_older_copy_that_went_on_is_noticed(ledger: Ledger) -> None:
@@ -132,7 +142,7 @@ def test_an_older_copy_that_went_on_is_noticed(ledger: Ledger) -> None:
     other.write_text(copied)
     note(Ledger(other), target="elsewhere")
     ledger.path.write_text(other.read_text())
-    assert ledger.problems() == ["record 2 is another than the one that was written here"]
+    assert ledger.problems() == ["record 2 is another than was written here (ledger.jsonl.head names it)"]
 
 
 def test_two_ledgers_put_together_are_noticed(ledger: Ledger, tmp_path: Path) -> None:

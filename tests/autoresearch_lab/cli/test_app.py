@@ -78,7 +78,7 @@ def test_what_the_lab_did_not_write_does_not_count_and_is_named(tmp_path: Path, 
     ledger.path.write_text(ledger.path.read_text().replace("REJECT", "PROMOTE"))
     main(["--root", str(tmp_path), "promote", "rms_norm=cpp_fused"])
     said = " ".join(capsys.readouterr().err.split())
-    assert "warning: record 1 (note) was changed after it was written: it does not count" in said
+    assert "warning: ledger: record 1 (note) was changed after it was written; such records do not count" in said
     assert ledger.find() == [] and len(ledger.records()) == 1
 
 

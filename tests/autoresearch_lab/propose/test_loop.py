@@ -197,7 +197,7 @@ def test_a_proposer_that_cuts_the_ledger_ends_everything(go):
         go.ledger.path.write_text("".join(lines[:-1]))
 
     go(writes("fast"), attempts=1)
-    with pytest.raises(LabFailure, match="the last 1 of 2 records are gone"):
+    with pytest.raises(LabFailure, match="the newest 1 of 2 records are gone"):
         go(cuts)
 
 

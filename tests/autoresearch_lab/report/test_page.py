@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from autoresearch_common.hashing import json_sha256
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.report.collect import collect
 from autoresearch_lab.report.page import TEMPLATES, figures, render
@@ -137,11 +138,14 @@ def test_records_with_missing_numbers_are_shown_as_they_are(empty: Any) -> None:
 def test_records_of_an_earlier_version_are_listed_with_the_reason_why_they_do_not_count(empty: Any) -> None:
     kernel = {"name": "cpp_fused", "sha256": "0" * 64}
     kinds = {"verify": "PASS", "bench": "SLOWER", "ab": "UNDECIDED", "promote": None, "demote": None, "profile": None}
-    lines = []
-    for number, (kind, verdict) in enumerate(kinds.items()):
-        line = dict.fromkeys(FIELDS) | {"schema": 1, "id": f"{number:064x}", "time": "2026-01-01T00:00:00+00:00"}
+    lines, previous = [], None
+    for kind, verdict in kinds.items():
+        line = dict.fromkeys(FIELDS) | {"schema": 1, "prev": previous, "time": "2026-01-01T00:00:00+00:00"}
         line |= {"kind": kind, "target": "rope", "kernel": kernel, "verdict": verdict}
-        lines.append(json.dumps(line | {"settings": {"rule": "of then"}, "results": {"targets": [{"target": "rope"}]}}))
+        line |= {"settings": {"rule": "of then"}, "results": {"targets": [{"target": "rope"}]}}
+        del line["id"]
+        previous = json_sha256(line)
+        lines.append(json.dumps(line | {"id": previous}))
     empty.ledger.path.parent.mkdir(parents=True)
     empty.ledger.path.write_text("".join(f"{line}\n" for line in lines))
     assert {record.kind for record in empty.ledger.records() if record.unread} >= {"ab", "promote", "profile"}
