@@ -36,6 +36,8 @@ def checked_lines(checked: CheckedKernels) -> list[str]:
 
 def checked_words(one: CheckedKernel) -> str:
     """How much was compared, and what follows from it."""
+    if not one["checked"]:
+        return f"none of {one['calls']:,} calls checked: give a larger share"
     found = f"{one['checked']:,} of {one['calls']:,} calls checked, {one['elements']:,} elements"
     bound = likely_at_most(one["checked"])
     return f"{found}; at most {bound:.2%} of calls wrong (95 %)" if bound is not None else found
