@@ -98,9 +98,7 @@ class ListedTarget:
 
 def list_targets(session: Session) -> VerbResult:
     catalog = load_catalog(session.lab.root)
-    root = session.lab.root
-    listed = [entry for path in (root.promoted_shared, root.promoted_local) for entry in registry.read(path)]
-    promoted = [(entry.target, entry.id) for entry in listed]
+    promoted = [(entry.target, entry.id) for entry in registry.everywhere(session.lab.root)]
     rows = [ListedTarget.of(target, session.lab.ledger, promoted) for target in catalog.values()]
     lost = lost_promotions(catalog, session.lab.root)
     data = {"targets": [asdict(row) for row in rows], "lost_promotions": lost}

@@ -114,15 +114,20 @@ def take_out(path: Path, key: tuple[str, str, str]) -> Promotion | None:
     return found
 
 
+def everywhere(root: Root) -> list[Promotion]:
+    """The entries for all engines and devices, the local file over the committed one."""
+    listed = [*read(root.promoted_shared), *read(root.promoted_local)]
+    return list({entry.key(): entry for entry in listed}.values())
+
+
 def in_force(root: Root, engine: str, device_key: str) -> dict[str, Promotion]:
-    """{target: entry} for this engine and device, the local file over the committed one."""
-    entries = [*read(root.promoted_shared), *read(root.promoted_local)]
-    return {entry.target: entry for entry in entries if (entry.engine, entry.device) == (engine, device_key)}
+    """{target: entry} for this engine and device."""
+    return {entry.target: entry for entry in everywhere(root) if (entry.engine, entry.device) == (engine, device_key)}
 
 
 def any_entries(root: Root, engine: str) -> bool:
     """Whether anything is promoted for this engine on any device (so that the device need not be asked for nothing)."""
-    return any(entry.engine == engine for path in (root.promoted_shared, root.promoted_local) for entry in read(path))
+    return any(entry.engine == engine for entry in everywhere(root))
 
 
 @contextmanager

@@ -158,10 +158,10 @@ def resolve_named(text: str, catalog: Mapping[str, Target], where: Context | Eng
 def lost_promotions(catalog: Mapping[str, Target], root: Root, target: str | None = None) -> list[str]:
     """A line for every promotion (of that target, or of all), for any engine and device, whose kernel is not used any
     more, and why. No device is asked."""
-    lists = (registry.read(path) for path in (root.promoted_shared, root.promoted_local))
-    entries = {entry.key(): entry for listed in lists for entry in listed if target in (None, entry.target)}
     found = []
-    for entry in entries.values():
+    for entry in registry.everywhere(root):
+        if target not in (None, entry.target):
+            continue
         engine = ENGINES.get(entry.engine)
         unknown = (None, f"there is no engine {entry.engine}")
         kernel, remark = _still_there(entry, catalog, engine) if engine else unknown
