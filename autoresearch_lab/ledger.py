@@ -113,10 +113,9 @@ class Ledger:
         writable_folder(self.path.parent, "ledger")
         try:
             with _told("append to", self.path), FileLock(self._lock, timeout=LOCK_SECONDS):
-                self._catch_up()
+                last = self._last()
                 lost = self._lost()
                 self._end_last_line()
-                last = self._index.last()
                 record = _seal(kind, last.id if last else None, fields)
                 self._write_line(record)
                 self._catch_up()
@@ -156,14 +155,12 @@ class Ledger:
 
     def count(self) -> int:
         """How many whole records there are."""
-        self._catch_up()
-        last = self._index.last()
+        last = self._last()
         return last.number if last else 0
 
     def newest_id(self) -> str | None:
         """Of the last record; None where there is none."""
-        self._catch_up()
-        last = self._index.last()
+        last = self._last()
         return last.id if last else None
 
     @property
@@ -204,6 +201,10 @@ class Ledger:
                 self._index.catch_up(tell)
             except LineUnreadable as error:
                 raise _corrupt(self.path, error.number, error) from None
+
+    def _last(self) -> Line | None:
+        self._catch_up()
+        return self._index.last()
 
     def _read(self, criteria: Mapping[str, Any], of: Any, *, sound: bool, newest_first: bool) -> Iterator[Record]:
         """Records that the index names for `criteria`, as far as it knows them."""
@@ -269,8 +270,7 @@ class Ledger:
             size = file.seek(0, os.SEEK_END)
             file.seek(max(0, size - 1))
             if size and file.read(1) != b"\n":
-                file.write(b"\n")
-            os.fsync(file.fileno())
+                file.write(b"\n")  # reaches the disk with the record
 
     def _write_line(self, record: Record) -> None:
         buffer = io.StringIO()
