@@ -7,7 +7,6 @@ from typing import Any, Protocol
 
 from autoresearch_trainer.kernel_files import Kernel
 from autoresearch_trainer.record import CheckedKernel, CheckedKernels
-from autoresearch_trainer.sampling import likely_at_most
 
 
 class Checks(Protocol):
@@ -36,8 +35,7 @@ def checked_lines(checked: CheckedKernels) -> list[str]:
 
 def checked_words(one: CheckedKernel) -> str:
     """How much was compared, and what follows from it."""
-    if not one["checked"]:
+    if one["bound"] is None:
         return f"none of {one['calls']:,} calls checked: give a larger share"
     found = f"{one['checked']:,} of {one['calls']:,} calls checked, {one['elements']:,} elements"
-    bound = likely_at_most(one["checked"])
-    return f"{found}; at most {bound:.2%} of calls wrong (95 %)" if bound is not None else found
+    return f"{found}; at most {one['bound']:.2%} of calls wrong (95 %)"

@@ -34,7 +34,7 @@ class CheckedCalls:
         self.seconds = 0.0
         self.step = 1
         # Begins a look at what an optimizer's kernel, called with these arguments, must leave alone; ends it.
-        self.around_update: Callable[[tuple[Any, ...]], Callable[[], None]] = lambda args: _nothing
+        self.around_update: Callable[[tuple[Any, ...]], Callable[[], None]] = lambda args: nothing
         self._sampler, self._judges = sampler, judges
         self._pending: list[Call] = []
 
@@ -84,7 +84,7 @@ class CheckedCalls:
         """An eager call. What training computes stays as it is, to the last bit."""
         call = self._call(target, args)
         with_backward = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in _tensors(args))
-        unchanged = self.around_update(args) if self._judges[target].contract.updated else _nothing
+        unchanged = self.around_update(args) if self._judges[target].contract.updated else nothing
         returned = function(*args)
         unchanged()
         outputs = returned if isinstance(returned, (tuple, list)) else (returned,)
@@ -114,7 +114,7 @@ class CheckedCalls:
             self.wrong = call.target, f"call {call.number} of it, in step {call.step}: {found.problem}"
 
 
-def _nothing() -> None:
+def nothing() -> None:
     pass
 
 

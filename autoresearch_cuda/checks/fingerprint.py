@@ -20,7 +20,9 @@ _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 class ProcessGuard(Guard):
     """The process around a training: as in `verify`, and the code of every function of torch and of the trainer that is
-    loaded when this is made."""
+    loaded when this is made. A training sets itself how malloc behaves, and malloc adapts to what it takes."""
+
+    watches_malloc = False
 
     def __init__(self) -> None:
         modules = [module for name, module in sys.modules.items() if name.startswith(_PACKAGES) and module is not None]
@@ -34,10 +36,6 @@ class ProcessGuard(Guard):
         }
         self.watched = tuple(dict.fromkeys((*type(self).watched, *modules, *classes)))
         super().__init__()
-
-    def state(self) -> State:
-        """Without how malloc behaves: a training sets that itself, and malloc adapts to what it takes."""
-        return {name: value for name, value in super().state().items() if not name.startswith("malloc: ")}
 
 
 class Fingerprints:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 
-from autoresearch_cuda.checks.calls import CheckedCalls
+from autoresearch_cuda.checks.calls import CheckedCalls, nothing
 from autoresearch_cuda.checks.fingerprint import Fingerprints, ProcessGuard
 from autoresearch_cuda.checks.judge import Judge
 from autoresearch_cuda.kernel_files import INSTALLED, Ops
@@ -56,7 +56,7 @@ class InPlaceChecks:
         """Around each step; every so often it is looked at what the kernels left alone. Raises KernelWrong."""
         looked = self._sampler.draw_step()
         with self._timed():
-            end_step = self._prints.around_step() if looked else _nothing
+            end_step = self._prints.around_step() if looked else nothing
             if looked:
                 self._trainer.before_update = self._prints.around_backward()
         began = time.perf_counter()
@@ -71,7 +71,7 @@ class InPlaceChecks:
         self._steps += 1
         self._calls.end_step(time.perf_counter() - began)
         with self._timed():
-            self._trainer.before_update = _nothing
+            self._trainer.before_update = nothing
             self._prints.look_at_settings()
             end_step()
         self._judge()
@@ -119,7 +119,3 @@ class InPlaceChecks:
             )
         if self._wrong is not None:
             raise KernelWrong(self._wrong)
-
-
-def _nothing() -> None:
-    pass

@@ -52,23 +52,27 @@ class GuardBase:
     """Remembers the state at its construction; `changes` says what differs now, `glance` what it can say in no time.
 
     watched: modules and classes whose functions are compared. own_variables: how the names of environment variables
-    begin that the framework sets itself.
+    begin that the framework sets itself. watches_malloc: how malloc behaves is compared as well.
     """
 
     watched: tuple[ModuleType | type, ...] = WATCHED
     own_variables: tuple[str, ...] = ()
+    watches_malloc = True
 
     def __init__(self) -> None:
         self._functions = _callables(self.watched)
         self._codes = {place: list(map(_code, functions.values())) for place, functions in self._functions.items()}
         self._threads = set(threading.enumerate())
-        self._state, self._variables = self.state(), _variables()
+        self._state, self._variables = self._whole_state(), _variables()
         self._cheap_state = self.cheap_state()
         self._background = Background()  # last: the frameworks' own threads are there by now
 
     def state(self) -> State:
         """The state now; values are compared, not interpreted."""
         raise NotImplementedError
+
+    def _whole_state(self) -> State:
+        return {**self.state(), **(allocator.behaviour() if self.watches_malloc else {})}
 
     def cheap_state(self) -> State:
         """A few things that a kernel might change and change back before the next whole look."""
@@ -86,7 +90,7 @@ class GuardBase:
     def changes(self, kernel_folder: Path, last: bool = False) -> list[str]:
         """What differs from the remembered state, in words. `kernel_folder`: threads running code from there count.
         last: nothing is called any more, so it is watched a while whether work goes on."""
-        now, around = self.state(), _variables()
+        now, around = self._whole_state(), _variables()
         found = changes(self._state, now)
         for name in sorted(set(self._variables) | set(around)):
             before, after = self._variables.get(name), around.get(name)
@@ -148,7 +152,6 @@ def surroundings() -> State:
         "timers": [signal.getitimer(number) != (0.0, 0.0) for number in _TIMERS],
         "signals held back": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
         "rights of new files": _umask(),
-        **allocator.behaviour(),
     }
 
 
