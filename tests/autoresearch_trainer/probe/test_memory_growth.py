@@ -11,12 +11,17 @@ from autoresearch_trainer.probe.memory import LEAST, PARTS, Growth, allocated, o
 def test_what_the_c_library_has_given_out_is_counted_to_the_byte() -> None:
     library = ctypes.CDLL(None)
     library.malloc.restype, library.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
-    for size in (10_000, 1 << 22):  # the second is a block of its own
+
+    def misses(size: int) -> tuple[int, int]:
         before = allocated()
         block = library.malloc(ctypes.c_size_t(size))
-        assert abs(allocated() - before - size) < 9_000
+        taken = abs(allocated() - before - size)
         library.free(block)
-        assert abs(allocated() - before) < 9_000
+        return taken, abs(allocated() - before)
+
+    for size in (10_000, 1 << 22):  # the second is a block of its own
+        # Other threads of a test process (those of its runner, of torch) allocate as well: the quietest of many counts.
+        assert min(max(misses(size)) for _ in range(100)) < 9_000
 
 
 def growth(*readings: int) -> float:
