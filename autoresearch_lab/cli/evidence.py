@@ -29,7 +29,7 @@ def evidence(session: Session, *, named: list[KernelWords], target: str | None, 
         if target is not None or named:
             raise LabError("--sql asks the whole ledger; put target and kernel into the SELECT")
         found = sources.read(session.lab, None)
-        answer = query.ask(sql, found.records, found.shipped)
+        answer = query.ask(sql, lookup.everything(session.lab.ledger), found.shipped)
         return VerbResult(answer.plain(), lambda console: terminal.print_answer(console, answer))
     if (target is None) == (not named):
         raise LabError(f"evidence: name a kernel ({FORMS}), a target with --target, or ask with --sql")
@@ -41,7 +41,7 @@ def evidence(session: Session, *, named: list[KernelWords], target: str | None, 
     else:
         chosen, kernel = named[0].subject(session.lab), named[0].name
     context, remark = session_context(session)
-    found = sources.read(session.lab, context, chosen.name)
+    found = sources.read(session.lab, context)
     known = evidence_of(found, chosen, kernel, remark)
     return VerbResult(known.plain(), lambda console: terminal.print_evidence(console, known))
 
@@ -68,7 +68,7 @@ def ledger(session: Session, *, check: bool, tail: int | None, export: Path | No
         data["tail"] = [record.plain() for record in newest]
         shown.append(lambda console: terminal.print_records(console, newest))
     if export is not None:
-        query.export([*lookup.everything(session.lab.ledger)], output_file(export, "ledger"))
+        query.export(lookup.everything(session.lab.ledger), output_file(export, "ledger"))
         data["export"] = str(export)
         shown.append(lambda console: console.print(f"{count} records written to {export}"))
     if check or not shown:

@@ -14,6 +14,7 @@ from autoresearch_lab import evidence, lookup
 from autoresearch_lab.catalog import Target
 from autoresearch_lab.evidence import Present, differences, framework_of, judged_kernels
 from autoresearch_lab.lab import Lab
+from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root
 from autoresearch_lab.results.record import Record
@@ -23,26 +24,42 @@ WORKSPACE_PREFIX = "workspace:"
 
 @dataclass(frozen=True)
 class Today:
-    """What records are compared with. workspaces: {name of a workspace's kernel: its newest folder}."""
+    """What records are compared with. ledger: where the workspaces were opened."""
 
     root: Root
     present: Present
-    workspaces: dict[str, Path] = field(default_factory=dict)
+    ledger: Ledger
+    _contents: dict[tuple[str, str, str], dict[str, str | None]] = field(default_factory=dict)
+
+    def contents(self, target: str, name: str, framework: str) -> dict[str, str | None]:
+        """{kernel of the target: content hash of its file} in the catalogue, and of the one with that name in its
+        workspace; None where the file is gone."""
+        key = (target, name, framework)
+        if key not in self._contents:
+            listed = self.present.targets[target].kernels if target in self.present.targets else ()
+            found = {kernel.name: _hash(kernel.path) for kernel in listed if kernel.framework == framework}
+            if name.startswith(WORKSPACE_PREFIX):
+                found[name] = _hash(self._folder(target, name) / "kernel.py")
+            self._contents[key] = found
+        return self._contents[key]
+
+    def _folder(self, target: str, name: str) -> Path:
+        note = lookup.workspace_of(self.ledger, target, name)
+        own = self.root.workspaces / name.removeprefix(WORKSPACE_PREFIX)
+        return self.root.path / note.settings.workspace if note else own
 
 
 def today(lab: Lab, targets: dict[str, Target], context: Context | None) -> Today:
     """Today's kernels and contracts, and the workloads captured last; those are not known without a context."""
     present = evidence.present(lab, targets, context) if context else Present(None, targets)
-    opened = lookup.workspaces(lab.ledger)
-    folders = {record.kernel.name: lab.root.path / record.settings.workspace for record in opened}
-    return Today(lab.root, present, folders)
+    return Today(lab.root, present, lab.ledger)
 
 
 def stale_reasons(record: Record, now: Today) -> list[str]:
     """Why the record no longer counts here; empty where it still does."""
     reasons = []
     for target, kernel in judged_kernels(record).items():
-        known = _contents_today(record, target, kernel.name, kernel.sha256, now)
+        known = contents_today(target, kernel.name, kernel.sha256, framework_of(record), now)
         if not known:
             reasons.append("kernel file is gone")
         elif kernel.sha256 not in known:
@@ -50,17 +67,15 @@ def stale_reasons(record: Record, now: Today) -> list[str]:
     return list(dict.fromkeys([*reasons, *differences(record, now.present)]))
 
 
-def _contents_today(record: Record, target: str, name: str, sha256: str, now: Today) -> set[str]:
-    """Content hashes that a record's kernel may have today: by its name in the catalogue, or in its workspace.
+def contents_today(target: str, name: str, sha256: str, framework: str, now: Today) -> set[str]:
+    """Content hashes that a kernel may have today: by its name in the catalogue, or in its workspace.
 
     A workspace's kernel that was taken into the catalogue unchanged keeps its evidence: the content is what counts.
     """
-    listed = now.present.targets[target].kernels if target in now.present.targets else ()
-    found = {kernel.name: _hash(kernel.path) for kernel in listed if kernel.framework == framework_of(record)}
+    found = now.contents(target, name, framework)
     hashes = {found.get(name)}
     if name.startswith(WORKSPACE_PREFIX):
-        folder = now.workspaces.get(name, now.root.workspaces / name.removeprefix(WORKSPACE_PREFIX))
-        hashes = {_hash(folder / "kernel.py"), *(known for known in found.values() if known == sha256)}
+        hashes |= {known for known in found.values() if known == sha256}
     return {known for known in hashes if known}
 
 
