@@ -12,10 +12,11 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, overload
 
@@ -43,6 +44,7 @@ from autoresearch_lab.results.record import (
     CLASSES,
     SCHEMA,
     AbRecord,
+    MergeRecord,
     ProfileRecord,
     R,
     Record,
@@ -52,6 +54,7 @@ from autoresearch_lab.results.record import (
 )
 
 LOCK_SECONDS, LOOK_SECONDS = 60.0, 0.005
+TELL_BYTES = 8 << 20
 MOST_HEAD_BYTES = 1 << 20
 
 
@@ -134,19 +137,60 @@ class Ledger:
             LedgerCorrupt: the ledger is broken; nothing is appended to it then.
             ValueError: the fields are not those of the class.
         """
-        writable_folder(self.path.parent, "ledger")
-        _commit()  # before the lock is taken: it asks git
-        try:
-            with _told("append to", self.path), self._turn():
-                last = self._last()
-                lost = self._lost()
-                self._end_last_line()
-                record = _seal(kind, last.id if last else None, fields)
-                self._write_line(record)
-                self._catch_up()
-                self._write_head(lost)
-        except Timeout:
-            raise LabError(f"ledger: {self.path} has been locked by another process for {LOCK_SECONDS:.0f} s") from None
+        with self._appending() as last:
+            record = _seal(kind, last.id if last else None, fields)
+            self._write([_line(record)])
+        return record
+
+    def merge(self, others: Sequence[Ledger], tell: Callable[[str, int, int], None]) -> list[MergeRecord | None]:
+        """Take over the records of other ledgers that are not here yet, as they stand there, each ledger's behind a
+        note that says where they come from; returns these, None for a ledger that has nothing new. Records follow each
+        other as they did there: each has the id of the one before it there, which is here as well. `tell` hears what is
+        done, and how many bytes of how many.
+
+        Raises:
+            LabError, LedgerCorrupt: as `append`; for a ledger that is this one, does not exist, or is not what was
+                written, before anything is written here.
+        """
+        for other in others:
+            if other.path == self.path:
+                raise LabError(f"ledger: {other.path} is this ledger itself")
+            if not other.path.is_file():
+                raise LabError(f"ledger: there is no file {other.path}")
+            other.read_again(partial(tell, f"read {other.path}"))
+            if problems := other.problems():
+                raise LabError(f"ledger: {other.path} is not merged, it is not what was written: {problems[0]}")
+        return [self._take_over(other, partial(tell, f"take over {other.path}")) for other in others]
+
+    def _take_over(self, other: Ledger, tell: Tell) -> MergeRecord | None:
+        with self._appending() as last:
+            places, ids, known = array("q"), ("", ""), 0  # a million objects would take too much memory
+            for line in other._index.all_lines():
+                if self._index.starting_with(line.id):
+                    known += 1
+                    continue
+                places.extend((line.start, line.length))
+                ids = (ids[0] or line.id, line.id)
+            if not places:
+                return None
+            done, size = 0, sum(places[1::2])
+            results = {"records": len(places) // 2, "known": known, "first": ids[0], "last": ids[1]}
+            settings = {"event": "merge", "source": str(other.path)}
+            record = _seal(MergeRecord, last.id if last else None, {"settings": settings, "results": results})
+
+            def lines() -> Iterator[bytes]:
+                nonlocal done
+                yield _line(record)
+                with open(other.path, "rb") as file:
+                    for start, length in zip(places[::2], places[1::2], strict=True):
+                        file.seek(start)
+                        yield file.read(length).strip() + b"\n"
+                        done += length
+                        if done // TELL_BYTES > (done - length) // TELL_BYTES:
+                            tell(done, size)
+
+            self._write(lines())
+        assert isinstance(record, MergeRecord)
         return record
 
     @overload
@@ -156,7 +200,8 @@ class Ledger:
     def find(self, of: Any = Record, /, **criteria: Any) -> Any:
         """Records of that class whose fields equal `criteria`, oldest first, without those that the lab did not write
         so (`Record.fault`). `kernel_name`, `kernel_sha256`, `device_key`, `software_key`, `workloads_sha256` and
-        `workspace_id` look inside; `arm` is {target: content hash} of what trained in an arm of an A/B."""
+        `workspace_id` look inside; `arm` is {target: content hash} of what trained in an arm of an A/B. A frozenset
+        stands for any one of its values."""
         return list(self.newest(of, **criteria))[::-1]
 
     @overload
@@ -336,9 +381,17 @@ class Ledger:
         """Where the chain stands now. A record that is in the file counts without it, so a full disk is no failure, and
         nobody waits until it has reached the disk."""
         last = self._index.last()
-        assert last is not None
+        if last is None:
+            return
         with suppress(OSError):
             write_atomic(self._head, Head(records=last.number, last=last.id, lost=lost).model_dump_json(), flush=False)
+
+    def _undo_merge(self) -> None:
+        """Take out what a merge that was killed has written. What it would have taken over is where it was."""
+        note = self._index.unfinished_merge()
+        if note is not None and self._read_head().records < note.number:  # else its end was cut off later
+            os.truncate(self.path, note.start)
+            self._catch_up()
 
     def _end_last_line(self) -> None:
         """End a whole last line that has no newline, and move a torn one to `<ledger>.torn`, so that the next record
@@ -357,14 +410,36 @@ class Ledger:
             if size and file.read(1) != b"\n":
                 file.write(b"\n")  # reaches the disk with the record
 
-    def _write_line(self, record: Record) -> None:
-        buffer = io.StringIO()
-        with jsonlines.Writer(buffer, dumps=_dumps) as writer:
-            writer.write(record.plain())
-        with open(self.path, "ab") as file:
-            file.write(buffer.getvalue().encode("utf-8"))
-            file.flush()
-            os.fsync(file.fileno())
+    @contextmanager
+    def _appending(self) -> Iterator[Line | None]:
+        """The lock, and the last record, behind which lines may be written; afterwards the head is."""
+        writable_folder(self.path.parent, "ledger")
+        _commit()  # before the lock is taken: it asks git
+        try:
+            with _told("append to", self.path), self._turn():
+                self._last()
+                lost = self._lost()
+                self._undo_merge()
+                self._end_last_line()
+                yield self._last()
+                self._catch_up()
+                self._write_head(lost)
+        except Timeout:
+            raise LabError(f"ledger: {self.path} has been locked by another process for {LOCK_SECONDS:.0f} s") from None
+
+    def _write(self, lines: Iterable[bytes]) -> None:
+        """Append whole lines: all of them, or where that fails none."""
+        with open(self.path, "ab", buffering=0) as file:
+            size = file.tell()
+            try:
+                for line in lines:
+                    rest = memoryview(line)
+                    while rest:
+                        rest = rest[file.write(rest) :]
+                os.fsync(file.fileno())
+            except BaseException:
+                os.ftruncate(file.fileno(), size)
+                raise
 
 
 @contextmanager
@@ -385,6 +460,13 @@ def _told(action: str, path: Path) -> Iterator[None]:
 
 def _dumps(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def _line(record: Record) -> bytes:
+    buffer = io.StringIO()
+    with jsonlines.Writer(buffer, dumps=_dumps) as writer:
+        writer.write(record.plain())
+    return buffer.getvalue().encode("utf-8")
 
 
 def _seal(kind: type[Record] | str, prev: str | None, fields: dict[str, Any]) -> Record:
@@ -434,7 +516,8 @@ def _names(of: Any) -> list[str]:
 
 
 def _matches(record: Record, criteria: dict[str, Any]) -> bool:
-    return all(_value(record, name, wanted) == wanted for name, wanted in criteria.items())
+    found = {name: _value(record, name, wanted) for name, wanted in criteria.items()}
+    return all(found[name] in w if isinstance(w, frozenset) else found[name] == w for name, w in criteria.items())
 
 
 def _value(record: Record, name: str, wanted: Any) -> Any:

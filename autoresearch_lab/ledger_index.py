@@ -26,7 +26,7 @@ from autoresearch_lab.results.record import class_of
 # Below this a file is read in less time than an index is opened.
 LEAST_KEPT_BYTES = 8 << 20
 # How long to wait for another process that brings the index up to date, and how much it reads before others may go on.
-WAIT_SECONDS, READ_BYTES = 60.0, 32 << 20
+WAIT_SECONDS, READ_BYTES = 60.0, 128 << 20
 # A reader in a hurry does not wait, and leaves it to others to read more than this.
 HURRIED_BYTES = 64 << 20
 # What records are looked up by.
@@ -34,15 +34,17 @@ COLUMNS = (
     "kind", "class", "target", "engine", "kernel_name", "kernel_sha256", "device_key", "software_key",
     "workloads_sha256", "workspace_id",
 )  # fmt: skip
+# Of a hash an index holds the start, which does as well and is a quarter as long.
+START = "substr({name}, 1, 16)"
 # What the newest and the number of records are kept for. Workspaces have kernels by the thousand, and these contents.
 GROUP = ("class", "target", "kernel_name", "engine", "device_key", "software_key")
 # arms: what trained in an A/B, by the hash of its contents. captured: the newest record with calls of a target. files:
-# what records name.
+# what records name. note, merged: numbers of the newest note that records were taken over, and of the last of these.
 SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS lines (number INTEGER PRIMARY KEY, start INTEGER, length INTEGER, id TEXT, fault TEXT,
                                   {", ".join(f"{name} TEXT" for name in COLUMNS)});
-CREATE INDEX IF NOT EXISTS by_id ON lines (id);
-CREATE INDEX IF NOT EXISTS by_content ON lines (target, kernel_sha256, class, number);
+CREATE INDEX IF NOT EXISTS by_id ON lines ({START.format(name="id")});
+CREATE INDEX IF NOT EXISTS by_content ON lines (target, {START.format(name="kernel_sha256")}, class, number);
 CREATE INDEX IF NOT EXISTS by_name ON lines (target, kernel_name, class, number);
 CREATE INDEX IF NOT EXISTS by_class ON lines (class, number);
 CREATE INDEX IF NOT EXISTS by_workspace ON lines (workspace_id, number) WHERE workspace_id IS NOT NULL;
@@ -54,7 +56,7 @@ CREATE TABLE IF NOT EXISTS captured (engine TEXT, device_key TEXT, preset TEXT, 
                                      PRIMARY KEY (engine, device_key, preset, target)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS files (path TEXT, sha256 TEXT, device_key TEXT,
                                   PRIMARY KEY (path, sha256, device_key)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS read (size INTEGER, mtime_ns INTEGER);
+CREATE TABLE IF NOT EXISTS read (size INTEGER, mtime_ns INTEGER, note INTEGER, merged INTEGER);
 """
 TABLES = ("lines", "groups", "arms", "captured", "files")
 SHAPE = zlib.crc32(SCHEMA.encode("ascii")) >> 1
@@ -166,13 +168,20 @@ class LedgerIndex:
         assert self._database is not None
         yield from self._database.execute("SELECT path, sha256, device_key FROM files ORDER BY 1, 2, 3")
 
+    def all_lines(self) -> Iterator[Line]:
+        """Oldest first."""
+        return self._lines("1", [], False)
+
     def faulty(self) -> list[Line]:
         """All that have a fault, oldest first."""
         return list(self._lines("fault IS NOT NULL", [], False))
 
     def starting_with(self, prefix: str) -> list[Line]:
         """Those whose id does."""
-        return list(self._lines("id >= ? AND id < ?", [prefix, prefix + "g"], False))  # digits end with f
+        short = prefix[:16]
+        among = f"{START.format(name='id')} >= ? AND {START.format(name='id')} < ?"  # digits end with f
+        found = self._lines(among, [short, short + "g"], False)
+        return [line for line in found if line.id.startswith(prefix)]
 
     def last(self) -> Line | None:
         """The newest."""
@@ -183,9 +192,14 @@ class LedgerIndex:
         """Bytes of the file that hold whole records."""
         return self._read_so_far()[0]
 
-    def _read_so_far(self) -> tuple[int, int]:
+    def unfinished_merge(self) -> Line | None:
+        """The note that more records follow than there are; None where that is not so."""
+        last, (_, _, note, merged) = self.last(), self._read_so_far()
+        return next(self._lines("number = ?", [note], False)) if last is not None and merged > last.number else None
+
+    def _read_so_far(self) -> tuple[int, int, int, int]:
         assert self._database is not None
-        return self._database.execute("SELECT size, mtime_ns FROM read").fetchone() or (0, 0)
+        return self._database.execute("SELECT size, mtime_ns, note, merged FROM read").fetchone() or (0, 0, 0, 0)
 
     def _lines(self, where: str, values: Sequence[Any], newest_first: bool) -> Iterator[Line]:
         side, order = ("<", "DESC") if newest_first else (">", "")
@@ -232,7 +246,7 @@ class LedgerIndex:
         if self._database is None or self._kept != self._large():
             self._open()
         assert self._database is not None
-        more = self._read_so_far() != (status.st_size, status.st_mtime_ns)
+        more = self._read_so_far()[:2] != (status.st_size, status.st_mtime_ns)
         while more:
             self._database.execute("BEGIN IMMEDIATE")
             try:
@@ -244,7 +258,7 @@ class LedgerIndex:
     def _read_some(self, status: os.stat_result, tell: Tell, look: Callable[[Facts], object] | None) -> bool:
         """Read some of what is new; returns whether there is more."""
         assert self._database is not None
-        size, mtime = self._read_so_far()  # another process may have been faster
+        size, mtime, note, merged = self._read_so_far()  # another process may have been faster
         if (size, mtime) == (status.st_size, status.st_mtime_ns):
             return False
         with open(self._path, "rb") as file:
@@ -255,18 +269,24 @@ class LedgerIndex:
             if again:
                 for name in TABLES:
                     self._database.execute(f"DELETE FROM {name}")
-                size, last = 0, None
+                size, note, merged, last = 0, 0, 0, None
             number, previous = (last.number, last.id) if last else (0, None)
             start, rows = size, _Rows()
             file.seek(start)
             try:
                 for raw in file:
-                    found = self._row(raw, number + 1, previous, look)
+                    foreign = number < merged
+                    found = self._row(
+                        raw, number + 1, previous, look, (lambda known: self._knows(known, rows)) if foreign else None
+                    )
                     if found is None and not raw.endswith(b"\n"):
                         break  # torn
                     if found is not None:
                         number, previous = number + 1, found.id
                         rows.add(number, start, len(raw), found)
+                        more = _inside(found.line, "results", "records") if found.made == "MergeRecord" else 0
+                        if isinstance(more, int) and found.fault is None and not foreign:
+                            note, merged = number, number + more
                     start += len(raw)
                     if start - size > READ_BYTES:
                         return True
@@ -274,14 +294,26 @@ class LedgerIndex:
                 rows.write(self._database)
                 self._database.execute("DELETE FROM read")
                 # A torn end is looked at again as soon as the file changes.
-                self._database.execute("INSERT INTO read VALUES (?, ?)", (start, status.st_mtime_ns))
+                self._database.execute(
+                    "INSERT INTO read VALUES (?, ?, ?, ?)", (start, status.st_mtime_ns, note, merged)
+                )
                 tell(start, status.st_size)
         return False
 
+    def _knows(self, record_id: str, rows: _Rows) -> bool:
+        """Whether a record of that id was read before. rows: what is not in the tables yet."""
+        return record_id in rows.ids or any(line.id == record_id for line in self.starting_with(record_id))
+
     def _row(
-        self, raw: bytes, number: int, previous: str | None, look: Callable[[Facts], object] | None
+        self,
+        raw: bytes,
+        number: int,
+        previous: str | None,
+        look: Callable[[Facts], object] | None,
+        known: Callable[[str], bool] | None,
     ) -> _Found | None:
-        """What is kept of a line; None for a blank one, and for one that has no end and is no whole record."""
+        """What is kept of a line; None for a blank one, and for one that has no end and is no whole record. known: of a
+        line that was taken over from another ledger, which ids came before it here."""
         if not raw.strip():
             return None
         try:
@@ -298,8 +330,11 @@ class LedgerIndex:
             if not raw.endswith(b"\n"):
                 return None
             raise LineUnreadable(number, str(error).splitlines()[0]) from None
-        if fault is None and not self._excerpt and line.get("prev") != previous:
-            fault = "does not follow the record before it"
+        before = line.get("prev")
+        if fault is None and not self._excerpt and before != previous:
+            # A record that was taken over follows what it followed there: the start, or what came here earlier.
+            follows = known is not None and (before is None or known(str(before))) and not known(line["id"])
+            fault = None if follows else "does not follow the record before it"
         if fault is not None and not raw.endswith(b"\n"):
             return None
         return _Found(line, _text(line["id"]) or "", made.__name__, fault)
@@ -332,9 +367,11 @@ class _Rows:
     def __init__(self) -> None:
         self.of: dict[str, list[tuple[Any, ...]]] = {name: [] for name in TABLES}
         self._groups: dict[tuple[str, ...], tuple[int, int]] = {}
+        self.ids: set[str] = set()
 
     def add(self, number: int, start: int, length: int, found: _Found) -> None:
         known, line = found.columns(), found.line
+        self.ids.add(found.id)
         self.of["lines"].append((number, start, length, found.id, found.fault, *known.values()))
         key = (known["kind"] or "", *(known[name] or "" for name in GROUP))
         self._groups[key] = (number, self._groups.get(key, (0, 0))[1] + 1)
@@ -389,8 +426,13 @@ def _where(criteria: Mapping[str, Any], classes: Sequence[str] | None) -> tuple[
         elif value is None:
             terms.append(f"{name} IS NULL")
         else:
-            terms.append(f"{name} = ?")
-            values.append(value)
+            wanted = sorted(value) if isinstance(value, frozenset) else [value]
+            if name in ("id", "kernel_sha256"):
+                terms.append(f"{START.format(name=name)} IN ({', '.join('?' * len(wanted))})")
+                values += [one[:16] for one in wanted]
+                name = f"+{name}"  # else SQLite puts the value into the term before, and finds no index for it
+            terms.append(f"{name} IN ({', '.join('?' * len(wanted))})")
+            values += wanted
     if classes is not None:
         terms.append(f"class IN ({', '.join('?' * len(classes))})")
         values += classes

@@ -68,9 +68,9 @@ def workspace_note(ledger: Ledger, workspace_id: str) -> WorkspaceRecord | None:
     return next(ledger.newest(WorkspaceRecord, workspace_id=workspace_id), None)
 
 
-def workspace_of(ledger: Ledger, target: str, kernel: str) -> WorkspaceRecord | None:
-    """The newest note that a workspace was opened whose kernel has that name."""
-    return next(ledger.newest(WorkspaceRecord, target=target, kernel_name=kernel), None)
+def workspaces_of(ledger: Ledger, target: str, kernel: str) -> Iterator[WorkspaceRecord]:
+    """The notes that a workspace was opened whose kernel has that name, newest first."""
+    return ledger.newest(WorkspaceRecord, target=target, kernel_name=kernel)
 
 
 def attempts_in(ledger: Ledger, workspace_id: str) -> list[AttemptRecord]:

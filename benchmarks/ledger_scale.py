@@ -65,7 +65,8 @@ class Story:
     def _record(self, index: int) -> dict[str, Any]:
         rng, kernel = self.rng, self.rng.choice(self.kernels)
         name, content = kernel.name, kernel.sha256
-        if rng.random() < 0.7:
+        if index % 50 == 0 or rng.random() < 0.7:
+            kernel = self.kernels[index // 50 % len(self.kernels)]
             name = f"workspace:w{index // 50}"
         if rng.random() < 0.9:
             content = f"{rng.getrandbits(256):064x}"
@@ -92,18 +93,27 @@ class Story:
                 "kind": "profile", "target": None, "kernel": None, "workloads": sets, "results": results,
                 "settings": {"preset": f"cpu-{rng.choice(['nano', 'small'])}"},
             }  # fmt: skip
-        if chance < 0.025:
+        if chance < 0.01:
+            results = {"copy_gb_s": [[1048576.0, 100.0]], "matmul_gflop_s": {"float32": 200.0 + rng.random()}}
+            return {
+                "kind": "note",
+                "target": None,
+                "kernel": None,
+                "settings": {"event": "ceilings"},
+                "results": results,
+            }
+        if chance < 0.03:
             verdict = rng.choice(["PROMOTE", "REJECT", "UNDECIDED"])
             results = {"reason": "none", "losses": {"baseline": [rng.random() for _ in range(400)]}}
             settings = {"preset": "cpu-nano", "compile": "auto", "candidate": {}, "baseline": {}}
             return {"kind": "ab", "settings": settings, "results": results, "verdict": verdict}
-        if chance < 0.225:
+        if chance < 0.23:
             results = {"number": 1, "kernel_sha256": "0" * 64, "reason": "x" * 3500}
             return {
                 "kind": "note", "settings": {"event": "proposal", "workspace_id": f"id{index // 50}"},
                 "results": results,
             }  # fmt: skip
-        if chance < 0.475:
+        if chance < 0.48:
             found = {"ratio": rng.uniform(0.5, 2), "interval": [0.4, 2.5], "level": 0.99, "direction": "both"}
             verdict = rng.choice(["FASTER", "SLOWER", "SAME", "AMBIGUOUS"])
             results = {**found, "reason": "none", "remarks": ["x" * 60] * 65}

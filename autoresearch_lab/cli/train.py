@@ -144,10 +144,10 @@ def _run(training: Training, root: Root, options: dict[str, Any]) -> None:
             if table and last:  # it had begun
                 append_run(table, {**last, **_written(out, RUN_FILE)}, options["description"], root.path)
             raise
-    if table:
-        append_run(table, record, options["description"], root.path)
     if options["as_json"]:
         print(json.dumps(record, indent=1, allow_nan=False))
+    if table:
+        append_run(table, record, options["description"], root.path)
 
 
 def _written(out: Path, name: str) -> dict[str, Any]:

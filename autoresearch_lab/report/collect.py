@@ -162,7 +162,8 @@ def _promotions(found: Sources) -> list[PromotionRow]:
     promotions = lookup.everything(found.lab.ledger, newest_first=True, of=PromoteRecord | DemoteRecord)
     for record in islice(promotions, MOST_ROWS):
         used = found.promoted_contents.get(record.target or "")
-        in_force = record.kind == "promote" and record.kernel is not None and record.kernel.sha256 == used
+        here = found.context is None or record.device_key == found.context.device["key"]
+        in_force = here and record.kind == "promote" and record.kernel is not None and record.kernel.sha256 == used
         rows.append(PromotionRow(found.source(record), in_force))
     shipped = [record for record in reversed(found.shipped) if record.kind in ("promote", "demote")]
     return rows + [PromotionRow(found.source(record, True)) for record in shipped]

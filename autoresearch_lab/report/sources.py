@@ -75,7 +75,9 @@ class Sources:
         """The newest of that class of a kernel: of those that count, else of all, also what cannot be read."""
         named = {"target": target, "kernel_name": kernel}
         newest = lookup.everything(self.lab.ledger, newest_first=True, of=of, **named)
-        return self.counting(of, **named) or next((self.source(record) for record in newest), None)
+        there = self.today.hashes(target, kernel, self.context.engine.framework if self.context else None)
+        counting = self.counting(of, **named, kernel_sha256=there)
+        return counting or next((self.source(record) for record in newest), None)
 
     def counting(self, of: Any, **criteria: Any) -> Source[Any] | None:
         """The newest of that class which counts."""

@@ -20,6 +20,7 @@ from autoresearch_lab.paths import Root
 from autoresearch_lab.results.record import Record
 
 WORKSPACE_PREFIX = "workspace:"
+FRAMEWORKS = ("torch", "mlx")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,18 @@ class Today:
     present: Present
     ledger: Ledger
     _contents: dict[tuple[str, str, str], dict[str, str | None]] = field(default_factory=dict)
+
+    def hashes(self, target: str, name: str, framework: str | None) -> frozenset[str]:
+        """Content hashes that a kernel may have today: by its name in the catalogue, or in its workspace. framework:
+        None is any.
+
+        A workspace's kernel that was taken into the catalogue unchanged keeps its evidence: the content is what counts.
+        """
+        found = [self.contents(target, name, one) for one in ([framework] if framework else FRAMEWORKS)]
+        all_ = name.startswith(WORKSPACE_PREFIX)
+        return frozenset(
+            sha256 for contents in found for one, sha256 in contents.items() if sha256 and (all_ or one == name)
+        )
 
     def contents(self, target: str, name: str, framework: str) -> dict[str, str | None]:
         """{kernel of the target: content hash of its file} in the catalogue, and of the one with that name in its
@@ -44,9 +57,11 @@ class Today:
         return self._contents[key]
 
     def _folder(self, target: str, name: str) -> Path:
-        note = lookup.workspace_of(self.ledger, target, name)
+        """The newest that is there: another machine may have had its own elsewhere."""
+        notes = lookup.workspaces_of(self.ledger, target, name)
+        opened = (self.root.path / note.settings.workspace for note in notes)
         own = self.root.workspaces / name.removeprefix(WORKSPACE_PREFIX)
-        return self.root.path / note.settings.workspace if note else own
+        return next((folder for folder in opened if folder.is_dir()), own)
 
 
 def today(lab: Lab, targets: dict[str, Target], context: Context | None) -> Today:
@@ -59,24 +74,11 @@ def stale_reasons(record: Record, now: Today) -> list[str]:
     """Why the record no longer counts here; empty where it still does."""
     reasons = []
     for target, kernel in judged_kernels(record).items():
-        known = contents_today(target, kernel.name, kernel.sha256, framework_of(record), now)
-        if not known:
-            reasons.append("kernel file is gone")
-        elif kernel.sha256 not in known:
-            reasons.append("kernel changed")
+        known = now.hashes(target, kernel.name, framework_of(record))
+        if kernel.sha256 not in known:
+            there = now.contents(target, kernel.name, framework_of(record)).get(kernel.name)
+            reasons.append("kernel changed" if there else "kernel file is gone")
     return list(dict.fromkeys([*reasons, *differences(record, now.present)]))
-
-
-def contents_today(target: str, name: str, sha256: str, framework: str, now: Today) -> set[str]:
-    """Content hashes that a kernel may have today: by its name in the catalogue, or in its workspace.
-
-    A workspace's kernel that was taken into the catalogue unchanged keeps its evidence: the content is what counts.
-    """
-    found = now.contents(target, name, framework)
-    hashes = {found.get(name)}
-    if name.startswith(WORKSPACE_PREFIX):
-        hashes |= {known for known in found.values() if known == sha256}
-    return {known for known in hashes if known}
 
 
 def _hash(path: Path) -> str | None:

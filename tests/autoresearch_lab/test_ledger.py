@@ -347,3 +347,146 @@ def test_checking_notices_a_file_in_the_folders_place(ledger: Ledger) -> None:
     ledger.path.parent.touch()
     with pytest.raises(LabError, match=f"cannot write to {ledger.path.parent}"):
         ledger.check()
+
+
+def merged(ledger: Ledger, *others: Ledger) -> list[int]:
+    """How many records were taken over from each."""
+    notes = ledger.merge(others, lambda stage, done, size: None)
+    return [note.results.records if note else 0 for note in notes]
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Ledger:
+    """Another machine's, with three records."""
+    made = Ledger(tmp_path / "elsewhere" / "ledger.jsonl")
+    for number in range(3):
+        verified(made, target=f"t{number}", device={"key": "elsewhere"})
+    return made
+
+
+def test_a_merged_ledger_has_the_others_lines_as_they_were_and_one_chain(ledger: Ledger, other: Ledger) -> None:
+    own = [note(ledger), verified(ledger)]
+    assert merged(ledger, other) == [3]
+    told, *taken = ledger.records()[2:]
+    assert told.settings.source == str(other.path) and told.results.last == taken[-1].id
+    assert taken == other.records() and other.path.read_bytes() in ledger.path.read_bytes()
+    after = note(ledger)
+    assert after.prev == taken[-1].id and ledger.problems() == []
+    assert Ledger(ledger.path).find() == [*own, told, *taken, after] and Ledger(ledger.path).problems() == []
+    ledger.read_again()
+    assert ledger.problems() == []
+
+
+def test_merging_twice_adds_nothing_and_later_what_is_new(ledger: Ledger, other: Ledger) -> None:
+    assert merged(ledger, other, other) == [3, 0]
+    before = ledger.path.read_bytes()
+    assert merged(ledger, other) == [0] and ledger.path.read_bytes() == before
+    verified(other)
+    assert merged(ledger, other) == [1] and ledger.problems() == []
+
+
+def test_ledgers_merged_into_each_other_hold_the_same_evidence(ledger: Ledger, other: Ledger) -> None:
+    verified(ledger, target="own")
+    assert merged(ledger, other) == [3]
+    verified(ledger, target="later")
+    assert merged(other, ledger) == [3] and merged(ledger, other) == [1]  # the note comes along
+    for each in (ledger, other, Ledger(other.path)):
+        assert each.problems() == []
+        assert {record.target for record in each.find(kind="verify")} == {"t0", "t1", "t2", "own", "later"}
+
+
+def test_copies_that_went_on_apart_are_merged(ledger: Ledger, tmp_path: Path) -> None:
+    note(ledger)
+    copy = Ledger(tmp_path / "copy.jsonl")
+    copy.path.write_bytes(ledger.path.read_bytes())
+    for each in (ledger, copy):
+        note(each, target=each.path.name)
+    assert merged(ledger, copy) == [1] and ledger.problems() == [] and ledger.count() == 4
+
+
+def test_what_is_changed_taken_out_or_doubled_among_merged_records_is_noticed(ledger: Ledger, other: Ledger) -> None:
+    note(ledger)
+    merged(ledger, other)
+    note(ledger)
+    lines = ledger.path.read_text().splitlines(keepends=True)
+    gap = "does not follow the record before it"
+    for number, (left, said) in enumerate([
+        ([*lines[:2], *lines[3:]], f"record 3 (verify) {gap}"),
+        ([*lines[:4], *lines[5:]], f"record 5 (note) {gap}"),
+        ([*lines[:1], *lines[2:]], f"record 2 (verify) {gap}"),
+        ([*lines[:3], lines[2], *lines[3:]], f"record 4 (verify) {gap}"),
+        (
+            [*lines[:3], lines[3].replace("PASS", "FAIL"), *lines[4:]],
+            "record 4 (verify) was changed after it was written",
+        ),
+    ]):  # fmt: skip
+        path = ledger.path.with_name(f"{number}.jsonl")
+        path.write_text("".join(left))
+        assert said in Ledger(path).problems()
+
+
+@pytest.mark.parametrize("spoil", ["changed", "gone", "unreadable", "missing", "itself"])
+def test_a_damaged_source_is_refused_and_nothing_is_written(
+    ledger: Ledger, other: Ledger, tmp_path: Path, spoil: str
+) -> None:
+    note(ledger)
+    whole = Ledger(tmp_path / "whole.jsonl")
+    note(whole)
+    text = other.path.read_text()
+    spoilt = {
+        "changed": text.replace("PASS", "FAIL", 1),
+        "gone": "".join(text.splitlines(keepends=True)[:2]),
+        "unreadable": text + "{}\n",
+    }
+    if spoil == "missing":
+        other = Ledger(tmp_path / "nowhere.jsonl")
+    elif spoil == "itself":
+        other = Ledger(ledger.path)
+    else:
+        other.path.write_text(spoilt[spoil])
+    before = {path: path.read_bytes() for path in ledger.path.parent.iterdir()}
+    with pytest.raises(LabError, match="ledger: "):
+        merged(ledger, whole, other)
+    after = {path: path.read_bytes() for path in ledger.path.parent.iterdir()}
+    assert all(after[path] == content for path, content in before.items() if path.suffix != ".index")
+
+
+def test_a_merge_that_the_disk_refuses_leaves_what_was_there(
+    ledger: Ledger, other: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note(ledger)
+    before = ledger.path.read_bytes()
+
+    def full(number: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(LabError, match="No space left"):
+            merged(ledger, other)
+    assert ledger.path.read_bytes() == before
+    assert merged(ledger, other) == [3] and ledger.problems() == []
+
+
+@pytest.mark.parametrize("whole", [1, 2, 4])
+def test_a_merge_that_was_killed_is_undone_by_the_next_append(ledger: Ledger, other: Ledger, whole: int) -> None:
+    first = note(ledger)
+    head = ledger.path.with_name("ledger.jsonl.head").read_bytes()
+    merged(ledger, other)
+    lines = ledger.path.read_bytes().splitlines(keepends=True)
+    ledger.path.with_name("ledger.jsonl.head").write_bytes(head)  # is written at the end
+    ledger.path.write_bytes(b"".join(lines[:whole]) + lines[whole][:100])
+    again = Ledger(ledger.path)
+    assert again.problems() == [] and again.count() == whole
+    second = note(again)
+    assert again.records() == [first, second] and again.problems() == []
+    assert merged(again, other) == [3] and again.problems() == []
+
+
+def test_merged_records_that_are_gone_from_the_end_are_missed(ledger: Ledger, other: Ledger) -> None:
+    note(ledger)
+    merged(ledger, other)
+    ledger.path.write_text("".join(ledger.path.read_text().splitlines(keepends=True)[:3]))
+    for _ in range(2):
+        assert ledger.problems() == ["the newest 2 of 5 records are gone (ledger.jsonl.head counted them)"]
+        note(ledger)
