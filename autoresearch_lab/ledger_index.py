@@ -288,6 +288,8 @@ class LedgerIndex:
                         if isinstance(more, int) and found.fault is None and not foreign:
                             note, merged = number, number + more
                     start += len(raw)
+                    if number % 1000 == 0:
+                        tell(start, status.st_size)
                     if start - size > READ_BYTES:
                         return True
             finally:
@@ -297,7 +299,6 @@ class LedgerIndex:
                 self._database.execute(
                     "INSERT INTO read VALUES (?, ?, ?, ?)", (start, status.st_mtime_ns, note, merged)
                 )
-                tell(start, status.st_size)
         return False
 
     def _knows(self, record_id: str, rows: _Rows) -> bool:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import sqlite3
+import threading
+import time
 from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,7 @@ from pydantic import ValidationError
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.ledger import Ledger, LedgerCorrupt
 from autoresearch_lab.results import lines
-from autoresearch_lab.results.record import Record
+from autoresearch_lab.results.record import AbRecord, BenchRecord, Record, VerifyRecord
 
 DESIGN_KEYS = set(
     "schema id prev time kind engine device software commit target kernel workloads seeds settings results "
@@ -490,3 +494,111 @@ def test_merged_records_that_are_gone_from_the_end_are_missed(ledger: Ledger, ot
     for _ in range(2):
         assert ledger.problems() == ["the newest 2 of 5 records are gone (ledger.jsonl.head counted them)"]
         note(ledger)
+
+
+def test_what_the_index_knows_of_kernels_files_and_kinds(ledger: Ledger) -> None:
+    file = {"path": "a.json", "sha256": "b" * 64}
+    verified(ledger, artifacts=[file], device={"key": "d"})
+    verified(ledger, target="mlp", kernel={"name": "new", "sha256": "c" * 64}, artifacts=[file])
+    verified(ledger)
+    note(ledger)
+    assert ledger.kernels(VerifyRecord) == [("rope", "k"), ("mlp", "new")]
+    assert ledger.kernels(VerifyRecord, device_key="d") == [("rope", "k")] and ledger.kernels(BenchRecord) == []
+    assert [*ledger.files()] == [("a.json", "b" * 64, ""), ("a.json", "b" * 64, "d")]
+    assert ledger.counts() == {"note": 1, "verify": 3}
+    verified(Ledger(ledger.path))
+    assert ledger.counts()["verify"] == 4 and ledger.kernels(VerifyRecord)[0] == ("rope", "k")
+
+
+def test_one_of_several_contents_is_found(ledger: Ledger) -> None:
+    for digit in "abc":
+        verified(ledger, kernel={"name": digit, "sha256": digit * 64})
+    found = ledger.find(VerifyRecord, target="rope", kernel_sha256=frozenset({"a" * 64, "c" * 64}))
+    assert [record.kernel.name for record in found] == ["a", "c"]
+    assert ledger.find(kernel_sha256=frozenset()) == [] == ledger.find(kernel_sha256="a" * 63 + "b")
+
+
+def test_an_ab_is_found_by_what_its_arms_trained_with(ledger: Ledger) -> None:
+    for old, new in (("a", "b"), ("b", "c")):
+        kernels = {name: {"rope": {"name": "k", "sha256": digit * 64}} for name, digit in (("c", new), ("b", old))}
+        ledger.append(
+            "ab", verdict="REJECT", settings={"preset": "p", "candidate": kernels["c"], "baseline": kernels["b"]}
+        )
+    first, second = ledger.records()
+    for digit, expected in (("a", [first]), ("b", [first, second]), ("c", [second]), ("d", [])):
+        assert ledger.find(AbRecord, arm={"rope": digit * 64}) == expected
+
+
+def capture(ledger: Ledger, preset: str, *targets: str) -> Record:
+    sets = {target: {"sha256": "1" * 64, "path": "x"} for target in targets}
+    return ledger.append(
+        "capture", engine="cpu", device={"key": "d"}, settings={"event": "workloads", "preset": preset},
+        workloads=sets, results={"workloads": {}},
+    )  # fmt: skip
+
+
+def test_of_captured_calls_the_newest_of_each_preset_and_target_are_read(ledger: Ledger) -> None:
+    capture(ledger, "small", "rope", "mlp")
+    kept = [capture(ledger, "nano", "rope", "mlp"), capture(ledger, "small", "mlp"), capture(ledger, "small", "rope")]
+    assert ledger.captured("cpu", "d") == kept and ledger.captured("cpu", "e") == []
+    text, status = ledger.path.read_text(), ledger.path.stat()
+    last = text.splitlines(keepends=True)[-1]
+    ledger.path.write_text(text.replace(last, last.replace('"rope"', '"ropy"')))
+    os.utime(ledger.path, ns=(status.st_atime_ns, status.st_mtime_ns))  # the index believes to be up to date
+    assert [record.id for record in ledger.captured("cpu", "d")] == [record.id for record in ledger.records()[:3]]
+
+
+def test_who_is_in_a_hurry_reads_a_large_ledger_by_its_index_or_not_at_all(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = [note(ledger) for _ in range(3)]
+    monkeypatch.setattr("autoresearch_lab.ledger_index.HURRIED_BYTES", 100)
+    hurried = Ledger(ledger.path, hurried=True)
+    if not ledger.path.with_name("ledger.jsonl.index").exists():
+        with pytest.raises(LabError, match="no index of what is in it"):
+            hurried.records()
+    else:
+        assert hurried.records() == written
+
+
+def test_who_is_in_a_hurry_does_not_wait_for_the_index(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    note(ledger)
+    index = ledger.path.with_name("ledger.jsonl.index")
+    if not index.exists():
+        return
+    other = sqlite3.connect(index, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    began = time.monotonic()
+    assert len(Ledger(ledger.path, hurried=True).records()) == 1  # in memory
+    assert time.monotonic() - began < 10
+    other.close()
+
+
+def test_an_index_of_another_version_is_made_again(ledger: Ledger) -> None:
+    written = [note(ledger), note(ledger)]
+    index = ledger.path.with_name("ledger.jsonl.index")
+    index.unlink(missing_ok=True)
+    other = sqlite3.connect(index)
+    other.executescript("CREATE TABLE lines (number INTEGER, start INTEGER); PRAGMA user_version = 7;")
+    other.close()
+    assert Ledger(ledger.path).records() == written
+
+
+def test_who_has_just_written_lets_others_come_first(ledger: Ledger) -> None:
+    """Two writers that do nothing else take turns."""
+
+    def write(name: str) -> None:
+        own = Ledger(ledger.path)
+        for _ in range(20):
+            own.append("note", settings=SETTINGS, results={"reason": name})
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in "ab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    writers = [record.results.reason for record in ledger.records()]
+    begun = max(writers.index(name) for name in "ab")
+    ended = len(writers) - max(writers[::-1].index(name) for name in "ab")
+    in_a_row = [len([*group]) for _, group in groupby(writers[begun:ended])]
+    assert len(writers) == 40 and max(in_a_row) <= 3, writers
