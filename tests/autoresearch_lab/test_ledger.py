@@ -9,11 +9,11 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from autoresearch_lab.errors import LabError
@@ -585,20 +585,20 @@ def test_an_index_of_another_version_is_made_again(ledger: Ledger) -> None:
 
 
 def test_who_has_just_written_lets_others_come_first(ledger: Ledger) -> None:
-    """Two writers that do nothing else take turns."""
+    note(ledger, target="before")
+    waiting = threading.Thread(target=lambda: note(Ledger(ledger.path), target="who waited"))
+    with ledger._turn():
+        waiting.start()
+        while not _held(ledger._gate):
+            time.sleep(0.001)
+    note(ledger, target="who wrote")
+    waiting.join()
+    assert [record.target for record in ledger.records()] == ["before", "who waited", "who wrote"]
 
-    def write(name: str) -> None:
-        own = Ledger(ledger.path)
-        for _ in range(20):
-            own.append("note", settings=SETTINGS, results={"reason": name})
 
-    threads = [threading.Thread(target=write, args=(name,)) for name in "ab"]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    writers = [record.results.reason for record in ledger.records()]
-    begun = max(writers.index(name) for name in "ab")
-    ended = len(writers) - max(writers[::-1].index(name) for name in "ab")
-    in_a_row = [len([*group]) for _, group in groupby(writers[begun:ended])]
-    assert len(writers) == 40 and max(in_a_row) <= 3, writers
+def _held(path: Path) -> bool:
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
