@@ -37,7 +37,7 @@ from autoresearch_lab.ledger_index import (
     hash_fault,
     untold,
 )
-from autoresearch_lab.paths import CHECKOUT, writable_folder, write_atomic
+from autoresearch_lab.paths import CHECKOUT, writable_folder
 from autoresearch_lab.results.base import Facts
 from autoresearch_lab.results.lines import bare, read
 from autoresearch_lab.results.record import (
@@ -53,9 +53,10 @@ from autoresearch_lab.results.record import (
     class_of,
 )
 
-LOCK_SECONDS, LOOK_SECONDS = 60.0, 0.005
+# At the gate one looks now and then, since who stands at the lock is busy until then.
+LOCK_SECONDS, LOCK_LOOK_SECONDS, GATE_LOOK_SECONDS = 60.0, 0.001, 0.02
 TELL_BYTES = 8 << 20
-MOST_HEAD_BYTES = 1 << 20
+HEAD_BLOCK, MOST_HEAD_BYTES = 512, 1 << 20
 
 
 class LedgerCorrupt(LabError):
@@ -294,8 +295,8 @@ class Ledger:
         """The file's lock. One waits for it at a time, the others at the gate: so whoever has just written cannot take
         it again before them."""
         until = time.monotonic() + LOCK_SECONDS
-        with FileLock(self._gate, timeout=LOCK_SECONDS, poll_interval=LOOK_SECONDS):
-            lock = FileLock(self._lock, timeout=max(0.0, until - time.monotonic()), poll_interval=LOOK_SECONDS)
+        with FileLock(self._gate, timeout=LOCK_SECONDS, poll_interval=GATE_LOOK_SECONDS):
+            lock = FileLock(self._lock, timeout=max(0.0, until - time.monotonic()), poll_interval=LOCK_LOOK_SECONDS)
             lock.acquire()
         try:
             yield
@@ -378,13 +379,15 @@ class Ledger:
             return Head()
 
     def _write_head(self, lost: list[str]) -> None:
-        """Where the chain stands now. A record that is in the file counts without it, so a full disk is no failure, and
-        nobody waits until it has reached the disk."""
+        """Where the chain stands now. A record that is in the file counts without it, so a full disk is no failure. In
+        place and in one block: a new file in its place would be waited for."""
         last = self._index.last()
         if last is None:
             return
-        with suppress(OSError):
-            write_atomic(self._head, Head(records=last.number, last=last.id, lost=lost).model_dump_json(), flush=False)
+        text = Head(records=last.number, last=last.id, lost=lost).model_dump_json().encode("utf-8")
+        with suppress(OSError), open(self._head, "r+b" if self._head.exists() else "wb", buffering=0) as file:
+            file.write(text.ljust(HEAD_BLOCK))
+            file.truncate()
 
     def _undo_merge(self) -> None:
         """Take out what a merge that was killed has written. What it would have taken over is where it was."""

@@ -117,9 +117,8 @@ def _regular(path: Path) -> Path:
     return target
 
 
-def write_atomic(path: Path, content: str | bytes, flush: bool = True) -> None:
-    """Write a file (text as UTF-8) so that readers see the old content or the new, never a part of it. flush: wait
-    until it is on the disk, so that this holds where the machine dies, too.
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write a file (text as UTF-8) so that readers see the old content or the new, never a part of it.
 
     A symbolic link stays one: the file that it leads to is written.
 
@@ -133,8 +132,7 @@ def write_atomic(path: Path, content: str | bytes, flush: bool = True) -> None:
         with os.fdopen(handle, "wb") as file:
             file.write(content.encode("utf-8") if isinstance(content, str) else content)
             file.flush()
-            if flush:
-                os.fsync(file.fileno())
+            os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:
