@@ -47,12 +47,12 @@ def collect(lab: Lab, context: Context | None, remarks: Sequence[str] = ()) -> R
     """
     found = sources.read(lab, context)
     state = inspect(lab)
-    rows = [*islice(lookup.everything(lab.ledger, newest_first=True), MOST_ROWS)]
     listed = [*islice(lookup.everything(lab.ledger, newest_first=True, of=NO_NOTE), MOST_ROWS)]
-    device = context.device if context else _newest_field(rows, "device")
-    software = context.software if context else _newest_field(rows, "software")
-    profiles = [*found.all(ProfileRecord, MOST_ABS, **found.here), *found.all(ProfileRecord, 1)]
+    device = context.device if context else _newest_field(listed, "device")
+    software = context.software if context else _newest_field(listed, "software")
     campaign = next(iter(found.all(CampaignRecord, 1)), None)
+    newest = lookup.newest_id(lab.ledger)
+    last = lookup.by_id(lab.ledger, newest) if newest else None
     hidden = sum(state.counts.values()) - state.counts.get("note", 0) - MOST_ROWS
     return ReportView(
         title=TITLE,
@@ -60,12 +60,12 @@ def collect(lab: Lab, context: Context | None, remarks: Sequence[str] = ()) -> R
         root=str(lab.root.path if lab.root.path != CHECKOUT else CHECKOUT.name),
         machine=describe_device(device),
         software={name: str(value) for name, value in software.items() if value and name != "key"},
-        commit=rows[0].commit if rows else None,
-        dataset=_dataset(rows),
+        commit=last.commit if last else None,
+        dataset=_dataset(listed),
         device_key=str(device.get("key") or ""),
         story=story(found.abs() or found.all(AbRecord, 1), found.promoted_contents),
         # The newest that counts here, else the newest.
-        profile=next((source for source in profiles if source.counts), next(iter(profiles), None)),
+        profile=found.counting(ProfileRecord) or next(iter(found.all(ProfileRecord, 1)), None),
         speeds=tuple(_speeds(found)),
         verifications=tuple(
             sorted(found.newest(VerifyRecord), key=lambda source: (source.record.target, source.record.kernel.name))
@@ -130,7 +130,7 @@ def _newest_field(rows: list[Record], name: str) -> Facts:
 
 
 def _dataset(rows: list[Record]) -> str:
-    """Name and fingerprint of the data that the newest record with one was measured on."""
+    """Name and fingerprint of the data that the newest of these records with one was measured on."""
     for record in rows:
         for part in (record.results, record.settings):
             held = getattr(part, "dataset", None)
