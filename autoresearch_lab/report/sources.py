@@ -21,19 +21,18 @@ from autoresearch_lab.report.views import Source
 from autoresearch_lab.results.record import AbRecord, R, Record
 
 # A page with more would say less.
-MOST_KERNELS, MOST_ABS = 100, 200
+MOST_KERNELS, MOST_ABS = 50, 100
 
 
 @dataclass
 class Sources:
-    """What is read is read once, and no more of the ledger than is asked for. `remarks` say what could not be read."""
+    """Where records are read from, and no more of them than is asked for. `remarks` say what could not be read."""
 
     lab: Lab
     context: Context | None
     shipped: list[Record]
     today: Today
     remarks: list[str] = field(default_factory=list)
-    _known: dict[str, Source[Any]] = field(default_factory=dict)
 
     @property
     def records(self) -> list[Record]:
@@ -42,12 +41,9 @@ class Sources:
 
     def source(self, record: R, shipped: bool = False) -> Source[R]:
         """The record with the reasons why it does not count here now."""
-        if record.id not in self._known:
-            reasons: tuple[str, ...] | None = tuple(stale_reasons(record, self.today))
-            if not reasons and self.context is None:
-                reasons = None  # nothing speaks against it, but device and software were not compared
-            self._known[record.id] = Source(record, reasons, shipped)
-        return self._known[record.id]
+        reasons = tuple(stale_reasons(record, self.today))
+        # Where nothing speaks against it, but device and software were not compared, that is not known.
+        return Source(record, reasons if reasons or self.context else None, shipped)
 
     @property
     def here(self) -> dict[str, str]:

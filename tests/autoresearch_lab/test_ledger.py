@@ -149,12 +149,31 @@ def test_an_older_copy_that_went_on_is_noticed(ledger: Ledger) -> None:
     assert ledger.problems() == ["record 2 is another than was written here (ledger.jsonl.head names it)"]
 
 
-def test_two_ledgers_put_together_are_noticed(ledger: Ledger, tmp_path: Path) -> None:
+GAP = "does not follow the record before it"
+
+
+@pytest.mark.parametrize(
+    ("together", "said"),
+    [
+        ("own's other's", [f"record 3 (note) {GAP}"]),
+        ("other's own's", [f"record 2 (note) {GAP}"]),
+        ("own's own's", [f"record 3 (note) {GAP}"]),
+        ("other's", ["the newest 1 of 2 records are gone (ledger.jsonl.head counted them)"]),
+        (
+            "other's other's",
+            [f"record 2 (note) {GAP}", "record 2 is another than was written here (ledger.jsonl.head names it)"],
+        ),
+        ("", ["the newest 2 of 2 records are gone (ledger.jsonl.head counted them)"]),
+    ],
+)
+def test_two_ledgers_put_together_are_noticed(ledger: Ledger, tmp_path: Path, together: str, said: list[str]) -> None:
     other = Ledger(tmp_path / "other.jsonl")
-    for each in (ledger, other):
+    for each in (ledger, ledger, other):
         note(each)
-    ledger.path.write_text(ledger.path.read_text() + other.path.read_text())
-    assert ledger.problems() == ["record 2 (note) does not follow the record before it"]
+    texts = {"own's": ledger.path.read_text(), "other's": other.path.read_text()}
+    ledger.path.write_text("".join(texts.get(word, "") for word in together.split()))
+    for reader in (ledger, Ledger(ledger.path)):
+        assert reader.problems() == said
 
 
 def test_a_writer_by_a_link_takes_the_same_lock_and_chain(ledger: Ledger, tmp_path: Path) -> None:
