@@ -196,7 +196,7 @@ class Subject:
 
     def failure(self, ledger: Ledger, step: str) -> str | None:
         """Why a step of orchestrate could not be done the last time; None where it was not tried, or was done since."""
-        of: Any = FailedRecord | CLASSES[step]
+        of: Any = FailedRecord | CLASSES[step] if step in CLASSES else FailedRecord
         for record in ledger.newest(of, **self._here):
             other = isinstance(record, FailedRecord) and record.settings.step != step
             if not other and self.staleness(record, ledger) is None:
@@ -206,7 +206,13 @@ class Subject:
     @property
     def _here(self) -> dict[str, str]:
         """As criteria for `Ledger.find`; what they leave out is stale."""
-        return {"target": self.target.name, "kernel_sha256": self.kernel.sha256, **self.context.keys()}
+        return {
+            "target": self.target.name,
+            "kernel_sha256": self.kernel.sha256,
+            "engine": self.context.engine.name,
+            "device_key": self.context.device["key"],
+            "software_key": self.context.software["key"],
+        }
 
 
 def _set_of(record: BenchRecord | None) -> str | None:

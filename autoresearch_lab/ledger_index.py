@@ -103,6 +103,7 @@ class LedgerIndex:
         self._database: sqlite3.Connection | None = None
         # Whether the index may be a file, and whether the present one is.
         self._keeps, self._kept = not excerpt, False
+        self._inode: int | None = None
 
     def catch_up(self, tell: Tell = untold, look: Callable[[Facts], object] | None = None) -> None:
         """Read what has been appended, or all where the file is another than before. `tell` hears how many bytes of how
@@ -222,6 +223,14 @@ class LedgerIndex:
         """Whether the index is worth a file. An excerpt's would pass for the ledger's own."""
         return self._keeps and self._path.exists() and self._path.stat().st_size >= LEAST_KEPT_BYTES
 
+    def _is_there(self) -> bool:
+        """Whether the index that is open is the file beside the ledger: another process may have begun a new one, and
+        two of them would share SQLite's journal."""
+        try:
+            return self._place.stat().st_ino == self._inode
+        except OSError:
+            return False
+
     def _open(self) -> None:
         if self._database is not None:
             self._database.close()
@@ -238,12 +247,13 @@ class LedgerIndex:
             self._place if self._kept else ":memory:",
             timeout=1.0 if self._hurried else WAIT_SECONDS, isolation_level=None, check_same_thread=False,
         )  # fmt: skip
+        self._inode = self._place.stat().st_ino if self._kept else None
         made.execute("PRAGMA synchronous = OFF")
         made.execute("PRAGMA cache_size = -32000")
         return made
 
     def _read_on(self, status: os.stat_result, tell: Tell, look: Callable[[Facts], object] | None) -> None:
-        if self._database is None or self._kept != self._large():
+        if self._database is None or self._kept != self._large() or self._kept != self._is_there():
             self._open()
         assert self._database is not None
         more = self._read_so_far()[:2] != (status.st_size, status.st_mtime_ns)

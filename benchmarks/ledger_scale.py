@@ -40,6 +40,7 @@ from autoresearch_lab.results.record import SCHEMA
 LAB = [sys.executable, str(CHECKOUT / "kernel-lab.py"), "--engine", "cpu", "--root"]
 NOTE = {"settings": {"event": "failed", "step": "bench"}, "results": {"reason": "none"}}
 APPENDS = 20
+RECORD_BYTES = 5000
 
 
 class Story:
@@ -162,11 +163,10 @@ def append_cost(path: Path) -> str:
 
 def measure(number: int, folder: Path, context: Context, data: Path) -> dict[str, str]:
     """{what: its cost} with a ledger of so many records in `folder`."""
-    kernels = folder / "kernels"
-    if not kernels.exists():
-        kernels.symlink_to(CHECKOUT / "kernels")
     root = Root(folder)
     root.results.mkdir(parents=True, exist_ok=True)
+    if not root.kernels.exists():
+        root.kernels.symlink_to(CHECKOUT / "kernels")
     if number and not root.ledger.exists():
         with open(root.ledger, "w", encoding="ascii") as file:
             file.writelines(Story(Lab.of(context, root)).lines(number))
