@@ -10,10 +10,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from autoresearch_common.files import replacing_file
 from autoresearch_cuda.kernel_files import Ops
 from autoresearch_cuda.model import GPT
 from autoresearch_cuda.train import Trainer
-from autoresearch_data.folders import replacing_file
 from autoresearch_trainer import checkpoint as shared
 from autoresearch_trainer.checkpoint import BATCH, MODEL, OPTIMIZER, RNG, TENSORS, Extra, Snapshot
 from autoresearch_trainer.errors import ConfigError

@@ -10,7 +10,7 @@ import mlx.core as mx
 import numpy as np
 from safetensors import safe_open
 
-from autoresearch_data.folders import replacing_file
+from autoresearch_common.files import replacing_file
 from autoresearch_mlx import arrays
 from autoresearch_mlx.kernel_files import Ops
 from autoresearch_mlx.model import GPT

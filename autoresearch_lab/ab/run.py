@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+from autoresearch_common.files import write_atomic
 from autoresearch_common.hashing import file_sha256, json_sha256
 from autoresearch_data.dataset import Manifest
 from autoresearch_data.errors import DataError
@@ -23,7 +24,7 @@ from autoresearch_lab.catalog import Kernel, find_target, load_catalog
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.evidence import attempts_of, measured_modes
 from autoresearch_lab.lab import Lab
-from autoresearch_lab.paths import Root, writable_folder, write_atomic
+from autoresearch_lab.paths import Root, writable_folder
 from autoresearch_lab.promote.selection import Selection
 from autoresearch_lab.promote.selection import baseline as baseline_selection
 from autoresearch_lab.results.ab import AbResults, AbRule, AbSeeds, AbSettings, ModeSpeeds, ProcessSpeed

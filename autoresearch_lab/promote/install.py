@@ -7,10 +7,11 @@ import re
 import shutil
 from pathlib import Path
 
+from autoresearch_common.files import write_atomic
 from autoresearch_common.hashing import KERNEL_SUFFIXES, kernel_hash
 from autoresearch_lab.catalog import Kernel, Target, find_target, load_catalog
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.paths import Root, write_atomic
+from autoresearch_lab.paths import Root
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 

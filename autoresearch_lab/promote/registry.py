@@ -18,9 +18,10 @@ import tomli_w
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from autoresearch_common.files import write_atomic
 from autoresearch_common.hashing import json_sha256
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.paths import Root, write_atomic
+from autoresearch_lab.paths import Root
 from autoresearch_lab.results.base import KernelId, Mode
 
 SCHEMA = 1

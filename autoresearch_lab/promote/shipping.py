@@ -14,8 +14,9 @@ from pathlib import Path
 from filelock import FileLock
 from pydantic import ValidationError
 
+from autoresearch_common.files import write_atomic
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.paths import Root, writable_folder, write_atomic
+from autoresearch_lab.paths import Root, writable_folder
 from autoresearch_lab.promote import artifacts
 from autoresearch_lab.promote.artifacts import Opener
 from autoresearch_lab.results.record import Record
