@@ -82,7 +82,8 @@ def remove_abandoned(paths: Iterable[Path]) -> None:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     """Raises OSError where another process has it, or the file system knows no locks."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    access = os.O_RDONLY if path.is_dir() else os.O_RDWR  # NFS locks only what can be written
+    descriptor = os.open(path, access | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
