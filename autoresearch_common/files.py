@@ -68,20 +68,24 @@ def in_use(path: Path) -> Iterator[None]:
     """Keep others from taking this file or folder for one that was left over, where the file system has locks."""
     with ExitStack() as stack:
         with suppress(OSError):
-            stack.enter_context(_locked(path))
+            stack.enter_context(locked(path))
         yield
 
 
 def remove_abandoned(paths: Iterable[Path]) -> None:
     """Remove those files and folders that nobody has in use. What cannot be asked or removed stays."""
     for path in paths:
-        with suppress(OSError), _locked(path):
+        with suppress(OSError), locked(path):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Raises OSError where another process has it, or the file system knows no locks."""
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a file or folder.
+
+    Raises:
+        OSError: it is in use, or is not there, or the file system knows no locks.
+    """
     access = os.O_RDONLY if path.is_dir() else os.O_RDWR  # NFS locks only what can be written
     descriptor = os.open(path, access | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:

@@ -13,6 +13,7 @@ from autoresearch_common.files import write_atomic
 from autoresearch_common.hashing import file_sha256, json_sha256
 from autoresearch_data.dataset import Manifest
 from autoresearch_data.errors import DataError
+from autoresearch_lab import jobs
 from autoresearch_lab.ab import decide
 from autoresearch_lab.ab.cache import Cache
 from autoresearch_lab.ab.decide import AbOutcome
@@ -82,17 +83,18 @@ def ab(
         targets=tuple(candidate),
     )
     started = time.monotonic()
-    try:
-        outcome = decide.decide(trial, partial(promise, standings, baseline, catalog))
-        trial.seconds["total"] = time.monotonic() - started
-        record = _record(outcome, trial, asked, standings, lab)
-        trial.forget_races()
-    except LabFailure:
-        raise  # the jobs' logs stay in the run folder
-    except BaseException:
+    with jobs.running(folder):
+        try:
+            outcome = decide.decide(trial, partial(promise, standings, baseline, catalog))
+            trial.seconds["total"] = time.monotonic() - started
+            record = _record(outcome, trial, asked, standings, lab)
+            trial.forget_races()
+        except LabFailure:
+            raise  # the jobs' logs stay in the run folder
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         shutil.rmtree(folder, ignore_errors=True)
-        raise
-    shutil.rmtree(folder, ignore_errors=True)
     return record
 
 

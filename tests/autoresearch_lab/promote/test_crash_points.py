@@ -160,12 +160,3 @@ def test_the_next_verb_says_in_one_line_what_became_of_it(recorded, told, lab, m
         lines = [line for line in capsys.readouterr().err.splitlines() if "broken off" in line]
         assert len(lines) == count and all(f"promote of double=fused was broken off: {told}" in line for line in lines)
     assert bool(registry.everywhere(lab.root)) == recorded == bool(lab.ledger.find(kind="promote"))
-
-
-def test_a_refused_promotion_is_a_negative_verdict(lab, monkeypatch, capsys):
-    monkeypatch.setattr(app, "Lab", lambda root, engine: lab.lab)
-    call = ["--root", str(lab.root.path), "promote", "double=fused"]
-    assert app.main(call) == 1 and "no verify that counts here" in capsys.readouterr().err
-    lab.evidence(lab.kernel(), ab="REJECT")
-    assert app.main(call) == 1 and "the A/B says REJECT" in capsys.readouterr().err
-    assert app.main([*call[:-1], "double=nothing"]) == 2

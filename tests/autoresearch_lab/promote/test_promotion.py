@@ -12,7 +12,7 @@ from rich.console import Console
 
 from autoresearch_common.hashing import file_sha256
 from autoresearch_lab.catalog import Kernel
-from autoresearch_lab.cli import promotion
+from autoresearch_lab.cli import app, promotion
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.invocation import program
 from autoresearch_lab.promote import registry
@@ -343,3 +343,12 @@ def test_what_was_not_enforced_is_shown_and_stands_in_the_record(lab):
     assert record.settings.evidence == ab.id and record.settings.unattended
     assert record.not_enforced == ["processes", "reads"]
     assert not run(lab).settings.unattended  # a person's
+
+
+def test_a_refused_promotion_is_a_negative_verdict(lab, monkeypatch, capsys):
+    monkeypatch.setattr(app, "Lab", lambda root, engine: lab.lab)
+    call = ["--root", str(lab.root.path), "promote", "double=fused"]
+    assert app.main(call) == 1 and "no verify that counts here" in capsys.readouterr().err
+    lab.evidence(lab.kernel(), ab="REJECT")
+    assert app.main(call) == 1 and "the A/B says REJECT" in capsys.readouterr().err
+    assert app.main([*call[:-1], "double=nothing"]) == 2
