@@ -17,6 +17,7 @@ from autoresearch_lab.bench.measure import Arm, TimingBed
 from autoresearch_lab.bench.possible import check_possible
 from autoresearch_lab.bench.rule import Rule
 from autoresearch_lab.bench.session import BenchSession
+from autoresearch_lab.bench.table import _directions
 from autoresearch_lab.catalog import find_target, load_catalog
 from autoresearch_lab.ceilings import highest
 from autoresearch_lab.errors import LabFailure
@@ -479,6 +480,15 @@ def test_a_candidate_that_only_loses_in_a_graph_is_told_why(session, target, gra
         ("library", True), ("graph", True), ("candidate", False)
     ]  # fmt: skip
     assert [arm.ms for arm in found.arms][-1] == pytest.approx(3.5, rel=0.02)
+
+
+def test_the_table_shows_in_bold_what_decides(session, target):
+    found = run(within_graphs(session, target, speed={2: 1.2, 4: 1.5})).results
+    table = _directions(found)
+    rows = [[str(cell) for cell in row] for row in zip(*(column.cells for column in table.columns), strict=True)]
+    bold = [cells for cells, row in zip(rows, table.rows, strict=True) if row.style == "bold"]
+    assert found.against.endswith("(compiled)") and [cells[0] for cells in bold] == ["both, against that"]
+    assert bold[0][3].startswith("1.25") and bold[0][1] == rows[-2][2]  # the library's time, in the baseline's place
 
 
 def test_compiling_leaves_the_budget_alone(session, target):
