@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import glob
 import os
 import secrets
 import shutil
@@ -34,7 +33,8 @@ def regular_file(path: Path) -> Path:
 
 @contextmanager
 def replacing_file(path: Path) -> Iterator[Path]:
-    """Yield a new file beside `path` that takes its place, flushed to the disk, when the block ends well.
+    """Yield a new file beside `path` that takes its place, flushed to the disk, when the block ends well. What killed
+    writers left in that folder goes first.
 
     Readers see the old content or the new, never a part of it. A symbolic link stays one: the file that it leads to is
     replaced.
@@ -44,7 +44,7 @@ def replacing_file(path: Path) -> Iterator[Path]:
     """
     path = regular_file(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    remove_abandoned(path.parent.glob(f".{glob.escape(path.name)}.*{UNFINISHED}"))
+    remove_abandoned(path.parent.glob(f".*{UNFINISHED}"))
     new = path.with_name(f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
     try:
         new.touch()

@@ -1,4 +1,4 @@
-"""A file appears whole or not at all; the next write takes away what a killed writer left, not what a living one has."""
+"""A file appears whole or not at all; the next write takes away what a killed one left, not what a living one has."""
 
 import os
 
@@ -34,18 +34,15 @@ def test_a_file_that_is_being_written_is_left_alone(tmp_path):
     assert (tmp_path / "file").read_text() == "first" and os.listdir(tmp_path) == ["file"]
 
 
-def test_files_of_others_with_such_names_are_left_alone(tmp_path):
-    for name in (".file.swp", ".file.lock", ".file.1234.unfinished.txt", ".fil.1234.unfinished"):
-        (tmp_path / name).touch()
-    (tmp_path / ".file.1234.unfinished").touch()
-    (tmp_path / ".file.5678.unfinished").touch()
+def test_what_killed_writers_left_in_the_folder_goes_and_nothing_else(tmp_path):
+    for name in ("swp", "lock", "1234.unfinished.txt", "1234.unfinished", "5678.unfinished"):
+        (tmp_path / f".file.{name}").touch()
     with in_use(tmp_path / ".file.5678.unfinished"):
-        write_atomic(tmp_path / "file", "text")
+        write_atomic(tmp_path / "another", "text")
     assert sorted(os.listdir(tmp_path)) == [
-        ".fil.1234.unfinished",
         ".file.1234.unfinished.txt",
         ".file.5678.unfinished",
         ".file.lock",
         ".file.swp",
-        "file",
+        "another",
     ]
