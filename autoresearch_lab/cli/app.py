@@ -170,7 +170,7 @@ def _settle_promotions(session: Session) -> None:
     """A promotion that was broken off is ended before anything rests on the lists."""
     from autoresearch_lab.promote.transaction import settle  # not at the top, so that --help stays quick
 
-    if (ended := settle(session.lab.root)) is not None:
+    if (ended := settle(session.lab)) is not None:
         session.log.print(ended, style="yellow", markup=False, soft_wrap=True)
 
 

@@ -14,6 +14,7 @@ from autoresearch_data.errors import DataError, DataFailure
 from autoresearch_lab.cli.app import complain, run_guarded
 from autoresearch_lab.device_lock import hold
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.promote.transaction import settle
 from autoresearch_lab.runs_table import append_run, check_table
@@ -67,7 +68,7 @@ _PATH = click.Path(path_type=Path)
 def train(**options: Any) -> None:
     """Train the model once and print the summary. Exit code: 0 trained, 1 training failed, 2 bad input."""
     root = Root(options["root"].expanduser().resolve())
-    if (ended := settle(root)) is not None:
+    if (ended := settle(Lab(root))) is not None:
         print(f"note: {ended}", file=sys.stderr)
     training = _plan(root, options)
     for remark in training.selection.remarks:

@@ -59,7 +59,7 @@ def promote_all(
     """
     if name is not None and len(kernels) != 1:
         raise LabError("--name goes with a single kernel")
-    with transaction.alone(lab.root):
+    with transaction.alone(lab):
         catalog = load_catalog(lab.root)
         found = [_promotion(target, kernels, catalog, lab) for target in kernels]
         local, shared = registry.read(lab.root.promoted_local), registry.read(lab.root.promoted_shared)
@@ -148,7 +148,7 @@ def demote(target: str, lab: Lab, *, ship: bool = False) -> DemoteRecord:
     engine = lab.context.engine
     baseline = find_target(load_catalog(lab.root), target).baseline(engine.framework, engine.device)
     key = (engine.name, lab.context.device["key"], target)
-    with transaction.alone(lab.root):
+    with transaction.alone(lab):
         local, shared = registry.read(lab.root.promoted_local), registry.read(lab.root.promoted_shared)
         used = registry.in_force(lab.root, *key[:2]).get(target)
         shipped = next((entry for entry in shared if entry.key() == key), None)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -23,19 +22,18 @@ from filelock import FileLock, Timeout
 from pydantic import Field
 
 from autoresearch_common.files import regular_file
-from autoresearch_common.hashing import json_sha256
 from autoresearch_lab import jsonfile, lookup
 from autoresearch_lab.errors import LabError, files_at_hand
 from autoresearch_lab.jsonfile import StrictModel
 from autoresearch_lab.lab import Lab
-from autoresearch_lab.paths import Root
+from autoresearch_lab.paths import Root, writable_folder
 from autoresearch_lab.promote import shipping
 from autoresearch_lab.promote.artifacts import from_folder
 from autoresearch_lab.results.base import Facts
 from autoresearch_lab.results.record import Record
 
 SCHEMA = 1
-JOURNAL = ".promotion.json"
+JOURNAL = "promotion.json"
 LOCK_SECONDS = 30.0
 
 
@@ -47,12 +45,11 @@ class Move(StrictModel):
 
 
 class Journal(StrictModel):
-    """id: its records carry it too. root: of the lab in whose ledger they stand. records: their fields and kind.
-    ship: with --ship, ids of the evidence that is shipped with them."""
+    """id: its records carry it too. records: their fields and kind. ship: with --ship, ids of the evidence that is
+    shipped with them."""
 
     schema_: int = Field(SCHEMA, alias="schema")
     id: str
-    root: str
     records: list[Facts]
     moves: list[Move]
     ship: list[str] | None = None
@@ -74,28 +71,29 @@ class Change:
 
 
 @contextmanager
-def alone(root: Root) -> Iterator[None]:
+def alone(lab: Lab) -> Iterator[None]:
     """Hold the lock of the lists, with nothing half done.
 
     Raises:
         LabError: another process holds it too long, or what a killed one left cannot be ended.
     """
-    with _locked(root, LOCK_SECONDS):
-        _settle(root)
+    writable_folder(lab.root.results, "promotion")
+    with _locked(lab.root, LOCK_SECONDS):
+        _settle(lab)
         yield
 
 
-def settle(root: Root) -> str | None:
+def settle(lab: Lab) -> str | None:
     """End what a killed process left half done; what became of it, in a line. One that lives is not disturbed.
 
     Raises:
         LabError: it cannot be ended.
     """
-    if not _journal(root).exists():
+    if not _journal(lab.root).exists():
         return None
     try:
-        with _locked(root, 0):
-            return _settle(root)
+        with _locked(lab.root, 0):
+            return _settle(lab)
     except Timeout:
         return None
 
@@ -107,53 +105,55 @@ def perform(change: Change, lab: Lab) -> list[Record]:
         LabError: a file or the ledger cannot be written. If a record is in the ledger by then, the next verb that needs
             the lists does the rest.
     """
-    name = secrets.token_hex(6)
+    transaction = secrets.token_hex(6)
     places = {regular_file(path): content for path, content in change.files.items()}
-    hidden = {place: place.with_name(f".{place.name}.{name}") for place in places}
-    records = [{**fields, "settings": {**fields["settings"], "transaction": name}} for fields in change.records]
-    moves = [
-        Move(place=str(place), hidden=None if content is None else str(hidden[place]))
-        for place, content in places.items()
-    ]
-    ship = None if change.ship is None else [record.id for record in change.ship]
-    journal = Journal(schema=SCHEMA, id=name, root=str(lab.root.path), records=records, moves=moves, ship=ship)
-    path = _journal(lab.root)
+    hidden = {place: place.with_name(f".{place.name}.{transaction}") for place in places}
+    journal = Journal(
+        schema=SCHEMA,
+        id=transaction,
+        records=[
+            {**fields, "settings": {**fields["settings"], "transaction": transaction}} for fields in change.records
+        ],
+        moves=[
+            Move(place=str(place), hidden=None if content is None else str(hidden[place]))
+            for place, content in places.items()
+        ],
+        ship=None if change.ship is None else [record.id for record in change.ship],
+    )
     try:
-        jsonfile.save(journal.plain(), path, "promotion")
+        jsonfile.save(journal.plain(), _journal(lab.root), "promotion")
         for place, content in places.items():
             if content is not None:
                 _write(hidden[place], content)
-        return _finish(journal, path, lab)
+        return _finish(journal, lab)
     except BaseException:
         with suppress(LabError):  # the first error is the one that tells why; the next verb tries again
-            _end(journal, path, lab)
+            _end(journal, lab)
         raise
 
 
-def _settle(root: Root) -> str | None:
-    path = _journal(root)
+def _settle(lab: Lab) -> str | None:
+    path = _journal(lab.root)
     if not path.exists():
         return None
-    journal = jsonfile.load(
-        Journal, path, "promotion", SCHEMA, named="a journal of promotions", advice="; remove it, and check the lists"
-    )
-    # Where two labs share their kernels, it may be the other one's.
-    return f"{journal} was broken off: {_end(journal, path, Lab(Root(Path(journal.root))))}"
+    advice = "; remove it, and check the lists"
+    journal = jsonfile.load(Journal, path, "promotion", SCHEMA, named="a journal of promotions", advice=advice)
+    return f"{journal} was broken off: {_end(journal, lab)}"
 
 
-def _end(journal: Journal, path: Path, lab: Lab) -> str:
+def _end(journal: Journal, lab: Lab) -> str:
     if lookup.promoted_in(lab.ledger, journal.id):
-        _finish(journal, path, lab)
+        _finish(journal, lab)
         return "it stands in the ledger, so the rest was done now"
-    with files_at_hand(f"promotion: cannot take back {path}"):
+    with files_at_hand(f"promotion: cannot take back {journal}"):
         for move in journal.moves:
             if move.hidden is not None:
                 Path(move.hidden).unlink(missing_ok=True)
-        path.unlink(missing_ok=True)
+        _journal(lab.root).unlink(missing_ok=True)
     return "nothing of it was done"
 
 
-def _finish(journal: Journal, path: Path, lab: Lab) -> list[Record]:
+def _finish(journal: Journal, lab: Lab) -> list[Record]:
     """What is left to do from the records on."""
     known = lookup.promoted_in(lab.ledger, journal.id)
     records = [known.get(fields["target"]) or lab.ledger.append(**fields) for fields in journal.records]
@@ -167,7 +167,7 @@ def _finish(journal: Journal, path: Path, lab: Lab) -> list[Record]:
                 Path(move.place).unlink(missing_ok=True)
             elif Path(move.hidden).exists():  # else it has its place already
                 os.replace(move.hidden, move.place)
-        path.unlink()
+        _journal(lab.root).unlink()
     return records
 
 
@@ -179,25 +179,21 @@ def _write(path: Path, content: str | bytes) -> None:
 
 
 def _journal(root: Root) -> Path:
-    return root.kernels.resolve() / JOURNAL
+    return root.results / JOURNAL
 
 
 @contextmanager
 def _locked(root: Root, seconds: float) -> Iterator[None]:
-    """The lock lies in the system's temporary folder, so that kernels/ stays clean.
-
-    Raises:
-        Timeout: at once, where `seconds` is 0 and another process holds it.
-        LabError: another process holds it too long.
-    """
-    name = f"autoresearch-{os.getuid()}-{json_sha256(str(root.kernels.resolve()))[:16]}.lock"
-    lock = FileLock(Path(tempfile.gettempdir()) / name)
+    """Raises LabError where another process holds the lock too long; Timeout, at once, where `seconds` is 0."""
+    lock = FileLock(root.results / f"{JOURNAL}.lock")
     try:
         lock.acquire(timeout=seconds)
     except Timeout:
         if not seconds:
             raise
         raise LabError(f"the lists in {root.kernels} are locked by another process for {seconds:.0f} s") from None
+    except OSError as error:
+        raise LabError(f"promotion: cannot lock {lock.lock_file}: {error.strerror or error}") from None
     try:
         yield
     finally:

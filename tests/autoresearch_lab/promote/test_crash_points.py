@@ -53,7 +53,7 @@ def prepared(lab, monkeypatch):
 
 def state(lab):
     """All that a promotion changes, less times and hashes of records; and that it hangs together."""
-    assert lab.ledger.problems() == [] and not (lab.root.kernels / JOURNAL).exists()
+    assert lab.ledger.problems() == [] and not (lab.root.results / JOURNAL).exists()
     kernels = resolve("promoted", lab.catalog(), lab.context, lab.root).kernels
     lists = {path.name: registry.read(path) for path in (lab.root.promoted_local, lab.root.promoted_shared)}
     shipped = {record.id for path in lab.root.shipped.glob("*.jsonl") for record in shipping.read(path)}
@@ -86,7 +86,7 @@ def ended_at(prepared, lab_at, tmp_path, crashes):
 
         def check(folder, number):
             lab = lab_at(folder)
-            said, now = settle(lab.root), state(lab_at(folder))
+            said, now = settle(lab.lab), state(lab_at(folder))
             assert now in (before, wanted), number
             assert said is None or ("nothing of it was done" in said) == (now == before)
             assert how != "interrupt" or said is None  # whoever is only interrupted ends it by himself
@@ -129,6 +129,7 @@ def test_a_lab_that_waits_for_the_ledger_lets_nobody_else_promote(lab, lab_at, m
     lab.evidence(lab.kernel("triple"))
 
     def waits(*_, **__):
+        assert settle(lab.lab) is None  # what lives is not disturbed
         with pytest.raises(LabError, match="locked by another process"):
             promote_all({"triple": lab.kernel("triple")}, lab_at(lab.root.path).lab)
         raise KeyboardInterrupt
@@ -136,7 +137,7 @@ def test_a_lab_that_waits_for_the_ledger_lets_nobody_else_promote(lab, lab_at, m
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(lab.ledger, "append", waits)
         promote_all({"double": lab.kernel()}, lab.lab)
-    assert registry.everywhere(lab.root) == [] and settle(lab.root) is None
+    assert registry.everywhere(lab.root) == [] and settle(lab.lab) is None
     promote_all({"triple": lab.kernel("triple")}, lab.lab)
     assert [entry.target for entry in registry.everywhere(lab.root)] == ["triple"]
 
@@ -145,7 +146,7 @@ def test_a_lab_that_waits_for_the_ledger_lets_nobody_else_promote(lab, lab_at, m
 def test_the_next_verb_says_in_one_line_what_became_of_it(recorded, told, lab, monkeypatch, capsys):
     lab.evidence(lab.kernel())
 
-    def broken_off(journal, path, within):
+    def broken_off(journal, within):
         for fields in journal.records if recorded else []:
             within.ledger.append(**fields)
         raise KeyboardInterrupt
