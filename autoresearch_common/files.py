@@ -43,7 +43,6 @@ def replacing_file(path: Path) -> Iterator[Path]:
         OSError: the file cannot be written, or what is there is no regular file.
     """
     path = regular_file(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(path.parent.glob(f".*{UNFINISHED}"))
     new = path.with_name(f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
     try:
@@ -58,7 +57,8 @@ def replacing_file(path: Path) -> Iterator[Path]:
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a file (text as UTF-8) as `replacing_file` does."""
+    """Write a file (text as UTF-8) as `replacing_file` does, in a folder that is made where it is missing."""
+    regular_file(path).parent.mkdir(parents=True, exist_ok=True)
     with replacing_file(path) as new:
         new.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
 

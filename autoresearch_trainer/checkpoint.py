@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,8 @@ def write_folder(state: State, save_tensors: Callable[[Path], None], folder: Pat
     finally:
         for name in {*before, tensors.name} - _named(folder):
             (folder / name).unlink(missing_ok=True)
+        with suppress(OSError):  # a first save that failed leaves nothing
+            folder.rmdir()
 
 
 def _named(folder: Path) -> set[str]:

@@ -111,6 +111,7 @@ def export(records: list[Record], path: Path) -> None:
     if path.suffix not in writers:
         raise LabError(f"cannot export to {path.name}: use a name that ends in {', '.join(writers)}")
     with files_at_hand(f"cannot write {path}"):
+        path.parent.mkdir(parents=True, exist_ok=True)
         with replacing_file(path) as new:
             writers[path.suffix](new)
 
