@@ -20,7 +20,7 @@ from autoresearch_data.packing import packing_loss
 from autoresearch_data.progress import Reporter, amount
 
 _SEQUENCE_LENGTHS = (256, 512, 2048)
-_LOCAL = ("PATH", "a folder or file of parquet, jsonl (field text), txt, md or py")
+_LOCAL = ("PATH", "a folder or file of parquet, jsonl (field text; also .gz, .zst), txt, md or py")
 _NAMED = tuple((name, summary) for name, (_, summary) in REGISTRY.items())
 _CORPORA = "\n".join(f"  {name:<18}{summary}" for name, summary in (*_NAMED, _LOCAL))
 _CORPUS_HELP = "What to prepare; see below. Default: climbmix where the hub answers, else stdlib."

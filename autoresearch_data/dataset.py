@@ -8,14 +8,15 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from autoresearch_common.hashing import file_sha256, json_sha256
+from autoresearch_common.reading import BadFile, first_error, read_json
 from autoresearch_data.errors import CorruptDataset, NoDataset
 from autoresearch_data.folders import DEFAULT_DATASET, data_dir
 from autoresearch_data.sources import SOURCES
@@ -69,20 +70,25 @@ class Manifest:
         """Read a dataset's manifest. Raises NoDataset where there is none, CorruptDataset where it is damaged."""
         path = folder / MANIFEST_FILE
         try:
-            text = path.read_text(encoding="utf-8")
-        except OSError as error:
+            value = read_json(path)
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise NoDataset(f"no dataset in {folder}; prepare it with: {prepare_command(folder)}") from error
+        except (OSError, BadFile) as error:
+            raise CorruptDataset(_corrupt(folder, str(error))) from error
         try:
-            value = json.loads(text)
             if value.pop("schema") != SCHEMA:
                 raise ValueError("it was written by another version")
             fingerprint = value.pop("fingerprint")
-            value["splits"] = {name: SplitSummary(**value["splits"][name]) for name in SPLITS}
-            manifest = cls(**value)
+            manifest = TypeAdapter(cls).validate_python(value)
+            if sorted(manifest.splits) != sorted(SPLITS):
+                raise ValueError(f"its splits are not {' and '.join(SPLITS)}")
+            if any(Path(path).is_absolute() or ".." in Path(path).parts for path in manifest.files):
+                raise ValueError("it names a file outside of its folder")
             if manifest.fingerprint != fingerprint:
                 raise ValueError("its fingerprint does not match its content")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CorruptDataset(_corrupt(folder, f"{MANIFEST_FILE} cannot be read: {error}")) from error
+            reason = first_error(error) if isinstance(error, ValidationError) else error
+            raise CorruptDataset(_corrupt(folder, f"{MANIFEST_FILE} cannot be read: {reason}")) from error
         return manifest
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from typing_extensions import TypedDict
 
 from autoresearch_common.hashing import json_sha256
+from autoresearch_common.reading import parse_json, read_json
 from autoresearch_data.folders import replacing_folder
 from autoresearch_data.packing import LoaderState
 from autoresearch_trainer.config import GPTConfig
@@ -86,7 +87,7 @@ def write_folder(state: State, save_tensors: Callable[[Path], None], folder: Pat
 def read_state(folder: Path) -> State:
     """The JSON part of a checkpoint. Raises ConfigError if it is missing, damaged or of another version."""
     try:
-        state = json.loads((Path(folder) / STATE).read_text(encoding="utf-8"))
+        state = read_json(Path(folder) / STATE)
         if state.pop("sha256") != json_sha256(state) or state["schema"] != SCHEMA:
             raise ValueError(f"{STATE} was altered or is of another version")
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
@@ -121,6 +122,6 @@ def read_metadata(path: Path, metadata: dict[str, str] | None) -> tuple[GPTConfi
     """(model, compute dtype) that `weights_metadata` wrote. Raises ConfigError where there is no such thing."""
     try:
         known = metadata or {}
-        return GPTConfig(**json.loads(known["config"])), known["compute_dtype"]
+        return GPTConfig(**parse_json(known["config"], path)), known["compute_dtype"]
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path} does not say which model its weights belong to") from error

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from autoresearch_common.reading import parse_json, read_bytes, unzipped
 from autoresearch_lab.statistics import paired_log_ratio
 from autoresearch_trainer.jobs.timing import TIME, TimeAnswer, TimedCall
 
@@ -115,7 +116,7 @@ def save(path: Path, arms: list[dict[str, str]], workloads: Sequence[TimedCall],
 
 def load(path: Path) -> tuple[list[dict[str, str]], list[TimedCall], list[Process]]:
     """(arms, workloads, processes) of a file that `save` wrote."""
-    content = json.loads(gzip.decompress(path.read_bytes()))
+    content = parse_json(unzipped(read_bytes(path), path), path)
     processes = []
     for raw in content["processes"]:
         seed, unenforced = raw.pop("seed"), raw.pop("unenforced", [])

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from autoresearch_common.reading import read_json
 from autoresearch_data.errors import DataError, DataFailure
 from autoresearch_lab.cli.app import complain, run_guarded
 from autoresearch_lab.device_lock import hold
@@ -153,7 +154,7 @@ def _run(training: Training, root: Root, options: dict[str, Any]) -> None:
 def _written(out: Path, name: str) -> dict[str, Any]:
     """What the run left about its end."""
     try:
-        record = json.loads((out / name).read_text(encoding="utf-8"))
+        record = read_json(out / name)
         return {"status": record["status"], "summary": record["summary"]}
     except (OSError, ValueError, KeyError):
         return {}

@@ -15,6 +15,7 @@ from pathlib import Path
 from pydantic import Field, ValidationError
 
 from autoresearch_common.hashing import NATIVE_SUFFIXES, file_sha256
+from autoresearch_common.reading import BadFile, first_error, read_json
 from autoresearch_lab.catalog import Kernel, Target, syntax_nodes
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.jsonfile import StrictModel
@@ -91,9 +92,11 @@ def read_lock(folder: Path) -> Lock:
     if not path.is_file():
         raise LabError(f"workspace: {folder} is not a workspace ({LOCK} is missing)")
     try:
-        return Lock.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, ValidationError) as error:
-        raise LabError(f"workspace: {path} is damaged ({str(error).splitlines()[0]}); open a new workspace") from None
+        return Lock.model_validate(read_json(path))
+    except ValidationError as error:
+        raise LabError(f"workspace: {path} is damaged: {first_error(error)}; open a new workspace") from None
+    except (OSError, BadFile) as error:
+        raise LabError(f"workspace: {path} is damaged: {error}; open a new workspace") from None
 
 
 def check_fixed(folder: Path, lock: Lock) -> None:
