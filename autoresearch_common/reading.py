@@ -123,6 +123,16 @@ def first_error(error: ValidationError) -> str:
     return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
 
 
+def is_unicode(text: str) -> bool:
+    """Whether it can be encoded: half of a pair of surrogates cannot."""
+    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def is_text(word: str) -> bool:
+    """Whether a word of a command line can be a path, and be written down."""
+    return "\0" not in word and is_unicode(word)
+
+
 def _checked(value: Any, name: Path | str) -> Any:
     """Goes in level by level, so that no depth is too much for it."""
     level = [value]
@@ -134,7 +144,7 @@ def _checked(value: Any, name: Path | str) -> Any:
             elif isinstance(one, list):
                 inner += one
             elif isinstance(one, str):
-                if not one.isascii() and any("\ud800" <= character <= "\udfff" for character in one):
+                if not is_unicode(one):
                     raise BadFile(f"{name} holds text that is no Unicode: {one[:20]!a}")
             elif isinstance(one, float):
                 if not math.isfinite(one):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from autoresearch_common.reading import is_text
 from autoresearch_data import folders
 from autoresearch_data.build import Prepared, prepare
 from autoresearch_data.corpora import REGISTRY, Choice, default_corpus, find_corpus
@@ -107,7 +108,11 @@ def _render(summary: dict) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code. Every error is one line on stderr."""
     try:
-        command.main(args=arguments, prog_name="prepare.py", standalone_mode=False)
+        given = sys.argv[1:] if arguments is None else arguments
+        for word in map(str, given):
+            if not is_text(word):
+                raise DataError(f"{word!a} is not text: it has a NUL, or bytes that are not UTF-8")
+        command.main(args=given, prog_name="prepare.py", standalone_mode=False)
         return 0
     except click.ClickException as error:
         return _fail(error.format_message(), 2)

@@ -14,7 +14,7 @@ from autoresearch_lab.bench.rule import FASTER, Rule
 from autoresearch_lab.bench.run import BUDGET_SECONDS, bench
 from autoresearch_lab.bench.table import render
 from autoresearch_lab.cli.app import Session, VerbResult, command
-from autoresearch_lab.cli.options import FiniteRange
+from autoresearch_lab.cli.options import SEED, FiniteRange
 from autoresearch_lab.cli.progress import Message, progress
 from autoresearch_lab.cli.subject import KernelWords, choose, kernel_arguments
 from autoresearch_lab.engine import lacks_gpu
@@ -89,6 +89,6 @@ COMMANDS = {
             default=None,
             help="Time through torch.compile as well [default: on a GPU; on a CPU where the trainer compiles it].",
         ),
-        click.option("--seed", type=click.IntRange(min=0), help="Of inputs and orders [default: drawn]."),
+        click.option("--seed", type=SEED, help="Of inputs and orders [default: drawn]."),
     )
 }

@@ -10,6 +10,7 @@ import click
 from autoresearch_lab import machine
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.cli.app import Session, VerbResult, command
+from autoresearch_lab.cli.options import SEED
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.cli.subject import KernelWords, kernel_arguments
 from autoresearch_lab.engine import INTERPRETERS, Engine, has_nvidia_gpu, interpreter, lacks_gpu
@@ -122,8 +123,6 @@ COMMANDS = {
         "Is the kernel right? Runs all checks; exit code 0 = PASS.",
         kernel_arguments(),
         click.option("--interpreted", is_flag=True, help="Run a Triton or Metal kernel on the CPU."),
-        click.option(
-            "--seed", type=click.IntRange(min=0), help="Repeat an earlier verification's cases [default: drawn]."
-        ),
+        click.option("--seed", type=SEED, help="Repeat an earlier verification's cases [default: drawn]."),
     )
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -23,7 +24,8 @@ def progress(log: Console) -> Iterator[Callable[[Message], None]]:
     if not log.is_terminal:
         yield _lines(log)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]}"), TimeElapsedColumn())
+    plain = partial(TextColumn, markup=False)
+    columns = (plain("{task.description}"), BarColumn(), plain("{task.fields[count]}"), TimeElapsedColumn())
     with Progress(*columns, console=log, transient=True) as bar:
         task = bar.add_task("starting", total=None, count="")
 

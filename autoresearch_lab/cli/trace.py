@@ -9,7 +9,7 @@ import click
 
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.cli.app import Session, VerbResult, command
-from autoresearch_lab.cli.options import DATASET, PATH, SELECTION, FiniteRange
+from autoresearch_lab.cli.options import DATASET, PATH, SELECTION, Count, FiniteRange
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.cli.subject import KernelWords, choose, kernel_arguments
 from autoresearch_lab.errors import LabError
@@ -162,7 +162,7 @@ COMMANDS = {
                      help="auto: nsys on an NVIDIA GPU, else torch. Not mlx."),
         click.option("--time-budget", type=FiniteRange(min=0, min_open=True), metavar="SECONDS",
                      help=f"No traced step begins later [default: {steady.DEFAULT_SECONDS:g}]. Not mlx."),
-        click.option("--steps", type=click.IntRange(min=1, max=1000),
+        click.option("--steps", type=Count(min=1, max=1000),
                      help=f"Steps to trace at most [default: {steady.DEFAULT_STEPS}; mlx: {METAL_STEPS}]."),
         SELECTION,
         DATASET,

@@ -12,7 +12,8 @@ import click
 
 from autoresearch_common.reading import read_json
 from autoresearch_data.errors import DataError, DataFailure
-from autoresearch_lab.cli.app import complain, run_guarded
+from autoresearch_lab.cli.app import complain, run_guarded, words
+from autoresearch_lab.cli.options import SEED, Count, DatasetName, FiniteRange
 from autoresearch_lab.device_lock import hold
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.paths import CHECKOUT, Root
@@ -33,15 +34,15 @@ _PATH = click.Path(path_type=Path)
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--engine", default="auto", show_default=True, help="auto, cpu, cuda or mlx.")
 @click.option("--preset", default=None, help="Model and batch [default: what suits this hardware].")
-@click.option("--time-budget", type=float, default=None, help="Seconds of training (300 where no --steps is given).")
-@click.option("--steps", type=int, default=None, help="Train that many optimizer steps instead.")
-@click.option("--seed", type=int, default=None, help="[default: 42]")
+@click.option("--time-budget", type=FiniteRange(), help="Seconds of training (300 where no --steps is given).")
+@click.option("--steps", type=Count(), default=None, help="Train that many optimizer steps instead.")
+@click.option("--seed", type=SEED, default=None, help="[default: 42]")
 @click.option("--kernels", default=None, help="baseline, promoted, or target=kernel,... [default: what is promoted].")
-@click.option("--dataset", default=None, help="A dataset that prepare.py has made [default: the one there is].")
+@click.option("--dataset", type=DatasetName(), help="A dataset that prepare.py has made [default: the one there is].")
 @click.option("--data-dir", type=_PATH, help="Folder of the datasets [default: data].")
-@click.option("--batch-size", type=int, default=None, help="Sequences per pass [default: fitted to the memory].")
+@click.option("--batch-size", type=Count(), default=None, help="Sequences per pass [default: fitted to the memory].")
 @click.option("--eval", "evaluation", default=None, help="cheap, reference or full [default: the preset's].")
-@click.option("--eval-tokens", type=int, default=None, help="Exactly that many validation tokens instead.")
+@click.option("--eval-tokens", type=Count(), default=None, help="Exactly that many validation tokens instead.")
 @click.option("--compile", "compile_mode", default="auto", show_default=True, help="auto, on or off.")
 @click.option("--check-kernels", metavar="SHARE", help="Have the baseline compute that share of calls too, such as 1%.")
 @click.option("--smoke", is_flag=True, help="Two small steps and a small evaluation: does everything work here?")
@@ -177,7 +178,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     def call() -> None:
         try:
-            train.main(args=arguments, prog_name="train.py", standalone_mode=False)
+            train.main(args=words(arguments), prog_name="train.py", standalone_mode=False)
         except (DataError, DataFailure) as error:
             sys.exit(complain(str(error), error.exit_code))
         except Exception as error:
