@@ -21,7 +21,7 @@ from autoresearch_data.errors import CorruptDataset, NoDataset
 from autoresearch_data.folders import DEFAULT_DATASET, data_dir
 from autoresearch_data.sources import SOURCES
 from autoresearch_data.tokenizer import Tokenizer
-from autoresearch_data.tokens import SplitSummary, Tokens
+from autoresearch_data.tokens import Count, SplitSummary, Tokens
 
 SCHEMA = 1
 MANIFEST_FILE = "dataset.json"
@@ -36,7 +36,7 @@ _HASHED_ON_OPEN_BYTES = 64_000_000
 class FileEntry(TypedDict):
     """One file: its size, and its content's hash as lower-case hex."""
 
-    bytes: int
+    bytes: Count
     sha256: str
 
 

@@ -13,7 +13,7 @@ import click
 from autoresearch_common.reading import read_json
 from autoresearch_data.errors import DataError, DataFailure
 from autoresearch_lab.cli.app import complain, run_guarded, words
-from autoresearch_lab.cli.options import SEED, Count, DatasetName, FiniteRange
+from autoresearch_lab.cli.options import Count, DatasetName
 from autoresearch_lab.device_lock import hold
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.paths import CHECKOUT, Root
@@ -34,9 +34,9 @@ _PATH = click.Path(path_type=Path)
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--engine", default="auto", show_default=True, help="auto, cpu, cuda or mlx.")
 @click.option("--preset", default=None, help="Model and batch [default: what suits this hardware].")
-@click.option("--time-budget", type=FiniteRange(), help="Seconds of training (300 where no --steps is given).")
+@click.option("--time-budget", type=float, help="Seconds of training (300 where no --steps is given).")
 @click.option("--steps", type=Count(), default=None, help="Train that many optimizer steps instead.")
-@click.option("--seed", type=SEED, default=None, help="[default: 42]")
+@click.option("--seed", type=int, default=None, help="[default: 42]")
 @click.option("--kernels", default=None, help="baseline, promoted, or target=kernel,... [default: what is promoted].")
 @click.option("--dataset", type=DatasetName(), help="A dataset that prepare.py has made [default: the one there is].")
 @click.option("--data-dir", type=_PATH, help="Folder of the datasets [default: data].")
