@@ -32,7 +32,7 @@ def run(session: Session, *, named: list[KernelWords], looks: str | None, **opti
         raise LabError(f"bench: {path} is written in {language}: nothing is timed without its GPU")
     else:
         workloads = chosen.workspace.workloads
-    with progress(session.log) as show:
+    with progress(session.log, session.verb) as show:
         record = bench(
             chosen.kernel,
             chosen.target,
@@ -48,11 +48,11 @@ def run(session: Session, *, named: list[KernelWords], looks: str | None, **opti
 
 
 def _show(log: Console, show: Callable[[Message], None], message: Message) -> None:
-    """One stage per process; and, as soon as it is known, how long it will take."""
+    """What is going on; and, as soon as it is known, how long it will take."""
     if "expected" in message:
         log.print(f"bench takes about {message['expected']:.0f} s, more if its first look does not decide", style="dim")
     else:
-        show({**message, "stage": f"process {message['process'] + 1}"})
+        show(message)
 
 
 def _rule(looks: str | None) -> Rule:

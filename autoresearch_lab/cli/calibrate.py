@@ -36,7 +36,7 @@ def run(
     )
     page = _page(write)
     calibration = Calibration(plan, session.lab)
-    with progress(session.log) as show:
+    with progress(session.log, session.verb) as show:
         calibration.on_progress = show
         calibration.log = session.log.print
         report = calibration.run(budget_seconds)

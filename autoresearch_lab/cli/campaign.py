@@ -53,7 +53,7 @@ def _cpu(session: Session, say: Callable[[str], None], seconds: float | None, da
     preset = given.pop("preset", None) or session.lab.engine.default_preset
     job = MainJob(session.lab, preset, dataset, say, **given)
     job.check()
-    with progress(session.log) as show:
+    with progress(session.log, session.verb) as show:
         job.on_progress = show
         end = Campaign.of(session.lab, "cpu", preset, dataset, say, seconds).run(job.steps())
     shown = summary(session.lab, session.lab.context)

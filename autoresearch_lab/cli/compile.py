@@ -23,7 +23,7 @@ def run(session: Session, *, named: list[KernelWords], arch: str, first_only: bo
     if session.engine_name not in ("auto", "cuda"):
         raise LabError(f"compile-check is for --engine cuda, not {session.engine_name}")
     chosen = find(named[0], session.lab, "torch")
-    with progress(session.log) as show:
+    with progress(session.log, session.verb) as show:
         record = compile_check(
             chosen.kernel,
             chosen.target,

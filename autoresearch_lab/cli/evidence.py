@@ -72,7 +72,7 @@ def ledger(session: Session, *, check: bool, tail: int | None, export: Path | No
         data["export"] = str(export)
         shown.append(lambda console: console.print(f"{count} records written to {export}"))
     if check or not shown:
-        with progress(session.log) as show:
+        with progress(session.log, session.verb) as show:
             state = inspect(session.lab, lambda done, size: show({"stage": "read", "done": done, "total": size}))
         data.update(state.plain())
         positive = not state.problems

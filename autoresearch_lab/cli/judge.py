@@ -35,7 +35,7 @@ def run(session: Session, *, named: list[KernelWords], seed: int | None, interpr
     else:
         subject = named[0].subject(session.lab)
         candidate, captured, found = _of_catalogue(session, subject, named[0].name, interpreted)
-    with progress(session.log) as show:
+    with progress(session.log, session.verb) as show:
         record = verify(
             candidate,
             subject,

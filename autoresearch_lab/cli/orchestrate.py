@@ -73,7 +73,7 @@ def orchestrate(session: Session, **given: Any) -> VerbResult:
         candidates = pipeline.candidates()
         return _outcome(candidates, {candidate.label: pipeline.state(candidate) for candidate in candidates}, plan=True)
     writable_folder(folder, "orchestrate")
-    with progress(session.log) as show:
+    with progress(session.log, session.verb) as show:
         pipeline.on_progress = show
         if author is not None:
             budget = Budget(asked.proposals or Budget.attempts, asked.proposer_seconds or Budget.seconds)

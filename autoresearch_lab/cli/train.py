@@ -142,9 +142,13 @@ def _run(training: Training, root: Root, options: dict[str, Any]) -> None:
                 ceiling=training.ceiling,
                 check_rate=check_rate,
             )
-        except BaseException:
-            if table and last:  # it had begun
-                append_run(table, {**last, **_written(out, RUN_FILE)}, options["description"], root.path)
+        except BaseException as error:
+            written = _written(out / RUN_FILE) if last else {}  # it had begun
+            if table and last:
+                append_run(table, {**last, **written}, options["description"], root.path)
+            if options["as_json"]:
+                why = {"error": " ".join(str(error).split()) or type(error).__name__}
+                print(json.dumps({"status": "failed", **why, **written}, indent=1, allow_nan=False))
             raise
     if table:
         append_run(table, record, options["description"], root.path)
@@ -152,12 +156,12 @@ def _run(training: Training, root: Root, options: dict[str, Any]) -> None:
         print(json.dumps(record, indent=1, allow_nan=False))
 
 
-def _written(out: Path, name: str) -> dict[str, Any]:
-    """What the run left about its end."""
+def _written(path: Path) -> dict[str, Any]:
+    """The record that the run left of its end."""
     try:
-        record = read_json(out / name)
-        return {"status": record["status"], "summary": record["summary"]}
-    except (OSError, ValueError, KeyError):
+        record = read_json(path)
+        return record if isinstance(record, dict) and {"status", "summary"} <= set(record) else {}
+    except (OSError, ValueError):
         return {}
 
 

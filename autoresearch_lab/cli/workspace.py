@@ -25,7 +25,7 @@ def init(session: Session, *, target: str, workspace: Path, start: str | None, p
     found = find_target(load_catalog(session.lab.root), target)
     kernel = _start(found, start, session)
     _empty(workspace)
-    with progress(session.log) as show:
+    with progress(session.log, session.verb) as show:
         captured = ensure_workloads(found, session.lab, preset=preset, on_progress=show)
     return _outcome(session, create(found, workspace, session.lab, captured, kernel))
 
