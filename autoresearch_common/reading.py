@@ -133,6 +133,12 @@ def is_text(word: str) -> bool:
     return "\0" not in word and is_unicode(word)
 
 
+def one_line(message: str, most: int = 2000) -> str:
+    """A message on one line; of one that repeats what somebody wrote at length the middle is left out."""
+    line = " ".join(message.split())
+    return line if len(line) <= most else f"{line[: most - 500]} ... {line[-500:]}"
+
+
 def _checked(value: Any, name: Path | str) -> Any:
     """Goes in level by level, so that no depth is too much for it."""
     level = [value]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from autoresearch_common.reading import is_text
+from autoresearch_common.reading import is_text, one_line
 from autoresearch_data import folders
 from autoresearch_data.build import Prepared, prepare
 from autoresearch_data.corpora import REGISTRY, Choice, default_corpus, find_corpus
@@ -130,5 +130,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    print("error: " + " ".join(message.split()), file=sys.stderr)
+    print("error: " + one_line(message), file=sys.stderr)
     return code

@@ -22,7 +22,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from autoresearch_common.reading import BadFile, is_text
+from autoresearch_common.reading import BadFile, is_text, one_line
 from autoresearch_lab.cli.subject import KernelCommand
 from autoresearch_lab.device_lock import hold
 from autoresearch_lab.engine import ENGINES
@@ -246,7 +246,7 @@ def _terminate(*_: Any) -> None:
 
 def complain(message: str, code: int) -> int:
     """One line on stderr, and the exit code."""
-    print("error: " + " ".join(message.split()), file=sys.stderr)
+    print("error: " + one_line(message), file=sys.stderr)
     return code
 
 
