@@ -26,7 +26,8 @@ ODD = st.one_of(
     st.sampled_from(
         ["", " ", "-1", "0", "1", "nan", "inf", "1e308", "9" * 400, "9" * 5000, "-" + "9" * 30, "1.5", "x[/]",
          "[bold]x", ":smile:", "../../x", "/dev/zero", "/proc/self/mem", "a\0b", "\udc80", "\ud800", "x" * 5000,
-         "rms_norm=x[/]", "rms_norm=", "=", "rms_norm=workspace:x[/]", "--", "*", "$(x)", "select x[/]", "a,b,,c", "\n", "é", "１２"]
+         "rms_norm=x[/]", "rms_norm=", "=", "rms_norm=workspace:x[/]", "--", "*", "$(x)", "select x[/]", "a,b,,c", "\n", "é",
+         "１２"]
     ),
     st.text(max_size=6),
 )  # fmt: skip
@@ -117,7 +118,7 @@ def test_the_global_options_too(lab, capsys):
 def test_what_looks_like_markup_is_printed_as_it_stands(lab, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")
     root = lab / "[bold]x[/] :smile:"
-    root.mkdir()
+    root.mkdir(parents=True)
     check(main(["--root", str(root), "ledger"]), capsys)
     assert main(["--root", str(root), "ledger"]) == 0 and str(root) in capsys.readouterr().out
     check(main(["--root", str(root), "list-targets"]), capsys)
