@@ -16,7 +16,7 @@ from autoresearch_common.hashing import json_sha256
 from autoresearch_common.reading import parse_json, read_json
 from autoresearch_data.folders import replacing_folder
 from autoresearch_data.packing import LoaderState
-from autoresearch_trainer.config import GPTConfig
+from autoresearch_trainer.config import COMPUTE_DTYPES, GPTConfig
 from autoresearch_trainer.errors import ConfigError
 from autoresearch_trainer.record import Steps
 from autoresearch_trainer.train import TrainerBase
@@ -122,6 +122,8 @@ def read_metadata(path: Path, metadata: dict[str, str] | None) -> tuple[GPTConfi
     """(model, compute dtype) that `weights_metadata` wrote. Raises ConfigError where there is no such thing."""
     try:
         known = metadata or {}
+        if known["compute_dtype"] not in COMPUTE_DTYPES:
+            raise ValueError("another dtype than models compute in")
         return GPTConfig(**parse_json(known["config"], path)), known["compute_dtype"]
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path} does not say which model its weights belong to") from error

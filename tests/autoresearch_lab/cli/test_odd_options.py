@@ -26,8 +26,8 @@ ODD = st.one_of(
     st.sampled_from(
         ["", " ", "-1", "0", "1", "nan", "inf", "1e308", "9" * 400, "9" * 5000, "-" + "9" * 30, "1.5", "x[/]",
          "[bold]x", ":smile:", "../../x", "/dev/zero", "/proc/self/mem", "a\0b", "\udc80", "\ud800", "x" * 5000,
-         "rms_norm=x[/]", "rms_norm=", "=", "rms_norm=workspace:x[/]", "--", "*", "$(x)", "select x[/]", "a,b,,c", "\n", "é",
-         "１２"]
+         "rms_norm=x[/]", "rms_norm=", "=", "rms_norm=workspace:x[/]", "--", "*", "$(x)", "select x[/]", "a,b,,c", "\n",
+         "é", "１２"]
     ),
     st.text(max_size=6),
 )  # fmt: skip
