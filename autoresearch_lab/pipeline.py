@@ -13,7 +13,8 @@ from typing import Any
 from autoresearch_lab import diet, workloads
 from autoresearch_lab.ab.run import ab, describe_dataset
 from autoresearch_lab.ab.settings import Settings
-from autoresearch_lab.bench.run import BUDGET_SECONDS, bench
+from autoresearch_lab.bench.rule import BUDGET_SECONDS
+from autoresearch_lab.bench.run import bench
 from autoresearch_lab.catalog import Kernel, Target, load_catalog
 from autoresearch_lab.engine import lacks_gpu
 from autoresearch_lab.errors import LabError

@@ -14,7 +14,7 @@ from autoresearch_lab.bench.analysis import prediction
 from autoresearch_lab.bench.inputs import job_workloads, weights, write_inputs
 from autoresearch_lab.bench.measure import Arm, TimingBed
 from autoresearch_lab.bench.possible import check_possible
-from autoresearch_lab.bench.rule import Rule
+from autoresearch_lab.bench.rule import BUDGET_SECONDS, Rule
 from autoresearch_lab.bench.session import BenchSession
 from autoresearch_lab.catalog import Kernel, Target, load_catalog
 from autoresearch_lab.ceilings import ceilings
@@ -34,7 +34,6 @@ from autoresearch_lab.sandbox.confine import discard_scratch
 from autoresearch_lab.workloads import WorkloadSet
 from autoresearch_trainer.jobs import Report
 
-BUDGET_SECONDS = 30.0
 # The folder in which the processes run, one after the other.
 PROCESS = "process"
 

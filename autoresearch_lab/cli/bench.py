@@ -10,8 +10,8 @@ from typing import Any
 import click
 from rich.console import Console
 
-from autoresearch_lab.bench.rule import FASTER, Rule
-from autoresearch_lab.bench.run import BUDGET_SECONDS, bench
+from autoresearch_lab.bench.rule import BUDGET_SECONDS, FASTER, Rule
+from autoresearch_lab.bench.run import bench
 from autoresearch_lab.bench.table import render
 from autoresearch_lab.cli.app import Session, VerbResult, command
 from autoresearch_lab.cli.options import SEED, FiniteRange
@@ -62,7 +62,7 @@ def _rule(looks: str | None) -> Rule:
     words = looks.split(",")
     numbers = tuple(int(word) for word in words if word.strip().isdigit())
     if len(numbers) != len(words) or list(numbers) != sorted(set(numbers)) or numbers[0] < 2:
-        raise LabError(f"bench: --looks {looks}: use rising numbers of processes, at least 2, such as 4,6,8")
+        raise LabError(f"bench: --looks {looks}: use rising numbers of processes, at least 2, such as 4,8,16")
     return Rule(looks=numbers)
 
 
@@ -82,7 +82,7 @@ COMMANDS = {
             "is printed after its first process.",
         ),
         click.option(
-            "--looks", help="After how many processes the data are looked at, fixed beforehand [default: 4,6,8]."
+            "--looks", help="After how many processes the data are looked at, fixed beforehand [default: 4,8,16]."
         ),
         click.option(
             "--compiled-arm/--no-compiled-arm",

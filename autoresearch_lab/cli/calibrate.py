@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from autoresearch_lab.bench.run import BUDGET_SECONDS
+from autoresearch_lab.bench.rule import BUDGET_SECONDS
 from autoresearch_lab.calibrate.counting import BROKEN
 from autoresearch_lab.calibrate.plan import Plan
 from autoresearch_lab.calibrate.run import Calibration
