@@ -120,7 +120,7 @@ def parse_json(content: bytes | str, name: Path | str, *, checked: bool = True) 
 def first_error(error: ValidationError) -> str:
     """The first thing that is wrong, and where: `targets.0.rank: Field required`."""
     first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return one_line(f"{'.'.join(map(str, first['loc']))}: {first['msg']}", 400)
 
 
 def is_unicode(text: str) -> bool:
@@ -136,7 +136,8 @@ def is_text(word: str) -> bool:
 def one_line(message: str, most: int = 2000) -> str:
     """A message on one line; of one that repeats what somebody wrote at length the middle is left out."""
     line = " ".join(message.split())
-    return line if len(line) <= most else f"{line[: most - 500]} ... {line[-500:]}"
+    end = most // 4
+    return line if len(line) <= most else f"{line[: most - end]} ... {line[-end:]}"
 
 
 def _checked(value: Any, name: Path | str) -> Any:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from autoresearch_common.reading import BadFile, first_error, read_json
+from autoresearch_common.reading import BadFile, first_error, one_line, read_json
 from autoresearch_lab.errors import LabError, files_at_hand
 from autoresearch_lab.paths import write_atomic
 
@@ -52,7 +52,8 @@ def load(model: type[Document], path: Path, what: str, schema: int, *, named: st
         raise LabError(f"{what}: {error}{advice}") from None
     found = content.get("schema") if isinstance(content, dict) else None
     if found != schema:
-        raise LabError(f"{what}: {path} is not {named} of schema {schema} (it says {found!r}){advice}")
+        says = one_line(repr(found), 80)
+        raise LabError(f"{what}: {path} is not {named} of schema {schema} (it says {says}){advice}")
     try:
         return model.model_validate(content)
     except ValidationError as error:

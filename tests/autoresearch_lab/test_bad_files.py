@@ -366,3 +366,25 @@ def test_doctor_says_what_is_wrong_with_files(tmp_path, monkeypatch):
     for said in ("rope/target.toml is not UTF-8: byte 0xff at 8", "dataset.json is not UTF-8: byte 0xff at 0",
                  "profile.json is nested more than 50 deep", "mine/lock.json is not JSON"):  # fmt: skip
         assert any(said in line for line in wrong), wrong
+
+
+@pytest.mark.parametrize(
+    "event", [{"dur": None}, {"dur": ""}, {"ts": [1]}, {"ts": 1e308}, {"name": None}, {"pid": {}}, {"args": 5}]
+)
+def test_an_event_of_a_trace_that_is_none_is_refused_or_read(tmp_path, event):
+    whole = {"ph": "X", "ts": 1, "dur": 5, "cat": "cpu_op", "name": "aten::mm", "pid": 1, "tid": 1}
+    (tmp_path / "t.json").write_text(json.dumps({"traceEvents": [{**whole, **event}]}))
+    for on_gpu in (False, True):
+        try:
+            chrome.read(tmp_path / "t.json", on_gpu)
+        except LabError as error:
+            assert f"{tmp_path}/t.json is not a trace of PyTorch's profiler" in str(error)
+
+
+def test_a_key_or_a_value_of_any_length_is_told_shortly(tmp_path):
+    (tmp_path / "p.json").write_text(json.dumps({**example().plain(), "9" * 5000: 1}))
+    (tmp_path / "q.json").write_text(json.dumps({"schema": "9" * 5000}))
+    for name in ("p.json", "q.json"):
+        with pytest.raises(LabError, match=f"{name} is ") as caught:
+            profile.load(tmp_path / name)
+        assert len(str(caught.value)) < 800
