@@ -19,8 +19,8 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
+from autoresearch_common.files import replacing_file
 from autoresearch_data.errors import CorruptDataset, DataError
-from autoresearch_data.folders import replacing_file
 from autoresearch_data.tokenizer import Tokenizer
 
 Count = Annotated[int, Field(strict=True, ge=0, lt=1 << 63)]

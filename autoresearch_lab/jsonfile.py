@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from autoresearch_common.files import write_atomic
 from autoresearch_common.reading import BadFile, first_error, one_line, read_json
 from autoresearch_lab.errors import LabError, files_at_hand
-from autoresearch_lab.paths import write_atomic
 
 
 class StrictModel(BaseModel):

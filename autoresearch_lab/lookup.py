@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain, takewhile
 from typing import Any
 
 from autoresearch_lab.catalog import Kernel
@@ -13,7 +14,9 @@ from autoresearch_lab.results.note import TrainSettings
 from autoresearch_lab.results.record import (
     AttemptRecord,
     CaptureRecord,
+    DemoteRecord,
     MetalCaptureRecord,
+    PromoteRecord,
     Record,
     TraceRecord,
     TrainRecord,
@@ -71,6 +74,13 @@ def trace_profiles(ledger: Ledger) -> list[TraceRecord]:
 def closing_run(lab: Lab, asked: TrainSettings) -> TrainRecord | None:
     """The newest note here with just these settings: a campaign's closing run that need not be done again."""
     return next((record for record in newest_here(lab, TrainRecord) if record.settings == asked), None)
+
+
+def promoted_in(ledger: Ledger, transaction: str) -> dict[str | None, Record]:
+    """{target: record} of what a promotion or a demotion has written of its records."""
+    newest = (ledger.newest(PromoteRecord), ledger.newest(DemoteRecord))  # one transaction after the other
+    made = (takewhile(lambda record: record.settings.transaction == transaction, each) for each in newest)
+    return {record.target: record for record in chain(*made)}
 
 
 def named_files(lab: Lab) -> set[str]:

@@ -21,7 +21,7 @@ from autoresearch_lab.ceilings import ceilings
 from autoresearch_lab.engine import Engine, cannot_compile
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.evidence import Subject, newest_profile
-from autoresearch_lab.jobs import about
+from autoresearch_lab.jobs import SAMPLES, about
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import writable_folder
@@ -89,7 +89,7 @@ def bench(
     finally:
         inputs.unlink(missing_ok=True)  # tens of megabytes, and made again from the seed and the captured samples
         discard_scratch(run_dir / PROCESS)
-    path = run_dir / "samples.json.gz"
+    path = run_dir / SAMPLES
     samples.save(path, [arm.recorded().model_dump() for arm in arms], workloads, session.processes)
     profile = newest_profile(lab, target=target.name, workloads=workload_set.sha256)
     standing = {name: one.id for name, one in running.items()}

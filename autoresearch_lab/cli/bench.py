@@ -19,6 +19,7 @@ from autoresearch_lab.cli.progress import Message, progress
 from autoresearch_lab.cli.subject import KernelWords, choose, kernel_arguments
 from autoresearch_lab.engine import lacks_gpu
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.jobs import running
 from autoresearch_lab.profile import ensure_workloads
 
 
@@ -32,13 +33,14 @@ def run(session: Session, *, named: list[KernelWords], looks: str | None, **opti
         raise LabError(f"bench: {path} is written in {language}: nothing is timed without its GPU")
     else:
         workloads = chosen.workspace.workloads
-    with progress(session.log, session.verb) as show:
+    folder = session.lab.root.runs / f"bench-{chosen.target.name}-{secrets.token_hex(4)}"
+    with progress(session.log, session.verb) as show, running(folder) as run_dir:
         record = bench(
             chosen.kernel,
             chosen.target,
             workloads,
             session.lab,
-            run_dir=session.lab.root.runs / f"bench-{chosen.target.name}-{secrets.token_hex(4)}",
+            run_dir=run_dir,
             rule=rule,
             on_progress=partial(_show, session.log, show),
             **options,

@@ -23,7 +23,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autoresearch_common.arrays import write_arrays
-from autoresearch_common.hashing import json_sha256
+from autoresearch_common.hashing import file_sha256, json_sha256
 from autoresearch_common.reading import BadFile, read_bytes, read_json, read_text, read_toml, unzipped
 from autoresearch_data.dataset import FileEntry, Manifest, open_dataset
 from autoresearch_data.errors import DataError
@@ -46,6 +46,7 @@ from autoresearch_lab.sandbox import protocol
 from autoresearch_lab.trace import chrome, schema
 from autoresearch_lab.workloads import load as load_workloads
 from autoresearch_lab.workspace.folder import Lock, read_lock
+from autoresearch_trainer import checkpoint
 from autoresearch_trainer.checkpoint import read_state
 from autoresearch_trainer.config import TrainConfig
 from autoresearch_trainer.errors import ConfigError
@@ -217,12 +218,14 @@ def _data_files(made: Path) -> dict[str, Kind]:
 
 
 def _trainer_files(made: Path) -> dict[str, Kind]:
+    (made / "checkpoint").mkdir()
+    (made / "checkpoint" / "tensors-00000000.safetensors").write_bytes(b"tensors")
+    files = {"tensors-00000000.safetensors": file_sha256(made / "checkpoint" / "tensors-00000000.safetensors")}
     state = {
-        "schema": 1, "config": TrainConfig().to_json(), "dataset": "f" * 64, "kernels": {}, "steps_done": 3,
+        "schema": checkpoint.SCHEMA, "files": files, "config": TrainConfig().to_json(), "dataset": "f" * 64, "kernels": {}, "steps_done": 3,
         "timed_steps": 0, "training_seconds": 0.0, "epoch": 1, "extra": {},
         "loader": {"identity": {}, "next": 0, "buffer": [1], "tokens_placed": 0, "tokens_cropped": 0},
     }  # fmt: skip
-    (made / "checkpoint").mkdir()
     (made / "checkpoint" / "state.json").write_bytes(_json({**state, "sha256": json_sha256(state)}))
     return {
         "state.json": Kind(made / "checkpoint" / "state.json", lambda path: read_state(path.parent), ConfigError,
@@ -388,3 +391,16 @@ def test_a_key_or_a_value_of_any_length_is_told_shortly(tmp_path):
         with pytest.raises(LabError, match=f"{name} is ") as caught:
             profile.load(tmp_path / name)
         assert len(str(caught.value)) < 800
+
+
+def test_a_checkpoint_that_names_others_files_neither_reads_nor_removes_them(tmp_path):
+    mine, folder = tmp_path / "mine", tmp_path / "checkpoint"
+    folder.mkdir()
+    mine.write_bytes(b"work")
+    for files in ({"../mine": file_sha256(mine)}, {}, {"..": "x"}, {"a": "x", "b": "y"}):
+        state = {"schema": checkpoint.SCHEMA, "files": files}
+        (folder / "state.json").write_bytes(_json({**state, "sha256": json_sha256(state)}))
+        with pytest.raises(ConfigError, match=f"no usable checkpoint in {folder}"):
+            read_state(folder)
+        checkpoint.write_folder({}, lambda path: path.write_bytes(b"tensors"), folder)  # type: ignore[typeddict-item]
+        assert mine.read_bytes() == b"work"
