@@ -102,7 +102,7 @@ def _lab_files(made: Path) -> dict[str, Kind]:
     root = Root(made / "lab")
     shutil.copytree(CHECKOUT / "kernels" / "rms_norm", root.kernels / "rms_norm", ignore=shutil.ignore_patterns("__*"))
     entry = registry.Promotion(engine="cpu", device="d", target="rms_norm", kernel="cpp_fused", sha256="a" * 64)
-    registry.write(root.promoted_local, [entry])
+    root.promoted_local.write_text(registry.text([entry]) or "")
     profile.save(example(), made / "profile.json")
     lock = Lock(id="1", target="rms_norm", engine="cpu", started_from="torch_eager", profile=None,
                 contract_sha256="a" * 64, workloads_sha256="b" * 64, files={"oracle.py": "c" * 64})  # fmt: skip
@@ -222,8 +222,8 @@ def _trainer_files(made: Path) -> dict[str, Kind]:
     (made / "checkpoint" / "tensors-00000000.safetensors").write_bytes(b"tensors")
     files = {"tensors-00000000.safetensors": file_sha256(made / "checkpoint" / "tensors-00000000.safetensors")}
     state = {
-        "schema": checkpoint.SCHEMA, "files": files, "config": TrainConfig().to_json(), "dataset": "f" * 64, "kernels": {}, "steps_done": 3,
-        "timed_steps": 0, "training_seconds": 0.0, "epoch": 1, "extra": {},
+        "schema": checkpoint.SCHEMA, "files": files, "config": TrainConfig().to_json(), "dataset": "f" * 64,
+        "kernels": {}, "steps_done": 3, "timed_steps": 0, "training_seconds": 0.0, "epoch": 1, "extra": {},
         "loader": {"identity": {}, "next": 0, "buffer": [1], "tokens_placed": 0, "tokens_cropped": 0},
     }  # fmt: skip
     (made / "checkpoint" / "state.json").write_bytes(_json({**state, "sha256": json_sha256(state)}))
