@@ -86,6 +86,7 @@ class Ledger:
         self._given, self.path = Path(path), Path(os.path.realpath(path))
         self._excerpt = excerpt
         self._index = LedgerIndex(self.path, excerpt, hurried)
+        self._seen = False
 
     def records(self) -> list[Record]:
         """All whole records, oldest first.
@@ -317,6 +318,7 @@ class Ledger:
 
     def _catch_up(self, tell: Tell = untold, look: Callable[[Facts], object] | None = None) -> None:
         with _told("read", self.path):
+            self._seen = self._seen or self.path.exists()
             if self._given.is_symlink() and not self._given.exists():  # of a disk that is not mounted, perhaps
                 raise LabError(f"ledger: {self._given} is a link that leads nowhere")
             if self.path.is_dir():
@@ -416,6 +418,8 @@ class Ledger:
     @contextmanager
     def _appending(self) -> Iterator[Line | None]:
         """The lock, and the last record, behind which lines may be written; afterwards the head is."""
+        if self._seen and not self.path.exists():
+            raise LabError(f"ledger: {self.path} was deleted while the lab worked; put it back, or begin a new one")
         writable_folder(self.path.parent, "ledger")
         _commit()  # before the lock is taken: it asks git
         try:

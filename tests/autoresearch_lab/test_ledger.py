@@ -621,3 +621,12 @@ def _held(path: Path) -> bool:
             return False
     except Timeout:
         return True
+
+
+def test_a_ledger_that_is_deleted_meanwhile_is_not_begun_anew(ledger: Ledger):
+    note(ledger)
+    ledger.path.unlink()
+    with pytest.raises(LabError, match=f"ledger: {ledger.path} was deleted while the lab worked"):
+        note(ledger)
+    assert not ledger.path.exists()
+    note(Ledger(ledger.path))  # whoever comes new begins one
