@@ -61,11 +61,13 @@ class LocalCorpus:
         folder.mkdir(parents=True, exist_ok=True)
         with reporter.stage(f"reading {self.name}", self._size(), "bytes") as stage:
             units = self._units(stage.advance)
-            shards = write_shuffled(units, folder, max(1, math.ceil(self._size() / _SHARD_BYTES)))
-        if self.skipped:
-            reporter.note(f"skipped {len(self.skipped)} files that are not UTF-8, such as {self.skipped[0].name}")
-        note_nulls(self.nulls, self.name, reporter)
-        return shards
+            try:
+                return write_shuffled(units, folder, max(1, math.ceil(self._size() / _SHARD_BYTES)))
+            finally:  # also where too little is left
+                if self.skipped:
+                    files = f"{len(self.skipped)} files that are not UTF-8, such as {self.skipped[0].name}"
+                    reporter.note(f"skipped {files}")
+                note_nulls(self.nulls, self.name, reporter)
 
     def _size(self) -> int:
         return sum(path.stat().st_size for path in self.files)

@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
@@ -17,8 +18,9 @@ from typing import Literal
 import psutil
 
 from autoresearch_common.compiler import HeadersMissing, python_headers
-from autoresearch_data.dataset import Manifest
+from autoresearch_data.dataset import Manifest, check_files
 from autoresearch_data.errors import DataError
+from autoresearch_lab import lookup
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.device_lock import holders
 from autoresearch_lab.engine import ENGINES, automatic
@@ -27,6 +29,7 @@ from autoresearch_lab.hardware import detect, has_apple_gpu, output, processor, 
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import Root, writable_folder
 from autoresearch_lab.profile.schema import load as load_profile
+from autoresearch_lab.promote import registry
 from autoresearch_lab.promote.selection import lost_promotions
 from autoresearch_lab.sandbox.probe import not_enforced_here
 from autoresearch_lab.workspace.folder import LOCK, read_lock
@@ -196,14 +199,15 @@ def _tool(name: str, use: str, package: str) -> Diagnosis:
 
 
 def datasets(root: Root) -> list[Diagnosis]:
-    """Prepared datasets, by their manifests."""
+    """Prepared datasets, by their manifests and the sizes of their files."""
     folder = root.data("stdlib").parent
     found = []
     for manifest in sorted(folder.glob("*/dataset.json")):
         name = manifest.parent.name
         try:
-            fingerprint = Manifest.read(manifest.parent).fingerprint
-            found.append(Diagnosis("data", name, "ok", f"{manifest.parent}, fingerprint {fingerprint[:12]}"))
+            read = Manifest.read(manifest.parent)
+            check_files(manifest.parent, read, hash_up_to=-1)  # hashes are for whoever opens it
+            found.append(Diagnosis("data", name, "ok", f"{manifest.parent}, fingerprint {read.fingerprint[:12]}"))
         except DataError as error:
             remedy = f"python prepare.py --corpus {name} --force"
             found.append(Diagnosis("data", name, "problem", str(error), remedy))
@@ -224,7 +228,7 @@ def _state(root: Root, ledger: Ledger) -> list[Diagnosis]:
     found.append(_guard("results folder", lambda: f"{writable_folder(root.results, 'results')} can be written"))
     found.append(_guard("run folders", lambda: f"{writable_folder(root.runs, 'run folders')} can be written"))
     found.append(_guard("ledger", lambda: _ledger_detail(ledger)))
-    found += _lost_promotions(root)
+    found += _lost_promotions(root) + _unproven_promotions(root, ledger)
     found += _damaged(root)
     for device in sorted({engine.device for engine in ENGINES.values()}):
         found += [Diagnosis("lab", f"device {device}", "ok", f"in use by {holder}") for holder in holders(device)]
@@ -239,6 +243,19 @@ def _lost_promotions(root: Root) -> list[Diagnosis]:
         return [Diagnosis("lab", "promoted kernels", "problem", str(error), needed=True)]
     remedy = "put the file back, or promote or demote it"
     return [Diagnosis("lab", "promoted kernel", "problem", line, remedy) for line in lost]
+
+
+def _unproven_promotions(root: Root, ledger: Ledger) -> list[Diagnosis]:
+    """Kernels that the trainer of a machine uses although the ledger that said so is gone, or was begun anew. What is
+    shipped has its evidence beside it."""
+    found = []
+    with suppress(LabError):  # a list or a ledger that cannot be read has a line of its own
+        for entry in registry.read(root.promoted_local):
+            if entry.evidence is not None and lookup.by_id(ledger, entry.evidence) is None:
+                what = f"{entry.target}={entry.kernel} rests on record {entry.evidence[:12]}: not in the ledger"
+                remedy = f"put the ledger back, or: kernel-lab demote --target {entry.target}"
+                found.append(Diagnosis("lab", "promoted kernel", "problem", what, remedy))
+    return found
 
 
 def _damaged(root: Root) -> list[Diagnosis]:

@@ -53,6 +53,14 @@ def test_files_that_are_not_utf8_are_skipped(tmp_path):
     assert [path.name for path in corpus.skipped] == ["latin.txt"]
 
 
+def test_what_is_skipped_is_told_where_nothing_is_left(tmp_path):
+    told = io.StringIO()
+    (tmp_path / "latin.txt").write_bytes("é".encode("latin-1"))
+    with pytest.raises(DataError, match="too small"):
+        local_path(tmp_path).materialise(tmp_path / "out", Reporter(told))
+    assert "skipped 1 files that are not UTF-8, such as latin.txt" in told.getvalue()
+
+
 def test_lone_surrogates_in_json_do_not_stop_anything(tmp_path):
     (tmp_path / "a.jsonl").write_text("".join(f'{{"text": "bad \\ud800 {number}"}}\n' for number in range(200)))
     train, _ = materialised(tmp_path / "a.jsonl", tmp_path / "out")

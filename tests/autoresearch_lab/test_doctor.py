@@ -38,12 +38,17 @@ def test_this_machine_can_run_the_cpu_engine(lab):
 def test_datasets_are_listed_and_damaged_ones_named(lab):
     splits = {name: SplitSummary(1, 1, 1, 1, "a" * 64) for name in ("train", "val")}
     good = json.dumps(Manifest("good", "stdlib", {}, splits, 300, "b" * 64, {}).to_json())
-    for name, text in (("good", good), ("bad", "{")):
+    files = {"tokens/train.bin": {"bytes": 8, "sha256": "0" * 64}}
+    short = json.dumps(Manifest("short", "stdlib", {}, splits, 300, "b" * 64, files).to_json())
+    for name, text in (("good", good), ("bad", "{"), ("short", short)):
         (lab.path / "data" / name).mkdir(parents=True)
         (lab.path / "data" / name / "dataset.json").write_text(text)
     findings = found(lab)
     assert findings["data", "good"].state == "ok"
     assert findings["data", "bad"].state == "problem" and "--force" in findings["data", "bad"].remedy
+    (lab.path / "data" / "short" / "tokens").mkdir()
+    (lab.path / "data" / "short" / "tokens" / "train.bin").write_bytes(b"1234")
+    assert "tokens/train.bin has 4 bytes instead of 8" in found(lab)["data", "short"].detail
 
 
 def test_missing_packages_come_with_the_command(lab, monkeypatch):
@@ -164,6 +169,17 @@ def test_a_promoted_kernel_that_is_not_used_any_more_is_told(lab, capsys):
         app.main(["--root", str(lab.path), verb, *(["--target", "rope"] if verb == "promotion-check" else [])])
         said = " ".join(capsys.readouterr().out.split())
         assert "rope: promoted kernel cpp_fused was changed after promotion" in said and "no engine abacus" in said
+
+
+def test_a_promotion_whose_evidence_is_gone_is_told(tmp_path):
+    root, ledger = Root(tmp_path), Ledger(tmp_path / "ledger.jsonl")
+    root.kernels.mkdir()
+    record = ledger.append("verify", target="a", kernel={"name": "fused", "sha256": "0" * 64}, verdict="PASS")
+    common = {"engine": "cpu", "device": "cpu-1", "kernel": "fused", "sha256": "0" * 64}
+    kept, lost = (Promotion(target=name, evidence=of, **common) for name, of in (("a", record.id), ("b", "9" * 64)))
+    root.promoted_local.write_text(registry.text([kept, lost]))
+    (told,) = doctor._unproven_promotions(root, ledger)
+    assert told.detail == "b=fused rests on record 999999999999: not in the ledger"
 
 
 def test_list_targets_without_kernels_is_bad_input(tmp_path, capsys):
