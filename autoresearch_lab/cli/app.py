@@ -32,14 +32,14 @@ from autoresearch_lab.paths import CHECKOUT, Root
 # Verbs that write nothing into the ledger. The others ask it first whether a record could be appended: what is found in
 # minutes or hours must not be lost at the end.
 READ_ONLY = frozenset(
-    {"doctor", "list-targets", "exploits", "controls", "promotion-check", "evidence", "report", "ledger"}
+    {"doctor", "list-targets", "exploits", "controls", "promotion-check", "evidence", "report", "ledger", "compare"}
 )
 # Verbs that show or use no evidence, or say themselves what is wrong with it.
-WITHOUT_EVIDENCE = frozenset({"doctor", "ledger", "exploits", "controls"})
+WITHOUT_EVIDENCE = frozenset({"doctor", "ledger", "exploits", "controls", "compare"})
 # Verbs that measure: each has its device for itself meanwhile.
 MEASURING = frozenset(
     {"profile", "bench", "ab", "integration-ab", "integration-suite", "calibrate", "orchestrate", "run", "mac"}
-    | {"capture", "deep-profile"}
+    | {"capture", "deep-profile", "trial"}
 )
 # Verb -> module in this package that defines it; imported only when the verb is used, so that --help stays quick.
 VERBS = {
@@ -54,6 +54,8 @@ VERBS = {
     "ab": "integration",
     "integration-ab": "integration",
     "integration-suite": "integration",
+    "trial": "trial",
+    "compare": "trial",
     "calibrate": "calibrate",
     "exploits": "selftest",
     "controls": "selftest",
