@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,7 +65,10 @@ class Versions:
     def identity(self) -> str:
         """By which finished trainings are found again."""
         here = self.lab.context
-        return json_sha256([_identity(self.settings), here.engine.name, here.device["key"], libraries(here.software)])
+        # Sums split over another number of threads round differently, and take another time.
+        threads = os.environ.get("OMP_NUM_THREADS")
+        machine = [here.engine.name, here.device["key"], libraries(here.software), threads]
+        return json_sha256([_identity(self.settings), machine])
 
 
 def trial(
