@@ -72,14 +72,16 @@ def _versions(
 
 
 def _row(record: VersionRecord, description: str) -> Row:
-    found, side = record.results, record.settings.b
+    found, first, side = record.results, record.settings.a, record.settings.b
     options = " ".join(f"{name}={value}" for name, value in side.options.items())
     crashed = found.failed is not None and found.failed.side == "b"
+    # A version against itself is the baseline that the first idea is compared with.
+    kept = keeps(record) or all(getattr(side, name) == getattr(first, name) for name in ("tree", "options", "dataset"))
     return Row(
         commit=side.commit[:7] + ("+" if side.commit.endswith("+") else ""),
         val_bpb=found.val_bpb.get("b"),
         memory_mb=found.peak_memory_mb.get("b", 0.0),
-        status="crash" if crashed else "keep" if keeps(record) else "discard",
+        status="crash" if crashed else "keep" if kept else "discard",
         description=": ".join(filter(None, (options, description))),
     )
 

@@ -34,7 +34,7 @@ def test_exit_codes_and_the_table(here: SimpleNamespace, call, capsys: pytest.Ca
     assert call("--a", better, "--b", "HEAD~1 bpb=1.95", "--log", "--description", "x") == 1
     header, nothing, keep, crash, words = rows(here)
     assert header == ["commit", "val_bpb", "memory_gb", "status", "description"]
-    assert nothing[2:] == ["0.5", "discard", "nothing new"] and nothing[0].startswith(kept[:7])
+    assert nothing[2:] == ["0.5", "keep", "nothing new"] and nothing[0].startswith(kept[:7])
     assert keep[3:] == ["keep", "warm-down"] and 1.89 < float(keep[1]) < 1.91
     assert crash[1:] == ["0.000000", "0.0", "crash", ""]
     assert words[3:] == ["discard", "bpb=1.95: x"]
