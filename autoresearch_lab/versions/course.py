@@ -184,6 +184,7 @@ class Course:
         hidden = outside["b"] - outside["a"]
         counted = statistics.fmean(run.step_seconds for run in sides["b"])
         if found.disturbed:
+            self.trainer.forget_busy(self.runs)
             found.reason += f"; other processes used {foreign:.0%} of the cores: run it again on a quieter machine"
             return "UNDECIDED"
         if verdict == "BETTER" and hidden > OUTSIDE_SECONDS + OUTSIDE_SHARE * counted:

@@ -54,12 +54,13 @@ class Versions:
         )
 
     def known(self) -> VersionRecord | None:
-        """The record of the same trial, where more of it would be the same again: it is decided, or took all looks."""
+        """The record of the same trial, where more of it would be the same again: it is decided by its pairs, or took
+        all looks."""
         for record in trials(self.lab):
             if _identity(record.settings) == _identity(self.settings) and record.settings.simpler == self.simpler:
                 found = record.results
                 done = record.verdict != "UNDECIDED" or found.look == len(self.rule.looks)
-                return record if done and not found.disturbed else None
+                return record if done and not found.disturbed and found.failed is None else None
         return None
 
     def identity(self) -> str:

@@ -7,7 +7,7 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -123,7 +123,7 @@ class SideTrainer:
             LabError: it cheats: its own model looks ahead, or gives losses that are not its own.
             LabFailure: the set-up is at fault: the lab's own trainer does not train either.
         """
-        key = self._key(side, seed, steps, eval_tokens)
+        key = self._key(side.name, seed, steps, eval_tokens)
         known = self.cache.get(key)
         if known is not None:
             self.reused += 1
@@ -134,12 +134,18 @@ class SideTrainer:
         self.cache.put(key, asdict(found))
         return found
 
+    def forget_busy(self, runs: Mapping[tuple[str, int, int], SideTraining]) -> None:
+        """Another call trains again what foreign load disturbed: {(side, seed, steps): training}."""
+        for (name, seed, steps), run in runs.items():
+            if run.foreign_share > self.rule.foreign_limit:
+                self.cache.drop(self._key(name, seed, steps, self.rule.eval_tokens))
+
     def has(self, side: Side, seed: int, steps: int, eval_tokens: int | None) -> bool:
         """Whether `train` takes no time."""
-        return self.cache.get(self._key(side, seed, steps, eval_tokens)) is not None
+        return self.cache.get(self._key(side.name, seed, steps, eval_tokens)) is not None
 
-    def _key(self, side: Side, seed: int, steps: int, eval_tokens: int | None) -> dict[str, Any]:
-        run = {"side": side.name, "seed": seed, "steps": steps, "eval_tokens": eval_tokens}
+    def _key(self, side: str, seed: int, steps: int, eval_tokens: int | None) -> dict[str, Any]:
+        run = {"side": side, "seed": seed, "steps": steps, "eval_tokens": eval_tokens}
         return {"what": "version", "trial": self.identity, **run}
 
     def _once(self, side: Side, seed: int, steps: int, eval_tokens: int | None, started: float) -> SideTraining:

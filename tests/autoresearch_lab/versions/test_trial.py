@@ -68,6 +68,7 @@ def test_a_side_that_does_not_train_is_told_apart(here: SimpleNamespace, how: st
     assert note in record.results.reason and "its output is in" in record.results.remarks[0]
     other = here.trial("HEAD", "HEAD~1")
     assert other.verdict == "UNDECIDED" and other.results.failed.side == "a"
+    assert here.trial("HEAD~1", "HEAD").id != record.id, "what failed may be tried again"
 
 
 def test_a_set_up_that_fails_is_nobodys_fault_and_leaves_no_record(here: SimpleNamespace):
@@ -133,6 +134,9 @@ def test_a_busy_machine_decides_nothing(here: SimpleNamespace):
     record = here.trial("HEAD~1", "HEAD")
     assert record.verdict == "UNDECIDED" and record.results.disturbed and "quieter machine" in record.results.reason
     assert here.trial("HEAD~1", "HEAD", rule=TrialRule(foreign_limit=1.0)).verdict == "BETTER"
+    here.stub.load = 0.02
+    again = here.trial("HEAD~1", "HEAD")
+    assert again.verdict == "BETTER" and again.results.reused == 2, "the short trainings alone were kept"
 
 
 def test_work_beside_the_clock_does_not_win(here: SimpleNamespace):
