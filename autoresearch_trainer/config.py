@@ -229,11 +229,12 @@ class TrainConfig:
 # What --set may change; the rest has options of its own, or is what runs are compared by (vocabulary, sequence length).
 _INTEGERS = ("n_layer", "n_head", "n_kv_head", "n_embd", "total_batch_tokens")
 _TEXTS = ("window_pattern", "compute_dtype")
-_NUMBERS = tuple(one.name for one in fields(TrainConfig) if one.type is float)
+# Rates, decays and shares of the schedule: whatever they are, a step does the same work.
+NUMBERS = tuple(one.name for one in fields(TrainConfig) if one.type is float)
 _SETTABLE: dict[str, tuple[Callable[[str], Any], str]] = {
     **dict.fromkeys(_INTEGERS, (int, "an integer")),
     **dict.fromkeys(_TEXTS, (str, "a text")),
-    **dict.fromkeys(_NUMBERS, (float, "a number")),
+    **dict.fromkeys(NUMBERS, (float, "a number")),
 }
 
 

@@ -52,8 +52,8 @@ class VersionSettings(Typed):
 
 class SidePair(Typed):
     """Two neighbouring trainings from one seed. a, b: val_bpb at equal tokens; timed: that of b in the time that a
-    needs; log_ratio: ln(tokens/s of b / tokens/s of a); delta: timed - a, less what this pair's own ratio would make of
-    it. foreign_share: of the cores, used by other processes meanwhile."""
+    needs; log_ratio: ln(tokens/s of b / tokens/s of a), 0 where a step of both does the same work; delta: timed - a,
+    less what this pair's own ratio would make of it. foreign_share: of the cores, used by other processes meanwhile."""
 
     seed: int
     a: float

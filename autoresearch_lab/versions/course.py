@@ -12,7 +12,7 @@ from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.results.trial import SideFailure, SidePair, VersionResults
 from autoresearch_lab.statistics import t_interval
 from autoresearch_lab.versions import rule as judge
-from autoresearch_lab.versions.sides import Side
+from autoresearch_lab.versions.sides import Side, same_work
 from autoresearch_lab.versions.training import SideFailed, SideTrainer, SideTraining
 from autoresearch_trainer.config import preset
 from autoresearch_trainer.train import UNTIMED_STEPS
@@ -86,7 +86,7 @@ class Course:
             for index, seed in enumerate(seeds):
                 if not self._pair(index, seed, count):
                     return self._out_of_time(index, count)
-            slope = self._slope()
+            slope = 0.0 if self.same_work else self._slope()
             self._set_clock(seeds)
             for index, seed in enumerate(seeds):
                 stage = f"pair {index + 1} of {count}: side b in the time of side a"
@@ -137,7 +137,14 @@ class Course:
     def _of(self, side: str, seed: int) -> SideTraining:
         return self.runs[side, seed, self.steps[side]]
 
+    @property
+    def same_work(self) -> bool:
+        """Whether equal tokens are equal time, whatever speeds were measured."""
+        return same_work(self.a, self.b)
+
     def _log_ratio(self, seed: int) -> float:
+        if self.same_work:
+            return 0.0
         return math.log(self._of("b", seed).tokens_per_second / self._of("a", seed).tokens_per_second)
 
     @property
@@ -178,6 +185,9 @@ class Course:
     def _objections(self, verdict: str, sides: dict[str, list[SideTraining]]) -> str:
         """The verdict, or UNDECIDED where the speeds behind it cannot be trusted."""
         rule, found = self.trainer.rule, self.found
+        if self.same_work:
+            found.remarks = ["a step of both sides does the same work, so equal tokens are equal time"]
+            return verdict
         foreign = statistics.fmean(pair.foreign_share for pair in found.pairs)
         found.disturbed = foreign > rule.foreign_limit
         outside = {side: statistics.fmean(run.outside_seconds for run in runs) for side, runs in sides.items()}

@@ -19,6 +19,7 @@ from autoresearch_data.errors import DataError
 from autoresearch_lab.errors import LabError, files_at_hand
 from autoresearch_lab.paths import CHECKOUT, Root, writable_folder
 from autoresearch_lab.results.trial import RecordedSide
+from autoresearch_trainer.config import NUMBERS
 
 Name = Literal["a", "b"]
 WORKING_TREE = "."
@@ -80,6 +81,12 @@ def open_side(name: Name, text: str, dataset: str, root: Root) -> Side:
     repository = _Repository(root.path, writable_folder(root.results / "versions", "checkouts of versions"))
     commit, tree = repository.working_tree() if refs[0] == WORKING_TREE else repository.ref(name, refs[0])
     return Side(name, text, commit, tree, repository.checkout(tree), options, chosen)
+
+
+def same_work(a: Side, b: Side) -> bool:
+    """Whether a step of both does the same work: they differ in nothing but numbers of the optimizer."""
+    mine, theirs = ({k: v for k, v in side.options.items() if k not in NUMBERS} for side in (a, b))
+    return a.tree == b.tree and a.dataset == b.dataset and mine == theirs
 
 
 def check_pair(a: Side, b: Side) -> str:

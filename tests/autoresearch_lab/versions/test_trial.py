@@ -33,9 +33,11 @@ def test_a_worse_version_is_found(here: SimpleNamespace):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_the_same_commit_is_never_better_than_itself(here: SimpleNamespace, seed: int):
-    here.commit(), setattr(here.stub, "noise", (0.001, 0.01, 0.05)[seed])
-    assert here.trial("HEAD", "HEAD", rule=TrialRule(seed=7 + seed)).verdict in ("SAME", "UNDECIDED")
+def test_a_version_that_does_the_same_is_never_better(here: SimpleNamespace, seed: int):
+    here.stub.noise = (0.001, 0.01, 0.05)[seed]
+    here.commit()
+    here.commit(comment="x")
+    assert here.trial("HEAD~1", "HEAD", rule=TrialRule(seed=7 + seed)).verdict in ("SAME", "UNDECIDED")
 
 
 def test_speed_counts_by_the_virtual_clock(here: SimpleNamespace):
@@ -53,6 +55,15 @@ def test_options_are_a_side(here: SimpleNamespace):
     record = here.trial("HEAD", "HEAD bpb=1.8")
     assert record.verdict == "BETTER" and record.settings.b.options == {"bpb": "1.8"}
     assert record.settings.a.tree == record.settings.b.tree
+
+
+def test_numbers_of_the_optimizer_need_no_clock(here: SimpleNamespace):
+    here.stub.noise, here.stub.load = 0.5, 0.9
+    here.commit()
+    record = here.trial("HEAD", "HEAD matrix_lr=0.03")
+    assert record.verdict == "SAME" and record.results.delta == 0 and len(here.stub.asked) == 10
+    assert "equal tokens are equal time" in record.results.remarks[0] and not record.results.disturbed
+    assert here.trial("HEAD", "HEAD").verdict == "SAME"
 
 
 @pytest.mark.parametrize(
