@@ -48,11 +48,13 @@ def _table(record: VersionRecord) -> Table:
 
     timed = difference(found.delta, found.lower, found.upper)
     tokens = difference(found.tokens_delta, found.tokens_lower, found.tokens_upper)
-    ratio = Estimate(found.ratio or 0.0, found.ratio_lower, found.ratio_upper)
+    ratio = form.times_interval(Estimate(found.ratio or 0.0, found.ratio_lower, found.ratio_upper))
+    if found.ratio_lower == found.ratio_upper:  # no speed was asked for
+        ratio = "same work in a step"
     speeds, memory = found.tokens_per_second, found.peak_memory_mb
     table.add_row("val_bpb, equal time", mean("a"), mean("timed"), timed)
     table.add_row("val_bpb, equal tokens", mean("a"), mean("b"), tokens)
-    table.add_row("tokens/s", f"{speeds['a']:,.0f}", f"{speeds['b']:,.0f}", form.times_interval(ratio))
+    table.add_row("tokens/s", f"{speeds['a']:,.0f}", f"{speeds['b']:,.0f}", ratio)
     table.add_row("memory, MiB", f"{memory['a']:,.0f}", f"{memory['b']:,.0f}", f"{memory['b'] - memory['a']:+,.0f}")
     table.add_row("steps, equal time", str(steps["a"]), str(found.timed_steps), "")
     return table
