@@ -39,17 +39,29 @@ def json_sha256(value: Any) -> str:
 def kernel_hash(py_path: Path | str) -> str:
     """Content hash of a kernel: its Python file together with native sources of the same stem.
 
-    The stem is left out, so a kernel keeps its hash when it is copied to another name (kernel.py + kernel.cpp).
-    For each suffix that exists, in sorted order: ``suffix NUL length NUL bytes``. The length makes the boundary
-    between two files unambiguous. Raises FileNotFoundError where the Python file is missing.
+    Raises FileNotFoundError where the Python file is missing.
     """
+    return contents_hash(kernel_contents(py_path))
+
+
+def kernel_contents(py_path: Path | str) -> dict[str, bytes]:
+    """{suffix: content} of a kernel's files. Raises FileNotFoundError where the Python file is missing."""
     python_file = Path(py_path)
     if not python_file.is_file():
         raise FileNotFoundError(f"no kernel file {python_file}")
+    # with_suffix only for native sources: the Python file may have any name.
+    paths = {suffix: python_file if suffix == ".py" else python_file.with_suffix(suffix) for suffix in KERNEL_SUFFIXES}
+    return {suffix: path.read_bytes() for suffix, path in paths.items() if path.is_file()}
+
+
+def contents_hash(contents: dict[str, bytes]) -> str:
+    """Content hash of a kernel with these files.
+
+    The stem is left out, so a kernel keeps its hash when it is copied to another name (kernel.py + kernel.cpp).
+    For each suffix that exists, in sorted order: ``suffix NUL length NUL bytes``. The length makes the boundary
+    between two files unambiguous.
+    """
     digest = hashlib.sha256()
-    for suffix in KERNEL_SUFFIXES:
-        part = python_file if suffix == ".py" else python_file.with_suffix(suffix)
-        if part.is_file():
-            content = part.read_bytes()
-            digest.update(suffix.encode("ascii") + b"\0" + str(len(content)).encode("ascii") + b"\0" + content)
+    for suffix, content in sorted(contents.items()):
+        digest.update(suffix.encode("ascii") + b"\0" + str(len(content)).encode("ascii") + b"\0" + content)
     return digest.hexdigest()

@@ -1,6 +1,6 @@
 """Weights and exact training state on disk: safetensors for tensors, JSON for the rest, never pickle.
 
-A checkpoint is a folder; it appears under its name complete or not at all.
+A checkpoint is a folder that holds a whole one from the first save on.
 """
 
 from pathlib import Path
@@ -10,12 +10,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from autoresearch_common.files import replacing_file
 from autoresearch_cuda.kernel_files import Ops
 from autoresearch_cuda.model import GPT
 from autoresearch_cuda.train import Trainer
-from autoresearch_data.folders import replacing_file
 from autoresearch_trainer import checkpoint as shared
-from autoresearch_trainer.checkpoint import BATCH, MODEL, OPTIMIZER, RNG, TENSORS, Extra, Snapshot
+from autoresearch_trainer.checkpoint import BATCH, MODEL, OPTIMIZER, RNG, Extra, Snapshot
 from autoresearch_trainer.errors import ConfigError
 
 
@@ -70,7 +70,7 @@ def take_snapshot(trainer: Trainer, extra: Extra, buffers: dict[str, Tensor] | N
 
 
 def write_snapshot(snapshot: Snapshot, folder: Path) -> None:
-    """Write a checkpoint folder; it takes the place of an older one only when it is complete and on the disk."""
+    """Save into a checkpoint folder; what it held before stays whole until this is complete and on the disk."""
     tensors = {name: t.contiguous() for name, t in snapshot.tensors.items()}
     shared.write_folder(snapshot.state, lambda path: save_file(tensors, path), folder)
 
@@ -84,7 +84,7 @@ def load_checkpoint(trainer: Trainer, folder: Path) -> Extra:
     folder = Path(folder)
     state = shared.read_state(folder)
     try:
-        tensors = load_file(folder / TENSORS)
+        tensors = load_file(shared.tensors_of(state, folder))
     except (OSError, SafetensorError) as error:
         raise ConfigError(f"no usable checkpoint in {folder}: {error}") from error
     shared.check_same_run(trainer, state)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from autoresearch_common.files import replacing_file
 from autoresearch_common.hashing import file_sha256
 from autoresearch_data.corpora import Corpus
 from autoresearch_data.dataset import (
@@ -25,7 +26,7 @@ from autoresearch_data.dataset import (
     open_dataset,
 )
 from autoresearch_data.errors import CorruptDataset, DataError, NoDataset
-from autoresearch_data.folders import make_folder, replacing_file, replacing_folder
+from autoresearch_data.folders import make_folder, put_back, replacing_folder
 from autoresearch_data.progress import Reporter
 from autoresearch_data.shards import Shards, count_rows, read_texts
 from autoresearch_data.tokenizer import SPECIAL_TOKENS, SPLIT_PATTERN, VOCAB_SIZE, Tokenizer
@@ -74,6 +75,7 @@ def prepare(
                 "pattern": SPLIT_PATTERN,
                 "special_tokens": list(SPECIAL_TOKENS),
             }
+            put_back(folder)
             reused = not force and _is_valid(corpus, folder, recipe, reporter)
             if not reused:
                 with replacing_folder(folder) as new:

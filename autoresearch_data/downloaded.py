@@ -11,8 +11,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from autoresearch_common.files import replacing_file
 from autoresearch_common.hashing import file_sha256
-from autoresearch_data.folders import replacing_file
 
 
 def note_of(path: Path) -> Path:

@@ -7,7 +7,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from autoresearch_data.errors import DataError
@@ -53,13 +53,12 @@ def make_folder(folder: Path) -> None:
 def replacing_folder(folder: Path) -> Iterator[Path]:
     """Yield an empty folder beside `folder` that takes its place when the block ends well, and vanishes otherwise.
 
-    Remains of runs that were killed are removed on entry; the caller holds a lock against runs that are alive.
+    The caller holds a lock, so what else lies there is of runs that were killed, and is removed.
     """
-    parent = folder.parent
-    for leftover in parent.glob(f".{folder.name}{PARTIAL_MARK}*"):
+    put_back(folder)
+    new, old = _beside(folder, "new"), _beside(folder, "old")
+    for leftover in folder.parent.glob(_beside(folder, "*").name):
         shutil.rmtree(leftover, ignore_errors=True)
-    new = parent / f".{folder.name}{PARTIAL_MARK}{os.getpid()}"
-    old = parent / f".{folder.name}{PARTIAL_MARK}{os.getpid()}-old"
     new.mkdir(parents=True)
     try:
         yield new
@@ -67,22 +66,18 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
             folder.rename(old)
         new.rename(folder)
     finally:
-        # Killed or failed between the two renames: the old dataset comes back.
-        if old.exists() and not folder.exists():
-            old.rename(folder)
+        put_back(folder)
         shutil.rmtree(new, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
 
 
-@contextmanager
-def replacing_file(path: Path) -> Iterator[Path]:
-    """Yield a path beside `path` that is flushed to disk and renamed to `path` when the block ends well."""
-    temporary = path.with_name(f".{path.name}{PARTIAL_MARK}{os.getpid()}-{secrets.token_hex(4)}")
-    try:
-        yield temporary
-        with open(temporary, "rb+") as stream:
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    finally:
-        with suppress(FileNotFoundError):
-            temporary.unlink()
+def put_back(folder: Path) -> None:
+    """What was there before `folder` comes back where a run was killed, or failed, before the new one had its place.
+    The caller holds a lock."""
+    old = _beside(folder, "old")
+    if old.exists() and not folder.exists():
+        old.rename(folder)
+
+
+def _beside(folder: Path, what: str) -> Path:
+    return folder.with_name(f".{folder.name}{PARTIAL_MARK}{what}")

@@ -14,9 +14,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from autoresearch_common.files import replacing_file
 from autoresearch_data.download import Patience, Remote, download_all, fetch_json
 from autoresearch_data.errors import DataError, DataFailure
-from autoresearch_data.folders import make_folder, replacing_file
+from autoresearch_data.folders import make_folder
 from autoresearch_data.progress import Reporter
 from autoresearch_data.shards import VALIDATION_PERMILLE, Shards, Unit, count_rows, read_texts, write_shuffled
 from autoresearch_data.sources import Source

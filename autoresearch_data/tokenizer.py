@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import tiktoken
 
+from autoresearch_common.files import replacing_file
 from autoresearch_common.hashing import json_sha256
 from autoresearch_data.errors import CorruptDataset, DataError
-from autoresearch_data.folders import replacing_file
 
 VOCAB_SIZE = 8192
 SPECIAL_TOKENS = tuple(f"<|reserved_{index}|>" for index in range(4))

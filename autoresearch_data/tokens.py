@@ -17,8 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
+from autoresearch_common.files import replacing_file
 from autoresearch_data.errors import CorruptDataset, DataError
-from autoresearch_data.folders import replacing_file
 from autoresearch_data.tokenizer import Tokenizer
 
 TOKEN_DTYPE = np.dtype("<u2")

@@ -75,8 +75,9 @@ def compile_check(
     limits = Limits(
         seconds=JOB_SECONDS, quiet_seconds=QUIET_SECONDS, confined=True, readable=(str(kernel.path.resolve().parent),)
     )
-    answer = jobs.call(engine, COMPILE, args, run_dir=run_dir, limits=limits, on_progress=on_progress)
-    shutil.rmtree(run_dir, ignore_errors=True)
+    with jobs.running(run_dir):
+        answer = jobs.call(engine, COMPILE, args, run_dir=run_dir, limits=limits, on_progress=on_progress)
+        shutil.rmtree(run_dir, ignore_errors=True)
     rows = [recorded(row, problems(row, answer.vector_share)) for row in answer.kernels]
     return lab.ledger.append(
         CompileRecord,

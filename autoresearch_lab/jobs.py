@@ -6,9 +6,10 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from autoresearch_common.files import in_use, locked
 from autoresearch_lab.engine import Engine
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.paths import Root, writable_folder
@@ -45,15 +46,51 @@ def call(
         raise
 
 
+# In a run folder while somebody works there; and what a bench's record names in it.
+MARK, SAMPLES = ".running", "samples.json.gz"
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Path]:
+    """A run folder in which this process works while the block lasts. Those of processes that were killed go first;
+    what is left after a failure, which tells why, is none of these.
+
+    Raises:
+        LabError: the folder cannot be written.
+    """
+    for mark in folder.parent.glob(f"*/{MARK}"):
+        with suppress(OSError), locked(mark):
+            _clear(mark.parent)
+    mark = writable_folder(folder, "run folder") / MARK
+    try:
+        mark.touch()
+        with in_use(mark):
+            yield folder
+    finally:
+        mark.unlink(missing_ok=True)
+        with suppress(OSError):  # where something was left
+            folder.rmdir()
+
+
+def _clear(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name not in (MARK, SAMPLES):
+            path.unlink()
+    (folder / MARK).unlink()
+    folder.rmdir()
+
+
 @contextmanager
 def run_folder(root: Root, job: str) -> Iterator[Path]:
     """A run folder of its own; where a job failed it is kept, with its logs, else removed."""
-    folder = writable_folder(root.runs, "runs") / f"{job}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
-    try:
-        yield folder
-    except LabFailure:
-        raise
-    except BaseException:
+    with running(root.runs / f"{job}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}") as folder:
+        try:
+            yield folder
+        except LabFailure:
+            raise
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         shutil.rmtree(folder, ignore_errors=True)
-        raise
-    shutil.rmtree(folder, ignore_errors=True)

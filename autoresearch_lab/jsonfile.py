@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from autoresearch_common.files import write_atomic
 from autoresearch_lab.errors import LabError, files_at_hand
-from autoresearch_lab.paths import write_atomic
 
 
 class StrictModel(BaseModel):

@@ -21,10 +21,11 @@ import jsonlines
 from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
+from autoresearch_common.files import write_atomic
 from autoresearch_common.hashing import json_sha256
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.ledger_index import COLUMNS, LedgerIndex, Line, LineUnreadable, hash_fault
-from autoresearch_lab.paths import CHECKOUT, writable_folder, write_atomic
+from autoresearch_lab.paths import CHECKOUT, writable_folder
 from autoresearch_lab.results.base import Facts
 from autoresearch_lab.results.lines import bare, read
 from autoresearch_lab.results.record import CLASSES, SCHEMA, R, Record, class_of

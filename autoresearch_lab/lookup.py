@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain, takewhile
 from typing import Any
 
 from autoresearch_lab.catalog import Kernel
@@ -14,7 +15,9 @@ from autoresearch_lab.results.note import TrainSettings
 from autoresearch_lab.results.record import (
     AttemptRecord,
     CaptureRecord,
+    DemoteRecord,
     MetalCaptureRecord,
+    PromoteRecord,
     Record,
     TraceRecord,
     TrainRecord,
@@ -86,6 +89,13 @@ def trials(lab: Lab) -> Iterator[VersionRecord]:
 def libraries(software: Facts) -> Facts:
     """Versions of what a trainer runs with, without the lab's code and the key, which holds that."""
     return {name: version for name, version in software.items() if name not in ("lab", "key")}
+
+
+def promoted_in(ledger: Ledger, transaction: str) -> dict[str | None, Record]:
+    """{target: record} of what a promotion or a demotion has written of its records."""
+    newest = (ledger.newest(PromoteRecord), ledger.newest(DemoteRecord))  # one transaction after the other
+    made = (takewhile(lambda record: record.settings.transaction == transaction, each) for each in newest)
+    return {record.target: record for record in chain(*made)}
 
 
 def named_files(lab: Lab) -> set[str]:

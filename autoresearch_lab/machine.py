@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from autoresearch_common.hashing import file_sha256, json_sha256
+from autoresearch_lab import jobs
 from autoresearch_lab.engine import INTERPRETERS, Engine
 from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.sandbox.parent import Limits
@@ -90,9 +91,9 @@ def device_key(device: dict[str, Any]) -> str:
 
 def short_job(engine: Engine, job: Job[A, R], args: A, root: Root) -> R:
     """A job of a few seconds in a run folder of its own, which goes afterwards."""
-    folder = root.runs / f"{job.name}-{os.getpid()}"
-    answer = engine.run(job, args, run_dir=folder, limits=Limits(seconds=120))
-    shutil.rmtree(folder, ignore_errors=True)
+    with jobs.running(root.runs / f"{job.name}-{os.getpid()}") as folder:
+        answer = engine.run(job, args, run_dir=folder, limits=Limits(seconds=120))
+        shutil.rmtree(folder, ignore_errors=True)
     return answer
 
 

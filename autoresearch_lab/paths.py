@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from autoresearch_common.files import regular_file
 from autoresearch_lab.errors import LabError, files_at_hand
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -101,40 +101,5 @@ def output_file(path: Path, what: str) -> Path:
     if path.is_dir():
         raise LabError(f"{what}: {path} is a folder; name a file")
     with files_at_hand(f"{what}: cannot write {path}"):
-        writable_folder(_regular(path).parent, what)
+        writable_folder(regular_file(path).parent, what)
     return path
-
-
-def _regular(path: Path) -> Path:
-    """The file that `path` leads to, through symbolic links; it need not exist.
-
-    Raises:
-        OSError: something else is there (a device, a pipe, a folder): a rename onto it would replace it.
-    """
-    target = Path(os.path.realpath(path))
-    if os.path.lexists(target) and (target.is_symlink() or not target.is_file()):
-        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
-    return target
-
-
-def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a file (text as UTF-8) so that readers see the old content or the new, never a part of it.
-
-    A symbolic link stays one: the file that it leads to is written.
-
-    Raises:
-        OSError: the file cannot be written, or what is there is no regular file.
-    """
-    path = _regular(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content.encode("utf-8") if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

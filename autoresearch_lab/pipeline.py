@@ -13,7 +13,8 @@ from typing import Any
 from autoresearch_lab import diet, workloads
 from autoresearch_lab.ab.run import ab, describe_dataset
 from autoresearch_lab.ab.settings import Settings
-from autoresearch_lab.bench.run import BUDGET_SECONDS, bench
+from autoresearch_lab.bench.rule import BUDGET_SECONDS
+from autoresearch_lab.bench.run import bench
 from autoresearch_lab.catalog import Kernel, Target, load_catalog
 from autoresearch_lab.engine import lacks_gpu
 from autoresearch_lab.errors import LabError
@@ -22,6 +23,7 @@ from autoresearch_lab.executor.cluster import Cluster
 from autoresearch_lab.executor.executor import Executor
 from autoresearch_lab.executor.tasks import Tasks
 from autoresearch_lab.executor.transport import RayTransport, chosen_address, require_ray
+from autoresearch_lab.jobs import running
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.orchestrate import ALLOW_OPTION, Candidate, CandidateState, Steps, drive, state_of
 from autoresearch_lab.profile.schema import Profile
@@ -203,15 +205,14 @@ class Pipeline:
         )
 
     def verify(self, candidate: Candidate) -> None:
-        run_dir = self._run_dir(candidate, "verify")
-        verify(*self._subject(candidate), run_dir=run_dir, profile_id=self.profile.id, on_progress=self.on_progress)
-        shutil.rmtree(run_dir, ignore_errors=True)
+        with running(self._run_dir(candidate, "verify")) as run_dir:
+            verify(*self._subject(candidate), run_dir=run_dir, profile_id=self.profile.id, on_progress=self.on_progress)
+            shutil.rmtree(run_dir, ignore_errors=True)
 
     def bench(self, candidate: Candidate) -> None:
-        run_dir = self._run_dir(candidate, "bench")
-        bench(
-            *self._subject(candidate), budget_seconds=self.bench_seconds, run_dir=run_dir, on_progress=self.on_progress
-        )
+        seconds, tell = self.bench_seconds, self.on_progress
+        with running(self._run_dir(candidate, "bench")) as run_dir:
+            bench(*self._subject(candidate), budget_seconds=seconds, run_dir=run_dir, on_progress=tell)
 
     def ab(self, candidate: Candidate) -> None:
         self.joint_ab({candidate.target.name: candidate.kernel}, against="promoted")

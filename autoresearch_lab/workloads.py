@@ -20,11 +20,12 @@ import numpy as np
 from pydantic import AfterValidator, Field, ValidationError
 
 from autoresearch_common.arrays import read_arrays
+from autoresearch_common.files import write_atomic
 from autoresearch_common.hashing import file_sha256, json_sha256
 from autoresearch_common.workload import CapturedWorkload, Workload, arrays, checked
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.jsonfile import StrictModel, first_error
-from autoresearch_lab.paths import Root, write_atomic
+from autoresearch_lab.paths import Root
 
 SCHEMA = 1
 

@@ -10,13 +10,13 @@ import mlx.core as mx
 import numpy as np
 from safetensors import safe_open
 
-from autoresearch_data.folders import replacing_file
+from autoresearch_common.files import replacing_file
 from autoresearch_mlx import arrays
 from autoresearch_mlx.kernel_files import Ops
 from autoresearch_mlx.model import GPT
 from autoresearch_mlx.train import Trainer
 from autoresearch_trainer import checkpoint as shared
-from autoresearch_trainer.checkpoint import BATCH, MODEL, OPTIMIZER, RNG, TENSORS, Extra, Snapshot
+from autoresearch_trainer.checkpoint import BATCH, MODEL, OPTIMIZER, RNG, Extra, Snapshot
 from autoresearch_trainer.errors import ConfigError
 
 
@@ -65,7 +65,7 @@ def take_snapshot(trainer: Trainer, extra: Extra, buffers: dict[str, Any] | None
 
 
 def write_snapshot(snapshot: Snapshot, folder: Path) -> None:
-    """Write a checkpoint folder; it takes the place of an older one only when it is complete and on the disk."""
+    """Save into a checkpoint folder; what it held before stays whole until this is complete and on the disk."""
     shared.write_folder(snapshot.state, lambda path: arrays.save(snapshot.tensors, path), folder)
 
 
@@ -77,7 +77,7 @@ def load_checkpoint(trainer: Trainer, folder: Path) -> Extra:
     """
     folder = Path(folder)
     state = shared.read_state(folder)
-    tensors = arrays.load(folder / TENSORS)
+    tensors = arrays.load(shared.tensors_of(state, folder))
     shared.check_same_run(trainer, state)
     if RNG + "mlx" not in tensors:
         raise ConfigError(f"the checkpoint in {folder} was made with another engine; its weights can be loaded")

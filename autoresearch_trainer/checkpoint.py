@@ -1,27 +1,30 @@
 """The part of a checkpoint that is the same in both engines: a folder with tensors (safetensors) and a state (JSON).
 
-A checkpoint appears under its name complete or not at all.
+The state names the file of the tensors and its hash, and is replaced in one step. So the folder holds one whole
+checkpoint from the first save on, whenever one is killed; what no state names is taken away by the next save.
 """
 
 import json
 import os
+import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from typing_extensions import TypedDict
 
-from autoresearch_common.hashing import json_sha256
-from autoresearch_data.folders import replacing_folder
+from autoresearch_common.files import in_use, remove_abandoned, write_atomic
+from autoresearch_common.hashing import file_sha256, json_sha256
 from autoresearch_data.packing import LoaderState
 from autoresearch_trainer.config import GPTConfig
 from autoresearch_trainer.errors import ConfigError
 from autoresearch_trainer.record import Steps
 from autoresearch_trainer.train import TrainerBase
 
-SCHEMA = 1
-TENSORS, STATE = "tensors.safetensors", "state.json"
+SCHEMA = 2
+STATE = "state.json"
 MODEL, OPTIMIZER, BATCH, RNG = "model/", "optimizer/", "batch/", "rng/"
 # Only the end of the run and how it is executed may differ when it is resumed.
 FREE = {"time_budget", "steps", "compile", "peak_flops", "preset", "eval_tokens", "eval_batch_size", "eval_spread_over"}
@@ -49,6 +52,12 @@ class State(TypedDict):
     extra: Extra
 
 
+class SavedState(State):
+    """A state in its folder. files: {name: SHA-256} of what it rests on."""
+
+    files: dict[str, str]
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """Everything that the next steps depend on, at one moment. tensors: the engine's own, by name."""
@@ -74,24 +83,58 @@ def state_of(trainer: TrainerBase, extra: Extra) -> State:
 
 
 def write_folder(state: State, save_tensors: Callable[[Path], None], folder: Path) -> None:
-    """Write a checkpoint folder; it takes the place of an older one only when it is complete and on the disk."""
-    with replacing_folder(Path(folder)) as temporary:
-        save_tensors(temporary / TENSORS)
-        (temporary / STATE).write_text(json.dumps({**state, "sha256": json_sha256(state)}), encoding="utf-8")
-        for path in temporary.iterdir():
-            with open(path, "rb+") as stream:
-                os.fsync(stream.fileno())
-
-
-def read_state(folder: Path) -> State:
-    """The JSON part of a checkpoint. Raises ConfigError if it is missing, damaged or of another version."""
+    """Save into a checkpoint folder; what it held before stays whole until this is complete and on the disk."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    before = _named(folder)
+    remove_abandoned(path for path in folder.glob("tensors*.safetensors") if path.name not in before)
+    tensors = folder / f"tensors-{secrets.token_hex(4)}.safetensors"
     try:
-        state = json.loads((Path(folder) / STATE).read_text(encoding="utf-8"))
+        tensors.touch()
+        with in_use(tensors):
+            save_tensors(tensors)
+            with open(tensors, "rb+") as stream:
+                os.fsync(stream.fileno())
+            saved: SavedState = {**state, "files": {tensors.name: file_sha256(tensors)}}
+            write_atomic(folder / STATE, json.dumps({**saved, "sha256": json_sha256(saved)}))
+    finally:
+        for name in {*before, tensors.name} - _named(folder):
+            (folder / name).unlink(missing_ok=True)
+        with suppress(OSError):  # a first save that failed leaves nothing
+            folder.rmdir()
+
+
+def _named(folder: Path) -> set[str]:
+    """The files of the checkpoint that is there; none where there is no state that can be read."""
+    try:
+        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        return set(state.get("files", ["tensors.safetensors"]))  # its name in schema 1
+    except (OSError, ValueError, AttributeError, TypeError):
+        return set()
+
+
+def read_state(folder: Path) -> SavedState:
+    """The JSON part of a checkpoint, every file that it names being what was saved.
+
+    Raises ConfigError if one of them is missing or damaged, or the checkpoint is of another version.
+    """
+    folder = Path(folder)
+    try:
+        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
         if state.pop("sha256") != json_sha256(state) or state["schema"] != SCHEMA:
             raise ValueError(f"{STATE} was altered or is of another version")
+        for name, sha256 in state["files"].items():
+            if file_sha256(folder / name) != sha256:
+                raise ValueError(f"{name} is not what was saved")
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise ConfigError(f"no usable checkpoint in {folder}: {error}") from error
     return state
+
+
+def tensors_of(state: SavedState, folder: Path) -> Path:
+    """The file of a checkpoint's tensors."""
+    (name,) = state["files"]
+    return Path(folder) / name
 
 
 def check_same_run(trainer: TrainerBase, state: State) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Literal, NotRequired
 from safetensors import SafetensorError
 from typing_extensions import TypedDict  # pydantic reads none of `typing` before Python 3.12
 
-from autoresearch_data.folders import replacing_file
+from autoresearch_common.files import replacing_file
 from autoresearch_trainer.errors import ConfigError
 
 

@@ -6,7 +6,8 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,9 +22,16 @@ BOS = VOCAB - 1
 # Threads that wait give their core away: those of other tests' processes want it, and spinning took half of the time.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-_spec = importlib.util.spec_from_file_location("warm_start", Path(__file__).with_name("warm_start.py"))
-warm_start = sys.modules[_spec.name] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(warm_start)
+
+def _module(name: str) -> ModuleType:
+    """A file beside this one."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+warm_start, crash_points = _module("warm_start"), _module("crash_points")
 
 
 # What takes most of the time, in seconds of a processor: `make test-quick` goes without, and workers begin with it.
@@ -83,6 +91,12 @@ def locks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUTORESEARCH_LOCKS", str(folder))
         yield folder
+
+
+@pytest.fixture(scope="session")
+def crashes() -> Any:
+    """Ends an action at each of its writes."""
+    return crash_points.CrashPoints()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -11,8 +11,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from autoresearch_common.files import write_atomic
 from autoresearch_common.hashing import file_sha256, json_sha256
-from autoresearch_lab.paths import Root, write_atomic
+from autoresearch_lab.paths import Root
 
 SCHEMA = 1
 

@@ -136,7 +136,8 @@ def divergence_gate(
     candidate, control: per seed the differences of the training loss to the baseline's, step by step; same lengths.
     The statistic is the ratio of the two root mean squares over seeds, taken in three stretches of the course (rounding
     grows by orders of magnitude along it, so that one sum would only see its end); the largest ratio counts. It is
-    taken with each seed left out in turn, and the smallest of these counts, so that no seed decides by itself.
+    taken with each seed left out in turn, and the smallest of these counts, so that no seed decides by itself. With two
+    seeds none is left out: the one that remained would decide.
     """
     ours, theirs = np.asarray(candidate, dtype=np.float64), np.asarray(control, dtype=np.float64)
     if not np.isfinite(ours).all():
@@ -166,7 +167,9 @@ def divergence_gate(
     scale = "one unit in the last place"
     if exact is not None:
         scale = f"{scale} or, where more, {settings.rounding_share:g} of what the baseline's own rounding makes"
-    note = f"first {steps} steps: {ratio:.2f} x the divergence of {scale}, also without the seed that differs most"
+    note = f"first {steps} steps: {ratio:.2f} x the divergence of {scale}"
+    if len(ours) > 2:
+        note += ", also without the seed that differs most"
     numbers = GateNumbers(
         ratio=ratio,
         limit=settings.divergence_limit,
@@ -219,8 +222,8 @@ def equal_time_steps(steps: int, speed_lower: float) -> int:
 
 
 def _without(rows: np.ndarray, seed: int) -> np.ndarray:
-    """The rows of the other seeds; all, where there is no other."""
-    return np.delete(rows, seed, axis=0) if len(rows) > 1 and seed < len(rows) else rows
+    """The rows of the other seeds; all, where only one other would decide."""
+    return np.delete(rows, seed, axis=0) if len(rows) > 2 and seed < len(rows) else rows
 
 
 def _rms(values: np.ndarray) -> float:

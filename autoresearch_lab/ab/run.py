@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+from autoresearch_common.files import write_atomic
 from autoresearch_common.hashing import file_sha256, json_sha256
 from autoresearch_data.dataset import Manifest
 from autoresearch_data.errors import DataError
+from autoresearch_lab import jobs
 from autoresearch_lab.ab import decide
 from autoresearch_lab.ab.cache import Cache
 from autoresearch_lab.ab.decide import AbOutcome
@@ -23,7 +25,7 @@ from autoresearch_lab.catalog import Kernel, find_target, load_catalog
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.evidence import attempts_of, measured_modes
 from autoresearch_lab.lab import Lab
-from autoresearch_lab.paths import Root, writable_folder, write_atomic
+from autoresearch_lab.paths import Root, writable_folder
 from autoresearch_lab.promote.selection import Selection
 from autoresearch_lab.promote.selection import baseline as baseline_selection
 from autoresearch_lab.results.ab import AbResults, AbRule, AbSeeds, AbSettings, ModeSpeeds, ProcessSpeed
@@ -81,17 +83,18 @@ def ab(
         targets=tuple(candidate),
     )
     started = time.monotonic()
-    try:
-        outcome = decide.decide(trial, partial(promise, standings, baseline, catalog))
-        trial.seconds["total"] = time.monotonic() - started
-        record = _record(outcome, trial, asked, standings, lab)
-        trial.forget_races()
-    except LabFailure:
-        raise  # the jobs' logs stay in the run folder
-    except BaseException:
+    with jobs.running(folder):
+        try:
+            outcome = decide.decide(trial, partial(promise, standings, baseline, catalog))
+            trial.seconds["total"] = time.monotonic() - started
+            record = _record(outcome, trial, asked, standings, lab)
+            trial.forget_races()
+        except LabFailure:
+            raise  # the jobs' logs stay in the run folder
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         shutil.rmtree(folder, ignore_errors=True)
-        raise
-    shutil.rmtree(folder, ignore_errors=True)
     return record
 
 

@@ -14,13 +14,14 @@ from autoresearch_lab.bench.analysis import prediction
 from autoresearch_lab.bench.inputs import job_workloads, weights, write_inputs
 from autoresearch_lab.bench.measure import Arm, TimingBed
 from autoresearch_lab.bench.possible import check_possible
-from autoresearch_lab.bench.rule import Rule
+from autoresearch_lab.bench.rule import BUDGET_SECONDS, Rule
 from autoresearch_lab.bench.session import BenchSession
 from autoresearch_lab.catalog import Kernel, Target, load_catalog
 from autoresearch_lab.ceilings import ceilings
 from autoresearch_lab.engine import Engine, cannot_compile
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.evidence import Subject, newest_profile
+from autoresearch_lab.jobs import SAMPLES
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import writable_folder
@@ -33,7 +34,6 @@ from autoresearch_lab.sandbox.confine import discard_scratch
 from autoresearch_lab.workloads import WorkloadSet
 from autoresearch_trainer.jobs import Report
 
-BUDGET_SECONDS = 30.0
 # The folder in which the processes run, one after the other.
 PROCESS = "process"
 
@@ -88,7 +88,7 @@ def bench(
     finally:
         inputs.unlink(missing_ok=True)  # tens of megabytes, and made again from the seed and the captured samples
         discard_scratch(run_dir / PROCESS)
-    path = run_dir / "samples.json.gz"
+    path = run_dir / SAMPLES
     samples.save(path, [arm.recorded().model_dump() for arm in arms], workloads, session.processes)
     profile = newest_profile(lab, target=target.name, workloads=workload_set.sha256)
     standing = {name: one.id for name, one in running.items()}

@@ -18,6 +18,8 @@ from autoresearch_trainer.jobs.timing import TIME, TimeAnswer, TimedCall
 FORWARD, BACKWARD, BOTH = "forward", "backward", "both"
 DIRECTIONS = (FORWARD, BACKWARD, BOTH)
 LEAST_CALM = 3
+# Places among the arms: the baseline, and the baseline once more.
+BASELINE, CONTROL = 0, 1
 
 
 def whole(directions: Mapping[str, Any]) -> Any:
@@ -84,12 +86,14 @@ def _directed(times: np.ndarray, direction: str) -> np.ndarray:
 def total_ratios(
     processes: Sequence[Process], top: int, bottom: int, direction: str, weights: Sequence[float]
 ) -> list[np.ndarray]:
-    """Per process, log(time of arm `top` / time of arm `bottom`) of every round, over all workloads together."""
+    """Per process, log(time of arm `top` / time of arm `bottom`) of every round, over all workloads together. Where
+    `top` is the baseline it is both arms of it, the second one the control, in geometric mean: their own noise and
+    their levels in a process weigh half as much then."""
+    tops = _tops(top, bottom)
     found = []
     for process in processes:
-        rounds = process.calm_rounds([top, bottom], list(range(len(weights))))
-        totals = process.totals(direction, weights)[rounds]
-        found.append(paired_log_ratio(totals[:, top], totals[:, bottom]))
+        rounds = process.calm_rounds([*tops, bottom], list(range(len(weights))))
+        found.append(_log_ratios(process.totals(direction, weights)[rounds], tops, bottom))
     return found
 
 
@@ -97,11 +101,21 @@ def workload_ratios(
     processes: Sequence[Process], top: int, bottom: int, direction: str, workload: int
 ) -> list[np.ndarray]:
     """The same for one workload."""
+    tops = _tops(top, bottom)
     found = []
     for process in processes:
-        seconds = process.seconds(direction)[process.calm_rounds([top, bottom], [workload])][:, :, workload]
-        found.append(paired_log_ratio(seconds[:, top], seconds[:, bottom]))
+        rounds = process.calm_rounds([*tops, bottom], [workload])
+        found.append(_log_ratios(process.seconds(direction)[rounds][:, :, workload], tops, bottom))
     return found
+
+
+def _tops(top: int, bottom: int) -> list[int]:
+    return [BASELINE, CONTROL] if top == BASELINE and bottom != CONTROL else [top]
+
+
+def _log_ratios(seconds: np.ndarray, tops: Sequence[int], bottom: int) -> np.ndarray:
+    """Of (round, arm), per round."""
+    return np.mean([paired_log_ratio(seconds[:, top], seconds[:, bottom]) for top in tops], axis=0)
 
 
 def save(path: Path, arms: list[dict[str, str]], workloads: Sequence[TimedCall], processes: Sequence[Process]) -> None:

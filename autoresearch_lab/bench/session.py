@@ -21,7 +21,7 @@ from autoresearch_lab.statistics import Interval
 from autoresearch_trainer.jobs import Progress
 
 # Share of the budget that one process measures for; with start-up and checks it takes about twice that.
-SHARE, LEAST_SECONDS, MOST_SECONDS = 0.08, 0.5, 4.0
+SHARE, LEAST_SECONDS, MOST_SECONDS = 0.04, 0.5, 4.0
 # From this share of the machine used by other processes on, the reader should know (see also Rule.crowded).
 BUSY = 0.2
 

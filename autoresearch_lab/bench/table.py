@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 def render(record: BenchRecord, console: Console) -> None:
-    """Verdict, one line of reason, and a table of directions, workloads and the library's kernels."""
+    """Verdict, one line of reason, and a table of directions, workloads and libraries; in bold what decides."""
     found = record.results
     verdict = Text(record.verdict, style=COLOURS[record.verdict])
     console.print(Text.assemble(verdict, f"  {record.target}/{record.kernel.name}: ", found.reason))
@@ -35,13 +35,21 @@ def render(record: BenchRecord, console: Console) -> None:
 
 def _directions(found: BenchResults) -> Table:
     table = _table("per step", "baseline", "candidate", "speed-up", "interval")
+    taken = {(arm.role, arm.name): _ms(arm.ms) for arm in found.arms}
+    beaten = next((library for library in found.libraries if library.name == found.against), None)
     for name, row in found.directions.items():
-        style = "bold" if name == found.direction else ""
+        style = "bold" if name == found.direction and beaten is None else ""
         cells = (_ms(row.baseline_ms), _ms(row.candidate_ms), *_ratio(row.ratio, row.interval))
         table.add_row(name, *cells, style=style)
+    whole = found.directions[found.direction]
     for library in found.libraries:
+        # In the candidate's place; where the candidate has to beat it, in the baseline's.
+        took = taken.get(("library", library.name), "")
         ratio = _ratio(library.baseline_ratio, library.baseline_interval)
-        table.add_row(f"library {library.name}", "", "", *ratio, style="dim")
+        table.add_row(f"library {library.name}", _ms(whole.baseline_ms), took, *ratio, style="dim")
+        if library is beaten and found.ratio is not None and found.interval is not None:
+            ratio = _ratio(found.ratio, found.interval)
+            table.add_row(f"{found.direction}, against that", took, _ms(whole.candidate_ms), *ratio, style="bold")
     return table
 
 
@@ -58,7 +66,7 @@ def _notes(found: BenchResults) -> list[str]:
     lines = [f"{len(found.rounds)} processes, {sum(found.rounds)} rounds, {found.seconds or 0.0:.0f} s"]
     if found.control is not None:
         lines[0] += f"; baseline against itself {_shown(found.control)}"
-    if found.library is not None:
+    if found.library is not None and found.library.name != found.against:
         beats = "beats it" if found.beats_library else "does not surely beat it"
         lines.append(f"against the library's {found.library.name}: {_shown(found.library)}: {beats}")
     lines += _caches(found) + _graphs(found)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from autoresearch_lab.bench.rule import Rule
+from autoresearch_lab.bench.rule import BUDGET_SECONDS, Rule
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.results.note import TrialId
 
@@ -80,7 +80,7 @@ class Plan:
     effect_trials: int = 20
     ab_trials: int = 40
     harm_trials: int = 4
-    bench_seconds: float = 30.0
+    bench_seconds: float = BUDGET_SECONDS
     library: bool = True
     race_seconds: float = 4.0
     steps: int = 100

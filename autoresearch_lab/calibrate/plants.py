@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from autoresearch_common.files import write_atomic
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.errors import LabError, files_at_hand
-from autoresearch_lab.paths import write_atomic
 
 _SLOWED = '''
 

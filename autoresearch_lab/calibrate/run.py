@@ -22,6 +22,7 @@ from autoresearch_lab.calibrate.work import PROCESSES, SECONDS, ExtraWork, find_
 from autoresearch_lab.catalog import Target, find_target, load_catalog
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.evidence import newest_here, newest_profile
+from autoresearch_lab.jobs import running
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.profile import ensure_workloads, take_profile
 from autoresearch_lab.promote.selection import baseline as baseline_selection
@@ -150,21 +151,22 @@ class Calibration:
         folder = separate_lab.root.runs / f"work-{target.name}-{secrets.token_hex(4)}"
         engine, seed = self.lab.context.engine, secrets.randbits(31)
         effects = self.plan.effects if target.name in self.plan.targets and self.plan.effect_trials else ()
-        try:
-            work = find_work(
-                target,
-                target.baseline(engine.framework, engine.device),
-                captured,
-                engine,
-                effects,
-                folder,
-                seed=seed,
-                seconds=self.work_seconds,
-                processes=self.work_processes,
-                on_progress=self.on_progress,
-            )
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        with running(folder):
+            try:
+                work = find_work(
+                    target,
+                    target.baseline(engine.framework, engine.device),
+                    captured,
+                    engine,
+                    effects,
+                    folder,
+                    seed=seed,
+                    seconds=self.work_seconds,
+                    processes=self.work_processes,
+                    on_progress=self.on_progress,
+                )
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
         self.lab.ledger.append(
             WorkRecord,
             **self.lab.context.fields(),

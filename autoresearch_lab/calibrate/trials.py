@@ -19,6 +19,7 @@ from autoresearch_lab.calibrate.separate_lab import SeparateLab
 from autoresearch_lab.calibrate.work import ExtraWork
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.errors import LabFailure
+from autoresearch_lab.jobs import running
 from autoresearch_lab.promote.selection import Selection
 from autoresearch_lab.results.note import TrialResults
 from autoresearch_lab.results.record import AbRecord, BenchRecord, VerifyRecord
@@ -62,18 +63,19 @@ class Trials:
         subject = self.subjects[trial.target]
         folder = self.separate_lab.root.runs / f"trial-{secrets.token_hex(4)}"
         began = time.monotonic()
-        try:
-            if trial.group.stage == BENCH:
-                record = self._bench(trial, subject, folder)
-            elif trial.group.stage == AB:
-                record = self._ab(trial, subject)
-            else:
-                record = self._verify(trial, subject, folder)
-        except LabFailure as error:
-            # A stage that gives up has used its time and decided nothing; that belongs into the table.
-            return TrialResults(verdict=FAILED, reason=str(error), seconds=round(time.monotonic() - began, 2))
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+        with running(folder):
+            try:
+                if trial.group.stage == BENCH:
+                    record = self._bench(trial, subject, folder)
+                elif trial.group.stage == AB:
+                    record = self._ab(trial, subject)
+                else:
+                    record = self._verify(trial, subject, folder)
+            except LabFailure as error:
+                # A stage that gives up has used its time and decided nothing; that belongs into the table.
+                return TrialResults(verdict=FAILED, reason=str(error), seconds=round(time.monotonic() - began, 2))
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
         return _findings(record, round(time.monotonic() - began, 2))
 
     def _bench(self, trial: CalibrationTrial, subject: PlantedTarget, folder: Path) -> StageRecord:

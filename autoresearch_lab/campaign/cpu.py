@@ -170,9 +170,9 @@ class MainJob:
         identity = json_sha256([asked.model_dump(), self.lab.context.keys()])
         folder = self.lab.root.results / "training" / identity[:16]
         file = folder / "run.json"
-        if lookup.closing_run(self.lab, asked) is not None and file.is_file():
+        if (known := lookup.closing_run(self.lab, asked)) is not None:
             self.say("train: with the promoted kernels, done before")
-            self.closing = _closing(file.read_text(encoding="utf-8"))
+            self.closing = ClosingRun.model_validate(known.results)
             return
         self.say(f"train: {self.train_seconds:g} s with the promoted kernels")
         words = ["--engine", self.lab.context.engine.name]
@@ -184,11 +184,10 @@ class MainJob:
         if done.code != 0:
             failed = "the closing training run failed; see its message above"
             raise StepFailed(done.reason if done.code is None else failed, done.code)
-        text = file.read_text(encoding="utf-8")
         artifact = {"path": self.lab.root.relative(file), "sha256": file_sha256(file)}
-        fields, results = self.lab.context.fields(), json.loads(text)["summary"]
+        fields, results = self.lab.context.fields(), json.loads(file.read_text(encoding="utf-8"))["summary"]
         self.lab.ledger.append(TrainRecord, **fields, settings=asked, results=results, artifacts=[artifact])
-        self.closing = _closing(text)
+        self.closing = ClosingRun.model_validate(results)
 
     def _report(self, box: TimeBox) -> None:
         write_report(self.lab, self.lab.context)
@@ -200,7 +199,3 @@ def _find(corpus: str) -> Corpus:
         return find_corpus(corpus)
     except DataError as error:
         raise LabError(str(error)) from None
-
-
-def _closing(text: str) -> ClosingRun:
-    return ClosingRun.model_validate(json.loads(text)["summary"])

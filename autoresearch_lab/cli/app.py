@@ -146,6 +146,7 @@ def verb(function: Callable[..., VerbResult]) -> Callable[..., None]:
             session.lab.ledger.check()
         if ctx.info_name not in WITHOUT_EVIDENCE:
             _warn_of_faults(session)
+            _settle_promotions(session)
         measures = ctx.info_name in MEASURING and not options.get("dry_run")
         with _device(session, wait) if measures else nullcontext():
             outcome = function(session, **options)
@@ -165,6 +166,14 @@ def _warn_of_faults(session: Session) -> None:
         more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
         text = f"warning: ledger: {problems[0]}{more}; such records do not count (kernel-lab ledger lists all)"
         session.log.print(text, style="yellow", markup=False)
+
+
+def _settle_promotions(session: Session) -> None:
+    """A promotion that was broken off is ended before anything rests on the lists."""
+    from autoresearch_lab.promote.transaction import settle  # not at the top, so that --help stays quick
+
+    if (ended := settle(session.lab)) is not None:
+        session.log.print(ended, style="yellow", markup=False, soft_wrap=True)
 
 
 def _device(session: Session, wait: bool) -> AbstractContextManager[None]:

@@ -10,8 +10,8 @@ from typing import Any
 import click
 from rich.console import Console
 
-from autoresearch_lab.bench.rule import FASTER, Rule
-from autoresearch_lab.bench.run import BUDGET_SECONDS, bench
+from autoresearch_lab.bench.rule import BUDGET_SECONDS, FASTER, Rule
+from autoresearch_lab.bench.run import bench
 from autoresearch_lab.bench.table import render
 from autoresearch_lab.cli.app import Session, VerbResult, command
 from autoresearch_lab.cli.options import FiniteRange
@@ -19,6 +19,7 @@ from autoresearch_lab.cli.progress import Message, progress
 from autoresearch_lab.cli.subject import KernelWords, choose, kernel_arguments
 from autoresearch_lab.engine import lacks_gpu
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.jobs import running
 from autoresearch_lab.profile import ensure_workloads
 
 
@@ -32,13 +33,14 @@ def run(session: Session, *, named: list[KernelWords], looks: str | None, **opti
         raise LabError(f"bench: {path} is written in {language}: nothing is timed without its GPU")
     else:
         workloads = chosen.workspace.workloads
-    with progress(session.log) as show:
+    folder = session.lab.root.runs / f"bench-{chosen.target.name}-{secrets.token_hex(4)}"
+    with progress(session.log) as show, running(folder) as run_dir:
         record = bench(
             chosen.kernel,
             chosen.target,
             workloads,
             session.lab,
-            run_dir=session.lab.root.runs / f"bench-{chosen.target.name}-{secrets.token_hex(4)}",
+            run_dir=run_dir,
             rule=rule,
             on_progress=partial(_show, session.log, show),
             **options,
@@ -62,7 +64,7 @@ def _rule(looks: str | None) -> Rule:
     words = looks.split(",")
     numbers = tuple(int(word) for word in words if word.strip().isdigit())
     if len(numbers) != len(words) or list(numbers) != sorted(set(numbers)) or numbers[0] < 2:
-        raise LabError(f"bench: --looks {looks}: use rising numbers of processes, at least 2, such as 4,6,8")
+        raise LabError(f"bench: --looks {looks}: use rising numbers of processes, at least 2, such as 4,8,16")
     return Rule(looks=numbers)
 
 
@@ -82,7 +84,7 @@ COMMANDS = {
             "is printed after its first process.",
         ),
         click.option(
-            "--looks", help="After how many processes the data are looked at, fixed beforehand [default: 4,6,8]."
+            "--looks", help="After how many processes the data are looked at, fixed beforehand [default: 4,8,16]."
         ),
         click.option(
             "--compiled-arm/--no-compiled-arm",

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from autoresearch_lab.bench.run import BUDGET_SECONDS
+from autoresearch_common.files import write_atomic
+from autoresearch_lab.bench.rule import BUDGET_SECONDS
 from autoresearch_lab.calibrate.counting import BROKEN
 from autoresearch_lab.calibrate.plan import Plan
 from autoresearch_lab.calibrate.run import Calibration
@@ -16,7 +17,6 @@ from autoresearch_lab.cli.app import Session, VerbResult, command
 from autoresearch_lab.cli.options import FOREIGN_LIMIT, PATH, FiniteRange, names
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.paths import write_atomic
 
 TARGETS = "relu_squared,rms_norm,rope,residual_mix,adamw_update"
 AB_TARGETS = "relu_squared,softcap_cross_entropy"

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from autoresearch_lab.ab.outcome import gain, speed
+from autoresearch_lab.bench.rule import BUDGET_SECONDS
 from autoresearch_lab.campaign.cpu import MainJob
 from autoresearch_lab.campaign.gpu.plan import SECONDS, GpuRequest, default_out, run_parts
 from autoresearch_lab.campaign.gpu.table import table
@@ -86,7 +87,7 @@ def _mac(session: Session, say: Callable[[str], None], seconds: float | None, da
     if session.engine_name not in ("auto", "mlx"):
         raise LabError(f"mac is for --engine mlx, not {session.engine_name}")
     engine = choose("mlx")
-    preset, bench_seconds = given.get("preset") or engine.default_preset, given.get("bench_seconds") or 30.0
+    preset, bench_seconds = given.get("preset") or engine.default_preset, given.get("bench_seconds") or BUDGET_SECONDS
     lab = session.lab.on(engine)
     steps = mac_steps(lab, load_catalog(lab.root), preset, dataset, bench_seconds)
     campaign = Campaign.of(lab, "mac", preset, dataset, say, seconds)
@@ -130,7 +131,9 @@ def _words(text: str | None) -> tuple[str, ...] | None:
 
 _PLANS = {"cpu": _cpu, "mac": _mac, "gpu": _gpu}
 _PRESET = click.option("--preset", help="What to train [default: what suits this machine].")
-_BENCH_SECONDS = click.option("--bench-seconds", type=FiniteRange(min=1), help="mac: per kernel  [default: 30]")
+_BENCH_SECONDS = click.option(
+    "--bench-seconds", type=FiniteRange(min=1), help=f"mac: per kernel  [default: {BUDGET_SECONDS:g}]"
+)
 _SECONDS = click.option(
     "--seconds",
     type=FiniteRange(min=1),

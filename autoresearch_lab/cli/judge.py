@@ -14,6 +14,7 @@ from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.cli.subject import KernelWords, kernel_arguments
 from autoresearch_lab.engine import INTERPRETERS, Engine, has_nvidia_gpu, interpreter, lacks_gpu
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.jobs import running
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.machine import Context
 from autoresearch_lab.verify.run import verify
@@ -34,14 +35,15 @@ def run(session: Session, *, named: list[KernelWords], seed: int | None, interpr
     else:
         subject = named[0].subject(session.lab)
         candidate, captured, found = _of_catalogue(session, subject, named[0].name, interpreted)
-    with progress(session.log) as show:
+    folder = session.lab.root.runs / f"verify-{subject.name}-{secrets.token_hex(4)}"
+    with progress(session.log) as show, running(folder) as run_dir:
         record = verify(
             candidate,
             subject,
             captured,
             Lab.of(found, session.lab.root, session.lab.ledger),
             seed=seed,
-            run_dir=session.lab.root.runs / f"verify-{subject.name}-{secrets.token_hex(4)}",
+            run_dir=run_dir,
             profile_id=profile_id,
             on_progress=show,
         )

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from autoresearch_lab.ab.settings import Settings
+from autoresearch_lab.bench.rule import BUDGET_SECONDS
 from autoresearch_lab.catalog import find_target
 from autoresearch_lab.cli.app import Session, VerbResult, command
 from autoresearch_lab.cli.options import LENGTH, PATH, FiniteRange
@@ -194,7 +195,7 @@ COMMANDS = {
         click.option("--profile", type=PATH, required=True, help="File of `profile`."),
         click.option("--workspace-root", type=PATH, help="Workspaces [default: workspaces]."),
         _TOP,
-        click.option("--bench-seconds", type=FiniteRange(min=1), default=30.0, show_default=True),
+        click.option("--bench-seconds", type=FiniteRange(min=1), default=BUDGET_SECONDS, show_default=True),
         *LENGTH,
         click.option(
             "--together", is_flag=True, help="Try all winners of the benchmark in one A/B before single ones."

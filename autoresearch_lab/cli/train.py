@@ -14,7 +14,9 @@ from autoresearch_data.errors import DataError, DataFailure
 from autoresearch_lab.cli.app import complain, run_guarded
 from autoresearch_lab.device_lock import hold
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import CHECKOUT, Root
+from autoresearch_lab.promote.transaction import settle
 from autoresearch_lab.runs_table import append_run, check_table
 from autoresearch_lab.training import Training, plan_training, trainer_engine
 from autoresearch_trainer.config import parse_changes, preset
@@ -73,6 +75,8 @@ _PATH = click.Path(path_type=Path)
 def train(**options: Any) -> None:
     """Train the model once and print the summary. Exit code: 0 trained, 1 training failed, 2 bad input."""
     root = Root(options["root"].expanduser().resolve())
+    if (ended := settle(Lab(root))) is not None:
+        print(f"note: {ended}", file=sys.stderr)
     training = _plan(root, options)
     for remark in training.selection.remarks:
         print(f"note: {remark}", file=sys.stderr)

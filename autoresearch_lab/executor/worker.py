@@ -17,6 +17,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from autoresearch_common.files import write_atomic
 from autoresearch_lab import lookup
 from autoresearch_lab.bench.run import bench
 from autoresearch_lab.catalog import find_target, load_catalog
@@ -27,7 +28,7 @@ from autoresearch_lab.executor.packing import Hello, PackedWorkloads, Reply, Tas
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context, context
-from autoresearch_lab.paths import Root, write_atomic
+from autoresearch_lab.paths import Root
 from autoresearch_lab.verify.run import verify
 
 # How many threads a library takes. Ray sets some of these for its workers; here they have to be as on the driver.

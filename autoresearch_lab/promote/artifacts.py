@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from autoresearch_common.files import write_atomic
 from autoresearch_common.hashing import file_sha256
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.paths import Root, write_atomic
+from autoresearch_lab.paths import Root
 from autoresearch_lab.results.record import Artifact, Record
 
 # What is committed stays in the history for good.

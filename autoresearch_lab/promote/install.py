@@ -4,52 +4,44 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
+import tomllib
 from pathlib import Path
 
-from autoresearch_common.hashing import KERNEL_SUFFIXES, kernel_hash
-from autoresearch_lab.catalog import Kernel, Target, find_target, load_catalog
-from autoresearch_lab.errors import LabError
-from autoresearch_lab.paths import Root, write_atomic
+from autoresearch_common.hashing import KERNEL_SUFFIXES, contents_hash, kernel_contents
+from autoresearch_lab.catalog import Kernel, Target
+from autoresearch_lab.errors import LabError, files_at_hand
+from autoresearch_lab.results.base import KernelId
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 
 
-def install(kernel: Kernel, target: Target, name: str | None, root: Root) -> Kernel:
-    """Copy the kernel to its target's folder and list it; returns it as the catalogue has it then.
+def install(kernel: Kernel, target: Target, name: str | None) -> tuple[KernelId, dict[Path, str | bytes]]:
+    """(the kernel as the catalogue has it then, {file: its content from now on}); nothing is written here.
 
     A kernel that the catalogue holds already (same content) is not copied again. The file target.toml is only appended
-    to; if anything goes wrong it is as before.
+    to.
 
     Raises:
-        LabError: the name is not usable or taken by another kernel, or the folder cannot be written.
+        LabError: the name is not usable or taken by another kernel, or a file cannot be read.
     """
     known = [k for k in target.kernels if k.sha256 == kernel.sha256 and k.runs_on(kernel.framework, kernel.devices[0])]
     if known and name in (None, known[0].name):
-        return known[0]
+        return known[0].id, {}
     name = name or default_name(kernel)
     check_name(name, target)
     listing = target.folder / "target.toml"
-    before = listing.read_text(encoding="utf-8")
-    copied: list[Path] = []
+    with files_at_hand(f"cannot copy {kernel.path}"):
+        contents = kernel_contents(kernel.path)
+        before = listing.read_text(encoding="utf-8")
+    text = before + ("" if before.endswith("\n") else "\n") + "\n" + entry(kernel, name)
+    if contents_hash(contents) != kernel.sha256:
+        raise LabError(f"{kernel.path} changed while it was copied")
     try:
-        for suffix in KERNEL_SUFFIXES:
-            source = kernel.path.with_suffix(suffix)
-            if source.is_file():
-                copied.append(target.folder / f"{name}{suffix}")
-                shutil.copyfile(source, copied[-1])
-        if kernel_hash(target.folder / f"{name}.py") != kernel.sha256:
-            raise LabError(f"{kernel.path} changed while it was copied")
-        write_atomic(listing, before + ("" if before.endswith("\n") else "\n") + "\n" + entry(kernel, name))
-        return find_target(load_catalog(root), target.name).kernel(name, kernel.framework)
-    except (OSError, LabError) as error:
-        for path in copied:
-            path.unlink(missing_ok=True)
-        if listing.read_text(encoding="utf-8") != before:
-            write_atomic(listing, before)
-        if isinstance(error, LabError):
-            raise
-        raise LabError(f"{target.folder}: cannot be written: {error}") from None
+        tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise LabError(f"{listing}: a kernel cannot be listed at its end: {error}") from None
+    copies = {target.folder / f"{name}{suffix}": content for suffix, content in contents.items()}
+    return KernelId(name=name, sha256=kernel.sha256), {**copies, listing: text}
 
 
 def entry(kernel: Kernel, name: str) -> str:

@@ -6,25 +6,19 @@ local file wins, so that a machine can overrule what the project ships, also wit
 
 from __future__ import annotations
 
-import os
-import tempfile
 import tomllib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
 from typing import get_args
 
 import tomli_w
-from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from autoresearch_common.hashing import json_sha256
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.paths import Root, write_atomic
+from autoresearch_lab.paths import Root
 from autoresearch_lab.results.base import KernelId, Mode
 
 SCHEMA = 1
-LOCK_SECONDS = 30.0
 HEADER = "# Kernels that won their A/B. Written by `promote` and `demote`; used only while device and hash match.\n"
 
 
@@ -82,36 +76,21 @@ def read(path: Path) -> list[Promotion]:
     return file.promoted
 
 
-def write(path: Path, entries: list[Promotion]) -> None:
-    """Replace the file by these entries in one step; without entries the file goes.
-
-    Raises:
-        LabError: the folder cannot be written.
-    """
-    try:
-        if not entries:
-            path.unlink(missing_ok=True)
-            return
-        rows = [entry.model_dump(exclude_none=True) for entry in sorted(entries, key=Promotion.key)]
-        write_atomic(path, HEADER + tomli_w.dumps({"schema": SCHEMA, "promoted": rows}))
-    except OSError as error:
-        raise LabError(f"{path}: cannot be written: {error.strerror or error}") from None
+def text(entries: Iterable[Promotion]) -> str | None:
+    """The file that holds these entries; None where there are none: then there is no file."""
+    rows = [entry.model_dump(exclude_none=True) for entry in sorted(entries, key=Promotion.key)]
+    return HEADER + tomli_w.dumps({"schema": SCHEMA, "promoted": rows}) if rows else None
 
 
-def put(path: Path, entry: Promotion) -> None:
-    """Add the entry, in place of one for the same engine, device and target."""
-    with _locked(path):
-        write(path, [old for old in read(path) if old.key() != entry.key()] + [entry])
+def changes(root: Root, local: list[Promotion], shared: list[Promotion]) -> dict[Path, str | None]:
+    """What has to be written, as `text`, so that the lists hold these entries."""
+    wanted = {root.promoted_shared: shared, root.promoted_local: local}
+    return {path: text(entries) for path, entries in wanted.items() if entries != read(path)}
 
 
-def take_out(path: Path, key: tuple[str, str, str]) -> Promotion | None:
-    """Remove the entry for (engine, device, target) and return it; None where there was none."""
-    with _locked(path):
-        entries = read(path)
-        found = next((entry for entry in entries if entry.key() == key), None)
-        if found is not None:
-            write(path, [entry for entry in entries if entry.key() != key])
-    return found
+def without(entries: Iterable[Promotion], key: tuple[str, str, str]) -> list[Promotion]:
+    """The entries but that for (engine, device, target)."""
+    return [entry for entry in entries if entry.key() != key]
 
 
 def everywhere(root: Root) -> list[Promotion]:
@@ -128,18 +107,3 @@ def in_force(root: Root, engine: str, device_key: str) -> dict[str, Promotion]:
 def any_entries(root: Root, engine: str) -> bool:
     """Whether anything is promoted for this engine on any device (so that the device need not be asked for nothing)."""
     return any(entry.engine == engine for entry in everywhere(root))
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold a lock for the file; it lies in the system's temporary folder, so that kernels/ stays clean.
-
-    Raises:
-        LabError: another process holds it too long.
-    """
-    name = f"autoresearch-{os.getuid()}-{json_sha256(str(path.resolve()))[:16]}.lock"
-    try:
-        with FileLock(Path(tempfile.gettempdir()) / name, timeout=LOCK_SECONDS):
-            yield
-    except Timeout:
-        raise LabError(f"{path}: locked by another process for {LOCK_SECONDS:.0f} s") from None

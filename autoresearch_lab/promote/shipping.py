@@ -14,8 +14,9 @@ from pathlib import Path
 from filelock import FileLock
 from pydantic import ValidationError
 
+from autoresearch_common.files import write_atomic
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.paths import Root, writable_folder, write_atomic
+from autoresearch_lab.paths import Root, writable_folder
 from autoresearch_lab.promote import artifacts
 from autoresearch_lab.promote.artifacts import Opener
 from autoresearch_lab.results.record import Record
@@ -36,9 +37,8 @@ def add(root: Root, device_key: str, records: Sequence[Record | None], openers: 
     Raises:
         LabError: the file holds something that is not a record, or cannot be written; the key is no device's.
     """
-    artifacts.check_key(device_key)
-    writable_folder(root.shipped, "shipped evidence")
-    path = root.shipped / f"{device_key}.jsonl"
+    check(root, device_key)
+    path = _file(root, device_key)
     given = {record.id: record for record in records if record is not None}
     with FileLock(str(root.results / "shipped.lock")):
         known = read(path)
@@ -46,6 +46,17 @@ def add(root: Root, device_key: str, records: Sequence[Record | None], openers: 
         new = [record for record in given.values() if record.id not in ids]
         write_atomic(path, "".join(_line(record) for record in [*known, *new]))
         return Shipped(path, len(new), artifacts.keep(root, device_key, given.values(), openers))
+
+
+def check(root: Root, device_key: str) -> None:
+    """Raises LabError where nothing can be added for that device."""
+    artifacts.check_key(device_key)
+    writable_folder(root.shipped, "shipped evidence")
+    read(_file(root, device_key))
+
+
+def _file(root: Root, device_key: str) -> Path:
+    return root.shipped / f"{device_key}.jsonl"
 
 
 def read(path: Path) -> list[Record]:

@@ -7,8 +7,9 @@ import os
 import subprocess
 from dataclasses import dataclass
 
+from autoresearch_common.files import write_atomic
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.paths import CHECKOUT, write_atomic
+from autoresearch_lab.paths import CHECKOUT
 from autoresearch_lab.propose.attempts import Attempt, Budget
 from autoresearch_lab.sandbox.parent import end_all
 from autoresearch_lab.sandbox.supervisor import below

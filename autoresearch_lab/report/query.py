@@ -8,8 +8,6 @@ nothing that is asked can change the evidence.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 
+from autoresearch_common.files import replacing_file
 from autoresearch_lab.errors import LabError, files_at_hand
 from autoresearch_lab.results.record import Record
 
@@ -113,15 +112,8 @@ def export(records: list[Record], path: Path) -> None:
         raise LabError(f"cannot export to {path.name}: use a name that ends in {', '.join(writers)}")
     with files_at_hand(f"cannot write {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
-        temporary = Path(name)
-        try:
-            writers[path.suffix](temporary)
-            temporary.chmod(0o644)
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with replacing_file(path) as new:
+            writers[path.suffix](new)
 
 
 def _line(record: Record) -> str:

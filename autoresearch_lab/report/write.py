@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from autoresearch_common.files import write_atomic
 from autoresearch_lab.errors import files_at_hand
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.machine import Context
-from autoresearch_lab.paths import write_atomic
 from autoresearch_lab.report.collect import collect
 from autoresearch_lab.report.page import render
 

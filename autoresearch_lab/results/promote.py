@@ -12,7 +12,8 @@ ListName = Literal["local", "shipped"]
 class PromoteSettings(Typed):
     """list: the machine's own or the committed one. evidence: id of the A/B. modes: what it is promoted for; null in
     records of earlier versions. from_workspace: it was copied first. unattended: no person named the kernel.
-    not_enforced: what of the confinement did not hold in the verification and the bench that it rests on."""
+    not_enforced: what of the confinement did not hold in the verification and the bench that it rests on. transaction:
+    of which the record is a part (see `promote.transaction`); null in records of earlier versions."""
 
     list: ListName = "local"
     evidence: str
@@ -21,6 +22,7 @@ class PromoteSettings(Typed):
     from_workspace: bool = False
     unattended: bool = False
     not_enforced: tuple[str, ...] = ()
+    transaction: str | None = None
 
 
 class PromoteResults(Typed):
@@ -31,7 +33,10 @@ class PromoteResults(Typed):
 
 
 class DemoteSettings(Typed):
+    """As those of a promotion."""
+
     list: ListName = "local"
+    transaction: str | None = None
 
 
 class DemoteResults(Typed):

@@ -67,10 +67,12 @@ def capture(
         steps=steps,
         output=str(output),
     )
-    found = jobs.call(
-        lab.context.engine, GPUTRACE, args, run_dir=lab.root.runs / f"gputrace-{secrets.token_hex(4)}",
-        limits=Limits(seconds=JOB_SECONDS), variables={"MTL_CAPTURE_ENABLED": "1"}, on_progress=on_progress,
-    )  # fmt: skip
+    limits, variables = Limits(seconds=JOB_SECONDS), {"MTL_CAPTURE_ENABLED": "1"}
+    with jobs.running(lab.root.runs / f"gputrace-{secrets.token_hex(4)}") as run_dir:
+        found = jobs.call(
+            lab.context.engine, GPUTRACE, args,
+            run_dir=run_dir, limits=limits, variables=variables, on_progress=on_progress,
+        )  # fmt: skip
     try:
         return lab.ledger.append(
             MetalCaptureRecord,

@@ -10,11 +10,11 @@ from functools import cached_property
 from typing import Any
 
 from autoresearch_common.hashing import json_sha256
+from autoresearch_lab import jobs
 from autoresearch_lab.ab.cache import Cache
 from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.lookup import libraries, trials
-from autoresearch_lab.paths import writable_folder
 from autoresearch_lab.results.base import Facts
 from autoresearch_lab.results.record import VersionRecord
 from autoresearch_lab.results.trial import VersionSettings
@@ -91,20 +91,20 @@ def trial(
         tell(f"this trial is done: record {known.id[:12]}")
         return known
     identity = versions.identity()
-    folder = writable_folder(lab.root.runs / f"trial-{identity[:12]}", "trial")
-    trainer = SideTrainer(lab.context, versions.preset, versions.rule, Cache(lab.root), folder, identity, listen)
-    course = Course(trainer, versions.a, versions.b, minutes, tell)
-    try:
-        verdict = course.run()
-    except LabFailure:
-        raise  # the logs stay in the run folder
-    except BaseException:
-        shutil.rmtree(folder, ignore_errors=True)
-        raise
-    if course.found.failed is None:
-        shutil.rmtree(folder, ignore_errors=True)
-    else:
-        course.found.remarks = [f"its output is in {lab.root.relative(folder)}"]
+    with jobs.running(lab.root.runs / f"trial-{identity[:12]}") as folder:
+        trainer = SideTrainer(lab.context, versions.preset, versions.rule, Cache(lab.root), folder, identity, listen)
+        course = Course(trainer, versions.a, versions.b, minutes, tell)
+        try:
+            verdict = course.run()
+        except LabFailure:
+            raise  # the logs stay in the run folder
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        if course.found.failed is None:
+            shutil.rmtree(folder, ignore_errors=True)
+        else:
+            course.found.remarks = [f"its output is in {lab.root.relative(folder)}"]
     asked.steps = course.steps
     fields = lab.context.fields()
     return lab.ledger.append(VersionRecord, **fields, settings=asked, results=course.found, verdict=verdict)

@@ -1,7 +1,8 @@
 """Makes a workspace: copies what is fixed, locks it, and notes the lock in the ledger.
 
 It is filled in a hidden folder beside its own, noted, and only then given its name. So whenever this is killed, the
-name is free, or that of a whole workspace that the ledger knows. A note of one that never came to be does no harm.
+name is free, or that of a whole workspace that the ledger knows, if only once the next verb has looked for it there.
+A note of one that never came to be does no harm.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import secrets
 import shutil
 from pathlib import Path
 
+from autoresearch_common.files import in_use, remove_abandoned
 from autoresearch_common.hashing import NATIVE_SUFFIXES, file_sha256, kernel_hash
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.engine import Engine
-from autoresearch_lab.errors import LabError
+from autoresearch_lab.errors import LabError, files_at_hand
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import writable_folder
 from autoresearch_lab.profile.schema import Profile
@@ -45,33 +47,38 @@ def create(
     folder = Path(folder).expanduser().resolve()
     engine = lab.context.engine
     start = from_kernel or target.baseline(engine.framework, engine.device)
+    layout.finish(folder)
     if not layout.is_free(folder):
         raise LabError(f"workspace: {folder} exists and is not empty; name a new folder")
     writable_folder(folder.parent, "workspace")
-    draft = folder.with_name(f".{folder.name}.draft")  # one name, so that the next run removes what a killed one left
-    try:
-        shutil.rmtree(draft, ignore_errors=True)
+    draft = layout.draft_of(folder)
+    with files_at_hand(f"workspace: cannot write {draft} (another process may be making it)"):
+        remove_abandoned([draft])
         draft.mkdir()
-        lock = _fill(target, draft, folder, engine, workload_set, start, profile.id if profile else None)
-        lab.ledger.append(
-            WorkspaceRecord,
-            **lab.context.fields(),
-            target=target.name,
-            kernel=KernelId(name=f"{layout.PREFIX}{folder.name}", sha256=kernel_hash(draft / layout.KERNEL)),
-            workloads=workload_set.record_field(lock.profile),
-            settings=WorkspaceSettings(
+    try:
+        with in_use(draft):
+            lock = _fill(target, draft, folder, engine, workload_set, start, profile.id if profile else None)
+            settings = WorkspaceSettings(
                 event="workspace",
                 id=lock.id,
                 workspace=lab.root.relative(folder),
                 lock_sha256=file_sha256(draft / layout.LOCK),
                 contract_sha256=lock.contract_sha256,
                 started_from=start.id,
-            ),
-        )
-        _settle(draft, folder)
+            )
+            lab.ledger.append(
+                WorkspaceRecord,
+                **lab.context.fields(),
+                target=target.name,
+                kernel=KernelId(name=f"{layout.PREFIX}{folder.name}", sha256=kernel_hash(draft / layout.KERNEL)),
+                workloads=workload_set.record_field(lock.profile),
+                settings=settings,
+            )
+            layout.settle(folder)
     except OSError as error:
         raise LabError(f"workspace: cannot write {error.filename or folder}: {error.strerror}") from None
     finally:
+        layout.finish(folder)
         shutil.rmtree(draft, ignore_errors=True)
     kernel = workspace_kernel(target, folder, engine.framework, engine.device)
     return Workspace(folder, lock.id, target, kernel, workload_set, engine.name, lock.profile)
@@ -114,16 +121,6 @@ def _fill(
     )
     _write(folder / layout.LOCK, lock.text())
     return lock
-
-
-def _settle(draft: Path, folder: Path) -> None:
-    """Make `draft` the workspace. An empty folder that is there already stays the same one, for somebody may stand in
-    it; the lock comes last then, so that a part is never taken for the whole."""
-    if not folder.exists():
-        draft.rename(folder)
-        return
-    for path in sorted(draft.iterdir(), key=lambda path: path.name == layout.LOCK):
-        path.rename(folder / path.name)
 
 
 def _copy_kernel(kernel: Kernel, folder: Path) -> None:

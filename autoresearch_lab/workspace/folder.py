@@ -14,9 +14,10 @@ from pathlib import Path
 
 from pydantic import Field, ValidationError
 
+from autoresearch_common.files import remove_abandoned
 from autoresearch_common.hashing import NATIVE_SUFFIXES, file_sha256
 from autoresearch_lab.catalog import Kernel, Target, syntax_nodes
-from autoresearch_lab.errors import LabError
+from autoresearch_lab.errors import LabError, files_at_hand
 from autoresearch_lab.jsonfile import StrictModel
 from autoresearch_lab.workloads import WorkloadSet
 
@@ -74,6 +75,42 @@ class Workspace:
         }
 
 
+def draft_of(folder: Path) -> Path:
+    """Where a workspace is made. One name, so that the next run removes what a killed one left."""
+    return folder.with_name(f".{folder.name}.draft")
+
+
+def settle(folder: Path) -> None:
+    """Make the draft the workspace. An empty folder that is there already stays the same one, for somebody may stand in
+    it; the lock comes last then, so that a part is never taken for the whole."""
+    draft = draft_of(folder)
+    if not folder.exists():
+        draft.rename(folder)
+        return
+    for path in sorted(draft.iterdir(), key=lambda path: (path.name == LOCK, path.name)):
+        path.rename(folder / path.name)
+    draft.rmdir()
+
+
+def finish(folder: Path) -> None:
+    """Do the rest of a `settle` that was broken off: fixed files of the draft are in the folder by then.
+
+    Raises:
+        LabError: a file cannot be moved.
+    """
+    draft = draft_of(folder)
+    try:
+        names = Lock.model_validate(json.loads((draft / LOCK).read_text(encoding="utf-8"))).files
+    except (OSError, ValueError):  # there is none, or a part of one
+        if (folder / LOCK).is_file():
+            remove_abandoned([draft])
+        return
+    moved = [name for name in names if not (draft / name).exists()]
+    if moved and all((folder / name).is_file() for name in moved):
+        with files_at_hand(f"workspace: cannot finish {folder}"):
+            settle(folder)
+
+
 def is_free(folder: Path) -> bool:
     """Whether a workspace can be made there: nothing is, or an empty folder."""
     return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
@@ -88,6 +125,7 @@ def read_lock(folder: Path) -> Lock:
     if not folder.is_dir():
         raise LabError(f"workspace: no folder {folder}; open one with: kernel-lab init --target T --workspace {folder}")
     path = folder / LOCK
+    finish(folder)
     if not path.is_file():
         raise LabError(f"workspace: {folder} is not a workspace ({LOCK} is missing)")
     try:

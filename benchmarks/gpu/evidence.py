@@ -20,11 +20,12 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from autoresearch_common.files import write_atomic
 from autoresearch_lab.campaign.gpu.archive import ARCHIVE, FILES, LEDGER, RESULT
 from autoresearch_lab.campaign.gpu.result import Benched, GpuResult, Verified
 from autoresearch_lab.campaign.steps import StepEnd
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.paths import Root, write_atomic
+from autoresearch_lab.paths import Root
 from autoresearch_lab.promote import shipping
 from autoresearch_lab.promote.shipping import Shipped
 from autoresearch_lab.results.record import Record

@@ -79,6 +79,15 @@ def test_a_checkpoint_of_another_run_or_a_damaged_one_is_refused(config, dataset
     assert longer.steps_done == 1
     with pytest.raises(ConfigError, match="made with another seed, matrix_lr"):
         load_checkpoint(Trainer(replace(config, seed=9, matrix_lr=0.1), Ops.baseline(), dataset), folder)
+    (tensors,) = folder.glob("tensors-*.safetensors")
+    whole = tensors.read_bytes()
+    middle = len(whole) // 2
+    for damaged in (whole[:middle] + b"\xff" * 64 + whole[middle + 64 :], whole[:middle], b""):
+        tensors.write_bytes(damaged)
+        with pytest.raises(ConfigError, match=f"no usable checkpoint in .*: {tensors.name} is not what was saved"):
+            load_checkpoint(trainer, folder)
+    tensors.write_bytes(whole)
+    load_checkpoint(trainer, folder)
     state = folder / "state.json"
     state.write_text(state.read_text().replace('"steps_done": 1', '"steps_done": 2'))
     with pytest.raises(ConfigError, match="no usable checkpoint"):

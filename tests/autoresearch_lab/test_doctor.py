@@ -150,9 +150,10 @@ def test_a_promoted_kernel_that_is_not_used_any_more_is_told(lab, capsys):
     shutil.copytree(lab.kernels.resolve(), lab.path / "copy", ignore=shutil.ignore_patterns("promoted*.toml"))
     lab.kernels.unlink()
     (lab.path / "copy").rename(lab.kernels)
-    for name, kernel in (("abacus", "beads"), ("cpu", "cpp_fused")):
-        entry = Promotion(engine=name, device="cpu-1", target="rope", kernel=kernel, sha256="0" * 64)
-        registry.put(lab.promoted_local, entry)
+    common = {"device": "cpu-1", "target": "rope", "sha256": "0" * 64}
+    pairs = (("abacus", "beads"), ("cpu", "cpp_fused"))
+    entries = [Promotion(engine=name, kernel=kernel, **common) for name, kernel in pairs]
+    lab.promoted_local.write_text(registry.text(entries))
     lost = found(lab)["lab", "promoted kernel"]
     assert lost.state == "problem" and "rope: promoted kernel cpp_fused was changed" in lost.detail
     for verb in ("list-targets", "promotion-check"):

@@ -1,5 +1,7 @@
 """An engine's complaint about the request is bad input; everything else stays a failure."""
 
+import os
+import signal
 from types import SimpleNamespace
 
 import pytest
@@ -67,3 +69,36 @@ def test_result_comes_through(tmp_path):
 )
 def test_the_engine_says_what_an_exception_means(error, kind):
     assert failure_kind(error) == kind
+
+
+def worked_in(folder, end):
+    """A process that works in a run folder as a bench does, and then does `end`; its number."""
+    child = os.fork()
+    if child == 0:
+        with jobs.running(folder):
+            (folder / "process").mkdir()
+            (folder / "process" / "inputs.safetensors").write_bytes(bytes(1000))
+            (folder / jobs.SAMPLES).write_bytes(b"raw")
+            end()
+        os._exit(0)
+    return child
+
+
+def test_the_next_run_takes_away_what_killed_ones_left_and_nothing_else(tmp_path):
+    """What runs, what told why it failed, and what a record may name stay."""
+    runs = tmp_path / "runs"
+    for name, end in (("done", lambda: None), ("killed", lambda: os._exit(9))):
+        os.waitpid(worked_in(runs / name, end), 0)
+    assert (runs / "killed" / jobs.MARK).exists()
+    alive = worked_in(runs / "alive", lambda: os.kill(os.getpid(), signal.SIGSTOP))
+    os.waitpid(alive, os.WUNTRACED)
+    with jobs.running(runs / "next"):
+        left = {folder.name: sorted(path.name for path in folder.iterdir()) for folder in runs.iterdir()}
+    assert left.pop("next") == [jobs.MARK] and left.pop("killed") == [jobs.SAMPLES]
+    assert left == {"done": ["process", jobs.SAMPLES], "alive": [jobs.MARK, "process", jobs.SAMPLES]}
+    os.kill(alive, signal.SIGKILL)
+    os.waitpid(alive, 0)
+    with pytest.raises(LabError), jobs.running(runs / "refused"):
+        raise LabError("not verified")
+    assert sorted(path.name for path in runs.iterdir()) == ["alive", "done", "killed"]  # with samples, all of them
+    assert not (runs / "alive" / "process").exists()

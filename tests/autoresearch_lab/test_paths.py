@@ -4,9 +4,10 @@ import os
 
 import pytest
 
+from autoresearch_common.files import write_atomic
 from autoresearch_lab import jsonfile
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.paths import output_file, write_atomic
+from autoresearch_lab.paths import output_file
 
 
 def test_what_is_no_regular_file_is_not_replaced(tmp_path):

@@ -3,16 +3,15 @@ that a machine that goes away leaves what there was."""
 
 from __future__ import annotations
 
-import os
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from autoresearch_common.files import replacing_file, write_atomic
 from autoresearch_lab import lookup
 from autoresearch_lab.campaign.gpu.result import GpuResult
 from autoresearch_lab.campaign.gpu.setting import Setting
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.paths import write_atomic
 from autoresearch_lab.promote.artifacts import MOST_FILE_BYTES
 
 ARCHIVE, RESULT = "evidence.tar.gz", "gpu.json"
@@ -27,10 +26,9 @@ def pack(setting: Setting) -> list[str]:
     of the trainer. Returns what is not in it; where it cannot be written at all, why. Nothing that a part has found is
     given away for that."""
     target = setting.out / ARCHIVE
-    temporary = target.with_name(f".{ARCHIVE}")
     left_out, total = [], 0
     try:
-        with tarfile.open(temporary, "w:gz", compresslevel=3) as archive:
+        with replacing_file(target) as new, tarfile.open(new, "w:gz", compresslevel=3) as archive:
             for name, path in _files(setting):
                 size = path.stat().st_size
                 if name != LEDGER and (size > MOST_FILE_BYTES or total + size > MOST_BYTES):
@@ -38,7 +36,6 @@ def pack(setting: Setting) -> list[str]:
                     continue
                 total += size
                 archive.add(path, name, recursive=False)
-        os.replace(temporary, target)
     except (OSError, LabError, tarfile.TarError) as error:
         return [f"everything ({error})"]
     return left_out

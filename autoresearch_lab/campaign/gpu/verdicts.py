@@ -24,7 +24,7 @@ MOST_WORKERS, CORES_PER_WORKER, MOST_BENCH_SECONDS = 8, 2, 90.0
 # With this target several arms are FlexAttention, which is compiled for every call.
 LONG_BENCH = {"windowed_attention": 180.0}
 # One look after three processes: a rule fixed beforehand as any other, and shorter.
-LOOKS, BUDGET = "3", "20"
+LOOKS, BUDGET = "3", "40"
 
 
 def verify(setting: Setting, box: TimeBox) -> Verified:

@@ -37,7 +37,6 @@ def call(lab, monkeypatch, capsys):
         (("ab", "rms_norm=torch_library"), "no verify that counts here; run: kernel-lab"),
         (("promotion-check", "--target", "no_such"), "unknown target 'no_such'"),
         (("promotion-check", "rms_norm=no_such"), "no torch kernel 'no_such'"),
-        (("promote", "rms_norm=torch_library"), "no verify that counts here"),
         (("promote",), "name a kernel: TARGET=NAME or the folder of a workspace"),
         (("demote", "--target", "no_such"), "unknown target 'no_such'"),
         (("demote", "--target", "rms_norm"), "no kernel is promoted for target rms_norm"),
@@ -48,6 +47,11 @@ def test_bad_input(call, lab, arguments, message):
     assert code == 2 and out == "" and err.startswith("error: ") and message in err
     assert err.count("\n") == 1 and "Traceback" not in err
     assert lab.engine.asked == [] and lab.ledger.records() == []
+
+
+def test_a_refused_promotion_is_a_negative_verdict(call):
+    code, out, err = call("promote", "rms_norm=torch_library")
+    assert code == 1 and out == "" and err.startswith("error: ") and "no verify that counts here" in err
 
 
 def test_from_ab_to_promote_and_back(call, lab):

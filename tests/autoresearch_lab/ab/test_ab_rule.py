@@ -113,6 +113,7 @@ def test_one_seed_does_not_decide_the_divergence() -> None:
     control = [course, -course, course, course]
     assert rule.divergence_gate([course, course, course, 50 * course], control, SETTINGS).state is GateState.PASS
     assert rule.divergence_gate([course, course, 50 * course, 50 * course], control, SETTINGS).state is GateState.FAIL
+    assert rule.divergence_gate([course, 50 * course], control[:2], SETTINGS).state is GateState.FAIL
     # Nor does a control that hardly moves with one seed.
     still = [course * 1e-3, course, course, course]
     assert rule.divergence_gate([course, course, course, course], still, SETTINGS).state is GateState.PASS

@@ -81,3 +81,9 @@ def test_five_per_cent_is_found_where_the_machine_is_calm():
     assert found["FASTER"] >= 0.9
     mirrored = rates(-math.log(1.05), calm, QUICK, 40, np.random.default_rng(2))
     assert mirrored["SLOWER"] >= 0.9
+
+
+def test_alone_on_a_machine_three_per_cent_are_found_and_most_nulls_are_the_same():
+    alone = Noise(level=0.005, own=0.02, bursts=0.01, rounds=60)
+    assert rates(math.log(1.03), alone, QUICK, 40, np.random.default_rng(3))["FASTER"] >= 0.9
+    assert rates(0.0, alone, QUICK, 40, np.random.default_rng(3))["SAME"] > 0.5

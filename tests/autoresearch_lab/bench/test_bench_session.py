@@ -17,6 +17,7 @@ from autoresearch_lab.bench.measure import Arm, TimingBed
 from autoresearch_lab.bench.possible import check_possible
 from autoresearch_lab.bench.rule import Rule
 from autoresearch_lab.bench.session import BenchSession
+from autoresearch_lab.bench.table import _directions
 from autoresearch_lab.catalog import find_target, load_catalog
 from autoresearch_lab.ceilings import highest
 from autoresearch_lab.errors import LabFailure
@@ -160,10 +161,16 @@ def test_a_candidate_that_cannot_run_is_not_helped_by_leaving_out_libraries(sess
     assert own.left_out == {}
 
 
+def test_both_arms_of_the_baseline_are_what_a_candidate_is_held_against(session):
+    outcome = run(session(PlantedEngine(speed={1: 1.21, 2: 2.0})))
+    assert outcome.ratio.point == pytest.approx(2.0 / 1.1, rel=0.01)
+    assert outcome.results.control.ratio == pytest.approx(1.21, rel=0.01)
+
+
 def test_a_null_goes_through_all_looks_and_is_never_faster(session):
     engine = PlantedEngine(noise=0.05)
     outcome = run(session(engine))
-    assert outcome.verdict in ("AMBIGUOUS", "SAME") and engine.calls in (4, 6, 8)
+    assert outcome.verdict in ("AMBIGUOUS", "SAME") and engine.calls in (4, 8, 16)
 
 
 def test_a_loser_is_slower(session):
@@ -475,10 +482,19 @@ def test_a_candidate_that_only_loses_in_a_graph_is_told_why(session, target, gra
     assert [arm.ms for arm in found.arms][-1] == pytest.approx(3.5, rel=0.02)
 
 
+def test_the_table_shows_in_bold_what_decides(session, target):
+    found = run(within_graphs(session, target, speed={2: 1.2, 4: 1.5})).results
+    table = _directions(found)
+    rows = [[str(cell) for cell in row] for row in zip(*(column.cells for column in table.columns), strict=True)]
+    bold = [cells for cells, row in zip(rows, table.rows, strict=True) if row.style == "bold"]
+    assert found.against.endswith("(compiled)") and [cells[0] for cells in bold] == ["both, against that"]
+    assert bold[0][3].startswith("1.25") and bold[0][1] == rows[-2][2]  # the library's time, in the baseline's place
+
+
 def test_compiling_leaves_the_budget_alone(session, target):
     own = within_graphs(session, target, noise=0.3)
     run(own, budget=1.0)  # 36 s of compiling in the first four processes
-    assert len(own.processes) == 8
+    assert len(own.processes) == RULE.looks[-1]
 
 
 def test_the_prediction_is_of_what_the_trainer_uses_now(session, target):

@@ -1,10 +1,12 @@
 """The verb `run`: what it refuses, what it goes on after, and what it says at its end."""
 
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
+from autoresearch_common.hashing import json_sha256
 from autoresearch_lab import lookup
 from autoresearch_lab.campaign import cpu
 from autoresearch_lab.cli import app, campaign
@@ -127,3 +129,21 @@ def test_a_closing_run_is_trained_once(monkeypatch, tmp_path, context):
     assert lookup.closing_run(lab, asked) == record
     other = asked.model_copy(update={"seconds": 3.0})
     assert lookup.closing_run(lab, other) is None
+
+
+def test_what_a_closing_run_came_to_is_what_the_ledger_says(monkeypatch, tmp_path, context):
+    """Its run.json may have been edited since, or be gone."""
+    lab, said = Lab.of(context, Root(tmp_path)), []
+    asked = TrainSettings(event="train", preset="p", dataset="d", seconds=20.0)
+    results = {"val_bpb": 1.0, "tokens_per_second": 5.0, "num_steps": 7}
+    lab.ledger.append("note", **context.fields(), settings=asked, results=results)
+    identity = json_sha256([asked.model_dump(), context.keys()])
+    folder = lab.root.results / "training" / identity[:16]
+    folder.mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps({"summary": {**results, "val_bpb": 0.1}}))
+    monkeypatch.setattr(cpu, "load_catalog", lambda root: {})
+    monkeypatch.setattr(cpu, "resolve", lambda *_: SimpleNamespace(recorded=dict))
+    monkeypatch.setattr(cpu, "run_command", None)
+    job = cpu.MainJob(lab, "p", "corpus", said.append, prepared=SimpleNamespace(fingerprint="d"))
+    job._train(None)
+    assert job.closing == cpu.ClosingRun(**results) and said == ["train: with the promoted kernels, done before"]

@@ -221,7 +221,7 @@ def test_a_promoted_kernel_that_is_no_longer_that_is_told_and_refused_by_name(la
     root.kernels.unlink()
     shutil.copytree(CHECKOUT / "kernels", root.kernels, ignore=shutil.ignore_patterns("promoted*.toml"))
     entry = {"engine": "cpu", "device": machine.context(ENGINES["cpu"], root).device["key"], "target": "rope"}
-    registry.put(root.promoted_local, Promotion(**entry, kernel="cpp_fused", sha256="0" * 64))
+    root.promoted_local.write_text(registry.text([Promotion(**entry, kernel="cpp_fused", sha256="0" * 64)]))
     assert call(lab, "--print-config") == 0
     shown = capsys.readouterr()
     assert "kernels:    baseline  (what is promoted here; rope: promoted kernel cpp_fused was changed" in shown.out

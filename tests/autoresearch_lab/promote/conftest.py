@@ -57,6 +57,17 @@ file = "gpu_only.py"
 
 @pytest.fixture
 def lab(tmp_path):
+    write_catalogue(tmp_path)
+    return lab_in(tmp_path)
+
+
+@pytest.fixture
+def lab_at():
+    """A lab in a folder that has been one."""
+    return lab_in
+
+
+def write_catalogue(tmp_path):
     for name in ("double", "triple"):
         folder = tmp_path / "kernels" / name
         folder.mkdir(parents=True)
@@ -64,7 +75,10 @@ def lab(tmp_path):
         for file in ("oracle", "torch_eager", "fused", "gpu_only"):
             (folder / f"{file}.py").write_text(f"# {name} {file}\n")
         (folder / "fused.cpp").write_text("// native\n")
-    root = Root(tmp_path)
+
+
+def lab_in(folder):
+    root = Root(folder)
     context = Context(
         ENGINES["cpu"], {"kind": "cpu", "key": "cpu-1", "name": "a processor"}, {"python": "3", "key": "s1"}
     )

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from autoresearch_common.hashing import file_sha256
 from autoresearch_lab.catalog import Kernel
-from autoresearch_lab.cli import promotion
-from autoresearch_lab.errors import LabError
+from autoresearch_lab.cli import app, promotion
+from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.invocation import program
 from autoresearch_lab.promote import registry
 from autoresearch_lab.promote.apply import demote, promote, promote_all
@@ -66,13 +66,13 @@ def test_promote_and_demote_restore_exactly(lab):
 
 def test_without_evidence_nothing_is_promoted(lab):
     kernel = lab.kernel()
-    with pytest.raises(LabError, match="no verify that counts here; run: kernel-lab .*verify double"):
+    with pytest.raises(LabFailure, match="no verify that counts here; run: kernel-lab .*verify double"):
         run(lab)
     lab.evidence(kernel, ab=None)
-    with pytest.raises(LabError, match="no A/B that counts here; run: kernel-lab .*ab double=fused"):
+    with pytest.raises(LabFailure, match="no A/B that counts here; run: kernel-lab .*ab double=fused"):
         run(lab)
     lab.evidence(kernel, ab="REJECT")
-    with pytest.raises(LabError, match=r"the A/B says REJECT \(as planted\)"):
+    with pytest.raises(LabFailure, match=r"the A/B says REJECT \(as planted\)"):
         run(lab)
     assert not lab.root.promoted_local.exists() and in_use(lab) == "torch_eager"
 
@@ -80,25 +80,25 @@ def test_without_evidence_nothing_is_promoted(lab):
 def test_evidence_of_another_machine_software_or_content_does_not_count(lab):
     lab.evidence(lab.kernel(), context=replace(lab.context, device={"kind": "cpu", "key": "cpu-2"}))
     lab.evidence(lab.kernel(), context=replace(lab.context, software={"key": "s2"}))
-    with pytest.raises(LabError, match="no verify"):
+    with pytest.raises(LabFailure, match="no verify"):
         run(lab)
     lab.evidence(lab.kernel())
     (lab.root.kernels / "double" / "fused.py").write_text("# edited\n")
-    with pytest.raises(LabError, match="no verify"):
+    with pytest.raises(LabFailure, match="no verify"):
         run(lab)
 
 
 def test_a_contract_that_changed_since_asks_for_new_evidence(lab):
     lab.evidence(lab.kernel())
     (lab.root.kernels / "double" / "oracle.py").write_text("# stricter\n")
-    with pytest.raises(LabError, match="no verify"):
+    with pytest.raises(LabFailure, match="no verify"):
         run(lab)
 
 
 def test_the_newest_ab_counts(lab):
     lab.evidence(lab.kernel())
     lab.evidence(lab.kernel(), ab="REJECT")
-    with pytest.raises(LabError, match="REJECT"):
+    with pytest.raises(LabFailure, match="REJECT"):
         run(lab)
 
 
@@ -150,7 +150,7 @@ def test_harm_to_what_is_learnt_in_one_mode_refuses_all(lab):
     harm = {"neutral": {"passed": False, "note": "val_bpb is worse"}}
     lab.evidence(lab.kernel(), compile="off", ab="REJECT", results={"gates": harm})
     assert decided(lab) == ("REJECT", ())
-    with pytest.raises(LabError, match="val_bpb is worse"):
+    with pytest.raises(LabFailure, match="val_bpb is worse"):
         run(lab)
 
 
@@ -218,7 +218,7 @@ def shown(render):
 def test_a_joint_ab_speaks_for_the_set_alone(lab):
     both = {"double": lab.kernel(), "triple": lab.kernel("triple")}
     lab.evidence(*both.values())
-    with pytest.raises(LabError, match="no A/B"):
+    with pytest.raises(LabFailure, match="no A/B"):
         run(lab)
     records = promote_all(both, lab.lab)
     assert [record.target for record in records] == ["double", "triple"]
@@ -320,7 +320,7 @@ def test_a_corrupt_list_is_refused_and_kept(lab):
 
 def test_other_entries_survive(lab):
     other = registry.Promotion(engine="cuda", device="cuda-9", target="double", kernel="gpu_only", sha256="b" * 64)
-    registry.put(lab.root.promoted_local, other)
+    lab.root.promoted_local.write_text(registry.text([other]))
     lab.evidence(lab.kernel())
     run(lab)
     back(lab)
@@ -343,3 +343,12 @@ def test_what_was_not_enforced_is_shown_and_stands_in_the_record(lab):
     assert record.settings.evidence == ab.id and record.settings.unattended
     assert record.not_enforced == ["processes", "reads"]
     assert not run(lab).settings.unattended  # a person's
+
+
+def test_a_refused_promotion_is_a_negative_verdict(lab, monkeypatch, capsys):
+    monkeypatch.setattr(app, "Lab", lambda root, engine: lab.lab)
+    call = ["--root", str(lab.root.path), "promote", "double=fused"]
+    assert app.main(call) == 1 and "no verify that counts here" in capsys.readouterr().err
+    lab.evidence(lab.kernel(), ab="REJECT")
+    assert app.main(call) == 1 and "the A/B says REJECT" in capsys.readouterr().err
+    assert app.main([*call[:-1], "double=nothing"]) == 2

@@ -259,17 +259,16 @@ class Writer:
 
     def promote(self, target: str, evidence: str) -> Any:
         subject = self.subject(target)
-        registry.put(
-            self.root.promoted_local,
-            registry.Promotion(
-                engine=self.context.engine.name,
-                device=self.context.device["key"],
-                target=target,
-                kernel=subject["kernel"]["name"],
-                sha256=subject["kernel"]["sha256"],
-                evidence=evidence,
-            ),  # fmt: skip
+        entry = registry.Promotion(
+            engine=self.context.engine.name,
+            device=self.context.device["key"],
+            target=target,
+            kernel=subject["kernel"]["name"],
+            sha256=subject["kernel"]["sha256"],
+            evidence=evidence,
         )
+        path = self.root.promoted_local
+        path.write_text(registry.text([*registry.without(registry.read(path), entry.key()), entry]))
         return self.ledger.append(
             "promote", **subject, settings={"evidence": evidence}, results={"file": "kernels/promoted.local.toml"}
         )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from autoresearch_lab import ledger as ledger_module
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.lab import Lab
@@ -149,3 +150,37 @@ def test_killed_while_it_is_made_the_next_run_makes_it(
     made = create(target, folder, Lab.of(context, root, ledger), captured)
     assert open_workspace(folder, Lab(root)).id == made.id
     assert [path.name for path in root.workspaces.iterdir()] == ["one"]
+
+
+@pytest.mark.parametrize(("there", "how"), [(False, "kill"), (True, "kill"), (True, "interrupt"), (True, "full")])
+def test_at_every_write_the_name_is_free_or_that_of_a_whole_workspace(
+    there: bool, how: str, context: Context, root: Root, captured: WorkloadSet, tmp_path: Path, crashes, monkeypatch
+) -> None:
+    """there: the folder exists already, empty."""
+    monkeypatch.setattr(ledger_module, "commit_of", lambda folder: None)
+    target, found = load_catalog(root)["rms_norm"], []
+
+    def begin(number: int) -> Path:
+        folder = tmp_path / str(number)
+        (folder / "workspaces" / ("one" if there else "")).mkdir(parents=True)
+        return folder
+
+    def make(folder: Path) -> None:
+        lab = Lab.of(context, Root(folder))
+        create(target, folder / "workspaces" / "one", lab, captured)
+
+    def check(folder: Path, number: int) -> None:
+        (folder / "kernels").symlink_to(root.kernels)
+        try:
+            open_workspace(folder / "workspaces" / "one", Lab(Root(folder)))
+            found.append(True)
+        except LabError as error:
+            assert "no folder" in str(error) or "is not a workspace" in str(error), number
+            make(folder)
+            open_workspace(folder / "workspaces" / "one", Lab(Root(folder)))
+            found.append(False)
+        assert [path.name for path in (folder / "workspaces").iterdir()] == ["one"]
+        assert Ledger(Root(folder).ledger).problems() == []
+
+    writes = crashes.each(begin, make, check, how)
+    assert writes > 10 and found == sorted(found) and (True in found or how == "full")

@@ -1,0 +1,95 @@
+"""Files that appear whole or not at all, and what processes that were killed left beside them.
+
+What is being written carries a lock (flock) of its writer, which falls with the process, however that ends. So the next
+one who writes there can tell what is left over from what is still being written, and takes the former away.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+# What the name of an unfinished file ends with: no editor and no user names a file so.
+UNFINISHED = ".unfinished"
+
+
+def regular_file(path: Path) -> Path:
+    """The file that `path` leads to, through symbolic links; it need not exist.
+
+    Raises:
+        OSError: something else is there (a device, a pipe, a folder): a rename onto it would replace it.
+    """
+    target = Path(os.path.realpath(path))
+    if os.path.lexists(target) and (target.is_symlink() or not target.is_file()):
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    return target
+
+
+@contextmanager
+def replacing_file(path: Path) -> Iterator[Path]:
+    """Yield a new file beside `path` that takes its place, flushed to the disk, when the block ends well. What killed
+    writers left in that folder goes first.
+
+    Readers see the old content or the new, never a part of it. A symbolic link stays one: the file that it leads to is
+    replaced.
+
+    Raises:
+        OSError: the file cannot be written, or what is there is no regular file.
+    """
+    path = regular_file(path)
+    remove_abandoned(path.parent.glob(f".*{UNFINISHED}"))
+    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
+    try:
+        new.touch()
+        with in_use(new):
+            yield new
+            with open(new, "rb+") as stream:
+                os.fsync(stream.fileno())
+            os.replace(new, path)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write a file (text as UTF-8) as `replacing_file` does, in a folder that is made where it is missing."""
+    regular_file(path).parent.mkdir(parents=True, exist_ok=True)
+    with replacing_file(path) as new:
+        new.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
+
+
+@contextmanager
+def in_use(path: Path) -> Iterator[None]:
+    """Keep others from taking this file or folder for one that was left over, where the file system has locks."""
+    with ExitStack() as stack:
+        with suppress(OSError):
+            stack.enter_context(locked(path))
+        yield
+
+
+def remove_abandoned(paths: Iterable[Path]) -> None:
+    """Remove those files and folders that nobody has in use. What cannot be asked or removed stays."""
+    for path in paths:
+        with suppress(OSError), locked(path):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock of a file or folder.
+
+    Raises:
+        OSError: it is in use, or is not there, or the file system knows no locks.
+    """
+    access = os.O_RDONLY if path.is_dir() else os.O_RDWR  # NFS locks only what can be written
+    descriptor = os.open(path, access | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
