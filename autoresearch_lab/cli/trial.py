@@ -17,7 +17,7 @@ from autoresearch_lab.compare import newest as newest_runs
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.results.record import VersionRecord
 from autoresearch_lab.runs_table import Row, append_row, check_table, old_decision
-from autoresearch_lab.versions.rule import TrialRule
+from autoresearch_lab.versions.rule import LEAST_STEPS, TrialRule
 from autoresearch_lab.versions.run import Versions, keeps, trial
 from autoresearch_lab.versions.sides import WORKING_TREE, open_side
 from autoresearch_lab.versions.table import render
@@ -105,7 +105,7 @@ COMMANDS = {
         click.option("--b", metavar="SIDE", help="What may take its place [default: the working tree]."),
         DATASET,
         click.option("--preset", help="What to train [default: what suits this machine]."),
-        click.option("--steps", type=click.IntRange(min=20), default=_RULE.steps, show_default=True,
+        click.option("--steps", type=click.IntRange(min=LEAST_STEPS), default=_RULE.steps, show_default=True,
                      help="Optimizer steps of side a; b gets as many tokens, then as much time."),
         click.option("--minutes", type=FiniteRange(min=0.1), default=10.0, show_default=True,
                      help="Budget; the same command goes on where an earlier one ended."),

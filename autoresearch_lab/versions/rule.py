@@ -15,6 +15,7 @@ from autoresearch_lab.results.trial import VersionRule
 from autoresearch_lab.statistics import Interval, split_alpha, t_interval
 
 _AB = Settings()
+LEAST_STEPS = 20
 
 
 @dataclass(frozen=True)
@@ -40,8 +41,8 @@ class TrialRule:
     seed: int = _AB.seed
 
     def __post_init__(self) -> None:
-        if self.steps < 20:
-            raise LabError(f"a trial trains at least 20 steps, not {self.steps}: the first 11 are not timed")
+        if self.steps < LEAST_STEPS:
+            raise LabError(f"a trial trains at least {LEAST_STEPS} steps, not {self.steps}: the first 11 are not timed")
 
     @property
     def look_alpha(self) -> float:

@@ -58,7 +58,7 @@ class Stub:
         plan |= dict(word.split("=") for at, word in enumerate(words) if words[at - 1] == "--set")
         if plan.get("refuses"):
             return CommandEnd(2, 0.1, 0.0, "cannot set 'nonsense'")
-        config = {"total_batch_tokens": TOKENS, "batch_size": 8, "eval_batch_size": 8}
+        config = {"total_batch_tokens": int(plan.get("tokens", TOKENS)), "batch_size": 8, "eval_batch_size": 8}
         if "--print-config" in words:
             (out / "stdout.log").write_text(json.dumps({"config": config}))
             return CommandEnd(0, 0.1, 0.0, "")

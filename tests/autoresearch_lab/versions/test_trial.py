@@ -50,6 +50,17 @@ def test_speed_counts_by_the_virtual_clock(here: SimpleNamespace):
     assert slower.verdict == "WORSE" and slower.results.ratio == pytest.approx(1 / 1.5, rel=0.02)
 
 
+def test_larger_steps_make_fewer_for_the_same_tokens(here: SimpleNamespace):
+    here.commit()
+    here.commit(tokens=4096)
+    record = here.trial("HEAD~1", "HEAD")
+    assert record.settings.steps == {"a": 100, "b": 50}
+    # Steps of the stub take one time whatever their size, so this side is twice as fast; it learns by steps alone.
+    assert record.results.ratio == pytest.approx(2, rel=0.05) and 95 <= record.results.timed_steps <= 105
+    with pytest.raises(LabError, match="side b makes 10 steps of 20480 tokens meanwhile: give more --steps"):
+        here.trial("HEAD~1", "HEAD tokens=20480")
+
+
 def test_options_are_a_side(here: SimpleNamespace):
     here.commit()
     record = here.trial("HEAD", "HEAD bpb=1.8")
