@@ -9,10 +9,13 @@ from typing import Any
 
 from filelock import FileLock
 
+from autoresearch_common.reading import BadFile, read_text
 from autoresearch_lab.errors import LabError, files_at_hand
 from autoresearch_lab.ledger import commit_of
 from autoresearch_lab.paths import writable_folder
 
+# For as long as it takes to write a line; the run itself is in run.json.
+LOCK_SECONDS = 10.0
 HEADER = ("commit", "val_bpb", "memory_gb", "status", "description")
 # Of runs of train.py; a trial writes what became of its side b.
 STATUS = {"complete": "done", "interrupted": "interrupted", "failed": "crash"}
@@ -27,8 +30,8 @@ def check_table(path: Path) -> None:
     """
     writable_folder(path.parent, "table of runs")
     try:
-        first = path.read_text(encoding="utf-8").partition("\n")[0] if path.exists() else ""
-    except (OSError, UnicodeDecodeError) as error:
+        first = read_text(path).partition("\n")[0] if path.exists() else ""
+    except (OSError, BadFile) as error:
         raise LabError(f"cannot append to {path}: {error}") from None
     if first and first.split("\t") != list(HEADER):
         raise LabError(f"{path} is not a table of runs: its first line must be {' '.join(HEADER)}")
@@ -68,10 +71,11 @@ def append_row(path: Path, row: Row) -> None:
     """Append a line, below the header where there is none yet.
 
     Raises:
-        LabError: as check_table.
+        LabError: as check_table, or the table is locked for LOCK_SECONDS.
     """
     check_table(path)
-    with files_at_hand(f"cannot append to {path}"), FileLock(path.with_name(f".{path.name}.lock")):
+    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_SECONDS)
+    with files_at_hand(f"cannot append to {path}"), lock:
         empty = not path.exists() or path.stat().st_size == 0
         with path.open("a", encoding="utf-8") as stream:
             stream.write(("\t".join(HEADER) + "\n" if empty else "") + row.line())

@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 
 from autoresearch_lab.cli.app import Session, VerbResult, command
-from autoresearch_lab.cli.options import DATASET, FOREIGN_LIMIT, FiniteRange
+from autoresearch_lab.cli.options import DATASET, FOREIGN_LIMIT, Count, FiniteRange
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.compare import comparison, read_runs, show
 from autoresearch_lab.compare import newest as newest_runs
@@ -46,7 +46,7 @@ def run(
     if log:
         check_table(table)
     versions = _versions(session, a or "HEAD", b or WORKING_TREE, **options)
-    with progress(session.log) as listen:
+    with progress(session.log, session.verb) as listen:
         record = trial(versions, minutes, listen, session.log.print)
     if log:
         append_row(table, _row(record, description))
@@ -105,7 +105,7 @@ COMMANDS = {
         click.option("--b", metavar="SIDE", help="What may take its place [default: the working tree]."),
         DATASET,
         click.option("--preset", help="What to train [default: what suits this machine]."),
-        click.option("--steps", type=click.IntRange(min=LEAST_STEPS), default=_RULE.steps, show_default=True,
+        click.option("--steps", type=Count(min=LEAST_STEPS), default=_RULE.steps, show_default=True,
                      help="Optimizer steps of side a; b gets as many tokens, then as much time."),
         click.option("--minutes", type=FiniteRange(min=0.1), default=10.0, show_default=True,
                      help="Budget; the same command goes on where an earlier one ended."),
@@ -113,7 +113,7 @@ COMMANDS = {
         click.option("--simpler", is_flag=True, help="Side b is the simpler version: SAME is a reason to keep it."),
         click.option("--log", is_flag=True, help="Append a line to results.tsv: keep, discard or crash."),
         click.option("--description", default="", help="What side b tries, for that line."),
-        click.option("--replay", type=click.IntRange(min=1), metavar="N",
+        click.option("--replay", type=Count(min=1), metavar="N",
                      help="Try the decision of row N of results.tsv again: that commit against the last kept before."),
     ),
     "compare": command(
@@ -121,6 +121,6 @@ COMMANDS = {
         compare,
         "Finished runs of train.py beside each other: what differs, val_bpb, speed, memory, and their curves.",
         click.argument("runs", nargs=-1, type=click.Path(path_type=Path), metavar="[RUN]..."),
-        click.option("--last", type=click.IntRange(min=1), metavar="N", help="The newest N runs in runs/."),
+        click.option("--last", type=Count(min=1), metavar="N", help="The newest N runs in runs/."),
     ),
 }  # fmt: skip
