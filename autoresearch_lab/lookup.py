@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain, takewhile
+from itertools import chain, islice, takewhile
 from typing import Any
 
 from autoresearch_lab.catalog import Kernel
@@ -12,6 +12,7 @@ from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.results.note import TrainSettings
 from autoresearch_lab.results.record import (
+    CLASSES,
     AttemptRecord,
     CaptureRecord,
     DemoteRecord,
@@ -58,6 +59,14 @@ def workspaces(ledger: Ledger) -> list[WorkspaceRecord]:
 def attempts_in(ledger: Ledger, workspace_id: str) -> list[AttemptRecord]:
     """The notes of the kernels that were proposed in a workspace, oldest first."""
     return [note for note in ledger.find(AttemptRecord) if note.settings.workspace_id == workspace_id]
+
+
+def verdicts(ledger: Ledger, most: int) -> list[Record]:
+    """The newest verdicts, at most so many, the newest last; of kernels, and of whatever else has a verdict."""
+    judging = [kind for kind in CLASSES.values() if kind.model_fields["verdict"].annotation is not type(None)]
+    # Of each kind by itself, which the index answers without a look at the other records.
+    newest = [record for kind in judging for record in [*islice(ledger.newest(kind), most)][::-1]]
+    return sorted(newest, key=lambda record: record.time)[-most:]
 
 
 def traces(ledger: Ledger) -> list[CaptureRecord | MetalCaptureRecord]:

@@ -36,7 +36,7 @@ def run(session: Session, *, named: list[KernelWords], seed: int | None, interpr
         subject = named[0].subject(session.lab)
         candidate, captured, found = _of_catalogue(session, subject, named[0].name, interpreted)
     folder = session.lab.root.runs / f"verify-{subject.name}-{secrets.token_hex(4)}"
-    with progress(session.log) as show, running(folder) as run_dir:
+    with progress(session.log, session.status) as show, running(folder) as run_dir:
         record = verify(
             candidate,
             subject,

@@ -18,6 +18,7 @@ from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.promote.transaction import settle
 from autoresearch_lab.runs_table import append_run, check_table
+from autoresearch_lab.status import TrainingProgress
 from autoresearch_lab.training import Training, plan_training, trainer_engine
 from autoresearch_trainer.config import preset
 from autoresearch_trainer.console import Console
@@ -119,22 +120,25 @@ def _run(training: Training, root: Root, options: dict[str, Any]) -> None:
     if table:
         check_table(table)
     last: dict[str, Any] = {}
+    engine, device = trainer_engine(training.engine), training.engine.device
+    progress = TrainingProgress(out, lambda: engine.peak_memory_mb(device))
     with Console(sys.stderr if options["as_json"] else sys.stdout) as console:
 
         def report(event: Event) -> None:
             if event["event"] == "start" or event["event"] == "summary":
                 last.update(dict(event["record"]))
+            progress(event)
             console(event)
 
         try:
             record = run(
-                trainer_engine(training.engine),
+                engine,
                 training.config,
                 training.selection.plain(),
                 training.dataset,
                 out,
                 report,
-                device=training.engine.device,
+                device=device,
                 weights=options["save_weights"],
                 checkpoint=bool(options["checkpoint"]),
                 save_interrupted=options["checkpoint"] is None,
@@ -145,9 +149,13 @@ def _run(training: Training, root: Root, options: dict[str, Any]) -> None:
                 check_rate=check_rate,
             )
         except BaseException:
-            if table and last:  # it had begun
-                append_run(table, {**last, **_written(out, RUN_FILE)}, options["description"], root.path)
+            if last:  # it had begun
+                ended = {**last, **_written(out, RUN_FILE)}
+                progress.end(ended)
+                if table:
+                    append_run(table, ended, options["description"], root.path)
             raise
+    progress.end(record)
     if table:
         append_run(table, record, options["description"], root.path)
     if options["as_json"]:
