@@ -84,7 +84,7 @@ class WorkStatus(Teller):
 
 
 class StatusFile:
-    """Keeps a verb's status; in no file where `path` is None."""
+    """Keeps a verb's status; in no file where `path` is None, nor before there is something to tell."""
 
     def __init__(self, verb: str, device: str = "", path: Path | None = None) -> None:
         self.now = WorkStatus(verb=verb, device=device, about=verb)
@@ -127,7 +127,8 @@ class StatusFile:
 
     def end(self) -> None:
         self.now.ended = True
-        self._write()
+        if self._written:
+            self._write()
 
     def _write(self) -> None:
         self._written = self.now.told = time.time()
@@ -135,6 +136,7 @@ class StatusFile:
             return
         unfinished = self._path.with_name(f".{self._path.name}")
         with suppress(OSError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             unfinished.write_text(self.now.model_dump_json(), encoding="utf-8")
             os.replace(unfinished, self._path)
 
@@ -142,8 +144,6 @@ class StatusFile:
 @contextmanager
 def reporting(folder: Path, verb: str, device: str) -> Iterator[StatusFile]:
     """The status file of a verb in `folder`, told its end as well; one per device, whose lock is held meanwhile."""
-    with suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
     status = StatusFile(verb, device, folder / STATUS_FILES.replace("*", device))
     try:
         yield status

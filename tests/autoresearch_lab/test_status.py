@@ -17,6 +17,9 @@ def read(folder):
 
 
 def test_a_verb_tells_what_it_does_and_that_it_ended(tmp_path):
+    with reporting(tmp_path / "results", "bench", "cpu"):
+        pass  # it was refused, say: nothing is left behind
+    assert list(tmp_path.iterdir()) == []
     with pytest.raises(KeyError), reporting(tmp_path / "results", "bench", "cpu") as told:
         told.line("begins")
         told.stage({"case": "no stage"})
