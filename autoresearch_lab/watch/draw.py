@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -92,7 +92,7 @@ def _one_work(work: WorkView) -> list[Text]:
     if work.candidates:
         lines.append(Text(f"  {_candidates_left(work)}"))
         order = sorted(work.candidates, key=lambda row: (row.since is None, row.step is None))
-        lines += [Text.assemble(("  ▸ " if row.since is not None else "    "), *_standing(row)) for row in order]
+        lines += [Text(f"  {'▸' if row.since is not None else ' '} {_standing(row, work.state)}") for row in order]
     return lines
 
 
@@ -112,12 +112,14 @@ def _candidates_left(work: WorkView) -> str:
     return text
 
 
-def _standing(row: CandidateStatus) -> Iterable[str]:
-    yield f"{row.candidate:<34} "
-    if row.since is not None:
-        yield f"{row.step} for {form.duration(time.time() - row.since)}"
+def _standing(row: CandidateStatus, state: str) -> str:
+    if row.since is None:
+        where = f"next: {row.step}" if row.step else row.reason
+    elif state == "running":
+        where = f"{row.step} for {form.duration(time.time() - row.since)}"
     else:
-        yield f"next: {row.step}" if row.step else row.reason
+        where = f"last: {row.step}"
+    return f"{row.candidate:<34} {where}"
 
 
 def _training(snapshot: Snapshot, width: int, rows: int) -> list[Text]:
