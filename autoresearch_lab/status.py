@@ -90,15 +90,14 @@ class StatusFile:
         self.now = WorkStatus(verb=verb, device=device, about=verb)
         self._path, self._written = path, 0.0
 
-    def stage(self, message: Mapping[str, Any]) -> None:
-        """A message of a job, as `cli.progress` shows it; the counts of one stage not more often than once a second."""
-        if message.get("stage") is None:
-            return
-        now, stage = self.now, str(message["stage"])[:1000]
-        fresh = stage != now.stage
+    def stage(self, stage: str, about: str | None, done: float | None, total: float | None) -> None:
+        """What a job is at, as it is shown; the counts of one stage not more often than once a second. about: what it
+        is a part of, where that is not what was told before."""
+        now, stage = self.now, stage[:1000]
+        fresh = stage != now.stage or about not in (None, now.about)
         if fresh:
-            now.stage, now.stage_began = stage, time.time()
-        now.done, now.total = message.get("done"), message.get("total")
+            now.stage, now.stage_began, now.about = stage, time.time(), about or now.about
+        now.done, now.total = done, total
         if fresh or time.time() - self._written >= COUNT_SECONDS:
             self._write()
 

@@ -52,7 +52,7 @@ def take_profile(
     """
     with jobs.run_folder(lab.root, "profile") as folder:
         request = ProfileRequest(preset, dataset_folder, selection, steps)
-        found = _run_job(lab.context, folder, catalog, request, on_progress)
+        found = _run_job(lab.context, folder, catalog, request, jobs.about(f"profile {preset}", on_progress))
         kept = _keep(lab, preset, found, folder)
     limits = _ceilings(lab, on_progress)
     calls = {name: captured.workloads for name, captured in kept.items()}
@@ -97,7 +97,7 @@ def ensure_workloads(
     baseline = resolve("baseline", catalog, lab.context, lab.root)
     with jobs.run_folder(lab.root, "capture") as folder:
         request = ProfileRequest(preset, lab.root.data(dataset), baseline, 0)
-        found = _run_job(lab.context, folder, catalog, request, on_progress)
+        found = _run_job(lab.context, folder, catalog, request, jobs.about(f"profile {preset}", on_progress))
         kept = _keep(lab, preset, found, folder)
     where = references(lab.root, kept)
     lab.ledger.append(
@@ -116,7 +116,7 @@ def newest_workloads(
     target: str, lab: Lab, preset: str | None = None, dataset: str | None = None, **more: Any
 ) -> WorkloadSet | None:
     """The newest set in the ledger that fits and is intact; None where there is none. `more`: see `Ledger.find`."""
-    for record in reversed(captures(lab.ledger, lab.context, **more)):
+    for record in captures(lab.ledger, lab.context, **more):
         about, reference = record.settings, record.workloads.get(target)
         data = about.dataset.name if about.dataset else None
         if reference is None or preset not in (None, about.preset) or dataset not in (None, data):

@@ -6,18 +6,18 @@ thread and time say in which range it was made. On a CPU the operators themselve
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from autoresearch_common.reading import parse_json, read_bytes, unzipped
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.trace.timeline import DeviceWork, Range, Timeline
 
 # What the file says of one moment; it is foreign, so every key may be missing.
 Event = Mapping[str, Any]
+MOST_TRACE_BYTES = 4 << 30
 _KINDS = {"kernel": "kernel", "gpu_memcpy": "copy", "gpu_memset": "set"}
 _CALLS = ("cuda_runtime", "cuda_driver")
 
@@ -28,20 +28,20 @@ def read(path: Path, on_gpu: bool) -> Timeline:
     Raises:
         LabError: the file cannot be read or is not such a trace.
     """
-    events = [event for event in _events(path) if event.get("ph") == "X" and "ts" in event]
-    ranges = [Range(e["name"], _thread(e), *_times(e)) for e in events if e.get("cat") == "user_annotation"]
-    return Timeline(ranges, _launched(events) if on_gpu else _operators(events))
+    try:
+        events = [event for event in _events(path) if event.get("ph") == "X" and "ts" in event]
+        ranges = [Range(e["name"], _thread(e), *_times(e)) for e in events if e.get("cat") == "user_annotation"]
+        return Timeline(ranges, _launched(events) if on_gpu else _operators(events))
+    except FileNotFoundError:
+        raise LabError(f"trace-profile: {path} is not there") from None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+        raise LabError(f"trace-profile: {path} is not a trace of PyTorch's profiler ({error})") from None
 
 
 def _events(path: Path) -> list[Event]:
-    try:
-        content = path.read_bytes()
-        plain = gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
-        return [event for event in json.loads(plain)["traceEvents"] if isinstance(event, dict)]
-    except FileNotFoundError:
-        raise LabError(f"trace-profile: {path} is not there") from None
-    except (OSError, EOFError, ValueError, TypeError, KeyError) as error:
-        raise LabError(f"trace-profile: {path} is not a trace of PyTorch's profiler ({error})") from None
+    content = read_bytes(path, MOST_TRACE_BYTES)
+    plain = unzipped(content, path, MOST_TRACE_BYTES) if content[:2] == b"\x1f\x8b" else content
+    return [event for event in parse_json(plain, path)["traceEvents"] if isinstance(event, dict)]
 
 
 def _thread(event: Event) -> Hashable:

@@ -164,7 +164,7 @@ class Watcher:
                 record=record.id, time=printable(record.time), kind=record.kind, subject=printable(_named(record)),
                 verdict=record.verdict or "", found=" ".join(printable(brief(record)).split()),
             )
-            for record in lookup.verdicts(self._lab.ledger, MOST_VERDICTS)
+            for record in lookup.newest_verdicts(self._lab.ledger, MOST_VERDICTS)
         ]  # fmt: skip
 
     def _read_rows(self) -> list[dict[str, str]]:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 
 import pytest
@@ -22,10 +23,10 @@ def test_a_verb_tells_what_it_does_and_that_it_ended(tmp_path):
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(KeyError), reporting(tmp_path / "results", "bench", "cpu") as told:
         told.line("begins")
-        told.stage({"case": "no stage"})
-        told.stage({"stage": "warm-up", "done": 1, "total": 8})
+        told.stage("warm-up", "verify rope=one", 1, 8)
         found = read(tmp_path / "results")
         assert (found.verb, found.stage, found.done, found.log) == ("bench", "warm-up", 1, ["begins"])
+        assert found.about == "verify rope=one"
         assert found.process == os.getpid() and found.lives and not found.ended
         raise KeyError
     assert read(tmp_path / "results").ended
@@ -37,9 +38,9 @@ def test_counts_are_written_once_a_second_and_stages_at_once(tmp_path, monkeypat
     monkeypatch.setattr(os, "replace", lambda *paths: writes.append(paths))
     told = StatusFile("bench", "cpu", tmp_path / "status-cpu.json")
     for number in range(1000):
-        told.stage({"stage": "round", "done": number, "total": 1000})
+        told.stage("round", None, number, 1000)
     assert len(writes) <= 3
-    told.stage({"stage": "measured"})
+    told.stage("measured", None, None, None)
     assert len(writes) <= 4
 
 
@@ -94,15 +95,14 @@ def test_a_training_appends_lines_and_begins_anew(tmp_path):
     assert steps[-1]["memory_mb"] == 812.0 and end["status"] == "complete" and "mfu_percent" not in end
 
 
-def test_progress_in_a_pipe_says_of_what(monkeypatch):
-    monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
-    out, told = io.StringIO(), StatusFile("orchestrate")
-    told.step("rms_norm=cpp_fused", "bench", [CandidateStatus(candidate="rms_norm=cpp_fused", step="bench")])
-    with progress.progress(Console(file=out, width=40), told) as show:
-        show({"stage": "warm-up"})
-        show({"stage": "A/B: race 1 of 4", "done": 1.2848679440000979, "total": 8.0})
-    assert out.getvalue().splitlines() == [
-        "   bench rms_norm=cpp_fused: warm-up",
-        "   bench rms_norm=cpp_fused: A/B: race 1 of 4 (1 of 8)",
-    ]
-    assert told.now.stage == "A/B: race 1 of 4"
+def test_progress_is_told_to_those_who_watch_too(monkeypatch):
+    monkeypatch.setattr(progress, "LINE_SECONDS", 1000.0)
+    out, told = io.StringIO(), StatusFile("bench")
+    for terminal in (False, True):
+        with progress.progress(Console(file=out, force_terminal=terminal), "bench", told) as show:
+            show({"stage": "warm-up"})
+            show({"case": "without a stage"})
+            about = {"about": "bench rope=one", "process": 2, "processes": 8}
+            show({"stage": "round", **about, "done": math.inf, "total": 8})
+        assert (told.now.about, told.now.stage) == ("bench rope=one", "process 2 of 8")
+        assert (told.now.done, told.now.total) == (None, 8)

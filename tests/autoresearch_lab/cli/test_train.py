@@ -23,6 +23,7 @@ from autoresearch_lab.promote import registry
 from autoresearch_lab.promote.registry import Promotion
 from autoresearch_lab.promote.selection import resolve
 from autoresearch_trainer.console import Console
+from autoresearch_trainer.errors import KernelError
 
 VOCAB = 8192
 
@@ -113,9 +114,24 @@ def test_a_model_without_val_bpb_is_a_crash_and_not_nan(lab: Path, capsys, monke
     monkeypatch.setattr("autoresearch_trainer.evaluate.bits_per_byte", lambda nats, size: float("nan"))
     assert call(lab, *SMALL, "--steps", "1", "--json") == 1
     captured = capsys.readouterr()
-    assert captured.out == "" and captured.err.splitlines()[-1].startswith("error: val_bpb of the model after 1 steps")
+    assert captured.err.splitlines()[-1].startswith("error: val_bpb of the model after 1 steps")
+    told = json.loads(captured.out)
+    assert told == json.loads((lab / "runs" / "last" / "run.json").read_text())
+    assert told["status"] == "failed" and f"error: {told['error']}" == captured.err.splitlines()[-1]
     row = (lab / "runs" / "results.tsv").read_text().splitlines()[-1].split("\t")
     assert row[1:4] == ["0.000000", "0.0", "crash"]
+
+
+def test_a_run_that_does_not_begin_is_told_as_json_too(lab: Path, capsys, monkeypatch: pytest.MonkeyPatch):
+    (lab / "runs" / "last").mkdir(parents=True)
+    (lab / "runs" / "last" / "run.json").write_text('{"status": "complete", "summary": {}}')  # of an earlier run
+
+    def run(*args: object, **kwargs: object) -> None:
+        raise KernelError("no such kernel")
+
+    monkeypatch.setattr("autoresearch_lab.cli.train.run", run)
+    assert call(lab, *SMALL, "--steps", "1", "--json") == 2
+    assert json.loads(capsys.readouterr().out) == {"status": "failed", "error": "no such kernel"}
 
 
 def test_a_kernel_that_declines_ends_the_run_in_one_line(lab: Path, capsys):
@@ -172,6 +188,14 @@ def test_the_measured_ceiling_of_this_device_is_used(lab: Path, capsys):
     assert data["ceiling"]["record"] == ledger.records()[1].id
     Root(lab).ledger.write_text("{}\n{}\n")
     assert call(lab, "--print-config") == 0  # a broken ledger is no reason not to train
+
+
+def test_training_does_not_wait_until_a_large_ledger_is_read(lab: Path, capsys, monkeypatch: pytest.MonkeyPatch):
+    Ledger(Root(lab).ledger).append("note", settings={"event": "failed", "step": "ab"}, results={"reason": "none"})
+    monkeypatch.setattr("autoresearch_lab.ledger_index.HURRIED_BYTES", 10)
+    assert call(lab, "--print-config", "--json") == 0
+    (ceiling,) = (one for one in json.loads(capsys.readouterr().out)["choices"] if one["name"] == "ceiling")
+    assert ceiling["value"] == "unknown" and "has no index of what is in it" in ceiling["why"]
 
 
 @pytest.mark.parametrize(

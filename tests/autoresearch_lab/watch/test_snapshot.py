@@ -44,7 +44,7 @@ def test_everything_at_once_fits_the_window(watcher, stub_lab, root):
         assert len(lines) <= height and max(map(len, lines)) <= width, (width, height)
     text = "\n".join(shown(watcher.read(), 120, 60))
     for part in (
-        "orchestrate on cpu: running", "bench adamw_update=cpp_fused: process 3 (3 of 8", "4 candidates, 1 at their",
+        "orchestrate on cpu: running", "bench adamw_update=cpp_fused: process 3 of 8 (3 of", "4 candidates, 1 at their",
         "ab, not timed yet", "loss 2.746", "30,150 tokens/s", "MFU 27.1 %", "memory 812 MiB", "0:30 left",
         "PROMOTE    rms_norm=cpp_fused", "tokens/s 1.448× [1.395, 1.503]", "promoted kernels", "bench: rms_norm=cpp",
     ):  # fmt: skip
@@ -133,7 +133,7 @@ def test_folders_and_pipes_in_the_place_of_files(watcher, stub_lab, root):
 def test_control_characters_reach_no_terminal(watcher, stub_lab, root):
     status = stub_lab.write_work(root)
     status.line("a\x1b[2Jb\nc")
-    status.stage({"stage": "\x1b]0;title\x07x"})
+    status.stage("\x1b]0;title\x07x", None, None, None)
     stub_lab.write_evidence(root)
     with open(root.path / "runs" / "results.tsv", "a") as table:
         table.write("abc\t1.0\t1.0\tkeep\t\x1b[31mred\n")
@@ -205,6 +205,6 @@ def test_an_ended_and_a_killed_verb(watcher, stub_lab, root):
     status.end()
     assert watcher.read().work[0].state == "ended"
     status.now.ended, status.now.process_started = False, psutil.Process().create_time() - 1000
-    status.stage({"stage": "one more"})
+    status.stage("one more", None, None, None)
     (work,) = watcher.read().work
     assert work.state == "killed" and work.candidates_left == 0
