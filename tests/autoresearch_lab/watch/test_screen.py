@@ -59,6 +59,10 @@ def test_a_run_appears_ends_and_is_deleted_while_it_is_shown(root, stub_lab):
         await until(pilot, "val_bpb 1.7590")
         shutil.rmtree(root.path / "runs")
         await until(pilot, "no training has written")
+        shutil.rmtree(root.path)
+        await pilot.pause(0.3)
+        await pilot.press("2")
+        await until(pilot, "no verb has measured here")
 
     drive(root, course)
 
