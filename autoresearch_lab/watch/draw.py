@@ -106,10 +106,12 @@ def _count(work: WorkView) -> str:
 def _candidates_left(work: WorkView) -> str:
     ended = sum(row.step is None for row in work.candidates)
     text = f"{len(work.candidates)} candidates, {ended} at their end"
-    if work.state == "running":
+    if work.state != "running":
+        return text
+    if work.candidates_left:
         text += f", at most {form.duration(work.candidates_left)} left"
-        text += f", and {', '.join(work.unknown)}, not timed yet" if work.unknown else ""
-    return text
+        return text + (f", without {', '.join(work.unknown)} (not timed yet)" if work.unknown else "")
+    return text + (f", time left not known yet ({', '.join(work.unknown)})" if work.unknown else "")
 
 
 def _standing(row: CandidateStatus, state: str) -> str:

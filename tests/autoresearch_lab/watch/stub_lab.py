@@ -71,7 +71,7 @@ def write_work(root: Root) -> StatusFile:
         for row in status.now.candidates:
             row.since = row.since and row.since - 25
     status.now.began -= 80
-    status.stage("process 3 of 8", None, 3, 8)
+    status.stage("process 3 of 8", None, 6, 20)
     return status
 
 

@@ -12,7 +12,7 @@ from autoresearch_lab import device_lock
 from autoresearch_lab.cli import app
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.status import PROGRESS_FILE
+from autoresearch_lab.status import PROGRESS_FILE, CandidateStatus, StatusFile
 from autoresearch_lab.watch import draw, snapshot
 from autoresearch_lab.watch.snapshot import Snapshot, Watcher
 
@@ -44,8 +44,8 @@ def test_everything_at_once_fits_the_window(watcher, stub_lab, root):
         assert len(lines) <= height and max(map(len, lines)) <= width, (width, height)
     text = "\n".join(shown(watcher.read(), 120, 60))
     for part in (
-        "orchestrate on cpu: running", "bench adamw_update=cpp_fused: process 3 of 8 (3 of", "4 candidates, 1 at their",
-        "ab, not timed yet", "loss 2.746", "30,150 tokens/s", "MFU 27.1 %", "memory 812 MiB", "0:30 left",
+        "orchestrate on cpu: running", "bench adamw_update=cpp_fused: process 3 of 8 (6 of", "4 candidates, 1 at their",
+        "without ab (not timed yet)", "loss 2.746", "30,150 tokens/s", "MFU 27.1 %", "memory 812 MiB", "0:30 left",
         "PROMOTE    rms_norm=cpp_fused", "tokens/s 1.448× [1.395, 1.503]", "promoted kernels", "bench: rms_norm=cpp",
     ):  # fmt: skip
         assert part in text, part
@@ -57,6 +57,9 @@ def test_time_left_follows_from_what_steps_took(watcher, stub_lab, root):
     (work,) = watcher.read().work
     assert work.candidates_left == pytest.approx(4 * 25, abs=3) and work.unknown == ["ab"]
     assert [row.step for row in work.candidates] == [None, "bench", "verify", "extract"]
+    fresh = StatusFile("orchestrate", "cpu", root.results / "status-cpu.json")
+    fresh.step("a", "verify", [CandidateStatus(candidate="a", step="verify")])
+    assert any("time left not known yet (verify, bench, ab)" in line for line in shown(watcher.read()))
 
 
 def test_a_training_is_read_as_it_grows(watcher, stub_lab, root):
