@@ -74,6 +74,7 @@ def test_everything_fits_80_by_24_without_colour(root, stub_lab):
 
     async def course(pilot):
         await until(pilot, "promoted kernels")
+        await until(pilot, "6 log")  # the footer may come later
         lines = text(pilot.app)
         assert len(lines) == 24 and all(len(line) == 80 for line in lines)
         for title in ("work", "training", "verdicts", "experiments", "log"):
