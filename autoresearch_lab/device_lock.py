@@ -40,13 +40,18 @@ class Holder:
 
     @property
     def lives(self) -> bool:
-        try:
-            return abs(psutil.Process(self.process).create_time() - self.started) < 1.0
-        except psutil.Error:
-            return False
+        return alive(self.process, self.started)
 
     def __str__(self) -> str:
         return f"{self.command} (process {self.process}, since {self.since})"
+
+
+def alive(process: int, started: float) -> bool:
+    """Whether the process of that number is still the one that was started then."""
+    try:
+        return abs(psutil.Process(process).create_time() - started) < 1.0
+    except (psutil.Error, OverflowError):
+        return False
 
 
 def holders(device: str) -> list[Holder]:

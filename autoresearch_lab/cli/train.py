@@ -20,8 +20,8 @@ from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.promote.transaction import settle
 from autoresearch_lab.runs_table import append_run, check_table
-from autoresearch_lab.status import TrainingProgress
 from autoresearch_lab.training import Training, plan_training, trainer_engine
+from autoresearch_lab.training_progress import TrainingProgress
 from autoresearch_trainer.config import preset
 from autoresearch_trainer.console import Console
 from autoresearch_trainer.loop import RUN_FILE, run

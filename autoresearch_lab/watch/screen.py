@@ -36,7 +36,8 @@ class WatchApp(App[bool]):
     def __init__(self, read: Callable[[], Snapshot]) -> None:
         super().__init__(ansi_color=True)  # the terminal's own colours; none with NO_COLOR
         self._read, self._section = read, ""
-        self._shown, self._body = Snapshot("reading ...", time.time()), Text()
+        self._found = self._shown = Snapshot("reading ...", time.time())
+        self._body = Text()
         self._ended = threading.Event()
 
     def compose(self) -> ComposeResult:
@@ -50,6 +51,7 @@ class WatchApp(App[bool]):
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, self.exit, True)
         # Reading may take long, of a large ledger for instance; neither keys nor the end wait for it.
         threading.Thread(target=self._keep_reading, daemon=True).start()
+        self.set_interval(REFRESH_SECONDS / 4, self._look)
 
     def on_unmount(self) -> None:
         self._ended.set()
@@ -72,15 +74,18 @@ class WatchApp(App[bool]):
                 found = self._read()
             except Exception as error:  # whatever lies in the folder, the view stays
                 found = Snapshot("", time.time(), problems=[f"{type(error).__name__}: {error}"])
-            if not self._ended.is_set():
-                self.call_from_thread(self._take, found)
+            self._found = found
             self._ended.wait(REFRESH_SECONDS)
 
-    def _take(self, found: Snapshot) -> None:
-        self._shown = found
-        self._draw()
+    def _look(self) -> None:
+        """Show what the thread has found since; it does not call the app, which may be ending."""
+        if self._found is not self._shown:
+            self._shown = self._found
+            self._draw()
 
     def _draw(self) -> None:
+        if len(self.query("#title, #view")) < 2:
+            return  # not there yet, or being taken down
         scroll = self.query_one(VerticalScroll)
         width = scroll.scrollable_content_region.width or self.size.width  # a long page has a bar beside it
         title, *lines = page(self._shown, width, max(1, self.size.height - 1), self._section or None)

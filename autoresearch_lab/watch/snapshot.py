@@ -19,16 +19,14 @@ from autoresearch_lab.orchestrate import STEPS
 from autoresearch_lab.report.brief import brief, subject
 from autoresearch_lab.results.record import Record
 from autoresearch_lab.runs_table import HEADER
-from autoresearch_lab.status import (
+from autoresearch_lab.status import STATUS_FILES, CandidateStatus, WorkStatus
+from autoresearch_lab.training_progress import (
     PROGRESS_FILE,
-    STATUS_FILES,
-    CandidateStatus,
     TrainingEnd,
     TrainingEvaluation,
     TrainingLine,
     TrainingStart,
     TrainingStep,
-    WorkStatus,
 )
 from autoresearch_trainer.jobs.base import printable
 

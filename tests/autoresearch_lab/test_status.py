@@ -8,9 +8,10 @@ import os
 import pytest
 from rich.console import Console
 
-from autoresearch_lab import status
+from autoresearch_lab import status, training_progress
 from autoresearch_lab.cli import progress
-from autoresearch_lab.status import CandidateStatus, StatusFile, TrainingProgress, WorkStatus, reporting
+from autoresearch_lab.status import CandidateStatus, StatusFile, WorkStatus, reporting
+from autoresearch_lab.training_progress import TrainingProgress
 
 
 def read(folder):
@@ -49,7 +50,7 @@ def test_a_full_disk_ends_nothing(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("pathlib.Path.write_text", full)
-    monkeypatch.setattr(status, "open", full, raising=False)
+    monkeypatch.setattr(training_progress, "open", full, raising=False)
     with reporting(tmp_path, "bench", "cpu") as told:
         told.line("goes on")
     TrainingProgress(tmp_path, lambda: 1.0).end({"status": "failed"})

@@ -17,14 +17,8 @@ from autoresearch_lab import device_lock
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import Root
-from autoresearch_lab.status import (
-    PROGRESS_FILE,
-    CandidateStatus,
-    StatusFile,
-    TrainingEnd,
-    TrainingStart,
-    TrainingStep,
-)
+from autoresearch_lab.status import CandidateStatus, StatusFile
+from autoresearch_lab.training_progress import PROGRESS_FILE, TrainingEnd, TrainingStart, TrainingStep
 
 KERNEL = {"name": "cpp_fused", "sha256": "0" * 64}
 

@@ -12,7 +12,8 @@ from autoresearch_lab import device_lock
 from autoresearch_lab.cli import app
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
-from autoresearch_lab.status import PROGRESS_FILE, CandidateStatus, StatusFile
+from autoresearch_lab.status import CandidateStatus, StatusFile
+from autoresearch_lab.training_progress import PROGRESS_FILE
 from autoresearch_lab.watch import draw, snapshot
 from autoresearch_lab.watch.snapshot import Snapshot, Watcher
 
