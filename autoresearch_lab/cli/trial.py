@@ -46,7 +46,7 @@ def run(
     if log:
         check_table(table)
     versions = _versions(session, a or "HEAD", b or WORKING_TREE, **options)
-    with progress(session.log, session.verb) as listen:
+    with progress(session.log, session.verb, session.status) as listen:
         record = trial(versions, minutes, listen, session.log.print)
     if log:
         append_row(table, _row(record, description))

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from autoresearch_lab.errors import LabError, LabFailure
-from autoresearch_lab.lookup import everything
+from autoresearch_lab.lookup import everything, newest_verdicts
+from autoresearch_lab.report.brief import brief, subject
 from autoresearch_lab.results.record import VersionRecord
 from autoresearch_lab.versions.rule import TrialRule
 
@@ -173,4 +174,6 @@ def test_the_record_is_one_of_the_ledger(here: SimpleNamespace):
     here.trial("HEAD", "bpb=1.9")
     read = next(everything(here.lab.ledger))
     assert isinstance(read, VersionRecord) and read.fault is None and read.kind == "trial"
+    assert brief(read).startswith("bpb=1.9 against HEAD: val_bpb at equal time -0.") and subject(read) == ""
+    assert [one.id for one in newest_verdicts(here.lab.ledger, 3)] == [read.id]
     assert read.results.pairs[0].seed == TrialRule().seed and json.dumps(read.plain())
