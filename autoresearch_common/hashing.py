@@ -10,6 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from autoresearch_common.reading import open_regular
+
 NATIVE_SUFFIXES = (".cpp", ".cu", ".metal")
 KERNEL_SUFFIXES = tuple(sorted((".py", *NATIVE_SUFFIXES)))
 _CHUNK_BYTES = 1 << 20
@@ -21,7 +23,7 @@ def file_sha256(path: Path | str) -> str:
     Raises OSError where the file cannot be read.
     """
     digest = hashlib.sha256()
-    with open(path, "rb") as stream:
+    with open_regular(path) as stream:
         while chunk := stream.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()

@@ -7,6 +7,7 @@ from autoresearch_cuda.checkpoint import load_checkpoint, load_model, save_weigh
 from autoresearch_cuda.checks import checks
 from autoresearch_cuda.compile_cache import used as compile_cache
 from autoresearch_cuda.evaluate import BatchLosses
+from autoresearch_cuda.forms import Forms
 from autoresearch_cuda.kernel_files import CallCounter, Ops
 from autoresearch_cuda.process import (
     available_bytes,

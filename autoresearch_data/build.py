@@ -26,7 +26,7 @@ from autoresearch_data.dataset import (
 )
 from autoresearch_data.errors import CorruptDataset, DataError, NoDataset
 from autoresearch_data.folders import make_folder, put_back, replacing_folder
-from autoresearch_data.progress import Reporter
+from autoresearch_data.progress import Reporter, note_nulls
 from autoresearch_data.shards import Shards, count_rows, read_texts
 from autoresearch_data.tokenizer import SPECIAL_TOKENS, SPLIT_PATTERN, VOCAB_SIZE, Tokenizer
 from autoresearch_data.tokens import write_tokens
@@ -105,8 +105,10 @@ def _build(corpus: Corpus, folder: Path, name: str, recipe: dict[str, object], r
     summaries = {}
     for split, paths in zip(SPLITS, (shards.train, shards.validation), strict=True):
         with reporter.stage(f"tokenising {split}", count_rows(paths, shards.column)) as stage:
-            texts = read_texts(paths, shards.column)
+            nulls: list[int] = []
+            texts = read_texts(paths, shards.column, on_null=nulls.append)
             summaries[split] = write_tokens(folder / TOKENS_FOLDER, split, texts, tokenizer, stage.advance)
+        note_nulls(sum(nulls), f"{corpus.name}, {split}", reporter)
         if not summaries[split].documents:
             raise DataError(f"corpus {corpus.name} has no documents in its {split} split")
     files: dict[str, FileEntry] = {}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import click
 
+from autoresearch_common.reading import is_text, one_line
 from autoresearch_data import folders
 from autoresearch_data.build import Prepared, prepare
 from autoresearch_data.corpora import REGISTRY, Choice, default_corpus, find_corpus
@@ -20,7 +21,7 @@ from autoresearch_data.packing import packing_loss
 from autoresearch_data.progress import Reporter, amount
 
 _SEQUENCE_LENGTHS = (256, 512, 2048)
-_LOCAL = ("PATH", "a folder or file of parquet, jsonl (field text), txt, md or py")
+_LOCAL = ("PATH", "a folder or file of parquet, jsonl (field text; also .gz, .zst), txt, md or py")
 _NAMED = tuple((name, summary) for name, (_, summary) in REGISTRY.items())
 _CORPORA = "\n".join(f"  {name:<18}{summary}" for name, summary in (*_NAMED, _LOCAL))
 _CORPUS_HELP = "What to prepare; see below. Default: climbmix where the hub answers, else stdlib."
@@ -107,7 +108,11 @@ def _render(summary: dict) -> str:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code. Every error is one line on stderr."""
     try:
-        command.main(args=arguments, prog_name="prepare.py", standalone_mode=False)
+        given = sys.argv[1:] if arguments is None else arguments
+        for word in map(str, given):
+            if not is_text(word):
+                raise DataError(f"{word!a} is not text: it has a NUL, or bytes that are not UTF-8")
+        command.main(args=given, prog_name="prepare.py", standalone_mode=False)
         return 0
     except click.ClickException as error:
         return _fail(error.format_message(), 2)
@@ -125,5 +130,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _fail(message: str, code: int) -> int:
-    print("error: " + " ".join(message.split()), file=sys.stderr)
+    print("error: " + one_line(message), file=sys.stderr)
     return code

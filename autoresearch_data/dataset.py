@@ -8,19 +8,20 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from autoresearch_common.hashing import file_sha256, json_sha256
+from autoresearch_common.reading import BadFile, first_error, read_json
 from autoresearch_data.errors import CorruptDataset, NoDataset
 from autoresearch_data.folders import DEFAULT_DATASET, data_dir
 from autoresearch_data.sources import SOURCES
 from autoresearch_data.tokenizer import Tokenizer
-from autoresearch_data.tokens import SplitSummary, Tokens
+from autoresearch_data.tokens import Count, SplitSummary, Tokens
 
 SCHEMA = 1
 MANIFEST_FILE = "dataset.json"
@@ -35,7 +36,7 @@ _HASHED_ON_OPEN_BYTES = 64_000_000
 class FileEntry(TypedDict):
     """One file: its size, and its content's hash as lower-case hex."""
 
-    bytes: int
+    bytes: Count
     sha256: str
 
 
@@ -69,20 +70,25 @@ class Manifest:
         """Read a dataset's manifest. Raises NoDataset where there is none, CorruptDataset where it is damaged."""
         path = folder / MANIFEST_FILE
         try:
-            text = path.read_text(encoding="utf-8")
-        except OSError as error:
+            value = read_json(path)
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise NoDataset(f"no dataset in {folder}; prepare it with: {prepare_command(folder)}") from error
+        except (OSError, BadFile) as error:
+            raise CorruptDataset(_corrupt(folder, str(error))) from error
         try:
-            value = json.loads(text)
             if value.pop("schema") != SCHEMA:
                 raise ValueError("it was written by another version")
             fingerprint = value.pop("fingerprint")
-            value["splits"] = {name: SplitSummary(**value["splits"][name]) for name in SPLITS}
-            manifest = cls(**value)
+            manifest = TypeAdapter(cls).validate_python(value)
+            if sorted(manifest.splits) != sorted(SPLITS):
+                raise ValueError(f"its splits are not {' and '.join(SPLITS)}")
+            if any(Path(path).is_absolute() or ".." in Path(path).parts for path in manifest.files):
+                raise ValueError("it names a file outside of its folder")
             if manifest.fingerprint != fingerprint:
                 raise ValueError("its fingerprint does not match its content")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise CorruptDataset(_corrupt(folder, f"{MANIFEST_FILE} cannot be read: {error}")) from error
+            reason = first_error(error) if isinstance(error, ValidationError) else error
+            raise CorruptDataset(_corrupt(folder, f"{MANIFEST_FILE} cannot be read: {reason}")) from error
         return manifest
 
 

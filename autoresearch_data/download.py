@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from autoresearch_common.hashing import file_sha256
+from autoresearch_common.reading import MOST_BYTES, parse_json, read_json
 from autoresearch_data.downloaded import damage, keep_note, opens
 from autoresearch_data.errors import DataFailure
 from autoresearch_data.progress import Reporter, Stage
@@ -196,7 +197,7 @@ class _Job:
         request = urllib.request.Request(self.remote.url, headers={"User-Agent": _USER_AGENT})
         self.etag = None
         with suppress(OSError, ValueError, KeyError, TypeError):
-            self.etag = json.loads(self.note.read_text(encoding="utf-8"))["etag"]
+            self.etag = read_json(self.note)["etag"]
         if self._size() and self.etag:
             request.add_header("Range", f"bytes={self._size()}-")
             # A server whose file has changed ignores the range and sends the whole new file.
@@ -279,7 +280,7 @@ def fetch_json(url: str, patience: Patience | None = None) -> tuple[Any, str | N
             request = urllib.request.Request(url, headers={"User-Agent": _USER_AGENT, "Accept": "application/json"})
             with urllib.request.urlopen(request, timeout=patience.timeout) as response:
                 following = re.search(r'<([^>]+)>;\s*rel="next"', response.headers.get("Link", ""))
-                return json.loads(response.read()), following[1] if following else None
+                return parse_json(response.read(MOST_BYTES), url), following[1] if following else None
         except (*_PASSING, ValueError) as error:
             failures += 1
             status = error.code if isinstance(error, urllib.error.HTTPError) else None

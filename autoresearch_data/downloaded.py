@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from autoresearch_common.files import replacing_file
 from autoresearch_common.hashing import file_sha256
+from autoresearch_common.reading import read_json
 
 
 def note_of(path: Path) -> Path:
@@ -31,7 +32,7 @@ def damage(path: Path) -> str | None:
     A file without a note, put there by hand for instance, is taken as it is if it can be opened, and gets one.
     """
     try:
-        note = json.loads(note_of(path).read_text(encoding="utf-8"))
+        note = read_json(note_of(path))
         size, sha256 = int(note["bytes"]), str(note["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         if not opens(path):

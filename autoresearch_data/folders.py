@@ -33,9 +33,14 @@ def data_dir(explicit: Path | str | None = None) -> Path:
 
 def dataset_folder(name: str = DEFAULT_DATASET, explicit: Path | str | None = None) -> Path:
     """Folder of dataset `name`. Raises DataError for a name that is no plain folder name."""
+    return data_dir(explicit) / plain_name(name)
+
+
+def plain_name(name: str) -> str:
+    """A dataset's name, as it is. Raises DataError for one that is no plain folder name."""
     if not _NAME.fullmatch(name):
-        raise DataError(f"bad dataset name {name!r}: use letters, digits, '.', '_' and '-'")
-    return data_dir(explicit) / name
+        raise DataError(f"bad dataset name {name!a}: use letters, digits, '.', '_' and '-'")
+    return name
 
 
 def make_folder(folder: Path) -> None:

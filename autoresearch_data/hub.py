@@ -7,7 +7,7 @@ import json
 import math
 import os
 import urllib.parse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,11 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from autoresearch_common.files import replacing_file
+from autoresearch_common.reading import read_json
 from autoresearch_data.download import Patience, Remote, download_all, fetch_json
 from autoresearch_data.errors import DataError, DataFailure
 from autoresearch_data.folders import make_folder
-from autoresearch_data.progress import Reporter
+from autoresearch_data.progress import Reporter, note_nulls
 from autoresearch_data.shards import VALIDATION_PERMILLE, Shards, Unit, count_rows, read_texts, write_shuffled
 from autoresearch_data.sources import Source
 
@@ -83,12 +84,15 @@ class HubCorpus:
             return Shards(train_paths, validation_paths, self.source.column)
         folder.mkdir(parents=True, exist_ok=True)
         rows = count_rows(train_paths, self.source.column)
+        nulls: list[int] = []
         with reporter.stage(f"shuffling {self.name}", rows, "rows") as stage:
-            units = self._units(train_paths, stage.advance)
-            return write_shuffled(units, folder, max(1, math.ceil(rows / _SHARD_ROWS)))
+            units = self._units(train_paths, stage.advance, nulls.append)
+            shards = write_shuffled(units, folder, max(1, math.ceil(rows / _SHARD_ROWS)))
+        note_nulls(sum(nulls), self.name, reporter)
+        return shards
 
-    def _units(self, paths: list[Path], advance: Any) -> Iterator[Unit]:
-        for text in read_texts(paths, self.source.column, advance, self.source.minimum):
+    def _units(self, paths: list[Path], advance: Any, on_null: Callable[[int], None]) -> Iterator[Unit]:
+        for text in read_texts(paths, self.source.column, advance, self.source.minimum, on_null):
             yield Unit(hashlib.sha256(text.encode("utf-8")).digest(), [text])
 
     def _names(self, own: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -111,7 +115,7 @@ class HubCorpus:
         """Parquet files of the repository, sorted; asked for once and then kept beside the downloads."""
         if cache.is_file():
             try:
-                return [str(name) for name in json.loads(cache.read_text(encoding="utf-8"))]
+                return [str(name) for name in read_json(cache)]
             except ValueError:
                 cache.unlink()
         revision = urllib.parse.quote(self.source.revision, safe="")

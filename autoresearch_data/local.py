@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import sysconfig
 from collections.abc import Iterator
@@ -12,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from autoresearch_common.hashing import file_sha256
+from autoresearch_common.reading import open_regular
 from autoresearch_data.documents import DOCUMENT_CHARACTERS, split_text
 from autoresearch_data.errors import DataError, readable
-from autoresearch_data.progress import Reporter
-from autoresearch_data.shards import TEXT_COLUMN, VALIDATION_PERMILLE, Shards, Unit, read_texts, write_shuffled
+from autoresearch_data.json_lines import JSON_LINES, read_json_lines
+from autoresearch_data.progress import Reporter, note_nulls
+from autoresearch_data.shards import VALIDATION_PERMILLE, Shards, Unit, read_texts, write_shuffled
 
 TEXT_SUFFIXES = (".txt", ".md", ".py")
-RECORD_SUFFIXES = (".jsonl", ".parquet")
+RECORD_SUFFIXES = (*JSON_LINES, ".parquet")
 # With fewer files than this, single files would decide the split; then every document is a unit of its own.
 _FILES_TO_SPLIT_BY = 20
 _SHARD_BYTES = 64_000_000
@@ -36,6 +37,7 @@ class LocalCorpus:
     name: str
     files: list[Path]
     skipped: list[Path] = field(default_factory=list, init=False)
+    nulls: int = field(default=0, init=False)
 
     def recipe(self, reporter: Reporter) -> dict[str, object]:
         """Everything that decides the documents, as JSON: no paths, only content."""
@@ -43,7 +45,7 @@ class LocalCorpus:
             hashes = []
             for path in self.files:
                 with readable(path):
-                    hashes.append(path.suffix.lower() + ":" + file_sha256(path))
+                    hashes.append(_kind(path) + ":" + file_sha256(path))
                 stage.advance(path.stat().st_size)
         digest = hashlib.sha256("\n".join(sorted(hashes)).encode("ascii")).hexdigest()
         return {
@@ -62,23 +64,24 @@ class LocalCorpus:
             shards = write_shuffled(units, folder, max(1, math.ceil(self._size() / _SHARD_BYTES)))
         if self.skipped:
             reporter.note(f"skipped {len(self.skipped)} files that are not UTF-8, such as {self.skipped[0].name}")
+        note_nulls(self.nulls, self.name, reporter)
         return shards
 
     def _size(self) -> int:
         return sum(path.stat().st_size for path in self.files)
 
     def _units(self, advance: Any) -> Iterator[Unit]:
-        self.skipped = []
-        by_file = sum(path.suffix.lower() in TEXT_SUFFIXES for path in self.files) >= _FILES_TO_SPLIT_BY
+        self.skipped, self.nulls = [], 0
+        by_file = sum(_kind(path) in TEXT_SUFFIXES for path in self.files) >= _FILES_TO_SPLIT_BY
         for path in self.files:
-            suffix = path.suffix.lower()
+            suffix = _kind(path)
             if suffix == ".parquet":
-                documents: Iterator[str] = read_texts([path])
-            elif suffix == ".jsonl":
-                documents = _json_lines(path)
+                documents: Iterator[str] = read_texts([path], on_null=self._count_nulls)
+            elif suffix in JSON_LINES:
+                documents = read_json_lines(path, suffix, self._count_nulls)
             else:
-                with readable(path):
-                    content = path.read_bytes()
+                with readable(path), open_regular(path) as file:
+                    content = file.read()
                 try:
                     pieces = split_text(content.decode("utf-8"))
                 except UnicodeDecodeError:
@@ -91,6 +94,9 @@ class LocalCorpus:
             for text in documents:
                 yield Unit(hashlib.sha256(text.encode("utf-8")).digest(), [text])
             advance(path.stat().st_size)
+
+    def _count_nulls(self, count: int) -> None:
+        self.nulls += count
 
 
 def standard_library() -> LocalCorpus:
@@ -120,13 +126,13 @@ def local_path(path: Path) -> LocalCorpus:
     """
     known = TEXT_SUFFIXES + RECORD_SUFFIXES
     if path.is_file():
-        if path.suffix.lower() not in known:
+        if _kind(path) not in known:
             raise DataError(f"{path}: not one of {', '.join(known)}")
         return LocalCorpus(path.name, [path])
     files = sorted(
         file
         for file in path.rglob("*")
-        if file.suffix.lower() in known
+        if _kind(file) in known
         and not any(part.startswith(".") for part in file.relative_to(path).parts)
         and file.is_file()
     )
@@ -135,17 +141,7 @@ def local_path(path: Path) -> LocalCorpus:
     return LocalCorpus(path.resolve().name, files)
 
 
-def _json_lines(path: Path) -> Iterator[str]:
-    with readable(path), open(path, encoding="utf-8") as stream:
-        for number, line in enumerate(stream, 1):
-            if not line.strip():
-                continue
-            try:
-                text = json.loads(line)[TEXT_COLUMN]
-            except (ValueError, KeyError, TypeError) as error:
-                raise DataError(f"{path}:{number}: not a JSON object with a field {TEXT_COLUMN!r}") from error
-            if not isinstance(text, str):
-                raise DataError(f"{path}:{number}: field {TEXT_COLUMN!r} is not a string")
-            # A lone surrogate is legal in JSON but is no text; it cannot be encoded.
-            if text := text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"):
-                yield text
+def _kind(path: Path) -> str:
+    """What its name says that a file is: the known end of it, else its suffix."""
+    name = path.name.lower()
+    return next((suffix for suffix in JSON_LINES if name.endswith(suffix)), path.suffix.lower())

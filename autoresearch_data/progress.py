@@ -25,6 +25,12 @@ def amount(count: float, unit: str) -> str:
     return f"{int(count)} bytes"
 
 
+def note_nulls(count: int, where: str, reporter: Reporter) -> None:
+    """Say how many texts were null, and so left out, where any was."""
+    if count:
+        reporter.note(f"{where}: left out {count:,} document{'s' if count > 1 else ''} whose text is null")
+
+
 class Stage:
     """One counted piece of work. `advance` may be called from any thread."""
 

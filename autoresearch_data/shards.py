@@ -127,12 +127,14 @@ def read_texts(
     column: str = TEXT_COLUMN,
     advance: Callable[[int], None] = lambda count: None,
     minimum: tuple[str, float] | None = None,
+    on_null: Callable[[int], None] = lambda count: None,
 ) -> Iterator[str]:
-    """Yield the documents of parquet files in order; nulls and empty texts are left out.
+    """Yield the documents of parquet files in order; empty texts are left out, and nulls, which are counted.
 
     minimum: (column, value); rows where that column is null or below the value are left out.
-    `advance` is called with the number of rows read. Raises DataError where a file is no parquet file or has no column
-    of strings with that name, CorruptDataset where its data cannot be decoded.
+    `advance` is called with the number of rows read, `on_null` with that of null texts among them. Raises DataError
+    where a file is no parquet file or has no column of strings with that name, CorruptDataset where its data cannot be
+    decoded.
     """
     for path in paths:
         with open_parquet(path, column) as file:
@@ -145,8 +147,9 @@ def read_texts(
                     if minimum:
                         table = table.filter(pc.field(minimum[0]) >= minimum[1])
                     texts = table.column(column).to_pylist()
-                except (pa.ArrowException, OSError) as error:
+                except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
                     raise CorruptDataset(f"{path} is damaged: {_first_line(error)}") from error
+                on_null(texts.count(None))
                 yield from (text for text in texts if text)
 
 
@@ -169,11 +172,18 @@ def open_parquet(path: Path, column: str = TEXT_COLUMN) -> pq.ParquetFile:
     if column not in names:
         file.close()
         raise DataError(f"{path} has no column {column!r}; it has {', '.join(names) or 'none'}")
+    if names.count(column) > 1:
+        file.close()
+        raise DataError(f"{path} has {names.count(column)} columns {column!r}: which one holds the text cannot be told")
     kind = file.schema_arrow.field(column).type
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+    if not _is_text(kind.value_type if pa.types.is_dictionary(kind) else kind):
         file.close()
         raise DataError(f"{path}: column {column!r} holds {kind}, not text")
     return file
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
 
 
 def _first_line(error: BaseException) -> str:

@@ -18,6 +18,7 @@ import tiktoken
 
 from autoresearch_common.files import replacing_file
 from autoresearch_common.hashing import json_sha256
+from autoresearch_common.reading import read_json, read_text
 from autoresearch_data.errors import CorruptDataset, DataError
 
 VOCAB_SIZE = 8192
@@ -85,10 +86,10 @@ class Tokenizer:
         """Read a tokenizer folder. Raises CorruptDataset where a file is missing or not what it should be."""
         folder = Path(folder)
         try:
-            settings = json.loads((folder / _SETTINGS_FILE).read_text(encoding="utf-8"))
+            settings = read_json(folder / _SETTINGS_FILE)
             pattern, special_tokens = str(settings["pattern"]), [str(token) for token in settings["special_tokens"]]
             ranks = {}
-            for line in (folder / _RANKS_FILE).read_text(encoding="ascii").splitlines():
+            for line in read_text(folder / _RANKS_FILE).splitlines():
                 token, rank = line.split(" ")
                 ranks[base64.b64decode(token, validate=True)] = int(rank)
             return cls(ranks, pattern, special_tokens)

@@ -14,13 +14,16 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
+from pydantic import Field
 
 from autoresearch_common.files import replacing_file
 from autoresearch_data.errors import CorruptDataset, DataError
 from autoresearch_data.tokenizer import Tokenizer
 
+Count = Annotated[int, Field(strict=True, ge=0, lt=1 << 63)]
 TOKEN_DTYPE = np.dtype("<u2")
 _BATCH_DOCUMENTS = 128
 
@@ -57,7 +60,7 @@ class Tokens:
             mapped = ids_path.stat().st_size > 0
             ids = np.memmap(ids_path, TOKEN_DTYPE, "r").view(np.ndarray) if mapped else np.empty(0, TOKEN_DTYPE)
             offsets = np.load(offsets_path, mmap_mode="r", allow_pickle=False).view(np.ndarray)
-        except (OSError, ValueError, EOFError) as error:
+        except Exception as error:  # NumPy reads a header as Python, and what is none is an error of any class
             raise CorruptDataset(f"tokens in {folder} cannot be read: {error}") from error
         if offsets.dtype != np.int64 or offsets.ndim != 1 or not offsets.size or offsets[0] != 0:
             raise CorruptDataset(f"{offsets_path} holds no document offsets")
@@ -70,10 +73,10 @@ class Tokens:
 class SplitSummary:
     """What a split holds. sha256 covers the documents' text, in order; tokens do not include BOS."""
 
-    documents: int
-    characters: int
-    bytes: int
-    tokens: int
+    documents: Count
+    characters: Count
+    bytes: Count
+    tokens: Count
     sha256: str
 
 

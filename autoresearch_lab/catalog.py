@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-import tomllib
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, ValidationError
 
 from autoresearch_common import workload
 from autoresearch_common.hashing import file_sha256, json_sha256, kernel_hash
 from autoresearch_common.oracles import load_oracle
+from autoresearch_common.reading import BadFile, first_error, read_toml
 from autoresearch_common.workload import Scalar
-from autoresearch_lab.errors import LabError
+from autoresearch_lab.errors import LabError, files_at_hand
 from autoresearch_lab.hardware import has_apple_gpu
-from autoresearch_lab.jsonfile import StrictModel, first_error
+from autoresearch_lab.jsonfile import StrictModel
 from autoresearch_lab.paths import Root
 from autoresearch_lab.results.base import KernelId
 from autoresearch_trainer.kernel_files import KernelFile
@@ -53,9 +53,9 @@ class Tolerance(StrictModel):
     """How wrong a kernel may be: error <= max(factor x the largest of the trusted implementations, floor of
     the dtype)."""
 
-    factor: float = Field(gt=0)
+    factor: float = Field(gt=0, le=100)
     reason: str = ""
-    floor: dict[str, float]
+    floor: dict[str, Annotated[float, Field(ge=0, le=1)]]
     floor_reason: dict[str, str] | str = ""
 
 
@@ -67,10 +67,10 @@ class KernelEntry(StrictModel):
     devices: list[str]
     role: Role
     language: str
-    file: str
+    file: str = Field(pattern=r"^\w+\.py$")
     summary: str = ""
     # A module without which the file cannot be loaded.
-    requires: str = ""
+    requires: str = Field("", pattern=r"^\w*$")
 
 
 class Contract(StrictModel):
@@ -272,11 +272,12 @@ def find_target(catalog: dict[str, Target], name: str) -> Target:
 
 def _load_target(path: Path) -> Target:
     try:
-        contract = Contract.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, tomllib.TOMLDecodeError) as error:
-        raise LabError(f"{path}: {error}") from None
+        with files_at_hand(f"cannot read {path}"):
+            contract = Contract.model_validate(read_toml(path))
     except ValidationError as error:
         raise LabError(f"{path}: {first_error(error)}") from None
+    except BadFile as error:
+        raise LabError(str(error)) from None
     folder = path.parent
     if contract.name != folder.name:
         raise LabError(f"{path}: name is '{contract.name}' but the folder is '{folder.name}'")

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import psutil
 
+from autoresearch_common.reading import parse_json
 from autoresearch_lab.errors import LabError
 
 # The folder of the locks, where it is to be another than the system's temporary one.
@@ -133,7 +134,7 @@ def _opened(path: Path) -> Iterator[int]:
 def _holder(line: str) -> Holder | None:
     """Of a line of the file, which anybody may have written."""
     try:
-        found = json.loads(line)
+        found = parse_json(line, "the lock")
         return Holder(int(found["process"]), float(found["started"]), str(found["command"]), str(found["since"]))
-    except (ValueError, TypeError, KeyError, RecursionError):
+    except (ValueError, TypeError, KeyError):
         return None

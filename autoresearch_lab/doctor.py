@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
+import os
 import platform
 import shutil
 import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
@@ -16,6 +17,8 @@ from typing import Literal
 import psutil
 
 from autoresearch_common.compiler import HeadersMissing, python_headers
+from autoresearch_data.dataset import Manifest
+from autoresearch_data.errors import DataError
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.device_lock import holders
 from autoresearch_lab.engine import ENGINES, automatic
@@ -23,8 +26,10 @@ from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.hardware import detect, has_apple_gpu, output, processor, suggest_preset
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import Root, writable_folder
+from autoresearch_lab.profile.schema import load as load_profile
 from autoresearch_lab.promote.selection import lost_promotions
 from autoresearch_lab.sandbox.probe import not_enforced_here
+from autoresearch_lab.workspace.folder import LOCK, read_lock
 from autoresearch_trainer.process import usable_cores
 
 State = Literal["ok", "missing", "problem"]
@@ -195,13 +200,13 @@ def datasets(root: Root) -> list[Diagnosis]:
     folder = root.data("stdlib").parent
     found = []
     for manifest in sorted(folder.glob("*/dataset.json")):
+        name = manifest.parent.name
         try:
-            content = json.loads(manifest.read_text(encoding="utf-8"))
-            fingerprint, name = content["fingerprint"], content["name"]
-            found.append(Diagnosis("data", str(name), "ok", f"{manifest.parent}, fingerprint {fingerprint[:12]}"))
-        except (OSError, ValueError, KeyError, TypeError):
-            remedy = f"python prepare.py --corpus {manifest.parent.name} --force"
-            found.append(Diagnosis("data", manifest.parent.name, "problem", f"{manifest} cannot be read", remedy))
+            fingerprint = Manifest.read(manifest.parent).fingerprint
+            found.append(Diagnosis("data", name, "ok", f"{manifest.parent}, fingerprint {fingerprint[:12]}"))
+        except DataError as error:
+            remedy = f"python prepare.py --corpus {name} --force"
+            found.append(Diagnosis("data", name, "problem", str(error), remedy))
     if not found:
         remedy = "python prepare.py --corpus stdlib"
         found.append(Diagnosis("data", "datasets", "missing", f"none prepared in {folder}", remedy))
@@ -220,6 +225,7 @@ def _state(root: Root, ledger: Ledger) -> list[Diagnosis]:
     found.append(_guard("run folders", lambda: f"{writable_folder(root.runs, 'run folders')} can be written"))
     found.append(_guard("ledger", lambda: _ledger_detail(ledger)))
     found += _lost_promotions(root)
+    found += _damaged(root)
     for device in sorted({engine.device for engine in ENGINES.values()}):
         found += [Diagnosis("lab", f"device {device}", "ok", f"in use by {holder}") for holder in holders(device)]
     return found
@@ -233,6 +239,21 @@ def _lost_promotions(root: Root) -> list[Diagnosis]:
         return [Diagnosis("lab", "promoted kernels", "problem", str(error), needed=True)]
     remedy = "put the file back, or promote or demote it"
     return [Diagnosis("lab", "promoted kernel", "problem", line, remedy) for line in lost]
+
+
+def _damaged(root: Root) -> list[Diagnosis]:
+    """Profiles and workspaces that cannot be read; targets and promoted kernels have lines of their own."""
+    profiles = [path for path in (root.path / "profile.json", root.results / "profile.json") if os.path.lexists(path)]
+    locks = sorted(root.workspaces.glob(f"*/{LOCK}"))
+    asked: list[tuple[str, Callable[[], object]]] = [(str(path), partial(load_profile, path)) for path in profiles]
+    asked += [(path.parent.name, partial(read_lock, path.parent)) for path in locks]
+    found = []
+    for name, read in asked:
+        try:
+            read()
+        except LabError as error:
+            found.append(Diagnosis("lab", name, "problem", str(error)))
+    return found
 
 
 def confinement() -> Diagnosis:

@@ -98,16 +98,26 @@ class Engine:
         variables: Mapping[str, str] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Mapping[str, Any]:
-        """The same with JSON at either end, which nobody has looked at."""
-        return run_job(
-            self.package,
-            job,
-            args,
-            run_dir=run_dir,
-            limits=limits or Limits(),
-            variables={**(variables or {}), **self._variables()},
-            on_progress=on_progress,
-        )
+        """The same with JSON at either end, which nobody has looked at.
+
+        Raises:
+            LabError: what it ran in was deleted meanwhile, so its failure is nobody's.
+        """
+        try:
+            return run_job(
+                self.package,
+                job,
+                args,
+                run_dir=run_dir,
+                limits=limits or Limits(),
+                variables={**(variables or {}), **self._variables()},
+                on_progress=on_progress,
+            )
+        except JobFailed:
+            for path in (run_dir, Path(args["inputs"]) if args.get("inputs") else run_dir):
+                if not path.exists():
+                    raise LabError(f"{job}: {path} was deleted while the lab worked; nothing follows from it") from None
+            raise
 
 
 ENGINES = {

@@ -186,6 +186,13 @@ class Subject:
                 return record
         return None
 
+    def not_counted(self, ledger: Ledger, of: type[R]) -> tuple[R, str] | None:
+        """The newest record of that kind on this content, and why it does not count; None where there is none."""
+        for record in ledger.newest(of, target=self.target.name, kernel_sha256=self.kernel.sha256):
+            reason = self.staleness(record, ledger)
+            return (record, reason) if reason else None
+        return None
+
     def judged(self, ledger: Ledger) -> tuple[VerifyRecord | None, BenchRecord | None]:
         """The newest verification and the newest bench that count, of the same workloads: those of the newest bench,
         where none were named."""

@@ -15,7 +15,7 @@ from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.paths import Root, writable_folder
 from autoresearch_lab.sandbox.limits import Limits
 from autoresearch_lab.sandbox.parent import JobFailed
-from autoresearch_trainer.jobs import Job, Progress
+from autoresearch_trainer.jobs import Job, Progress, Report
 from autoresearch_trainer.jobs.base import A, R
 
 # The user has to change the request: preset, option, dataset, kernel or the compiler that it needs.
@@ -44,6 +44,11 @@ def call(
         if failure.kind in REFUSED:
             raise LabError(failure.reason) from None
         raise
+
+
+def about(what: str, report: Report | None) -> Report | None:
+    """`report` for messages of a job, to which is added whose work it is."""
+    return None if report is None else lambda message: report({**message, "about": what})
 
 
 # In a run folder while somebody works there; and what a bench's record names in it.

@@ -1,4 +1,4 @@
-"""A file that holds one JSON document of a known schema: written whole, read with one line that says what is wrong."""
+"""A file that holds one document of a known schema: written whole, read with one line that says what is wrong."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from autoresearch_common.files import write_atomic
+from autoresearch_common.reading import BadFile, first_error, one_line, read_json
 from autoresearch_lab.errors import LabError, files_at_hand
 
 
 class StrictModel(BaseModel):
     """A JSON object whose keys are all known; one that is not is an error."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
     def plain(self) -> dict[str, Any]:
         """As a file or a record holds it."""
@@ -46,19 +47,14 @@ def load(model: type[Document], path: Path, what: str, schema: int, *, named: st
     path = Path(path)
     try:
         with files_at_hand(f"{what}: cannot read {path}"):
-            content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise LabError(f"{what}: {path} is not JSON ({error}){advice}") from None
+            content = read_json(path)
+    except BadFile as error:
+        raise LabError(f"{what}: {error}{advice}") from None
     found = content.get("schema") if isinstance(content, dict) else None
     if found != schema:
-        raise LabError(f"{what}: {path} is not {named} of schema {schema} (it says {found!r}){advice}")
+        says = one_line(repr(found), 80)
+        raise LabError(f"{what}: {path} is not {named} of schema {schema} (it says {says}){advice}")
     try:
         return model.model_validate(content)
     except ValidationError as error:
         raise LabError(f"{what}: {path} is damaged: {first_error(error)}{advice}") from None
-
-
-def first_error(error: ValidationError) -> str:
-    """The first thing that is wrong, and where: `targets.0.rank: Field required`."""
-    first = error.errors()[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

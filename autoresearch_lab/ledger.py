@@ -60,6 +60,7 @@ class Ledger:
         self._given, self.path = Path(path), Path(os.path.realpath(path))
         self._excerpt = excerpt
         self._index = LedgerIndex(self.path, excerpt)
+        self._seen = False
 
     def records(self) -> list[Record]:
         """All whole records, oldest first.
@@ -111,6 +112,8 @@ class Ledger:
             LedgerCorrupt: the ledger is broken; nothing is appended to it then.
             ValueError: the fields are not those of the class.
         """
+        if self._seen and not self.path.exists():
+            raise LabError(f"ledger: {self.path} was deleted while the lab worked; put it back, or begin a new one")
         writable_folder(self.path.parent, "ledger")
         try:
             with _told("append to", self.path), FileLock(self._lock, timeout=LOCK_SECONDS):
@@ -192,6 +195,7 @@ class Ledger:
 
     def _catch_up(self, tell: Callable[[int, int], None] = lambda done, size: None) -> None:
         with _told("read", self.path):
+            self._seen = self._seen or self.path.exists()
             if self._given.is_symlink() and not self._given.exists():  # of a disk that is not mounted, perhaps
                 raise LabError(f"ledger: {self._given} is a link that leads nowhere")
             if self.path.is_dir():

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autoresearch_common.files import regular_file
+from autoresearch_data.errors import DataError
+from autoresearch_data.folders import plain_name
 from autoresearch_lab.errors import LabError, files_at_hand
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -65,7 +67,15 @@ class Root:
         return self.kernels / "promoted.toml"
 
     def data(self, dataset: str) -> Path:
-        """Folder of a prepared dataset; AUTORESEARCH_DATA moves all of them to a shared place."""
+        """Folder of a prepared dataset; AUTORESEARCH_DATA moves all of them to a shared place.
+
+        Raises:
+            LabError: the name is no plain folder name.
+        """
+        try:
+            plain_name(dataset)
+        except DataError as error:
+            raise LabError(str(error)) from None
         base = os.environ.get("AUTORESEARCH_DATA")
         return (Path(base).expanduser() if base else self.path / "data") / dataset
 

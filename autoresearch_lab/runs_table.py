@@ -8,6 +8,7 @@ from typing import Any
 
 from filelock import FileLock
 
+from autoresearch_common.reading import BadFile, read_text
 from autoresearch_lab.errors import LabError, files_at_hand
 from autoresearch_lab.ledger import commit_of
 from autoresearch_lab.paths import writable_folder
@@ -25,8 +26,8 @@ def check_table(path: Path) -> None:
     """
     writable_folder(path.parent, "table of runs")
     try:
-        first = path.read_text(encoding="utf-8").partition("\n")[0] if path.exists() else ""
-    except (OSError, UnicodeDecodeError) as error:
+        first = read_text(path).partition("\n")[0] if path.exists() else ""
+    except (OSError, BadFile) as error:
         raise LabError(f"cannot append to {path}: {error}") from None
     if first and first.split("\t") != list(HEADER):
         raise LabError(f"{path} is not a table of runs: its first line must be {' '.join(HEADER)}")

@@ -22,9 +22,10 @@ from pydantic import AfterValidator, Field, ValidationError
 from autoresearch_common.arrays import read_arrays
 from autoresearch_common.files import write_atomic
 from autoresearch_common.hashing import file_sha256, json_sha256
+from autoresearch_common.reading import BadFile, first_error, read_json
 from autoresearch_common.workload import CapturedWorkload, Workload, arrays, checked
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.jsonfile import StrictModel, first_error
+from autoresearch_lab.jsonfile import StrictModel
 from autoresearch_lab.paths import Root
 
 SCHEMA = 1
@@ -146,14 +147,14 @@ def load(path: Path, expected: str | None = None) -> WorkloadSet:
     """
     path = Path(path)
     try:
-        content = WorkloadFile.model_validate(json.loads(path.read_text(encoding="utf-8")))
+        content = WorkloadFile.model_validate(read_json(path))
         sample_sha256 = file_sha256(path.with_suffix(".safetensors"))
     except OSError as error:
         raise LabError(f"workloads: cannot read {error.filename or path}: {error.strerror}") from None
     except ValidationError as error:
         raise LabError(f"workloads: {path} is not a set of workloads: {first_error(error)}") from None
-    except ValueError as error:
-        raise LabError(f"workloads: {path} is not JSON: {error}") from None
+    except BadFile as error:
+        raise LabError(f"workloads: {error}") from None
     found = WorkloadSet(
         target=content.target,
         engine=content.engine,

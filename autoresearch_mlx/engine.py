@@ -4,6 +4,7 @@
 
 from autoresearch_mlx.checkpoint import load_checkpoint, load_model, save_weights, take_snapshot, write_snapshot
 from autoresearch_mlx.evaluate import BatchLosses
+from autoresearch_mlx.forms import Forms
 from autoresearch_mlx.kernel_files import CallCounter, Ops
 from autoresearch_mlx.memory import available_bytes, is_out_of_memory, own_bytes
 from autoresearch_mlx.process import (

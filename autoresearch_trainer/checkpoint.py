@@ -6,6 +6,7 @@ checkpoint from the first save on, whenever one is killed; what no state names i
 
 import json
 import os
+import re
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,14 +18,16 @@ from typing_extensions import TypedDict
 
 from autoresearch_common.files import in_use, remove_abandoned, write_atomic
 from autoresearch_common.hashing import file_sha256, json_sha256
+from autoresearch_common.reading import parse_json, read_json
 from autoresearch_data.packing import LoaderState
-from autoresearch_trainer.config import GPTConfig
+from autoresearch_trainer.config import COMPUTE_DTYPES, GPTConfig
 from autoresearch_trainer.errors import ConfigError
 from autoresearch_trainer.record import Steps
 from autoresearch_trainer.train import TrainerBase
 
 SCHEMA = 2
 STATE = "state.json"
+TENSORS_FILE = re.compile(r"tensors(-[0-9a-f]{8})?\.safetensors")
 MODEL, OPTIMIZER, BATCH, RNG = "model/", "optimizer/", "batch/", "rng/"
 # Only the end of the run and how it is executed may differ when it is resumed.
 FREE = {"time_budget", "steps", "compile", "peak_flops", "preset", "eval_tokens", "eval_batch_size", "eval_spread_over"}
@@ -107,8 +110,9 @@ def write_folder(state: State, save_tensors: Callable[[Path], None], folder: Pat
 def _named(folder: Path) -> set[str]:
     """The files of the checkpoint that is there; none where there is no state that can be read."""
     try:
-        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
-        return set(state.get("files", ["tensors.safetensors"]))  # its name in schema 1
+        state = read_json(folder / STATE)
+        names = state.get("files", ["tensors.safetensors"])  # its name in schema 1
+        return {name for name in names if TENSORS_FILE.fullmatch(name)}  # whatever else it names is not ours to remove
     except (OSError, ValueError, AttributeError, TypeError):
         return set()
 
@@ -120,12 +124,12 @@ def read_state(folder: Path) -> SavedState:
     """
     folder = Path(folder)
     try:
-        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        state = read_json(folder / STATE)
         if state.pop("sha256") != json_sha256(state) or state["schema"] != SCHEMA:
             raise ValueError(f"{STATE} was altered or is of another version")
-        for name, sha256 in state["files"].items():
-            if file_sha256(folder / name) != sha256:
-                raise ValueError(f"{name} is not what was saved")
+        ((name, sha256),) = state["files"].items()
+        if not TENSORS_FILE.fullmatch(name) or file_sha256(folder / name) != sha256:
+            raise ValueError(f"{name} is not what was saved")
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise ConfigError(f"no usable checkpoint in {folder}: {error}") from error
     return state
@@ -164,6 +168,8 @@ def read_metadata(path: Path, metadata: dict[str, str] | None) -> tuple[GPTConfi
     """(model, compute dtype) that `weights_metadata` wrote. Raises ConfigError where there is no such thing."""
     try:
         known = metadata or {}
-        return GPTConfig(**json.loads(known["config"])), known["compute_dtype"]
+        if known["compute_dtype"] not in COMPUTE_DTYPES:
+            raise ValueError("another dtype than models compute in")
+        return GPTConfig(**parse_json(known["config"], path)), known["compute_dtype"]
     except (KeyError, ValueError, TypeError, AttributeError) as error:
         raise ConfigError(f"{path} does not say which model its weights belong to") from error

@@ -21,7 +21,8 @@ class Console:
             from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
             stage, text = TextColumn("{task.description:<10}"), TextColumn("{task.fields[text]}")
-            self._bar = Progress(stage, BarColumn(), text, TimeElapsedColumn(), console=Terminal(file=self._stream))
+            terminal = Terminal(file=self._stream, markup=False, emoji=False)
+            self._bar = Progress(stage, BarColumn(), text, TimeElapsedColumn(), console=terminal)
 
     def __enter__(self) -> "Console":
         if self._bar:

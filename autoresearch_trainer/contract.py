@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 
+from autoresearch_common.reading import read_toml
 from autoresearch_trainer.kernel_files import KERNELS_ROOT, KernelFile
 
 
@@ -26,7 +26,7 @@ class CallContract:
 def read(target: str, framework: str, device: str) -> CallContract:
     """The contract of an installed target. As in `verify`, libraries and public formulas are trusted on a CPU only."""
     folder = KERNELS_ROOT / target
-    found = tomllib.loads((folder / "target.toml").read_text(encoding="utf-8"))
+    found = read_toml(folder / "target.toml")
     names = [
         entry["file"]
         for entry in found["kernels"]

@@ -9,6 +9,7 @@ from autoresearch_trainer.checkpoint import Extra, Snapshot
 from autoresearch_trainer.checks import Checks
 from autoresearch_trainer.config import TrainConfig
 from autoresearch_trainer.evaluate import Losses
+from autoresearch_trainer.forms import Forms
 from autoresearch_trainer.kernel_files import KernelFile
 from autoresearch_trainer.model import Model
 from autoresearch_trainer.ops import CallCounter, Ops
@@ -26,6 +27,9 @@ class TrainerEngine(Protocol):
 
     @property
     def Ops(self) -> type[Ops]: ...
+
+    def Forms(self, selection: Mapping[str, Any], device: str) -> Forms:
+        """A look at what the kernels of a selection return."""
 
     def CallCounter(self) -> CallCounter:
         """A `wrap` for Ops.load."""

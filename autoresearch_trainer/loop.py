@@ -95,7 +95,8 @@ class _Run:
         self.checks: Checks | None = None
 
     def _wrap(self, target: str, kernel: Kernel) -> Kernel:
-        return self.counter(target, self.checks.wrap(target, kernel) if self.checks else kernel)
+        looked_at = self.forms.wrap(target, kernel)
+        return self.counter(target, self.checks.wrap(target, looked_at) if self.checks else looked_at)
 
     def start(
         self,
@@ -116,6 +117,7 @@ class _Run:
         if check_rate is not None:
             files = {target: KernelFile.of(file) for target, file in (selection or {}).items()}
             self.checks = engine.checks(files, Sampler(check_rate), device)
+        self.forms = engine.Forms(selection or {}, device)
         ops = engine.Ops.load(selection, wrap=self._wrap)
         with self._explained():
             self.trainer = engine.Trainer(self.config, ops, self.dataset, device)
@@ -171,7 +173,7 @@ class _Run:
         except EngineError as error:
             record["error"] = str(error)
             if isinstance(error, KernelFailed):
-                record["traceback"] = traceback.format_exception(error.__cause__)
+                record["traceback"] = traceback.format_exception(error.__cause__ or error)
             raise
         finally:
             val_bpb = evaluation.val_bpb if evaluation else None
@@ -216,6 +218,7 @@ class _Run:
                 with (
                     naming_kernels(trainer.ops),
                     self._explained(),
+                    self.forms.told(),
                     self.checks.step() if self.checks else nullcontext(),
                 ):
                     result = trainer.step()
@@ -255,7 +258,7 @@ class _Run:
 
         batch, length = config.eval_batch_size or config.batch_size, config.model.sequence_len
         rows = evaluation_rows(config, self.device)
-        with naming_kernels(trainer.ops), self._explained():
+        with naming_kernels(trainer.ops), self._explained(), self.forms.told():
             tokens, over = config.eval_tokens, config.eval_spread_over
             losses = self.engine.BatchLosses(trainer.model, min(rows, batch))
             result = evaluate_bpb(losses, trainer.dataset, batch, length, tokens, on_batch, over)

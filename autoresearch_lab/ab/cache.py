@@ -13,6 +13,7 @@ from typing import Any
 
 from autoresearch_common.files import write_atomic
 from autoresearch_common.hashing import file_sha256, json_sha256
+from autoresearch_common.reading import read_json
 from autoresearch_lab.paths import Root
 
 SCHEMA = 1
@@ -27,7 +28,7 @@ class Cache:
     def get(self, key: dict[str, Any]) -> dict[str, Any] | None:
         """The stored value; None where there is none, or where the file is not what was written."""
         try:
-            stored = json.loads(self._path(key).read_text(encoding="utf-8"))
+            stored = read_json(self._path(key))
             fits = stored["schema"] == SCHEMA and stored["key"] == key
             return stored["value"] if fits and stored["sha256"] == json_sha256(stored["value"]) else None
         except (OSError, ValueError, KeyError, TypeError):

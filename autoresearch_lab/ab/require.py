@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from autoresearch_lab.catalog import Kernel, Target
+from autoresearch_lab.engine import lacks_gpu
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.evidence import Subject
 from autoresearch_lab.invocation import command_line
@@ -15,26 +17,47 @@ from autoresearch_lab.results.record import BenchRecord, Record, VerifyRecord
 
 @dataclass(frozen=True)
 class Standing:
-    """The evidence of one kernel on one set of workloads; None where there is none that counts."""
+    """The evidence of one kernel on one set of workloads; None where there is none that counts. stale: {verb: the
+    newest of it, where that does not count, and why}."""
 
     target: Target
     kernel: Kernel
     verify: VerifyRecord | None
     bench: BenchRecord | None
     engine: str
+    stale: Mapping[str, tuple[Record, str]] = field(default_factory=dict)
+
+    @property
+    def only_interpreted(self) -> bool:
+        """Whether it passed where its GPU is not, and the GPU still is not here: another verification adds nothing."""
+        record = self.stale["verify"][0] if "verify" in self.stale and self.verify is None else None
+        passed = isinstance(record, VerifyRecord) and record.settings.interpreted and record.verdict == "PASS"
+        return passed and lacks_gpu(self.kernel.language)
 
     @property
     def missing(self) -> str | None:
         """The first step that is missing or negative, in words; None where both are there."""
         name = f"{self.target.name}={self.kernel.name} ({self.kernel.sha256[:12]})"
+        if self.only_interpreted:
+            passed = self.stale["verify"][0]
+            return (
+                f"{name} passed verify on the CPU alone (record {passed.id[:12]}), which is no evidence for a GPU; "
+                f"bench and A/B take its GPU, which this machine has not"
+            )
         steps: tuple[tuple[str, Record | None, str], ...]
         steps = (("verify", self.verify, "PASS"), ("bench", self.bench, "FASTER"))
         for verb, record, wanted in steps:
             if record is None:
-                return f"{name} has no {verb} that counts here; run: {self.command(verb)}"
+                return f"{name} has no {verb} that counts here{self._why_not(verb)}; run: {self.command(verb)}"
             if record.verdict != wanted:
                 return f"{name}: {verb} says {record.verdict}, not {wanted} (record {record.id[:12]})"
         return None
+
+    def _why_not(self, verb: str) -> str:
+        if verb not in self.stale:
+            return ""
+        record, reason = self.stale[verb]
+        return f" ({record.verdict} of {record.time[:10]}, record {record.id[:12]}, does not: {reason})"
 
     def command(self, verb: str, *more: str) -> str:
         """The command line that does `verb` to this kernel here."""
@@ -64,8 +87,15 @@ class Standing:
 def standing(target: Target, kernel: Kernel, lab: Lab, workloads_sha256: str | None = None) -> Standing:
     """The newest evidence for this content here: on those workloads, or on those captured last. Bench and verify have
     to speak of the same."""
-    verify, bench = Subject(target, kernel, workloads_sha256, lab.context).judged(lab.ledger)
-    return Standing(target, kernel, verify, bench, lab.context.engine.name)
+    subject = Subject(target, kernel, workloads_sha256, lab.context)
+    verify, bench = subject.judged(lab.ledger)
+    asked: dict[str, tuple[type[Record], Record | None]] = {
+        "verify": (VerifyRecord, verify),
+        "bench": (BenchRecord, bench),
+    }
+    kinds = [(verb, of) for verb, (of, counting) in asked.items() if counting is None]
+    stale = {verb: found for verb, of in kinds if (found := subject.not_counted(lab.ledger, of))}
+    return Standing(target, kernel, verify, bench, lab.context.engine.name, stale)
 
 
 def require(target: Target, kernel: Kernel, lab: Lab, workloads_sha256: str | None = None) -> Standing:

@@ -410,10 +410,10 @@ class Trial:
             if on_message is not None:
                 on_message(message)
             if self.on_progress is not None and "stage" in message:
-                self.on_progress({**message, "stage": f"A/B: {stage}"})
+                self.on_progress({**message, "about": "A/B", "stage": stage})
 
         if self.on_progress is not None:
-            self.on_progress({"stage": f"A/B: {stage}"})
+            self.on_progress({"about": "A/B", "stage": stage})
         started = time.monotonic()
         run = partial(
             jobs.call,

@@ -21,7 +21,7 @@ from autoresearch_lab.ceilings import ceilings
 from autoresearch_lab.engine import Engine, cannot_compile
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.evidence import Subject, newest_profile
-from autoresearch_lab.jobs import SAMPLES
+from autoresearch_lab.jobs import SAMPLES, about
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import writable_folder
@@ -56,12 +56,13 @@ def bench(
 
     Fresh processes are added until the rule decides or `budget_seconds` are used up; the first look (four processes) is
     always taken. compiled_arm: whether to time through torch.compile as well (default: see `compiles`). on_progress
-    gets {"process", "stage", "done", "seconds", ...}, and once {"expected": seconds that it takes at least}.
+    gets {"about", "process", "processes", "stage", "done", ...}, and once {"expected": seconds that it takes at least}.
 
     Raises:
         LabError: the kernel has not passed verification on these workloads here, or cannot be loaded.
         LabFailure: the measurement failed or cannot be believed; nothing is recorded then.
     """
+    tell = about(f"bench {target.name}={kernel.name}", on_progress)
     verified = require_verified(kernel, target, workload_set, lab)
     rule = rule or Rule()
     seed = secrets.randbits(31) if seed is None else seed
@@ -81,7 +82,7 @@ def bench(
     write_inputs(inputs, target, workload_set, rng)
     try:
         bed = TimingBed(lab.context.engine, target, workloads, inputs, run_dir / PROCESS)
-        session = BenchSession(bed, chosen, weights(workload_set), on_progress, without)
+        session = BenchSession(bed, chosen, weights(workload_set), tell, without)
         outcome = session.run(rule, budget_seconds, rng)
         arms = session.arms  # those that could be timed
         limits, remarks = check_ceilings(session, lab)

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from autoresearch_common.reading import parse_json, read_bytes, unzipped
+from autoresearch_lab.errors import LabError
 from autoresearch_lab.statistics import paired_log_ratio
 from autoresearch_trainer.jobs.timing import TIME, TimeAnswer, TimedCall
 
@@ -128,10 +130,17 @@ def save(path: Path, arms: list[dict[str, str]], workloads: Sequence[TimedCall],
 
 
 def load(path: Path) -> tuple[list[dict[str, str]], list[TimedCall], list[Process]]:
-    """(arms, workloads, processes) of a file that `save` wrote."""
-    content = json.loads(gzip.decompress(path.read_bytes()))
-    processes = []
-    for raw in content["processes"]:
-        seed, unenforced = raw.pop("seed"), raw.pop("unenforced", [])
-        processes.append(Process(TIME.read(raw), seed, unenforced))
-    return content["arms"], content["workloads"], processes
+    """(arms, workloads, processes) of a file that `save` wrote.
+
+    Raises:
+        LabError: it cannot be read, or is something else.
+    """
+    try:
+        content = parse_json(unzipped(read_bytes(path), path), path)
+        processes = []
+        for raw in content["processes"]:
+            seed, unenforced = raw.pop("seed"), raw.pop("unenforced", [])
+            processes.append(Process(TIME.read(raw), seed, unenforced))
+        return content["arms"], content["workloads"], processes
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise LabError(f"{path} is not a file of samples: {str(error).splitlines()[0]}") from None

@@ -52,6 +52,7 @@ class BenchSession:
         self.bed, self.arms, self.weights, self.on_progress = bed, list(arms), list(weights), on_progress
         self.left_out = dict(left_out or {})
         self.processes: list[Process] = []
+        self.wanted = 0
 
     @property
     def candidate(self) -> int:
@@ -94,6 +95,7 @@ class BenchSession:
         seconds = min(MOST_SECONDS, max(LEAST_SECONDS, budget * SHARE))
         longest = 0.0
         for look, wanted in enumerate(rule.looks):
+            self.wanted = wanted
             while len(self.processes) < wanted:
                 used = self._used(began)
                 if look > 0 and used + longest > budget:
@@ -166,7 +168,7 @@ class BenchSession:
 
         def listen(message: Progress) -> None:
             if self.on_progress is not None:
-                self.on_progress({**message, "process": number})
+                self.on_progress({**message, "process": number + 1, "processes": self.wanted})
 
         return measure(
             self.bed,

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from autoresearch_lab.calibrate.counting import BROKEN, CONFIDENCE, HELD, Share, TrialCount
 from autoresearch_lab.calibrate.plan import AB, BENCH
@@ -39,9 +39,9 @@ def render(report: CalibrationReport, console: Console) -> None:
         console.print()
     for promise in report.promises:
         colour = COLOURS.get(promise.state, "yellow")
-        console.print(f"[{colour}]{promise.state:6}[/{colour}] {escape(promise.text)}: {shown(promise.share)}")
+        console.print(Text.assemble((f"{promise.state:6}", colour), f" {promise.text}: {shown(promise.share)}"))
     for text in report.wrong:
-        console.print(escape(text), style="dim")
+        console.print(text, style="dim", markup=False)
     console.print(f"{report.made} trials made in {report.seconds:.0f} s; {report.missing} of the plan are missing.")
 
 

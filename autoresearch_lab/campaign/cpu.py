@@ -4,14 +4,16 @@ with the baseline, train once more with it, and report. Each step takes what the
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from autoresearch_common.hashing import file_sha256, json_sha256
+from autoresearch_common.reading import BadFile, read_json
 from autoresearch_data.build import prepare
 from autoresearch_data.corpora import Corpus, find_corpus
 from autoresearch_data.dataset import Dataset
@@ -22,7 +24,7 @@ from autoresearch_lab.campaign.command import python, run_command
 from autoresearch_lab.campaign.profiles import known_profile
 from autoresearch_lab.campaign.steps import CampaignStep, StepFailed, TimeBox
 from autoresearch_lab.catalog import load_catalog
-from autoresearch_lab.errors import LabError, LabFailure
+from autoresearch_lab.errors import LabError, LabFailure, files_at_hand
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.orchestrate import CandidateState
 from autoresearch_lab.paths import CHECKOUT
@@ -184,8 +186,9 @@ class MainJob:
         if done.code != 0:
             failed = "the closing training run failed; see its message above"
             raise StepFailed(done.reason if done.code is None else failed, done.code)
+        results = _summary(file)
         artifact = {"path": self.lab.root.relative(file), "sha256": file_sha256(file)}
-        fields, results = self.lab.context.fields(), json.loads(file.read_text(encoding="utf-8"))["summary"]
+        fields = self.lab.context.fields()
         self.lab.ledger.append(TrainRecord, **fields, settings=asked, results=results, artifacts=[artifact])
         self.closing = ClosingRun.model_validate(results)
 
@@ -199,3 +202,14 @@ def _find(corpus: str) -> Corpus:
         return find_corpus(corpus)
     except DataError as error:
         raise LabError(str(error)) from None
+
+
+def _summary(file: Path) -> Any:
+    """What a run.json says of its end. Raises LabError where it is none."""
+    try:
+        with files_at_hand(f"cannot read {file}"):
+            found = read_json(file)
+            ClosingRun.model_validate(found["summary"])
+            return found["summary"]
+    except (BadFile, ValidationError, KeyError, TypeError) as error:
+        raise LabError(f"{file} is not the record of a whole run ({str(error).splitlines()[0]})") from None

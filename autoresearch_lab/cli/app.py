@@ -22,6 +22,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from autoresearch_common.reading import BadFile, is_text, one_line
 from autoresearch_lab.cli.subject import KernelCommand
 from autoresearch_lab.device_lock import hold
 from autoresearch_lab.engine import ENGINES
@@ -80,9 +81,13 @@ PIPED_COLUMNS = 160
 
 
 def console(*, stderr: bool) -> Console:
-    """On a terminal as wide as that; in a pipe or a file wide enough for every table, unless $COLUMNS says how wide."""
+    """On a terminal as wide as that; in a pipe or a file wide enough for every table, unless $COLUMNS says how wide.
+
+    Text is printed as it stands: what looks like Rich's markup or a name of an emoji may be part of anybody's path.
+    """
     there = (sys.stderr if stderr else sys.stdout).isatty() or "COLUMNS" in os.environ
-    return Console(stderr=stderr, highlight=False, width=None if there else PIPED_COLUMNS)
+    width = None if there else PIPED_COLUMNS
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False, width=width)
 
 
 @dataclass
@@ -197,7 +202,20 @@ def command(
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of `kernel-lab`; returns the exit code."""
-    return run_guarded(lambda: cli.main(args=arguments, prog_name="kernel-lab", standalone_mode=False))
+    return run_guarded(lambda: cli.main(args=words(arguments), prog_name="kernel-lab", standalone_mode=False))
+
+
+def words(arguments: list[str] | None) -> list[str]:
+    """The words of a command line: those given, or this process's.
+
+    Raises:
+        LabError: one is no text, which no record could hold and no file be called.
+    """
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    for word in given:
+        if not is_text(word):
+            raise LabError(f"{word!a} is not text: it has a NUL, or bytes that are not UTF-8")
+    return given
 
 
 def run_guarded(command: Callable[[], Any]) -> int:
@@ -210,7 +228,7 @@ def run_guarded(command: Callable[[], Any]) -> int:
         return ended.exit_code
     except click.ClickException as error:
         return complain(error.format_message(), 2)
-    except LabError as error:
+    except (LabError, BadFile) as error:
         return complain(str(error), 2)
     except LabFailure as error:
         return complain(str(error), 1)
@@ -238,7 +256,7 @@ def _terminate(*_: Any) -> None:
 
 def complain(message: str, code: int) -> int:
     """One line on stderr, and the exit code."""
-    print("error: " + " ".join(message.split()), file=sys.stderr)
+    print("error: " + one_line(message), file=sys.stderr)
     return code
 
 

@@ -14,7 +14,7 @@ from autoresearch_lab.bench.rule import BUDGET_SECONDS, FASTER, Rule
 from autoresearch_lab.bench.run import bench
 from autoresearch_lab.bench.table import render
 from autoresearch_lab.cli.app import Session, VerbResult, command
-from autoresearch_lab.cli.options import FiniteRange
+from autoresearch_lab.cli.options import SEED, FiniteRange
 from autoresearch_lab.cli.progress import Message, progress
 from autoresearch_lab.cli.subject import KernelWords, choose, kernel_arguments
 from autoresearch_lab.engine import lacks_gpu
@@ -34,7 +34,7 @@ def run(session: Session, *, named: list[KernelWords], looks: str | None, **opti
     else:
         workloads = chosen.workspace.workloads
     folder = session.lab.root.runs / f"bench-{chosen.target.name}-{secrets.token_hex(4)}"
-    with progress(session.log) as show, running(folder) as run_dir:
+    with progress(session.log, session.verb) as show, running(folder) as run_dir:
         record = bench(
             chosen.kernel,
             chosen.target,
@@ -50,11 +50,11 @@ def run(session: Session, *, named: list[KernelWords], looks: str | None, **opti
 
 
 def _show(log: Console, show: Callable[[Message], None], message: Message) -> None:
-    """One stage per process; and, as soon as it is known, how long it will take."""
+    """What is going on; and, as soon as it is known, how long it will take."""
     if "expected" in message:
         log.print(f"bench takes about {message['expected']:.0f} s, more if its first look does not decide", style="dim")
     else:
-        show({**message, "stage": f"process {message['process'] + 1}"})
+        show(message)
 
 
 def _rule(looks: str | None) -> Rule:
@@ -91,6 +91,6 @@ COMMANDS = {
             default=None,
             help="Time through torch.compile as well [default: on a GPU; on a CPU where the trainer compiles it].",
         ),
-        click.option("--seed", type=click.IntRange(min=0), help="Of inputs and orders [default: drawn]."),
+        click.option("--seed", type=SEED, help="Of inputs and orders [default: drawn]."),
     )
 }

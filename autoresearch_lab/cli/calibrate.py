@@ -14,7 +14,7 @@ from autoresearch_lab.calibrate.plan import Plan
 from autoresearch_lab.calibrate.run import Calibration
 from autoresearch_lab.calibrate.table import markdown, render
 from autoresearch_lab.cli.app import Session, VerbResult, command
-from autoresearch_lab.cli.options import FOREIGN_LIMIT, PATH, FiniteRange, names
+from autoresearch_lab.cli.options import FOREIGN_LIMIT, PATH, Count, DatasetName, FiniteRange, names
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.errors import LabError
 
@@ -36,7 +36,7 @@ def run(
     )
     page = _page(write)
     calibration = Calibration(plan, session.lab)
-    with progress(session.log) as show:
+    with progress(session.log, session.verb) as show:
         calibration.on_progress = show
         calibration.log = session.log.print
         report = calibration.run(budget_seconds)
@@ -75,7 +75,7 @@ def _page(path: Path | None) -> Path | None:
     return page
 
 
-_COUNT = click.IntRange(min=0)
+_COUNT = Count(min=0)
 _HELP = (
     "Measure how often the verdicts are wrong here, with planted kernels of known effect. "
     "Every trial is kept: stopped at any time, the next call goes on. Exit code 1 where a promise is broken."
@@ -84,7 +84,8 @@ _OPTIONS = (
     click.option("--targets", default=TARGETS, show_default=True, help="Targets of the bench trials, by comma."),
     click.option("--ab-targets", default=AB_TARGETS, show_default=True, help="Targets of A/B and verify trials."),
     click.option("--preset", help="What is trained and captured [default: the engine's smallest]."),
-    click.option("--dataset", default=_DEFAULT.dataset, show_default=True, help="Prepared dataset to train on."),
+    click.option("--dataset", type=DatasetName(), default=_DEFAULT.dataset, show_default=True,
+                 help="Prepared dataset to train on."),
     click.option("--trials", type=_COUNT, default=_DEFAULT.trials, show_default=True, help="Nulls in bench."),
     click.option("--effects", default="1,2,3,5,10", show_default=True, help="Planted effects in percent, or none."),
     click.option("--effect-trials", type=_COUNT, default=_DEFAULT.effect_trials, show_default=True,
@@ -98,7 +99,7 @@ _OPTIONS = (
                  help="Time the library's kernels along, as bench does; they do not enter the verdict."),
     click.option("--race-seconds", type=FiniteRange(min=0.1), default=_DEFAULT.race_seconds, show_default=True,
                  help="Measuring time of each process of an A/B."),
-    click.option("--steps", type=click.IntRange(min=2), default=_DEFAULT.steps, show_default=True,
+    click.option("--steps", type=Count(min=2), default=_DEFAULT.steps, show_default=True,
                  help="Optimizer steps of the A/B's trainings."),
     FOREIGN_LIMIT,
     click.option("--budget-seconds", type=FiniteRange(min=0.0),

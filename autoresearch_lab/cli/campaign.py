@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from autoresearch_lab.ab.outcome import gain, speed
 from autoresearch_lab.bench.rule import BUDGET_SECONDS
@@ -19,7 +19,7 @@ from autoresearch_lab.campaign.mac import mac_steps, require_metal
 from autoresearch_lab.campaign.record import Campaign
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.cli.app import Session, VerbResult, command
-from autoresearch_lab.cli.options import DATASET, PATH, FiniteRange
+from autoresearch_lab.cli.options import DATASET, PATH, Count, FiniteRange
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.engine import choose
 from autoresearch_lab.errors import LabError
@@ -40,7 +40,7 @@ def run(session: Session, *, plan: str | None, seconds: float | None, dataset: s
     plan = plan or _suited(session)
     if unmeant := sorted(set(given) - _MEANT[plan]):
         raise LabError(f"run: --{unmeant[0].replace('_', '-')} is not for --plan {plan}")
-    say = lambda line: session.log.print(f"[bold]==[/bold] {escape(line)}", soft_wrap=True)  # noqa: E731
+    say = lambda line: session.log.print(Text.assemble(("==", "bold"), f" {line}"), soft_wrap=True)  # noqa: E731
     return _PLANS[plan](session, say, seconds, dataset, given)
 
 
@@ -54,7 +54,7 @@ def _cpu(session: Session, say: Callable[[str], None], seconds: float | None, da
     preset = given.pop("preset", None) or session.lab.engine.default_preset
     job = MainJob(session.lab, preset, dataset, say, **given)
     job.check()
-    with progress(session.log) as show:
+    with progress(session.log, session.verb) as show:
         job.on_progress = show
         end = Campaign.of(session.lab, "cpu", preset, dataset, say, seconds).run(job.steps())
     shown = summary(session.lab, session.lab.context)
@@ -63,16 +63,20 @@ def _cpu(session: Session, say: Callable[[str], None], seconds: float | None, da
 
     def render(console: Console) -> None:
         for label, reason in ends.items():
-            console.print(escape(f"  {label}: {reason}"), highlight=False, soft_wrap=True)
+            console.print(f"  {label}: {reason}", soft_wrap=True)
         shown.render(console)
         if closing is not None:
             console.print(
-                f"[dim]  closing run[/dim]  {job.train_seconds:g} s of training with the promoted kernels: "
-                f"{closing.tokens_per_second:,.0f} tokens/s, {closing.num_steps} steps, val_bpb {closing.val_bpb:.4f}"
+                Text.assemble(
+                    ("  closing run", "dim"),
+                    f"  {job.train_seconds:g} s of training with the promoted kernels: "
+                    f"{closing.tokens_per_second:,.0f} tokens/s, {closing.num_steps} steps, "
+                    f"val_bpb {closing.val_bpb:.4f}",
+                )
             )
         for step in end.steps:
             if step.state in ("failed", "skipped"):
-                console.print(escape(f"  {step.step}: {step.state}: {step.reason}"), highlight=False, soft_wrap=True)
+                console.print(f"  {step.step}: {step.state}: {step.reason}", soft_wrap=True)
         if shown.story is not None and shown.story.settings.compile == "auto" and (gained := speed(shown.story)):
             console.print(f"python train.py --preset {preset}: {gain(gained)} tokens/s", style="bold", soft_wrap=True)
 
@@ -99,7 +103,7 @@ def _mac(session: Session, say: Callable[[str], None], seconds: float | None, da
             rows.add_column(column)
         for step in end.steps:
             code = "-" if step.exit_code is None else str(step.exit_code)
-            rows.add_row(step.step, f"[{_STYLES[step.state]}]{step.state}[/]", code)
+            rows.add_row(step.step, Text(step.state, style=_STYLES[step.state]), code)
         console.print(rows)
         noted = f"; ledger {campaign.record[:12]}" if campaign.record else ""
         console.print(f"report: {lab.root.results / 'report.html'}{noted}", style="dim")
@@ -159,10 +163,10 @@ COMMANDS = {
         _SECONDS,
         _PRESET,
         DATASET,
-        click.option("--top-k", type=click.IntRange(min=1), help="cpu: targets with kernels to consider  [default: 8]"),
+        click.option("--top-k", type=Count(min=1), help="cpu: targets with kernels to consider  [default: 8]"),
         click.option(
             "--most-finalists",
-            type=click.IntRange(min=1),
+            type=Count(min=1),
             help="cpu: winners of the benchmark that enter the trainer, the largest predicted gain first  [default: 3]",
         ),
         click.option("--train-seconds", type=FiniteRange(min=1), help="cpu: of the closing run  [default: 20]"),

@@ -6,7 +6,6 @@ from itertools import groupby
 
 import click
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -24,7 +23,7 @@ def run(session: Session, *, named: list[KernelWords], arch: str, first_only: bo
     if session.engine_name not in ("auto", "cuda"):
         raise LabError(f"compile-check is for --engine cuda, not {session.engine_name}")
     chosen = find(named[0], session.lab, "torch")
-    with progress(session.log) as show:
+    with progress(session.log, session.verb) as show:
         record = compile_check(
             chosen.kernel,
             chosen.target,
@@ -52,7 +51,7 @@ def _render(record: CompileRecord, console: Console) -> None:
         console.print(_architectures(list(group)))
     wrong = [row for row in rows if row.problems]
     for row in wrong:
-        console.print(f"[red]{row.arch} {row.kernel}[/red]: {escape('; '.join(row.problems))}")
+        console.print(Text.assemble((f"{row.arch} {row.kernel}", "red"), f": {'; '.join(row.problems)}"))
     triton = record.settings.triton
     console.print(
         f"{len(rows)} compiled, {len(wrong)} with problems; Triton {triton}; ledger {record.id[:12]}", style="dim"
@@ -68,7 +67,7 @@ def _architectures(rows: list[CompiledKernel]) -> Table:
     for row in rows:
         name = "  " + row.arch
         if row.error:
-            table.add_row(name, "-", "-", "-", "-", "[red]does not compile[/red]")
+            table.add_row(name, "-", "-", "-", "-", Text("does not compile", style="red"))
             continue
         share = "none" if row.vector_share is None else f"{row.vector_share:.0%}"
         numbers = (str(row.registers), str(row.spill_bytes), str(row.shared_bytes), share)

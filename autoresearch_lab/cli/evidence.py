@@ -12,7 +12,7 @@ from rich.console import Console
 from autoresearch_lab import lookup
 from autoresearch_lab.catalog import find_target, load_catalog
 from autoresearch_lab.cli.app import Session, VerbResult, command
-from autoresearch_lab.cli.options import PATH
+from autoresearch_lab.cli.options import PATH, Count
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.cli.subject import FORMS, KernelWords, kernel_arguments
 from autoresearch_lab.errors import LabError, LabFailure
@@ -72,7 +72,7 @@ def ledger(session: Session, *, check: bool, tail: int | None, export: Path | No
         data["export"] = str(export)
         shown.append(lambda console: console.print(f"{count} records written to {export}"))
     if check or not shown:
-        with progress(session.log) as show:
+        with progress(session.log, session.verb) as show:
             state = inspect(session.lab, lambda done, size: show({"stage": "read", "done": done, "total": size}))
         data.update(state.plain())
         positive = not state.problems
@@ -120,7 +120,7 @@ COMMANDS = {
         ledger,
         "Check the ledger's chain of hashes (exit code 1 where it is broken), list records, or export them.",
         click.option("--check", is_flag=True, help="Check the chain and the files that records name [default]."),
-        click.option("--tail", type=click.IntRange(min=1), metavar="N", help="Show the newest N records."),
+        click.option("--tail", type=Count(min=1), metavar="N", help="Show the newest N records."),
         click.option("--export", type=PATH, metavar="FILE", help="Write all records (.jsonl, .csv or .parquet)."),
     ),
 }

@@ -10,6 +10,7 @@ import click
 from autoresearch_lab import machine
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.cli.app import Session, VerbResult, command
+from autoresearch_lab.cli.options import SEED
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.cli.subject import KernelWords, kernel_arguments
 from autoresearch_lab.engine import INTERPRETERS, Engine, has_nvidia_gpu, interpreter, lacks_gpu
@@ -36,7 +37,7 @@ def run(session: Session, *, named: list[KernelWords], seed: int | None, interpr
         subject = named[0].subject(session.lab)
         candidate, captured, found = _of_catalogue(session, subject, named[0].name, interpreted)
     folder = session.lab.root.runs / f"verify-{subject.name}-{secrets.token_hex(4)}"
-    with progress(session.log) as show, running(folder) as run_dir:
+    with progress(session.log, session.verb) as show, running(folder) as run_dir:
         record = verify(
             candidate,
             subject,
@@ -124,8 +125,6 @@ COMMANDS = {
         "Is the kernel right? Runs all checks; exit code 0 = PASS.",
         kernel_arguments(),
         click.option("--interpreted", is_flag=True, help="Run a Triton or Metal kernel on the CPU."),
-        click.option(
-            "--seed", type=click.IntRange(min=0), help="Repeat an earlier verification's cases [default: drawn]."
-        ),
+        click.option("--seed", type=SEED, help="Repeat an earlier verification's cases [default: drawn]."),
     )
 }

@@ -6,8 +6,8 @@ from collections.abc import Collection
 from dataclasses import asdict, dataclass
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from autoresearch_lab import lookup
 from autoresearch_lab.catalog import Kernel, Target, load_catalog
@@ -19,7 +19,7 @@ from autoresearch_lab.promote import registry
 from autoresearch_lab.promote.selection import lost_promotions
 from autoresearch_lab.results.base import KernelId
 
-MARKS = {"ok": "[green]ok[/green]", "missing": "[yellow]no[/yellow]", "problem": "[red]bad[/red]"}
+MARKS = {"ok": Text("ok", "green"), "missing": Text("no", "yellow"), "problem": Text("bad", "red")}
 
 
 def doctor(session: Session) -> VerbResult:
@@ -37,17 +37,17 @@ def _show_findings(findings: list[Diagnosis], console: Console) -> None:
     table.add_column(overflow="fold")
     group = ""
     for finding in findings:
-        remedy = f"\n[cyan]-> {escape(finding.remedy)}[/cyan]" if finding.remedy else ""
+        remedy = (f"\n-> {finding.remedy}", "cyan") if finding.remedy else ""
         shown = finding.group if finding.group != group else ""
         group = finding.group
-        table.add_row(shown, finding.name, MARKS[finding.state], escape(finding.detail) + remedy)
+        table.add_row(shown, Text(finding.name), MARKS[finding.state], Text.assemble(finding.detail, remedy))
     console.print(table)
     able = [finding.name for finding in findings if finding.group == "engine" and finding.state == "ok"]
     console.print()
     if usable(findings):
         console.print(f"This machine can run: {', '.join(able)}.")
     else:
-        console.print("[red]This machine cannot run the lab yet; see the lines above.[/red]")
+        console.print("This machine cannot run the lab yet; see the lines above.", style="red")
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,8 @@ def _show_targets(rows: list[ListedTarget], lost: list[str], console: Console) -
     name_width = max([len(kernel.name) for kernel in kernels] + [1])
     role_width = max([len(kernel.role) for kernel in kernels] + [1])
     for row in rows:
-        console.print(f"[bold]{row.target}[/bold]  {escape(row.summary)}", soft_wrap=True)
-        console.print(f"  [dim]{escape(row.signature)}[/dim]", soft_wrap=True)
+        console.print(Text.assemble((row.target, "bold"), f"  {row.summary}"), soft_wrap=True)
+        console.print(f"  {row.signature}", style="dim", markup=False, soft_wrap=True)
         for kernel in row.kernels:
             name, role = kernel.name.ljust(name_width), kernel.role.ljust(role_width)
             told = [*kernel.evidence.values(), *(["promoted"] if kernel.promoted else [])]

@@ -8,29 +8,65 @@ from typing import Any
 
 import click
 
+from autoresearch_data.errors import DataError
+from autoresearch_data.folders import plain_name
 from autoresearch_lab.ab.settings import Settings
+from autoresearch_trainer.config import MOST_SEED
+
+MOST_COUNT = 10**12
 
 
 class FiniteRange(click.FloatRange):
     """A range of numbers. Click's own lets NaN through every bound, for no comparison with it is true, and infinity
-    where there is no bound."""
+    where there is no bound; and no time in s is as long as what it still takes."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number", param, ctx)
+        if abs(number) > MOST_COUNT:
+            self.fail(f"it is beyond {MOST_COUNT:,}, the most that is taken", param, ctx)
         return number
 
 
+class Count(click.IntRange):
+    """A range of whole numbers. Click's own takes any number of digits, with which no float can be multiplied."""
+
+    def __init__(self, min: int | None = None, max: int | None = None, most: int = MOST_COUNT) -> None:
+        super().__init__(min, max)
+        self.most = most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        number = super().convert(value, param, ctx)
+        if abs(number) > self.most:
+            self.fail(f"it is beyond {self.most:,}, the most that is taken", param, ctx)
+        return number
+
+
+class DatasetName(click.ParamType):
+    """The name of a dataset, which is that of its folder."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            return plain_name(value)
+        except DataError as error:
+            self.fail(str(error), param, ctx)
+
+
 PATH = click.Path(path_type=Path)
-DATASET = click.option("--dataset", default="stdlib", show_default=True, help="Prepared dataset to train on.")
+SEED = Count(min=0, most=MOST_SEED)
+DATASET = click.option(
+    "--dataset", type=DatasetName(), default="stdlib", show_default=True, help="Prepared dataset to train on."
+)
 SELECTION = click.option(
     "--kernels", default="baseline", show_default=True, help="baseline, promoted, or target=kernel,..."
 )
 _AB = Settings()
 # How much an A/B measures.
 LENGTH = (
-    click.option("--steps", type=click.IntRange(min=2), default=_AB.steps, show_default=True,
+    click.option("--steps", type=Count(min=2), default=_AB.steps, show_default=True,
                  help="Optimizer steps of the fixed-token trainings."),
     click.option("--race-seconds", type=FiniteRange(min=0.1), default=_AB.race_seconds, show_default=True,
                  help="Undisturbed measuring time of each of the processes."),

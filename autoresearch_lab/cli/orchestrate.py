@@ -8,14 +8,14 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Column, Table
+from rich.text import Text
 
 from autoresearch_lab.ab.settings import Settings
 from autoresearch_lab.bench.rule import BUDGET_SECONDS
 from autoresearch_lab.catalog import find_target
 from autoresearch_lab.cli.app import Session, VerbResult, command
-from autoresearch_lab.cli.options import LENGTH, PATH, FiniteRange
+from autoresearch_lab.cli.options import LENGTH, PATH, Count, FiniteRange
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.cli.subject import KernelWords
 from autoresearch_lab.errors import LabError
@@ -62,7 +62,7 @@ def orchestrate(session: Session, **given: Any) -> VerbResult:
     pipeline = Pipeline(measured, folder, session.lab, asked.top_k, asked.bench_seconds, settings)
     pipeline.winners_together = asked.together
     pipeline.may_go_beyond_diet = frozenset(_named(text, pipeline) for text in asked.allow_beyond_diet)
-    say = lambda line: session.log.print(escape(line), soft_wrap=True)  # noqa: E731
+    say = lambda line: session.log.print(line, soft_wrap=True)  # noqa: E731
     pipeline.on_remark = say
     if asked.executor == "ray":
         pipeline.use_ray(asked.ray_address)
@@ -74,7 +74,7 @@ def orchestrate(session: Session, **given: Any) -> VerbResult:
         candidates = pipeline.candidates()
         return _outcome(candidates, {candidate.label: pipeline.state(candidate) for candidate in candidates}, plan=True)
     writable_folder(folder, "orchestrate")
-    with progress(session.log) as show:
+    with progress(session.log, session.verb) as show:
         pipeline.on_progress = show
         if author is not None:
             budget = Budget(asked.proposals or Budget.attempts, asked.proposer_seconds or Budget.seconds)
@@ -170,7 +170,7 @@ def _outcome(candidates: list[Candidate], states: dict[str, CandidateState], pla
         table = Table("rank", *folded, "next" if plan else "ended with", box=None)
         for row in rows:
             cells = (str(cell or "-") for cell in (row.rank, row.candidate, row.verify, row.bench, row.ab))
-            table.add_row(*map(escape, cells), escape(row.last(plan)))
+            table.add_row(*map(Text, cells), Text(row.last(plan)))
         console.print(table)
 
     promoted = [row.candidate for row in rows if row.reason == "promoted"]
@@ -184,7 +184,7 @@ def _outcome(candidates: list[Candidate], states: dict[str, CandidateState], pla
 
 
 _TOP = click.option(
-    "--top-k", type=click.IntRange(min=1), default=8, show_default=True, help="Targets with kernels to consider."
+    "--top-k", type=Count(min=1), default=8, show_default=True, help="Targets with kernels to consider."
 )
 
 COMMANDS = {
@@ -216,7 +216,7 @@ COMMANDS = {
         ),
         click.option(
             "--proposals",
-            type=click.IntRange(min=1),
+            type=Count(min=1),
             help=f"Kernels to be judged per workspace, those of earlier runs included.  [default: {Budget.attempts}]",
         ),
         click.option(

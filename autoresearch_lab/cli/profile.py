@@ -10,7 +10,7 @@ from rich.console import Console
 
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.cli.app import Session, VerbResult, command
-from autoresearch_lab.cli.options import DATASET, PATH, SELECTION
+from autoresearch_lab.cli.options import DATASET, PATH, SELECTION, Count
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.paths import output_file
 from autoresearch_lab.profile import save, take_profile
@@ -23,7 +23,7 @@ from autoresearch_trainer.jobs import Report
 
 def profile(session: Session, *, preset: str | None, top_k: int, output: Path, **options: Any) -> VerbResult:
     output = output_file(output, "profile")
-    with progress(session.log) as show:
+    with progress(session.log, session.verb) as show:
         result = _take(session, show, preset=preset or session.lab.engine.default_preset, **options)
     save(result, output)
 
@@ -51,11 +51,11 @@ COMMANDS = {
         profile,
         "Run the real trainer and rank its hot operations by the time that could be saved on this machine.",
         click.option("--preset", help="What to train [default: that of the engine]."),
-        click.option("--top-k", type=click.IntRange(min=1), default=8, show_default=True, help="Rows of the table."),
+        click.option("--top-k", type=Count(min=1), default=8, show_default=True, help="Rows of the table."),
         click.option("--output", type=PATH, default=Path("profile.json"), show_default=True, help="JSON file."),
         click.option(
             "--steps",
-            type=click.IntRange(min=4),
+            type=Count(min=4),
             default=DEFAULT_STEPS,
             show_default=True,
             help="Pairs of a plain and an instrumented step to measure.",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from rich.console import Console
@@ -13,29 +15,35 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 LINE_SECONDS = 10.0
 
 
-# A job's message as it is shown: {"stage": str, "done": number, "total": number}, each of which may be missing.
+# A job's message as it is shown: {"stage": str, "done": number, "total": number}, each of which may be missing; what
+# hands it on adds "about", whose work it is, or "process" and "processes" in the place of the stage.
 Message = Mapping[str, Any]
 
 
 @contextmanager
-def progress(log: Console) -> Iterator[Callable[[Message], None]]:
-    """Yield a function that takes a job's messages; those without a stage are ignored, numbers are shown whole."""
+def progress(log: Console, verb: str) -> Iterator[Callable[[Message], None]]:
+    """Yield a function that takes a job's messages; those without a stage are ignored, numbers are shown whole.
+
+    verb: whose work it is where a message does not say.
+    """
     if not log.is_terminal:
-        yield _lines(log)
+        yield _lines(log, verb)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]}"), TimeElapsedColumn())
+    plain = partial(TextColumn, markup=False)
+    columns = (plain("{task.description}"), BarColumn(), plain("{task.fields[count]}"), TimeElapsedColumn())
     with Progress(*columns, console=log, transient=True) as bar:
         task = bar.add_task("starting", total=None, count="")
 
         def show(message: Message) -> None:
             if message.get("stage") is not None:
-                done, total = message.get("done"), message.get("total")
-                bar.update(task, description=message["stage"], completed=done or 0, total=total, count=_count(message))
+                done, total = _number(message.get("done")), _number(message.get("total"))
+                words = _words(message, verb)
+                bar.update(task, description=words, completed=done or 0, total=total, count=_count(message))
 
         yield show
 
 
-def _lines(log: Console) -> Callable[[Message], None]:
+def _lines(log: Console, verb: str) -> Callable[[Message], None]:
     """A line now and then, so that a log shows that the work goes on without drowning in stages."""
     last = -LINE_SECONDS
 
@@ -44,11 +52,28 @@ def _lines(log: Console) -> Callable[[Message], None]:
         if message.get("stage") is None or time.monotonic() - last < LINE_SECONDS:
             return
         last = time.monotonic()
-        log.print(f"   {message['stage']} {_count(message)}".rstrip() + " ...")
+        count = _count(message)
+        log.print(f"   {_words(message, verb)}{', ' if count else ''}{count} ...", soft_wrap=True)
 
     return show
 
 
+def _words(message: Message, verb: str) -> str:
+    """Whose work it is, and what is being done."""
+    stage = str(message["stage"])
+    if "processes" in message:
+        stage = f"process {message['process']} of {message['processes']}"
+    return f"{message.get('about', verb)}: {stage}"
+
+
 def _count(message: Message) -> str:
-    done, total = message.get("done"), message.get("total")
-    return f"{round(done)}/{round(total)}" if done is not None and total is not None else ""
+    """How far that is, as `3 of 20`; what has fractions are seconds."""
+    done, total = _number(message.get("done")), _number(message.get("total"))
+    if done is None or total is None:
+        return ""
+    return f"{round(done)} of {round(total)}{' s' if isinstance(total, float) else ''}"
+
+
+def _number(value: object) -> float | None:
+    """A job may send anything."""
+    return value if isinstance(value, int | float) and math.isfinite(value) else None

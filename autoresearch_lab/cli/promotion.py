@@ -55,6 +55,8 @@ def _show_readiness(found: list[Readiness], lost: list[str], console: Console) -
             console.print(one.obstacle, markup=False, soft_wrap=True)
         if one.next_command:
             console.print(f"next: {one.next_command}", style="bold", markup=False, soft_wrap=True)
+        elif one.remedy:
+            console.print(f"next: {one.remedy}", style="bold", markup=False, soft_wrap=True)
 
 
 def _show_diet(name: str, found: list[str], console: Console) -> None:

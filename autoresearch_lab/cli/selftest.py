@@ -7,10 +7,11 @@ from dataclasses import asdict, dataclass
 
 import click
 from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from autoresearch_lab.catalog import find_target, load_catalog
 from autoresearch_lab.cli.app import Session, VerbResult, command
+from autoresearch_lab.cli.options import SEED, Count
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.paths import Root
 from autoresearch_lab.verify import exploits as collected
@@ -41,10 +42,10 @@ def _show_exploit(result: ExploitResult, console: Console) -> None:
     """One line as soon as it is known: the whole takes minutes."""
     colour = COLOURS.get(result.outcome, "yellow")
     check = result.failed_check or ("-" if result.expected is None else f"({result.expected})")
-    outcome = f"[{colour}]{result.outcome:23}[/{colour}]"
-    console.print(f"{result.name:30} {outcome} {check:17} {result.seconds:5.1f} s", soft_wrap=True)
+    rest = f" {check:17} {result.seconds:5.1f} s"
+    console.print(Text.assemble(f"{result.name:30} ", (f"{result.outcome:23}", colour), rest), soft_wrap=True)
     if result.outcome not in ("caught", "passed"):
-        console.print(f"    seed {result.seed}: {escape(result.reason)}", style="dim", soft_wrap=True)
+        console.print(f"    seed {result.seed}: {result.reason}", style="dim", soft_wrap=True)
 
 
 @dataclass(frozen=True)
@@ -75,12 +76,12 @@ def controls(session: Session, *, target: str | None, seed: int) -> VerbResult:
 
 
 def _show_controls(row: ControlsOfTarget, console: Console) -> None:
-    state = "[green]admitted[/green]" if row.admitted else "[bold red]not admitted[/bold red]"
-    console.print(f"[bold]{row.target}[/bold]  {state}")
+    state = ("admitted", "green") if row.admitted else ("not admitted", "bold red")
+    console.print(Text.assemble((row.target, "bold"), "  ", state))
     if not row.clean_passes:
-        console.print("    [bold red]right results are objected to[/bold red]")
+        console.print("    right results are objected to", style="bold red")
     for fault, noticed in row.controls.items():
-        console.print(f"    {'[green]fails[/green] ' if noticed else '[bold red]PASSES[/bold red]'}  {escape(fault)}")
+        console.print(Text.assemble("    ", ("fails ", "green") if noticed else ("PASSES", "bold red"), f"  {fault}"))
 
 
 COMMANDS = {
@@ -92,7 +93,7 @@ COMMANDS = {
         "Needs a checkout.",
         click.argument("names", nargs=-1),
         click.option("--honest", is_flag=True, help="Only honest kernels, none of which may be rejected."),
-        click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, help="Drawn calls for each."),
+        click.option("--seeds", type=Count(min=1), default=1, show_default=True, help="Drawn calls for each."),
     ),
     "controls": command(
         "controls",
@@ -100,6 +101,6 @@ COMMANDS = {
         "Plant faults into right results of every target: each must be noticed, or the target proves nothing. "
         "Exit code 1 where one was not.",
         click.option("--target", help="Only this target."),
-        click.option("--seed", type=click.IntRange(min=0), default=7, show_default=True, help="Of the inputs."),
+        click.option("--seed", type=SEED, default=7, show_default=True, help="Of the inputs."),
     ),
 }

@@ -10,7 +10,7 @@ import click
 
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.cli.app import Session, VerbResult, command
-from autoresearch_lab.cli.options import DATASET, PATH, SELECTION, FiniteRange
+from autoresearch_lab.cli.options import DATASET, PATH, SELECTION, Count, FiniteRange
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.cli.subject import KernelWords, choose, kernel_arguments
 from autoresearch_lab.errors import LabError
@@ -56,7 +56,7 @@ def _capture_metal(
         raise LabError(f"capture: --steps {steps}: at most {MOST_METAL_STEPS} with --engine mlx")
     path = metal.new_trace(session.lab.root, output)
     selection = _selection(session, kernels)
-    with progress(session.log) as show:
+    with progress(session.log, session.verb) as show:
         record = metal.capture(
             session.lab, preset=preset, dataset_folder=data, selection=selection, steps=steps or METAL_STEPS,
             output=path, on_progress=show,
@@ -93,7 +93,7 @@ def _capture_steady(
     # An option that was not given, or is zero, leaves the request's own default.
     given = {name: value for name, value in {**options, "seconds": time_budget}.items() if value}
     request = steady.Request(preset, data, selection, chosen, **given)
-    with progress(session.log) as show:
+    with progress(session.log, session.verb) as show:
         found = steady.capture(session.lab, request, prefix, show)
     path = steady.beside(prefix, steady.METADATA)
     megabytes = sum(file.bytes for file in found.files) / 1e6
@@ -164,7 +164,7 @@ def deep_profile(session: Session, *, named: list[KernelWords], workload: str | 
     program = deep.require(session.lab.engine)
     output = _new_file(output, deep.WHAT)
     chosen = choose(named[0], session)
-    with progress(session.log) as show:
+    with progress(session.log, session.verb) as show:
         record = deep.deep_profile(session.lab, chosen.target, chosen.kernel, program, workload, show)
     deep.save(record, output)
     data = {**record.details(), "output": str(output)}
@@ -210,7 +210,7 @@ COMMANDS = {
                      help="auto: nsys on an NVIDIA GPU, else torch. Not mlx."),
         click.option("--time-budget", type=FiniteRange(min=0, min_open=True), metavar="SECONDS",
                      help=f"No traced step begins later [default: {steady.DEFAULT_SECONDS:g}]. Not mlx."),
-        click.option("--steps", type=click.IntRange(min=1, max=1000),
+        click.option("--steps", type=Count(min=1, max=1000),
                      help=f"Steps to trace at most [default: {steady.DEFAULT_STEPS}; mlx: {METAL_STEPS}]."),
         SELECTION,
         DATASET,

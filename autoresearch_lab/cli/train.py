@@ -10,8 +10,10 @@ from typing import Any
 
 import click
 
+from autoresearch_common.reading import read_json
 from autoresearch_data.errors import DataError, DataFailure
-from autoresearch_lab.cli.app import complain, run_guarded
+from autoresearch_lab.cli.app import complain, run_guarded, words
+from autoresearch_lab.cli.options import Count, DatasetName
 from autoresearch_lab.device_lock import hold
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.lab import Lab
@@ -34,15 +36,15 @@ _PATH = click.Path(path_type=Path)
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--engine", default="auto", show_default=True, help="auto, cpu, cuda or mlx.")
 @click.option("--preset", default=None, help="Model and batch [default: what suits this hardware].")
-@click.option("--time-budget", type=float, default=None, help="Seconds of training (300 where no --steps is given).")
-@click.option("--steps", type=int, default=None, help="Train that many optimizer steps instead.")
+@click.option("--time-budget", type=float, help="Seconds of training (300 where no --steps is given).")
+@click.option("--steps", type=Count(), default=None, help="Train that many optimizer steps instead.")
 @click.option("--seed", type=int, default=None, help="[default: 42]")
 @click.option("--kernels", default=None, help="baseline, promoted, or target=kernel,... [default: what is promoted].")
-@click.option("--dataset", default=None, help="A dataset that prepare.py has made [default: the one there is].")
+@click.option("--dataset", type=DatasetName(), help="A dataset that prepare.py has made [default: the one there is].")
 @click.option("--data-dir", type=_PATH, help="Folder of the datasets [default: data].")
-@click.option("--batch-size", type=int, default=None, help="Sequences per pass [default: fitted to the memory].")
+@click.option("--batch-size", type=Count(), default=None, help="Sequences per pass [default: fitted to the memory].")
 @click.option("--eval", "evaluation", default=None, help="cheap, reference or full [default: the preset's].")
-@click.option("--eval-tokens", type=int, default=None, help="Exactly that many validation tokens instead.")
+@click.option("--eval-tokens", type=Count(), default=None, help="Exactly that many validation tokens instead.")
 @click.option("--compile", "compile_mode", default="auto", show_default=True, help="auto, on or off.")
 @click.option("--check-kernels", metavar="SHARE", help="Have the baseline compute that share of calls too, such as 1%.")
 @click.option("--smoke", is_flag=True, help="Two small steps and a small evaluation: does everything work here?")
@@ -144,9 +146,13 @@ def _run(training: Training, root: Root, options: dict[str, Any]) -> None:
                 ceiling=training.ceiling,
                 check_rate=check_rate,
             )
-        except BaseException:
-            if table and last:  # it had begun
-                append_run(table, {**last, **_written(out, RUN_FILE)}, options["description"], root.path)
+        except BaseException as error:
+            written = _written(out / RUN_FILE) if last else {}  # it had begun
+            if table and last:
+                append_run(table, {**last, **written}, options["description"], root.path)
+            if options["as_json"]:
+                why = {"error": " ".join(str(error).split()) or type(error).__name__}
+                print(json.dumps({"status": "failed", **why, **written}, indent=1, allow_nan=False))
             raise
     if table:
         append_run(table, record, options["description"], root.path)
@@ -154,12 +160,12 @@ def _run(training: Training, root: Root, options: dict[str, Any]) -> None:
         print(json.dumps(record, indent=1, allow_nan=False))
 
 
-def _written(out: Path, name: str) -> dict[str, Any]:
-    """What the run left about its end."""
+def _written(path: Path) -> dict[str, Any]:
+    """The record that the run left of its end."""
     try:
-        record = json.loads((out / name).read_text(encoding="utf-8"))
-        return {"status": record["status"], "summary": record["summary"]}
-    except (OSError, ValueError, KeyError):
+        record = read_json(path)
+        return record if isinstance(record, dict) and {"status", "summary"} <= set(record) else {}
+    except (OSError, ValueError):
         return {}
 
 
@@ -180,7 +186,7 @@ def main(arguments: list[str] | None = None) -> int:
 
     def call() -> None:
         try:
-            train.main(args=arguments, prog_name="train.py", standalone_mode=False)
+            train.main(args=words(arguments), prog_name="train.py", standalone_mode=False)
         except (DataError, DataFailure) as error:
             sys.exit(complain(str(error), error.exit_code))
         except Exception as error:

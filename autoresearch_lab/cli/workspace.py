@@ -6,11 +6,12 @@ from pathlib import Path
 
 import click
 from rich.console import Console
+from rich.text import Text
 
 from autoresearch_lab import workloads
 from autoresearch_lab.catalog import Kernel, Target, find_target, load_catalog
 from autoresearch_lab.cli.app import Session, VerbResult, command
-from autoresearch_lab.cli.options import PATH
+from autoresearch_lab.cli.options import PATH, Count
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.engine import INTERPRETERS, lacks_gpu
 from autoresearch_lab.errors import LabError
@@ -24,7 +25,7 @@ def init(session: Session, *, target: str, workspace: Path, start: str | None, p
     found = find_target(load_catalog(session.lab.root), target)
     kernel = _start(found, start, session)
     _empty(workspace)
-    with progress(session.log) as show:
+    with progress(session.log, session.verb) as show:
         captured = ensure_workloads(found, session.lab, preset=preset, on_progress=show)
     return _outcome(session, create(found, workspace, session.lab, captured, kernel))
 
@@ -69,7 +70,8 @@ def _empty(folder: Path) -> None:
 
 def _outcome(session: Session, workspace: Workspace) -> VerbResult:
     def render(console: Console) -> None:
-        console.print(f"[bold]{workspace.target.name}[/bold] on {workspace.engine_name}: {workspace.folder}")
+        place = f" on {workspace.engine_name}: {workspace.folder}"
+        console.print(Text.assemble((workspace.target.name, "bold"), place), soft_wrap=True)
         console.print("  change  kernel.py")
         console.print("  read    README.md")
         prefix = program(session.lab.root.path, workspace.engine_name)
@@ -78,7 +80,7 @@ def _outcome(session: Session, workspace: Workspace) -> VerbResult:
             console.print(f"  {name:7} {prefix} {name} {workspace.folder}", soft_wrap=True)
         if without_gpu:
             language = workspace.kernel.language.capitalize()
-            console.print(f"  [dim]{language} kernels are verified on the CPU here; the rest takes their GPU[/dim]")
+            console.print(f"  {language} kernels are verified on the CPU here; the rest takes their GPU", style="dim")
 
     return VerbResult(workspace.plain(), render)
 
@@ -102,7 +104,7 @@ COMMANDS = {
         "Open a workspace for the target of that rank in a profile.",
         _FROM,
         _WORKSPACE,
-        click.option("--rank", type=click.IntRange(min=1), default=1, show_default=True, help="Rank in the profile."),
+        click.option("--rank", type=Count(min=1), default=1, show_default=True, help="Rank in the profile."),
         click.option("--profile", type=PATH, required=True, help="File of `profile`."),
     ),
 }

@@ -52,7 +52,7 @@ def take_profile(
     """
     with jobs.run_folder(lab.root, "profile") as folder:
         request = ProfileRequest(preset, dataset_folder, selection, steps)
-        found = _run_job(lab.context, folder, catalog, request, on_progress)
+        found = _run_job(lab.context, folder, catalog, request, jobs.about(f"profile {preset}", on_progress))
         kept = _keep(lab, preset, found, folder)
     limits = _ceilings(lab, on_progress)
     calls = {name: captured.workloads for name, captured in kept.items()}
@@ -97,7 +97,7 @@ def ensure_workloads(
     baseline = resolve("baseline", catalog, lab.context, lab.root)
     with jobs.run_folder(lab.root, "capture") as folder:
         request = ProfileRequest(preset, lab.root.data(dataset), baseline, 0)
-        found = _run_job(lab.context, folder, catalog, request, on_progress)
+        found = _run_job(lab.context, folder, catalog, request, jobs.about(f"profile {preset}", on_progress))
         kept = _keep(lab, preset, found, folder)
     where = references(lab.root, kept)
     lab.ledger.append(

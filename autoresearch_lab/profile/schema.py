@@ -9,7 +9,7 @@ from pydantic import Field
 
 from autoresearch_lab import jsonfile
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.results.base import Dataset, Facts
+from autoresearch_lab.results.base import Amount, Dataset, Facts, Ms, Rest
 from autoresearch_lab.results.profile import ProfileResults, TargetTimes
 
 SCHEMA = 1
@@ -25,16 +25,16 @@ class Profile(ProfileResults):
     device: Facts
     software: Facts
     dataset: Dataset
-    steps: int
-    instrumented_step_ms: float
-    step_spread: float
-    tokens_per_step: int
-    tokens_per_second: float
+    steps: int = Field(ge=0, le=10**9)
+    instrumented_step_ms: Ms
+    step_spread: Amount
+    tokens_per_step: int = Field(ge=1, le=10**12)
+    tokens_per_second: Amount
     targets: list[TargetTimes] = Field(min_length=1)
-    attributed_ms: float
-    unattributed_ms: float
-    sum_ms: float
-    sum_deviation: float
+    attributed_ms: Ms
+    unattributed_ms: Rest
+    sum_ms: Ms
+    sum_deviation: Rest
 
     def plain(self) -> Facts:
         """As the file holds it."""

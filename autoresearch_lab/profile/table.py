@@ -22,8 +22,11 @@ SUM_TOLERANCE = 0.05
 def render(profile: Profile, top_k: int, console: Console) -> None:
     """Print the `top_k` first rows, the rest of the step, and what the numbers rest on. Fits 80 columns."""
     console.print(
-        f"[bold]{profile.preset}[/bold] on {profile.device.get('name', profile.engine)}: "
-        f"{profile.step_ms:.1f} ms per step, {profile.tokens_per_second:,.0f} tokens/s\n"
+        Text.assemble(
+            (profile.preset, "bold"),
+            f" on {profile.device.get('name', profile.engine)}: "
+            f"{profile.step_ms:.1f} ms per step, {profile.tokens_per_second:,.0f} tokens/s\n",
+        )
     )
     shown = profile.targets[:top_k]
     widest = max([row.share for row in profile.targets] + [profile.unattributed_ms / profile.step_ms, 1e-9])

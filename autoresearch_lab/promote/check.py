@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from autoresearch_lab import diet
 from autoresearch_lab.ab.require import Standing, standing
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.evidence import Decision, decide
+from autoresearch_lab.invocation import program
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.results.record import AbRecord, Record
 
@@ -72,9 +74,23 @@ class Readiness:
         return decision.reason if len(decision.by_choice) > 1 else decision.record.results.reason
 
     @property
+    def remedy(self) -> str | None:
+        """What can be done about a negative verdict, in one line; None where there is a next command, or no way."""
+        if self.next_command or self.standing.only_interpreted:
+            return None
+        target, kernel = self.standing.target, self.standing.kernel
+        if kernel.path.parent != target.folder:
+            return f"change {kernel.path.name} there, then: {self.standing.command('verify')}"
+        words = ["init", "--target", target.name, "--from", kernel.name, "--workspace", f"workspaces/{kernel.name}-2"]
+        lab = program(target.folder.parents[1], self.standing.engine)
+        return f"start another one from it with: {lab} {shlex.join(words)}"
+
+    @property
     def next_command(self) -> str | None:
         """The command that takes this kernel one step further; None where a negative verdict stands in the way."""
         for kind, record in self.records.items():
+            if self.standing.only_interpreted:
+                return None
             if record is None:
                 return self.standing.command(kind)
             if record.verdict != WANTED[kind]:
@@ -100,6 +116,7 @@ class Readiness:
             "not_enforced": self.not_enforced,
             "obstacle": self.obstacle,
             "next": self.next_command,
+            "remedy": self.remedy,
         }
 
 

@@ -6,27 +6,28 @@ local file wins, so that a machine can overrule what the project ships, also wit
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import get_args
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 
+from autoresearch_common.reading import BadFile, first_error, read_toml
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.jsonfile import StrictModel
 from autoresearch_lab.paths import Root
 from autoresearch_lab.results.base import KernelId, Mode
 
 SCHEMA = 1
+_REMEDY = "mend it, or remove it to go back to the baseline"
 HEADER = "# Kernels that won their A/B. Written by `promote` and `demote`; used only while device and hash match.\n"
 
 
-class Promotion(BaseModel):
+class Promotion(StrictModel):
     """One promoted kernel. modes: the runs that use it, eager or compiled. evidence: ledger id of the A/B that it won;
     null where a baseline is put back."""
 
-    model_config = ConfigDict(extra="forbid")
     engine: str
     device: str
     target: str
@@ -45,8 +46,7 @@ class Promotion(BaseModel):
         return (self.engine, self.device, self.target)
 
 
-class _File(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class _File(StrictModel):
     schema_: int = Field(SCHEMA, alias="schema")
     promoted: list[Promotion] = []
 
@@ -58,19 +58,15 @@ def read(path: Path) -> list[Promotion]:
         LabError: the file cannot be read, is not TOML, or is not such a list.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        file = _File.model_validate(read_toml(path))
     except FileNotFoundError:
         return []
-    except (OSError, UnicodeDecodeError) as error:
-        raise LabError(f"{path}: cannot be read: {error}") from None
-    try:
-        file = _File.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise LabError(f"{path}: not valid TOML ({error}); mend it, or remove it to go back to the baseline") from None
+    except OSError as error:
+        raise LabError(f"{path}: cannot be read: {error.strerror or error}") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise LabError(f"{path}: {where}: {first['msg']}; mend it, or remove it to go back to the baseline") from None
+        raise LabError(f"{path}: {first_error(error)}; {_REMEDY}") from None
+    except BadFile as error:
+        raise LabError(f"{error}; {_REMEDY}") from None
     if file.schema_ != SCHEMA:
         raise LabError(f"{path}: schema {file.schema_} is not {SCHEMA}, the one this version reads")
     return file.promoted

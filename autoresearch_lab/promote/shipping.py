@@ -15,6 +15,7 @@ from filelock import FileLock
 from pydantic import ValidationError
 
 from autoresearch_common.files import write_atomic
+from autoresearch_common.reading import read_json_lines
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.paths import Root, writable_folder
 from autoresearch_lab.promote import artifacts
@@ -64,7 +65,7 @@ def read(path: Path) -> list[Record]:
     if not path.exists():
         return []
     try:
-        return [Record.model_validate(json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [Record.model_validate(value) for value in read_json_lines(path)]
     except (OSError, ValueError, ValidationError) as error:
         raise LabError(f"{path}: not a file of records ({str(error).splitlines()[0]})") from None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,6 +15,13 @@ Ends = tuple[float, float]
 Mode = Literal["eager", "compiled"]
 
 SHA256 = r"^[0-9a-f]{64}$"
+# Times in ms (a day is 8.64e7), what is counted, and what is reckoned in FLOP, bytes or units of them: never less than
+# nothing, nor more than any machine does.
+Ms = Annotated[float, Field(ge=0, le=1e8)]
+Amount = Annotated[float, Field(ge=0, le=1e12)]
+Work = Annotated[float, Field(ge=0, le=1e24)]
+# What remains of a whole in ms when its measured parts are taken away.
+Rest = Annotated[float, Field(ge=-1e8, le=1e8)]
 
 
 class Typed(BaseModel):
@@ -84,9 +91,9 @@ class Ceilings(Typed):
     many there are. unknown: why nothing could be measured.
     """
 
-    copy_gb_s: list[tuple[float, float]] = []
-    matmul_gflop_s: dict[str, float] = {}
-    patterns: dict[str, list[tuple[float, float]]] = {}
+    copy_gb_s: list[tuple[Work, Amount]] = []
+    matmul_gflop_s: dict[str, Amount] = {}
+    patterns: dict[str, list[tuple[Work, Amount]]] = {}
     threads: int | None = None
     record: str | None = None
     measurements: int | None = None

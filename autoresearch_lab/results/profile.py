@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from autoresearch_lab.results.base import Ceilings, Dataset, Facts, KernelId, Typed, WorkloadReference
+from autoresearch_lab.results.base import (
+    Amount,
+    Ceilings,
+    Dataset,
+    Facts,
+    KernelId,
+    Ms,
+    Rest,
+    Typed,
+    Work,
+    WorkloadReference,
+)
 
 
 class ProfileSettings(Typed):
@@ -25,21 +36,21 @@ class TargetTimes(Typed):
     """
 
     target: str
-    rank: int = Field(ge=1)
-    forward_ms: float
-    backward_ms: float
-    optimizer_ms: float
-    total_ms: float
-    self_ms: float
-    share: float
-    calls_per_step: float
-    within: dict[str, float] = {}
-    flops: float | None
-    bytes: float | None
-    floor_ms: float | None
-    saveable_ms: float | None
-    gflop_s: float | None
-    gb_s: float | None
+    rank: int = Field(ge=1, le=1000)
+    forward_ms: Ms
+    backward_ms: Ms
+    optimizer_ms: Ms
+    total_ms: Ms
+    self_ms: Ms
+    share: float = Field(ge=0, le=1e3)
+    calls_per_step: Amount
+    within: dict[str, Amount] = {}
+    flops: Work | None
+    bytes: Work | None
+    floor_ms: Ms | None
+    saveable_ms: Ms | None
+    gflop_s: Amount | None
+    gb_s: Amount | None
     impossible: bool = False
     includes: list[str] = []
 
@@ -48,9 +59,9 @@ class Elsewhere(Typed):
     """A named part of the time outside all targets."""
 
     name: str
-    forward_ms: float
-    backward_ms: float
-    calls_per_step: float
+    forward_ms: Ms
+    backward_ms: Ms
+    calls_per_step: Amount
 
 
 class ProfileResults(Typed):
@@ -64,19 +75,19 @@ class ProfileResults(Typed):
     preset: str
     dataset: Dataset | None = None
     selection: dict[str, KernelId] = {}
-    steps: int = 0
-    step_ms: float = Field(gt=0)
-    instrumented_step_ms: float | None = None
-    step_spread: float | None = None
-    tokens_per_step: int | None = None
-    tokens_per_second: float | None = None
+    steps: int = Field(0, ge=0, le=10**9)
+    step_ms: float = Field(gt=0, le=1e8)
+    instrumented_step_ms: Ms | None = None
+    step_spread: Amount | None = None
+    tokens_per_step: int | None = Field(None, ge=1, le=10**12)
+    tokens_per_second: Amount | None = None
     ceilings: Ceilings = Ceilings()
     targets: list[TargetTimes] = []
-    attributed_ms: float | None = None
-    unattributed_ms: float | None = None
-    sum_ms: float | None = None
-    sum_deviation: float | None = None
+    attributed_ms: Ms | None = None
+    unattributed_ms: Rest | None = None
+    sum_ms: Ms | None = None
+    sum_deviation: Rest | None = None
     elsewhere: list[Elsewhere] = []
-    phases: dict[str, float] = {}
+    phases: dict[str, Rest] = {}
     environment: Facts = {}
     workloads: dict[str, WorkloadReference] = {}

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from autoresearch_common.reading import parse_json
 from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.paths import CHECKOUT, writable_folder
 from autoresearch_lab.sandbox.attempts import planted
@@ -207,7 +208,7 @@ def _end(process: subprocess.Popen, pipes: _Pipes) -> tuple[int, list[str]]:
     with open(pipes.end, "rb") as pipe:
         told = pipe.read() or b""
     try:
-        said = json.loads(told)
+        said = parse_json(told, "what the supervisor said")
         left = [f"{printable(name)[:40]}" for name in dict.fromkeys([*said["left"], *said["adopted"]])]
         return int(said["status"]), left
     except (ValueError, KeyError, TypeError):

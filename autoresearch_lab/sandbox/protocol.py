@@ -13,6 +13,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, get_args
 
+from autoresearch_common.reading import parse_json
 from autoresearch_trainer.jobs.base import printable
 from autoresearch_trainer.jobs.failures import FailureKind
 
@@ -34,7 +35,7 @@ def decode(line: bytes, nonce: str) -> Message:
     Raises:
         ValueError: not a message of this job.
     """
-    message = json.loads(line, parse_constant=_refuse)
+    message = parse_json(line, "the message")
     if not isinstance(message, dict) or message.get("nonce") != nonce or "event" not in message:
         raise ValueError("not a message of this job")
     whole = True
@@ -45,7 +46,6 @@ def decode(line: bytes, nonce: str) -> Message:
         whole = texts and message["kind"] in get_args(FailureKind)
     if not whole:
         raise ValueError("not a whole message")
-    json.dumps(message, ensure_ascii=False).encode()
     return message
 
 
@@ -53,7 +53,3 @@ def not_enforced(message: Mapping[str, Any]) -> list[str]:
     """What of its confinement a job reports as not enforced on this system; empty for messages of another kind."""
     told = message.get("unenforced", ())
     return [printable(str(name)) for name in told][:MOST_NAMES] if isinstance(told, list) else []
-
-
-def _refuse(constant: str) -> float:
-    raise ValueError(f"{constant} is not a number")

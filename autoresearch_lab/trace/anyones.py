@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from autoresearch_common.reading import open_regular
 from autoresearch_lab.errors import LabError, files_at_hand
 from autoresearch_lab.trace import chrome, nsys, nsys_database
 from autoresearch_lab.trace.survey import Attributed, attribute_all
@@ -67,7 +68,7 @@ def _missing(tool: str) -> str:
 
 
 def _read(path: Path) -> tuple[Timeline, str]:
-    with files_at_hand(f"trace-profile: cannot read {path}"), open(path, "rb") as file:
+    with files_at_hand(f"trace-profile: cannot read {path}"), open_regular(path) as file:
         beginning = file.read(len(_DATABASE))
     try:
         if beginning == _DATABASE or path.suffix == ".sqlite":

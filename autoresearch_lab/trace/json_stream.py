@@ -15,16 +15,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
+from autoresearch_common.reading import open_regular
 from autoresearch_lab.errors import LabError
 
-CHUNK = 1 << 20
+# Characters: read at once, and the most that one event may have.
+CHUNK, MOST = 1 << 20, 64 << 20
 _GAP = re.compile(r"[\s,]*")
 _NO_NUMBER = re.compile(r"(?<=[:\[,])(\s*)[-+]?(?:nan|inf)(?:\(\w*\))?(?=\s*[,}\]])", re.IGNORECASE)
 # How much of a word or number a chunk's end may have cut off.
 _CUT = 32
 
 
-class Malformed(Exception):
+class Malformed(ValueError):
     """The text is no JSON of the expected form."""
 
 
@@ -39,7 +41,7 @@ def events(path: Path, about: dict[str, Any]) -> Iterator[dict[str, Any]]:
         LabError: the file is missing, cut off, or no such trace.
     """
     try:
-        with open(path, "rb") as plain:
+        with open_regular(path) as plain:
             beginning = plain.read(3)
             plain.seek(0)
             packed = beginning.startswith(b"\x1f\x8b")
@@ -53,7 +55,7 @@ def events(path: Path, about: dict[str, Any]) -> Iterator[dict[str, Any]]:
         raise LabError(f"trace-profile: {path} is not there") from None
     except (CutOff, EOFError):
         raise LabError(f"trace-profile: {path} is cut off: its end is missing") from None
-    except (OSError, Malformed, RecursionError, zlib.error) as error:
+    except (OSError, ValueError, RecursionError, zlib.error) as error:
         raise LabError(f"trace-profile: {path} is not a trace of PyTorch's profiler ({error})") from None
 
 
@@ -138,6 +140,8 @@ class _Text:
             self._take(self._text[self.at :])
 
     def _more(self) -> None:
+        if len(self._text) - self.at > MOST:
+            raise Malformed(f"one value has more than {MOST >> 20} million characters")
         chunk = self._file.read(CHUNK)
         self._ended = not chunk
         self._take(self._text[self.at :] + self._decoder.decode(chunk, final=self._ended))

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from autoresearch_common.reading import BadFile, read_json
 from autoresearch_lab.engine import Engine
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.jobs import REFUSED
@@ -110,8 +111,8 @@ def _environment() -> dict[str, str]:
 
 def _judge(run_dir: Path, job: str, tool: str, code: int, printed: str) -> object:
     try:
-        answer = json.loads(_text(run_dir / ANSWER))
-    except ValueError:
+        answer = read_json(run_dir / ANSWER)
+    except (OSError, BadFile):
         why = complaint(printed, _text(run_dir / "stderr.log"))
         raise LabFailure(f"{job}: {tool} ended with status {code} and no answer: {why}") from None
     if "value" in answer:

@@ -25,8 +25,11 @@ def render(profile: TraceProfile, console: Console) -> None:
     name = profile.device.get("name", profile.engine)
     mode = "compiled" if profile.compiled else "uncompiled"
     console.print(
-        f"[bold]{profile.preset}[/bold], {mode}, on {name}: {profile.steps} traced steps of {profile.step_ms:.1f} ms,\n"
-        f"device at work {profile.busy_ms:.1f} ms, idle {share(profile.idle_share)}\n"
+        Text.assemble(
+            (profile.preset, "bold"),
+            f", {mode}, on {name}: {profile.steps} traced steps of {profile.step_ms:.1f} ms,\n"
+            f"device at work {profile.busy_ms:.1f} ms, idle {share(profile.idle_share)}\n",
+        )
     )
     rows = _table(("target", "left"), ("share", "right"), ("fwd", "right"), ("bwd", "right"), ("opt", "right"),
                   ("calls", "right"), ("launches", "right"))  # fmt: skip

@@ -21,6 +21,7 @@ from autoresearch_common.tolerance import round_up
 from autoresearch_lab import diet
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.errors import LabError, LabFailure
+from autoresearch_lab.jobs import about
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.machine import Context
 from autoresearch_lab.results.base import KernelId
@@ -91,7 +92,7 @@ def verify(
     interpreted = lab.context.engine.interpreted
     seconds = seconds or (INTERPRETED_SECONDS if interpreted else CANDIDATE_SECONDS)
     chosen = seed if seed is not None else secrets.randbits(62)
-    tell = on_progress or (lambda message: None)
+    tell = about(f"verify {target.name}={kernel.name}", on_progress) or (lambda message: None)
     engine = lab.context.engine
     # In Triton's interpreter tensors lie on the CPU, where the whole trusted set can compute them.
     trusted = target.trusted(engine.framework, engine.job_device)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from autoresearch_lab.format import number
 from autoresearch_lab.results.record import VerifyRecord
@@ -21,15 +21,16 @@ def render(record: VerifyRecord, console: Console) -> None:
     """Verdict, reason, and one row per check."""
     results = record.results
     colour = "green" if record.verdict == "PASS" else "red"
-    console.print(f"[bold {colour}]{record.verdict}[/bold {colour}]  {record.target}  {escape(record.kernel.name)}")
+    verdict = (record.verdict, f"bold {colour}")
+    console.print(Text.assemble(verdict, f"  {record.target}  {record.kernel.name}"))
     if results.failed_check:
-        console.print(f"{results.failed_check}: {escape(results.reason)}")
+        console.print(f"{results.failed_check}: {results.reason}", markup=False)
     table = Table(box=None, pad_edge=False)
     for column in ("check", "", "numbers"):
         table.add_column(column, overflow="fold")
     for check in results.checks:
         style = _STYLES[check.status]
-        table.add_row(check.name, f"[{style}]{check.status}[/{style}]", escape(_numbers(check)))
+        table.add_row(check.name, Text(check.status, style=style), Text(_numbers(check)))
     console.print(table)
     ratio = results.error_ratio
     worst = "" if ratio is None else f"; worst error {number(ratio)} of what is allowed"
@@ -39,15 +40,15 @@ def render(record: VerifyRecord, console: Console) -> None:
         found = ", ".join(f"{factor.result} {100 * factor.smallest:.2g} %" for factor in results.factors)
         console.print(f"smallest common factor that would have been found: {found}", style="dim")
     for name, declined in _declined(results.checks):
-        console.print(f"declined in {name}: {escape(declined)}", style="yellow")
+        console.print(f"declined in {name}: {declined}", style="yellow", markup=False)
     for finding in results.diet:
-        console.print(f"beyond a kernel's diet: {escape(finding)}", style="yellow")
+        console.print(f"beyond a kernel's diet: {finding}", style="yellow", markup=False)
     if results.diet:
         console.print(
             "orchestrate promotes no kernel with such lines unless a person allows it by name", style="yellow"
         )
     if results.next_step:
-        console.print(escape(results.next_step), style="dim", soft_wrap=True)
+        console.print(results.next_step, style="dim", markup=False, soft_wrap=True)
     if record.settings.interpreted:
         console.print(f"{_interpreter(record)} on the CPU: no evidence for a GPU", style="yellow")
     if record.not_enforced:

@@ -16,6 +16,7 @@ from pydantic import Field, ValidationError
 
 from autoresearch_common.files import remove_abandoned
 from autoresearch_common.hashing import NATIVE_SUFFIXES, file_sha256
+from autoresearch_common.reading import BadFile, first_error, read_json
 from autoresearch_lab.catalog import Kernel, Target, syntax_nodes
 from autoresearch_lab.errors import LabError, files_at_hand
 from autoresearch_lab.jsonfile import StrictModel
@@ -100,7 +101,7 @@ def finish(folder: Path) -> None:
     """
     draft = draft_of(folder)
     try:
-        names = Lock.model_validate(json.loads((draft / LOCK).read_text(encoding="utf-8"))).files
+        names = Lock.model_validate(read_json(draft / LOCK)).files
     except (OSError, ValueError):  # there is none, or a part of one
         if (folder / LOCK).is_file():
             remove_abandoned([draft])
@@ -129,9 +130,11 @@ def read_lock(folder: Path) -> Lock:
     if not path.is_file():
         raise LabError(f"workspace: {folder} is not a workspace ({LOCK} is missing)")
     try:
-        return Lock.model_validate(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, ValidationError) as error:
-        raise LabError(f"workspace: {path} is damaged ({str(error).splitlines()[0]}); open a new workspace") from None
+        return Lock.model_validate(read_json(path))
+    except ValidationError as error:
+        raise LabError(f"workspace: {path} is damaged: {first_error(error)}; open a new workspace") from None
+    except (OSError, BadFile) as error:
+        raise LabError(f"workspace: {path} is damaged: {error}; open a new workspace") from None
 
 
 def check_fixed(folder: Path, lock: Lock) -> None:

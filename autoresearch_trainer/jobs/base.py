@@ -46,7 +46,8 @@ class Progress(TypedDict, total=False):
     case: id of the case that `call` begins. seconds: since `time` began to measure. id: of the training at work. run,
     evaluation: one finished result of `train` and `evaluate`, as JSON. unenforced: what of its confinement the system
     does not enforce. left: names of processes that the job had started and left behind. process: the number of the
-    process, where there are several. expected: seconds that all of them will take at least.
+    process, from 1, of so many processes as are needed at present. expected: seconds that all of them will take at
+    least. about: whose work it is, as who hands the message on knows it.
     """
 
     stage: str
@@ -60,7 +61,9 @@ class Progress(TypedDict, total=False):
     unenforced: list[str]
     left: list[str]
     process: int
+    processes: int
     expected: float
+    about: str
 
 
 Report = Callable[[Progress], None]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from autoresearch_cuda.checkpoint import (
     load_checkpoint,
@@ -17,6 +18,7 @@ from autoresearch_cuda.checkpoint import (
 from autoresearch_cuda.evaluate import BatchLosses
 from autoresearch_cuda.kernel_files import Ops
 from autoresearch_cuda.train import Trainer
+from autoresearch_trainer.checkpoint import weights_metadata
 from autoresearch_trainer.errors import ConfigError
 from autoresearch_trainer.evaluate import evaluate_bpb
 
@@ -94,3 +96,11 @@ def test_a_checkpoint_of_another_run_or_a_damaged_one_is_refused(config, dataset
         load_checkpoint(trainer, folder)
     with pytest.raises(ConfigError, match="no usable checkpoint"):
         load_checkpoint(trainer, tmp_path / "missing")
+
+
+def test_weights_that_name_no_dtype_of_a_model_are_refused(config, tmp_path: Path):
+    nested = {"config": "[" * 5000, "compute_dtype": "float32"}
+    for metadata in (weights_metadata(config.model, "os"), nested, None):
+        save_file({"x": torch.ones(2)}, tmp_path / "w.safetensors", metadata)
+        with pytest.raises(ConfigError, match="w.safetensors does not say which model its weights belong to"):
+            load_model(tmp_path / "w.safetensors", Ops.baseline())

@@ -1,13 +1,15 @@
 """Local folders and files as corpora, and the shuffled, split shards they become."""
 
+import gzip
 import hashlib
+import io
 import json
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from autoresearch_data import local, shards
+from autoresearch_data import json_lines, local, shards
 from autoresearch_data.corpora import find_corpus
 from autoresearch_data.errors import DataError
 from autoresearch_data.local import local_path
@@ -62,8 +64,8 @@ def test_lone_surrogates_in_json_do_not_stop_anything(tmp_path):
     [
         ("a.jsonl", b'{"text": "x"}\n{"other": 1}\n', r"a\.jsonl:2: not a JSON object with a field 'text'"),
         ("a.jsonl", b'{"text": 5}\n', r"a\.jsonl:1: field 'text' is not a string"),
-        ("a.jsonl", b'{"text": \n', r"a\.jsonl:1: not a JSON"),
-        ("a.jsonl", b"\xff\xfe", "cannot be read"),
+        ("a.jsonl", b'{"text": \n', r"a\.jsonl:1 is not JSON"),
+        ("a.jsonl", b"\xff\xfe", r"a\.jsonl:1 is not UTF-8: byte 0xff at 0"),
         ("a.parquet", b"PAR1 half a file", "no readable parquet file"),
         ("a.txt", b"short", "too small to hold some of it out"),
         ("a.csv", b"a,b", "not one of"),
@@ -130,3 +132,67 @@ def test_recipe_names_content_and_no_path(tmp_path, monkeypatch):
     monkeypatch.setattr(local, "DOCUMENT_CHARACTERS", 5)
     (tmp_path / "a.txt").write_text("one")
     assert local_path(tmp_path).recipe(Reporter()) != recipe
+
+
+def _texts(path, folder):
+    stream = io.StringIO()
+    found = local_path(path).materialise(folder, Reporter(stream))
+    return sorted([*read_texts(found.train), *read_texts(found.validation)]), stream.getvalue()
+
+
+PACKED = {".jsonl": bytes, ".jsonl.gz": gzip.compress, ".jsonl.zst": lambda plain: pa.compress(plain, "zstd", True)}
+
+
+@pytest.mark.parametrize("suffix", PACKED)
+def test_packed_json_lines_with_a_byte_order_mark_are_read_and_nulls_are_counted(tmp_path, suffix):
+    lines = "".join(f'{{"text": "line {number}", "weight": NaN}}\n' for number in range(200)) + '{"text": null}\n'
+    part = PACKED[suffix](b"\xef\xbb\xbf" + lines.encode())
+    (tmp_path / f"a{suffix}").write_bytes(part + part)  # in two parts, as large files are written
+    texts, said = _texts(tmp_path, tmp_path / "out")
+    assert texts == sorted(f"line {number}" for number in range(200))
+    assert f"{tmp_path.name}: left out 2 documents whose text is null" in said
+
+
+@pytest.mark.parametrize("suffix", [".jsonl.gz", ".jsonl.zst"])
+def test_packed_files_that_are_cut_short_or_another_thing_are_named(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    for content in (PACKED[suffix](b'{"text": "x"}\n' * 1000)[:-6], b"not packed"):
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=f"{path} cannot be read"):
+            materialised(path, tmp_path / "out")
+
+
+def test_a_name_and_its_packing_are_part_of_the_recipe(tmp_path):
+    for suffix, packed in PACKED.items():
+        (tmp_path / f"a{suffix}").write_bytes(packed(b'{"text": "x"}\n'))
+    recipes = [local_path(tmp_path / f"a{suffix}").recipe(Reporter())["sha256"] for suffix in PACKED]
+    assert len(set(recipes)) == 3
+
+
+def test_a_line_that_never_ends_is_not_held(tmp_path, monkeypatch):
+    monkeypatch.setattr(json_lines, "MOST_BYTES", 1000)
+    (tmp_path / "a.jsonl").write_text('{"text": "' + "x" * 5000)
+    with pytest.raises(DataError, match=r"a\.jsonl:1: a line of more than 1,000 bytes"):
+        materialised(tmp_path / "a.jsonl", tmp_path / "out")
+
+
+def test_columns_that_are_text_in_another_layout_are_read_and_nulls_are_counted(tmp_path):
+    texts: list[str | None] = [f"row {number}" for number in range(200)] + [None, None, None]
+    kinds = (pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string()))
+    for kind in kinds:
+        pq.write_table(pa.table({"text": pa.array(texts, kind)}), tmp_path / "a.parquet")
+        assert pq.read_schema(tmp_path / "a.parquet").field("text").type == kind
+        found, said = _texts(tmp_path / "a.parquet", tmp_path / "out")
+        assert found == sorted(text for text in texts if text)
+        assert "a.parquet: left out 3 documents whose text is null" in said
+
+
+def test_text_that_is_not_utf8_and_two_columns_of_text_are_named_with_their_file(tmp_path):
+    path = tmp_path / "a.parquet"
+    bad = pa.array([b"\xff\xfe"] * 300, pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"text": bad}), path)
+    with pytest.raises(DataError, match=f"{path} is damaged: .*utf-8"):
+        materialised(path, tmp_path / "out")
+    pq.write_table(pa.table([["x"], ["y"]], names=["text", "text"]), path)
+    with pytest.raises(DataError, match=f"{path} has 2 columns 'text'"):
+        materialised(path, tmp_path / "out")

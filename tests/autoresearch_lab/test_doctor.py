@@ -6,6 +6,8 @@ import shutil
 import pytest
 
 from autoresearch_common import compiler as system_compiler
+from autoresearch_data.dataset import Manifest
+from autoresearch_data.tokens import SplitSummary
 from autoresearch_lab import doctor, engine
 from autoresearch_lab.cli import app
 from autoresearch_lab.ledger import Ledger
@@ -34,7 +36,9 @@ def test_this_machine_can_run_the_cpu_engine(lab):
 
 
 def test_datasets_are_listed_and_damaged_ones_named(lab):
-    for name, text in (("good", json.dumps({"name": "good", "fingerprint": "f" * 64})), ("bad", "{")):
+    splits = {name: SplitSummary(1, 1, 1, 1, "a" * 64) for name in ("train", "val")}
+    good = json.dumps(Manifest("good", "stdlib", {}, splits, 300, "b" * 64, {}).to_json())
+    for name, text in (("good", good), ("bad", "{")):
         (lab.path / "data" / name).mkdir(parents=True)
         (lab.path / "data" / name / "dataset.json").write_text(text)
     findings = found(lab)

@@ -9,6 +9,7 @@ import pytest
 from autoresearch_common.compiler import CompilerMissing
 from autoresearch_data.errors import NoDataset
 from autoresearch_lab import jobs
+from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.sandbox.parent import JobFailed
 from autoresearch_trainer.errors import ConfigError, KernelChanged
@@ -69,6 +70,25 @@ def test_result_comes_through(tmp_path):
 )
 def test_the_engine_says_what_an_exception_means(error, kind):
     assert failure_kind(error) == kind
+
+
+def test_a_job_whose_folder_was_deleted_says_so_and_blames_nobody(tmp_path, monkeypatch):
+    inputs, folder = tmp_path / "verify" / "inputs", tmp_path / "verify" / "baseline"
+    failure = JobFailed("exception", "call: FileNotFoundError: inputs")
+
+    def run_job(package, job, args, **options):
+        raise failure
+
+    monkeypatch.setattr("autoresearch_lab.engine.run_job", run_job)
+    with pytest.raises(LabError, match=f"call: {folder} was deleted while the lab worked; nothing follows from it"):
+        ENGINES["cpu"].perform("call", {"inputs": str(inputs)}, run_dir=folder)
+    folder.mkdir(parents=True)
+    with pytest.raises(LabError, match=f"call: {inputs} was deleted while the lab worked"):
+        ENGINES["cpu"].perform("call", {"inputs": str(inputs)}, run_dir=folder)
+    inputs.touch()
+    with pytest.raises(JobFailed) as caught:
+        ENGINES["cpu"].perform("call", {"inputs": str(inputs)}, run_dir=folder)
+    assert caught.value is failure
 
 
 def worked_in(folder, end):

@@ -347,3 +347,12 @@ def test_checking_notices_a_file_in_the_folders_place(ledger: Ledger) -> None:
     ledger.path.parent.touch()
     with pytest.raises(LabError, match=f"cannot write to {ledger.path.parent}"):
         ledger.check()
+
+
+def test_a_ledger_that_is_deleted_meanwhile_is_not_begun_anew(ledger: Ledger):
+    note(ledger)
+    ledger.path.unlink()
+    with pytest.raises(LabError, match=f"ledger: {ledger.path} was deleted while the lab worked"):
+        note(ledger)
+    assert not ledger.path.exists()
+    note(Ledger(ledger.path))  # whoever comes new begins one

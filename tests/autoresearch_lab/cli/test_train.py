@@ -23,6 +23,7 @@ from autoresearch_lab.promote import registry
 from autoresearch_lab.promote.registry import Promotion
 from autoresearch_lab.promote.selection import resolve
 from autoresearch_trainer.console import Console
+from autoresearch_trainer.errors import KernelError
 
 VOCAB = 8192
 
@@ -113,9 +114,24 @@ def test_a_model_without_val_bpb_is_a_crash_and_not_nan(lab: Path, capsys, monke
     monkeypatch.setattr("autoresearch_trainer.evaluate.bits_per_byte", lambda nats, size: float("nan"))
     assert call(lab, *SMALL, "--steps", "1", "--json") == 1
     captured = capsys.readouterr()
-    assert captured.out == "" and captured.err.splitlines()[-1].startswith("error: val_bpb of the model after 1 steps")
+    assert captured.err.splitlines()[-1].startswith("error: val_bpb of the model after 1 steps")
+    told = json.loads(captured.out)
+    assert told == json.loads((lab / "runs" / "last" / "run.json").read_text())
+    assert told["status"] == "failed" and f"error: {told['error']}" == captured.err.splitlines()[-1]
     row = (lab / "runs" / "results.tsv").read_text().splitlines()[-1].split("\t")
     assert row[1:4] == ["0.000000", "0.0", "crash"]
+
+
+def test_a_run_that_does_not_begin_is_told_as_json_too(lab: Path, capsys, monkeypatch: pytest.MonkeyPatch):
+    (lab / "runs" / "last").mkdir(parents=True)
+    (lab / "runs" / "last" / "run.json").write_text('{"status": "complete", "summary": {}}')  # of an earlier run
+
+    def run(*args: object, **kwargs: object) -> None:
+        raise KernelError("no such kernel")
+
+    monkeypatch.setattr("autoresearch_lab.cli.train.run", run)
+    assert call(lab, *SMALL, "--steps", "1", "--json") == 2
+    assert json.loads(capsys.readouterr().out) == {"status": "failed", "error": "no such kernel"}
 
 
 def test_a_kernel_that_declines_ends_the_run_in_one_line(lab: Path, capsys):

@@ -16,9 +16,11 @@ from autoresearch_lab.cli import judge
 from autoresearch_lab.cli import workspace as verbs
 from autoresearch_lab.cli.app import main
 from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.workspace.folder import language
 
+CONTEXTS = {name: Context(engine.ENGINES[name], {"key": "here"}, {"key": "now"}) for name in ("cpu", "mlx")}
 NEEDED = {"triton": ("torch", "triton"), "metal": ("mlx",)}
 # language: (the engine that the workspace is opened with, the kernel that it starts from)
 KINDS = [
@@ -63,7 +65,7 @@ def root(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("kind", "of", "start"), KINDS)
-def test_it_is_opened_and_verified_on_the_cpu(root, capsys, kind, of, start):
+def test_it_is_opened_and_verified_on_the_cpu(root, capsys, monkeypatch, kind, of, start):
     folder = root.path / "mine"
     lab = ["--root", str(root.path), "--engine", of]
     assert main([*lab, "init", "--target", "relu_squared", "--from", start, "--workspace", str(folder)]) == 0
@@ -79,6 +81,19 @@ def test_it_is_opened_and_verified_on_the_cpu(root, capsys, kind, of, start):
 
     assert main([*lab, "bench", "--workspace", str(folder)]) == 2
     assert "nothing is timed without" in capsys.readouterr().err
+
+    # What has just passed is not asked for again.
+    monkeypatch.setattr("autoresearch_lab.machine.context", lambda engine, root: CONTEXTS[of])
+    data = {"name": "d", "fingerprint": "f"}
+    monkeypatch.setattr("autoresearch_lab.ab.run.describe_dataset", lambda root, name: data)
+    said = f"passed verify on the CPU alone (record {record.id[:12]}), which is no evidence for a GPU"
+    for verb in ("ab", "promote"):
+        assert main([*lab, verb, "--workspace", str(folder)]) in (1, 2)
+        told = capsys.readouterr().err
+        assert said in told and "run: " not in told
+    assert main([*lab, "promotion-check", "--workspace", str(folder), "--json"]) == 1
+    (told,) = json.loads(capsys.readouterr().out)["kernels"]
+    assert said in told["obstacle"] and told["next"] is None and told["remedy"] is None
 
 
 @pytest.mark.parametrize(("kind", "of", "start"), KINDS)

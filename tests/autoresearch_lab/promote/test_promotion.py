@@ -190,6 +190,31 @@ def test_readiness_names_the_next_command(lab):
     assert json.loads(json.dumps(found.plain()))["evidence"]["ab"]["verdict"] == "PROMOTE"
 
 
+def test_evidence_that_does_not_count_any_more_is_named_with_what_changed(lab):
+    software = {"key": "later", "torch": "2.13"}
+    earlier = replace(lab.context, software={"key": "earlier", "torch": "2.11"})
+    lab.evidence(lab.kernel(), context=earlier)
+    lab.lab.context = replace(lab.context, software=software)
+    obstacle = readiness(lab.catalog()["double"], lab.kernel(), lab.lab).obstacle
+    record = lab.ledger.latest(kind="verify")
+    assert f"no verify that counts here (PASS of {record.time[:10]}, record {record.id[:12]}, does not: " in obstacle
+    assert "other software (torch 2.11 → 2.13)); run: " in obstacle
+
+
+def test_after_a_no_it_is_said_what_can_be_done(lab):
+    lab.evidence(lab.kernel(), verify="FAIL", bench=None, ab=None)
+    found = readiness(lab.catalog()["double"], lab.kernel(), lab.lab)
+    start = "init --target double --from fused --workspace workspaces/fused-2"
+    assert found.next_command is None and found.remedy == (
+        f"start another one from it with: {program(lab.root.path, 'cpu')} {start}"
+    )
+    assert f"next: {found.remedy}" in shown(lambda console: promotion._show_readiness([found], [], console))
+    mine = workspace_kernel(lab)
+    lab.evidence(mine, verify="FAIL", bench=None, ab=None)
+    remedy = readiness(lab.catalog()["double"], mine, lab.lab).remedy
+    assert remedy.startswith("change kernel.py there, then: ") and remedy.endswith(f"verify {mine.path.parent}")
+
+
 def test_what_goes_beyond_a_kernels_diet_is_shown_and_no_obstacle_by_hand(lab, monkeypatch):
     mine = workspace_kernel(lab)
     (mine.path.parent / "kernel.py").write_text("import os\n")

@@ -28,7 +28,8 @@ def profile(root, metadata, output, *more):
     return call(root, "trace-profile", "--metadata", metadata, "--output", output, *more)
 
 
-def test_a_profile_is_shown_written_and_recorded(lab, tmp_path, capsys):
+def test_a_profile_is_shown_written_and_recorded(lab, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
     root, ledger = lab
     path, metadata = taken(root, ledger, root.results / "traces" / "one.v1")
     assert profile(root, path, tmp_path / "p.json") == 0

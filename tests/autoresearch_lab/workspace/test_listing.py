@@ -52,7 +52,7 @@ def unknown_to_the_ledger(folder: Path, root: Root, ledger: Ledger) -> None:
     shutil.copytree(folder, folder.with_name("copy"))
     left = json.loads(ledger.path.read_text().splitlines()[-1])
     ledger.path.unlink()  # the new one knows only of "two"
-    ledger.append(left["kind"], **{name: left[name] for name in left if name not in SEALED})
+    Ledger(ledger.path).append(left["kind"], **{name: left[name] for name in left if name not in SEALED})
 
 
 @pytest.mark.parametrize(
