@@ -13,6 +13,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from autoresearch_lab.errors import LabError
 from autoresearch_lab.trace.json_stream import events
 from autoresearch_lab.trace.timeline import DeviceWork, Range, Thread, Timeline
 
@@ -21,6 +22,7 @@ Event = Mapping[str, Any]
 # Kineto's categories, and those of PyTorch up to 1.9.
 _KINDS = {"kernel": "kernel", "gpu_memcpy": "copy", "memcpy": "copy", "gpu_memset": "set", "memset": "set"}
 _KINDS |= {"concurrent_kernel": "kernel", "mtia_ccp_events": "kernel"}
+_OPEN = 1 << 62
 _OPERATORS = ("cpu_op", "operator")
 _VERSIONS = ("cuda_driver_version", "cuda_runtime_version", "hip_runtime_version")
 
@@ -34,17 +36,22 @@ def read(path: Path, on_gpu: bool | None = None) -> Timeline:
     """
     about: dict[str, Any] = {}
     found = _Found()
-    for event in events(path, about):
-        if event.get("ph") == "X":
-            found.take(event)
-        elif event.get("ph") == "M":
-            found.name(event)
+    try:
+        for event in events(path, about):
+            if event.get("ph") == "X":
+                found.take(event)
+            elif event.get("ph") == "M":
+                found.name(event)
+    except (AttributeError, TypeError) as error:
+        raise LabError(f"trace-profile: {path} is not a trace of PyTorch's profiler ({error})") from None
     if on_gpu is None:
         on_gpu = bool(found.work)
     work = found.launched() if on_gpu else _operators(found.operators)
+    last = max((one.end for one in (*work, *found.ranges) if one.end < _OPEN), default=0)
+    ranges = [one if one.end < _OPEN else one._replace(end=max(one.start, last)) for one in found.ranges]
     versions = [f"{key.removesuffix('_version')} {about[key]}" for key in _VERSIONS if key in about]
     return Timeline(
-        found.ranges, work, found.operators, _devices(about), found.processes, ", ".join(versions) or None,
+        ranges, work, found.operators, _devices(about), found.processes, ", ".join(versions) or None,
         found.remarks(),
     )  # fmt: skip
 
@@ -96,7 +103,7 @@ class _Found:
             return
         name = self._once(str(event.get("name")))
         if not is_operator:
-            self.ranges.append(Range(name, thread, start, end if end is not None else 1 << 62))
+            self.ranges.append(Range(name, thread, start, _OPEN if end is None else end))
             return
         if external is not None:
             self._by_external.setdefault(external, (thread, start))

@@ -21,7 +21,7 @@ from autoresearch_lab.errors import LabError
 # Characters: read at once, and the most that one event may have.
 CHUNK, MOST = 1 << 20, 64 << 20
 _GAP = re.compile(r"[\s,]*")
-_NO_NUMBER = re.compile(r"(?<=[:\[,])(\s*)[-+]?(?:nan|inf)(?:\(\w*\))?(?=\s*[,}\]])", re.IGNORECASE)
+_NO_NUMBER = re.compile(r"(?:(?<=[:\[,])|^)(\s*)[-+]?(?:nan|inf)(?:\(\w*\))?(?=\s*[,}\]])", re.IGNORECASE)
 # How much of a word or number a chunk's end may have cut off.
 _CUT = 32
 

@@ -58,22 +58,21 @@ def find_steps(timeline: Timeline, pattern: re.Pattern[str]) -> TracedSteps:
     for one in timeline.ranges:
         if pattern.fullmatch(one.name):
             threads[one.thread].append((one.start, one.end))
-    last = max((one.end for one in timeline.work), default=0)
     of: dict[Hashable, Windows] = {}
     for thread, windows in threads.items():
-        apart = _apart(windows, last)
+        apart = _apart(windows)
         if len(apart) > len(of.get(thread[0], ())):
             of[thread[0]] = apart
     common = max(of.values(), key=len, default=None)
     return TracedSteps(of, common if common is not None else extent(timeline.work), bool(of))
 
 
-def _apart(windows: Windows, last: int) -> Windows:
-    """In order, without those inside others; a range that was left open ends with the trace."""
+def _apart(windows: Windows) -> Windows:
+    """In order, without those inside others."""
     kept: Windows = []
     for start, end in sorted(windows, key=lambda window: (window[0], -window[1])):
         if not kept or start >= kept[-1][1]:
-            kept.append((start, min(end, max(last, start + 1))))
+            kept.append((start, end))
     return kept
 
 
