@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Hashable, Iterable, Mapping
+from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +49,9 @@ def read(path: Path, on_gpu: bool | None = None) -> Timeline:
     if on_gpu is None:
         on_gpu = bool(found.work)
     work = found.launched() if on_gpu else _operators(found.operators)
-    last = max((one.end for one in (*work, *found.ranges) if one.end < _OPEN), default=0)
+    last = max(
+        max((one.end for one in work), default=0), max((one.end for one in found.ranges if one.end < _OPEN), default=0)
+    )
     ranges = [one if one.end < _OPEN else one._replace(end=max(one.start, last)) for one in found.ranges]
     versions = [f"{key.removesuffix('_version')} {about[key]}" for key in _VERSIONS if key in about]
     return Timeline(
@@ -65,8 +69,11 @@ class _Found:
         self.processes: dict[Hashable, str] = {}
         # Name, kind, start, end, device, stream, correlation, External id.
         self.work: list[tuple[Any, ...]] = []
-        self._calls: dict[Hashable, list[tuple[Thread, int]]] = {}
-        self._by_external: dict[Hashable, tuple[Thread, int]] = {}
+        self._calls: dict[Hashable, tuple[Thread, int]] = {}
+        # Further calls with a correlation id that another process used before.
+        self._others: dict[Hashable, list[tuple[Thread, int]]] = {}
+        # Of each operator.
+        self._externals: list[Hashable] = []
         self._same: dict[Any, Any] = {}
         self._timeless = self._endless = 0
 
@@ -97,16 +104,15 @@ class _Found:
         thread = self._once((event.get("pid"), event.get("tid")))
         if is_call:
             if correlation is not None:
-                known = self._calls.setdefault(correlation, [(thread, start)])
-                if known[-1][0][0] != thread[0]:
-                    known.append((thread, start))
+                known = self._calls.setdefault(correlation, (thread, start))
+                if known[0][0] != thread[0]:
+                    self._others.setdefault(correlation, []).append((thread, start))
             return
         name = self._once(str(event.get("name")))
         if not is_operator:
             self.ranges.append(Range(name, thread, start, _OPEN if end is None else end))
             return
-        if external is not None:
-            self._by_external.setdefault(external, (thread, start))
+        self._externals.append(external)
         backward = bool(about.get("Fwd thread id", about.get("fwd thread id")))
         sequence = about.get("Sequence number", about.get("sequence number"))
         self.operators.append(Range(name, thread, start, start if end is None else end, sequence, backward))
@@ -124,7 +130,7 @@ class _Found:
         for (*_, device, _, _, _), by in zip(self.work, launches, strict=True):
             if by is not None:
                 users[device].add(by[0][0])
-        everyone = {thread[0] for known in self._calls.values() for thread, _ in known}
+        everyone = {thread[0] for thread, _ in chain(self._calls.values(), *self._others.values())}
         found = []
         for (name, kind, start, end, device, stream, correlation, _), by in zip(self.work, launches, strict=True):
             thread, launched = by or (None, None)
@@ -142,7 +148,17 @@ class _Found:
         if known is None:
             return self._by_external.get(external)
         # The ids of several processes in one file may be the same: the last call before the work is meant.
-        return known[0] if len(known) == 1 else max(known, key=lambda call: (call[1] <= start, call[1]))
+        several = (known, *self._others.get(correlation, ()))
+        return max(several, key=lambda call: (call[1] <= start, call[1]))
+
+    @cached_property
+    def _by_external(self) -> dict[Hashable, tuple[Thread, int]]:
+        """Where operators began, by their ids; asked for where calls are missing."""
+        found: dict[Hashable, tuple[Thread, int]] = {}
+        for external, one in zip(self._externals, self.operators, strict=True):
+            if external is not None:
+                found.setdefault(external, (one.thread, one.start))
+        return found
 
     def remarks(self) -> list[str]:
         told = []
@@ -150,9 +166,10 @@ class _Found:
             told.append(f"{self._timeless} events have no time that is a number: they are left out")
         if self._endless:
             told.append(f"{self._endless} pieces of the device's work have no end: they are left out")
-        shared = sum(len(known) > 1 for known in self._calls.values())
-        if shared:
-            told.append(f"{shared} correlation ids are used by several processes: the last call before the work counts")
+        if self._others:
+            told.append(
+                f"{len(self._others)} correlation ids are used by several processes: the last call before the work counts"
+            )
         return told
 
     def _once(self, value: Any) -> Any:
