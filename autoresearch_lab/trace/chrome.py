@@ -167,9 +167,8 @@ class _Found:
         if self._endless:
             told.append(f"{self._endless} pieces of the device's work have no end: they are left out")
         if self._others:
-            told.append(
-                f"{len(self._others)} correlation ids are used by several processes: the last call before the work counts"
-            )
+            text = "correlation ids are used by several processes: the last call before the work counts"
+            told.append(f"{len(self._others)} {text}")
         return told
 
     def _once(self, value: Any) -> Any:
