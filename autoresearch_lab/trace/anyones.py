@@ -96,7 +96,7 @@ def _exported(report: Path) -> Timeline:
 
 @contextmanager
 def _without_collector() -> Iterator[None]:
-    """Millions of small tuples, none in a circle: looking for circles would take a third of the time."""
+    """Millions of small tuples, none in a circle: looking for circles would take a fifth of the time."""
     enabled = gc.isenabled()
     gc.disable()
     try:

@@ -1,11 +1,12 @@
 """Traces that the lab did not take: by kernel, range, GPU and process, whatever version wrote them."""
 
+import os
 import sqlite3
 from contextlib import closing
 
 import pytest
 
-from autoresearch_lab.errors import LabError
+from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.trace.anyones import read_attributed
 from autoresearch_lab.trace.survey import survey
 
@@ -300,6 +301,19 @@ def test_what_is_no_trace_is_one_line(tmp_path, monkeypatch, name, content, word
         shown(tmp_path / name)
     with pytest.raises(LabError, match="cannot read"):
         shown(tmp_path / "none")
+
+
+def test_a_report_is_exported_where_nsys_is(tmp_path, monkeypatch):
+    database = two_steps().write(tmp_path / "made.sqlite")
+    program = tmp_path / "nsys"
+    program.write_text(f'#!/bin/sh\nfor a; do case $a in --output=*) cp {database} "${{a#--output=}}";; esac; done\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    (tmp_path / "t.nsys-rep").write_bytes(b"\x00\x01")
+    assert shown(tmp_path / "t.nsys-rep").device_ms == pytest.approx(7.25)
+    program.write_text("#!/bin/sh\necho 'error: a report of a newer version' >&2; exit 1\n")
+    with pytest.raises(LabFailure, match="nsys export: error: a report of a newer version"):
+        shown(tmp_path / "t.nsys-rep")
 
 
 def test_a_database_without_work_names_the_missing_tables(tmp_path):
