@@ -8,12 +8,13 @@ from typing import Any
 
 import click
 
+from autoresearch_common.files import write_atomic
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.cli.app import Session, VerbResult, command
 from autoresearch_lab.cli.options import DATASET, PATH, SELECTION, Count, FiniteRange
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.cli.subject import KernelWords, choose, kernel_arguments
-from autoresearch_lab.errors import LabError
+from autoresearch_lab.errors import LabError, files_at_hand
 from autoresearch_lab.invocation import program
 from autoresearch_lab.paths import output_file
 from autoresearch_lab.promote.selection import Selection, resolve_named
@@ -26,7 +27,14 @@ from autoresearch_lab.trace.difference import difference
 from autoresearch_lab.trace.profile import WHAT, metadata_path, profile_trace
 from autoresearch_lab.trace.schema import TraceProfile, TraceSurvey, load_metadata, save
 from autoresearch_lab.trace.survey import survey
-from autoresearch_lab.trace.table import render, render_deep, render_difference, render_findings, render_survey
+from autoresearch_lab.trace.table import (
+    render,
+    render_deep,
+    render_difference,
+    render_findings,
+    render_survey,
+    survey_page,
+)
 
 METAL_STEPS, MOST_METAL_STEPS = 1, 20
 
@@ -116,7 +124,8 @@ def trace_profile(
     result: TraceProfile | TraceSurvey
     if file is None or _is_capture(file):
         if any(options.values()):
-            raise LabError(f"{WHAT}: --map, --step and --perfetto are for the trace's file itself, not its metadata")
+            options_of_files = "--map, --step, --perfetto and --html"
+            raise LabError(f"{WHAT}: {options_of_files} are for the trace's file itself, not its metadata")
         result = profile_trace(metadata_path(metadata or file or Path(), WHAT), session.lab.ledger)
         ending = f"ledger {(result.id or '')[:12]}"
         shown = partial(render, result)
@@ -142,14 +151,22 @@ def _is_capture(file: Path) -> bool:
 
 
 def _survey(
-    file: Path, *, step: str | None, mapping: tuple[str, ...] = (), perfetto_file: Path | None = None
+    file: Path,
+    *,
+    step: str | None,
+    mapping: tuple[str, ...] = (),
+    perfetto_file: Path | None = None,
+    html: Path | None = None,
 ) -> TraceSurvey:
-    if perfetto_file is not None:
-        perfetto_file = _new_file(perfetto_file, WHAT)
+    perfetto_file, html = (None if path is None else _new_file(path, WHAT) for path in (perfetto_file, html))
     attributed, tool = read_attributed(file, step, mapping)
+    found = survey(attributed, file.name, tool)
     if perfetto_file is not None:
         perfetto.write(attributed, perfetto_file)
-    return survey(attributed, file.name, tool)
+    if html is not None:
+        with files_at_hand(f"{WHAT}: cannot write {html}"):
+            write_atomic(html, survey_page(found))
+    return found
 
 
 def trace_diff(session: Session, *, first: Path, second: Path, step: str | None, output: Path | None) -> VerbResult:
@@ -227,6 +244,7 @@ COMMANDS = {
         _STEP,
         click.option("--perfetto", "perfetto_file", type=PATH, metavar="OUT.json.gz",
                      help="Write the steps with their owners as lanes, for Perfetto."),
+        click.option("--html", type=PATH, metavar="OUT.html", help="Write what is shown as a page as well."),
         _ALSO,
     ),
     "trace-diff": command(

@@ -37,7 +37,7 @@ def read(path: Path, on_gpu: bool | None = None) -> Timeline:
         LabError: the file cannot be read or is not such a trace.
     """
     about: dict[str, Any] = {}
-    found = _Found()
+    found = _Collected()
     try:
         for event in events(path, about):
             if event.get("ph") == "X":
@@ -60,7 +60,7 @@ def read(path: Path, on_gpu: bool | None = None) -> Timeline:
     )  # fmt: skip
 
 
-class _Found:
+class _Collected:
     """What of the file's events matters here, without the events."""
 
     def __init__(self) -> None:

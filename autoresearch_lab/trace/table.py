@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from autoresearch_lab.results.trace import MachineCodeResults
 from autoresearch_lab.trace.rules import ReviewFinding
 from autoresearch_lab.trace.schema import OwnerRow, TraceDifference, TraceProfile, TraceSurvey
 
-KERNELS, SURVEYED = 8, 12
+KERNELS, SURVEYED, PAGE_COLUMNS = 8, 12, 120
 STYLES = {"problem": "bold yellow", "suggestion": "bold", "note": "dim"}
 
 
@@ -90,6 +91,13 @@ def render_survey(survey: TraceSurvey, console: Console) -> None:
     console.print(f"ms of device time per {survey.unit}; self: without the ranges inside.", style="dim")
     for remark in survey.remarks:
         console.print(f"note: {remark}", style="dim", markup=False)
+
+
+def survey_page(survey: TraceSurvey) -> str:
+    """The same as one self-contained HTML page."""
+    page = Console(file=io.StringIO(), record=True, markup=False, emoji=False, highlight=False, width=PAGE_COLUMNS)
+    render_survey(survey, page)
+    return page.export_html()
 
 
 def _owners(title: str, owners: Sequence[OwnerRow]) -> Table:

@@ -37,14 +37,17 @@ def steps_of(path, length, names=("gemm", "softmax"), steps=2):
 
 
 def test_a_file_is_shown_and_written_and_nothing_is_recorded(root, tmp_path, capsys):
-    path = steps_of(tmp_path / "t.json", 10.0)
-    assert call(root, "trace-profile", path, "--map", "gemm=mlp", "--output", tmp_path / "p.json") == 0
+    path = steps_of(tmp_path / "t.json", 10.0, names=("gemm", "softmax", "<b>[bold]"))
+    files = ["--output", tmp_path / "p.json", "--html", tmp_path / "p.html"]
+    assert call(root, "trace-profile", path, "--map", "gemm=mlp", *files) == 0
     shown = capsys.readouterr().out
     for words in ("2 steps", "GPU 0", "host-bound", "layer", "softmax", "mlp", "nothing recorded"):
         assert words in shown
     assert all(len(line) <= 80 for line in shown.splitlines() if "written to" not in line)
     found = json.loads((tmp_path / "p.json").read_text())
     assert found["targets"][0]["name"] == "mlp" and found["unit"] == "step" and found["schema"] == 1
+    page = (tmp_path / "p.html").read_text()
+    assert page.startswith("<!DOCTYPE html>") and "softmax" in page and "&lt;b&gt;[bold]" in page and "<b>" not in page
     assert not Ledger(root.ledger).records()
 
 
