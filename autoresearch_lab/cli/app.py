@@ -35,11 +35,13 @@ from autoresearch_lab.status import StatusFile, reporting
 # Verbs that write nothing into the ledger. The others ask it first whether a record could be appended: what is found in
 # minutes or hours must not be lost at the end.
 READ_ONLY = frozenset(
-    {"doctor", "list-targets", "exploits", "controls", "promotion-check", "evidence", "report", "ledger", "watch"}
-    | {"compare"}
+    {
+        *("doctor", "list-targets", "exploits", "controls", "promotion-check", "evidence", "report", "ledger"),
+        *("watch", "trace-diff", "compare"),
+    }
 )
 # Verbs that show or use no evidence, or say themselves what is wrong with it.
-WITHOUT_EVIDENCE = frozenset({"doctor", "ledger", "exploits", "controls", "watch", "compare"})
+WITHOUT_EVIDENCE = frozenset({"doctor", "ledger", "exploits", "controls", "watch", "trace-diff", "compare"})
 # Verbs that measure: each has its device for itself meanwhile.
 MEASURING = frozenset(
     {"profile", "bench", "ab", "integration-ab", "integration-suite", "calibrate", "orchestrate", "run", "mac"}
@@ -71,6 +73,7 @@ VERBS = {
     "mac": "campaign",
     "capture": "trace",
     "trace-profile": "trace",
+    "trace-diff": "trace",
     "deep-profile": "trace",
     "auto-review": "trace",
     "review-trace": "trace",
