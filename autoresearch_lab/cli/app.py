@@ -39,7 +39,7 @@ READ_ONLY = frozenset(
 WITHOUT_EVIDENCE = frozenset({"doctor", "ledger", "exploits", "controls"})
 # Verbs that measure: each has its device for itself meanwhile.
 MEASURING = frozenset(
-    {"profile", "bench", "ab", "integration-ab", "integration-suite", "calibrate", "orchestrate", "run", "mac"}
+    {"profile", "bench", "gate", "ab", "integration-ab", "integration-suite", "calibrate", "orchestrate", "run", "mac"}
     | {"capture", "deep-profile"}
 )
 # Verb -> module in this package that defines it; imported only when the verb is used, so that --help stays quick.
@@ -52,6 +52,7 @@ VERBS = {
     "verify": "judge",
     "compile-check": "compile",
     "bench": "bench",
+    "gate": "gate",
     "ab": "integration",
     "integration-ab": "integration",
     "integration-suite": "integration",
