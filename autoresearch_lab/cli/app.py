@@ -33,7 +33,7 @@ from autoresearch_lab.paths import CHECKOUT, Root
 # Verbs that write nothing into the ledger. The others ask it first whether a record could be appended: what is found in
 # minutes or hours must not be lost at the end.
 READ_ONLY = frozenset(
-    {"doctor", "list-targets", "exploits", "controls", "promotion-check", "evidence", "report", "ledger"}
+    {"doctor", "list-targets", "exploits", "controls", "promotion-check", "evidence", "report", "ledger", "export"}
 )
 # Verbs that show or use no evidence, or say themselves what is wrong with it.
 WITHOUT_EVIDENCE = frozenset({"doctor", "ledger", "exploits", "controls"})
@@ -62,6 +62,7 @@ VERBS = {
     "promotion-check": "promotion",
     "promote": "promotion",
     "demote": "promotion",
+    "export": "export",
     "orchestrate": "orchestrate",
     "run": "campaign",
     "mac": "campaign",
