@@ -22,8 +22,6 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-import torch
-
 from autoresearch_common import compiler, instruction_set
 from autoresearch_common.hashing import json_sha256
 from autoresearch_trainer.kernel_files import KernelFile
@@ -41,6 +39,8 @@ _key: CompileKey | None = None
 def keyed_by(kernels: Sequence[KernelFile]) -> CompileKey:
     """What compiled code depends on, the kernels in the order in which they were loaded: where two define the same
     operator, the later one counts."""
+    import torch  # takes seconds, and whoever only imports this package need not have it
+
     try:
         command, version = compiler.find()
     except compiler.CompilerMissing:

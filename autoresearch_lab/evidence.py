@@ -12,7 +12,7 @@ looks for records by itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -24,6 +24,7 @@ from autoresearch_lab.machine import Context
 from autoresearch_lab.results.ab import CandidateKernel, ModeSpeeds
 from autoresearch_lab.results.base import Facts, KernelId, Mode, WorkloadReference, Workloads
 from autoresearch_lab.results.record import (
+    CLASSES,
     AbRecord,
     BenchRecord,
     FailedRecord,
@@ -55,7 +56,7 @@ def present(lab: Lab, targets: Mapping[str, Target], context: Context | None = N
 def captured_last(ledger: Ledger, context: Context) -> dict[str, frozenset[str]]:
     """{target: hashes of the newest captured sets, one for each preset} of this engine and device."""
     newest: dict[tuple[str, str], str] = {}
-    for record in captures(ledger, context):
+    for record in ledger.captured(context.engine.name, context.device["key"]):
         for target, reference in record.workloads.items():
             newest[record.settings.preset, target] = reference.sha256
     hashes: dict[str, set[str]] = {}
@@ -64,10 +65,10 @@ def captured_last(ledger: Ledger, context: Context) -> dict[str, frozenset[str]]
     return {target: frozenset(found) for target, found in hashes.items()}
 
 
-def captures(ledger: Ledger, context: Context, **criteria: Any) -> list[ProfileRecord | WorkloadsRecord]:
-    """The records that captured workloads on this engine and device, oldest first. criteria: see `Ledger.find`."""
+def captures(ledger: Ledger, context: Context, **criteria: Any) -> Iterator[ProfileRecord | WorkloadsRecord]:
+    """The records that captured workloads on this engine and device, newest first. criteria: see `Ledger.find`."""
     of: Any = ProfileRecord | WorkloadsRecord
-    return ledger.find(of, engine=context.engine.name, device_key=context.device["key"], **criteria)
+    return ledger.newest(of, engine=context.engine.name, device_key=context.device["key"], **criteria)
 
 
 def differences(record: Record, now: Present) -> list[str]:
@@ -180,7 +181,7 @@ class Subject:
 
     def latest(self, ledger: Ledger, of: type[R], **settings: Any) -> R | None:
         """The newest record of that kind which counts for this subject and whose settings hold `settings`."""
-        for record in ledger.newest(of, target=self.target.name, kernel_sha256=self.kernel.sha256):
+        for record in ledger.newest(of, **self._here):
             given = all(getattr(record.settings, key) == value for key, value in settings.items())
             if given and self.staleness(record, ledger) is None:
                 return record
@@ -202,11 +203,23 @@ class Subject:
 
     def failure(self, ledger: Ledger, step: str) -> str | None:
         """Why a step of orchestrate could not be done the last time; None where it was not tried, or was done since."""
-        for record in ledger.newest(target=self.target.name):
-            failed = isinstance(record, FailedRecord) and record.settings.step == step
-            if (failed or record.kind == step) and self.staleness(record, ledger) is None:
+        of: Any = FailedRecord | CLASSES[step] if step in CLASSES else FailedRecord
+        for record in ledger.newest(of, **self._here):
+            other = isinstance(record, FailedRecord) and record.settings.step != step
+            if not other and self.staleness(record, ledger) is None:
                 return record.results.reason if isinstance(record, FailedRecord) else None
         return None
+
+    @property
+    def _here(self) -> dict[str, str]:
+        """As criteria for `Ledger.find`; what they leave out is stale."""
+        return {
+            "target": self.target.name,
+            "kernel_sha256": self.kernel.sha256,
+            "engine": self.context.engine.name,
+            "device_key": self.context.device["key"],
+            "software_key": self.context.software["key"],
+        }
 
 
 def _set_of(record: BenchRecord | None) -> str | None:
@@ -303,7 +316,7 @@ class MeasuredModes:
 def measured_modes(lab: Lab, preset: str, contents: Mapping[str, str]) -> MeasuredModes | None:
     """The newest measurement here of a trainer with exactly these kernels ({target: content hash}) in both modes; None
     where there is none."""
-    for record in newest_here(lab, AbRecord):
+    for record in lab.ledger.newest(AbRecord, **lab.context.keys(), arm=dict(contents)):
         for arm, speeds in record.results.modes.items():
             if speeds.eager is not None and record.settings.preset == preset and record.contents(arm) == contents:
                 return MeasuredModes(speeds, record.id)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain, takewhile
+from itertools import chain, dropwhile, islice, takewhile
 from typing import Any
 
 from autoresearch_lab.catalog import Kernel
@@ -12,7 +12,9 @@ from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.results.note import TrainSettings
 from autoresearch_lab.results.record import (
+    AbRecord,
     AttemptRecord,
+    BenchRecord,
     CaptureRecord,
     DemoteRecord,
     MetalCaptureRecord,
@@ -20,19 +22,37 @@ from autoresearch_lab.results.record import (
     Record,
     TraceRecord,
     TrainRecord,
+    VerifyRecord,
     WorkspaceRecord,
 )
 
-
-def everything(ledger: Ledger, newest_first: bool = False, **criteria: Any) -> Iterator[Record]:
-    """All records, also those that do not count, oldest first, for those who show, count or export them. criteria:
-    what their fields have to equal."""
-    return ledger.each(newest_first, **criteria)
+# Those with a verdict.
+JUDGING = (VerifyRecord, BenchRecord, AbRecord)
 
 
-def of_content(ledger: Ledger, kernel: Kernel) -> list[Record]:
-    """All records of just this content of a kernel, wherever and whenever they were made, oldest first."""
-    return ledger.find(target=kernel.target, kernel_sha256=kernel.sha256)
+def everything(ledger: Ledger, newest_first: bool = False, of: Any = Record, **criteria: Any) -> Iterator[Record]:
+    """All records of a class, also those that do not count, oldest first, for those who show, count or export them.
+    criteria: what their fields have to equal."""
+    return ledger.each(newest_first, of, **criteria)
+
+
+def kernels(ledger: Ledger, of: Any, **criteria: Any) -> list[tuple[str, str]]:
+    """(target, name) of the kernels that have records of a class, those with the newest first."""
+    return ledger.kernels(of, **criteria)
+
+
+def verdicts(ledger: Ledger, kernel: Kernel) -> dict[str, str]:
+    """{kind: the newest verdict} on just this content of a kernel, wherever and whenever it was made."""
+    found: dict[str, str] = {}
+    for of in JUDGING:
+        for record in islice(ledger.newest(of, target=kernel.target, kernel_sha256=kernel.sha256), 1):
+            found[record.kind] = record.verdict or ""
+    return found
+
+
+def files(ledger: Ledger) -> Iterator[tuple[str, str, str]]:
+    """(path, hash, key of the device) of each file that the ledger's records name, in the order of these."""
+    return ledger.files()
 
 
 def by_id(ledger: Ledger, record_id: str) -> Record | None:
@@ -47,17 +67,17 @@ def newest_id(ledger: Ledger) -> str | None:
 
 def workspace_note(ledger: Ledger, workspace_id: str) -> WorkspaceRecord | None:
     """The note that a workspace of that id was opened."""
-    return next((note for note in ledger.newest(WorkspaceRecord) if note.settings.id == workspace_id), None)
+    return next(ledger.newest(WorkspaceRecord, workspace_id=workspace_id), None)
 
 
-def workspaces(ledger: Ledger) -> list[WorkspaceRecord]:
-    """The notes of all workspaces, oldest first."""
-    return ledger.find(WorkspaceRecord)
+def workspaces_of(ledger: Ledger, target: str, kernel: str) -> Iterator[WorkspaceRecord]:
+    """The notes that a workspace was opened whose kernel has that name, newest first."""
+    return ledger.newest(WorkspaceRecord, target=target, kernel_name=kernel)
 
 
 def attempts_in(ledger: Ledger, workspace_id: str) -> list[AttemptRecord]:
     """The notes of the kernels that were proposed in a workspace, oldest first."""
-    return [note for note in ledger.find(AttemptRecord) if note.settings.workspace_id == workspace_id]
+    return ledger.find(AttemptRecord, workspace_id=workspace_id)
 
 
 def traces(ledger: Ledger) -> list[CaptureRecord | MetalCaptureRecord]:
@@ -78,11 +98,10 @@ def closing_run(lab: Lab, asked: TrainSettings) -> TrainRecord | None:
 
 def promoted_in(ledger: Ledger, transaction: str) -> dict[str | None, Record]:
     """{target: record} of what a promotion or a demotion has written of its records."""
+
+    def other(record: Record) -> bool:
+        return bool(record.settings.transaction != transaction)
+
     newest = (ledger.newest(PromoteRecord), ledger.newest(DemoteRecord))  # one transaction after the other
-    made = (takewhile(lambda record: record.settings.transaction == transaction, each) for each in newest)
+    made = (takewhile(lambda record: not other(record), dropwhile(other, each)) for each in newest)
     return {record.target: record for record in chain(*made)}
-
-
-def named_files(lab: Lab) -> set[str]:
-    """Paths of the files that the ledger's records name."""
-    return {artifact.path for record in lab.ledger.each() for artifact in record.artifacts or []}

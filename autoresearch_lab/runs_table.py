@@ -13,6 +13,8 @@ from autoresearch_lab.errors import LabError, files_at_hand
 from autoresearch_lab.ledger import commit_of
 from autoresearch_lab.paths import writable_folder
 
+# For as long as it takes to write a line; the run itself is in run.json.
+LOCK_SECONDS = 10.0
 HEADER = ("commit", "val_bpb", "memory_gb", "status", "description")
 # A loop that keeps or discards changes overwrites "done" with its own verdict.
 STATUS = {"complete": "done", "interrupted": "interrupted", "failed": "crash"}
@@ -39,7 +41,7 @@ def append_run(path: Path, record: Mapping[str, Any], description: str, checkout
     The commit is that of `checkout`, with a + where its files differ from it.
 
     Raises:
-        LabError: as check_table.
+        LabError: as check_table, or the table is locked for LOCK_SECONDS.
     """
     check_table(path)
     status, summary = record["status"], record.get("summary") or {}
@@ -48,7 +50,8 @@ def append_run(path: Path, record: Mapping[str, Any], description: str, checkout
     commit = commit_of(checkout) or "-"
     commit = commit[:7] + ("+" if commit.endswith("+") else "")
     fields = [commit, f"{bpb or 0.0:.6f}", f"{memory:.1f}", STATUS.get(status, status), _plain(description)]
-    with files_at_hand(f"cannot append to {path}"), FileLock(path.with_name(f".{path.name}.lock")):
+    lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_SECONDS)
+    with files_at_hand(f"cannot append to {path}"), lock:
         empty = not path.exists() or path.stat().st_size == 0
         with path.open("a", encoding="utf-8") as stream:
             stream.write(("\t".join(HEADER) + "\n" if empty else "") + "\t".join(fields) + "\n")

@@ -16,6 +16,7 @@ from autoresearch_lab.errors import LabError
 from autoresearch_lab.evidence import measured_modes
 from autoresearch_lab.hardware import Hardware, detect, suggest_preset
 from autoresearch_lab.lab import Lab
+from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import context_of_this_process
 from autoresearch_lab.paths import Root
 from autoresearch_lab.promote.selection import Selection, baseline, resolve, resolve_named
@@ -90,7 +91,9 @@ def plan_training(
     folder, dataset_why = choose_dataset(data_dir.expanduser() if data_dir else root.data("any").parent, dataset)
     opened = open_dataset(folder)
     # What the lab has measured on this machine.
-    lab = Lab.of(context_of_this_process(engine), root) if root.ledger.exists() else None
+    lab = None
+    if root.ledger.exists():
+        lab = Lab.of(context_of_this_process(engine), root, Ledger(root.ledger, hurried=True))
     suggested, preset_why = suggest_preset(hardware)
     attention = selection.kernels.get("windowed_attention")
     request = replace(

@@ -1,10 +1,13 @@
-"""Job `describe`: which device this is and with which software, as evidence is keyed by them."""
+"""Job `describe`: which device this is and with which software, as evidence is keyed by them.
 
+Most verbs ask it, so it does not import PyTorch, which takes seconds, unless a GPU is asked for.
+"""
+
+import importlib.util
 import platform
+import runpy
 from pathlib import Path
-
-import numpy as np
-import torch
+from typing import Any
 
 from autoresearch_common import instruction_set
 from autoresearch_cuda.probe import Report
@@ -30,6 +33,8 @@ def describe(kind: str) -> Facts:
 
 def describe_gpu(index: int = 0) -> Facts:
     """Identity of an NVIDIA GPU. Raises ConfigError where PyTorch reaches none."""
+    import torch
+
     if not torch.cuda.is_available():
         raise ConfigError("PyTorch reaches no CUDA device (no GPU, no driver, or a CPU build of torch)")
     properties = torch.cuda.get_device_properties(index)
@@ -50,15 +55,23 @@ def describe_software(kind: str) -> dict[str, str | None]:
 
     Raises ConfigError for an instruction set that this processor has not.
     """
+    torch = _torch_versions()
     return {
         "python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
+        "torch": torch["__version__"],
+        "numpy": installed("numpy"),
         "compiler": describe_compiler(),
         "triton": installed("triton"),
-        "cuda": torch.version.cuda if kind == "cuda" else None,
+        "cuda": torch["cuda"] if kind == "cuda" else None,
         "instruction_set": _instruction_set() if kind == "cpu" else None,
     }
+
+
+def _torch_versions() -> dict[str, Any]:
+    """What the module torch.version defines."""
+    found = importlib.util.find_spec("torch")
+    assert found is not None and found.origin is not None  # the engine was chosen because it is there
+    return runpy.run_path(str(Path(found.origin).with_name("version.py")))
 
 
 def _instruction_set() -> str:

@@ -16,6 +16,7 @@ from autoresearch_lab.cli.options import PATH, Count
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.cli.subject import FORMS, KernelWords, kernel_arguments
 from autoresearch_lab.errors import LabError, LabFailure
+from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import output_file
 from autoresearch_lab.report import query, sources, terminal
@@ -29,7 +30,7 @@ def evidence(session: Session, *, named: list[KernelWords], target: str | None, 
         if target is not None or named:
             raise LabError("--sql asks the whole ledger; put target and kernel into the SELECT")
         found = sources.read(session.lab, None)
-        answer = query.ask(sql, found.records, found.shipped)
+        answer = query.ask(sql, lookup.everything(session.lab.ledger), found.shipped)
         return VerbResult(answer.plain(), lambda console: terminal.print_answer(console, answer))
     if (target is None) == (not named):
         raise LabError(f"evidence: name a kernel ({FORMS}), a target with --target, or ask with --sql")
@@ -41,7 +42,7 @@ def evidence(session: Session, *, named: list[KernelWords], target: str | None, 
     else:
         chosen, kernel = named[0].subject(session.lab), named[0].name
     context, remark = session_context(session)
-    found = sources.read(session.lab, context, chosen.name)
+    found = sources.read(session.lab, context)
     known = evidence_of(found, chosen, kernel, remark)
     return VerbResult(known.plain(), lambda console: terminal.print_evidence(console, known))
 
@@ -58,7 +59,19 @@ def report(session: Session, *, output: Path | None) -> VerbResult:
     return VerbResult(data, lambda console: console.print(f"report: {path} ({size / 1e6:.1f} MB, {records} records)"))
 
 
-def ledger(session: Session, *, check: bool, tail: int | None, export: Path | None) -> VerbResult:
+def ledger(
+    session: Session,
+    *,
+    action: str | None,
+    others: tuple[Path, ...],
+    check: bool,
+    tail: int | None,
+    export: Path | None,
+) -> VerbResult:
+    if action is not None:
+        if not others or check or tail is not None or export is not None:
+            raise LabError("ledger merge: name the files of other ledgers, and no option beside them")
+        return _merge(session, others)
     count = session.lab.ledger.count()
     data: dict[str, object] = {"path": str(session.lab.ledger.path), "records": count}
     shown: list[Callable[[Console], None]] = []
@@ -68,7 +81,7 @@ def ledger(session: Session, *, check: bool, tail: int | None, export: Path | No
         data["tail"] = [record.plain() for record in newest]
         shown.append(lambda console: terminal.print_records(console, newest))
     if export is not None:
-        query.export([*lookup.everything(session.lab.ledger)], output_file(export, "ledger"))
+        query.export(lookup.everything(session.lab.ledger), output_file(export, "ledger"))
         data["export"] = str(export)
         shown.append(lambda console: console.print(f"{count} records written to {export}"))
     if check or not shown:
@@ -83,6 +96,26 @@ def ledger(session: Session, *, check: bool, tail: int | None, export: Path | No
             show(console)
 
     return VerbResult(data, render, positive)
+
+
+def _merge(session: Session, others: tuple[Path, ...]) -> VerbResult:
+    own = session.lab.ledger
+    with progress(session.log, session.verb) as show:
+
+        def tell(stage: str, done: int, size: int) -> None:
+            show({"stage": stage, "done": done, "total": size})
+
+        notes = own.merge([Ledger(path.expanduser()) for path in others], tell)
+    data = [
+        {"source": str(path), "record": note.id if note else None, "added": note.results.records if note else 0}
+        for path, note in zip(others, notes, strict=True)
+    ]
+
+    def render(console: Console) -> None:
+        for row in data:
+            console.print(f"{row['source']}: {row['added']} records added", markup=False, soft_wrap=True)
+
+    return VerbResult({"path": str(own.path), "merged": data, "records": own.count()}, render)
 
 
 def session_context(session: Session) -> tuple[Context | None, str | None]:
@@ -118,7 +151,10 @@ COMMANDS = {
     "ledger": command(
         "ledger",
         ledger,
-        "Check the ledger's chain of hashes (exit code 1 where it is broken), list records, or export them.",
+        "Check the ledger's chain of hashes (exit code 1 where it is broken), list records, or export them. `merge "
+        "FILE...` takes over the records of other ledgers; those of other machines do not count here.",
+        click.argument("action", required=False, type=click.Choice(["merge"])),
+        click.argument("others", nargs=-1, type=PATH, metavar="[FILE]..."),
         click.option("--check", is_flag=True, help="Check the chain and the files that records name [default]."),
         click.option("--tail", type=Count(min=1), metavar="N", help="Show the newest N records."),
         click.option("--export", type=PATH, metavar="FILE", help="Write all records (.jsonl, .csv or .parquet)."),

@@ -66,7 +66,6 @@ class ListedKernel:
 
     @classmethod
     def of(cls, kernel: Kernel, ledger: Ledger, promoted: Collection[tuple[str, KernelId]]) -> ListedKernel:
-        records = lookup.of_content(ledger, kernel)
         return cls(
             name=kernel.name,
             role=kernel.role,
@@ -74,7 +73,7 @@ class ListedKernel:
             engines=[e.name for e in ENGINES.values() if kernel.made_for(e.framework, e.device)],
             sha256=kernel.sha256,
             summary=kernel.summary,
-            evidence={record.kind: record.verdict for record in records if record.verdict is not None},
+            evidence=lookup.verdicts(ledger, kernel),
             promoted=any(at == kernel.target and one == kernel.id for at, one in promoted),
         )
 

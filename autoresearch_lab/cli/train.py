@@ -154,10 +154,10 @@ def _run(training: Training, root: Root, options: dict[str, Any]) -> None:
                 why = {"error": " ".join(str(error).split()) or type(error).__name__}
                 print(json.dumps({"status": "failed", **why, **written}, indent=1, allow_nan=False))
             raise
-    if table:
-        append_run(table, record, options["description"], root.path)
     if options["as_json"]:
         print(json.dumps(record, indent=1, allow_nan=False))
+    if table:
+        append_run(table, record, options["description"], root.path)
 
 
 def _written(path: Path) -> dict[str, Any]:

@@ -116,7 +116,7 @@ def newest_workloads(
     target: str, lab: Lab, preset: str | None = None, dataset: str | None = None, **more: Any
 ) -> WorkloadSet | None:
     """The newest set in the ledger that fits and is intact; None where there is none. `more`: see `Ledger.find`."""
-    for record in reversed(captures(lab.ledger, lab.context, **more)):
+    for record in captures(lab.ledger, lab.context, **more):
         about, reference = record.settings, record.workloads.get(target)
         data = about.dataset.name if about.dataset else None
         if reference is None or preset not in (None, about.preset) or dataset not in (None, data):

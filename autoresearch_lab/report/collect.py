@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import reduce
+from itertools import islice
+from operator import or_
+from typing import Any
 
+from autoresearch_lab import lookup
 from autoresearch_lab.ab.outcome import over
 from autoresearch_lab.evidence import judged_kernels
 from autoresearch_lab.lab import Lab
@@ -15,44 +20,57 @@ from autoresearch_lab.report.integrity import inspect
 from autoresearch_lab.report.sources import Sources
 from autoresearch_lab.report.views import PromotionRow, ReportView, Source, SpeedRow, speed_rows
 from autoresearch_lab.results.base import Dataset, Facts
-from autoresearch_lab.results.record import AbRecord, BenchRecord, CampaignRecord, ProfileRecord, Record, VerifyRecord
+from autoresearch_lab.results.record import (
+    CLASSES,
+    AbRecord,
+    BenchRecord,
+    CampaignRecord,
+    DemoteRecord,
+    NoteRecord,
+    ProfileRecord,
+    PromoteRecord,
+    Record,
+    VerifyRecord,
+)
 
 TITLE = "Kernel lab report"
 MOST_ABS = 8
 MOST_ROWS = 250
+NO_NOTE: Any = reduce(or_, (made for made in CLASSES.values() if not issubclass(made, NoteRecord)))
 
 
 def collect(lab: Lab, context: Context | None, remarks: Sequence[str] = ()) -> ReportView:
-    """Read ledger, shipped evidence and catalogue once and put them into the page's terms.
+    """Read shipped evidence and catalogue, and of the ledger what is shown, and put them into the page's terms.
 
     Raises:
         LabError: the ledger, or the list of promoted kernels, cannot be read.
     """
     found = sources.read(lab, context)
     state = inspect(lab)
-    rows = [*reversed(found.records)]
-    listed = [record for record in rows if record.kind != "note"]
-    device = context.device if context else _newest_field(rows, "device")
-    software = context.software if context else _newest_field(rows, "software")
-    profiles, abs_ = found.all(ProfileRecord), found.all(AbRecord)
-    hidden = len(listed) - MOST_ROWS
+    listed = [*islice(lookup.everything(lab.ledger, newest_first=True, of=NO_NOTE), MOST_ROWS)]
+    device = context.device if context else _newest_field(listed, "device")
+    software = context.software if context else _newest_field(listed, "software")
+    campaign = next(iter(found.all(CampaignRecord, 1)), None)
+    newest = lookup.newest_id(lab.ledger)
+    last = lookup.by_id(lab.ledger, newest) if newest else None
+    hidden = sum(state.counts.values()) - state.counts.get("note", 0) - MOST_ROWS
     return ReportView(
         title=TITLE,
         generated=datetime.now(UTC).isoformat(timespec="seconds"),
         root=str(lab.root.path if lab.root.path != CHECKOUT else CHECKOUT.name),
         machine=describe_device(device),
         software={name: str(value) for name, value in software.items() if value and name != "key"},
-        commit=rows[0].commit if rows else None,
-        dataset=_dataset(rows),
+        commit=last.commit if last else None,
+        dataset=_dataset(listed),
         device_key=str(device.get("key") or ""),
-        story=story(abs_, found.promoted_contents),
+        story=story(found.abs() or found.all(AbRecord, 1), found.promoted_contents),
         # The newest that counts here, else the newest.
-        profile=next((source for source in profiles if source.counts), next(iter(profiles), None)),
+        profile=found.counting(ProfileRecord) or next(iter(found.all(ProfileRecord, 1)), None),
         speeds=tuple(_speeds(found)),
         verifications=tuple(
             sorted(found.newest(VerifyRecord), key=lambda source: (source.record.target, source.record.kernel.name))
         ),
-        abs=tuple(abs_[:MOST_ABS]),
+        abs=tuple(found.all(AbRecord, MOST_ABS)),
         promotions=tuple(_promotions(found)),
         evidence=(
             *(found.source(record) for record in listed[:MOST_ROWS]),
@@ -60,7 +78,7 @@ def collect(lab: Lab, context: Context | None, remarks: Sequence[str] = ()) -> R
         ),
         counts=state.counts,
         problems=tuple(state.problems),
-        campaign=next((record for record in rows if isinstance(record, CampaignRecord)), None),
+        campaign=campaign.record if campaign else None,
         remarks=tuple(
             # What cannot be read is met twice: when it is shown, and when it is checked.
             dict.fromkeys(
@@ -112,7 +130,7 @@ def _newest_field(rows: list[Record], name: str) -> Facts:
 
 
 def _dataset(rows: list[Record]) -> str:
-    """Name and fingerprint of the data that the newest record with one was measured on."""
+    """Name and fingerprint of the data that the newest of these records with one was measured on."""
     for record in rows:
         for part in (record.results, record.settings):
             held = getattr(part, "dataset", None)
@@ -141,10 +159,11 @@ def _speeds(found: Sources) -> list[SpeedRow]:
 def _promotions(found: Sources) -> list[PromotionRow]:
     """Newest first; those that ship with the project at the end."""
     rows = []
-    for record in reversed(found.records):
-        if record.kind in ("promote", "demote"):
-            used = found.promoted_contents.get(record.target or "")
-            in_force = record.kind == "promote" and record.kernel is not None and record.kernel.sha256 == used
-            rows.append(PromotionRow(found.source(record), in_force))
+    promotions = lookup.everything(found.lab.ledger, newest_first=True, of=PromoteRecord | DemoteRecord)
+    for record in islice(promotions, MOST_ROWS):
+        used = found.promoted_contents.get(record.target or "")
+        here = found.context is None or record.device_key == found.context.device["key"]
+        in_force = here and record.kind == "promote" and record.kernel is not None and record.kernel.sha256 == used
+        rows.append(PromotionRow(found.source(record), in_force))
     shipped = [record for record in reversed(found.shipped) if record.kind in ("promote", "demote")]
     return rows + [PromotionRow(found.source(record, True)) for record in shipped]

@@ -1,15 +1,17 @@
 """The ledger as a table: SQL questions over it, and exports.
 
 One row per record. The scalar fields are text columns; kernel, device, software, workloads, seeds, settings, results
-and artifacts are JSON columns (`results->>'$.ratio'`). Questions run on a copy in memory with no access to files, so
+and artifacts are JSON columns (`results->>'$.ratio'`). Questions run on a copy with no access to files, so
 nothing that is asked can change the evidence.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ from autoresearch_common.files import replacing_file
 from autoresearch_lab.errors import LabError, files_at_hand
 from autoresearch_lab.results.record import Record
 
+# How many records are copied at once, and how much memory a question may take.
+ROWS, MOST_MEMORY = 2000, "512MB"
 TEXT_COLUMNS = ("id", "prev", "time", "kind", "engine", "commit", "target", "verdict")
 JSON_COLUMNS = ("kernel", "device", "software", "workloads", "seeds", "settings", "results", "artifacts")
 
@@ -43,7 +47,8 @@ def ask(sql: str, ledger: Iterable[Record], shipped: Iterable[Record] = ()) -> A
     Raises:
         LabError: not one SELECT, or it does not parse or fails; the message is DuckDB's.
     """
-    connection = duckdb.connect(":memory:")
+    folder = tempfile.TemporaryDirectory(prefix="kernel-lab-sql-")
+    connection = duckdb.connect(f"{folder.name}/copy.duckdb", config={"memory_limit": MOST_MEMORY})
     try:
         _check_is_select(connection, sql)
         for name, records in (("ledger", ledger), ("shipped", shipped)):
@@ -67,6 +72,7 @@ def ask(sql: str, ledger: Iterable[Record], shipped: Iterable[Record] = ()) -> A
         raise LabError(f"SQL: {_first_line(error)}") from None
     finally:
         connection.close()
+        folder.cleanup()
 
 
 def _check_is_select(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
@@ -80,13 +86,23 @@ def _check_is_select(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
 def _load(connection: duckdb.DuckDBPyConnection, name: str, records: Iterable[Record]) -> None:
     columns = [f'"{column}"' for column in ("schema", *TEXT_COLUMNS)]
     columns += [f'CAST("{column}" AS JSON) AS "{column}"' for column in JSON_COLUMNS]
-    connection.register("rows_to_copy", table(records))
+    connection.register("rows_to_copy", table([]))
     connection.execute(f"CREATE TABLE {name} AS SELECT {', '.join(columns)} FROM rows_to_copy")
+    for part in tables(records):
+        connection.register("rows_to_copy", part)
+        connection.execute(f"INSERT INTO {name} SELECT {', '.join(columns)} FROM rows_to_copy")
     connection.unregister("rows_to_copy")
 
 
+def tables(records: Iterable[Record]) -> Iterator[pa.Table]:
+    """The records as Arrow tables of ROWS each."""
+    rest = iter(records)
+    while part := [*islice(rest, ROWS)]:
+        yield table(part)
+
+
 def table(records: Iterable[Record]) -> pa.Table:
-    """The records as an Arrow table: `schema` int64, everything else text; JSON columns hold JSON text or null."""
+    """The records as one Arrow table: `schema` int64, everything else text; JSON columns hold JSON text or null."""
     plain = [record.plain() for record in records]
     columns: dict[str, pa.Array] = {"schema": pa.array([row["schema"] for row in plain], pa.int64())}
     for name in TEXT_COLUMNS:
@@ -97,16 +113,16 @@ def table(records: Iterable[Record]) -> pa.Table:
     return pa.table(columns)
 
 
-def export(records: list[Record], path: Path) -> None:
+def export(records: Iterable[Record], path: Path) -> None:
     """Write the records to `path`; its suffix says how: .jsonl, .csv or .parquet.
 
     Raises:
         LabError: another suffix, or the file cannot be written. An older file is replaced only by a whole new one.
     """
     writers: dict[str, Callable[[Path], object]] = {
-        ".jsonl": lambda to: to.write_text("".join(_line(record) for record in records), encoding="utf-8"),
-        ".csv": lambda to: pa.csv.write_csv(table(records), to),
-        ".parquet": lambda to: pa.parquet.write_table(table(records), to),
+        ".jsonl": lambda to: _write_lines(records, to),
+        ".csv": lambda to: _write_tables(pa.csv.CSVWriter(to, table([]).schema), records),
+        ".parquet": lambda to: _write_tables(pa.parquet.ParquetWriter(to, table([]).schema), records),
     }
     if path.suffix not in writers:
         raise LabError(f"cannot export to {path.name}: use a name that ends in {', '.join(writers)}")
@@ -116,8 +132,16 @@ def export(records: list[Record], path: Path) -> None:
             writers[path.suffix](new)
 
 
-def _line(record: Record) -> str:
-    return json.dumps(record.plain(), sort_keys=True, separators=(",", ":"), allow_nan=False) + "\n"
+def _write_lines(records: Iterable[Record], path: Path) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        for record in records:
+            file.write(json.dumps(record.plain(), sort_keys=True, separators=(",", ":"), allow_nan=False) + "\n")
+
+
+def _write_tables(writer: Any, records: Iterable[Record]) -> None:
+    with writer:
+        for part in tables(records):
+            writer.write_table(part)
 
 
 def _plain(value: Any) -> Any:

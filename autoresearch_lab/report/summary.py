@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.text import Text
 
 from autoresearch_lab import format as form
+from autoresearch_lab import lookup
 from autoresearch_lab.ab import outcome
 from autoresearch_lab.format import Estimate
 from autoresearch_lab.lab import Lab
@@ -17,6 +18,7 @@ from autoresearch_lab.machine import Context
 from autoresearch_lab.report import sources
 from autoresearch_lab.report.brief import failed_check
 from autoresearch_lab.report.collect import contents, story
+from autoresearch_lab.report.sources import Sources
 from autoresearch_lab.report.terminal import add, table, verdict_text
 from autoresearch_lab.report.views import speed_up
 from autoresearch_lab.report.write import DEFAULT_NAME
@@ -118,8 +120,8 @@ class SummaryTable:
             _line(console, "at equal time", f"{form.bpb(first)} → {form.bpb(at_equal_time)}{shown}")
 
 
-def summary(lab: Lab, context: Context | None) -> SummaryTable:
-    """Read the table off the ledger. With a context only evidence that counts there is taken; without one the newest.
+def summary(lab: Lab, context: Context) -> SummaryTable:
+    """Read the table off the ledger: only evidence that counts there is taken.
 
     Raises:
         LabError: the ledger or a list of promoted kernels cannot be read.
@@ -128,14 +130,14 @@ def summary(lab: Lab, context: Context | None) -> SummaryTable:
     promoted = found.promoted_contents
     targets = found.today.present.targets.values()
     baselines = {kernel.sha256 for target in targets for kernel in target.kernels if kernel.role == "baseline"}
-    abs_ = [source for source in found.all(AbRecord) if context is None or source.counts]
+    abs_ = [source for source in found.abs() if source.counts]
     shared = [source.record for source in abs_ if len(contents(source.record)) > 1]
     of_kernel: dict[tuple[str, str], list[Record]] = {}
-    for record in found.records:
-        if not isinstance(record, VerifyRecord | BenchRecord | AbRecord) or not record.target or not record.kernel:
-            continue
-        if record.kernel.sha256 not in baselines and (context is None or found.source(record).counts):
-            of_kernel.setdefault((record.target, record.kernel.sha256), []).append(record)
+    for target, sha256 in _contents_today(found, context.engine.framework):
+        counting = [found.counting(of, target=target, kernel_sha256=sha256) for of in lookup.JUDGING]
+        records = [source.record for source in counting if source is not None]
+        if records and sha256 not in baselines:
+            of_kernel[target, sha256] = records
     rows = [_row(target, sha256, records, promoted, shared) for (target, sha256), records in of_kernel.items()]
     rows.sort(key=lambda row: (-(row.ratio.value if row.ratio else 0.0), row.target, row.kernel))
     report = lab.root.results / DEFAULT_NAME
@@ -148,6 +150,13 @@ def summary(lab: Lab, context: Context | None) -> SummaryTable:
     )
 
 
+def _contents_today(found: Sources, framework: str) -> dict[tuple[str, str], None]:
+    """(target, content) of the kernels that have evidence of here, as far as they are still there, each once."""
+    known = lookup.kernels(found.lab.ledger, VerifyRecord | BenchRecord | AbRecord, **found.here)
+    contents = [(target, found.today.contents(target, name, framework).values()) for target, name in known]
+    return dict.fromkeys((target, sha256) for target, hashes in contents for sha256 in hashes if sha256)
+
+
 def _trainer_note(row: SummaryRow) -> str:
     """What stands under the verdict of the A/B: its ratio, or with how many kernels it was shared."""
     if row.others:
@@ -158,7 +167,7 @@ def _trainer_note(row: SummaryRow) -> str:
 def _row(
     target: str, sha256: str, records: list[Record], promoted: dict[str, str], shared: list[AbRecord]
 ) -> SummaryRow:
-    """`records`: all of one kernel content, oldest first. `shared`: A/Bs of several kernels at once, newest first; one
+    """`records`: of one kernel content, one of a kind. `shared`: A/Bs of several kernels at once, newest first; one
     counts for a kernel that has none of its own."""
     checked, timed, raced = _last(records, VerifyRecord), _last(records, BenchRecord), _last(records, AbRecord)
     name, why = failed_check(checked) if checked and checked.verdict == "FAIL" else ("", "")

@@ -5,15 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from autoresearch_lab import lookup
 from autoresearch_lab.catalog import Target
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.machine import STAND_INS
 from autoresearch_lab.report.brief import brief
-from autoresearch_lab.report.sources import Sources
+from autoresearch_lab.report.sources import MOST_KERNELS, Sources
 from autoresearch_lab.report.views import Source
-from autoresearch_lab.results.record import Record
+from autoresearch_lab.results.record import (
+    AbRecord,
+    BenchRecord,
+    CompileRecord,
+    DemoteRecord,
+    PromoteRecord,
+    Record,
+    VerifyRecord,
+)
 
-STEPS = ("compile", "verify", "bench", "ab", "promote")
+STEPS = (CompileRecord, VerifyRecord, BenchRecord, AbRecord, PromoteRecord | DemoteRecord)
+ANY = CompileRecord | VerifyRecord | BenchRecord | AbRecord | PromoteRecord | DemoteRecord
 # What a record without a device of its own is not held against.
 ELSEWHERE = ("other engine", "other device", "other software")
 
@@ -111,22 +121,24 @@ def evidence_of(found: Sources, target: Target, kernel: str | None = None, remar
     """
     listed = {item.name: item for item in target.kernels if _fits(item.framework, item.devices, found)}
     catalogue = {item.name: item for item in target.kernels}
-    names = list(listed)
-    own = _by_kernel(found.records, target)
     shipped = _by_kernel(found.shipped, target)
-    names += [name for name in {**own, **shipped} if name not in listed]
+    known = [name for _, name in lookup.kernels(found.lab.ledger, ANY, target=target.name)]
+    others = [name for name in dict.fromkeys([*(name for name in known if name in catalogue), *shipped, *known])]
+    names = [*listed, *(name for name in others if name not in listed)]
     if kernel is not None and kernel not in names:
         raise LabError(f"target {target.name} has no kernel '{kernel}'; known: {', '.join(names) or 'none'}")
     used_here = found.promoted.get(target.name)
     in_use = used_here.sha256 if used_here else None
     kernels = []
-    for name in [kernel] if kernel is not None else names:
+    if kernel is None and len(names) > MOST_KERNELS:
+        found.remark(f"of {len(names)} kernels {MOST_KERNELS} are shown, those with the newest records; name another")
+    for name in [kernel] if kernel is not None else names[:MOST_KERNELS]:
         sha256 = catalogue[name].sha256 if name in catalogue else None
         role = "workspace" if name.startswith("workspace:") else "gone"
         if name in catalogue:
             role = catalogue[name].role if name in listed else f"{catalogue[name].role} of another engine"
         used = sha256 == in_use if in_use else role == "baseline"
-        rows = _rows(found, own.get(name, []), False) + _rows(found, shipped.get(name, []), True)
+        rows = _own_rows(found, target.name, name) + _shipped_rows(found, shipped.get(name, []))
         kernels.append(KernelEvidence(name, role, sha256, used, rows))
     remarks = [*([remark] if remark else []), *found.remarks]
     return TargetEvidence(target.name, target.contract.summary, target.contract_sha256, kernels, remarks)
@@ -146,12 +158,13 @@ def _by_kernel(records: list[Record], target: Target) -> dict[str, list[Record]]
     return found
 
 
-def _rows(found: Sources, records: list[Record], shipped: bool) -> list[EvidenceRow]:
+def _own_rows(found: Sources, target: str, kernel: str) -> list[EvidenceRow]:
     """The newest record of every step: the newest that counts, or where none does the newest of all."""
-    rows = []
-    for step in STEPS:
-        kinds = ("promote", "demote") if step == "promote" else (step,)
-        newest = [found.source(record, shipped) for record in reversed(records) if record.kind in kinds]
-        if newest:
-            rows.append(EvidenceRow(next((source for source in newest if source.counts), newest[0])))
-    return rows
+    sources = [found.newest_of(of, target, kernel) for of in STEPS]
+    return [EvidenceRow(source) for source in sources if source is not None]
+
+
+def _shipped_rows(found: Sources, records: list[Record]) -> list[EvidenceRow]:
+    """The newest record of every step; none of them counts."""
+    newest = {of: [record for record in records if isinstance(record, of)][-1:] for of in STEPS}
+    return [EvidenceRow(found.source(record, True)) for last in newest.values() for record in last]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from pydantic import Field
+
 from autoresearch_lab.results.base import Ends, Facts, KernelId, Place, Typed
 
 
@@ -56,6 +58,23 @@ class AttemptResults(Typed):
     ratio: float | None = None
     interval: Ends | None = None
     reason: str = ""
+
+
+class MergeSettings(Typed):
+    """Records of another ledger follow. source: its file, as it was named."""
+
+    event: Literal["merge"] = "merge"
+    source: str
+
+
+class MergeResults(Typed):
+    """records: how many of it follow, as they stand there; known: how many were here already. first, last: ids of those
+    that follow."""
+
+    records: int = Field(ge=1)
+    known: int = Field(ge=0)
+    first: str
+    last: str
 
 
 class SuiteSettings(Typed):

@@ -266,6 +266,13 @@ class AttemptRecord(NoteRecord):
     results: note.AttemptResults
 
 
+class MergeRecord(NoteRecord):
+    """What follows comes from another ledger, and has its place in the chain of that one."""
+
+    settings: note.MergeSettings
+    results: note.MergeResults
+
+
 class SuiteRecord(NoteRecord):
     settings: note.SuiteSettings
     results: note.SuiteResults
@@ -334,6 +341,7 @@ CLASSES: dict[str, type[Record]] = {
     "note workspace": WorkspaceRecord,
     "note failed": FailedRecord,
     "note proposal": AttemptRecord,
+    "note merge": MergeRecord,
     "note suite": SuiteRecord,
     "note train": TrainRecord,
     "note campaign": CampaignRecord,

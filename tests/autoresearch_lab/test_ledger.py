@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import sqlite3
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.ledger import Ledger, LedgerCorrupt
 from autoresearch_lab.results import lines
-from autoresearch_lab.results.record import Record
+from autoresearch_lab.results.record import AbRecord, BenchRecord, Record, VerifyRecord
 
 DESIGN_KEYS = set(
     "schema id prev time kind engine device software commit target kernel workloads seeds settings results "
@@ -145,12 +149,31 @@ def test_an_older_copy_that_went_on_is_noticed(ledger: Ledger) -> None:
     assert ledger.problems() == ["record 2 is another than was written here (ledger.jsonl.head names it)"]
 
 
-def test_two_ledgers_put_together_are_noticed(ledger: Ledger, tmp_path: Path) -> None:
+GAP = "does not follow the record before it"
+
+
+@pytest.mark.parametrize(
+    ("together", "said"),
+    [
+        ("own's other's", [f"record 3 (note) {GAP}"]),
+        ("other's own's", [f"record 2 (note) {GAP}"]),
+        ("own's own's", [f"record 3 (note) {GAP}"]),
+        ("other's", ["the newest 1 of 2 records are gone (ledger.jsonl.head counted them)"]),
+        (
+            "other's other's",
+            [f"record 2 (note) {GAP}", "record 2 is another than was written here (ledger.jsonl.head names it)"],
+        ),
+        ("", ["the newest 2 of 2 records are gone (ledger.jsonl.head counted them)"]),
+    ],
+)
+def test_two_ledgers_put_together_are_noticed(ledger: Ledger, tmp_path: Path, together: str, said: list[str]) -> None:
     other = Ledger(tmp_path / "other.jsonl")
-    for each in (ledger, other):
+    for each in (ledger, ledger, other):
         note(each)
-    ledger.path.write_text(ledger.path.read_text() + other.path.read_text())
-    assert ledger.problems() == ["record 2 (note) does not follow the record before it"]
+    texts = {"own's": ledger.path.read_text(), "other's": other.path.read_text()}
+    ledger.path.write_text("".join(texts.get(word, "") for word in together.split()))
+    for reader in (ledger, Ledger(ledger.path)):
+        assert reader.problems() == said
 
 
 def test_a_writer_by_a_link_takes_the_same_lock_and_chain(ledger: Ledger, tmp_path: Path) -> None:
@@ -347,6 +370,257 @@ def test_checking_notices_a_file_in_the_folders_place(ledger: Ledger) -> None:
     ledger.path.parent.touch()
     with pytest.raises(LabError, match=f"cannot write to {ledger.path.parent}"):
         ledger.check()
+
+
+def merged(ledger: Ledger, *others: Ledger) -> list[int]:
+    """How many records were taken over from each."""
+    notes = ledger.merge(others, lambda stage, done, size: None)
+    return [note.results.records if note else 0 for note in notes]
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Ledger:
+    """Another machine's, with three records."""
+    made = Ledger(tmp_path / "elsewhere" / "ledger.jsonl")
+    for number in range(3):
+        verified(made, target=f"t{number}", device={"key": "elsewhere"})
+    return made
+
+
+def test_a_merged_ledger_has_the_others_lines_as_they_were_and_one_chain(ledger: Ledger, other: Ledger) -> None:
+    own = [note(ledger), verified(ledger)]
+    assert merged(ledger, other) == [3]
+    told, *taken = ledger.records()[2:]
+    assert told.settings.source == str(other.path) and told.results.last == taken[-1].id
+    assert taken == other.records() and other.path.read_bytes() in ledger.path.read_bytes()
+    after = note(ledger)
+    assert after.prev == taken[-1].id and ledger.problems() == []
+    assert Ledger(ledger.path).find() == [*own, told, *taken, after] and Ledger(ledger.path).problems() == []
+    ledger.read_again()
+    assert ledger.problems() == []
+
+
+def test_merging_twice_adds_nothing_and_later_what_is_new(ledger: Ledger, other: Ledger) -> None:
+    assert merged(ledger, other, other) == [3, 0]
+    before = ledger.path.read_bytes()
+    assert merged(ledger, other) == [0] and ledger.path.read_bytes() == before
+    verified(other)
+    assert merged(ledger, other) == [1] and ledger.problems() == []
+
+
+def test_ledgers_merged_into_each_other_hold_the_same_evidence(ledger: Ledger, other: Ledger) -> None:
+    verified(ledger, target="own")
+    assert merged(ledger, other) == [3]
+    verified(ledger, target="later")
+    assert merged(other, ledger) == [3] and merged(ledger, other) == [1]  # the note comes along
+    for each in (ledger, other, Ledger(other.path)):
+        assert each.problems() == []
+        assert {record.target for record in each.find(kind="verify")} == {"t0", "t1", "t2", "own", "later"}
+
+
+def test_copies_that_went_on_apart_are_merged(ledger: Ledger, tmp_path: Path) -> None:
+    note(ledger)
+    copy = Ledger(tmp_path / "copy.jsonl")
+    copy.path.write_bytes(ledger.path.read_bytes())
+    for each in (ledger, copy):
+        note(each, target=each.path.name)
+    assert merged(ledger, copy) == [1] and ledger.problems() == [] and ledger.count() == 4
+
+
+def test_what_is_changed_taken_out_or_doubled_among_merged_records_is_noticed(ledger: Ledger, other: Ledger) -> None:
+    note(ledger)
+    merged(ledger, other)
+    note(ledger)
+    lines = ledger.path.read_text().splitlines(keepends=True)
+    gap = "does not follow the record before it"
+    for number, (left, said) in enumerate([
+        ([*lines[:2], *lines[3:]], f"record 3 (verify) {gap}"),
+        ([*lines[:4], *lines[5:]], f"record 5 (note) {gap}"),
+        ([*lines[:1], *lines[2:]], f"record 2 (verify) {gap}"),
+        ([*lines[:3], lines[2], *lines[3:]], f"record 4 (verify) {gap}"),
+        (
+            [*lines[:3], lines[3].replace("PASS", "FAIL"), *lines[4:]],
+            "record 4 (verify) was changed after it was written",
+        ),
+    ]):  # fmt: skip
+        path = ledger.path.with_name(f"{number}.jsonl")
+        path.write_text("".join(left))
+        assert said in Ledger(path).problems()
+
+
+@pytest.mark.parametrize("spoil", ["changed", "gone", "unreadable", "missing", "itself"])
+def test_a_damaged_source_is_refused_and_nothing_is_written(
+    ledger: Ledger, other: Ledger, tmp_path: Path, spoil: str
+) -> None:
+    note(ledger)
+    whole = Ledger(tmp_path / "whole.jsonl")
+    note(whole)
+    text = other.path.read_text()
+    spoilt = {
+        "changed": text.replace("PASS", "FAIL", 1),
+        "gone": "".join(text.splitlines(keepends=True)[:2]),
+        "unreadable": text + "{}\n",
+    }
+    if spoil == "missing":
+        other = Ledger(tmp_path / "nowhere.jsonl")
+    elif spoil == "itself":
+        other = Ledger(ledger.path)
+    else:
+        other.path.write_text(spoilt[spoil])
+    before = {path: path.read_bytes() for path in ledger.path.parent.iterdir()}
+    with pytest.raises(LabError, match="ledger: "):
+        merged(ledger, whole, other)
+    after = {path: path.read_bytes() for path in ledger.path.parent.iterdir()}
+    assert all(after[path] == content for path, content in before.items() if path.suffix != ".index")
+
+
+def test_a_merge_that_the_disk_refuses_leaves_what_was_there(
+    ledger: Ledger, other: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    note(ledger)
+    before = ledger.path.read_bytes()
+
+    def full(number: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.fsync", full)
+        with pytest.raises(LabError, match="No space left"):
+            merged(ledger, other)
+    assert ledger.path.read_bytes() == before
+    assert merged(ledger, other) == [3] and ledger.problems() == []
+
+
+@pytest.mark.parametrize("whole", [1, 2, 4])
+def test_a_merge_that_was_killed_is_undone_by_the_next_append(ledger: Ledger, other: Ledger, whole: int) -> None:
+    first = note(ledger)
+    head = ledger.path.with_name("ledger.jsonl.head").read_bytes()
+    merged(ledger, other)
+    lines = ledger.path.read_bytes().splitlines(keepends=True)
+    ledger.path.with_name("ledger.jsonl.head").write_bytes(head)  # is written at the end
+    ledger.path.write_bytes(b"".join(lines[:whole]) + lines[whole][:100])
+    again = Ledger(ledger.path)
+    assert again.problems() == [] and again.count() == whole
+    second = note(again)
+    assert again.records() == [first, second] and again.problems() == []
+    assert merged(again, other) == [3] and again.problems() == []
+
+
+def test_merged_records_that_are_gone_from_the_end_are_missed(ledger: Ledger, other: Ledger) -> None:
+    note(ledger)
+    merged(ledger, other)
+    ledger.path.write_text("".join(ledger.path.read_text().splitlines(keepends=True)[:3]))
+    for _ in range(2):
+        assert ledger.problems() == ["the newest 2 of 5 records are gone (ledger.jsonl.head counted them)"]
+        note(ledger)
+
+
+def test_what_the_index_knows_of_kernels_files_and_kinds(ledger: Ledger) -> None:
+    file = {"path": "a.json", "sha256": "b" * 64}
+    verified(ledger, artifacts=[file], device={"key": "d"})
+    verified(ledger, target="mlp", kernel={"name": "new", "sha256": "c" * 64}, artifacts=[file])
+    verified(ledger)
+    note(ledger)
+    assert ledger.kernels(VerifyRecord) == [("rope", "k"), ("mlp", "new")]
+    assert ledger.kernels(VerifyRecord, device_key="d") == [("rope", "k")] and ledger.kernels(BenchRecord) == []
+    assert [*ledger.files()] == [("a.json", "b" * 64, ""), ("a.json", "b" * 64, "d")]
+    assert ledger.counts() == {"note": 1, "verify": 3}
+    verified(Ledger(ledger.path))
+    assert ledger.counts()["verify"] == 4 and ledger.kernels(VerifyRecord)[0] == ("rope", "k")
+
+
+def test_one_of_several_contents_is_found(ledger: Ledger) -> None:
+    for digit in "abc":
+        verified(ledger, kernel={"name": digit, "sha256": digit * 64})
+    found = ledger.find(VerifyRecord, target="rope", kernel_sha256=frozenset({"a" * 64, "c" * 64}))
+    assert [record.kernel.name for record in found] == ["a", "c"]
+    assert ledger.find(kernel_sha256=frozenset()) == [] == ledger.find(kernel_sha256="a" * 63 + "b")
+
+
+def test_an_ab_is_found_by_what_its_arms_trained_with(ledger: Ledger) -> None:
+    for old, new in (("a", "b"), ("b", "c")):
+        kernels = {name: {"rope": {"name": "k", "sha256": digit * 64}} for name, digit in (("c", new), ("b", old))}
+        ledger.append(
+            "ab", verdict="REJECT", settings={"preset": "p", "candidate": kernels["c"], "baseline": kernels["b"]}
+        )
+    first, second = ledger.records()
+    for digit, expected in (("a", [first]), ("b", [first, second]), ("c", [second]), ("d", [])):
+        assert ledger.find(AbRecord, arm={"rope": digit * 64}) == expected
+
+
+def capture(ledger: Ledger, preset: str, *targets: str) -> Record:
+    sets = {target: {"sha256": "1" * 64, "path": "x"} for target in targets}
+    return ledger.append(
+        "capture", engine="cpu", device={"key": "d"}, settings={"event": "workloads", "preset": preset},
+        workloads=sets, results={"workloads": {}},
+    )  # fmt: skip
+
+
+def test_of_captured_calls_the_newest_of_each_preset_and_target_are_read(ledger: Ledger) -> None:
+    capture(ledger, "small", "rope", "mlp")
+    kept = [capture(ledger, "nano", "rope", "mlp"), capture(ledger, "small", "mlp"), capture(ledger, "small", "rope")]
+    assert ledger.captured("cpu", "d") == kept and ledger.captured("cpu", "e") == []
+    text, status = ledger.path.read_text(), ledger.path.stat()
+    last = text.splitlines(keepends=True)[-1]
+    ledger.path.write_text(text.replace(last, last.replace('"rope"', '"ropy"')))
+    os.utime(ledger.path, ns=(status.st_atime_ns, status.st_mtime_ns))  # the index believes to be up to date
+    assert [record.id for record in ledger.captured("cpu", "d")] == [record.id for record in ledger.records()[:3]]
+
+
+def test_who_is_in_a_hurry_reads_a_large_ledger_by_its_index_or_not_at_all(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = [note(ledger) for _ in range(3)]
+    monkeypatch.setattr("autoresearch_lab.ledger_index.HURRIED_BYTES", 100)
+    hurried = Ledger(ledger.path, hurried=True)
+    if not ledger.path.with_name("ledger.jsonl.index").exists():
+        with pytest.raises(LabError, match="no index of what is in it"):
+            hurried.records()
+    else:
+        assert hurried.records() == written
+
+
+def test_who_is_in_a_hurry_does_not_wait_for_the_index(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    note(ledger)
+    index = ledger.path.with_name("ledger.jsonl.index")
+    if not index.exists():
+        return
+    other = sqlite3.connect(index, isolation_level=None)
+    other.execute("BEGIN EXCLUSIVE")
+    began = time.monotonic()
+    assert len(Ledger(ledger.path, hurried=True).records()) == 1  # in memory
+    assert time.monotonic() - began < 10
+    other.close()
+
+
+def test_an_index_of_another_version_is_made_again(ledger: Ledger) -> None:
+    written = [note(ledger), note(ledger)]
+    index = ledger.path.with_name("ledger.jsonl.index")
+    index.unlink(missing_ok=True)
+    other = sqlite3.connect(index)
+    other.executescript("CREATE TABLE lines (number INTEGER, start INTEGER); PRAGMA user_version = 7;")
+    other.close()
+    assert Ledger(ledger.path).records() == written
+
+
+def test_who_has_just_written_lets_others_come_first(ledger: Ledger) -> None:
+    note(ledger, target="before")
+    waiting = threading.Thread(target=lambda: note(Ledger(ledger.path), target="who waited"))
+    with ledger._turn():
+        waiting.start()
+        while not _held(ledger._gate):
+            time.sleep(0.001)
+    note(ledger, target="who wrote")
+    waiting.join()
+    assert [record.target for record in ledger.records()] == ["before", "who waited", "who wrote"]
+
+
+def _held(path: Path) -> bool:
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True
 
 
 def test_a_ledger_that_is_deleted_meanwhile_is_not_begun_anew(ledger: Ledger):

@@ -15,9 +15,9 @@ def cheap(monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
-def append(folder):
+def append(folder, reason="as planted"):
     settings = {"event": "failed", "step": "verify", "contract_sha256": "a" * 64}
-    return Ledger(folder / "ledger.jsonl").append("note", settings=settings, results={"reason": "as planted"})
+    return Ledger(folder / "ledger.jsonl").append("note", settings=settings, results={"reason": reason})
 
 
 def count(folder):
@@ -65,3 +65,53 @@ def test_a_line_that_ends_early_is_a_record_or_set_aside(tmp_path):
         assert count(tmp_path) == expected
         append(tmp_path)
         assert count(tmp_path) == expected + 1
+
+
+def merge(folder):
+    other = Ledger(folder.parent / "other" / "ledger.jsonl")
+    Ledger(folder / "ledger.jsonl").merge([other], lambda stage, done, size: None)
+
+
+@pytest.fixture
+def other(tmp_path):
+    """Another machine's ledger, of two records."""
+    (tmp_path / "other").mkdir()
+    for _ in range(2):
+        append(tmp_path / "other", "elsewhere")
+
+
+@pytest.mark.parametrize("how", ["kill", "interrupt", "full", "exit"])
+def test_at_every_write_of_a_merge_all_is_taken_over_or_nothing(how, tmp_path, crashes, other):
+    found = []
+
+    def begin(number):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        append(folder)
+        return folder
+
+    def check(folder, number):
+        found.append(count(folder))
+        append(folder)
+        assert count(folder) == found[-1] + 1
+        merge(folder)
+        assert count(folder) == 5
+
+    crashes.each(begin, merge, check, how)
+    assert found == sorted(found) and set(found) == {1, 4}
+
+
+def test_a_merge_that_ends_within_its_lines_is_undone_or_whole(tmp_path, other):
+    folder = tmp_path / "own"
+    append(folder)
+    path, head = folder / "ledger.jsonl", folder / "ledger.jsonl.head"
+    begun, before = path.stat().st_size, head.read_bytes()
+    merge(folder)
+    whole = path.read_bytes()
+    for size in (*range(begun, len(whole), 97), len(whole) - 1, len(whole)):
+        path.write_bytes(whole[:size])
+        head.write_bytes(before)
+        append(folder)
+        assert count(folder) == (2 if size < len(whole) - 1 else 5)
+        merge(folder)
+        assert count(folder) == 5

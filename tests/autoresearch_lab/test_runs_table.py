@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.runs_table import append_run
@@ -29,6 +30,12 @@ def test_a_table_that_the_research_loop_began_is_continued(tmp_path: Path):
     path.write_text("commit\tval_bpb\tmemory_gb\tstatus\tdescription\na1b2c3d\t0.997900\t44.0\tkeep\tbaseline\n")
     append_run(path, DONE, "", tmp_path)
     assert len(path.read_text().splitlines()) == 3
+
+
+def test_a_table_that_others_hold_is_not_waited_for_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("autoresearch_lab.runs_table.LOCK_SECONDS", 0.1)
+    with FileLock(tmp_path / ".results.tsv.lock"), pytest.raises(LabError, match="cannot append to"):
+        append_run(tmp_path / "results.tsv", DONE, "", tmp_path)
 
 
 def test_another_file_is_not_touched(tmp_path: Path):

@@ -46,7 +46,7 @@ def _files(setting: Setting) -> Iterator[tuple[str, Path]]:
     root = setting.root
     if root.ledger.exists():
         yield LEDGER, root.ledger
-        paths = sorted(lookup.named_files(setting.lab))
+        paths = sorted({path for path, _, _ in lookup.files(setting.lab.ledger)})
         yield from ((f"{FILES}/{path}", root.path / path) for path in paths if (root.path / path).is_file())
     logs = (path for path in root.runs.glob("**/std*.log") if path.stat().st_size)
     yield from ((f"runs/{path.relative_to(root.runs).as_posix()}", path) for path in logs)

@@ -26,13 +26,15 @@ def forest(speeds: tuple[SpeedRow, ...]) -> go.Figure | None:
     labels = list(dict.fromkeys(_label(speed) for speed in speeds))
     place = {label: float(len(labels) - 1 - index) for index, label in enumerate(labels)}
     fig = figure(96 + ROW_PX * len(labels), "times as fast as the baseline")
-    for label, row in place.items():
-        floor = max((speed.floor for speed in speeds if speed.floor and _label(speed) == label), default=0.0)
-        if floor:
-            fig.add_shape(
-                type="rect", x0=1 / (1 + floor), x1=1 + floor, y0=row - 0.45, y1=row + 0.45, fillcolor=BAND,
-                line=dict(width=0), layer="below",
-            )  # fmt: skip
+    floors = dict.fromkeys(labels, 0.0)
+    for speed in speeds:
+        floors[_label(speed)] = max(floors[_label(speed)], speed.floor or 0.0)
+    bands = [
+        dict(type="rect", x0=1 / (1 + floor), x1=1 + floor, y0=place[label] - 0.45, y1=place[label] + 0.45,
+             fillcolor=BAND, line=dict(width=0), layer="below")
+        for label, floor in floors.items() if floor
+    ]  # fmt: skip
+    fig.update_layout(shapes=bands)
     fig.add_vline(x=1, line=dict(color=MUTED, width=1.5))
     for arm, decisive, direction, name in (
         ("candidate", False, "forward", "forward alone"), ("candidate", False, "backward", "backward alone"),

@@ -1,12 +1,15 @@
 """The identity of a machine must be stable, and must not hold what changes by itself."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 
 from autoresearch_common import instruction_set
 from autoresearch_cuda.probe import JOBS
 from autoresearch_cuda.probe.describe import describe_software
+from autoresearch_lab.paths import CHECKOUT
 from autoresearch_trainer.errors import ConfigError
 from autoresearch_trainer.probe import identity
 
@@ -18,6 +21,26 @@ def test_two_calls_agree_and_are_plain_json(tmp_path):
     assert first["device"]["kind"] == "cpu"
     assert first["device"]["cores"]["usable"] >= 1
     assert set(first["software"]) == {"python", "torch", "numpy", "compiler", "triton", "cuda", "instruction_set"}
+
+
+def test_the_versions_are_those_that_the_packages_say_when_they_are_imported(tmp_path):
+    import numpy
+    import torch
+
+    found = describe_software("cuda")
+    assert (found["torch"], found["cuda"]) == (str(torch.__version__), torch.version.cuda)
+    assert found["numpy"] == numpy.__version__
+
+
+def test_a_processor_is_described_without_pytorch():
+    code = """if True:
+        import sys
+        from pathlib import Path
+        from autoresearch_cuda.probe import JOBS
+        JOBS["describe"]({"device": "cpu"}, Path(), print)
+        sys.exit("torch" in sys.modules)
+    """
+    assert subprocess.run([sys.executable, "-c", code], cwd=CHECKOUT).returncode == 0
 
 
 def test_memory_is_no_part_of_a_cpu():

@@ -12,9 +12,11 @@ from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.cli import app
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, Root
+from autoresearch_lab.promote.check import readiness
 
 CONTEXT = Context(ENGINES["cpu"], {"kind": "cpu", "name": "Example", "key": "cpu-1"}, {"torch": "2", "key": "s1"})
 
@@ -89,6 +91,79 @@ def test_a_tampered_ledger_is_exit_code_1(root: Root, capsys: pytest.CaptureFixt
     root.ledger.write_text(root.ledger.read_text().replace('"ratio":2.5', '"ratio":9.5'))
     assert run(root, "ledger", "--check") == 1
     assert "was changed after it was written" in capsys.readouterr().out
+
+
+def elsewhere(root: Root, path: Path) -> Ledger:
+    """Another machine's ledger: a bench of the same kernel, faster than here."""
+    other, bench = Ledger(path), Ledger(root.ledger).records()[0].plain()
+    fields = ("engine", "software", "target", "kernel", "workloads", "settings", "results", "verdict")
+    device = {**bench["device"], "key": "cpu-2", "name": "Other"}
+    other.append("bench", **{name: bench[name] for name in fields}, device=device)
+    return other
+
+
+def test_another_machines_records_are_merged_and_do_not_count_here(
+    root: Root, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = elsewhere(root, tmp_path / "other.jsonl")
+    assert run(root, "ledger", "merge", str(other.path)) == 0
+    assert capsys.readouterr().out == f"{other.path}: 1 records added\n"
+    assert run(root, "ledger", "merge", str(other.path), "--json") == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["merged"] == [{"source": str(other.path), "record": None, "added": 0}] and data["records"] == 3
+    (bench,) = evidence_rows(root, capsys)
+    assert bench["id"] == Ledger(root.ledger).records()[0].id and bench["counts"]
+    lines = root.ledger.read_text().splitlines(keepends=True)
+    root.ledger.write_text(lines[1] + lines[2])  # without the own one
+    (bench,) = evidence_rows(root, capsys)
+    assert not bench["counts"] and bench["stale"] == ["does not follow the record before it"]
+    lab = Lab.of(CONTEXT, root, other)
+    target = load_catalog(root)["rms_norm"]
+    assert readiness(target, target.kernel("torch_eager", "torch"), lab).records["bench"] is None
+
+
+def evidence_rows(root: Root, capsys: pytest.CaptureFixture[str]) -> list[dict]:
+    assert run(root, "evidence", "rms_norm=torch_eager", "--json") == 0
+    return json.loads(capsys.readouterr().out)["kernels"][0]["evidence"]
+
+
+def test_what_was_merged_is_shown_as_of_the_other_device(
+    root: Root, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = elsewhere(root, tmp_path / "other.jsonl")
+    root.ledger.unlink()
+    assert run(root, "ledger", "merge", str(other.path)) == 0
+    capsys.readouterr()
+    (bench,) = evidence_rows(root, capsys)
+    assert not bench["counts"] and bench["stale"] == ["other device (name Other → Example)"]
+
+
+def test_a_damaged_ledger_is_not_merged(root: Root, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = elsewhere(root, tmp_path / "other.jsonl")
+    other.path.write_text(other.path.read_text().replace("FASTER", "SLOWER"))
+    before = root.ledger.read_bytes()
+    for arguments in ([str(other.path)], [str(tmp_path / "none.jsonl")], [str(root.ledger)], [], ["x", "--tail", "1"]):
+        assert run(root, "ledger", "merge", *arguments) == 2
+        printed = capsys.readouterr()
+        assert printed.err.startswith("error: ledger") and printed.err.count("\n") == 1 and printed.out == ""
+    assert root.ledger.read_bytes() == before
+
+
+def test_more_kernels_than_a_page_holds_are_counted(
+    root: Root, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(3):
+        kernel = {"name": f"workspace:w{number}", "sha256": f"{number}" * 64}
+        Ledger(root.ledger).append("bench", **CONTEXT.fields(), target="rms_norm", kernel=kernel, verdict="SAME")
+    monkeypatch.setattr("autoresearch_lab.report.sources.MOST_KERNELS", 2)
+    monkeypatch.setattr("autoresearch_lab.report.target.MOST_KERNELS", 2)
+    assert run(root, "report") == 0
+    page = root.results / "report.html"
+    assert "of 4 kernels with a bench the 2 newest are shown" in page.read_text(encoding="utf-8")
+    assert run(root, "evidence", "--target", "rms_norm", "--json") == 0
+    told = json.loads(capsys.readouterr().out.partition("records)\n")[2])
+    assert len(told["kernels"]) == 2 and "kernels 2 are shown" in " ".join(told["remarks"])
+    assert run(root, "evidence", "rms_norm=workspace:w1") in (0, 2)
 
 
 @pytest.mark.parametrize(

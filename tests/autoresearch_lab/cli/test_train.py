@@ -190,6 +190,14 @@ def test_the_measured_ceiling_of_this_device_is_used(lab: Path, capsys):
     assert call(lab, "--print-config") == 0  # a broken ledger is no reason not to train
 
 
+def test_training_does_not_wait_until_a_large_ledger_is_read(lab: Path, capsys, monkeypatch: pytest.MonkeyPatch):
+    Ledger(Root(lab).ledger).append("note", settings={"event": "failed", "step": "ab"}, results={"reason": "none"})
+    monkeypatch.setattr("autoresearch_lab.ledger_index.HURRIED_BYTES", 10)
+    assert call(lab, "--print-config", "--json") == 0
+    (ceiling,) = (one for one in json.loads(capsys.readouterr().out)["choices"] if one["name"] == "ceiling")
+    assert ceiling["value"] == "unknown" and "has no index of what is in it" in ceiling["why"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
