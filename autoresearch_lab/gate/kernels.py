@@ -114,21 +114,10 @@ def _timed(
         inputs.unlink(missing_ok=True)
         discard_scratch(folder / "process")
     found = outcome.results
-    assert found.ratio is not None and found.interval is not None
-    # Load that interrupts nothing does no harm to calls that are timed one by one.
-    load = found.foreign_load if _unclean(found) > rule.unclean else None
-    verdict, reason = believed(outcome.verdict, found.reason, found.ratio, found.interval, load, rule)
     whole = found.directions[found.direction]
-    return Compared(
-        one.name,
-        verdict,
-        reason,
-        found.ratio,
-        found.interval,
-        whole.baseline_ms / 1e3,
-        whole.candidate_ms / 1e3,
-        found.foreign_load,
-    )
+    seconds = whole.baseline_ms / 1e3, whole.candidate_ms / 1e3
+    row = Compared(one.name, outcome.verdict, found.reason, found.ratio, found.interval, *seconds, found.foreign_load)
+    return believed(row, rule, disturbed=_unclean(found) > rule.unclean)
 
 
 def _unclean(found: BenchResults) -> float:

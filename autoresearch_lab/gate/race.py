@@ -6,12 +6,13 @@ import math
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from autoresearch_lab.bench.rule import AMBIGUOUS, FASTER, SLOWER, Finding, Rule, decide, find
+from autoresearch_lab.bench.session import BUSY
 from autoresearch_lab.statistics import paired_log_ratio
 
 FAIL = "FAIL"
@@ -74,11 +75,9 @@ def race(name: str, take: Callable[[int], Turns], rule: Rule, budget_seconds: fl
     loads = [turns.foreign_load for turns in taken if turns.foreign_load is not None]
     load = float(np.median(loads)) if loads else None
     ratio = found.interval.ratio()
-    verdict, reason = believed(verdict, reason, ratio.point, (ratio.low, ratio.high), load, rule)
     middle = np.median(np.concatenate([turns.seconds for turns in taken]), axis=0)
-    return Compared(
-        name, verdict, reason, ratio.point, (ratio.low, ratio.high), float(middle[BASE]), float(middle[HEAD]), load
-    )
+    ends, seconds = (ratio.low, ratio.high), (float(middle[BASE]), float(middle[HEAD]))
+    return believed(Compared(name, verdict, reason, ratio.point, ends, *seconds, load), rule)
 
 
 def _look(taken: Sequence[Turns], rule: Rule, alpha: float, rng: np.random.Generator) -> Finding:
@@ -92,14 +91,17 @@ def _look(taken: Sequence[Turns], rule: Rule, alpha: float, rng: np.random.Gener
     return find(groups, control, alpha, rule, rng)
 
 
-def believed(
-    verdict: str, reason: str, ratio: float, interval: tuple[float, float], load: float | None, rule: Rule
-) -> tuple[str, str]:
-    """Verdict and reason, unless others used so much of the machine that only a clear difference could be trusted: that
-    favours some kernels, whichever of the two they are."""
+def believed(compared: Compared, rule: Rule, *, disturbed: bool = True) -> Compared:
+    """The same, with the load of others said where there was much; and AMBIGUOUS, unless the difference is a clear one,
+    where it was so much that it may have favoured either. disturbed: whether that load touched what was timed."""
+    load, interval = compared.foreign_load, compared.interval
+    if load is None or load <= BUSY or interval is None or compared.ratio is None:
+        return compared
+    reason = f"{compared.reason}; other processes used {load:.0%} of the machine"
     clear = interval[0] > rule.clear or interval[1] < 1 / rule.clear
-    if load is None or load <= rule.crowded or verdict not in (FASTER, SLOWER) or clear:
-        return verdict, reason
-    far = abs(math.log(ratio))
-    said = f"other processes used {load:.0%} of the machine, too much for a difference of {math.expm1(far):.0%}"
-    return AMBIGUOUS, f"{reason}, but {said}: run it again alone"
+    if load <= rule.crowded or not disturbed or clear or compared.verdict not in (FASTER, SLOWER):
+        return replace(compared, reason=reason)
+    far = math.expm1(abs(math.log(compared.ratio)))
+    return replace(
+        compared, verdict=AMBIGUOUS, reason=f"{reason}, too much for a difference of {far:.0%}: run it again alone"
+    )

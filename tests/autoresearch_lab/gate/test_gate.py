@@ -13,6 +13,7 @@ import pytest
 from autoresearch_common.arrays import write_arrays
 from autoresearch_lab import workloads
 from autoresearch_lab.bench import session as bench_session
+from autoresearch_lab.bench.rule import Rule
 from autoresearch_lab.bench.samples import Process
 from autoresearch_lab.cli.app import main
 from autoresearch_lab.engine import ENGINES
@@ -170,3 +171,16 @@ def test_equal_versions_pass_and_unknown_ones_are_bad_input(edited, tmp_path, ca
     for words in ([], ["--head", "HEAD"], ["--command-base", "true"], ["--base", "HEAD", "--command-head", "true"]):
         assert main([*root, *words]) == 2
         assert "give --base REF" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.alone
+@pytest.mark.cold
+def test_a_loss_in_real_processes(edited):
+    sleeps = SOURCE.replace("    return", "    import time\n    time.sleep(0.004)\n    return")
+    (edited.home / "mine.py").write_text(sleeps, encoding="utf-8")
+    (row,) = gate(edited.lab, "HEAD", None, rule=Rule(looks=(3,), error=0.05), budget_seconds=1.0).rows
+    assert row.verdict == "SLOWER" and row.ratio < 0.5, row
+    assert row.head_seconds > 0.004
+    left = [path.name for path in edited.lab.root.runs.rglob("*") if path.name in ("mine.py", "inputs.safetensors")]
+    assert left == []
