@@ -12,6 +12,7 @@ from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.results.note import TrainSettings
 from autoresearch_lab.results.record import (
+    CLASSES,
     AbRecord,
     AttemptRecord,
     BenchRecord,
@@ -78,6 +79,14 @@ def workspaces_of(ledger: Ledger, target: str, kernel: str) -> Iterator[Workspac
 def attempts_in(ledger: Ledger, workspace_id: str) -> list[AttemptRecord]:
     """The notes of the kernels that were proposed in a workspace, oldest first."""
     return ledger.find(AttemptRecord, workspace_id=workspace_id)
+
+
+def newest_verdicts(ledger: Ledger, most: int) -> list[Record]:
+    """The newest verdicts, at most so many, the newest last; of kernels, and of whatever else has a verdict."""
+    judging = [kind for kind in CLASSES.values() if kind.model_fields["verdict"].annotation is not type(None)]
+    # Of each kind by itself, which the index answers without a look at the other records.
+    newest = [record for kind in judging for record in [*islice(ledger.newest(kind), most)][::-1]]
+    return sorted(newest, key=lambda record: record.time)[-most:]
 
 
 def traces(ledger: Ledger) -> list[CaptureRecord | MetalCaptureRecord]:

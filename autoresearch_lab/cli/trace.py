@@ -51,7 +51,7 @@ def _capture_metal(
         raise LabError(f"capture: --steps {steps}: at most {MOST_METAL_STEPS} with --engine mlx")
     path = metal.new_trace(session.lab.root, output)
     selection = _selection(session, kernels)
-    with progress(session.log, session.verb) as show:
+    with progress(session.log, session.verb, session.status) as show:
         record = metal.capture(
             session.lab, preset=preset, dataset_folder=data, selection=selection, steps=steps or METAL_STEPS,
             output=path, on_progress=show,
@@ -88,7 +88,7 @@ def _capture_steady(
     # An option that was not given, or is zero, leaves the request's own default.
     given = {name: value for name, value in {**options, "seconds": time_budget}.items() if value}
     request = steady.Request(preset, data, selection, chosen, **given)
-    with progress(session.log, session.verb) as show:
+    with progress(session.log, session.verb, session.status) as show:
         found = steady.capture(session.lab, request, prefix, show)
     path = steady.beside(prefix, steady.METADATA)
     megabytes = sum(file.bytes for file in found.files) / 1e6
@@ -119,7 +119,7 @@ def deep_profile(session: Session, *, named: list[KernelWords], workload: str | 
     program = deep.require(session.lab.engine)
     output = _new_file(output, deep.WHAT)
     chosen = choose(named[0], session)
-    with progress(session.log, session.verb) as show:
+    with progress(session.log, session.verb, session.status) as show:
         record = deep.deep_profile(session.lab, chosen.target, chosen.kernel, program, workload, show)
     deep.save(record, output)
     data = {**record.details(), "output": str(output)}

@@ -21,6 +21,7 @@ from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.promote.transaction import settle
 from autoresearch_lab.runs_table import append_run, check_table
 from autoresearch_lab.training import Training, plan_training, trainer_engine
+from autoresearch_lab.training_progress import TrainingProgress
 from autoresearch_trainer.config import preset
 from autoresearch_trainer.console import Console
 from autoresearch_trainer.loop import RUN_FILE, run
@@ -121,22 +122,25 @@ def _run(training: Training, root: Root, options: dict[str, Any]) -> None:
     if table:
         check_table(table)
     last: dict[str, Any] = {}
+    engine, device = trainer_engine(training.engine), training.engine.device
+    progress = TrainingProgress(out, lambda: engine.peak_memory_mb(device))
     with Console(sys.stderr if options["as_json"] else sys.stdout) as console:
 
         def report(event: Event) -> None:
             if event["event"] == "start" or event["event"] == "summary":
                 last.update(dict(event["record"]))
+            progress(event)
             console(event)
 
         try:
             record = run(
-                trainer_engine(training.engine),
+                engine,
                 training.config,
                 training.selection.plain(),
                 training.dataset,
                 out,
                 report,
-                device=training.engine.device,
+                device=device,
                 weights=options["save_weights"],
                 checkpoint=bool(options["checkpoint"]),
                 save_interrupted=options["checkpoint"] is None,
@@ -148,12 +152,15 @@ def _run(training: Training, root: Root, options: dict[str, Any]) -> None:
             )
         except BaseException as error:
             written = _written(out / RUN_FILE) if last else {}  # it had begun
+            if last:
+                progress.end({**last, **written})
             if table and last:
                 append_run(table, {**last, **written}, options["description"], root.path)
             if options["as_json"]:
                 why = {"error": " ".join(str(error).split()) or type(error).__name__}
                 print(json.dumps({"status": "failed", **why, **written}, indent=1, allow_nan=False))
             raise
+    progress.end(record)
     if options["as_json"]:
         print(json.dumps(record, indent=1, allow_nan=False))
     if table:
