@@ -149,7 +149,7 @@ def level(value: float | None) -> str:
 
 def tone(verdict: str | None) -> str:
     """CSS class of a verdict."""
-    good, bad = {"PASS", "FASTER", "PROMOTE", "passed"}, {"FAIL", "SLOWER", "REJECT", "failed"}
+    good, bad = {"PASS", "FASTER", "PROMOTE", "BETTER", "passed"}, {"FAIL", "SLOWER", "REJECT", "WORSE", "failed"}
     if verdict in good:
         return "good"
     return "bad" if verdict in bad else "unsure" if verdict in {"AMBIGUOUS", "UNDECIDED", "open"} else ""

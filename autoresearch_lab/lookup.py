@@ -7,9 +7,10 @@ from itertools import chain, dropwhile, islice, takewhile
 from typing import Any
 
 from autoresearch_lab.catalog import Kernel
-from autoresearch_lab.evidence import newest_here
+from autoresearch_lab.evidence import newest_here, newest_on_device
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.results.base import Facts
 from autoresearch_lab.results.note import TrainSettings
 from autoresearch_lab.results.record import (
     CLASSES,
@@ -24,6 +25,7 @@ from autoresearch_lab.results.record import (
     TraceRecord,
     TrainRecord,
     VerifyRecord,
+    VersionRecord,
     WorkspaceRecord,
 )
 
@@ -103,6 +105,19 @@ def trace_profiles(ledger: Ledger) -> list[TraceRecord]:
 def closing_run(lab: Lab, asked: TrainSettings) -> TrainRecord | None:
     """The newest note here with just these settings: a campaign's closing run that need not be done again."""
     return next((record for record in newest_here(lab, TrainRecord) if record.settings == asked), None)
+
+
+def trials(lab: Lab) -> Iterator[VersionRecord]:
+    """The trials made on this device with these libraries, newest first; the lab's own code may have changed since."""
+    here = lab.context
+    for record in newest_on_device(lab.ledger, VersionRecord, here.engine.name, here.device["key"]):
+        if libraries(record.software or {}) == libraries(here.software):
+            yield record
+
+
+def libraries(software: Facts) -> Facts:
+    """Versions of what a trainer runs with, without the lab's code and the key, which holds that."""
+    return {name: version for name, version in software.items() if name not in ("lab", "key")}
 
 
 def promoted_in(ledger: Ledger, transaction: str) -> dict[str | None, Record]:

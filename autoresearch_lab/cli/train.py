@@ -22,7 +22,7 @@ from autoresearch_lab.promote.transaction import settle
 from autoresearch_lab.runs_table import append_run, check_table
 from autoresearch_lab.training import Training, plan_training, trainer_engine
 from autoresearch_lab.training_progress import TrainingProgress
-from autoresearch_trainer.config import preset
+from autoresearch_trainer.config import parse_changes, preset
 from autoresearch_trainer.console import Console
 from autoresearch_trainer.loop import RUN_FILE, run
 from autoresearch_trainer.plan import Request
@@ -44,6 +44,13 @@ _PATH = click.Path(path_type=Path)
 @click.option("--dataset", type=DatasetName(), help="A dataset that prepare.py has made [default: the one there is].")
 @click.option("--data-dir", type=_PATH, help="Folder of the datasets [default: data].")
 @click.option("--batch-size", type=Count(), default=None, help="Sequences per pass [default: fitted to the memory].")
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Change an option of the preset, such as depth=6 or matrix_lr=0.03; may be given more than once.",
+)
 @click.option("--eval", "evaluation", default=None, help="cheap, reference or full [default: the preset's].")
 @click.option("--eval-tokens", type=Count(), default=None, help="Exactly that many validation tokens instead.")
 @click.option("--compile", "compile_mode", default="auto", show_default=True, help="auto, on or off.")
@@ -87,6 +94,8 @@ def train(**options: Any) -> None:
 
 
 def _plan(root: Root, options: dict[str, Any]) -> Training:
+    if options["changes"] and options["resume"]:
+        raise LabError("a resumed run keeps its configuration: give --set or --resume, not both")
     request = Request(
         preset=options["preset"],
         time_budget=options["time_budget"],
@@ -97,7 +106,7 @@ def _plan(root: Root, options: dict[str, Any]) -> Training:
         compile=options["compile_mode"],
         smoke=options["smoke"],
         resume=options["resume"],
-        changes={} if options["seed"] is None else {"seed": options["seed"]},
+        changes=parse_changes(options["changes"]) | ({} if options["seed"] is None else {"seed": options["seed"]}),
     )
     return plan_training(
         root,
