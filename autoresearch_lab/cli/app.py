@@ -37,14 +37,14 @@ from autoresearch_lab.status import StatusFile, reporting
 READ_ONLY = frozenset(
     {
         *("doctor", "list-targets", "exploits", "controls", "promotion-check", "evidence", "report", "ledger"),
-        *("watch", "trace-diff", "compare"),
+        *("watch", "compare", "trace-diff", "export"),
     }
 )
 # Verbs that show or use no evidence, or say themselves what is wrong with it.
-WITHOUT_EVIDENCE = frozenset({"doctor", "ledger", "exploits", "controls", "watch", "trace-diff", "compare"})
+WITHOUT_EVIDENCE = frozenset({"doctor", "ledger", "exploits", "controls", "watch", "compare", "trace-diff"})
 # Verbs that measure: each has its device for itself meanwhile.
 MEASURING = frozenset(
-    {"profile", "bench", "ab", "integration-ab", "integration-suite", "calibrate", "orchestrate", "run", "mac"}
+    {"profile", "bench", "gate", "ab", "integration-ab", "integration-suite", "calibrate", "orchestrate", "run", "mac"}
     | {"capture", "deep-profile", "trial"}
 )
 # Verb -> module in this package that defines it; imported only when the verb is used, so that --help stays quick.
@@ -57,6 +57,7 @@ VERBS = {
     "verify": "judge",
     "compile-check": "compile",
     "bench": "bench",
+    "gate": "gate",
     "ab": "integration",
     "integration-ab": "integration",
     "integration-suite": "integration",
@@ -68,6 +69,7 @@ VERBS = {
     "promotion-check": "promotion",
     "promote": "promotion",
     "demote": "promotion",
+    "export": "export",
     "orchestrate": "orchestrate",
     "run": "campaign",
     "mac": "campaign",
