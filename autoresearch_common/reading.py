@@ -16,9 +16,10 @@ import stat
 import tomllib
 import zlib
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-from pydantic import ValidationError
+if TYPE_CHECKING:  # kernels that are exported read their own files, where there is no pydantic
+    from pydantic import ValidationError
 
 MOST_BYTES = 64 << 20
 # json and pydantic go through what is nested by calling themselves.

@@ -21,7 +21,8 @@ class Operators:
     def __init__(self, namespace: str, devices: Sequence[str]) -> None:
         self.namespace = namespace
         self.devices = tuple(devices)
-        self._library = torch.library.Library(namespace, "DEF")
+        # Not "DEF": an exported copy of the same kernel may have been loaded in this process, and made them already.
+        self._library = torch.library.Library(namespace, "FRAGMENT")
 
     def define(
         self,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +17,6 @@ from autoresearch_data.corpora import Corpus
 from autoresearch_data.dataset import (
     CORPUS_FOLDER,
     MANIFEST_FILE,
-    SPLITS,
     TOKENIZER_FOLDER,
     TOKENS_FOLDER,
     Dataset,
@@ -29,7 +30,7 @@ from autoresearch_data.folders import make_folder, put_back, replacing_folder
 from autoresearch_data.progress import Reporter, note_nulls
 from autoresearch_data.shards import Shards, count_rows, read_texts
 from autoresearch_data.tokenizer import SPECIAL_TOKENS, SPLIT_PATTERN, VOCAB_SIZE, Tokenizer
-from autoresearch_data.tokens import write_tokens
+from autoresearch_data.tokens import SplitSummary, write_tokens
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,18 @@ class Prepared:
     reused: bool
 
 
-def prepare(corpus: Corpus, folder: Path, reporter: Reporter | None = None, *, force: bool = False) -> Prepared:
+def prepare(
+    corpus: Corpus,
+    folder: Path,
+    reporter: Reporter | None = None,
+    *,
+    force: bool = False,
+    like: Path | None = None,
+) -> Prepared:
     """Make `folder` a valid dataset of `corpus`. Does nothing if it is one already, unless `force`.
+
+    like: a dataset whose tokenizer and validation split this one gets, so that runs on both can be compared; all
+    documents of the corpus that are not held out there are trained on.
 
     The dataset is built in a folder beside it and renamed into place, so an interrupted run changes nothing.
     Raises DataError for a folder that cannot be written, that another run works on, that holds something else than a
@@ -50,11 +61,15 @@ def prepare(corpus: Corpus, folder: Path, reporter: Reporter | None = None, *, f
     """
     started = time.monotonic()
     reporter = reporter or Reporter()
+    other = open_dataset(like) if like else None
+    if other is not None and other.folder.resolve() == folder.resolve():
+        raise DataError(f"{folder} cannot be prepared like itself; choose another --dataset")
     make_folder(folder.parent)
     _refuse_foreign(folder)
     try:
         with FileLock(folder.parent / f".{folder.name}.lock", timeout=0):
-            recipe = {
+            recipe: dict[str, object] = {
+                **({"like": other.fingerprint} if other else {}),
                 "corpus": corpus.recipe(reporter),
                 "vocab_size": VOCAB_SIZE,
                 "pattern": SPLIT_PATTERN,
@@ -64,7 +79,7 @@ def prepare(corpus: Corpus, folder: Path, reporter: Reporter | None = None, *, f
             reused = not force and _is_valid(corpus, folder, recipe, reporter)
             if not reused:
                 with replacing_folder(folder) as new:
-                    _build(corpus, new, folder.name, recipe, reporter)
+                    _build(corpus, new, recipe, reporter, other, folder.name)
     except Timeout as error:
         raise DataError(f"another run is preparing {folder}") from error
     return Prepared(open_dataset(folder), time.monotonic() - started, reused)
@@ -96,17 +111,28 @@ def _is_valid(corpus: Corpus, folder: Path, recipe: dict[str, object], reporter:
     return True
 
 
-def _build(corpus: Corpus, folder: Path, name: str, recipe: dict[str, object], reporter: Reporter) -> None:
+def _build(
+    corpus: Corpus, folder: Path, recipe: dict[str, object], reporter: Reporter, like: Dataset | None, name: str
+) -> None:
     shards = corpus.materialise(folder / CORPUS_FOLDER, reporter)
-    tokenizer = _train_tokenizer(shards, reporter)
+    tokenizer = like.tokenizer if like else _train_tokenizer(shards, reporter)
     (folder / TOKENIZER_FOLDER).mkdir()
     tokenizer.save(folder / TOKENIZER_FOLDER)
     (folder / TOKENS_FOLDER).mkdir()
-    summaries = {}
-    for split, paths in zip(SPLITS, (shards.train, shards.validation), strict=True):
+    summaries: dict[str, SplitSummary] = {}
+    parts = {"train": shards.train, "val": shards.validation}
+    if like is not None:
+        held_out = {*_documents(like, "val")}
+        parts = {"train": [*shards.train, *shards.validation]}
+        summaries["val"] = like.manifest.splits["val"]
+        for path in (like.folder / TOKENS_FOLDER).glob("val.*"):
+            shutil.copyfile(path, folder / TOKENS_FOLDER / path.name)
+    for split, paths in parts.items():
         with reporter.stage(f"tokenising {split}", count_rows(paths, shards.column)) as stage:
             nulls: list[int] = []
             texts = read_texts(paths, shards.column, on_null=nulls.append)
+            if like is not None:
+                texts = (text for text in texts if text not in held_out)
             summaries[split] = write_tokens(folder / TOKENS_FOLDER, split, texts, tokenizer, stage.advance)
         note_nulls(sum(nulls), f"{corpus.name}, {split}", reporter)
         if not summaries[split].documents:
@@ -118,6 +144,12 @@ def _build(corpus: Corpus, folder: Path, name: str, recipe: dict[str, object], r
     manifest = Manifest(name, corpus.name, recipe, summaries, tokenizer.vocab_size, tokenizer.sha256, files)
     with replacing_file(folder / MANIFEST_FILE) as temporary:
         temporary.write_text(json.dumps(manifest.to_json(), indent=2) + "\n", encoding="utf-8")
+
+
+def _documents(dataset: Dataset, split: str) -> Iterator[str]:
+    """The texts of a split, as its tokens spell them."""
+    tokens = dataset.split(split)
+    return (dataset.tokenizer.decode(tokens.document(index).tolist()) for index in range(len(tokens)))
 
 
 def _train_tokenizer(shards: Shards, reporter: Reporter) -> Tokenizer:

@@ -35,6 +35,7 @@ _DATA_DIR_HELP = "Folder of the datasets. Default: $AUTORESEARCH_DATA, else data
 @click.option("--data-dir", type=click.Path(path_type=Path), help=_DATA_DIR_HELP)
 @click.option("--shards", type=int, metavar="N", help="Training files to download. Default: as the corpus has it.")
 @click.option("--hub", metavar="URL", help=_HUB_HELP)
+@click.option("--like", metavar="DATASET", help="Take tokenizer and validation split from that dataset.")
 @click.option("--force", is_flag=True, help="Prepare again even if a valid dataset is there.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def command(
@@ -43,6 +44,7 @@ def command(
     data_dir: Path | None,
     shards: int | None,
     hub: str | None,
+    like: str | None,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -57,7 +59,8 @@ def command(
         source = find_corpus(corpus, Choice(folders.data_dir(data_dir) / DOWNLOADS_FOLDER, shards, hub))
         name = dataset or (corpus if corpus in REGISTRY else _dataset_name(source.name))
         folder = folders.dataset_folder(name, data_dir)
-        done = prepare(source, folder, reporter, force=force)
+        locked = folders.dataset_folder(like, data_dir) if like else None
+        done = prepare(source, folder, reporter, force=force, like=locked)
     summary = _summary(done)
     click.echo(json.dumps(summary) if as_json else _render(summary))
 

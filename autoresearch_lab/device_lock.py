@@ -25,6 +25,7 @@ from autoresearch_lab.errors import LabError
 # The folder of the locks, where it is to be another than the system's temporary one.
 VARIABLE = "AUTORESEARCH_LOCKS"
 MOST_BYTES = 1 << 16
+_PREFIX = "autoresearch-device-"
 
 
 @dataclass(frozen=True)
@@ -39,13 +40,18 @@ class Holder:
 
     @property
     def lives(self) -> bool:
-        try:
-            return abs(psutil.Process(self.process).create_time() - self.started) < 1.0
-        except psutil.Error:
-            return False
+        return alive(self.process, self.started)
 
     def __str__(self) -> str:
         return f"{self.command} (process {self.process}, since {self.since})"
+
+
+def alive(process: int, started: float) -> bool:
+    """Whether the process of that number is still the one that was started then."""
+    try:
+        return abs(psutil.Process(process).create_time() - started) < 1.0
+    except (psutil.Error, OverflowError):
+        return False
 
 
 def holders(device: str) -> list[Holder]:
@@ -58,11 +64,21 @@ def holders(device: str) -> list[Holder]:
     return [holder for holder in newest.values() if holder.since and holder.lives]
 
 
+def all_holders() -> dict[str, list[Holder]]:
+    """Who has which device of this machine now: {device: holders}, those that nobody has left out."""
+    names = [path.stem.removeprefix(_PREFIX) for path in sorted(_folder().glob(f"{_PREFIX}*.lock"))]
+    return {name: found for name in names if (found := holders(name))}
+
+
 def lock_file(device: str) -> Path:
     """Of a device such as "cpu"; of several GPUs, that which this process sees first."""
     which = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0] if device == "cuda" else ""
     name = "".join(letter for letter in f"{device}{which}" if letter.isalnum())
-    return Path(os.environ.get(VARIABLE) or tempfile.gettempdir()) / f"autoresearch-device-{name}.lock"
+    return _folder() / f"{_PREFIX}{name}.lock"
+
+
+def _folder() -> Path:
+    return Path(os.environ.get(VARIABLE) or tempfile.gettempdir())
 
 
 @contextmanager

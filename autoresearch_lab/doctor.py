@@ -89,6 +89,7 @@ def _software() -> list[Diagnosis]:
         ("mlx", "the MLX engine", "mlx"),
         ("nvtx", "ranges in GPU traces", "cuda"),
         ("ray", "orchestrate --executor ray", "ray"),
+        ("textual", "kernel-lab watch", "watch"),
     ):
         try:
             found.append(Diagnosis("software", package, "ok", version(package)))

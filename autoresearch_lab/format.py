@@ -118,6 +118,15 @@ def milliseconds(value: float | None) -> str:
     return f"{value:,.1f}" if value >= 100 else f"{value:.2f}" if value >= 1 else f"{value:.3f}"
 
 
+def duration(seconds: float | None) -> str:
+    """3:05, or 1:02:03 from an hour on."""
+    if seconds is None:
+        return DASH
+    whole = round(seconds)
+    hours = f"{whole // 3600}:" if whole >= 3600 else ""
+    return f"{hours}{whole % 3600 // 60:0{2 if hours else 1}}:{whole % 60:02}"
+
+
 def moment(text: str | None) -> str:
     """An ISO time as `2026-05-04 13:37 UTC`; what is no such time stays as it is."""
     if not text:
@@ -140,7 +149,7 @@ def level(value: float | None) -> str:
 
 def tone(verdict: str | None) -> str:
     """CSS class of a verdict."""
-    good, bad = {"PASS", "FASTER", "PROMOTE", "passed"}, {"FAIL", "SLOWER", "REJECT", "failed"}
+    good, bad = {"PASS", "FASTER", "PROMOTE", "BETTER", "passed"}, {"FAIL", "SLOWER", "REJECT", "WORSE", "failed"}
     if verdict in good:
         return "good"
     return "bad" if verdict in bad else "unsure" if verdict in {"AMBIGUOUS", "UNDECIDED", "open"} else ""

@@ -7,11 +7,13 @@ from itertools import chain, dropwhile, islice, takewhile
 from typing import Any
 
 from autoresearch_lab.catalog import Kernel
-from autoresearch_lab.evidence import newest_here
+from autoresearch_lab.evidence import newest_here, newest_on_device
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.results.base import Facts
 from autoresearch_lab.results.note import TrainSettings
 from autoresearch_lab.results.record import (
+    CLASSES,
     AbRecord,
     AttemptRecord,
     BenchRecord,
@@ -23,6 +25,7 @@ from autoresearch_lab.results.record import (
     TraceRecord,
     TrainRecord,
     VerifyRecord,
+    VersionRecord,
     WorkspaceRecord,
 )
 
@@ -80,6 +83,14 @@ def attempts_in(ledger: Ledger, workspace_id: str) -> list[AttemptRecord]:
     return ledger.find(AttemptRecord, workspace_id=workspace_id)
 
 
+def newest_verdicts(ledger: Ledger, most: int) -> list[Record]:
+    """The newest verdicts, at most so many, the newest last; of kernels, and of whatever else has a verdict."""
+    judging = [kind for kind in CLASSES.values() if kind.model_fields["verdict"].annotation is not type(None)]
+    # Of each kind by itself, which the index answers without a look at the other records.
+    newest = [record for kind in judging for record in [*islice(ledger.newest(kind), most)][::-1]]
+    return sorted(newest, key=lambda record: record.time)[-most:]
+
+
 def traces(ledger: Ledger) -> list[CaptureRecord | MetalCaptureRecord]:
     """The captured traces, oldest first."""
     captured = ledger.each(kind="capture")
@@ -94,6 +105,19 @@ def trace_profiles(ledger: Ledger) -> list[TraceRecord]:
 def closing_run(lab: Lab, asked: TrainSettings) -> TrainRecord | None:
     """The newest note here with just these settings: a campaign's closing run that need not be done again."""
     return next((record for record in newest_here(lab, TrainRecord) if record.settings == asked), None)
+
+
+def trials(lab: Lab) -> Iterator[VersionRecord]:
+    """The trials made on this device with these libraries, newest first; the lab's own code may have changed since."""
+    here = lab.context
+    for record in newest_on_device(lab.ledger, VersionRecord, here.engine.name, here.device["key"]):
+        if libraries(record.software or {}) == libraries(here.software):
+            yield record
+
+
+def libraries(software: Facts) -> Facts:
+    """Versions of what a trainer runs with, without the lab's code and the key, which holds that."""
+    return {name: version for name, version in software.items() if name not in ("lab", "key")}
 
 
 def promoted_in(ledger: Ledger, transaction: str) -> dict[str | None, Record]:

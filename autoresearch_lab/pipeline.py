@@ -6,7 +6,7 @@ from __future__ import annotations
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from autoresearch_lab.promote.check import readiness
 from autoresearch_lab.promote.selection import resolve
 from autoresearch_lab.results.note import FailedResults, FailedSettings
 from autoresearch_lab.results.record import AbRecord, FailedRecord
+from autoresearch_lab.status import CandidateStatus, StatusFile
 from autoresearch_lab.verify.run import verify
 from autoresearch_lab.workloads import WorkloadSet
 from autoresearch_lab.workspace import create
@@ -44,7 +45,8 @@ from autoresearch_trainer.jobs import Progress, Report
 class Pipeline:
     """The steps of one orchestration: profile, place of the workspaces, and what judging needs. executor: carries out
     the steps that do not depend on each other; None for here, one after the other. on_remark: gets lines for the user.
-    may_go_beyond_diet: the kernels, as TARGET=KERNEL, of which a person said so.
+    may_go_beyond_diet: the kernels, as TARGET=KERNEL, of which a person said so. status: hears of each step as it
+    begins.
     """
 
     profile: Profile
@@ -59,6 +61,7 @@ class Pipeline:
     executor: Executor | None = None
     on_remark: Callable[[str], None] | None = None
     may_go_beyond_diet: frozenset[str] = frozenset()
+    status: StatusFile = field(default_factory=lambda: StatusFile(""))
 
     def __post_init__(self) -> None:
         """Raises LabError where the profile was taken elsewhere, or its dataset is not the one prepared now."""
@@ -173,7 +176,14 @@ class Pipeline:
         steps = Steps(
             self.extract, self.verify, self.bench, self.ab, self.promote, self.together, self.state, self.failed
         )
-        return candidates, drive(candidates, steps, on_step, self.most_finalists, self.winners_together, self.executor)
+
+        def begin(candidate: Candidate, step: str) -> None:
+            states = [(each.label, self.state(each)) for each in candidates]
+            rows = [CandidateStatus(candidate=name, step=state.step, reason=state.reason) for name, state in states]
+            self.status.step(candidate.label, step, rows)
+            on_step(candidate, step)
+
+        return candidates, drive(candidates, steps, begin, self.most_finalists, self.winners_together, self.executor)
 
     def use_ray(self, address: str | None) -> None:
         """Have the independent steps carried out on a Ray cluster. It is joined when the first of them is due.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from autoresearch_lab.paths import writable_folder
 # For as long as it takes to write a line; the run itself is in run.json.
 LOCK_SECONDS = 10.0
 HEADER = ("commit", "val_bpb", "memory_gb", "status", "description")
-# A loop that keeps or discards changes overwrites "done" with its own verdict.
+# Of runs of train.py; a trial writes what became of its side b.
 STATUS = {"complete": "done", "interrupted": "interrupted", "failed": "crash"}
+DECISIONS = ("keep", "discard", "crash")
 
 
 def check_table(path: Path) -> None:
@@ -35,26 +37,83 @@ def check_table(path: Path) -> None:
         raise LabError(f"{path} is not a table of runs: its first line must be {' '.join(HEADER)}")
 
 
-def append_run(path: Path, record: Mapping[str, Any], description: str, checkout: Path) -> None:
-    """Append a run's line; a run without a val_bpb has zeros, as the research loop writes a crash.
+@dataclass(frozen=True)
+class Row:
+    """One line: the commit's first seven digits, with a + where files differed; val_bpb, None where there is none."""
 
-    The commit is that of `checkout`, with a + where its files differ from it.
+    commit: str
+    val_bpb: float | None
+    memory_mb: float
+    status: str
+    description: str
+
+    def line(self) -> str:
+        """A run without a val_bpb has zeros, as the research loop writes a crash."""
+        memory = self.memory_mb / 1024 if self.val_bpb is not None else 0.0
+        fields = (self.commit, f"{self.val_bpb or 0.0:.6f}", f"{memory:.1f}", self.status, _plain(self.description))
+        return "\t".join(fields) + "\n"
+
+
+def append_run(path: Path, record: Mapping[str, Any], description: str, checkout: Path) -> None:
+    """Append a run's line. The commit is that of `checkout`, with a + where its files differ from it.
+
+    Raises:
+        LabError: as check_table.
+    """
+    status, summary = record["status"], record.get("summary") or {}
+    commit = commit_of(checkout) or "-"
+    commit = commit[:7] + ("+" if commit.endswith("+") else "")
+    memory = summary.get("peak_vram_mb") or 0.0
+    append_row(path, Row(commit, summary.get("val_bpb"), memory, STATUS.get(status, status), description))
+
+
+def append_row(path: Path, row: Row) -> None:
+    """Append a line, below the header where there is none yet.
 
     Raises:
         LabError: as check_table, or the table is locked for LOCK_SECONDS.
     """
     check_table(path)
-    status, summary = record["status"], record.get("summary") or {}
-    bpb = summary.get("val_bpb")
-    memory = summary["peak_vram_mb"] / 1024 if bpb is not None else 0.0
-    commit = commit_of(checkout) or "-"
-    commit = commit[:7] + ("+" if commit.endswith("+") else "")
-    fields = [commit, f"{bpb or 0.0:.6f}", f"{memory:.1f}", STATUS.get(status, status), _plain(description)]
     lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_SECONDS)
     with files_at_hand(f"cannot append to {path}"), lock:
         empty = not path.exists() or path.stat().st_size == 0
         with path.open("a", encoding="utf-8") as stream:
-            stream.write(("\t".join(HEADER) + "\n" if empty else "") + "\t".join(fields) + "\n")
+            stream.write(("\t".join(HEADER) + "\n" if empty else "") + row.line())
+
+
+@dataclass(frozen=True)
+class OldDecision:
+    """A row's commit, the one that was kept last before it, and what was decided then."""
+
+    base: str
+    commit: str
+    status: str
+
+    def plain(self) -> dict[str, str]:
+        return asdict(self)
+
+
+def old_decision(path: Path, number: int) -> OldDecision:
+    """The decision of row `number`, the first below the header being 1.
+
+    Raises:
+        LabError: there is no such row, it decided nothing, or its commits are not known.
+    """
+    check_table(path)
+    lines = path.read_text(encoding="utf-8").splitlines()[1:] if path.exists() else []
+    rows = [line.split("\t") for line in lines if line.strip()]
+    if number > len(rows):
+        raise LabError(f"{path} has no row {number}: it has {len(rows)}")
+    commit, status = rows[number - 1][0], (*rows[number - 1], "", "", "")[3]
+    if status not in DECISIONS:
+        raise LabError(f"row {number} of {path} decided nothing: its status is {status!r}")
+    base = next((row[0] for row in reversed(rows[: number - 1]) if row[3:4] == ["keep"]), None)
+    if base is None:
+        raise LabError(f"row {number} of {path} has no kept commit before it, so it was compared with nothing")
+    for one in (base, commit):
+        if not all(letter in "0123456789abcdef" for letter in one):
+            raise LabError(f"row {number} of {path} cannot be tried again: {one} is not a commit that can be got back")
+    return OldDecision(base, commit, status)
 
 
 def _plain(text: str) -> str:

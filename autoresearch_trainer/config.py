@@ -1,7 +1,7 @@
 """Configuration as data: the model's shape, the presets, and everything else that decides a training run."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -10,6 +10,7 @@ from autoresearch_trainer.errors import ConfigError
 COMPUTE_DTYPES = ("bfloat16", "float32")
 MOST_SEED = 2**63 - 1  # what every engine's generator takes
 SMOKE_TOKENS = 4096
+HEAD_WIDTH = 128  # of every preset
 VALUE_GATE_CHANNELS = 32  # the value gate reads this many channels of its layer's input
 
 
@@ -73,7 +74,7 @@ class Preset:
 def _preset(
     seq: int, depth: int, width: int, batch: int, tokens: int, window: str, eval_tokens: int, **others: Any
 ) -> Preset:
-    heads = width // 128
+    heads = width // HEAD_WIDTH
     return Preset(GPTConfig(seq, 8192, depth, heads, heads, width, window), batch, tokens, eval_tokens, **others)
 
 
@@ -172,14 +173,18 @@ class TrainConfig:
 
     @classmethod
     def for_preset(cls, name: str, **changes: Any) -> "TrainConfig":
-        """The preset's configuration with some fields changed; naming `steps` takes the default time budget away.
+        """The preset's configuration with some fields changed, those of the model included; naming `steps` takes the
+        default time budget away.
 
         Raises ConfigError for an unknown preset or field, or for values that do not fit together.
         """
         base = preset(name)
+        shape = {f.name: changes.pop(f.name) for f in fields(GPTConfig) if f.name in changes}
         unknown = set(changes) - {f.name for f in fields(cls)}
         if unknown:
             raise ConfigError(f"unknown training option: {', '.join(sorted(unknown))}")
+        if shape:
+            changes["model"] = replace(base.model, **shape)
         if changes.get("steps") is not None:
             changes.setdefault("time_budget", None)
         values = {name: getattr(base, name) for name in ("model", "batch_size", "total_batch_tokens", "eval_tokens")}
@@ -219,3 +224,39 @@ class TrainConfig:
             return cls(**{**value, "model": GPTConfig(**value["model"])})
         except (KeyError, TypeError) as error:
             raise ConfigError(f"not a training configuration: {error}") from error
+
+
+# What --set may change; the rest has options of its own, or is what runs are compared by (vocabulary, sequence length).
+_INTEGERS = ("n_layer", "n_head", "n_kv_head", "n_embd", "total_batch_tokens")
+_TEXTS = ("window_pattern", "compute_dtype")
+# Rates, decays and shares of the schedule: whatever they are, a step does the same work.
+NUMBERS = tuple(one.name for one in fields(TrainConfig) if one.type is float)
+_SETTABLE: dict[str, tuple[Callable[[str], Any], str]] = {
+    **dict.fromkeys(_INTEGERS, (int, "an integer")),
+    **dict.fromkeys(_TEXTS, (str, "a text")),
+    **dict.fromkeys(NUMBERS, (float, "a number")),
+}
+
+
+def parse_changes(words: Iterable[str]) -> dict[str, Any]:
+    """Fields to change from words such as `matrix_lr=0.03`. `depth` is n_layer; `width` is n_embd, with heads of 128.
+
+    Raises ConfigError for an unknown name or a value that is none of its kind.
+    """
+    changes: dict[str, Any] = {}
+    for word in words:
+        name, _, text = word.partition("=")
+        field_name = {"depth": "n_layer", "width": "n_embd"}.get(name, name)
+        if field_name not in _SETTABLE:
+            raise ConfigError(f"cannot set {name!r}; known: depth, width, {', '.join(_SETTABLE)}")
+        kind, what = _SETTABLE[field_name]
+        try:
+            value = kind(text)
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError
+        except ValueError:
+            raise ConfigError(f"{name} takes {what}, not {text!r}") from None
+        changes[field_name] = value
+        if name == "width":
+            changes |= dict.fromkeys(("n_head", "n_kv_head"), max(1, value // HEAD_WIDTH))
+    return changes

@@ -40,6 +40,7 @@ SLOW = {
     "kernels/test_triton_verify.py": 180,
     "kernels/test_metal_verify.py": 100,
     "autoresearch_lab/cli/test_train_compiled.py": 72,
+    "autoresearch_lab/versions/test_trial_real.py": 20,
     "benchmarks/test_gpu_rehearsal.py": 70,
     "exploits/test_exploits.py": 60,
     "kernels/test_metal_numbers.py": 60,

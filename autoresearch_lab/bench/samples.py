@@ -89,8 +89,9 @@ def total_ratios(
     processes: Sequence[Process], top: int, bottom: int, direction: str, weights: Sequence[float]
 ) -> list[np.ndarray]:
     """Per process, log(time of arm `top` / time of arm `bottom`) of every round, over all workloads together. Where
-    `top` is the baseline it is both arms of it, the second one the control, in geometric mean: their own noise and
-    their levels in a process weigh half as much then."""
+    `top` is the baseline there are two of every round, one against each of its arms, the second of which is the
+    control: their own noise and their levels in a process weigh half as much in the median then. (In the mean of both
+    arms a disturbance of one would be twice as frequent as in the candidate, and favour it.)"""
     tops = _tops(top, bottom)
     found = []
     for process in processes:
@@ -116,8 +117,8 @@ def _tops(top: int, bottom: int) -> list[int]:
 
 
 def _log_ratios(seconds: np.ndarray, tops: Sequence[int], bottom: int) -> np.ndarray:
-    """Of (round, arm), per round."""
-    return np.mean([paired_log_ratio(seconds[:, top], seconds[:, bottom]) for top in tops], axis=0)
+    """Of (round, arm), round after round."""
+    return np.stack([paired_log_ratio(seconds[:, top], seconds[:, bottom]) for top in tops], axis=1).ravel()
 
 
 def save(path: Path, arms: list[dict[str, str]], workloads: Sequence[TimedCall], processes: Sequence[Process]) -> None:

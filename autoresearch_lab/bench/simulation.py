@@ -39,7 +39,7 @@ class Noise:
         return lfilter([1.0], [1.0, -self.correlation], white)[20:]
 
     def process(self, rng: np.random.Generator, effect: float) -> tuple[np.ndarray, np.ndarray]:
-        """(log-ratios of baseline, both its arms in the mean, and candidate, log-ratios of baseline and control) of one
+        """(log-ratios of both arms of the baseline and the candidate, log-ratios of baseline and control) of one
         process's rounds."""
         drift = self.series(rng, self.shared)
         arms = []
@@ -50,7 +50,8 @@ class Noise:
             level = self.level * rng.choice([-1.0, 1.0])
         else:
             level = self.level * rng.standard_t(self.level_df) / math.sqrt(self.level_df / (self.level_df - 2))
-        return (arms[0] + arms[2]) / 2 - arms[1] + effect + level, arms[0] - arms[2]
+        both = np.stack([arms[0] - arms[1], arms[2] - arms[1]], axis=1).ravel()
+        return both + effect + level, arms[0] - arms[2]
 
 
 def simulate(effect: float, noise: Noise, rule: Rule, rng: np.random.Generator) -> tuple[str, int]:

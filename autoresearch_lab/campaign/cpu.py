@@ -35,6 +35,7 @@ from autoresearch_lab.promote.selection import resolve
 from autoresearch_lab.report.write import write_report
 from autoresearch_lab.results.note import TrainSettings
 from autoresearch_lab.results.record import AbRecord, TrainRecord
+from autoresearch_lab.status import StatusFile
 from autoresearch_lab.training import require_presets
 from autoresearch_trainer.jobs import Report
 
@@ -63,6 +64,7 @@ class MainJob:
     most_finalists: int = 3
     train_seconds: float = 20.0
     on_progress: Report | None = None
+    status: StatusFile = field(default_factory=lambda: StatusFile(""))
     prepared: Dataset | None = None
     measured: Profile | None = None
     pipeline: Pipeline | None = None
@@ -140,6 +142,7 @@ class MainJob:
                 winners_together=True,
                 on_progress=self.on_progress,
                 on_remark=self.say,
+                status=self.status,
             )
         return self.pipeline
 

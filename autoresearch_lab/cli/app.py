@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any
 
 import click
 from rich.console import Console
+from rich.text import Text
 
 from autoresearch_common.reading import BadFile, is_text, one_line
 from autoresearch_lab.cli.subject import KernelCommand
@@ -29,18 +30,22 @@ from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import CHECKOUT, Root
+from autoresearch_lab.status import StatusFile, reporting
 
 # Verbs that write nothing into the ledger. The others ask it first whether a record could be appended: what is found in
 # minutes or hours must not be lost at the end.
 READ_ONLY = frozenset(
-    {"doctor", "list-targets", "exploits", "controls", "promotion-check", "evidence", "report", "ledger"}
+    {
+        *("doctor", "list-targets", "exploits", "controls", "promotion-check", "evidence", "report", "ledger"),
+        *("watch", "compare", "trace-diff", "export"),
+    }
 )
 # Verbs that show or use no evidence, or say themselves what is wrong with it.
-WITHOUT_EVIDENCE = frozenset({"doctor", "ledger", "exploits", "controls"})
+WITHOUT_EVIDENCE = frozenset({"doctor", "ledger", "exploits", "controls", "watch", "compare", "trace-diff"})
 # Verbs that measure: each has its device for itself meanwhile.
 MEASURING = frozenset(
-    {"profile", "bench", "ab", "integration-ab", "integration-suite", "calibrate", "orchestrate", "run", "mac"}
-    | {"capture", "deep-profile"}
+    {"profile", "bench", "gate", "ab", "integration-ab", "integration-suite", "calibrate", "orchestrate", "run", "mac"}
+    | {"capture", "deep-profile", "trial"}
 )
 # Verb -> module in this package that defines it; imported only when the verb is used, so that --help stays quick.
 VERBS = {
@@ -52,26 +57,32 @@ VERBS = {
     "verify": "judge",
     "compile-check": "compile",
     "bench": "bench",
+    "gate": "gate",
     "ab": "integration",
     "integration-ab": "integration",
     "integration-suite": "integration",
+    "trial": "trial",
+    "compare": "trial",
     "calibrate": "calibrate",
     "exploits": "selftest",
     "controls": "selftest",
     "promotion-check": "promotion",
     "promote": "promotion",
     "demote": "promotion",
+    "export": "export",
     "orchestrate": "orchestrate",
     "run": "campaign",
     "mac": "campaign",
     "capture": "trace",
     "trace-profile": "trace",
+    "trace-diff": "trace",
     "deep-profile": "trace",
     "auto-review": "trace",
     "review-trace": "trace",
     "evidence": "evidence",
     "report": "evidence",
     "ledger": "evidence",
+    "watch": "watch",
 }
 
 
@@ -100,6 +111,13 @@ class Session:
     # Progress and remarks go to stderr, so that stdout carries the result alone.
     log: Console = field(default_factory=lambda: console(stderr=True))
     out: Console = field(default_factory=lambda: console(stderr=False))
+    # What the verb says of itself to those who watch; in a file where it measures.
+    status: StatusFile = field(default_factory=lambda: StatusFile(""))
+
+    def say(self, line: str, head: str = "") -> None:
+        """Tell the user a line, and those who watch."""
+        self.status.line(line)
+        self.log.print(Text.assemble((head, "bold"), line), soft_wrap=True)
 
 
 @dataclass
@@ -145,13 +163,16 @@ def verb(function: Callable[..., VerbResult]) -> Callable[..., None]:
     def run(ctx: click.Context, as_json: bool, wait: bool = False, **options: Any) -> None:
         session: Session = ctx.obj
         session.verb, session.as_json = ctx.info_name or "", as_json
+        session.status = StatusFile(session.verb)
         if ctx.info_name not in READ_ONLY:
             session.lab.ledger.check()
         if ctx.info_name not in WITHOUT_EVIDENCE:
             _warn_of_faults(session)
             _settle_promotions(session)
         measures = ctx.info_name in MEASURING and not options.get("dry_run")
-        with _device(session, wait) if measures else nullcontext():
+        with ExitStack() as stack:
+            if measures:
+                _measure(session, wait, stack)
             outcome = function(session, **options)
         if as_json:
             print(json.dumps(outcome.data, indent=2, sort_keys=True, allow_nan=False))
@@ -179,9 +200,11 @@ def _settle_promotions(session: Session) -> None:
         session.log.print(ended, style="yellow", markup=False, soft_wrap=True)
 
 
-def _device(session: Session, wait: bool) -> AbstractContextManager[None]:
-    device = session.lab.engine.job_device
-    return hold(device, f"kernel-lab {session.verb}", wait=wait, tell=partial(session.log.print, style="yellow"))
+def _measure(session: Session, wait: bool, stack: ExitStack) -> None:
+    """Have the device for this verb alone, and tell those who watch what it does."""
+    device, tell = session.lab.engine.job_device, partial(session.log.print, style="yellow")
+    stack.enter_context(hold(device, f"kernel-lab {session.verb}", wait=wait, tell=tell))
+    session.status = stack.enter_context(reporting(session.lab.root.results, session.verb, device))
 
 
 def command(

@@ -34,7 +34,7 @@ def run(session: Session, *, named: list[KernelWords], looks: str | None, **opti
     else:
         workloads = chosen.workspace.workloads
     folder = session.lab.root.runs / f"bench-{chosen.target.name}-{secrets.token_hex(4)}"
-    with progress(session.log, session.verb) as show, running(folder) as run_dir:
+    with progress(session.log, session.verb, session.status) as show, running(folder) as run_dir:
         record = bench(
             chosen.kernel,
             chosen.target,

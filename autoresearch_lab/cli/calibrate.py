@@ -36,9 +36,9 @@ def run(
     )
     page = _page(write)
     calibration = Calibration(plan, session.lab)
-    with progress(session.log, session.verb) as show:
+    with progress(session.log, session.verb, session.status) as show:
         calibration.on_progress = show
-        calibration.log = session.log.print
+        calibration.log = session.say
         report = calibration.run(budget_seconds)
     if page is not None:
         write_atomic(page, markdown(report))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import click
@@ -40,7 +41,7 @@ def run(session: Session, *, plan: str | None, seconds: float | None, dataset: s
     plan = plan or _suited(session)
     if unmeant := sorted(set(given) - _MEANT[plan]):
         raise LabError(f"run: --{unmeant[0].replace('_', '-')} is not for --plan {plan}")
-    say = lambda line: session.log.print(Text.assemble(("==", "bold"), f" {line}"), soft_wrap=True)  # noqa: E731
+    say = partial(session.say, head="== ")
     return _PLANS[plan](session, say, seconds, dataset, given)
 
 
@@ -54,8 +55,8 @@ def _cpu(session: Session, say: Callable[[str], None], seconds: float | None, da
     preset = given.pop("preset", None) or session.lab.engine.default_preset
     job = MainJob(session.lab, preset, dataset, say, **given)
     job.check()
-    with progress(session.log, session.verb) as show:
-        job.on_progress = show
+    with progress(session.log, session.verb, session.status) as show:
+        job.on_progress, job.status = show, session.status
         end = Campaign.of(session.lab, "cpu", preset, dataset, say, seconds).run(job.steps())
     shown = summary(session.lab, session.lab.context)
     ends = {label: state.reason for label, state in job.states.items()}

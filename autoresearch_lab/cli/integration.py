@@ -97,7 +97,7 @@ class TrialRequest:
             return known
         for remark in self.against.remarks:
             session.log.print(f"note: {remark}")
-        with progress(session.log, session.verb) as show:
+        with progress(session.log, session.verb, session.status) as show:
             return ab_run.ab(
                 self.candidate,
                 self.against,

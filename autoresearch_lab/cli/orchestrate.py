@@ -62,8 +62,8 @@ def orchestrate(session: Session, **given: Any) -> VerbResult:
     pipeline = Pipeline(measured, folder, session.lab, asked.top_k, asked.bench_seconds, settings)
     pipeline.winners_together = asked.together
     pipeline.may_go_beyond_diet = frozenset(_named(text, pipeline) for text in asked.allow_beyond_diet)
-    say = lambda line: session.log.print(line, soft_wrap=True)  # noqa: E731
-    pipeline.on_remark = say
+    say = session.say
+    pipeline.on_remark, pipeline.status = say, session.status
     if asked.executor == "ray":
         pipeline.use_ray(asked.ray_address)
     author = _author(asked)
@@ -74,7 +74,7 @@ def orchestrate(session: Session, **given: Any) -> VerbResult:
         candidates = pipeline.candidates()
         return _outcome(candidates, {candidate.label: pipeline.state(candidate) for candidate in candidates}, plan=True)
     writable_folder(folder, "orchestrate")
-    with progress(session.log, session.verb) as show:
+    with progress(session.log, session.verb, session.status) as show:
         pipeline.on_progress = show
         if author is not None:
             budget = Budget(asked.proposals or Budget.attempts, asked.proposer_seconds or Budget.seconds)

@@ -23,7 +23,7 @@ from autoresearch_trainer.jobs import Report
 
 def profile(session: Session, *, preset: str | None, top_k: int, output: Path, **options: Any) -> VerbResult:
     output = output_file(output, "profile")
-    with progress(session.log, session.verb) as show:
+    with progress(session.log, session.verb, session.status) as show:
         result = _take(session, show, preset=preset or session.lab.engine.default_preset, **options)
     save(result, output)
 

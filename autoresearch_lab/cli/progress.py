@@ -12,6 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from autoresearch_lab.status import StatusFile
+
 LINE_SECONDS = 10.0
 
 
@@ -21,13 +23,14 @@ Message = Mapping[str, Any]
 
 
 @contextmanager
-def progress(log: Console, verb: str) -> Iterator[Callable[[Message], None]]:
+def progress(log: Console, verb: str, status: StatusFile | None = None) -> Iterator[Callable[[Message], None]]:
     """Yield a function that takes a job's messages; those without a stage are ignored, numbers are shown whole.
 
-    verb: whose work it is where a message does not say.
+    verb: whose work it is where a message does not say. status: is told the same.
     """
+    status = status or StatusFile(verb)
     if not log.is_terminal:
-        yield _lines(log, verb)
+        yield _lines(log, verb, status)
         return
     plain = partial(TextColumn, markup=False)
     columns = (plain("{task.description}"), BarColumn(), plain("{task.fields[count]}"), TimeElapsedColumn())
@@ -36,6 +39,7 @@ def progress(log: Console, verb: str) -> Iterator[Callable[[Message], None]]:
 
         def show(message: Message) -> None:
             if message.get("stage") is not None:
+                _tell(status, message)
                 done, total = _number(message.get("done")), _number(message.get("total"))
                 words = _words(message, verb)
                 bar.update(task, description=words, completed=done or 0, total=total, count=_count(message))
@@ -43,13 +47,16 @@ def progress(log: Console, verb: str) -> Iterator[Callable[[Message], None]]:
         yield show
 
 
-def _lines(log: Console, verb: str) -> Callable[[Message], None]:
+def _lines(log: Console, verb: str, status: StatusFile) -> Callable[[Message], None]:
     """A line now and then, so that a log shows that the work goes on without drowning in stages."""
     last = -LINE_SECONDS
 
     def show(message: Message) -> None:
         nonlocal last
-        if message.get("stage") is None or time.monotonic() - last < LINE_SECONDS:
+        if message.get("stage") is None:
+            return
+        _tell(status, message)
+        if time.monotonic() - last < LINE_SECONDS:
             return
         last = time.monotonic()
         count = _count(message)
@@ -58,12 +65,19 @@ def _lines(log: Console, verb: str) -> Callable[[Message], None]:
     return show
 
 
+def _tell(status: StatusFile, message: Message) -> None:
+    status.stage(_stage(message), message.get("about"), _number(message.get("done")), _number(message.get("total")))
+
+
 def _words(message: Message, verb: str) -> str:
     """Whose work it is, and what is being done."""
-    stage = str(message["stage"])
+    return f"{message.get('about', verb)}: {_stage(message)}"
+
+
+def _stage(message: Message) -> str:
     if "processes" in message:
-        stage = f"process {message['process']} of {message['processes']}"
-    return f"{message.get('about', verb)}: {stage}"
+        return f"process {message['process']} of {message['processes']}"
+    return str(message["stage"])
 
 
 def _count(message: Message) -> str:

@@ -1,27 +1,40 @@
-"""Verbs `capture`, `trace-profile`, `deep-profile`, `auto-review` and `review-trace`."""
+"""Verbs `capture`, `trace-profile`, `trace-diff`, `deep-profile`, `auto-review` and `review-trace`."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
+from autoresearch_common.files import write_atomic
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.cli.app import Session, VerbResult, command
 from autoresearch_lab.cli.options import DATASET, PATH, SELECTION, Count, FiniteRange
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.cli.subject import KernelWords, choose, kernel_arguments
-from autoresearch_lab.errors import LabError
+from autoresearch_lab.errors import LabError, files_at_hand
 from autoresearch_lab.invocation import program
 from autoresearch_lab.paths import output_file
 from autoresearch_lab.promote.selection import Selection, resolve_named
 from autoresearch_lab.trace import capture as steady
-from autoresearch_lab.trace import deep, metal
+from autoresearch_lab.trace import deep, metal, perfetto
 from autoresearch_lab.trace import review as reviews
+from autoresearch_lab.trace.anyones import read_attributed
+from autoresearch_lab.trace.difference import WHAT as DIFFERENCE
+from autoresearch_lab.trace.difference import difference
 from autoresearch_lab.trace.profile import WHAT, metadata_path, profile_trace
-from autoresearch_lab.trace.schema import load_metadata, save
-from autoresearch_lab.trace.table import render, render_deep, render_findings
+from autoresearch_lab.trace.schema import TraceProfile, TraceSurvey, load_metadata, save
+from autoresearch_lab.trace.survey import survey
+from autoresearch_lab.trace.table import (
+    render,
+    render_deep,
+    render_difference,
+    render_findings,
+    render_survey,
+    survey_page,
+)
 
 METAL_STEPS, MOST_METAL_STEPS = 1, 20
 
@@ -51,7 +64,7 @@ def _capture_metal(
         raise LabError(f"capture: --steps {steps}: at most {MOST_METAL_STEPS} with --engine mlx")
     path = metal.new_trace(session.lab.root, output)
     selection = _selection(session, kernels)
-    with progress(session.log, session.verb) as show:
+    with progress(session.log, session.verb, session.status) as show:
         record = metal.capture(
             session.lab, preset=preset, dataset_folder=data, selection=selection, steps=steps or METAL_STEPS,
             output=path, on_progress=show,
@@ -88,7 +101,7 @@ def _capture_steady(
     # An option that was not given, or is zero, leaves the request's own default.
     given = {name: value for name, value in {**options, "seconds": time_budget}.items() if value}
     request = steady.Request(preset, data, selection, chosen, **given)
-    with progress(session.log, session.verb) as show:
+    with progress(session.log, session.verb, session.status) as show:
         found = steady.capture(session.lab, request, prefix, show)
     path = steady.beside(prefix, steady.METADATA)
     megabytes = sum(file.bytes for file in found.files) / 1e6
@@ -102,24 +115,73 @@ def _capture_steady(
     )
 
 
-def trace_profile(session: Session, *, metadata: Path, output: Path) -> VerbResult:
-    source = metadata_path(metadata, WHAT)
-    output = _new_file(output, WHAT)
-    result = profile_trace(source, session.lab.ledger)
-    save(result, output, WHAT)
+def trace_profile(
+    session: Session, *, file: Path | None, metadata: Path | None, output: Path | None, **options: Any
+) -> VerbResult:
+    if (file is None) == (metadata is None):
+        raise LabError(f"{WHAT}: give FILE or --metadata FILE")
+    output = None if output is None else _new_file(output, WHAT)
+    result: TraceProfile | TraceSurvey
+    if file is None or _is_capture(file):
+        if any(options.values()):
+            options_of_files = "--map, --step, --perfetto and --html"
+            raise LabError(f"{WHAT}: {options_of_files} are for the trace's file itself, not its metadata")
+        result = profile_trace(metadata_path(metadata or file or Path(), WHAT), session.lab.ledger)
+        ending = f"ledger {(result.id or '')[:12]}"
+        shown = partial(render, result)
+    else:
+        result = _survey(file, **options)
+        ending = "nothing recorded: the lab did not take this trace"
+        shown = partial(render_survey, result)
+    if output is not None:
+        save(result, output, WHAT)
+        ending = f"written to {output}; {ending}"
 
     def show(console: Any) -> None:
-        render(result, console)
-        console.print(f"written to {output}; ledger {(result.id or '')[:12]}", style="dim")
+        shown(console)
+        console.print(ending, style="dim", markup=False, soft_wrap=True)
 
-    return VerbResult({**result.plain(), "output": str(output)}, show)
+    return VerbResult({**result.plain(), **({} if output is None else {"output": str(output)})}, show)
+
+
+def _is_capture(file: Path) -> bool:
+    """Whether it is the metadata of a capture, or the prefix of one."""
+    named = steady.beside(file, steady.METADATA)
+    return file.name.endswith(steady.METADATA) or (not file.is_file() and named.is_file())
+
+
+def _survey(
+    file: Path,
+    *,
+    step: str | None,
+    mapping: tuple[str, ...] = (),
+    perfetto_file: Path | None = None,
+    html: Path | None = None,
+) -> TraceSurvey:
+    perfetto_file, html = (None if path is None else _new_file(path, WHAT) for path in (perfetto_file, html))
+    attributed, tool = read_attributed(file, step, mapping)
+    found = survey(attributed, file.name, tool)
+    if perfetto_file is not None:
+        perfetto.write(attributed, perfetto_file)
+    if html is not None:
+        with files_at_hand(f"{WHAT}: cannot write {html}"):
+            write_atomic(html, survey_page(found))
+    return found
+
+
+def trace_diff(session: Session, *, first: Path, second: Path, step: str | None, output: Path | None) -> VerbResult:
+    output = None if output is None else _new_file(output, DIFFERENCE)
+    found = difference(_survey(first, step=step), _survey(second, step=step))
+    if output is not None:
+        save(found, output, DIFFERENCE)
+    return VerbResult(found.plain(), partial(render_difference, found))
 
 
 def deep_profile(session: Session, *, named: list[KernelWords], workload: str | None, output: Path) -> VerbResult:
     program = deep.require(session.lab.engine)
     output = _new_file(output, deep.WHAT)
     chosen = choose(named[0], session)
-    with progress(session.log, session.verb) as show:
+    with progress(session.log, session.verb, session.status) as show:
         record = deep.deep_profile(session.lab, chosen.target, chosen.kernel, program, workload, show)
     deep.save(record, output)
     data = {**record.details(), "output": str(output)}
@@ -149,6 +211,9 @@ def _new_file(path: Path, what: str) -> Path:
 
 
 _OUTPUT = click.option("--output", type=PATH, required=True, help="JSON file.")
+_ALSO = click.option("--output", type=PATH, help="JSON file to write as well.")
+_STEP = click.option("--step", metavar="REGEX",
+                     help="Ranges that are steps [default: ProfilerStep#N, step, iteration and such].")  # fmt: skip
 
 COMMANDS = {
     "capture": command(
@@ -171,9 +236,25 @@ COMMANDS = {
     "trace-profile": command(
         "trace-profile",
         trace_profile,
-        "Attribute a trace's device time to targets.",
-        _OUTPUT,
-        click.option("--metadata", type=PATH, required=True, help="PREFIX.metadata.json of a capture."),
+        "Whose the device's time was, in a capture's trace or anyone's.",
+        click.argument("file", type=PATH, required=False, metavar="[FILE]"),
+        click.option("--metadata", type=PATH, help="PREFIX.metadata.json of a capture, as FILE may be, too."),
+        click.option("--map", "mapping", multiple=True, metavar="REGEX=TARGET",
+                     help="Kernels whose names the regex finds belong to the target; may be repeated."),
+        _STEP,
+        click.option("--perfetto", "perfetto_file", type=PATH, metavar="OUT.json.gz",
+                     help="Write the steps with their owners as lanes, for Perfetto."),
+        click.option("--html", type=PATH, metavar="OUT.html", help="Write what is shown as a page as well."),
+        _ALSO,
+    ),
+    "trace-diff": command(
+        "trace-diff",
+        trace_diff,
+        "What grew and what shrank from trace A to trace B, by device, range and kernel, per step.",
+        click.argument("first", type=PATH, metavar="A"),
+        click.argument("second", type=PATH, metavar="B"),
+        _STEP,
+        _ALSO,
     ),
     "deep-profile": command(
         "deep-profile",

@@ -21,7 +21,8 @@ from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.promote.transaction import settle
 from autoresearch_lab.runs_table import append_run, check_table
 from autoresearch_lab.training import Training, plan_training, trainer_engine
-from autoresearch_trainer.config import preset
+from autoresearch_lab.training_progress import TrainingProgress
+from autoresearch_trainer.config import parse_changes, preset
 from autoresearch_trainer.console import Console
 from autoresearch_trainer.loop import RUN_FILE, run
 from autoresearch_trainer.plan import Request
@@ -43,6 +44,13 @@ _PATH = click.Path(path_type=Path)
 @click.option("--dataset", type=DatasetName(), help="A dataset that prepare.py has made [default: the one there is].")
 @click.option("--data-dir", type=_PATH, help="Folder of the datasets [default: data].")
 @click.option("--batch-size", type=Count(), default=None, help="Sequences per pass [default: fitted to the memory].")
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Change an option of the preset, such as depth=6 or matrix_lr=0.03; may be given more than once.",
+)
 @click.option("--eval", "evaluation", default=None, help="cheap, reference or full [default: the preset's].")
 @click.option("--eval-tokens", type=Count(), default=None, help="Exactly that many validation tokens instead.")
 @click.option("--compile", "compile_mode", default="auto", show_default=True, help="auto, on or off.")
@@ -86,6 +94,8 @@ def train(**options: Any) -> None:
 
 
 def _plan(root: Root, options: dict[str, Any]) -> Training:
+    if options["changes"] and options["resume"]:
+        raise LabError("a resumed run keeps its configuration: give --set or --resume, not both")
     request = Request(
         preset=options["preset"],
         time_budget=options["time_budget"],
@@ -96,7 +106,7 @@ def _plan(root: Root, options: dict[str, Any]) -> Training:
         compile=options["compile_mode"],
         smoke=options["smoke"],
         resume=options["resume"],
-        changes={} if options["seed"] is None else {"seed": options["seed"]},
+        changes=parse_changes(options["changes"]) | ({} if options["seed"] is None else {"seed": options["seed"]}),
     )
     return plan_training(
         root,
@@ -121,22 +131,25 @@ def _run(training: Training, root: Root, options: dict[str, Any]) -> None:
     if table:
         check_table(table)
     last: dict[str, Any] = {}
+    engine, device = trainer_engine(training.engine), training.engine.device
+    progress = TrainingProgress(out, lambda: engine.peak_memory_mb(device))
     with Console(sys.stderr if options["as_json"] else sys.stdout) as console:
 
         def report(event: Event) -> None:
             if event["event"] == "start" or event["event"] == "summary":
                 last.update(dict(event["record"]))
+            progress(event)
             console(event)
 
         try:
             record = run(
-                trainer_engine(training.engine),
+                engine,
                 training.config,
                 training.selection.plain(),
                 training.dataset,
                 out,
                 report,
-                device=training.engine.device,
+                device=device,
                 weights=options["save_weights"],
                 checkpoint=bool(options["checkpoint"]),
                 save_interrupted=options["checkpoint"] is None,
@@ -148,12 +161,15 @@ def _run(training: Training, root: Root, options: dict[str, Any]) -> None:
             )
         except BaseException as error:
             written = _written(out / RUN_FILE) if last else {}  # it had begun
+            if last:
+                progress.end({**last, **written})
             if table and last:
                 append_run(table, {**last, **written}, options["description"], root.path)
             if options["as_json"]:
                 why = {"error": " ".join(str(error).split()) or type(error).__name__}
                 print(json.dumps({"status": "failed", **why, **written}, indent=1, allow_nan=False))
             raise
+    progress.end(record)
     if options["as_json"]:
         print(json.dumps(record, indent=1, allow_nan=False))
     if table:

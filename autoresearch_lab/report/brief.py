@@ -13,6 +13,7 @@ from autoresearch_lab.results.record import (
     ProfileRecord,
     Record,
     VerifyRecord,
+    VersionRecord,
 )
 
 
@@ -32,6 +33,8 @@ def _found(record: Record) -> str:
         return form.times_interval(ratio) if ratio else record.results.reason
     if isinstance(record, AbRecord):
         return _ab(record)
+    if isinstance(record, VersionRecord):
+        return f"{record.settings.b.asked} against {record.settings.a.asked}: {record.results.reason}"
     if isinstance(record, CompileRecord):
         return f"{'no problem' if record.results.ok else 'problems'} on {', '.join(record.settings.arch)}"
     if record.kind in ("promote", "demote"):

@@ -6,12 +6,14 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
-from autoresearch_lab.results import ab, bench, compile, note, profile, promote, trace, verify
+from autoresearch_lab.results import ab, bench, compile, note, profile, promote, trace, trial, verify
 from autoresearch_lab.results.base import Artifact, Ceilings, Facts, KernelId, Mode, WorkloadReference, Workloads
 
 SCHEMA = 2
 
-Kind = Literal["profile", "capture", "trace", "review", "compile", "verify", "bench", "ab", "promote", "demote", "note"]
+Kind = Literal[
+    "profile", "capture", "trace", "review", "compile", "verify", "bench", "ab", "trial", "promote", "demote", "note"
+]
 
 
 class Record(BaseModel):
@@ -133,6 +135,15 @@ class AbRecord(Record):
         if arm == "candidate":
             found |= {target: kernel.sha256 for target, kernel in self.settings.candidate.items()}
         return found
+
+
+class VersionRecord(Record):
+    """Two versions of the trainer, compared."""
+
+    kind: Literal["trial"]
+    settings: trial.VersionSettings
+    results: trial.VersionResults
+    verdict: Literal["BETTER", "WORSE", "SAME", "UNDECIDED"]
 
 
 class ProfileRecord(Record):
@@ -325,6 +336,7 @@ CLASSES: dict[str, type[Record]] = {
     "verify": VerifyRecord,
     "bench": BenchRecord,
     "ab": AbRecord,
+    "trial": VersionRecord,
     "profile": ProfileRecord,
     "review": ReviewRecord,
     "compile": CompileRecord,

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from autoresearch_lab.results.trace import DeviceTimes, KernelTime, TargetTime
-from autoresearch_lab.trace.timeline import PhaseClock, Range, Timeline, covered, enclosing
+from autoresearch_lab.trace.timeline import (
+    PhaseClock,
+    Range,
+    Timeline,
+    by_thread,
+    covered,
+    enclosing,
+    launch_points,
+    within,
+)
 from autoresearch_trainer.probe.steps import PHASES, STEP, target_of
 
 BUSIEST = 25
@@ -41,8 +49,8 @@ def attribute(timeline: Timeline, steps: int) -> DeviceTimes:
     """
     windows = timeline.steps
     count = sum(one.name == STEP for one in timeline.ranges) or steps
-    work = [piece for piece in timeline.work if _within(piece.moment, windows)]
-    chains = enclosing(timeline.ranges, work)
+    work = [piece for piece in timeline.work if within(piece.moment, windows)]
+    chains = enclosing(by_thread(timeline.ranges), launch_points(work))
     clock = PhaseClock(timeline.ranges)
     targets = _calls(timeline.ranges, windows)
     kernels: dict[tuple[str, str], _Kernel] = {}
@@ -55,7 +63,7 @@ def attribute(timeline: Timeline, steps: int) -> DeviceTimes:
         phases[phase] += piece.own_ns
         kinds[piece.kind] += piece.own_ns
         unlaunched += piece.own_ns if piece.launched is None else 0
-        named = [(name, found) for name in chain if (found := target_of(name)) is not None]
+        named = [(one.name, found) for one in chain if (found := target_of(one.name)) is not None]
         for target in {target for _, (target, _) in named}:
             targets[target].total += piece.own_ns
         kernel = kernels.setdefault((piece.name[:NAME_LENGTH], piece.kind), _Kernel(piece.kind))
@@ -92,17 +100,12 @@ def attribute(timeline: Timeline, steps: int) -> DeviceTimes:
     )
 
 
-def _within(moment: int, windows: Sequence[tuple[int, int]]) -> bool:
-    place = bisect_right(windows, (moment, 1 << 63)) - 1
-    return place >= 0 and moment <= windows[place][1]
-
-
 def _calls(ranges: Iterable[Range], windows: Sequence[tuple[int, int]]) -> dict[str, _Target]:
     """The targets that have ranges within the steps, with their calls: a target whose calls launch nothing shows."""
     targets: dict[str, _Target] = defaultdict(_Target)
     for one in ranges:
         found = target_of(one.name)
-        if found is not None and _within(one.start, windows):
+        if found is not None and within(one.start, windows):
             targets[found[0]].calls += not found[1]
     return targets
 

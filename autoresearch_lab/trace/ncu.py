@@ -18,6 +18,7 @@ METRICS = {
     "sm__warps_active.avg.pct_of_peak_sustained_active": "occupancy, %",
     "launch__registers_per_thread": "registers per thread",
 }
+NOT_MEASURED = "not measured"
 LAUNCHES = 6
 SECONDS = 600.0
 # The clocks stay as they are: on a machine that is lent they are not this program's to set.
@@ -39,6 +40,8 @@ def measure(
     launches = read_csv(printed)
     if not launches:
         raise LabFailure(f"ncu measured nothing: {complaint(printed)}")
+    if all(reading == NOT_MEASURED for launch in launches for name, reading in launch.items() if name != "kernel"):
+        raise LabFailure(f"ncu measured nothing: every counter of its {len(launches)} launches is nan")
     return launches
 
 
@@ -55,8 +58,15 @@ def read_csv(text: str) -> list[dict[str, str]]:
     return [
         {
             "kernel": row.get("Kernel Name", ""),
-            **{words: f"{row[name]} {units[name] or ''}".strip() for name, words in METRICS.items() if row.get(name)},
+            **{words: _reading(row[name], units[name]) for name, words in METRICS.items() if row.get(name)},
         }
         for row in rows[1:]
         if row.get("ID")
     ]
+
+
+def _reading(value: str, unit: str | None) -> str:
+    """With its unit. A counter that could not be collected is printed as nan."""
+    if "nan" in value.lower() or value.lower() in ("n/a", "inf"):
+        return NOT_MEASURED
+    return f"{value} {unit or ''}".strip()

@@ -38,11 +38,20 @@ def trace(
     found, printed = run_under(command, engine, TRACE, args, run_dir=run_dir, seconds=seconds)
     if not report.exists():
         raise LabFailure(f"capture: nsys recorded nothing: {complaint(printed)}; --tool torch does without it")
-    export = [program, "export", "--type=sqlite", "--force-overwrite=true", f"--output={database}", str(report)]
-    try:
-        done = subprocess.run(below(export), capture_output=True, text=True, timeout=EXPORT_SECONDS)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise LabFailure(f"capture: nsys export: {error}") from None
-    if done.returncode != 0 or not database.exists():
-        raise LabFailure(f"capture: nsys export: {complaint(done.stdout, done.stderr)}")
+    export(program, report, database, "capture")
     return found, [report, database]
+
+
+def export(program: str, report: Path, database: Path, what: str) -> None:
+    """Write a report as a database. what: begins the message of an error.
+
+    Raises:
+        LabFailure: nsys exported nothing.
+    """
+    command = [program, "export", "--type=sqlite", "--force-overwrite=true", f"--output={database}", str(report)]
+    try:
+        done = subprocess.run(below(command), capture_output=True, text=True, timeout=EXPORT_SECONDS)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise LabFailure(f"{what}: nsys export: {error}") from None
+    if done.returncode != 0 or not database.exists():
+        raise LabFailure(f"{what}: nsys export: {complaint(done.stdout, done.stderr)}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,14 +10,14 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from autoresearch_lab.format import share
+from autoresearch_lab.format import DASH, MINUS, number, share
 from autoresearch_lab.profile.table import milliseconds
 from autoresearch_lab.results.record import CountersRecord, MachineCodeRecord
 from autoresearch_lab.results.trace import MachineCodeResults
 from autoresearch_lab.trace.rules import ReviewFinding
-from autoresearch_lab.trace.schema import TraceProfile
+from autoresearch_lab.trace.schema import OwnerRow, TraceDifference, TraceProfile, TraceSurvey
 
-KERNELS = 8
+KERNELS, SURVEYED, PAGE_COLUMNS = 8, 12, 120
 STYLES = {"problem": "bold yellow", "suggestion": "bold", "note": "dim"}
 
 
@@ -50,6 +51,86 @@ def render(profile: TraceProfile, console: Console) -> None:
     phases = ", ".join(f"{phase} {milliseconds(ms)}" for phase, ms in profile.phases.items() if ms)
     console.print(f"ms of device time per step; by phase: {phases}.", style="dim")
     for remark in profile.remarks:
+        console.print(f"note: {remark}", style="dim", markup=False)
+
+
+def render_survey(survey: TraceSurvey, console: Console) -> None:
+    """Print what a trace shows that anyone may have taken. Fits 80 columns."""
+    of = f"{survey.steps} steps" if survey.unit == "step" else "the whole trace"
+    tool = {"nsys": "Nsight Systems", "torch": "PyTorch's profiler"}[survey.tool]
+    version = f" ({survey.tool_version})" if survey.tool_version else ""
+    console.print(Text.assemble((survey.file, "bold"), f": {tool}{version}, {of}"), soft_wrap=True)
+    console.print()
+    rows = _table(("device", "left"), ("step", "right"), ("busy", "right"), ("idle", "right"), ("host-bound", "right"),
+                  ("copies", "right"), ("pieces", "right"), ("launches", "right"))  # fmt: skip
+    for device in survey.devices:
+        copies = sum(device.kinds.get(kind, 0.0) for kind in ("copy", "set"))
+        bound = DASH if device.host_bound_share is None else share(device.host_bound_share)
+        times = (milliseconds(ms) for ms in (device.step_ms, device.busy_ms))
+        counts = (number(count) for count in (device.work_per_step, device.launches_per_step))
+        rows.add_row(_short(device.name, 22), *times, share(device.idle_share), bound, milliseconds(copies), *counts)
+    console.print(rows)
+    for device in survey.devices:
+        if device.gaps:
+            gap = device.gaps[0]
+            console.print(
+                f"{device.name}: longest gap {milliseconds(gap.ms)} ms, before {_short(gap.before, 40)}",
+                style="dim", markup=False, soft_wrap=True,
+            )  # fmt: skip
+    for title, owners in (("target", survey.targets), ("range", survey.ranges)):
+        if owners:
+            console.print()
+            console.print(_owners(title, owners))
+    console.print()
+    kernels = _table(("busiest", "left"), ("share", "right"), ("ms", "right"), ("calls", "right"), ("under", "left"))
+    for kernel in survey.kernels[:SURVEYED]:
+        cells = (share(kernel.share), milliseconds(kernel.ms), number(kernel.calls_per_step))
+        kernels.add_row(Text(_short(kernel.name)), *cells, Text(_short(kernel.under[0], 20) if kernel.under else ""))
+    console.print(kernels)
+    console.print()
+    console.print(f"ms of device time per {survey.unit}; self: without the ranges inside.", style="dim")
+    for remark in survey.remarks:
+        console.print(f"note: {remark}", style="dim", markup=False)
+
+
+def survey_page(survey: TraceSurvey) -> str:
+    """The same as one self-contained HTML page."""
+    page = Console(file=io.StringIO(), record=True, markup=False, emoji=False, highlight=False, width=PAGE_COLUMNS)
+    render_survey(survey, page)
+    return page.export_html()
+
+
+def _owners(title: str, owners: Sequence[OwnerRow]) -> Table:
+    rows = _table((title, "left"), ("share", "right"), ("fwd", "right"), ("bwd", "right"), ("total", "right"),
+                  ("host", "right"), ("calls", "right"))  # fmt: skip
+    for row in owners[:SURVEYED]:
+        times = (milliseconds(ms) for ms in (row.forward_ms, row.backward_ms, row.total_ms, row.host_ms))
+        rows.add_row(Text(_short(row.name)), share(row.share), *times, number(row.calls_per_step))
+    return rows
+
+
+def render_difference(difference: TraceDifference, console: Console) -> None:
+    """Print what grew and what shrank, the largest change first. Fits 80 columns."""
+    console.print(Text(f"A  {difference.a}\nB  {difference.b}"), soft_wrap=True)
+    for title, changes in (
+        ("device", difference.devices), ("range", difference.ranges), ("kernel", difference.kernels)
+    ):  # fmt: skip
+        shown = [one for one in changes if one.change_ms][:SURVEYED]
+        if not shown:
+            continue
+        console.print()
+        rows = _table((title, "left"), ("A", "right"), ("B", "right"), ("change", "right"), ("calls A", "right"),
+                      ("B", "right"))  # fmt: skip
+        for one in shown:
+            times = (DASH if ms is None else milliseconds(ms) for ms in (one.a_ms, one.b_ms))
+            calls = (DASH if count is None else number(count) for count in (one.a_calls, one.b_calls))
+            style = "yellow" if one.change_ms > 0 else "green"
+            change = Text(f"{one.change_ms:+.3f}".replace("-", MINUS), style=style)
+            rows.add_row(Text(_short(one.name)), *times, change, *calls)
+        console.print(rows)
+    console.print()
+    console.print(f"ms per {difference.unit}; {DASH}: not there.", style="dim")
+    for remark in difference.remarks:
         console.print(f"note: {remark}", style="dim", markup=False)
 
 

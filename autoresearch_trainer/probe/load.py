@@ -16,10 +16,10 @@ _NOT_BUSY = ("idle", "iowait", "guest", "guest_nice")
 
 class ForeignLoad:
     """Which share of the cores other processes used, between one question and the next. cores: those that this process
-    may use, None = all of the machine."""
+    may use, None = all of the machine. children: what this process's children used until they ended is its own."""
 
-    def __init__(self, cores: Sequence[int] | None = None) -> None:
-        self._cores = cores
+    def __init__(self, cores: Sequence[int] | None = None, *, children: bool = False) -> None:
+        self._cores, self._children = cores, children
         self._last = self._read()
 
     def _read(self) -> tuple[float, float, float]:
@@ -29,7 +29,10 @@ class ForeignLoad:
         chosen = [times[core] for core in self._cores if core < len(times)] if self._cores else times
         busy = sum(value for core in chosen for name, value in core._asdict().items() if name not in _NOT_BUSY)
         busy += control_group.throttled_seconds()
-        return busy, time.process_time(), time.perf_counter() * len(chosen)
+        own = time.process_time()
+        if self._children:
+            own += sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
+        return busy, own, time.perf_counter() * len(chosen)
 
     def share(self) -> float:
         """Since the last question: 0 = nobody else, 1 = all cores busy with others' work."""

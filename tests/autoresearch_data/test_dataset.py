@@ -202,3 +202,18 @@ def test_data_dir_order(monkeypatch, tmp_path):
     assert dataset_folder("stdlib").parts[-2:] == ("data", "stdlib")
     with pytest.raises(DataError, match="bad dataset name"):
         dataset_folder("../up")
+
+
+def test_a_dataset_like_another_has_its_measure_and_trains_on_nothing_held_out(copy, tmp_path):
+    sources = write_sources(tmp_path / "sources", count=70)
+    done = prepare(find_corpus(str(sources)), tmp_path / "more", like=copy)
+    first, second = open_dataset(copy), done.dataset
+    assert second.tokenizer.sha256 == first.tokenizer.sha256 and second.fingerprint != first.fingerprint
+    assert second.manifest.splits["val"] == first.manifest.splits["val"]
+    assert contents(copy / "tokens")["val.bin"] == contents(second.folder / "tokens")["val.bin"]
+    texts = {name: set(build._documents(second, name)) for name in ("train", "val")}
+    assert not texts["train"] & texts["val"] and len(texts["train"]) + len(texts["val"]) == 70
+    assert prepare(find_corpus(str(sources)), tmp_path / "more", like=copy).reused
+    assert not prepare(find_corpus(str(sources)), tmp_path / "more").reused
+    with pytest.raises(DataError, match="cannot be prepared like itself"):
+        prepare(find_corpus(str(sources)), copy, like=copy)

@@ -51,6 +51,7 @@ def test_prepares_then_finds_everything_valid(capsys, sources, tmp_path):
         (["--corpus", "climbmix", "--hub", "ftp://x"], "bad hub address"),
         (["--corpus", "stdlib", "--data-dir", "{file}"], "cannot write in"),
         (["--corpus", "{empty}"], "holds no files"),
+        (["--corpus", "stdlib", "--dataset", "mine", "--like", "nothing"], "no dataset in"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(capsys, tmp_path, arguments, message):

@@ -21,6 +21,7 @@ from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.pipeline import Pipeline
 from autoresearch_lab.profile.schema import Profile
 from autoresearch_lab.promote.install import install
+from autoresearch_lab.status import StatusFile
 from autoresearch_lab.workloads import WorkloadSet
 from autoresearch_lab.workspace import Workspace, create
 
@@ -178,3 +179,22 @@ def test_a_profile_of_another_engine_says_which(context: Context, root: Root) ->
 def test_every_baseline_composite_calls_all_its_parts() -> None:
     for target in load_catalog(Root()).values():
         assert not target.parts_replaced(target.baseline("torch", "cpu")), target.name
+
+
+def test_those_who_watch_hear_where_all_candidates_stand_when_a_step_begins(monkeypatch):
+    made, said = object.__new__(Pipeline), []
+    made.status, made.executor = StatusFile("orchestrate"), None
+    made.most_finalists, made.winners_together = None, False
+    one, two = SimpleNamespace(label="rope=one"), SimpleNamespace(label="rope=two")
+    monkeypatch.setattr(Pipeline, "candidates", lambda self: [one, two])
+    states = {"rope=one": CandidateState("verify", "none yet"), "rope=two": CandidateState(None, "SAME")}
+    monkeypatch.setattr(Pipeline, "state", lambda self, candidate: states[candidate.label])
+
+    def drive(candidates, steps, on_step, *others):
+        on_step(one, "verify on node-a")
+
+    monkeypatch.setattr(module, "drive", drive)
+    made.run(lambda candidate, step: said.append(f"{step}: {candidate.label}"))
+    assert said == ["verify on node-a: rope=one"]
+    rows = {row.candidate: (row.step, row.reason, row.since is not None) for row in made.status.now.candidates}
+    assert rows == {"rope=one": ("verify", "none yet", True), "rope=two": (None, "SAME", False)}

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from autoresearch_trainer.config import PRESETS, GPTConfig, TrainConfig, preset
+from autoresearch_trainer.config import PRESETS, GPTConfig, TrainConfig, parse_changes, preset
 from autoresearch_trainer.errors import ConfigError
 
 SHAPES = {  # T, depth, width, heads, batch, tokens per step
@@ -66,3 +66,20 @@ def test_bad_configurations_are_refused(make, message: str):
     with pytest.raises(ConfigError, match=message) as caught:
         make()
     assert caught.value.exit_code == 2
+
+
+def test_words_change_the_model_and_the_optimizer():
+    config = TrainConfig.for_preset("cpu-nano", **parse_changes(["depth=3", "width=256", "matrix_lr=0.03"]))
+    model = config.model
+    assert (model.n_layer, model.n_embd, model.n_head, model.n_kv_head) == (3, 256, 2, 2)
+    assert config.matrix_lr == 0.03 and config.batch_size == 8 and model.sequence_len == 256
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [("depth=x", "depth takes an integer"), ("matrix_lr=inf", "takes a number"), ("vocab_size=9", "cannot set"),
+     ("sequence_len=512", "cannot set"), ("seed", "cannot set")],
+)  # fmt: skip
+def test_what_runs_are_compared_by_cannot_be_set(word: str, message: str):
+    with pytest.raises(ConfigError, match=message):
+        parse_changes([word])

@@ -433,6 +433,19 @@ def test_an_interrupted_visit_counts_only_where_both_were():
     assert process.seconds("both").ravel() * 1e9 == pytest.approx([3.0, 10.5])
 
 
+def test_what_disturbs_an_arm_of_the_baseline_does_not_favour_the_candidate():
+    """In the mean of its two arms a disturbance is twice as frequent as in the candidate: +0.9 % here."""
+    rng = np.random.default_rng(0)
+    shape = (40_000, 1, 3, 1, 2)  # (round, visit, arm, workload, direction)
+    hit = (rng.random(shape) < 0.2) * rng.exponential(0.5, shape)
+    times = 1e6 * np.exp(0.03 * rng.standard_normal(shape) + hit)
+    answer = TimeAnswer.model_construct(samples=times, clean=np.ones(shape[:-1]))
+    [ratios] = samples.total_ratios([samples.Process(answer)], 0, 2, "forward", [1.0])
+    assert len(ratios) == 2 * len(times) and abs(np.median(ratios)) < 0.001
+    either = samples.paired_log_ratio(np.sqrt(times[:, 0, 0, 0, 0] * times[:, 0, 1, 0, 0]), times[:, 0, 2, 0, 0])
+    assert np.median(either) > 0.005
+
+
 def test_samples_are_kept_whole(session, tmp_path):
     one = session(PlantedEngine(speed={2: 1.5}))
     run(one)

@@ -65,8 +65,10 @@ def test_print_config_says_what_and_why_and_trains_nothing(lab: Path, capsys):
 
 
 def test_print_config_as_json_is_complete(lab: Path, capsys):
-    assert call(lab, "--print-config", "--json", "--preset", "upstream", "--smoke", "--seed", "7") == 0
+    asked = ("--preset", "upstream", "--smoke", "--seed", "7", "--set", "depth=3")
+    assert call(lab, "--print-config", "--json", *asked) == 0
     data = json.loads(capsys.readouterr().out)
+    assert data["config"]["model"]["n_layer"] == 3
     assert data["config"]["preset"] == "upstream" and data["config"]["seed"] == 7 and data["config"]["steps"] == 2
     assert {"engine", "hardware", "choices", "dataset", "kernels", "ceiling"} <= set(data)
     assert all(choice["why"] for choice in data["choices"]) and data["hardware"]["kind"] == "cpu"
@@ -220,6 +222,8 @@ def test_training_does_not_wait_until_a_large_ledger_is_read(lab: Path, capsys, 
         (["--check-kernels", "0%", "--steps", "1"], "'0%' is no share of calls"),
         (["--check-kernels", "many", "--steps", "1"], "'many' is no share of calls"),
         (["--resume", "/nowhere"], "no usable checkpoint in /nowhere"),
+        (["--resume", "/nowhere", "--set", "depth=3"], "give --set or --resume, not both"),
+        (["--set", "depth"], "depth takes an integer, not ''"),
         (["--eval-rungs", "/nowhere"], "cannot read weights from /nowhere"),
         (["--kernels", "rope=none"], "rope"),
         (["--out", "/proc/nowhere", "--steps", "1"], "cannot write in /proc/nowhere"),

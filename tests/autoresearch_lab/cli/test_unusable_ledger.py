@@ -15,6 +15,7 @@ WORK = {
     "verify": ["--workspace", "w"],
     "compile-check": ["rms_norm=triton_fused"],
     "bench": ["--workspace", "w"],
+    "gate": ["--base", "HEAD"],
     "ab": ["--workspace", "w"],
     "integration-ab": ["--workspace", "w"],
     "integration-suite": ["--workspace", "w", "--presets", "cpu-nano"],

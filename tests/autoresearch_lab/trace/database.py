@@ -15,7 +15,7 @@ SCHEMA = {
     "endGlobalTid INTEGER, textId INTEGER, domainId INTEGER",
     "CUPTI_ACTIVITY_KIND_RUNTIME": "start INTEGER NOT NULL, end INTEGER NOT NULL, eventClass INTEGER NOT NULL, "
     "globalTid INTEGER, correlationId INTEGER, nameId INTEGER NOT NULL, returnValue INTEGER NOT NULL",
-    "CUPTI_ACTIVITY_KIND_KERNEL": "start INTEGER NOT NULL, end INTEGER NOT NULL, deviceId INTEGER NOT NULL, "
+    "CUPTI_ACTIVITY_KIND_KERNEL": "start INTEGER NOT NULL, end INTEGER, deviceId INTEGER NOT NULL, "
     "streamId INTEGER NOT NULL, correlationId INTEGER, globalPid INTEGER, demangledName INTEGER NOT NULL, "
     "shortName INTEGER NOT NULL",
     "CUPTI_ACTIVITY_KIND_MEMCPY": "start INTEGER NOT NULL, end INTEGER NOT NULL, deviceId INTEGER NOT NULL, "
@@ -50,10 +50,11 @@ class Database:
             self.rows["CUPTI_ACTIVITY_KIND_RUNTIME"].append(row)
         return (0, 7, self.calls, process)
 
-    def kernel(self, name, launched, start, end, thread=MAIN, process=PROCESS):
-        """thread None: no call of the API is known for it."""
+    def kernel(self, name, launched, start, end, thread=MAIN, process=PROCESS, device=0):
+        """thread None: no call of the API is known for it. end None: it was running when the trace ended."""
         names = (self.string(f"void {name}<float>()"), self.string(name))
-        about = (int(start * MS), int(end * MS), *self._launch(launched, thread, process), *names)
+        end = None if end is None else int(end * MS)
+        about = (int(start * MS), end, device, *self._launch(launched, thread, process)[1:], *names)
         self.rows["CUPTI_ACTIVITY_KIND_KERNEL"].append(about)
 
     def copy(self, launched, start, end, thread=MAIN, kind=1):
@@ -64,13 +65,15 @@ class Database:
         about = (int(start * MS), int(end * MS), *self._launch(launched, thread, PROCESS), 0, 4096)
         self.rows["CUPTI_ACTIVITY_KIND_MEMSET"].append(about)
 
-    def write(self, path, without=()):
+    def write(self, path, without=(), renamed=()):
+        """renamed: tables whose names end with a version."""
         self.rows["StringIds"] = [(number, text) for text, number in self.strings.items()]
         with closing(sqlite3.connect(path)) as connection, connection:
             for table, columns in SCHEMA.items():
                 rows = self.rows[table]
                 if not rows or table in without:
                     continue
+                table += "_V2" if table in renamed else ""
                 connection.execute(f"CREATE TABLE {table} ({columns})")
                 marks = ", ".join("?" * len(rows[0]))
                 connection.executemany(f"INSERT INTO {table} VALUES ({marks})", rows)

@@ -176,7 +176,6 @@ def test_where_the_record_cannot_be_written_the_prefix_stays_free(lab, tmp_path,
     """As when the ledger was damaged or its disk filled up while the trainer ran."""
 
     def traced(context, request, folder, on_progress):
-        folder.mkdir(parents=True)
         (folder / "trace").write_text("a trace")
         nothing = {"selection": {}, "compiled": False, "step_ms": [], "steps": 0, "bytes": 0}
         found = TraceAnswer.model_construct(**{**dict.fromkeys(TraceAnswer.model_fields), **nothing})

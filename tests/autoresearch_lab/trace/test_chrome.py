@@ -1,27 +1,12 @@
 """The file of PyTorch's profiler: GPU work through correlation or external ids, CPU operators by their own time."""
 
-import gzip
-import json
-
 import pytest
 
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.trace.attribute import attribute
 from autoresearch_lab.trace.chrome import read
 
-MAIN, AUTOGRAD, STREAM = 100, 101, 7
-
-
-def event(category, name, start, duration, thread=MAIN, **about):
-    """Times in microseconds, as in the file."""
-    return {"ph": "X", "cat": category, "name": name, "pid": 1, "tid": thread, "ts": start, "dur": duration,
-            "args": about}  # fmt: skip
-
-
-def write(path, events):
-    content = json.dumps({"traceEvents": [*events, {"ph": "M", "name": "process_name"}]}).encode()
-    path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
-    return path
+from .events import AUTOGRAD, STREAM, event, write
 
 
 def on_gpu():

@@ -53,6 +53,13 @@ def test_one_call_is_measured_and_recorded(measured, tmp_path):
     assert found["id"] == record.id and found["results"]["launches"] == [reading] and found["schema"] == 2
 
 
+def test_counters_that_are_nan_are_not_measured():
+    text = READINGS.replace('"40"', '"nan"') + '"1","_second","(!) nan","n/a"\n'
+    first, second = ncu.read_csv(text)
+    assert first == {"kernel": "_normalise_rows", "duration": "12.5 us", "registers per thread": "not measured"}
+    assert second == {"kernel": "_second", "duration": "not measured", "registers per thread": "not measured"}
+
+
 def test_a_kernel_that_is_not_the_one_named_is_refused_under_the_tool(measured, root):
     measure, program = measured
     program.set(after=READINGS)
@@ -65,6 +72,7 @@ def test_a_kernel_that_is_not_the_one_named_is_refused_under_the_tool(measured, 
     ("settings", "words"),
     [
         ({"after": "==ERROR== ERR_NVGPUCTRPERM - no permission"}, "ncu measured nothing: ==ERROR== ERR_NVGPUCTRPERM"),
+        ({"after": READINGS.replace("12.5", "nan").replace('"40"', '"nan"')}, "every counter of its 1 launches is nan"),
         ({"silent": 9}, "ncu ended with status 9 and no answer"),
     ],
 )

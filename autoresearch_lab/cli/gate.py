@@ -1,0 +1,73 @@
+"""Verb `gate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from autoresearch_common.files import write_atomic
+from autoresearch_lab.bench.rule import BUDGET_SECONDS
+from autoresearch_lab.cli.app import Session, VerbResult, command
+from autoresearch_lab.cli.options import PATH, FiniteRange
+from autoresearch_lab.cli.progress import progress
+from autoresearch_lab.errors import LabError
+from autoresearch_lab.gate.commands import compare_commands
+from autoresearch_lab.gate.kernels import GateAnswer, gate
+from autoresearch_lab.gate.report import junit, markdown, render
+from autoresearch_lab.paths import output_file
+
+
+def run(
+    session: Session,
+    *,
+    base: str | None,
+    head: str | None,
+    command_base: str | None,
+    command_head: str | None,
+    budget_seconds: float,
+    **files: Path | None,
+) -> VerbResult:
+    commands = command_base is not None, command_head is not None
+    if (base is None) is not any(commands) or any(commands) is not all(commands) or (base is None and head):
+        raise LabError("gate: give --base REF (and --head REF), or --command-base CMD and --command-head CMD")
+    outputs = {name: output_file(path, "gate") for name, path in files.items() if path is not None}
+    with progress(session.log, session.verb) as show:
+        if base is not None:
+            answer = gate(session.lab, base, head, budget_seconds=budget_seconds, on_progress=show)
+        else:
+            assert command_base is not None and command_head is not None
+            row = compare_commands(command_base, command_head, budget_seconds=budget_seconds)
+            answer = GateAnswer(f"{command_base} against {command_head}", [row])
+    for name, path in outputs.items():
+        write_atomic(path, {"markdown": markdown, "junit": junit}[name](answer))
+    data = {
+        "passes": answer.passes,
+        "rows": [row.plain() for row in answer.rows],
+        "left_out": answer.left_out,
+    }
+    return VerbResult(data, lambda console: render(answer, console), positive=answer.passes)
+
+
+COMMANDS = {
+    "gate": command(
+        "gate",
+        run,
+        "Is a change slower? Verifies every kernel that differs between two commits and times it against what it was. "
+        "Exit code 1 = a row is SLOWER or FAIL; what is AMBIGUOUS passes.",
+        click.option("--base", metavar="REF", help="The commit to compare with."),
+        click.option("--head", metavar="REF", help="The commit to judge [default: the working tree]."),
+        click.option("--command-base", metavar="CMD", help="Instead of kernels: the command to compare with,"),
+        click.option("--command-head", metavar="CMD", help="and the one to judge."),
+        click.option(
+            "--budget",
+            "budget_seconds",
+            type=FiniteRange(min=1.0, max=3600.0),
+            default=BUDGET_SECONDS,
+            show_default=True,
+            help="Seconds for each row after which nothing more is begun. The first look is always taken.",
+        ),
+        click.option("--markdown", type=PATH, metavar="FILE", help="Write a summary for people."),
+        click.option("--junit", type=PATH, metavar="FILE", help="Write the rows as test cases."),
+    )
+}

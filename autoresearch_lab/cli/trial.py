@@ -1,0 +1,126 @@
+"""Verbs `trial` and `compare`: versions of the trainer against each other, and finished runs beside each other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from autoresearch_lab.cli.app import Session, VerbResult, command
+from autoresearch_lab.cli.options import DATASET, FOREIGN_LIMIT, Count, FiniteRange
+from autoresearch_lab.cli.progress import progress
+from autoresearch_lab.compare import comparison, read_runs, show
+from autoresearch_lab.compare import newest as newest_runs
+from autoresearch_lab.errors import LabError
+from autoresearch_lab.results.record import VersionRecord
+from autoresearch_lab.runs_table import Row, append_row, check_table, old_decision
+from autoresearch_lab.versions.rule import LEAST_STEPS, TrialRule
+from autoresearch_lab.versions.run import Versions, keeps, trial
+from autoresearch_lab.versions.sides import WORKING_TREE, open_side
+from autoresearch_lab.versions.table import render
+
+_RULE = TrialRule()
+
+
+def run(
+    session: Session,
+    *,
+    a: str | None,
+    b: str | None,
+    replay: int | None,
+    log: bool,
+    description: str,
+    minutes: float,
+    **options: Any,
+) -> VerbResult:
+    table = session.lab.root.path / "results.tsv"
+    old = None
+    if replay is not None:
+        if a or b:
+            raise LabError("give --replay, or the sides with --a and --b")
+        old = old_decision(table, replay)
+        a, b = old.base, old.commit
+    if log:
+        check_table(table)
+    versions = _versions(session, a or "HEAD", b or WORKING_TREE, **options)
+    with progress(session.log, session.verb, session.status) as listen:
+        record = trial(versions, minutes, listen, session.log.print)
+    if log:
+        append_row(table, _row(record, description))
+    data: dict[str, Any] = {"verdict": record.verdict, "keep": keeps(record), **record.details()}
+    if old is not None:
+        data["old"] = old.plain()
+
+    def show_all(console: Console) -> None:
+        render(record, console)
+        if old is not None:
+            now = "keep" if keeps(record) else "discard"
+            console.print(f"row {replay} of {table.name} said {old.status}; this trial says {now}")
+
+    return VerbResult(data, show_all, positive=keeps(record))
+
+
+def _versions(
+    session: Session, a: str, b: str, *, dataset: str, preset: str | None, simpler: bool, **numbers: Any
+) -> Versions:
+    lab = session.lab
+    sides = open_side("a", a, dataset, lab.root), open_side("b", b, dataset, lab.root)
+    return Versions(lab, *sides, preset or lab.engine.default_preset, replace(_RULE, **numbers), simpler)
+
+
+def _row(record: VersionRecord, description: str) -> Row:
+    found, first, side = record.results, record.settings.a, record.settings.b
+    options = " ".join(f"{name}={value}" for name, value in side.options.items())
+    crashed = found.failed is not None and found.failed.side == "b"
+    # A version against itself is the baseline that the first idea is compared with.
+    kept = keeps(record) or all(getattr(side, name) == getattr(first, name) for name in ("tree", "options", "dataset"))
+    return Row(
+        commit=side.commit[:7] + ("+" if side.commit.endswith("+") else ""),
+        val_bpb=found.val_bpb.get("b"),
+        memory_mb=found.peak_memory_mb.get("b", 0.0),
+        status="crash" if crashed else "keep" if kept else "discard",
+        description=": ".join(filter(None, (options, description))),
+    )
+
+
+def compare(session: Session, *, runs: tuple[Path, ...], last: int | None) -> VerbResult:
+    if bool(runs) == (last is not None):
+        raise LabError("compare: name runs, or give --last N")
+    folders = list(runs) if last is None else newest_runs(session.lab.root, last)
+    compared = read_runs(folders)
+    return VerbResult(comparison(compared), lambda console: show(compared, console))
+
+
+COMMANDS = {
+    "trial": command(
+        "trial",
+        run,
+        "Is side b a better version of the trainer than side a? Trains both in turns from the same seeds; val_bpb at "
+        "equal time decides. A side is a git ref, '.' for the working tree, or NAME=VALUE words that override options "
+        "of train.py. Exit code 0 = BETTER (with --simpler also SAME), 1 = WORSE, SAME or UNDECIDED.",
+        click.option("--a", metavar="SIDE", help="What is kept so far [default: HEAD]."),
+        click.option("--b", metavar="SIDE", help="What may take its place [default: the working tree]."),
+        DATASET,
+        click.option("--preset", help="What to train [default: what suits this machine]."),
+        click.option("--steps", type=Count(min=LEAST_STEPS), default=_RULE.steps, show_default=True,
+                     help="Optimizer steps of side a; b gets as many tokens, then as much time."),
+        click.option("--minutes", type=FiniteRange(min=0.1), default=10.0, show_default=True,
+                     help="Budget; the same command goes on where an earlier one ended."),
+        FOREIGN_LIMIT,
+        click.option("--simpler", is_flag=True, help="Side b is the simpler version: SAME is a reason to keep it."),
+        click.option("--log", is_flag=True, help="Append a line to results.tsv: keep, discard or crash."),
+        click.option("--description", default="", help="What side b tries, for that line."),
+        click.option("--replay", type=Count(min=1), metavar="N",
+                     help="Try the decision of row N of results.tsv again: that commit against the last kept before."),
+    ),
+    "compare": command(
+        "compare",
+        compare,
+        "Finished runs of train.py beside each other: what differs, val_bpb, speed, memory, and their curves.",
+        click.argument("runs", nargs=-1, type=click.Path(path_type=Path), metavar="[RUN]..."),
+        click.option("--last", type=Count(min=1), metavar="N", help="The newest N runs in runs/."),
+    ),
+}  # fmt: skip

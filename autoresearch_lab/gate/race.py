@@ -1,0 +1,107 @@
+"""Two things in turns, by the rule of the bench: looks, intervals, and the four verdicts."""
+
+from __future__ import annotations
+
+import math
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from autoresearch_lab.bench.rule import AMBIGUOUS, FASTER, SLOWER, Finding, Rule, decide, find
+from autoresearch_lab.bench.session import BUSY
+from autoresearch_lab.statistics import paired_log_ratio
+
+FAIL = "FAIL"
+# Places of what is timed: the base, the base once more, the head.
+BASE, CONTROL, HEAD = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Compared:
+    """How head fares beside base. verdict: FASTER, SLOWER, SAME, AMBIGUOUS, or FAIL where head is wrong or cannot be
+    run. ratio: time of base / time of head, above 1 where head is faster, with its interval; base_seconds and
+    head_seconds: medians; foreign_load: share of the machine that other processes used, None = unknown."""
+
+    name: str
+    verdict: str
+    reason: str
+    ratio: float | None = None
+    interval: tuple[float, float] | None = None
+    base_seconds: float | None = None
+    head_seconds: float | None = None
+    foreign_load: float | None = None
+
+    @property
+    def passes(self) -> bool:
+        """Whether a gate lets it through: what cannot be told is no reason to stop anybody."""
+        return self.verdict not in (SLOWER, FAIL)
+
+    def plain(self) -> dict[str, Any]:
+        """The same as JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Turns:
+    """What one look's unit, a process or a round of commands, took: seconds of (round, [base, base again, head])."""
+
+    seconds: np.ndarray
+    foreign_load: float | None = None
+
+
+def race(name: str, take: Callable[[int], Turns], rule: Rule, budget_seconds: float, seed: int | None) -> Compared:
+    """Take turns until the rule decides or the budget is used up; the first look is always taken.
+
+    take: measures once more, given a seed.
+    """
+    rng = np.random.default_rng(secrets.randbits(31) if seed is None else seed)
+    taken: list[Turns] = []
+    began, longest = time.monotonic(), 0.0
+    for look, wanted in enumerate(rule.looks):
+        while len(taken) < wanted:
+            started = time.monotonic()
+            if look > 0 and started - began + longest > budget_seconds:
+                break
+            taken.append(take(int(rng.integers(1 << 31))))
+            longest = max(longest, time.monotonic() - started)
+        found = _look(taken, rule, rule.alpha(look), rng)
+        verdict, reason = decide(found, rule)
+        if verdict != AMBIGUOUS or len(taken) < wanted or time.monotonic() - began + longest > budget_seconds:
+            break
+    loads = [turns.foreign_load for turns in taken if turns.foreign_load is not None]
+    load = float(np.median(loads)) if loads else None
+    ratio = found.interval.ratio()
+    middle = np.median(np.concatenate([turns.seconds for turns in taken]), axis=0)
+    ends, seconds = (ratio.low, ratio.high), (float(middle[BASE]), float(middle[HEAD]))
+    return believed(Compared(name, verdict, reason, ratio.point, ends, *seconds, load), rule)
+
+
+def _look(taken: Sequence[Turns], rule: Rule, alpha: float, rng: np.random.Generator) -> Finding:
+    def logs(top: int, bottom: int) -> list[np.ndarray]:
+        return [paired_log_ratio(turns.seconds[:, top], turns.seconds[:, bottom]) for turns in taken]
+
+    groups = [(one + two) / 2 for one, two in zip(logs(BASE, HEAD), logs(CONTROL, HEAD), strict=True)]
+    control = logs(BASE, CONTROL)
+    if all(len(rounds) == 1 for rounds in control):
+        control = [np.concatenate(control)]  # of single rounds nothing could be drawn anew
+    return find(groups, control, alpha, rule, rng)
+
+
+def believed(compared: Compared, rule: Rule, *, disturbed: bool = True) -> Compared:
+    """The same, with the load of others said where there was much; and AMBIGUOUS, unless the difference is a clear one,
+    where it was so much that it may have favoured either. disturbed: whether that load touched what was timed."""
+    load, interval = compared.foreign_load, compared.interval
+    if load is None or load <= BUSY or interval is None or compared.ratio is None:
+        return compared
+    reason = f"{compared.reason}; other processes used {load:.0%} of the machine"
+    clear = interval[0] > rule.clear or interval[1] < 1 / rule.clear
+    if load <= rule.crowded or not disturbed or clear or compared.verdict not in (FASTER, SLOWER):
+        return replace(compared, reason=reason)
+    far = math.expm1(abs(math.log(compared.ratio)))
+    return replace(
+        compared, verdict=AMBIGUOUS, reason=f"{reason}, too much for a difference of {far:.0%}: run it again alone"
+    )

@@ -1,0 +1,1 @@
+"""Whether one version of the trainer is better than another: `kernel-lab trial`."""

@@ -1,0 +1,83 @@
+"""The rule of a trial: its arithmetic, and its error rates by simulation on the measured noise."""
+
+import math
+
+import numpy as np
+import pytest
+
+from autoresearch_lab.errors import LabError
+from autoresearch_lab.statistics import Interval
+from autoresearch_lab.versions.rule import TrialRule, equal_time, interval, verdict
+
+RULE = TrialRule()
+SLOPE = 0.25  # bits per byte for a factor of e in tokens: 1 % more tokens = .0025
+# s.d. of paired differences of val_bpb: another rounding; as the A/B measured it; seeds that do not pair (.0065 each).
+PAIRED, UNPAIRED = 0.0013, 0.0092
+# s.d. of the log-ratio of the speeds of two neighbouring processes: quiet, eager, compiled kernels in C.
+SPEEDS = (0.002, 0.02, 0.06)
+
+
+def decide(rng: np.random.Generator, gain: float, bpb_sd: float, speed_sd: float, faster: float = 0.0) -> str:
+    """The verdict on a version that is `gain` bits per byte better at equal tokens, and by e^faster faster."""
+    most = RULE.looks[-1]
+    ratios, losses = rng.normal(faster, speed_sd, most), rng.normal(-gain, bpb_sd, most)
+    clock = 0.0
+    for count in RULE.looks:
+        mean = float(ratios[:count].mean())
+        clock = mean if abs(mean - clock) > RULE.clock_tolerance else clock
+        timed = losses[:count] - SLOPE * clock  # b trains e^clock times as long
+        pairs = zip(timed.tolist(), ratios[:count].tolist(), strict=True)
+        said = verdict(interval([equal_time(t, 0.0, r, clock, SLOPE) for t, r in pairs], RULE), RULE)
+        if said != "UNDECIDED":
+            break
+    return said
+
+
+def rates(trials: int, **version: float) -> dict[str, float]:
+    rng = np.random.default_rng([11, *(int(abs(value) * 1e5) for value in version.values())])
+    said = [decide(rng, **version) for _ in range(trials)]
+    return {word: said.count(word) / trials for word in ("BETTER", "WORSE", "SAME", "UNDECIDED")}
+
+
+@pytest.mark.parametrize("bpb_sd", [PAIRED, UNPAIRED])
+@pytest.mark.parametrize("speed_sd", SPEEDS)
+def test_nothing_is_better_than_itself_in_more_than_one_trial_of_a_hundred(bpb_sd: float, speed_sd: float):
+    found = rates(500, gain=0.0, bpb_sd=bpb_sd, speed_sd=speed_sd)
+    assert found["BETTER"] <= 0.016 and found["WORSE"] <= 0.016  # at 1 % more than 8 of 500 come once in 300
+
+
+@pytest.mark.parametrize(
+    ("version", "word", "least"),
+    [
+        ({"gain": 0.05, "bpb_sd": PAIRED, "speed_sd": 0.02}, "BETTER", 0.95),
+        ({"gain": 0.02, "bpb_sd": UNPAIRED, "speed_sd": 0.02}, "BETTER", 0.9),
+        ({"gain": 0.005, "bpb_sd": PAIRED, "speed_sd": 0.002}, "BETTER", 0.95),
+        ({"gain": 0.0, "bpb_sd": PAIRED, "speed_sd": 0.02, "faster": 0.2}, "BETTER", 0.95),
+        ({"gain": 0.02, "bpb_sd": PAIRED, "speed_sd": 0.02, "faster": -0.5}, "WORSE", 0.95),
+        ({"gain": 0.0, "bpb_sd": PAIRED, "speed_sd": 0.002}, "SAME", 0.95),
+        ({"gain": 0.0, "bpb_sd": UNPAIRED, "speed_sd": 0.06}, "UNDECIDED", 0.9),
+    ],
+)
+def test_what_there_is_is_found(version: dict[str, float], word: str, least: float):
+    assert rates(100, **version)[word] >= least
+
+
+def test_a_calm_handful_does_not_make_a_narrow_interval():
+    found = interval([-0.001] * 4, RULE)
+    assert found.low < -0.003 and found.high > 0.001 and found.point == -0.001
+
+
+def test_the_interval_tells_the_verdict():
+    words = [verdict(Interval(*ends), RULE) for ends in
+             ((-0.02, -0.01, -0.001), (0.001, 0.01, 0.02), (-0.002, 0.0, 0.0029), (-0.004, 0.0, 0.002))]  # fmt: skip
+    assert words == ["BETTER", "WORSE", "SAME", "UNDECIDED"]
+
+
+def test_a_pair_that_was_faster_than_the_clock_has_more_to_gain():
+    assert equal_time(1.9, 2.0, math.log(1.1), math.log(1.1), SLOPE) == pytest.approx(-0.1)
+    assert equal_time(1.9, 2.0, 0.02, 0.0, SLOPE) == pytest.approx(-0.105)
+
+
+def test_few_steps_are_refused():
+    with pytest.raises(LabError, match="at least 20 steps"):
+        TrialRule(steps=12)
