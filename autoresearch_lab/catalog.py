@@ -163,6 +163,11 @@ class Target:
         return self.contract.name
 
     @property
+    def missing(self) -> list[KernelEntry]:
+        """What is listed and has no file."""
+        return [entry for entry in self.contract.kernels if not (self.folder / entry.file).is_file()]
+
+    @property
     def differentiable(self) -> bool:
         return any(argument.grad for argument in self.contract.args)
 
@@ -197,6 +202,9 @@ class Target:
         for kernel in self.kernels:
             if kernel.name == name and kernel.framework == framework:
                 return kernel
+        for entry in self.missing:
+            if entry.name == name and entry.framework == framework:
+                raise LabError(f"kernel {self.name}={name}: its file is missing: {self.folder / entry.file}")
         known = ", ".join(kernel.name for kernel in self.kernels if kernel.framework == framework) or "none"
         raise LabError(f"target {self.name} has no {framework} kernel '{name}'; known: {known}")
 
@@ -248,7 +256,7 @@ def load_catalog(root: Root) -> dict[str, Target]:
     """All targets by name, in alphabetical order.
 
     Raises:
-        LabError: a target.toml cannot be read, or names a file that is missing.
+        LabError: a target.toml cannot be read, or the oracle or a baseline is missing.
     """
     targets = {}
     for path in sorted(root.kernels.glob("*/target.toml")):
@@ -281,7 +289,8 @@ def _load_target(path: Path) -> Target:
     folder = path.parent
     if contract.name != folder.name:
         raise LabError(f"{path}: name is '{contract.name}' but the folder is '{folder.name}'")
-    for needed in ["oracle.py", *(entry.file for entry in contract.kernels)]:
+    # Without another kernel's file everything else goes on: training with it, for instance, by the baseline.
+    for needed in ["oracle.py", *(entry.file for entry in contract.kernels if entry.role == "baseline")]:
         if not (folder / needed).is_file():
             raise LabError(f"{path}: {needed} is missing")
     kernels = tuple(
@@ -297,5 +306,6 @@ def _load_target(path: Path) -> Target:
             requires=e.requires,
         )
         for e in contract.kernels
+        if (folder / e.file).is_file()
     )
     return Target(contract, folder, kernels)

@@ -237,13 +237,19 @@ def _state(root: Root, ledger: Ledger) -> list[Diagnosis]:
 
 
 def _lost_promotions(root: Root) -> list[Diagnosis]:
-    """Kernels that the user believes to be in the trainer, and that are not."""
+    """Kernels that the user believes to be in the trainer, or in the catalogue, and that are not."""
     try:
-        lost = lost_promotions(load_catalog(root), root)
+        catalog = load_catalog(root)
+        lost = lost_promotions(catalog, root)
     except LabError as error:
         return [Diagnosis("lab", "promoted kernels", "problem", str(error), needed=True)]
     remedy = "put the file back, or promote or demote it"
-    return [Diagnosis("lab", "promoted kernel", "problem", line, remedy) for line in lost]
+    found = [Diagnosis("lab", "promoted kernel", "problem", line, remedy) for line in lost]
+    for target in catalog.values():
+        for entry in target.missing:
+            what = f"{target.name}={entry.name} is listed, and {entry.file} is missing"
+            found.append(Diagnosis("lab", "kernel", "problem", what, "put the file back, or take it from target.toml"))
+    return found
 
 
 def _unproven_promotions(root: Root, ledger: Ledger) -> list[Diagnosis]:

@@ -1,6 +1,7 @@
 """Which kernel a failed step is laid at: one line that names it in the place of a traceback."""
 
 import os
+import posix
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -35,7 +36,8 @@ def naming_kernels(ops: Ops) -> Iterator[None]:
 
 @contextmanager
 def _exits_raise() -> Iterator[None]:
-    """os._exit raises SystemExit in this process meanwhile; in those that it forks it ends them."""
+    """os._exit raises SystemExit in this process meanwhile, by each of its names; in those that it forks it ends them.
+    A process that native code ends is not seen here: it leaves no summary."""
     process, leave = os.getpid(), os._exit
 
     def raise_or_leave(status: int) -> NoReturn:
@@ -43,11 +45,11 @@ def _exits_raise() -> Iterator[None]:
             raise SystemExit(status)
         leave(status)
 
-    os._exit = raise_or_leave
+    os._exit = posix._exit = raise_or_leave
     try:
         yield
     finally:
-        os._exit = leave
+        os._exit = posix._exit = leave
 
 
 def _line(error: BaseException, culprit: KernelFile | None, selected: Sequence[KernelFile]) -> str:

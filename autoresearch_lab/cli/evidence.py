@@ -113,7 +113,7 @@ def _merge(session: Session, others: tuple[Path, ...]) -> VerbResult:
 
     def render(console: Console) -> None:
         for row in data:
-            console.print(f"{row['source']}: {row['added']} records added", markup=False, soft_wrap=True)
+            console.print(f"{row['source']}: {row['added']} added", markup=False, soft_wrap=True)
 
     return VerbResult({"path": str(own.path), "merged": data, "records": own.count()}, render)
 

@@ -200,7 +200,9 @@ def _still_there(entry: registry.Promotion, catalog: Mapping[str, Target], engin
         return None, f"promoted kernel {entry.kernel} is for a target that no longer exists"
     known = [k for k in target.kernels if k.name == entry.kernel and k.runs_on(engine.framework, engine.device)]
     if not known:
-        return None, f"promoted kernel {entry.kernel} is no longer listed for engine {engine.name}"
+        gone = any(listed.name == entry.kernel for listed in target.missing)
+        why = "has no file any more" if gone else f"is no longer listed for engine {engine.name}"
+        return None, f"promoted kernel {entry.kernel} {why}"
     if known[0].role == "baseline":  # an entry that overrules a shipped promotion
         return known[0], ""
     if known[0].sha256 != entry.sha256:

@@ -179,9 +179,10 @@ def kernel_at(path: Path, text: str) -> dict[str, KernelFile]:
         (FAILING_BACKWARD, "^kernel relu_squared=mine failed: ValueError: no gradient$"),
         (LEAVES, "^kernel relu_squared=mine failed: SystemExit: 0$"),
         (ENDS_THE_PROCESS, "^kernel relu_squared=mine failed: SystemExit: 0$"),
+        (ENDS_THE_PROCESS.replace("os", "posix"), "^kernel relu_squared=mine failed: SystemExit: 0$"),
         (RETURNS_ANOTHER_SHAPE, r"^kernel relu_squared=mine returned y as \[2, 32, \d+\] bfloat16, not "),
     ],
-    ids=["raises", "declines", "backward", "leaves", "ends the process", "shape"],
+    ids=["raises", "declines", "backward", "leaves", "ends the process", "by its other name", "shape"],
 )
 def test_a_kernel_that_fails_is_named_in_one_line(config, dataset, tmp_path: Path, text: str, message: str):
     with pytest.raises(KernelFailed, match=message) as caught:

@@ -93,6 +93,14 @@ def test_a_bad_contract_is_one_clear_error(root: Root, old: str, new: str, messa
         load_catalog(root)
 
 
+def test_a_kernel_without_its_file_is_no_kernel_and_stops_nothing_else(root: Root) -> None:
+    (root.kernels / "rms_norm" / "cpp_fused.py").unlink()
+    target = load_catalog(root)["rms_norm"]
+    assert [entry.name for entry in target.missing] == ["cpp_fused"] and target.baseline("torch", "cpu")
+    with pytest.raises(LabError, match="kernel rms_norm=cpp_fused: its file is missing: .*cpp_fused.py"):
+        target.kernel("cpp_fused", "torch")
+
+
 def test_unknown_names_list_the_known_ones(root: Root) -> None:
     catalog = load_catalog(root)
     with pytest.raises(LabError, match="unknown target 'nope'; known: rms_norm"):

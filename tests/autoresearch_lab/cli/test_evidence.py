@@ -107,7 +107,7 @@ def test_another_machines_records_are_merged_and_do_not_count_here(
 ) -> None:
     other = elsewhere(root, tmp_path / "other.jsonl")
     assert run(root, "ledger", "merge", str(other.path)) == 0
-    assert capsys.readouterr().out == f"{other.path}: 1 records added\n"
+    assert capsys.readouterr().out == f"{other.path}: 1 added\n"
     assert run(root, "ledger", "merge", str(other.path), "--json") == 0
     data = json.loads(capsys.readouterr().out)
     assert data["merged"] == [{"source": str(other.path), "record": None, "added": 0}] and data["records"] == 3

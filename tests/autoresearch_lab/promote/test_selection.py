@@ -71,6 +71,16 @@ def test_a_kernel_that_was_edited_is_not_used_and_the_remark_says_so(lab):
     assert lost_promotions(lab.catalog(), lab.root, "triple") == []
 
 
+def test_a_promoted_kernel_without_its_file_is_told_and_training_goes_on(lab):
+    enlist(lab)
+    (lab.root.kernels / "double" / "fused.py").unlink()
+    selection = select(lab, "promoted")
+    assert names(selection)["double"] == "torch_eager"
+    assert selection.remarks == ["double: promoted kernel fused has no file any more; using the baseline"]
+    with pytest.raises(LabError, match="double=fused: its file is missing"):
+        select(lab, "double=fused")
+
+
 def test_a_kernel_or_target_that_is_gone_is_remarked(lab):
     enlist(lab, kernel="vanished")
     enlist(lab, target="quadruple")
