@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -12,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from autoresearch_common.reading import read_json
 from autoresearch_lab import format as form
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.paths import Root
@@ -74,8 +74,7 @@ def read_runs(paths: Sequence[Path]) -> list[FinishedRun]:
     for mark, given in zip(MARKS, paths, strict=False):
         path = given / RUN_FILE if given.is_dir() else given
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            runs.append(FinishedRun(mark, path, record))
+            runs.append(FinishedRun(mark, path, read_json(path)))
             assert runs[-1].options and runs[-1].curve is not None
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise LabError(f"{given} is no run of train.py: {error}") from None

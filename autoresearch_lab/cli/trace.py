@@ -146,8 +146,9 @@ def trace_profile(
 
 def _is_capture(file: Path) -> bool:
     """Whether it is the metadata of a capture, or the prefix of one."""
-    named = steady.beside(file, steady.METADATA)
-    return file.name.endswith(steady.METADATA) or (not file.is_file() and named.is_file())
+    if not file.name or file.is_file():
+        return file.name.endswith(steady.METADATA)
+    return steady.beside(file, steady.METADATA).is_file()
 
 
 def _survey(

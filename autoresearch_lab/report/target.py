@@ -9,6 +9,7 @@ from autoresearch_lab import lookup
 from autoresearch_lab.catalog import Target
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.machine import STAND_INS
+from autoresearch_lab.promote.selection import WORKSPACE
 from autoresearch_lab.report.brief import brief
 from autoresearch_lab.report.sources import MOST_KERNELS, Sources
 from autoresearch_lab.report.views import Source
@@ -114,7 +115,7 @@ class TargetEvidence:
 
 
 def evidence_of(found: Sources, target: Target, kernel: str | None = None, remark: str | None = None) -> TargetEvidence:
-    """Collect it; with `kernel` for that one only.
+    """Collect it; with `kernel` for that one only. That of a workspace need not have any evidence yet.
 
     Raises:
         LabError: neither the catalogue nor the ledger knows that kernel.
@@ -125,7 +126,7 @@ def evidence_of(found: Sources, target: Target, kernel: str | None = None, remar
     known = [name for _, name in lookup.kernels(found.lab.ledger, ANY, target=target.name)]
     others = [name for name in dict.fromkeys([*(name for name in known if name in catalogue), *shipped, *known])]
     names = [*listed, *(name for name in others if name not in listed)]
-    if kernel is not None and kernel not in names:
+    if kernel is not None and kernel not in names and not kernel.startswith(WORKSPACE):
         raise LabError(f"target {target.name} has no kernel '{kernel}'; known: {', '.join(names) or 'none'}")
     used_here = found.promoted.get(target.name)
     in_use = used_here.sha256 if used_here else None
@@ -134,7 +135,7 @@ def evidence_of(found: Sources, target: Target, kernel: str | None = None, remar
         found.remark(f"of {len(names)} kernels {MOST_KERNELS} are shown, those with the newest records; name another")
     for name in [kernel] if kernel is not None else names[:MOST_KERNELS]:
         sha256 = catalogue[name].sha256 if name in catalogue else None
-        role = "workspace" if name.startswith("workspace:") else "gone"
+        role = "workspace" if name.startswith(WORKSPACE) else "gone"
         if name in catalogue:
             role = catalogue[name].role if name in listed else f"{catalogue[name].role} of another engine"
         used = sha256 == in_use if in_use else role == "baseline"

@@ -16,6 +16,7 @@ WORK = {
     "compile-check": ["rms_norm=triton_fused"],
     "bench": ["--workspace", "w"],
     "gate": ["--base", "HEAD"],
+    "trial": [],
     "ab": ["--workspace", "w"],
     "integration-ab": ["--workspace", "w"],
     "integration-suite": ["--workspace", "w", "--presets", "cpu-nano"],

@@ -20,8 +20,8 @@ def test_what_the_c_library_has_given_out_is_counted_to_the_byte() -> None:
         return taken, abs(allocated() - before)
 
     for size in (10_000, 1 << 22):  # the second is a block of its own
-        # Other threads of a test process (those of its runner, of torch) allocate as well: the quietest of many counts.
-        assert min(max(misses(size)) for _ in range(100)) < 9_000
+        # Other threads of a test process (those of its runner, of torch) allocate as well: one quiet count of many.
+        assert any(max(misses(size)) < 9_000 for _ in range(100))
 
 
 def growth(*readings: int) -> float:
