@@ -33,7 +33,9 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A root with the real kernels, and a small prepared dataset of numbers."""
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.delenv("AUTORESEARCH_DATA", raising=False)
-    (tmp_path / "kernels").symlink_to(CHECKOUT / "kernels")
+    (tmp_path / "kernels").mkdir()
+    for folder in (path for path in (CHECKOUT / "kernels").iterdir() if path.is_dir()):
+        (tmp_path / "kernels" / folder.name).symlink_to(folder)  # and not what is promoted in this checkout
     (tmp_path / "data" / "stdlib").mkdir(parents=True)
     (tmp_path / "data" / "stdlib" / "dataset.json").write_text("{}")
     rng = np.random.default_rng(0)
@@ -138,7 +140,7 @@ def test_a_run_that_does_not_begin_is_told_as_json_too(lab: Path, capsys, monkey
 
 def test_a_kernel_that_declines_ends_the_run_in_one_line(lab: Path, capsys):
     target = lab / "kernels" / "relu_squared"
-    (lab / "kernels").unlink()
+    shutil.rmtree(lab / "kernels")
     shutil.copytree(CHECKOUT / "kernels", lab / "kernels")
     (target / "torch_library.py").write_text("def relu_squared(x):\n    raise NotImplementedError('not here')\n")
     assert call(lab, *SMALL[:-1], "relu_squared=torch_library", "--steps", "1") == 1
@@ -147,7 +149,7 @@ def test_a_kernel_that_declines_ends_the_run_in_one_line(lab: Path, capsys):
 
 def test_a_kernel_that_is_wrong_in_training_ends_a_checked_run_in_one_line(lab: Path, capsys):
     target = lab / "kernels" / "relu_squared"
-    (lab / "kernels").unlink()
+    shutil.rmtree(lab / "kernels")
     shutil.copytree(CHECKOUT / "kernels", lab / "kernels")
     (target / "torch_library.py").write_text("def relu_squared(x):\n    return x.clamp_min(0).square() * 1.02\n")
     wrong = [*SMALL[:-1], "relu_squared=torch_library", "--steps", "2", "--check-kernels", "100%"]
@@ -242,7 +244,7 @@ def test_bad_input_is_one_line_and_exit_code_2(lab: Path, arguments: list[str], 
 
 def test_a_promoted_kernel_that_is_no_longer_that_is_told_and_refused_by_name(lab: Path, capsys):
     root = Root(lab)
-    root.kernels.unlink()
+    shutil.rmtree(root.kernels)
     shutil.copytree(CHECKOUT / "kernels", root.kernels, ignore=shutil.ignore_patterns("promoted*.toml"))
     entry = {"engine": "cpu", "device": machine.context(ENGINES["cpu"], root).device["key"], "target": "rope"}
     root.promoted_local.write_text(registry.text([Promotion(**entry, kernel="cpp_fused", sha256="0" * 64)]))
