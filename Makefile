@@ -33,7 +33,7 @@ help:
 	@echo "make lab     the main job: profile, verify, bench, A/B, promote, train again, report"
 	@echo "make mac     on a Mac: all evidence that takes an Apple GPU (docs/mac.md)"
 	@echo "make test    the tests"
-	@echo "make test-quick  those that take two minutes: all but what is slow or measures time"
+	@echo "make test-quick  all but what is slow or measures time: some four minutes on two cores"
 	@echo "make test-triton TRITON=3.6.0   the tests of Triton kernels with that version"
 	@echo "make lint    ruff and mypy"
 	@echo "make house   figures of the structure: imports, names, types; exit code 1 where a bound is missed"
