@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -52,6 +52,31 @@ class Rule:
 
     def plain(self) -> dict[str, Any]:
         return {**asdict(self), "looks": list(self.looks)}
+
+
+def looks_within(
+    rule: Rule, budget: float, take: Callable[[int], object], used: Callable[[], float]
+) -> Iterator[int]:
+    """Measure, and yield the number of each look (from 0) when it is due; whoever has decided asks for no more.
+
+    A look that the budget no longer allows in full is taken with what there is, once: so there are never more looks
+    than the rule has, and each is taken at its own level. The first is always taken in full.
+
+    take: measures once more, given how many there are to be at this look; used: seconds of the budget so far.
+    """
+    taken, longest = 0, 0.0
+    for look, wanted in enumerate(rule.looks):
+        while taken < wanted:
+            before = used()
+            if look > 0 and before + longest > budget:
+                break
+            take(wanted)
+            taken += 1
+            longest = max(longest, used() - before)
+        last = used() + longest > budget
+        yield look
+        if last:
+            return
 
 
 @dataclass(frozen=True)

@@ -88,15 +88,11 @@ def _directed(times: np.ndarray, direction: str) -> np.ndarray:
 def total_ratios(
     processes: Sequence[Process], top: int, bottom: int, direction: str, weights: Sequence[float]
 ) -> list[np.ndarray]:
-    """Per process, log(time of arm `top` / time of arm `bottom`) of every round, over all workloads together. Where
-    `top` is the baseline there are two of every round, one against each of its arms, the second of which is the
-    control: their own noise and their levels in a process weigh half as much in the median then. (In the mean of both
-    arms a disturbance of one would be twice as frequent as in the candidate, and favour it.)"""
-    tops = _tops(top, bottom)
+    """Per process, log(time of arm `top` / time of arm `bottom`) over all workloads together; see `log_ratios`."""
     found = []
     for process in processes:
-        rounds = process.calm_rounds([*tops, bottom], list(range(len(weights))))
-        found.append(_log_ratios(process.totals(direction, weights)[rounds], tops, bottom))
+        rounds = process.calm_rounds([*_tops(top, bottom), bottom], list(range(len(weights))))
+        found.append(log_ratios(process.totals(direction, weights)[rounds], top, bottom))
     return found
 
 
@@ -104,11 +100,10 @@ def workload_ratios(
     processes: Sequence[Process], top: int, bottom: int, direction: str, workload: int
 ) -> list[np.ndarray]:
     """The same for one workload."""
-    tops = _tops(top, bottom)
     found = []
     for process in processes:
-        rounds = process.calm_rounds([*tops, bottom], [workload])
-        found.append(_log_ratios(process.seconds(direction)[rounds][:, :, workload], tops, bottom))
+        rounds = process.calm_rounds([*_tops(top, bottom), bottom], [workload])
+        found.append(log_ratios(process.seconds(direction)[rounds][:, :, workload], top, bottom))
     return found
 
 
@@ -116,9 +111,15 @@ def _tops(top: int, bottom: int) -> list[int]:
     return [BASELINE, CONTROL] if top == BASELINE and bottom != CONTROL else [top]
 
 
-def _log_ratios(seconds: np.ndarray, tops: Sequence[int], bottom: int) -> np.ndarray:
-    """Of (round, arm), round after round."""
-    return np.stack([paired_log_ratio(seconds[:, top], seconds[:, bottom]) for top in tops], axis=1).ravel()
+def log_ratios(seconds: np.ndarray, top: int, bottom: int) -> np.ndarray:
+    """log(time of arm `top` / time of arm `bottom`) of (round, arm), round after round.
+
+    Where `top` is the baseline there are two of every round, one against each of its arms, the second of which is the
+    control: their own noise and their levels in a process weigh half as much in the median then. (In the mean of both
+    arms a disturbance of one would be twice as frequent as in the candidate, and favour it.)
+    """
+    tops = _tops(top, bottom)
+    return np.stack([paired_log_ratio(seconds[:, each], seconds[:, bottom]) for each in tops], axis=1).ravel()
 
 
 def save(path: Path, arms: list[dict[str, str]], workloads: Sequence[TimedCall], processes: Sequence[Process]) -> None:

@@ -13,7 +13,7 @@ from autoresearch_lab.bench.analysis import DISAGREE, Analysis, objections
 from autoresearch_lab.bench.checks import WrongOutput
 from autoresearch_lab.bench.gpu import replay_remarks, replayed, waiting, warm_times
 from autoresearch_lab.bench.measure import Arm, TimingBed, measure
-from autoresearch_lab.bench.rule import AMBIGUOUS, Finding, Rule, decide, find
+from autoresearch_lab.bench.rule import AMBIGUOUS, Finding, Rule, decide, find, looks_within
 from autoresearch_lab.bench.samples import Process, total_ratios
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.results.bench import ArmTime, BenchResults, LibraryRatio, Ratio, WorkloadTimes
@@ -85,26 +85,19 @@ class BenchSession:
         Compiling the arms does not count towards the budget. After the first process `on_progress` hears {"expected":
         seconds until the first look}, which is taken whatever the budget is.
 
-        A look that the budget no longer allows in full is taken with the processes that there are, once: so there are
-        never more looks than the rule has, and each is taken at its own level.
-
         Raises:
             LabError, LabFailure: see `measure`.
         """
         began = time.monotonic()
-        seconds = min(MOST_SECONDS, max(LEAST_SECONDS, budget * SHARE))
-        longest = 0.0
-        for look, wanted in enumerate(rule.looks):
+
+        def take(wanted: int) -> None:
             self.wanted = wanted
-            while len(self.processes) < wanted:
-                used = self._used(began)
-                if look > 0 and used + longest > budget:
-                    break
-                self._take(seconds, int(rng.integers(1 << 31)))
-                longest = max(longest, self._used(began) - used)
-                if len(self.processes) == 1 and self.on_progress is not None:
-                    self.on_progress({"expected": time.monotonic() - began + (rule.looks[0] - 1) * longest})
-            last = look == len(rule.looks) - 1 or self._used(began) + longest > budget
+            self._take(process_seconds(budget), int(rng.integers(1 << 31)))
+            if len(self.processes) == 1 and self.on_progress is not None:
+                left = (rule.looks[0] - 1) * self._used(began)
+                self.on_progress({"expected": time.monotonic() - began + left})
+
+        for look in looks_within(rule, budget, take, lambda: self._used(began)):
             alpha = rule.alpha(look)
             analysis = self._analysis(alpha, rule, rng)
             to_beat, finding = self._find(analysis, rng)
@@ -112,7 +105,7 @@ class BenchSession:
                 analysis, to_beat, self.candidate, self.bed.workloads, self.foreign_load, finding.interval.low
             )
             verdict, reason = decide(finding, rule, against)
-            if verdict != AMBIGUOUS or last:
+            if verdict != AMBIGUOUS:
                 break
         elapsed = time.monotonic() - began
         results = self._report(analysis, finding, to_beat)
@@ -289,6 +282,11 @@ class BenchSession:
         if abs(math.log(analysis.minimum_ratio(to_beat, self.candidate)) - finding.interval.point) > DISAGREE:
             found.append("the ratio of the shortest times differs from that of the medians by more than 5 %")
         return found + waiting(self.processes, [arm.name for arm in self.arms])
+
+
+def process_seconds(budget: float) -> float:
+    """For how long one process measures."""
+    return min(MOST_SECONDS, max(LEAST_SECONDS, budget * SHARE))
 
 
 def compiled_remarks(found: BenchResults) -> list[str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.signal import lfilter
 
-from autoresearch_lab.bench.rule import AMBIGUOUS, Rule, decide, find
+from autoresearch_lab.bench.rule import AMBIGUOUS, Rule, decide, find, looks_within
 
 
 @dataclass(frozen=True)
@@ -58,16 +58,17 @@ def simulate(effect: float, noise: Noise, rule: Rule, rng: np.random.Generator) 
     """(verdict, number of looks) of one bench of a candidate whose true log-ratio is `effect`."""
     groups: list[np.ndarray] = []
     control: list[np.ndarray] = []
-    verdict = AMBIGUOUS
-    for look, wanted in enumerate(rule.looks):
-        while len(groups) < wanted:
-            ratio, same = noise.process(rng, effect)
-            groups.append(ratio)
-            control.append(same)
+
+    def take(wanted: int) -> None:
+        ratio, same = noise.process(rng, effect)
+        groups.append(ratio)
+        control.append(same)
+
+    for look in looks_within(rule, math.inf, take, lambda: 0.0):
         verdict, _ = decide(find(groups, control, rule.alpha(look), rule, rng), rule)
         if verdict != AMBIGUOUS:
-            return verdict, look + 1
-    return verdict, len(rule.looks)
+            break
+    return verdict, look + 1
 
 
 def rates(effect: float, noise: Noise, rule: Rule, trials: int, rng: np.random.Generator) -> dict[str, float]:

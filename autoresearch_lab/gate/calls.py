@@ -15,7 +15,7 @@ import numpy as np
 
 from autoresearch_lab.bench.measure import LEAST_ROUNDS, MOST_ROUNDS
 from autoresearch_lab.bench.rule import BUDGET_SECONDS, Rule
-from autoresearch_lab.bench.session import LEAST_SECONDS, MOST_SECONDS, SHARE
+from autoresearch_lab.bench.session import process_seconds
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.gate.race import Compared, Turns, race
 from autoresearch_trainer.probe.load import ForeignLoad
@@ -52,7 +52,7 @@ def compare_calls(
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise LabError(f"compare_calls: another process cannot have this: {error}") from None
     rule = rule or Rule()
-    seconds = min(MOST_SECONDS, max(LEAST_SECONDS, budget_seconds * SHARE))
+    seconds = process_seconds(budget_seconds)
 
     def take(seed: int) -> Turns:
         context = multiprocessing.get_context("spawn")

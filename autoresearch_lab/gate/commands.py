@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shlex
 import signal
 import subprocess
@@ -13,7 +12,6 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 import numpy as np
-import psutil
 
 from autoresearch_common.reading import one_line
 from autoresearch_lab.bench.rule import BUDGET_SECONDS, Rule
@@ -50,13 +48,10 @@ def compare_commands(
 
     def take(seed: int) -> Turns:
         order = np.random.default_rng(seed).permutation(len(words)).tolist()
-        found, load, began, used = np.zeros((1, len(words))), ForeignLoad(), time.perf_counter(), _of_children()
+        found, load = np.zeros((1, len(words))), ForeignLoad(children=True)
         for arm in [*order, *reversed(order)]:
             found[0, arm] += _seconds(words[arm], sides[arm]) / 2
-        share, cores = load.since_last(), psutil.cpu_count() or 1
-        if share is not None:  # the commands are processes of others only to the system's count
-            share = max(0.0, share - (_of_children() - used) / ((time.perf_counter() - began) * cores))
-        return Turns(found, share)
+        return Turns(found, load.since_last())
 
     try:
         for place in (0, 2):
@@ -64,11 +59,6 @@ def compare_commands(
         return race("command", take, rule or Rule(), budget_seconds, seed)
     except CommandFailed as error:
         return Compared("command", FAIL, str(error))
-
-
-def _of_children() -> float:
-    """Seconds of processor that children used until they ended."""
-    return sum(resource.getrusage(resource.RUSAGE_CHILDREN)[:2])
 
 
 def _words(command: str) -> list[str]:

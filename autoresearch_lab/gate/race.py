@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from autoresearch_lab.bench.rule import AMBIGUOUS, FASTER, SLOWER, Finding, Rule, decide, find
+from autoresearch_lab.bench.rule import AMBIGUOUS, FASTER, SLOWER, Finding, Rule, decide, find, looks_within
+from autoresearch_lab.bench.samples import BASELINE, CONTROL, log_ratios
 from autoresearch_lab.bench.session import BUSY
-from autoresearch_lab.statistics import paired_log_ratio
 
 FAIL = "FAIL"
-# Places of what is timed: the base, the base once more, the head.
-BASE, CONTROL, HEAD = 0, 1, 2
+# Of the three that are timed; before it the base and the base once more, as in a bench.
+HEAD = 2
 
 
 @dataclass(frozen=True)
@@ -60,32 +60,27 @@ def race(name: str, take: Callable[[int], Turns], rule: Rule, budget_seconds: fl
     """
     rng = np.random.default_rng(secrets.randbits(31) if seed is None else seed)
     taken: list[Turns] = []
-    began, longest = time.monotonic(), 0.0
-    for look, wanted in enumerate(rule.looks):
-        while len(taken) < wanted:
-            started = time.monotonic()
-            if look > 0 and started - began + longest > budget_seconds:
-                break
-            taken.append(take(int(rng.integers(1 << 31))))
-            longest = max(longest, time.monotonic() - started)
+    began = time.monotonic()
+
+    def measure(wanted: int) -> None:
+        taken.append(take(int(rng.integers(1 << 31))))
+
+    for look in looks_within(rule, budget_seconds, measure, lambda: time.monotonic() - began):
         found = _look(taken, rule, rule.alpha(look), rng)
         verdict, reason = decide(found, rule)
-        if verdict != AMBIGUOUS or len(taken) < wanted or time.monotonic() - began + longest > budget_seconds:
+        if verdict != AMBIGUOUS:
             break
     loads = [turns.foreign_load for turns in taken if turns.foreign_load is not None]
     load = float(np.median(loads)) if loads else None
     ratio = found.interval.ratio()
     middle = np.median(np.concatenate([turns.seconds for turns in taken]), axis=0)
-    ends, seconds = (ratio.low, ratio.high), (float(middle[BASE]), float(middle[HEAD]))
+    ends, seconds = (ratio.low, ratio.high), (float(middle[BASELINE]), float(middle[HEAD]))
     return believed(Compared(name, verdict, reason, ratio.point, ends, *seconds, load), rule)
 
 
 def _look(taken: Sequence[Turns], rule: Rule, alpha: float, rng: np.random.Generator) -> Finding:
-    def logs(top: int, bottom: int) -> list[np.ndarray]:
-        return [paired_log_ratio(turns.seconds[:, top], turns.seconds[:, bottom]) for turns in taken]
-
-    groups = [(one + two) / 2 for one, two in zip(logs(BASE, HEAD), logs(CONTROL, HEAD), strict=True)]
-    control = logs(BASE, CONTROL)
+    groups = [log_ratios(turns.seconds, BASELINE, HEAD) for turns in taken]
+    control = [log_ratios(turns.seconds, BASELINE, CONTROL) for turns in taken]
     if all(len(rounds) == 1 for rounds in control):
         control = [np.concatenate(control)]  # of single rounds nothing could be drawn anew
     return find(groups, control, alpha, rule, rng)
