@@ -10,7 +10,6 @@ import errno
 import io
 import json
 import os
-import subprocess
 import time
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -38,6 +37,7 @@ from autoresearch_lab.ledger_index import (
     untold,
 )
 from autoresearch_lab.paths import CHECKOUT, writable_folder
+from autoresearch_lab.repository import commit_of
 from autoresearch_lab.results.base import Facts
 from autoresearch_lab.results.lines import bare, read
 from autoresearch_lab.results.record import (
@@ -545,17 +545,3 @@ def _value(record: Record, name: str, wanted: Any) -> Any:
 def _commit() -> str | None:
     """Of the code that this process runs."""
     return commit_of(CHECKOUT)
-
-
-def commit_of(folder: Path) -> str | None:
-    """Short commit of the checkout, with `+` where tracked files differ from it; None outside a git checkout."""
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, timeout=20, check=True
-        ).stdout.strip()
-
-    try:
-        return git("rev-parse", "--short=12", "HEAD") + ("+" if git("status", "--porcelain", "-uno") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None

@@ -11,8 +11,8 @@ from filelock import FileLock
 
 from autoresearch_common.reading import BadFile, read_text
 from autoresearch_lab.errors import LabError, files_at_hand
-from autoresearch_lab.ledger import commit_of
 from autoresearch_lab.paths import writable_folder
+from autoresearch_lab.repository import commit_of
 
 # For as long as it takes to write a line; the run itself is in run.json.
 LOCK_SECONDS = 10.0

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 from autoresearch_lab.catalog import Kernel, Target, load_catalog
 from autoresearch_lab.engine import Engine
 from autoresearch_lab.errors import LabError, files_at_hand
 from autoresearch_lab.paths import Root
-
-GIT_SECONDS = 120
+from autoresearch_lab.repository import named_commit, unpack
 
 
 @dataclass(frozen=True)
@@ -38,20 +34,12 @@ def catalog_of(reference: str, root: Root, folder: Path) -> dict[str, Target]:
     Raises:
         LabError: no such commit, or it has no catalogue that can be read.
     """
-    commit = _git(root, "rev-parse", "--verify", "--quiet", "--end-of-options", f"{reference}^{{commit}}")
-    content = _git(root, "archive", "--format=tar", commit.decode().strip(), "kernels") if commit else None
-    if content is None:
+    commit = named_commit(root.path, reference)
+    with files_at_hand(f"gate: cannot write to {folder}"):
+        folder.mkdir()
+    if commit is None or not unpack(root.path, commit, folder, "kernels"):
         raise LabError(f"gate: git knows no commit {reference!r} with kernels/ in {root.path}")
-    with files_at_hand(f"gate: cannot write to {folder}"), tarfile.open(fileobj=BytesIO(content)) as tar:
-        tar.extractall(folder, filter="data")
     return load_catalog(Root(folder))
-
-
-def _git(root: Root, *arguments: str) -> bytes | None:
-    """What git prints; None where it fails."""
-    with files_at_hand("gate: cannot run git"):
-        done = subprocess.run(["git", "-C", str(root.path), *arguments], capture_output=True, timeout=GIT_SECONDS)
-    return done.stdout if done.returncode == 0 else None
 
 
 def changed(

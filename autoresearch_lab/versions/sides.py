@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-import subprocess
-import tarfile
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +17,7 @@ from autoresearch_data.dataset import Manifest
 from autoresearch_data.errors import DataError
 from autoresearch_lab.errors import LabError, files_at_hand
 from autoresearch_lab.paths import CHECKOUT, Root, writable_folder
+from autoresearch_lab.repository import git, named_commit, unpack
 from autoresearch_lab.results.trial import RecordedSide
 from autoresearch_trainer.config import NUMBERS
 
@@ -123,7 +123,7 @@ class _Repository:
 
     def ref(self, name: Name, text: str) -> tuple[str, str]:
         """(commit, tree) of a ref."""
-        found = self._try("rev-parse", "--verify", "--quiet", "--end-of-options", f"{text}^{{commit}}")
+        found = named_commit(self.path, text)
         if found is None:
             raise LabError(f"side {name}: {text!r} is no commit, branch or tag of {self.path}")
         return found[:12], self._git("rev-parse", f"{found}^{{tree}}")
@@ -146,42 +146,32 @@ class _Repository:
         partial = folder.with_name(f"{folder.name}.partial-{secrets.token_hex(4)}")
         with files_at_hand(f"cannot check out {tree[:12]} into {folder}"):
             partial.mkdir(parents=True)
-            archive = partial.with_suffix(".tar")
             try:
-                self._git("archive", "--format=tar", f"--output={archive}", tree)
-                with tarfile.open(archive) as tar:
-                    tar.extractall(partial, filter="data")
+                if not unpack(self.path, tree, partial, variables=self._aside):
+                    raise self._failed("archive")
                 for path in partial.rglob("*"):
                     if path.is_file() and not path.is_symlink():
                         path.chmod(path.stat().st_mode & ~0o222)
                 os.replace(partial, folder)
             finally:
-                archive.unlink(missing_ok=True)
                 shutil.rmtree(partial, ignore_errors=True)
         return folder
 
     def _git(self, *arguments: str, variables: Mapping[str, str] | None = None) -> str:
-        found = self._try(*arguments, variables=variables)
+        found = git(self.path, *arguments, variables={**(variables or {}), **self._aside})
         if found is None:
-            raise LabError(f"a trial needs a git checkout with a commit: git {arguments[0]} failed in {self.path}")
+            raise self._failed(arguments[0])
         return found
 
-    def _try(self, *arguments: str, variables: Mapping[str, str] | None = None) -> str | None:
-        """What git prints; None where it fails."""
+    def _failed(self, what: str) -> LabError:
+        return LabError(f"a trial needs a git checkout with a commit: git {what} failed in {self.path}")
+
+    @cached_property
+    def _aside(self) -> dict[str, str]:
+        """Variables by which new objects go aside, so that a trial leaves nothing in the user's repository."""
+        own = git(self.path, "rev-parse", "--path-format=absolute", "--git-path", "objects")
+        if not own:
+            return {}
         objects = self.store / "objects"
         objects.mkdir(exist_ok=True)
-        own = subprocess.run(
-            ["git", "-C", str(self.path), "rev-parse", "--path-format=absolute", "--git-path", "objects"],
-            capture_output=True,
-            text=True,
-        ).stdout.strip()
-        # New objects go aside, so that a trial leaves nothing in the user's repository.
-        aside = {"GIT_OBJECT_DIRECTORY": str(objects), "GIT_ALTERNATE_OBJECT_DIRECTORIES": own}
-        environment = {**os.environ, **(variables or {}), **(aside if own else {})}
-        try:
-            done = subprocess.run(
-                ["git", "-C", str(self.path), *arguments], env=environment, capture_output=True, text=True, timeout=120
-            )
-        except (OSError, subprocess.SubprocessError):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
+        return {"GIT_OBJECT_DIRECTORY": str(objects), "GIT_ALTERNATE_OBJECT_DIRECTORIES": own}

@@ -25,9 +25,9 @@ from autoresearch_lab.campaign.record import Campaign
 from autoresearch_lab.campaign.steps import CampaignStep, TimeBox
 from autoresearch_lab.engine import has_nvidia_gpu
 from autoresearch_lab.errors import LabError, LabFailure
-from autoresearch_lab.ledger import commit_of
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, Root
+from autoresearch_lab.repository import commit_of
 
 SECONDS, CLOSING_SECONDS = 540.0, 10.0
 BEGAN = "GPU_SH_BEGAN"
