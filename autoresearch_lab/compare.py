@@ -26,36 +26,47 @@ LEFT_OUT = ("peak_flops",)
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """One run.json. mark: the letter of its curve."""
+    """One run.json. mark: the letter of its curve; options: configuration, data and kernels, flat; curve: (seconds of
+    training, smoothed loss) after each step."""
 
     mark: str
     path: Path
     record: Facts
+    options: Facts
+    curve: list[tuple[float, float]]
 
-    @property
-    def options(self) -> Facts:
-        """Configuration, data and kernels, flat: {name: value}."""
-        config = dict(self.record["config"])
-        shape = config.pop("model")
-        kernels = {f"kernel {name}": one["name"] for name, one in (self.record.get("kernels") or {}).items()}
-        data = self.record["dataset"]
-        about = {"dataset": f"{data['name']} {data['fingerprint'][:8]}", "device": self.record["device"]["name"]}
-        return {**{k: v for k, v in config.items() if k not in LEFT_OUT}, **shape, **about, **kernels}
+    @classmethod
+    def read(cls, mark: str, given: Path) -> FinishedRun:
+        """given: a run's folder or its run.json. Raises LabError for what is neither."""
+        path = given / RUN_FILE if given.is_dir() else given
+        try:
+            record = read_json(path)
+            return cls(mark, path, record, _options(record), _curve(record))
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise LabError(f"{given} is no run of train.py: {error}") from None
 
     @property
     def summary(self) -> Facts:
         return self.record.get("summary") or {}
 
-    @property
-    def curve(self) -> list[tuple[float, float]]:
-        """(seconds of training, smoothed loss) after each step."""
-        seconds, smoothed, points = accumulate(self.record.get("step_seconds") or []), 0.0, []
-        for number, (at, loss) in enumerate(zip(seconds, self.record.get("losses") or [], strict=False), start=1):
-            if loss is None:
-                break
-            smoothed = LOSS_SMOOTHING * smoothed + (1 - LOSS_SMOOTHING) * loss
-            points.append((at, smoothed / (1 - LOSS_SMOOTHING**number)))
-        return points
+
+def _options(record: Facts) -> Facts:
+    config = dict(record["config"])
+    shape = config.pop("model")
+    kernels = {f"kernel {name}": one["name"] for name, one in (record.get("kernels") or {}).items()}
+    data = record["dataset"]
+    about = {"dataset": f"{data['name']} {data['fingerprint'][:8]}", "device": record["device"]["name"]}
+    return {**{k: v for k, v in config.items() if k not in LEFT_OUT}, **shape, **about, **kernels}
+
+
+def _curve(record: Facts) -> list[tuple[float, float]]:
+    seconds, smoothed, points = accumulate(record.get("step_seconds") or []), 0.0, []
+    for number, (at, loss) in enumerate(zip(seconds, record.get("losses") or [], strict=False), start=1):
+        if loss is None:
+            break
+        smoothed = LOSS_SMOOTHING * smoothed + (1 - LOSS_SMOOTHING) * loss
+        points.append((at, smoothed / (1 - LOSS_SMOOTHING**number)))
+    return points
 
 
 def newest(root: Root, count: int) -> list[Path]:
@@ -70,15 +81,7 @@ def read_runs(paths: Sequence[Path]) -> list[FinishedRun]:
     """Each of them a run's folder or its run.json. Raises LabError for one that is neither."""
     if len(paths) > len(MARKS):
         raise LabError(f"compare shows at most {len(MARKS)} runs, not {len(paths)}")
-    runs = []
-    for mark, given in zip(MARKS, paths, strict=False):
-        path = given / RUN_FILE if given.is_dir() else given
-        try:
-            runs.append(FinishedRun(mark, path, read_json(path)))
-            assert runs[-1].options and runs[-1].curve is not None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise LabError(f"{given} is no run of train.py: {error}") from None
-    return runs
+    return [FinishedRun.read(mark, given) for mark, given in zip(MARKS, paths, strict=False)]
 
 
 def differences(runs: Sequence[FinishedRun]) -> dict[str, list[Any]]:

@@ -54,6 +54,11 @@ class Row:
         return "\t".join(fields) + "\n"
 
 
+def short_commit(commit: str) -> str:
+    """As a row has it, of a longer one."""
+    return commit[:7] + ("+" if commit.endswith("+") else "")
+
+
 def append_run(path: Path, record: Mapping[str, Any], description: str, checkout: Path) -> None:
     """Append a run's line. The commit is that of `checkout`, with a + where its files differ from it.
 
@@ -61,9 +66,8 @@ def append_run(path: Path, record: Mapping[str, Any], description: str, checkout
         LabError: as check_table.
     """
     status, summary = record["status"], record.get("summary") or {}
-    commit = commit_of(checkout) or "-"
-    commit = commit[:7] + ("+" if commit.endswith("+") else "")
     memory = summary.get("peak_vram_mb") or 0.0
+    commit = short_commit(commit_of(checkout) or "-")
     append_row(path, Row(commit, summary.get("val_bpb"), memory, STATUS.get(status, status), description))
 
 
@@ -100,7 +104,7 @@ def old_decision(path: Path, number: int) -> OldDecision:
         LabError: there is no such row, it decided nothing, or its commits are not known.
     """
     check_table(path)
-    lines = path.read_text(encoding="utf-8").splitlines()[1:] if path.exists() else []
+    lines = read_text(path).splitlines()[1:] if path.exists() else []
     rows = [line.split("\t") for line in lines if line.strip()]
     if number > len(rows):
         raise LabError(f"{path} has no row {number}: it has {len(rows)}")

@@ -68,20 +68,27 @@ def _rule(looks: str | None) -> Rule:
     return Rule(looks=numbers)
 
 
+def budget_option(help: str) -> Any:
+    """--budget of a verb that measures by the bench's rule."""
+    return click.option(
+        "--budget",
+        "budget_seconds",
+        type=FiniteRange(min=1.0, max=3600.0),
+        default=BUDGET_SECONDS,
+        show_default=True,
+        help=help,
+    )
+
+
 COMMANDS = {
     "bench": command(
         "bench",
         run,
         "Time a verified kernel against the baseline and the library, and say whether it is faster for sure.",
         kernel_arguments(),
-        click.option(
-            "--budget",
-            "budget_seconds",
-            type=FiniteRange(min=1.0, max=3600.0),
-            default=BUDGET_SECONDS,
-            show_default=True,
-            help="Seconds after which no further process is started. The first look is always taken; how long it takes "
-            "is printed after its first process.",
+        budget_option(
+            "Seconds after which no further process is started. The first look is always taken; how long it takes is "
+            "printed after its first process."
         ),
         click.option(
             "--looks", help="After how many processes the data are looked at, fixed beforehand [default: 4,8,16]."

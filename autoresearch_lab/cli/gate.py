@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from autoresearch_common.files import write_atomic
-from autoresearch_lab.bench.rule import BUDGET_SECONDS
 from autoresearch_lab.cli.app import Session, VerbResult, command
-from autoresearch_lab.cli.options import PATH, FiniteRange
+from autoresearch_lab.cli.bench import budget_option
+from autoresearch_lab.cli.options import PATH
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.gate.commands import compare_commands
@@ -59,14 +59,7 @@ COMMANDS = {
         click.option("--head", metavar="REF", help="The commit to judge [default: the working tree]."),
         click.option("--command-base", metavar="CMD", help="Instead of kernels: the command to compare with,"),
         click.option("--command-head", metavar="CMD", help="and the one to judge."),
-        click.option(
-            "--budget",
-            "budget_seconds",
-            type=FiniteRange(min=1.0, max=3600.0),
-            default=BUDGET_SECONDS,
-            show_default=True,
-            help="Seconds for each row after which nothing more is begun. The first look is always taken.",
-        ),
+        budget_option("Seconds for each row after which nothing more is begun. The first look is always taken."),
         click.option("--markdown", type=PATH, metavar="FILE", help="Write a summary for people."),
         click.option("--junit", type=PATH, metavar="FILE", help="Write the rows as test cases."),
     )

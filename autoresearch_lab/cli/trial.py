@@ -16,7 +16,7 @@ from autoresearch_lab.compare import comparison, read_runs, show
 from autoresearch_lab.compare import newest as newest_runs
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.results.record import VersionRecord
-from autoresearch_lab.runs_table import Row, append_row, check_table, old_decision
+from autoresearch_lab.runs_table import Row, append_row, check_table, old_decision, short_commit
 from autoresearch_lab.versions.rule import LEAST_STEPS, TrialRule
 from autoresearch_lab.versions.run import Versions, keeps, trial
 from autoresearch_lab.versions.sides import WORKING_TREE, open_side
@@ -78,7 +78,7 @@ def _row(record: VersionRecord, description: str) -> Row:
     # A version against itself is the baseline that the first idea is compared with.
     kept = keeps(record) or all(getattr(side, name) == getattr(first, name) for name in ("tree", "options", "dataset"))
     return Row(
-        commit=side.commit[:7] + ("+" if side.commit.endswith("+") else ""),
+        commit=short_commit(side.commit),
         val_bpb=found.val_bpb.get("b"),
         memory_mb=found.peak_memory_mb.get("b", 0.0),
         status="crash" if crashed else "keep" if kept else "discard",
