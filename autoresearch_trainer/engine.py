@@ -53,8 +53,8 @@ class TrainerEngine(Protocol):
     def describe_software(self) -> dict[str, str]:
         """Versions by name."""
 
-    def describe_attention(self, device: str, dtype: str, kernel: str) -> str:
-        """The path that attention takes. `kernel`: the one selected for windowed_attention."""
+    def describe_attention(self, device: str, dtype: str, kernel: str) -> tuple[str, str]:
+        """(the path that attention takes, why). `kernel`: the one selected for windowed_attention."""
 
     def resolve_compile(self, mode: str, device: str, steps: int | None) -> tuple[bool, str]:
         """(compile?, why) for "auto", "on" or "off", and a run of so many steps (None: as time allows)."""

@@ -64,7 +64,14 @@ def describe_software(kind: str) -> dict[str, str | None]:
         "triton": installed("triton"),
         "cuda": torch["cuda"] if kind == "cuda" else None,
         "instruction_set": _instruction_set() if kind == "cpu" else None,
+        **({"attention": _attention()} if kind == "cuda" else {}),
     }
+
+
+def _attention() -> str | None:
+    """What the baseline's attention may come from on a GPU."""
+    found = [(name, installed(name)) for name in ("flash-attn-3", "flash-attn-4", "nvidia-cutlass-dsl", "flash-attn")]
+    return ", ".join(f"{name} {version}" for name, version in found if version) or None
 
 
 def _torch_versions() -> dict[str, Any]:
