@@ -21,8 +21,8 @@ from autoresearch_trainer.train import TrainerBase
 class TrainerEngine(Protocol):
     """The names that a module such as autoresearch_cuda.engine has. Classes are members like functions.
 
-    `device` is the kind of device by name ("cpu", "cuda", "mlx"), `dtype` a compute dtype's name. A model and a trainer
-    are always the engine's own, as are the tensors in them.
+    `device` is the kind of device by name ("cpu", "cuda", "mps", "mlx"), `dtype` a compute dtype's name. A model and a
+    trainer are always the engine's own, as are the tensors in them.
     """
 
     @property
