@@ -7,7 +7,7 @@ The seam's baseline kernel of `windowed_attention` calls what is found here.
 import importlib
 import importlib.util
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -30,16 +30,17 @@ INSTALLED = "the fastest that is installed for this device"
 @dataclass(frozen=True)
 class Flash:
     """A FlashAttention that is there. function: its flash_attn_func. one_node: torch.compile keeps it in its graph;
-    older builds are no operators to it. most_width: of a head."""
+    older builds are no operators to it. widths: of heads. least_length: of a sequence."""
 
     name: str
     function: Callable[..., Any]
     one_node: bool = False
-    most_width: int = 256
+    widths: Container[int] = range(8, 257, 8)
+    least_length: int = 1
 
     def takes(self, q: Tensor) -> bool:
-        """Whether it has kernels for queries (B, T, H, D) like these."""
-        return q.dtype in HALF and q.size(-1) <= self.most_width and q.size(-1) % 8 == 0
+        """Whether queries (B, T, H, D) like these are for it."""
+        return q.dtype in HALF and q.size(-1) in self.widths and q.size(1) >= self.least_length
 
     def __call__(self, q: Tensor, k: Tensor, v: Tensor, window: int) -> Tensor:
         """q, k, v (B, T, H, D) in bfloat16 or float16. Its windows are inclusive at both ends, as ours."""
@@ -105,7 +106,8 @@ def find_flash(
 def _flash_4(import_module: Callable[[str], ModuleType], source: str) -> Flash:
     flash_4.check(import_module(source))
     name = f"FlashAttention 4 {installed(flash_4.WHEEL) or ''}".strip()
-    return Flash(name, flash_4.flash_attn_func, True, flash_4.MOST_WIDTH)
+    # For every other width, and for short sequences again, it would compile for some 5 s. These are a trainer's.
+    return Flash(name, flash_4.flash_attn_func, one_node=True, widths=(64, 128), least_length=512)
 
 
 def _package(import_module: Callable[[str], ModuleType], source: str, name: str) -> Flash:
