@@ -65,7 +65,8 @@ def test_contract_hash_changes_with_tolerance_and_oracle_but_not_with_a_new_kern
 
 def test_a_library_kernel_is_an_arm_only_where_its_package_is_installed(root: Root) -> None:
     path = root.kernels / "rms_norm" / "target.toml"
-    path.write_text(path.read_text().replace('requires = "liger-kernel"', 'requires = "no-such-package"'))
+    text = path.read_text().replace('requires = "quack-kernels"', 'requires = "nor-this-one"')  # whatever is installed
+    path.write_text(text.replace('requires = "liger-kernel"', 'requires = "no-such-package"'))
     target = load_catalog(root)["rms_norm"]
     assert [kernel.name for kernel in target.with_role("library", "torch", "cuda")] == ["torch_library"]
     missing = target.kernel("liger", "torch")
