@@ -23,8 +23,6 @@ from autoresearch_trainer.probe.identity import installed
 HUB_THREE = ("varunneal/flash-attention-3", "kernels-community/flash-attn3")
 HUB_TWO = ("kernels-community/flash-attn2", "kernels-community/flash-attn")
 HALF = (torch.bfloat16, torch.float16)
-CPU_PATH = "batched products and softmax; one bias per shape, built once"
-INSTALLED = "the fastest that is installed for this device"
 
 
 @dataclass(frozen=True)
@@ -153,17 +151,13 @@ def can_flex() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
-def describe_attention(device: str, dtype: str, kernel: str = "torch_eager") -> tuple[str, str]:
-    """(the path that attention takes, why, and what to install for a faster one). `kernel`: the one selected for
-    windowed_attention."""
-    if kernel != "torch_eager":
-        return f"kernel {kernel}", "selected"
-    if device != "cuda":
-        return CPU_PATH, INSTALLED
+def describe_on_gpu(dtype: str) -> tuple[str, list[str]]:
+    """(the path that attention takes on this GPU, what is installed and does not load and what to install for a faster
+    one, a line each)."""
     found = _on_this_gpu() if getattr(torch, dtype) in HALF else Found(None)
     short = "FlexAttention" if can_flex() else "scaled_dot_product_attention with a mask"
     path = found.flash.name if found.flash else f"scaled_dot_product_attention; for short windows {short}"
-    return path, "; ".join([INSTALLED, *found.declined, *_faster(found.flash, dtype)])
+    return path, [*found.declined, *_faster(found.flash, dtype)]
 
 
 def _faster(flash: Flash | None, dtype: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""The process and its machine as PyTorch sees them: settings, device, memory, and whether the model is compiled.
+"""The process and its machine as PyTorch sees them: settings, device, memory.
 
 Every process that trains or times calls `prepare_process` first, so that whatever is compared shares its settings.
 """
@@ -9,13 +9,9 @@ import platform
 import psutil
 import torch
 
-from autoresearch_common.compiler import HeadersMissing, python_headers
-from autoresearch_cuda.native import compiler
-from autoresearch_trainer.errors import ConfigError, KernelError
-from autoresearch_trainer.memory import resident_bytes, system_bytes
+from autoresearch_trainer.memory import resident_bytes
 from autoresearch_trainer.process import cpu_name, keep_freed_memory, resident_peak_mb, usable_cores
 from autoresearch_trainer.record import DeviceDescription, ProcessSettings
-from autoresearch_trainer.train import COMPILE_MODES, UNTIMED_STEPS
 
 
 def prepare_process(threads: int | None = None) -> ProcessSettings:
@@ -68,14 +64,6 @@ def describe_device(device: torch.device | str) -> DeviceDescription:
     }
 
 
-def available_bytes(device: str) -> int:
-    """Free memory: of the GPU, or of the system within this process's control group. An Apple GPU shares the system's,
-    as far as Metal lets it."""
-    if device == "mps":
-        return min(system_bytes(), torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
-    return torch.cuda.mem_get_info()[0] if device == "cuda" else system_bytes()
-
-
 def own_bytes(device: str) -> int:
     """What this process holds: a new one gets it back."""
     if device == "mps":
@@ -97,40 +85,3 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error).lower()
     return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
-
-
-def resolve_compile(mode: str, device: str, steps: int | None) -> tuple[bool, str]:
-    """(compile?, why) for `mode` on `device` ("cuda", "mps", "cpu") and a run of so many steps (None: as time allows).
-
-    Raises ConfigError for an unknown mode, for "on" where there is nothing to compile with, and where PyTorch does not
-    reach the Apple GPU.
-    """
-    if mode not in COMPILE_MODES:
-        raise ConfigError(f"unknown compile mode {mode!r}; known: {', '.join(COMPILE_MODES)}")
-    if device == "mps":
-        if not torch.backends.mps.is_available():
-            raise ConfigError("PyTorch reaches no MPS device (an old macOS, or a build of torch without MPS)")
-        if mode == "on":
-            raise ConfigError("--compile on: training on MPS is uncompiled; --engine mlx compiles")
-        return False, "MPS: uncompiled"
-    if mode == "off":
-        return False, "asked for"
-    if device == "cuda":
-        return True, "asked for" if mode == "on" else "a GPU"
-    try:
-        name = compiler()
-    except KernelError as error:
-        if mode == "on":
-            raise ConfigError(f"--compile on: {error}") from error
-        return False, "no C++ compiler"
-    try:
-        python_headers()  # Inductor's C++ is an extension of Python
-    except HeadersMissing as error:
-        if mode == "on":
-            raise ConfigError(f"--compile on: {error}") from error
-        return False, str(error)
-    if mode == "on":
-        return True, "asked for"
-    if steps is not None and steps <= UNTIMED_STEPS:
-        return False, "too few steps for any to be timed"
-    return True, f"C++ compiler found: {name}"

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from autoresearch_cuda import attention
+from autoresearch_cuda import attention, plan
 from autoresearch_cuda.kernel_files import CallCounter, Ops
 from autoresearch_cuda.train import Trainer
 
@@ -117,21 +117,21 @@ def test_the_path_is_named_and_what_to_install_for_a_faster_one(monkeypatch: pyt
         monkeypatch.setattr(attention, "_on_this_gpu", lambda: attention.Found(flash, declined))
         monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
         monkeypatch.setattr(torch.version, "hip", hip)
-        return attention.describe_attention("cuda", dtype)
+        return plan.describe_attention("cuda", dtype)
 
-    assert attention.describe_attention("cpu", "bfloat16") == (attention.CPU_PATH, attention.INSTALLED)
-    assert attention.describe_attention("cpu", "bfloat16", "mine") == ("kernel mine", "selected")
+    assert plan.describe_attention("cpu", "bfloat16") == (plan.CPU_PATH, plan.INSTALLED)
+    assert plan.describe_attention("cpu", "bfloat16", "mine") == ("kernel mine", "selected")
     three, two = (attention.Flash(f"FlashAttention {n}", print) for n in (3, 2))
-    assert described((9, 0), three) == ("FlashAttention 3", attention.INSTALLED)
+    assert described((9, 0), three) == ("FlashAttention 3", plan.INSTALLED)
     assert attention.may_break_graphs("cuda", torch.bfloat16) and not attention.may_break_graphs("cpu", torch.bfloat16)
     four = attention.Flash("FlashAttention 4", print, one_node=True)
-    assert described((10, 0), four)[1] == attention.INSTALLED
+    assert described((10, 0), four)[1] == plan.INSTALLED
     assert not attention.may_break_graphs("cuda", torch.bfloat16)
     monkeypatch.setattr(attention, "can_flex", lambda: True)
     path, why = described((9, 0), declined=("it is too old",))
     assert "FlexAttention" in path and "; it is too old; faster: pip install -e '.[hopper]'" in why
     assert "'.[hopper]'" in described((9, 0), two)[1] and "'.[flash-attn]'" in described((8, 9))[1]
-    assert described((9, 4), two, hip="6.4")[1] == described((7, 5))[1] == attention.INSTALLED
+    assert described((9, 4), two, hip="6.4")[1] == described((7, 5))[1] == plan.INSTALLED
     path, why = described((9, 0), four, dtype="float32")
     assert "FlexAttention" in path and why.endswith("FlashAttention takes no float32")
 

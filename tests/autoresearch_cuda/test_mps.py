@@ -5,7 +5,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from autoresearch_cuda import process
+from autoresearch_cuda import plan, process
 from autoresearch_cuda.evaluate import BatchLosses
 from autoresearch_cuda.kernel_files import Ops
 from autoresearch_cuda.train import Trainer
@@ -49,8 +49,8 @@ def test_the_evaluation_leaves_the_device_before_it_adds_up_in_float64(config, d
 def test_memory_is_what_metal_says_within_what_the_system_has(monkeypatch):
     monkeypatch.setattr(torch.mps, "recommended_max_memory", lambda: 12 << 30)
     monkeypatch.setattr(torch.mps, "driver_allocated_memory", lambda: 2 << 30)
-    monkeypatch.setattr(process, "system_bytes", lambda: 16 << 30)
-    assert process.available_bytes("mps") == 10 << 30 and process.own_bytes("mps") == 2 << 30
+    monkeypatch.setattr(plan, "system_bytes", lambda: 16 << 30)
+    assert plan.available_bytes("mps") == 10 << 30 and process.own_bytes("mps") == 2 << 30
     assert process.peak_memory_mb("mps") == 2048
-    monkeypatch.setattr(process, "system_bytes", lambda: 1 << 30)
-    assert process.available_bytes("mps") == 1 << 30
+    monkeypatch.setattr(plan, "system_bytes", lambda: 1 << 30)
+    assert plan.available_bytes("mps") == 1 << 30
