@@ -44,7 +44,7 @@ INSTRUCTIONS = (
 
 
 @dataclass(frozen=True)
-class Ended:
+class VerbEnd:
     """How a verb ended. told: the lines that it wrote to stderr, without those of progress."""
 
     code: int
@@ -91,7 +91,7 @@ def make_server(program: Sequence[str]) -> Server:
     )
 
 
-async def execute(words: Sequence[str], report: Callable[[float, float | None, str], Awaitable[None]]) -> Ended:
+async def execute(words: Sequence[str], report: Callable[[float, float | None, str], Awaitable[None]]) -> VerbEnd:
     """Run a verb and report each line of its progress. When the caller gives up or leaves, the verb is ended."""
     count, told = 0, []
     with tempfile.TemporaryFile() as printed:
@@ -116,7 +116,7 @@ async def execute(words: Sequence[str], report: Callable[[float, float | None, s
             with anyio.CancelScope(shield=True):
                 await anyio.to_thread.run_sync(end_all, process)
         printed.seek(0)
-        return Ended(code, printed.read().decode("utf-8").strip(), told)
+        return VerbEnd(code, printed.read().decode("utf-8").strip(), told)
 
 
 def serve(program: Sequence[str]) -> None:
