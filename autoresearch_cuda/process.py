@@ -35,9 +35,12 @@ def prepare_process(threads: int | None = None) -> ProcessSettings:
 
 
 def peak_memory_mb(device: torch.device | str) -> float:
-    """Highest memory use so far in MiB: allocated on the GPU, resident on the CPU."""
-    on_gpu = torch.device(device).type == "cuda"
-    return torch.cuda.max_memory_allocated(device) / 2**20 if on_gpu else resident_peak_mb()
+    """Highest memory use so far in MiB: allocated on the GPU, resident on the CPU. Metal keeps no record of the
+    highest; what the process holds of it does not shrink while it trains."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return torch.mps.driver_allocated_memory() / 2**20 if kind == "mps" else resident_peak_mb()
 
 
 def describe_software() -> dict[str, str]:
@@ -66,13 +69,26 @@ def describe_device(device: torch.device | str) -> DeviceDescription:
 
 
 def available_bytes(device: str) -> int:
-    """Free memory: of the GPU, or of the system within this process's control group."""
+    """Free memory: of the GPU, or of the system within this process's control group. An Apple GPU shares the system's,
+    as far as Metal lets it."""
+    if device == "mps":
+        return min(system_bytes(), torch.mps.recommended_max_memory() - torch.mps.driver_allocated_memory())
     return torch.cuda.mem_get_info()[0] if device == "cuda" else system_bytes()
 
 
 def own_bytes(device: str) -> int:
     """What this process holds: a new one gets it back."""
+    if device == "mps":
+        return torch.mps.driver_allocated_memory()
     return torch.cuda.memory_reserved() if device == "cuda" else resident_bytes()
+
+
+def wait_for(device: torch.device) -> None:
+    """Until the device has done what it was given; the CPU has already."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -84,12 +100,19 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def resolve_compile(mode: str, device: str, steps: int | None) -> tuple[bool, str]:
-    """(compile?, why) for `mode` on `device` ("cuda" or "cpu") and a run of so many steps (None: as time allows).
+    """(compile?, why) for `mode` on `device` ("cuda", "mps", "cpu") and a run of so many steps (None: as time allows).
 
-    Raises ConfigError for an unknown mode, and for "on" where there is nothing to compile with.
+    Raises ConfigError for an unknown mode, for "on" where there is nothing to compile with, and where PyTorch does not
+    reach the Apple GPU.
     """
     if mode not in COMPILE_MODES:
         raise ConfigError(f"unknown compile mode {mode!r}; known: {', '.join(COMPILE_MODES)}")
+    if device == "mps":
+        if not torch.backends.mps.is_available():
+            raise ConfigError("PyTorch reaches no MPS device (an old macOS, or a build of torch without MPS)")
+        if mode == "on":
+            raise ConfigError("--compile on: training on MPS is uncompiled; --engine mlx compiles")
+        return False, "MPS: uncompiled"
     if mode == "off":
         return False, "asked for"
     if device == "cuda":

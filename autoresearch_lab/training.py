@@ -11,7 +11,7 @@ from autoresearch_data.dataset import Dataset, open_dataset
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.ceilings import known_peak
 from autoresearch_lab.datasets import choose_dataset
-from autoresearch_lab.engine import Engine, choose
+from autoresearch_lab.engine import ENGINES, Engine, choose
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.evidence import measured_modes
 from autoresearch_lab.hardware import Hardware, detect, suggest_preset
@@ -90,9 +90,9 @@ def plan_training(
     selection = choose_kernels(kernels or "promoted", catalog, engine, root)
     folder, dataset_why = choose_dataset(data_dir.expanduser() if data_dir else root.data("any").parent, dataset)
     opened = open_dataset(folder)
-    # What the lab has measured on this machine.
+    # What the lab has measured on this machine, with the engines that it measures with.
     lab = None
-    if root.ledger.exists():
+    if root.ledger.exists() and engine.name in ENGINES:
         lab = Lab.of(context_of_this_process(engine), root, Ledger(root.ledger, hurried=True))
     suggested, preset_why = suggest_preset(hardware)
     attention = selection.kernels.get("windowed_attention")

@@ -21,8 +21,8 @@ from autoresearch_trainer.train import TrainerBase
 class TrainerEngine(Protocol):
     """The names that a module such as autoresearch_cuda.engine has. Classes are members like functions.
 
-    `device` is the kind of device by name ("cpu", "cuda", "mlx"), `dtype` a compute dtype's name. A model and a trainer
-    are always the engine's own, as are the tensors in them.
+    `device` is the kind of device by name ("cpu", "cuda", "mps", "mlx"), `dtype` a compute dtype's name. A model and a
+    trainer are always the engine's own, as are the tensors in them.
     """
 
     @property
@@ -53,8 +53,8 @@ class TrainerEngine(Protocol):
     def describe_software(self) -> dict[str, str]:
         """Versions by name."""
 
-    def describe_attention(self, device: str, dtype: str, kernel: str) -> str:
-        """The path that attention takes. `kernel`: the one selected for windowed_attention."""
+    def describe_attention(self, device: str, dtype: str, kernel: str) -> tuple[str, str]:
+        """(the path that attention takes, why). `kernel`: the one selected for windowed_attention."""
 
     def resolve_compile(self, mode: str, device: str, steps: int | None) -> tuple[bool, str]:
         """(compile?, why) for "auto", "on" or "off", and a run of so many steps (None: as time allows)."""

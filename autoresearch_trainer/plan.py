@@ -61,8 +61,8 @@ def complete(
     else:
         config, chosen = _fresh(engine, request, default_preset)
     config, choice = _evaluated(config, request, preset(config.preset), dataset)
-    path = engine.describe_attention(request.device, config.compute_dtype, request.attention_kernel)
-    return config, [*chosen, choice, Choice("attention", path, "the fastest that is installed for this device")]
+    path, why = engine.describe_attention(request.device, config.compute_dtype, request.attention_kernel)
+    return config, [*chosen, choice, Choice("attention", path, why)]
 
 
 def _fresh(engine: TrainerEngine, request: Request, default_preset: str) -> tuple[TrainConfig, list[Choice]]:
