@@ -100,7 +100,7 @@ def here(tmp_path, monkeypatch):
     for path in LOCKED:
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_bytes((CHECKOUT / path).read_bytes())
-    (tmp_path / ".gitignore").write_text("/data/\n/results/\n/results.tsv\n")
+    (tmp_path / ".gitignore").write_text("/data/\n/results/\n*results.tsv*\n")
     (tmp_path / "train.py").write_text("")
     git(tmp_path, "init", "--quiet", "--initial-branch=main")
     write_dataset(tmp_path / "data" / "stdlib")
