@@ -46,10 +46,10 @@ def test_a_version_that_trains_passes_with_its_memory(here: SimpleNamespace):
 @pytest.mark.parametrize(
     ("path", "text", "kind", "note"),
     [
-        ("autoresearch_trainer/evaluate.py", "# fewer", "evaluation", "it changes the evaluation: autoresearch_trainer/ev"),
+        ("autoresearch_trainer/evaluate.py", "# fewer", "evaluation", "it changes the evaluation: "),
         ("autoresearch_lab/versions/rule.py", "alpha = 1", "lab", "who measures: autoresearch_lab/versions/rule.py"),
         ("autoresearch_trainer/model.py", "x = (", "import", "model.py:1 is no Python: '(' was never closed"),
-        ("autoresearch_trainer/model.py", "import no_such_thing", "import", "no_such_thing, which is not installed here"),
+        ("autoresearch_trainer/model.py", "import no_such_thing", "import", "which is not installed here"),
         ("autoresearch_trainer/model.py", "import pytest", "dependency", "imports pytest, without which side a does"),
     ],
 )  # fmt: skip
