@@ -7,7 +7,7 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from autoresearch_lab.versions.process import CommandEnd, execute
 from autoresearch_lab.versions.rule import TrialRule
 from autoresearch_lab.versions.sides import OPTIONS, Side
 from autoresearch_trainer.config import preset
+from autoresearch_trainer.jobs import Report
 from autoresearch_trainer.loop import RUN_FILE, WEIGHTS_FILE
 from autoresearch_trainer.summary import throughput
 
@@ -63,19 +64,27 @@ class _Config(BaseModel):
     eval_batch_size: int | None = None
 
 
+class _Choice(BaseModel):
+    name: str
+    value: str
+    why: str
+
+
 class _Plan(BaseModel):
     """Of what `train.py --print-config --json` says."""
 
     config: _Config
+    choices: list[_Choice] = []
 
 
 class _Summary(BaseModel):
     peak_vram_mb: float
 
 
-class _RunFile(_Plan):
+class _RunFile(BaseModel):
     """Of run.json."""
 
+    config: _Config
     step_seconds: list[float]
     summary: _Summary
 
@@ -83,7 +92,7 @@ class _RunFile(_Plan):
 @dataclass
 class SideTrainer:
     """What trains sides: where, by which rule, and what is kept of it. reference: the lab's own trainer, which says
-    whose fault it is when a side does not train."""
+    whose fault it is when a side does not train. limit: seconds that a training may take, and one for each step."""
 
     context: Context
     preset: str
@@ -91,10 +100,11 @@ class SideTrainer:
     cache: Cache
     folder: Path
     identity: str
-    listen: Callable[[dict[str, Any]], None] = lambda message: None
+    listen: Report = lambda message: None
     reference: Path = CHECKOUT
+    limit: float = LIMIT_SECONDS
     reused: int = 0
-    plans: dict[str, _Config] = field(default_factory=dict)
+    plans: dict[str, _Plan] = field(default_factory=dict)
 
     def plan(self, side: Side) -> int:
         """Tokens of the side's optimizer step, by its own word; its batch is settled from now on.
@@ -108,12 +118,12 @@ class SideTrainer:
                 raise LabError(f"side {side.name}: {ended.error}")
             if ended.code != 0:
                 raise self._failed(side, ended, out)
-            self.plans[side.name] = _Plan.model_validate_json((out / "stdout.log").read_bytes()).config
+            self.plans[side.name] = _Plan.model_validate_json((out / "stdout.log").read_bytes())
         except ValidationError:
             raise LabError(f"side {side.name} has no train.py --print-config --json as this one has") from None
         finally:
             shutil.rmtree(out, ignore_errors=True)
-        return self.plans[side.name].total_batch_tokens
+        return self.plans[side.name].config.total_batch_tokens
 
     def train(self, side: Side, seed: int, steps: int, eval_tokens: int | None, stage: str) -> SideTraining:
         """A training from that seed, and its val_bpb; taken over where this trial has it already.
@@ -149,15 +159,15 @@ class SideTrainer:
         return {"what": "version", "trial": self.identity, **run}
 
     def _once(self, side: Side, seed: int, steps: int, eval_tokens: int | None, started: float) -> SideTraining:
-        plan, base = self.plans[side.name], preset(self.preset)
+        plan, base = self.plans[side.name].config, preset(self.preset)
         batch = (plan.eval_batch_size or base.batch_size) * base.model.sequence_len
         arguments = ["--steps", str(steps), "--seed", str(seed), "--eval-tokens", str(batch), "--save-weights"]
         arguments += ["--no-checkpoint"]
         if "batch_size" not in side.options:
             arguments += ["--batch-size", str(plan.batch_size)]  # whatever memory is free later
-        ended, out = self._execute(side, arguments, LIMIT_SECONDS + steps)
+        ended, out = self._execute(side, arguments, self.limit + steps)
         if ended.code == KILLED:  # something else ended it, which says nothing about the side; a second time it counts
-            ended, out = self._execute(side, arguments, LIMIT_SECONDS + steps)
+            ended, out = self._execute(side, arguments, self.limit + steps)
         if ended.code != 0:
             raise self._failed(side, ended, out)
         run = self._read(side, out, steps, ended)

@@ -60,7 +60,8 @@ class Stub:
             return CommandEnd(2, 0.1, 0.0, "cannot set 'nonsense'")
         config = {"total_batch_tokens": int(plan.get("tokens", TOKENS)), "batch_size": 8, "eval_batch_size": 8}
         if "--print-config" in words:
-            (out / "stdout.log").write_text(json.dumps({"config": config}))
+            choice = {"name": "memory", "value": "about 0.5 GiB", "why": "estimated"}
+            (out / "stdout.log").write_text(json.dumps({"config": config, "choices": [choice]}))
             return CommandEnd(0, 0.1, 0.0, "")
         option = dict(zip(words, words[1:], strict=False))
         steps, seed = int(option["--steps"]), int(option["--seed"])
