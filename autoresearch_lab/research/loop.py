@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 from autoresearch_common.files import write_atomic
 from autoresearch_common.reading import read_text
@@ -25,10 +26,12 @@ from autoresearch_lab.propose.loop import check_the_lab
 from autoresearch_lab.research.worktree import Worktree
 from autoresearch_lab.results.note import IdeaResults, IdeaSettings
 from autoresearch_lab.results.record import IdeaRecord, VersionRecord
+from autoresearch_lab.results.trial import FailedHow
 from autoresearch_lab.runs_table import Row, append_row, check_table, short_commit
+from autoresearch_lab.versions.review import review
 from autoresearch_lab.versions.rule import TrialRule
 from autoresearch_lab.versions.run import Versions, trial
-from autoresearch_lab.versions.sides import open_side
+from autoresearch_lab.versions.sides import SideRefused, open_side
 from autoresearch_trainer.jobs import Report
 
 TOLD, LOG = "ideas.json", "researcher.log"
@@ -172,15 +175,22 @@ class Research:
             said = {"status": status, "reason": reason, "trials": [record.id for record in records]}
             return idea.model_copy(update=said)
 
-        while len(records) < TRIALS:
-            record = trial(self._versions(idea, len(records)), self.limits.minutes, listen, self.tell)
-            records.append(record)
-            if record.results.failed is not None and record.results.failed.side == "a":
-                raise LabFailure(f"what is kept so far, {idea.base[:12]}, fails: {record.results.reason}")
-            if record.results.failed is not None:
-                return end("crash", record.results.reason)
-            if record.verdict != "BETTER":
-                break
+        try:
+            looked_over = review(self._versions(idea, 0), listen)
+            if stops := [finding for finding in looked_over.findings if finding.stops]:
+                crashed = all(finding.kind in ("import", *get_args(FailedHow)) for finding in stops)
+                return end("crash" if crashed else "refused", "; ".join(finding.note for finding in stops))
+            while len(records) < TRIALS and all(record.verdict == "BETTER" for record in records):
+                records.append(trial(self._versions(idea, len(records)), self.limits.minutes, listen, self.tell))
+        except SideRefused as refusal:
+            if refusal.side == "a":
+                raise
+            return end("refused", str(refusal))
+        record = records[-1]
+        if record.results.failed is not None and record.results.failed.side == "a":
+            raise LabFailure(f"what is kept so far, {idea.base[:12]}, fails: {record.results.reason}")
+        if record.results.failed is not None:
+            return end("crash", record.results.reason)
         words = [f"{record.verdict}, {record.results.reason}" for record in records]
         return end("keep" if record.verdict == "BETTER" else "discard", "; again: ".join(words))
 

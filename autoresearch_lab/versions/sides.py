@@ -33,6 +33,14 @@ LOCKED = (
 OPTIONS = {"kernels": "--kernels", "compile": "--compile", "batch_size": "--batch-size"}
 
 
+class SideRefused(LabError):
+    """A side is not tried, by what it is: it changes what is measured, or refuses its options."""
+
+    def __init__(self, side: Name, why: str) -> None:
+        super().__init__(f"side {side}{why}")
+        self.side = side
+
+
 @dataclass(frozen=True)
 class Side:
     """One version. asked: in the user's words; commit: of the ref, with + for a working tree that differs from it;
@@ -93,11 +101,11 @@ def check_pair(a: Side, b: Side) -> str:
     """The hash of the evaluation, where both sides and the lab that measures them have the same.
 
     Raises:
-        LabError: side b changes the evaluation, the tokenizer's bytes or the validation split, by name; or the lab's
-            own copy of the evaluation is neither side's.
+        SideRefused: side b changes the evaluation, the tokenizer's bytes or the validation split, by name.
+        LabError: the lab's own copy of the evaluation is neither side's.
     """
     for what in forbidden_changes(a, b):
-        raise LabError(f"side b changes {what}")
+        raise SideRefused("b", f" changes {what}")
     hashes = {path: _hash(a.folder / path) for path in LOCKED}
     for path, ours in hashes.items():
         if _hash(CHECKOUT / path) != ours:

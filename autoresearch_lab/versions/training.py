@@ -15,14 +15,14 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from autoresearch_lab.ab.cache import Cache
-from autoresearch_lab.errors import LabError, LabFailure
+from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, writable_folder
 from autoresearch_lab.results.trial import FailedHow
 from autoresearch_lab.versions.evaluation import NotEvaluated, evaluate
 from autoresearch_lab.versions.process import CommandEnd, execute
 from autoresearch_lab.versions.rule import TrialRule
-from autoresearch_lab.versions.sides import OPTIONS, Side
+from autoresearch_lab.versions.sides import OPTIONS, Side, SideRefused
 from autoresearch_trainer.config import preset
 from autoresearch_trainer.jobs import Report
 from autoresearch_trainer.loop import RUN_FILE, WEIGHTS_FILE
@@ -110,17 +110,17 @@ class SideTrainer:
         """Tokens of the side's optimizer step, by its own word; its batch is settled from now on.
 
         Raises:
-            LabError: it refuses the preset, the dataset or one of its options.
+            SideRefused: it refuses the preset, the dataset or one of its options.
         """
         ended, out = self._execute(side, ["--print-config", "--json"], PLAN_SECONDS)
         try:
             if ended.code == BAD_INPUT:
-                raise LabError(f"side {side.name}: {ended.error}")
+                raise SideRefused(side.name, f": {ended.error}")
             if ended.code != 0:
                 raise self._failed(side, ended, out)
             self.plans[side.name] = _Plan.model_validate_json((out / "stdout.log").read_bytes())
         except ValidationError:
-            raise LabError(f"side {side.name} has no train.py --print-config --json as this one has") from None
+            raise SideRefused(side.name, " has no train.py --print-config --json as this one has") from None
         finally:
             shutil.rmtree(out, ignore_errors=True)
         return self.plans[side.name].config.total_batch_tokens
@@ -130,7 +130,7 @@ class SideTrainer:
 
         Raises:
             SideFailed: the side is at fault.
-            LabError: it cheats: its own model looks ahead, or gives losses that are not its own.
+            SideRefused: it cheats: its own model looks ahead, or gives losses that are not its own.
             LabFailure: the set-up is at fault: the lab's own trainer does not train either.
         """
         key = self._key(side.name, seed, steps, eval_tokens)
@@ -177,7 +177,7 @@ class SideTrainer:
             evaluated = evaluate(side, out / WEIGHTS_FILE, base, eval_tokens, (engine.package, engine.job_device))
         except NotEvaluated as error:
             if error.cheats:
-                raise LabError(f"side {side.name} changes the evaluation: {error}, so it is not tried") from None
+                raise SideRefused(side.name, f" changes the evaluation: {error}, so it is not tried") from None
             raise SideFailed(side, "crash", str(error)) from None
         if not math.isfinite(evaluated.val_bpb):
             raise SideFailed(side, "diverged", f"val_bpb with seed {seed} is {evaluated.val_bpb}")
@@ -196,7 +196,7 @@ class SideTrainer:
         )
 
     def _read(self, side: Side, out: Path, steps: int, ended: CommandEnd) -> _RunFile:
-        """run.json of a training that ended well. Raises SideFailed where it is none, LabError for a wrong clock."""
+        """run.json of a training that ended well. Raises SideFailed where it is none, SideRefused for a wrong clock."""
         try:
             run = _RunFile.model_validate_json((out / RUN_FILE).read_bytes())
         except (OSError, ValidationError):
@@ -205,7 +205,7 @@ class SideTrainer:
         if len(run.step_seconds) != steps or not all(0 < one < math.inf for one in run.step_seconds):
             raise SideFailed(side, "crash", f"{len(run.step_seconds)} steps are timed in its {RUN_FILE}, not {steps}")
         if counted > CLOCK_TOLERANCE * ended.seconds:
-            raise LabError(f"side {side.name}: {counted:.1f} s of steps in {ended.seconds:.1f} s by the lab's clock")
+            raise SideRefused(side.name, f": {counted:.1f} s of steps in {ended.seconds:.1f} s by the lab's clock")
         return run
 
     def _execute(self, side: Side, arguments: list[str], seconds: float) -> tuple[CommandEnd, Path]:

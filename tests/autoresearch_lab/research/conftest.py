@@ -3,7 +3,6 @@ that is worth."""
 
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -40,9 +39,7 @@ class Night:
     def research(self, body: str, ideas: int | None, hours: float | None = None, seconds: float = 20.0) -> Research:
         limits = Limits(ideas, hours, seconds, 60.0)
         line = self.script(body)
-        return Research(
-            self.here.lab, line, "night", "cpu-nano", "stdlib", TrialRule(), limits, self.told.append
-        )
+        return Research(self.here.lab, line, "night", "cpu-nano", "stdlib", TrialRule(), limits, self.told.append)
 
     def call(self, body: str, ideas: int | None, **limits: float):
         return self.research(body, ideas, **limits).run()
