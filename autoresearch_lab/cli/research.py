@@ -14,7 +14,7 @@ from autoresearch_lab.cli.options import DatasetName, FiniteRange
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.propose.attempts import Budget
-from autoresearch_lab.research.loop import Limits, Research
+from autoresearch_lab.research.loop import ResearchLimits, Research
 from autoresearch_lab.results.note import IdeaResults
 from autoresearch_lab.versions.rule import TrialRule
 
@@ -51,7 +51,7 @@ def night(
         given.preset or session.lab.engine.default_preset,
         given.dataset or DATASET,
         replace(_RULE, steps=steps, foreign_limit=limit),
-        Limits(most, given.hours, seconds or Budget.seconds, given.minutes or MINUTES),
+        ResearchLimits(most, given.hours, seconds or Budget.seconds, given.minutes or MINUTES),
         session.say,
     )
     if dry_run:

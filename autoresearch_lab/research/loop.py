@@ -44,7 +44,7 @@ _STATUS = {"refused": "discard", "failed": "crash"}
 
 
 @dataclass(frozen=True)
-class Limits:
+class ResearchLimits:
     """ideas: in all, earlier calls included, None = any number. hours: of this call, after which no idea is begun.
     seconds: for one idea, its trial apart; minutes: for a trial."""
 
@@ -64,7 +64,7 @@ class Research:
     preset: str
     dataset: str
     rule: TrialRule
-    limits: Limits
+    limits: ResearchLimits
     tell: Callable[[str], None] = lambda line: None
     listen: Report | None = None
     started: float = field(default_factory=time.monotonic)

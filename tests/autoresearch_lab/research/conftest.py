@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from autoresearch_lab.propose import loop as proposals
-from autoresearch_lab.research.loop import Limits, Research
+from autoresearch_lab.research.loop import ResearchLimits, Research
 from autoresearch_lab.versions.rule import TrialRule
 
 from ..versions.conftest import git, here  # noqa: F401
@@ -37,7 +37,7 @@ class Night:
         return f"{sys.executable} -I -S {file}"
 
     def research(self, body: str, ideas: int | None, hours: float | None = None, seconds: float = 20.0) -> Research:
-        limits = Limits(ideas, hours, seconds, 60.0)
+        limits = ResearchLimits(ideas, hours, seconds, 60.0)
         line = self.script(body)
         return Research(self.here.lab, line, "night", "cpu-nano", "stdlib", TrialRule(), limits, self.told.append)
 
