@@ -14,7 +14,7 @@ from autoresearch_lab.cli.options import DatasetName, FiniteRange
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.propose.attempts import Budget
-from autoresearch_lab.research.loop import ResearchLimits, Research
+from autoresearch_lab.research.loop import Research, ResearchLimits
 from autoresearch_lab.results.note import IdeaResults
 from autoresearch_lab.versions.rule import TrialRule
 

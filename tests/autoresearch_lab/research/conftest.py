@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from autoresearch_lab.propose import loop as proposals
-from autoresearch_lab.research.loop import ResearchLimits, Research
+from autoresearch_lab.research.loop import Research, ResearchLimits
 from autoresearch_lab.versions.rule import TrialRule
 
 from ..versions.conftest import git, here  # noqa: F401
