@@ -77,7 +77,7 @@ def _outcome(asked: Research, ideas: list[IdeaResults]) -> VerbResult:
 
 RESEARCH_OPTIONS = (
     click.option("--research", metavar="CMD", help="Let this shell command (a coding agent, say) change the trainer in "
-                 "a git worktree of its own, again and again; what is BETTER twice is kept. docs/proposer.md"),
+                 "a git worktree of its own, again and again; what is BETTER twice is kept. docs/trial.md"),
     click.option("--branch", metavar="NAME", help="Of --research: where what is kept stands; begins at HEAD, or goes "
                  f"on.  [default: {BRANCH}]"),
     click.option("--hours", type=FiniteRange(min=0.001), help="Of --research: begin no idea after that long."),

@@ -130,12 +130,13 @@ def _note(workspace: Workspace, attempt: Attempt, lab: Lab) -> None:
 
 
 def check_the_lab(lab: Lab, last: str | None) -> None:
-    """A proposer runs with the user's rights. After each of its turns: is the code that judges what it was, and does
-    the ledger still hold everything up to the record `last`, in order? Verdicts that it had the verbs add are welcome.
+    """A proposer, or a researcher, runs with the user's rights. After each of its turns: is the code that judges what
+    it was, and does the ledger still hold everything up to the record `last`, in order? Verdicts that it had the verbs
+    add are welcome.
     """
     code_digest.cache_clear()
     if code_digest(lab.context.engine.package) != lab.context.software["lab"]:
-        raise LabFailure("the proposer changed the lab's own code; nothing is judged by it")
+        raise LabFailure("the command changed the lab's own code; nothing is judged by it")
     if problems := lab.ledger.problems():
         raise LabFailure(f"the ledger is not what the lab wrote: {problems[0]}")
     if last is not None and by_id(lab.ledger, last) is None:

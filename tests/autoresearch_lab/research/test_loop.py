@@ -108,9 +108,10 @@ def test_so_many_failures_in_a_row_end_it(night: Night, body: str, reason: str, 
 
 def test_a_crash_and_a_repeated_idea_are_told(night: Night):
     night.here.commit()
-    body = 'write(fails="crash") if number < 3 else write(bpb=1.9)'
-    ideas = night.call(body, 4)
-    assert statuses(ideas) == ["crash", "failed", "keep", "failed"]
+    body = 'write(fails="crash") if number < 3 else write(bpb=1.9) if number < 5 else write(refuses="nonsense")'
+    ideas = night.call(body, 5)
+    assert statuses(ideas) == ["crash", "failed", "keep", "failed", "refused"]
+    assert ideas[4].reason == "side b: cannot set 'nonsense'"
     assert ideas[1].reason == "tried already, as idea 1" and ideas[3].reason == "nothing was changed"
     assert "NameError" in ideas[0].reason and night.rows[0][3] == "crash"
 
