@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from autoresearch_lab.cli.options import Count, DatasetName
 from autoresearch_lab.device_lock import hold
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.lab import Lab
+from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.lookup import unfounded
 from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.promote.transaction import settle
 from autoresearch_lab.runs_table import append_run, check_table
@@ -78,8 +81,11 @@ _PATH = click.Path(path_type=Path)
 def train(**options: Any) -> None:
     """Train the model once and print the summary. Exit code: 0 trained, 1 training failed, 2 bad input."""
     root = Root(options["root"].expanduser().resolve())
-    if (ended := settle(Lab(root))) is not None:
-        print(f"note: {ended}", file=sys.stderr)
+    remarks = [ended] if (ended := settle(Lab(root))) is not None else []
+    with suppress(LabError):  # training waits for nobody who writes to the ledger
+        remarks += unfounded(root, Ledger(root.ledger, hurried=True))
+    for remark in remarks:
+        print(f"note: {remark}", file=sys.stderr)
     training = _plan(root, options)
     for remark in training.selection.remarks:
         print(f"note: {remark}", file=sys.stderr)

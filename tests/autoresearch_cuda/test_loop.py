@@ -140,6 +140,17 @@ def test_the_record_says_when_the_first_step_was_done_and_where_attention_ran(co
     assert "softmax" in record["attention"] and record["choices"][0]["why"] == "z"
 
 
+def test_the_record_of_an_earlier_run_does_not_pass_for_one_that_was_killed(config, dataset, tmp_path: Path):
+    (tmp_path / "run.json").write_text('{"status": "complete"}')
+    seen = []
+
+    def looks(event) -> None:
+        seen.append((event["event"], (tmp_path / "run.json").exists()))
+
+    run(engine, config.smoke(), None, dataset, tmp_path, looks)
+    assert seen[0] == ("start", False) and seen[-1] == ("summary", True)
+
+
 def test_a_failed_run_leaves_its_record(config, dataset, tmp_path: Path):
     (tmp_path / "kernel.py").write_text("def relu_squared(x):\n    return x * float('nan')\n")
     with pytest.raises(TrainingFailed, match="loss is nan at step 0"):
