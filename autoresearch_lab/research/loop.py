@@ -116,7 +116,7 @@ class Research:
         kept = [idea.base for idea in ideas[:1]] + [idea.commit for idea in ideas if idea.status == "keep"]
         base = self._tree.bring_branch(*[*reversed(kept), None, None][:2])  # the last one, and the one before
         have = set(read_text(self._table).splitlines(keepends=True)) if self._table.exists() else set()
-        for row in self._rows(ideas):
+        for row in [*self._rows(ideas)][-2:]:  # a kill can lose no more, and the others are the user's to edit
             if row.line() not in have:
                 append_row(self._table, row)
         return base
@@ -143,9 +143,8 @@ class Research:
         if code is None:
             return made(status="failed", reason=f"the researcher had no end within {seconds:g} s")
         if code != 0:
-            return made(
-                status="failed", reason=f"the researcher ended with status {code}; see {self.lab.root.relative(log)}"
-            )
+            where = self.lab.root.relative(log)
+            return made(status="failed", reason=f"the researcher ended with status {code}; see {where}")
         if tree is None:
             return made(status="failed", reason="nothing was changed")
         if twin is not None:
@@ -210,7 +209,7 @@ class Research:
         self.tell(f"idea {idea.number}: {idea.status}: {': '.join(words)}")
 
     def _rows(self, ideas: list[IdeaResults]) -> Iterator[Row]:
-        """Of the table of runs; before the first idea that was tried, what it was compared with."""
+        """Of the table of runs, one for each idea; before the first that was tried, what it was compared with."""
         started = False
         for idea in ideas:
             if idea.status == "proposed":
