@@ -25,7 +25,7 @@ def naming_kernels(ops: Ops) -> Iterator[None]:
             yield
     except EngineError:
         raise
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, GeneratorExit) as error:
         selected = [file for file in ops.kernels.values() if file.name != ops.installed.baseline]
         culprit = _culprit(error, selected)
         # Without a place in a kernel an error of the system, such as a closed pipe, is not laid at one.

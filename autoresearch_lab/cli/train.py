@@ -41,12 +41,12 @@ _PATH = click.Path(path_type=Path)
 @click.option("--engine", default="auto", show_default=True, help="auto, cpu, cuda or mlx.")
 @click.option("--preset", default=None, help="Model and batch [default: what suits this hardware].")
 @click.option("--time-budget", type=float, help="Seconds of training (300 where no --steps is given).")
-@click.option("--steps", type=Count(), default=None, help="Train that many optimizer steps instead.")
+@click.option("--steps", type=Count(1), default=None, help="Train that many optimizer steps instead.")
 @click.option("--seed", type=int, default=None, help="[default: 42]")
 @click.option("--kernels", default=None, help="baseline, promoted, or target=kernel,... [default: what is promoted].")
 @click.option("--dataset", type=DatasetName(), help="A dataset that prepare.py has made [default: the one there is].")
 @click.option("--data-dir", type=_PATH, help="Folder of the datasets [default: data].")
-@click.option("--batch-size", type=Count(), default=None, help="Sequences per pass [default: fitted to the memory].")
+@click.option("--batch-size", type=Count(1), default=None, help="Sequences per pass [default: fitted to the memory].")
 @click.option(
     "--set",
     "changes",
@@ -55,7 +55,7 @@ _PATH = click.Path(path_type=Path)
     help="Change an option of the preset, such as depth=6 or matrix_lr=0.03; may be given more than once.",
 )
 @click.option("--eval", "evaluation", default=None, help="cheap, reference or full [default: the preset's].")
-@click.option("--eval-tokens", type=Count(), default=None, help="Exactly that many validation tokens instead.")
+@click.option("--eval-tokens", type=Count(1), default=None, help="Exactly that many validation tokens instead.")
 @click.option("--compile", "compile_mode", default="auto", show_default=True, help="auto, on or off.")
 @click.option("--check-kernels", metavar="SHARE", help="Have the baseline compute that share of calls too, such as 1%.")
 @click.option("--smoke", is_flag=True, help="Two small steps and a small evaluation: does everything work here?")

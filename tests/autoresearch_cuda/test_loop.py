@@ -191,9 +191,14 @@ def kernel_at(path: Path, text: str) -> dict[str, KernelFile]:
         (LEAVES, "^kernel relu_squared=mine failed: SystemExit: 0$"),
         (ENDS_THE_PROCESS, "^kernel relu_squared=mine failed: SystemExit: 0$"),
         (ENDS_THE_PROCESS.replace("os", "posix"), "^kernel relu_squared=mine failed: SystemExit: 0$"),
+        (LEAVES.replace("sys.exit(0)", "raise GeneratorExit"), "^kernel relu_squared=mine failed: GeneratorExit$"),
+        (LEAVES.replace("sys.exit(0)", "return None"), "^kernel relu_squared=mine returned y as NoneType, not "),
         (RETURNS_ANOTHER_SHAPE, r"^kernel relu_squared=mine returned y as \[2, 32, \d+\] bfloat16, not "),
     ],
-    ids=["raises", "declines", "backward", "leaves", "ends the process", "by its other name", "shape"],
+    ids=[
+        *("raises", "declines", "backward", "leaves", "ends the process", "by its other name", "as a generator"),
+        *("nothing", "shape"),
+    ],
 )
 def test_a_kernel_that_fails_is_named_in_one_line(config, dataset, tmp_path: Path, text: str, message: str):
     with pytest.raises(KernelFailed, match=message) as caught:

@@ -184,6 +184,8 @@ def test_a_promotion_whose_evidence_is_gone_is_told(tmp_path):
 
 def test_every_verb_tells_of_promoted_kernels_whose_ledger_is_gone(lab, capsys):
     common = {"engine": "cpu", "device": "cpu-1", "kernel": "cpp_fused", "sha256": "0" * 64}
+    lab.kernels.unlink()
+    shutil.copytree(CHECKOUT / "kernels" / "rope", lab.kernels / "rope")
     lab.promoted_local.write_text(registry.text([Promotion(target="rope", evidence="9" * 64, **common)]))
     told = "promoted rope=cpp_fused rests on record 999999999999, which is not in "
     assert app.main(["--root", str(lab.path), "ledger"]) == 1
