@@ -21,6 +21,7 @@ from autoresearch_lab.results.record import (
     BenchRecord,
     CaptureRecord,
     DemoteRecord,
+    IdeaRecord,
     MetalCaptureRecord,
     PromoteRecord,
     Record,
@@ -93,6 +94,13 @@ def workspaces_of(ledger: Ledger, target: str, kernel: str) -> Iterator[Workspac
 def attempts_in(ledger: Ledger, workspace_id: str) -> list[AttemptRecord]:
     """The notes of the kernels that were proposed in a workspace, oldest first."""
     return ledger.find(AttemptRecord, workspace_id=workspace_id)
+
+
+def ideas_on(lab: Lab, branch: str) -> list[IdeaRecord]:
+    """The notes on ideas of a branch, made on this device, oldest first."""
+    here = lab.context
+    newest = newest_on_device(lab.ledger, IdeaRecord, here.engine.name, here.device["key"])
+    return [record for record in newest if record.settings.branch == branch][::-1]
 
 
 def newest_verdicts(ledger: Ledger, most: int) -> list[Record]:

@@ -37,15 +37,17 @@ from autoresearch_lab.status import StatusFile, reporting
 READ_ONLY = frozenset(
     {
         *("doctor", "list-targets", "exploits", "controls", "promotion-check", "evidence", "report", "ledger"),
-        *("watch", "mcp", "compare", "trace-diff", "export"),
+        *("watch", "mcp", "compare", "review", "trace-diff", "export"),
     }
 )
 # Verbs that show or use no evidence, or say themselves what is wrong with it.
-WITHOUT_EVIDENCE = frozenset({"doctor", "ledger", "exploits", "controls", "watch", "mcp", "compare", "trace-diff"})
+WITHOUT_EVIDENCE = frozenset(
+    {"doctor", "ledger", "exploits", "controls", "watch", "mcp", "compare", "review", "trace-diff"}
+)
 # Verbs that measure: each has its device for itself meanwhile.
 MEASURING = frozenset(
     {"profile", "bench", "gate", "ab", "integration-ab", "integration-suite", "calibrate", "orchestrate", "run", "mac"}
-    | {"capture", "deep-profile", "trial"}
+    | {"capture", "deep-profile", "trial", "review"}
 )
 # Verb -> module in this package that defines it; imported only when the verb is used, so that --help stays quick.
 VERBS = {
@@ -62,6 +64,7 @@ VERBS = {
     "integration-ab": "integration",
     "integration-suite": "integration",
     "trial": "trial",
+    "review": "trial",
     "compare": "trial",
     "calibrate": "calibrate",
     "exploits": "selftest",

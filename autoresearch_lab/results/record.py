@@ -277,6 +277,11 @@ class AttemptRecord(NoteRecord):
     results: note.AttemptResults
 
 
+class IdeaRecord(NoteRecord):
+    settings: note.IdeaSettings
+    results: note.IdeaResults
+
+
 class MergeRecord(NoteRecord):
     """What follows comes from another ledger, and has its place in the chain of that one."""
 
@@ -353,6 +358,7 @@ CLASSES: dict[str, type[Record]] = {
     "note workspace": WorkspaceRecord,
     "note failed": FailedRecord,
     "note proposal": AttemptRecord,
+    "note idea": IdeaRecord,
     "note merge": MergeRecord,
     "note suite": SuiteRecord,
     "note train": TrainRecord,
