@@ -160,7 +160,7 @@ class SideTrainer:
 
     def _once(self, side: Side, seed: int, steps: int, eval_tokens: int | None, started: float) -> SideTraining:
         plan, base = self.plans[side.name].config, preset(self.preset)
-        batch = (plan.eval_batch_size or base.batch_size) * base.model.sequence_len
+        batch = (plan.eval_batch_size or base.evaluated_batch) * base.model.sequence_len
         arguments = ["--steps", str(steps), "--seed", str(seed), "--eval-tokens", str(batch), "--save-weights"]
         arguments += ["--no-checkpoint"]
         if "batch_size" not in side.options:
