@@ -139,7 +139,8 @@ def preset(name: str) -> Preset:
 def reshaped_name(name: str, depth: int, width: int, tokens: int) -> str:
     """What `preset` calls that shape of the preset `name`."""
     base = PRESETS[name]
-    parts = (("d", depth, base.model.n_layer), ("w", width, base.model.n_embd), ("t", tokens, base.total_batch_tokens))
+    own_tokens = None if base.data_centre else base.total_batch_tokens
+    parts = (("d", depth, base.model.n_layer), ("w", width, base.model.n_embd), ("t", tokens, own_tokens))
     return name + "".join(f"-{letter}{value}" for letter, value, own in parts if value != own)
 
 

@@ -19,7 +19,7 @@ from autoresearch_trainer.config import preset
 from autoresearch_trainer.rungs import RUNGS
 
 FIRST_SECONDS = 4
-ALPHA = 0.025  # one side of the pairs' interval
+ALPHA = 0.01  # of one side of the pairs' interval, as in a trial
 ZONE = 0.02  # bits per byte within which shapes are as good at the horizon
 LONGER = 8  # horizons
 PAIRS_STAGE, EVALUATED_PAIRS = 4, 2
