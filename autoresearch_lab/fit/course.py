@@ -11,7 +11,7 @@ from itertools import combinations
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.fit.budget import COMPILE_SECONDS, MOST_PAIRS, Costs, FitBudget, divide
 from autoresearch_lab.fit.curve import Forecast, Point, forecast
-from autoresearch_lab.fit.shapes import neighbours
+from autoresearch_lab.fit.shapes import crossed, neighbours
 from autoresearch_lab.fit.training import BAD_INPUT, EvaluatedRung, ShapeFailed, ShapeTrainer
 from autoresearch_lab.results.fit import FitPair, FitResults, FitRun, FitSettings, FitStage, ForecastShape, RungCost
 from autoresearch_lab.statistics import t_interval
@@ -62,6 +62,10 @@ class FitCourse:
         self.tell(f"{_planned(budget)}: {budget.seconds / 60:.0f} minutes or so; {asked}")
         for number, stage in enumerate(budget.stages, start=1):
             shapes = self._halve(shapes, number, stage)
+            better = shapes[: shapes.index(default)]
+            new = crossed(default, first.tokens_per_step, better) if number == 1 and len(better) > 1 else None
+            if new is not None and new not in (*shapes, *self.dropped):
+                shapes.insert(1, new)
         candidate = next((name for name in shapes if name != default), None)
         pairs = list(self._pairs(candidate, budget)) if candidate else []
         return self._answer(candidate, pairs, budget, budget.seconds + first.wall_seconds)

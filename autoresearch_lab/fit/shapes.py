@@ -26,6 +26,20 @@ def neighbours(base: str, tokens: int) -> list[str]:
     return [base, *sorted(found, key=lambda name: found[name])]
 
 
+def crossed(base: str, tokens: int, best: list[str]) -> str | None:
+    """What the two best shapes change of `base`, in one shape; None where that is one of them, or no shape."""
+    own = PRESETS[base].model
+
+    def numbers(name: str) -> tuple[int, int, int]:
+        found = preset(name)
+        return found.model.n_layer, found.model.n_embd, found.total_batch_tokens
+
+    usual = own.n_layer, own.n_embd, tokens
+    pairs = zip(*(numbers(name) for name in best[:2]), usual, strict=True)
+    name = reshaped_name(base, *(first if first != default else second for first, second, default in pairs))
+    return name if name not in best and _fits(name) else None
+
+
 def _depths_and_widths(own: GPTConfig) -> Iterator[tuple[int, int]]:
     depths = {max(1, own.n_layer // 2), own.n_layer, own.n_layer + max(1, own.n_layer // 2), 2 * own.n_layer}
     widths = {LEAST_WIDTH * max(1, round(own.n_embd * factor / LEAST_WIDTH)) for factor in (0.5, 1, 1.5, 2)}

@@ -7,8 +7,11 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
+from autoresearch_lab import machine
+from autoresearch_lab.cli.app import main
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.evidence import default_preset, fitted_preset
+from autoresearch_lab.fit import run
 from autoresearch_lab.fit.table import render
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.machine import Context
@@ -65,6 +68,13 @@ def test_a_larger_shape_that_starts_slowly_is_carried_by_its_curve(here: SimpleN
     found = here.fit().results
     first = {run.preset: run.val_bpb for run in found.runs if run.stage == 1}
     assert first[best] > first["cpu-nano"] + 0.01 and found.recommended == best
+
+
+def test_what_the_two_best_shapes_change_is_tried_together(here: SimpleNamespace):
+    best = "cpu-nano-w192-t1024"
+    here.world.levels = {best: 0.80, "cpu-nano-w192": 0.9, "cpu-nano-t1024": 0.9}
+    found = here.fit().results
+    assert found.recommended == best and best not in {run.preset for run in found.runs if run.stage == 1}
 
 
 def test_a_killed_fit_goes_on_and_ends_as_if_nothing_had_been(here: SimpleNamespace):
@@ -158,7 +168,15 @@ def test_the_report_has_the_zone_the_rungs_and_other_machines(here: SimpleNamesp
     with open(tmp_path / "out", "w") as file:
         render(record, Console(file=file, width=110))
     text = (tmp_path / "out").read_text()
-    for wanted in ("BETTER", "recommended", "default", "lower", "H100, upstream", "M5, m5-small", "evaluation cheap: 1,000"):
+    for wanted in (
+        "BETTER",
+        "recommended",
+        "default",
+        "lower",
+        "H100, upstream",
+        "M5, m5-small",
+        "evaluation cheap: 1,000",
+    ):
         assert wanted in text
     full = next(rung for rung in record.results.rungs if rung.rung == "cheap")
     assert full.worst == pytest.approx(0.02 + 1e-4 * len(BEST)) and full.difference is not None
@@ -166,3 +184,20 @@ def test_the_report_has_the_zone_the_rungs_and_other_machines(here: SimpleNamesp
     sizes = {shape.preset: shape.parameters for shape in roles.shapes}
     assert sizes[roles.lower] <= sizes[roles.recommended] <= sizes[roles.upper]
     assert roles.longer is None or sizes[roles.longer] > sizes[roles.recommended]
+
+
+def test_the_verb(here: SimpleNamespace, context: Context, monkeypatch: pytest.MonkeyPatch, capsys):
+    monkeypatch.setattr(machine, "context", lambda engine, root: context)
+    monkeypatch.setattr(run, "open_dataset", lambda folder: SimpleNamespace(name="stdlib", fingerprint="f"))
+    plant(here)
+    common = ["--engine", "cpu", "--root", str(here.root.path), "fit", "--preset", "cpu-nano"]
+    assert main([*common, "--json"]) == 0
+    captured = capsys.readouterr()
+    data = json.loads(captured.out)
+    assert data["verdict"] == "BETTER" and data["recommended"] == BEST and data["minutes"] == 20.0
+    assert "20 minutes are asked for" in captured.err and "pair 1: cpu-nano has val_bpb" in captured.err
+    here.world.levels = {}
+    assert main([*common, "--seed", "7"]) == 1
+    assert "nothing is surely better than cpu-nano" in capsys.readouterr().out
+    assert main([*common, "--minutes", "5", "--full"]) == 2
+    assert main([*common, "--preset", "nothing"]) == 2
