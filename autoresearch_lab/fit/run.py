@@ -6,11 +6,12 @@ import shutil
 from collections.abc import Callable
 
 from autoresearch_common.hashing import json_sha256
-from autoresearch_data.dataset import open_dataset
+from autoresearch_data.dataset import Manifest
+from autoresearch_data.errors import DataError
 from autoresearch_lab import jobs
 from autoresearch_lab.ab.cache import Cache
 from autoresearch_lab.catalog import load_catalog
-from autoresearch_lab.errors import LabFailure
+from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.evidence import newest_here
 from autoresearch_lab.fit.course import FitCourse
 from autoresearch_lab.fit.training import ShapeTrainer
@@ -27,13 +28,16 @@ from autoresearch_trainer.plan import DEFAULT_SECONDS
 def fit_settings(
     lab: Lab, preset: str, dataset: str, minutes: float | None, seed: int, foreign_limit: float
 ) -> FitSettings:
-    """The request, as it is recorded. Raises LabError for an unknown preset, and the data package's own errors."""
+    """The request, as it is recorded. Raises LabError for an unknown preset or no such dataset."""
     require_presets(preset)
-    opened = open_dataset(lab.root.data(dataset))
+    try:
+        data = Manifest.read(lab.root.data(dataset))
+    except DataError as error:
+        raise LabError(str(error)) from None
     kernels = resolve("promoted", load_catalog(lab.root), lab.context, lab.root)
     return FitSettings(
         preset=preset,
-        dataset=Dataset(name=opened.name, fingerprint=opened.fingerprint),
+        dataset=Dataset(name=data.name, fingerprint=data.fingerprint),
         minutes=minutes,
         horizon=DEFAULT_SECONDS,
         seed=seed,

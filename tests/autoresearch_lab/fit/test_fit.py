@@ -188,9 +188,10 @@ def test_the_report_has_the_zone_the_rungs_and_other_machines(here: SimpleNamesp
 
 def test_the_verb(here: SimpleNamespace, context: Context, monkeypatch: pytest.MonkeyPatch, capsys):
     monkeypatch.setattr(machine, "context", lambda engine, root: context)
-    monkeypatch.setattr(run, "open_dataset", lambda folder: SimpleNamespace(name="stdlib", fingerprint="f"))
-    plant(here)
     common = ["--engine", "cpu", "--root", str(here.root.path), "fit", "--preset", "cpu-nano"]
+    assert main(common) == 2 and "no dataset in" in capsys.readouterr().err
+    monkeypatch.setattr(run.Manifest, "read", lambda folder: SimpleNamespace(name="stdlib", fingerprint="f"))
+    plant(here)
     assert main([*common, "--json"]) == 0
     captured = capsys.readouterr()
     data = json.loads(captured.out)
