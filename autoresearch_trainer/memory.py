@@ -103,7 +103,7 @@ def fit_batch(config: TrainConfig, preset: Preset, device: str, available: int) 
     """
     usable = int(available * USABLE)
     nominal = preset.batch_size
-    config = replace(config, eval_batch_size=nominal)
+    config = replace(config, eval_batch_size=preset.evaluated_batch)
     if device == "cuda" and preset.data_centre:
         batch, tokens = preset.data_centre
         large = replace(config, batch_size=batch, total_batch_tokens=tokens)

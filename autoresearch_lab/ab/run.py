@@ -23,7 +23,7 @@ from autoresearch_lab.ab.require import Standing, require
 from autoresearch_lab.ab.settings import Settings
 from autoresearch_lab.catalog import Kernel, find_target, load_catalog
 from autoresearch_lab.errors import LabError, LabFailure
-from autoresearch_lab.evidence import attempts_of, measured_modes
+from autoresearch_lab.evidence import attempts_of, default_preset, measured_modes
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import Root, writable_folder
 from autoresearch_lab.promote.selection import Selection
@@ -55,7 +55,7 @@ def ab(
         LabFailure: the lab or the baseline failed; nothing is recorded then.
     """
     settings = settings or Settings.for_device(lab.context.engine.device)
-    preset = preset or lab.context.engine.default_preset
+    preset = preset or default_preset(lab)
     catalog = load_catalog(lab.root)
     check_new(candidate, baseline)
     standings = [

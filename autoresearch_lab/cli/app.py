@@ -47,7 +47,7 @@ WITHOUT_EVIDENCE = frozenset(
 # Verbs that measure: each has its device for itself meanwhile.
 MEASURING = frozenset(
     {"profile", "bench", "gate", "ab", "integration-ab", "integration-suite", "calibrate", "orchestrate", "run", "mac"}
-    | {"capture", "deep-profile", "trial", "review"}
+    | {"capture", "deep-profile", "trial", "review", "fit"}
 )
 # Verb -> module in this package that defines it; imported only when the verb is used, so that --help stays quick.
 VERBS = {
@@ -66,6 +66,7 @@ VERBS = {
     "trial": "trial",
     "review": "trial",
     "compare": "trial",
+    "fit": "fit",
     "calibrate": "calibrate",
     "exploits": "selftest",
     "controls": "selftest",

@@ -16,6 +16,7 @@ from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.compare import comparison, read_runs, show
 from autoresearch_lab.compare import newest as newest_runs
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.evidence import default_preset
 from autoresearch_lab.results.record import VersionRecord
 from autoresearch_lab.runs_table import Row, append_row, check_table, old_decision, short_commit
 from autoresearch_lab.versions.review import review
@@ -84,7 +85,7 @@ def _versions(
 ) -> Versions:
     lab = session.lab
     sides = open_side("a", a or "HEAD", dataset, lab.root), open_side("b", b or WORKING_TREE, dataset, lab.root)
-    return Versions(lab, *sides, preset or lab.engine.default_preset, replace(_RULE, **numbers), simpler)
+    return Versions(lab, *sides, preset or default_preset(lab), replace(_RULE, **numbers), simpler)
 
 
 def _row(record: VersionRecord, description: str) -> Row:

@@ -6,14 +6,15 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
-from autoresearch_lab.results import ab, bench, compile, note, profile, promote, trace, trial, verify
+from autoresearch_lab.results import ab, bench, compile, fit, note, profile, promote, trace, trial, verify
 from autoresearch_lab.results.base import Artifact, Ceilings, Facts, KernelId, Mode, WorkloadReference, Workloads
 
 SCHEMA = 2
 
 Kind = Literal[
-    "profile", "capture", "trace", "review", "compile", "verify", "bench", "ab", "trial", "promote", "demote", "note"
-]
+    "profile", "capture", "trace", "review", "compile", "verify", "bench", "ab", "trial", "fit", "promote", "demote",
+    "note",
+]  # fmt: skip
 
 
 class Record(BaseModel):
@@ -144,6 +145,15 @@ class VersionRecord(Record):
     settings: trial.VersionSettings
     results: trial.VersionResults
     verdict: Literal["BETTER", "WORSE", "SAME", "UNDECIDED"]
+
+
+class FitRecord(Record):
+    """Which shape of the trainer suits this machine: the best one against the default preset."""
+
+    kind: Literal["fit"]
+    settings: fit.FitSettings
+    results: fit.FitResults
+    verdict: Literal["BETTER", "WORSE", "UNDECIDED"]
 
 
 class ProfileRecord(Record):
@@ -342,6 +352,7 @@ CLASSES: dict[str, type[Record]] = {
     "bench": BenchRecord,
     "ab": AbRecord,
     "trial": VersionRecord,
+    "fit": FitRecord,
     "profile": ProfileRecord,
     "review": ReviewRecord,
     "compile": CompileRecord,

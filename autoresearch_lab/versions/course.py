@@ -68,7 +68,7 @@ class Course:
         if self.steps["b"] < LEAST_STEPS:
             why = f" makes {self.steps['b']} steps of {tokens['b']} tokens meanwhile: give more --steps"
             raise SideRefused("b", why)
-        few = CHECK_BATCHES * base.batch_size * base.model.sequence_len
+        few = CHECK_BATCHES * base.evaluated_batch * base.model.sequence_len
         pair = 0.0
         for side in (self.a, self.b):
             run = self.trainer.train(side, rule.seed, CHECK_STEPS, few, f"side {side.name}: a short training")

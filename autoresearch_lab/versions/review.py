@@ -122,7 +122,7 @@ def _trained(versions: Versions, listen: Report) -> tuple[float, str]:
         one_pass = plan.config.batch_size * base.model.sequence_len
         if plan.config.total_batch_tokens > one_pass:
             side = replace(side, options={**side.options, "total_batch_tokens": str(one_pass)})
-        few = base.batch_size * base.model.sequence_len
+        few = base.evaluated_batch * base.model.sequence_len
         try:
             found = trainer.train(side, versions.rule.seed, STEPS, few, f"side {side.name}: {STEPS} steps")
         except LabError as error:

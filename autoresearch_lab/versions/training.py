@@ -171,7 +171,7 @@ class SideTrainer:
     def _trained(self, side: Side, seed: int, steps: int, *more: str) -> tuple[_RunFile, CommandEnd, Path]:
         """A training that ended well, with the least evaluation that train.py makes, and where it left its files."""
         plan, base = self.plans[side.name].config, preset(self.preset)
-        batch = (plan.eval_batch_size or base.batch_size) * base.model.sequence_len
+        batch = (plan.eval_batch_size or base.evaluated_batch) * base.model.sequence_len
         arguments = ["--steps", str(steps), "--seed", str(seed), "--eval-tokens", str(batch), "--no-checkpoint"]
         arguments += more
         if "batch_size" not in side.options:
