@@ -27,6 +27,7 @@ compiled `upstream` step at least 1.10 times as fast with promoted kernels as wi
 """
 SECTIONS = {
     "Kernels": sections.kernels,
+    "Arrays of 2^31 elements": sections.rows,
     "Training": sections.training,
     "Where the time goes": sections.capture,
     "Hardware counters": sections.counters,

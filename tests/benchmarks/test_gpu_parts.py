@@ -8,7 +8,7 @@ import pytest
 
 from autoresearch_lab.campaign.command import Completed, python, run_command
 from autoresearch_lab.campaign.gpu import archive, basics, confined, packages, plan, training, verdicts
-from autoresearch_lab.campaign.gpu.result import ArmTrained, ConfinedStart, GpuTests, Verified
+from autoresearch_lab.campaign.gpu.result import ArmTrained, BigRows, ConfinedStart, GpuTests, Verified
 from autoresearch_lab.campaign.gpu.setting import Setting
 from autoresearch_lab.campaign.steps import CampaignStep, StepFailed, TimeBox
 from autoresearch_lab.engine import ENGINES
@@ -39,7 +39,7 @@ def test_missing_packages_are_named_first(monkeypatch, capsys, tmp_path):
 def test_an_unknown_part_is_bad_input(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(packages, "look", lambda: NOTHING)
     assert main.main(["--rehearse", "--out", str(tmp_path), "--parts", "data,typo"]) == 2
-    assert "unknown part typo; known: confined, data" in capsys.readouterr().err
+    assert "unknown part typo; known: first, second, confined, data" in capsys.readouterr().err
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def parts_of(monkeypatch, tmp_path, rehearsed_on):
     monkeypatch.setattr(packages, "look", lambda: NOTHING)
 
     def go(names, **actions):
-        monkeypatch.setattr(plan, "ACTIONS", actions)
+        monkeypatch.setattr(plan, "ACTIONS", plan.ACTIONS | actions)
         assert main.main(["--rehearse", "--out", str(tmp_path), "--parts", names]) == 0
         return json.loads((tmp_path / archive.RESULT).read_text())["parts"]
 
@@ -66,7 +66,7 @@ def test_a_part_that_fails_or_has_no_time_is_told_and_the_next_goes_on(monkeypat
     def broken(setting, box):
         raise RuntimeError("the driver\nwent away")
 
-    def short(setting):
+    def short(setting, known):
         return [
             CampaignStep(name, lambda box, name=name: plan.ACTIONS[name](setting, box), most=most)
             for name, most in {"confined": 10, "data": 10, "verify": 10, "bench": 0.5}.items()
@@ -284,9 +284,13 @@ def test_nothing_is_judged_where_confined_jobs_do_not_start(parts_of):
 
 def test_tests_that_ran_out_of_time_count_as_far_as_they_came(monkeypatch, tmp_path):
     printed = "tests/gpu/test_a.py::test_one PASSED [ 10%]\ntests/gpu/test_a.py::test_two[x y] FAILED [ 20%]\n"
-    monkeypatch.setattr(basics, "run_command", lambda *_: Completed(None, printed, "", 90.0))
-    tested = basics.tests(Setting(tmp_path, Root(tmp_path)), TimeBox.of(90.0))
-    assert (tested.passed, tested.failed, tested.unfinished) == (1, 1, True)
+    monkeypatch.setattr("autoresearch_lab.campaign.gpu.setting.run_command", lambda *_: Completed(None, printed, "", 90))
+    setting = Setting(tmp_path, Root(tmp_path))
+    for part, kind in ((basics.tests, GpuTests), (basics.rows, BigRows)):
+        tested = part(setting, TimeBox.of(90.0))
+        assert type(tested) is kind and (tested.passed, tested.failed, tested.unfinished) == (1, 1, True)
+    kept = [path.read_text() for path in (setting.work / "failures").iterdir()]
+    assert len(kept) == 2 and all(printed in text and "out of time" in text for text in kept)
 
 
 def _catalog():

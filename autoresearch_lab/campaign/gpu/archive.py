@@ -48,11 +48,12 @@ def _files(setting: Setting) -> Iterator[tuple[str, Path]]:
         yield LEDGER, root.ledger
         paths = sorted({path for path, _, _ in lookup.files(setting.lab.ledger)})
         yield from ((f"{FILES}/{path}", root.path / path) for path in paths if (root.path / path).is_file())
-    logs = (path for path in root.runs.glob("**/std*.log") if path.stat().st_size)
-    yield from ((f"runs/{path.relative_to(root.runs).as_posix()}", path) for path in logs)
-    for pattern in ("*.json", "train/*/*.json"):
-        for path in setting.work.glob(pattern):
-            yield f"work/{path.relative_to(setting.work).as_posix()}", path
+    # What failed in a first try lies below `work` as well.
+    kept = {root.runs: ("**/std*.log",), setting.work: ("**/failures/*", "**/std*.log", "*.json", "train/*/*.json")}
+    for folder, patterns in kept.items():
+        for path in (path for pattern in patterns for path in sorted(folder.glob(pattern))):
+            if path.is_file() and not path.is_symlink() and path.stat().st_size:
+                yield f"{folder.name}/{path.relative_to(folder).as_posix()}", path
 
 
 def write_result(setting: Setting, result: GpuResult) -> None:
