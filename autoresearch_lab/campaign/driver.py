@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from autoresearch_lab.campaign.steps import CampaignStep, SaidNo, StepEnd, StepFailed, TimeBox
+from autoresearch_lab.campaign.steps import CampaignStep, NotBegun, SaidNo, StepEnd, StepFailed, TimeBox
 from autoresearch_lab.errors import LabError, LabFailure
 
 LEAST_SECONDS = 1.0
@@ -61,6 +61,8 @@ def attempt(step: CampaignStep, limit: float) -> StepEnd:
             end.found = step.action(TimeBox.of(limit))
     except SaidNo as answer:
         end = _ended(end, "negative", 1, str(answer))
+    except NotBegun as reason:
+        end = _skipped(step, str(reason))
     except OutOfTime:
         end = _ended(end, "failed", None, f"out of time after {time.monotonic() - began:.0f} s", traceback.format_exc())
     except Exception as error:  # whatever goes wrong in one step, the minutes of the others are not given away

@@ -26,6 +26,10 @@ class SaidNo(LabFailure):
     """A step came to its end with a negative answer, such as a kernel that is not faster."""
 
 
+class NotBegun(LabFailure):
+    """A step is known to lead nowhere here, and was not begun."""
+
+
 @dataclass(frozen=True)
 class TimeBox:
     """A time that something may take. deadline: its end on the monotonic clock in seconds."""

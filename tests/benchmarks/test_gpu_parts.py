@@ -284,7 +284,8 @@ def test_nothing_is_judged_where_confined_jobs_do_not_start(parts_of):
 
 def test_tests_that_ran_out_of_time_count_as_far_as_they_came(monkeypatch, tmp_path):
     printed = "tests/gpu/test_a.py::test_one PASSED [ 10%]\ntests/gpu/test_a.py::test_two[x y] FAILED [ 20%]\n"
-    monkeypatch.setattr("autoresearch_lab.campaign.gpu.setting.run_command", lambda *_: Completed(None, printed, "", 90))
+    out_of_time = Completed(None, printed, "", 90.0)
+    monkeypatch.setattr("autoresearch_lab.campaign.gpu.setting.run_command", lambda *_: out_of_time)
     setting = Setting(tmp_path, Root(tmp_path))
     for part, kind in ((basics.tests, GpuTests), (basics.rows, BigRows)):
         tested = part(setting, TimeBox.of(90.0))

@@ -73,7 +73,7 @@ def errors(
         whole += total.item()
         if weights is not None:
             weights += torch.autograd.grad(total, part[-1])[0] / rows
-    found["mean"] = (abs(float(mean) * rows / whole - 1), 0.0)
+    found["mean"] = (abs(mean.item() * rows / whole - 1), 0.0)
     found["mean of the rows' losses"] = (abs(float(each.double().mean()) * rows / whole - 1), 0.0)
     if weights is not None:
         found["gradient of the weights"] = (float((gradients[1] - weights).norm() / weights.norm()), 0.0)

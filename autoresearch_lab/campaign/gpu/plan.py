@@ -26,7 +26,7 @@ from autoresearch_lab.campaign.gpu.result import SCHEMA, GpuResult, MachineFound
 from autoresearch_lab.campaign.gpu.setting import Setting, separate_root
 from autoresearch_lab.campaign.gpu.tries import Part, tries
 from autoresearch_lab.campaign.record import Campaign
-from autoresearch_lab.campaign.steps import CampaignStep, StepEnd, StepFailed, TimeBox
+from autoresearch_lab.campaign.steps import CampaignStep, NotBegun, StepEnd, TimeBox
 from autoresearch_lab.engine import has_nvidia_gpu
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.machine import Context
@@ -88,10 +88,10 @@ def parts(setting: Setting, known: Known) -> list[CampaignStep]:
 
 
 def _act(name: str, setting: Setting, box: TimeBox) -> BaseModel:
-    """Raises StepFailed at once for a part whose first try failed."""
+    """Raises NotBegun for a part whose first try failed."""
     tried = setting.found(Tried)
     if tried and name in tried.broken:
-        raise StepFailed(f"its first try failed: {tried.broken[name]}")
+        raise NotBegun(f"its first try failed: {tried.broken[name]}")
     return ACTIONS[name](setting, box)
 
 

@@ -25,9 +25,8 @@ CHAINS = (("profile", "verify", "bench", "counters"), ("train", "capture"), ("te
 
 
 def tries(actions: Mapping[str, Part], known: Mapping[str, StepEnd], setting: Setting, box: TimeBox) -> Tried:
-    """How each part's first try ended, but for those `known` to have come through in an earlier call.
-
-    Raises SaidNo where one failed, with all of it in its `found`."""
+    """How each part's first try ended. known: what those of an earlier call found; what came through then is not tried
+    again."""
     first = _first(setting)
     ends = {name: end for name, end in known.items() if end.came_through}
 
