@@ -25,7 +25,6 @@ from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.engine import choose
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.hardware import has_apple_gpu
-from autoresearch_lab.report.summary import summary
 
 _STYLES = {"done": "green", "negative": "yellow", "failed": "bold red", "skipped": "yellow"}
 # Plan -> the options that mean something to it, besides --dataset and --seconds.
@@ -52,6 +51,8 @@ def _suited(session: Session) -> str:
 
 
 def _cpu(session: Session, say: Callable[[str], None], seconds: float | None, dataset: str, given: Any) -> VerbResult:
+    from autoresearch_lab.report.summary import summary  # not at the top: a machine with a GPU may have no DuckDB
+
     preset = given.pop("preset", None) or session.lab.engine.default_preset
     job = MainJob(session.lab, preset, dataset, say, **given)
     job.check()

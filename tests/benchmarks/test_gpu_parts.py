@@ -42,6 +42,17 @@ def test_an_unknown_part_is_bad_input(monkeypatch, capsys, tmp_path):
     assert "unknown part typo; known: first, second, confined, data" in capsys.readouterr().err
 
 
+def test_what_only_makes_reports_is_not_asked_for_on_a_bare_machine():
+    """The verbs of the plan; the packages are those that are not carried there."""
+    program = (
+        "import sys; sys.modules |= dict.fromkeys(['duckdb', 'plotly', 'jinja2', 'rustbpe', 'textual', 'packaging']);"
+        "import benchmarks.gpu.main;"
+        "from autoresearch_lab.cli import app, bench, campaign, judge, profile, trace"
+    )
+    done = run_command(python("-c", program), TimeBox.of(60.0))
+    assert done.code == 0, done.err
+
+
 @pytest.fixture
 def parts_of(monkeypatch, tmp_path, rehearsed_on):
     """What became of the parts of a rehearsal whose parts do what is given."""

@@ -1,12 +1,8 @@
-"""Which packages the plan for a GPU needs, and which of them are missing on this machine.
-
-python -m benchmarks.gpu.packages [--without torch,numpy,...] prints what to carry to a bare machine, as it is installed
-here, for `pip download`; docs/cuda.md, "A GPU at hand". This module needs nothing but Python.
-"""
+"""Which packages the plan for a GPU needs, which of them are missing on this machine, and which have to be carried to
+one that is bare (benchmarks/gpu/bundle.py). This module needs nothing but Python."""
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import re
 import shutil
@@ -29,13 +25,18 @@ PACKAGES = (
         for name in ("torch", "triton", "numpy", "scipy", "click", "rich", "pydantic", "safetensors")
     ),
     *(Package(name, name) for name in ("ml_dtypes", "filelock", "jsonlines", "psutil", "tomli_w")),
-    Package("tiktoken", "tiktoken"),
-    *(Package(name, name, "a dataset can be used, not prepared") for name in ("pyarrow", "rustbpe")),
+    *(Package(name, name) for name in ("tiktoken", "pyarrow")),
+    Package("rustbpe", "rustbpe", "a dataset can be used, not prepared"),
     Package("pytest", "pytest", "the GPU tests are left out"),
     Package("nvtx", "nvtx", "the ranges of profiles and traces are PyTorch's"),
     Package("liger_kernel", "liger-kernel", "Liger's kernels are not among the arms"),
     Package("quack", "quack-kernels", "quack's kernels are not among the arms"),
     Package("flash_attn", "flash-attn", "FlashAttention is not among the arms"),
+)
+# What the machines that are lent have beside PyTorch and Triton.
+MACHINE = (
+    *("torch", "triton", "numpy", "scipy", "rich", "safetensors", "tiktoken", "pyarrow", "ml_dtypes", "filelock"),
+    *("psutil", "pytest", "click"),
 )
 PROGRAMS = {
     "nvidia-smi": "the GPU cannot be named",
@@ -68,15 +69,18 @@ def _version(wheel: str) -> str:
 
 
 def to_carry(without: list[str]) -> list[str]:
-    """["name==version", ...] of the packages and what they need in turn, at the versions installed here. `without`, and
-    what only these need, stays at home; so does what is not installed here."""
+    """["name==version", ...] of the packages and what they need in turn, at the versions installed here; those that are
+    not installed by their names. `without`, and what only these need, stays at home."""
     from packaging.requirements import Requirement
 
     left_out, found = {_normal(name) for name in without}, {}
     waiting = [package.wheel for package in PACKAGES]
     while waiting:
         name = _normal(waiting.pop())
-        if name in left_out or name in found or not _version(name):
+        if name in left_out or name in found:
+            continue
+        if not _version(name):
+            found[name] = name
             continue
         found[name] = f"{name}=={_version(name).partition('+')[0]}"
         needed = [Requirement(text) for text in requires(name) or []]
@@ -86,13 +90,3 @@ def to_carry(without: list[str]) -> list[str]:
 
 def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="What to carry to a machine that has PyTorch and little else.")
-    parser.add_argument("--without", default="torch,triton,numpy", help="is there [default: %(default)s]")
-    print("\n".join(to_carry(parser.parse_args().without.split(","))))
-
-
-if __name__ == "__main__":
-    main()
