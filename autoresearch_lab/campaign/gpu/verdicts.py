@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from autoresearch_lab import evidence
+from autoresearch_lab.bench.run import compile_ahead
 from autoresearch_lab.campaign.command import Completed, label, subject
 from autoresearch_lab.campaign.gpu.archive import pack
 from autoresearch_lab.campaign.gpu.confined import COMPILER
@@ -15,6 +16,7 @@ from autoresearch_lab.campaign.gpu.rows import call_rows, overall
 from autoresearch_lab.campaign.gpu.setting import Setting
 from autoresearch_lab.campaign.steps import TimeBox
 from autoresearch_lab.catalog import Kernel, Target
+from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.evidence import Subject
 from autoresearch_lab.profile.run import newest_workloads
 from autoresearch_lab.results.record import BenchRecord, R, VerifyRecord
@@ -34,14 +36,31 @@ def verify(setting: Setting, box: TimeBox) -> Verified:
 
     def one(kernel: Kernel) -> VerifyFound:
         if record := known(setting, VerifyRecord, kernel):
-            return VerifyFound(verdict=record.verdict, reason="known from an earlier call")
-        threads = None if setting.rehearse else CORES_PER_WORKER
-        return _told(setting.verb(box, "verify", *subject(kernel), *mode, threads=threads))
+            told = VerifyFound(verdict=record.verdict, reason="known from an earlier call")
+        else:
+            threads = None if setting.rehearse else CORES_PER_WORKER
+            told = _told(setting.verb(box, "verify", *subject(kernel), *mode, threads=threads))
+        if told.verdict == "PASS" and setting.engine == "cuda" and not known(setting, BenchRecord, kernel):
+            _compile_ahead(setting, kernel, box)
+        return told
 
     kernels = sorted(setting.kernels, key=_by_saving(setting))
     workers = min(MOST_WORKERS, max(1, (os.cpu_count() or 1) // CORES_PER_WORKER))
     with ThreadPoolExecutor(1 if setting.rehearse else workers) as pool:
         return Verified({label(kernel): told for kernel, told in zip(kernels, pool.map(one, kernels), strict=True)})
+
+
+def _compile_ahead(setting: Setting, kernel: Kernel, box: TimeBox) -> None:
+    """What the kernel's bench is measured beside, while others are verified: the bench of one kernel is alone on the
+    machine, so what is compiled there takes everybody's time."""
+    captured = newest_workloads(kernel.target, setting.lab)
+    if captured is None:
+        return
+    target, folder = setting.catalog[kernel.target], setting.root.runs / f"compile-{kernel.target}"
+    try:
+        compile_ahead(kernel, target, captured, setting.lab, folder, max(1.0, box.left))
+    except (LabError, LabFailure) as failure:
+        setting.keep_failure(f"compile-{kernel.target}", f"{failure}\n{getattr(failure, 'detail', '')}")
 
 
 def bench(setting: Setting, box: TimeBox) -> Benched:
