@@ -29,10 +29,11 @@ if [ -f rivals.0 ] && [ -f ../2/rivals.1 ] && [ ! -f "$rivals/.ready" ]; then
 tarfile.open(fileobj=sys.stdin.buffer, mode="r|xz").extractall(sys.argv[1], filter="data")' "$rivals" &&
         touch "$rivals/.ready"
 fi
-# Behind the machine's own packages, so that nothing that it has is replaced.
+# Behind the machine's own packages, so that nothing that it has is replaced; for every process that is started, too.
 exec "$PYTHON" -c 'import os, site, sys
 for folder in (sys.argv.pop(1), sys.argv.pop(1)):
     if os.path.isdir(folder):
         site.addsitedir(folder)
+os.environ["PYTHONPATH"] = os.pathsep.join(path for path in sys.path if path)
 from benchmarks.gpu.main import main
 sys.exit(main())' "$packages" "$rivals" "$@"

@@ -135,6 +135,8 @@ def run_parts(root: Root, request: GpuRequest, say: Callable[[str], None]) -> Gp
         # Asked once: the parts work in several threads, and in many processes.
         here = setting.lab.context
     except (LabError, LabFailure) as failure:
+        if detail := getattr(failure, "detail", ""):
+            say(detail)  # there is no archive yet
         raise LabError(f"the GPU cannot be described: {failure}") from None
     known = _known(setting, here)
     once = known.done if names is None or named in CALLS else ()
