@@ -105,7 +105,7 @@ def _pack_rivals(scratch: Path) -> Path:
     wheels = sorted(map(str, (scratch / "wheels").glob("*.whl")))
     _pip("install", "--no-index", "--no-compile", "--target", str(scratch / "site"), *FOR_THE_MACHINE, *wheels)
     packed = scratch / "rivals.tar.xz"
-    with tarfile.open(packed, "w:xz", preset=6) as archive:
+    with tarfile.open(packed, "w:xz", preset=3) as archive:
         archive.add(scratch / "site", ".")
     return packed
 

@@ -2,10 +2,12 @@
 
 import json
 import os
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
+from autoresearch_lab import machine
 from autoresearch_lab.campaign.command import Completed, python, run_command
 from autoresearch_lab.campaign.gpu import archive, basics, confined, packages, plan, training, verdicts
 from autoresearch_lab.campaign.gpu.result import ArmTrained, BigRows, ConfinedStart, GpuTests, Verified
@@ -17,6 +19,7 @@ from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root
 from autoresearch_lab.results.record import BenchRecord, VerifyRecord
 from autoresearch_lab.sandbox.parent import JobFailed
+from autoresearch_trainer.jobs.machine import DescribeAnswer
 from benchmarks.gpu import main
 
 NOTHING = {"missing": [], "optional": [], "present": []}
@@ -252,6 +255,41 @@ def test_a_profile_is_known_while_its_captured_calls_are_the_newest(monkeypatch,
     assert basics.earlier_profile(at_a_gpu) is None
 
 
+def test_the_device_is_asked_once_for_all_that_a_campaign_starts(monkeypatch, tmp_path):
+    device, versions = {"kind": "cuda", "name": "a GPU"}, {"torch": "2.11.0", "triton": None}
+    answers = [DescribeAnswer(device=device, software=versions)]
+    monkeypatch.setattr(machine, "short_job", lambda *_: answers.pop())
+    ask = machine.context.__wrapped__  # what it remembers is this process's alone
+    here = ask(ENGINES["cuda"], Root(tmp_path))
+    with machine.described(here):
+        assert ask(ENGINES["cuda"], Root(tmp_path)) == here
+        for another in (ENGINES["cpu"], replace(ENGINES["cuda"], interpreted=True)):
+            with pytest.raises(IndexError):
+                ask(another, Root(tmp_path))
+    with pytest.raises(IndexError):
+        ask(ENGINES["cuda"], Root(tmp_path))
+
+
+def test_a_bench_without_a_rival_that_has_come_since_is_done_again(monkeypatch, at_a_gpu):
+    kernel = next(kernel for kernel in _triton_kernels() if kernel.target == "rms_norm")
+    target = at_a_gpu.catalog["rms_norm"]
+    record = SimpleNamespace(
+        settings=SimpleNamespace(libraries=[SimpleNamespace(name="torch_library")]),
+        results=SimpleNamespace(left_out={"liger": "failed"}),
+    )
+    assert verdicts._timed_beside(record) == {"torch_library", "liger"}
+    monkeypatch.setattr(verdicts, "_timed_beside", lambda record: known)
+    at_a_gpu.lab.ledger.append(
+        "bench", **at_a_gpu.lab.context.fields(), target="rms_norm", verdict="FASTER",
+        kernel={"name": kernel.name, "sha256": kernel.sha256}, workloads={"sha256": "now"}, results={},
+        settings={"contract_sha256": target.contract_sha256},
+    )  # fmt: skip
+    known = verdicts._rivals(target)
+    assert known and verdicts.known(at_a_gpu, BenchRecord, kernel) is not None
+    known = known - {sorted(known)[0]}
+    assert verdicts.known(at_a_gpu, BenchRecord, kernel) is None
+
+
 FASTER = Completed(0, json.dumps({"verdict": "FASTER", "results": {"reason": ""}}), "", 30.0)
 
 
@@ -274,11 +312,13 @@ def test_where_the_compiler_fails_its_arm_is_left_out(monkeypatch, tmp_path):
     assert timed.bench(tmp_path).reason == "out of time after 90 s" and len(timed.asked) == 1
 
 
-def test_what_to_carry_is_what_is_installed_here_and_what_that_needs():
+def test_what_to_carry_is_in_the_versions_installed_here_with_what_it_needs():
     found = packages.to_carry(["torch", "triton", "numpy", "SciPy"])
     names = {line.partition("==")[0] for line in found}
     assert {"pydantic", "pydantic-core", "click", "typing-extensions"} <= names
-    assert not {"torch", "numpy", "scipy", "sympy"} & names and all("==" in line for line in found)
+    assert not {"torch", "numpy", "scipy", "sympy"} & names
+    # What is not here is taken as new as it comes.
+    assert all("==" in line or not packages._version(line) for line in found)
 
 
 def test_nothing_is_judged_where_confined_jobs_do_not_start(parts_of):
