@@ -19,8 +19,10 @@ from autoresearch_lab.campaign.gpu.result import (
     Trained,
     Verified,
 )
-from autoresearch_lab.campaign.gpu.tries import CHAINS
-from autoresearch_lab.campaign.steps import SaidNo, StepFailed
+from autoresearch_lab.campaign.gpu.setting import Setting
+from autoresearch_lab.campaign.gpu.tries import CHAINS, tries
+from autoresearch_lab.campaign.steps import SaidNo, StepFailed, TimeBox
+from autoresearch_lab.paths import Root
 from benchmarks.gpu import main
 
 COUNTS = {"passed": 3, "failed": 0, "error": 0, "skipped": 0, "lines": [], "unfinished": False}
@@ -106,6 +108,15 @@ def test_a_first_try_that_says_no_keeps_no_part_from_its_time(calls):
     first = calls("--parts", "first", broken=["bench"], with_=SaidNo("a=b: FAIL"))
     assert first.states["bench"] == "negative" and "first try, bench: negative: a=b: FAIL" in first.table
     assert "bench" in first.asked
+
+
+def test_a_first_try_that_had_too_little_time_is_not_taken_for_broken(tmp_path):
+    def slow(setting, box):
+        raise StepFailed("out of time")
+
+    setting = Setting(tmp_path, Root(tmp_path), rehearse=True)
+    tried = tries(dict.fromkeys(FOUND, slow), {}, setting, TimeBox.of(0.0)).root
+    assert {end.state for end in tried.values()} == {"negative"}
 
 
 def test_what_a_failed_command_printed_is_kept_whole(calls):

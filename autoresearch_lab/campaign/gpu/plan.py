@@ -77,10 +77,10 @@ def parts(setting: Setting, known: Known) -> list[CampaignStep]:
     return [
         part("confined", 60, 20),
         part("data", 60, 5),
-        part(TRIES, 100, 60, "confined", "data"),
+        part(TRIES, 110, 95, "confined", "data"),
         part("profile", 100, 45, "data"),
-        part("verify", 150, 60, "confined", "data"),
-        part("bench", 300, 100, "confined", "data"),
+        part("verify", 150, 50, "confined", "data"),
+        part("bench", 300, 40, "confined", "data"),
         part("rows", 60, 20),
         part("train", 200, 110, "data"),
         part("capture", 60, 25, "data"),
