@@ -19,6 +19,7 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from autoresearch_common.files import write_atomic
+from autoresearch_common.hashing import file_sha256, json_sha256
 from autoresearch_lab import machine
 from autoresearch_lab.campaign.gpu import basics, confined, counters, packages, training, verdicts
 from autoresearch_lab.campaign.gpu.archive import pack, write_result
@@ -30,7 +31,7 @@ from autoresearch_lab.campaign.steps import CampaignStep, NotBegun, StepEnd, Tim
 from autoresearch_lab.engine import has_nvidia_gpu
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.machine import Context
-from autoresearch_lab.paths import CHECKOUT, Root
+from autoresearch_lab.paths import CHECKOUT, PACKAGES, Root
 from autoresearch_lab.repository import commit_of
 
 CLOSING_SECONDS = 10.0
@@ -57,9 +58,11 @@ REHEARSAL = 5.0  # times as long, on a CPU that others may be using
 
 
 class Known(BaseModel):
-    """What earlier calls on this machine came through. tried: {part: how its first try ended}; done: full parts."""
+    """What earlier calls on this machine came through. tried: {part: how its first try ended}; done: full parts. code:
+    hash of what they ran."""
 
     device: str | None
+    code: str = ""
     tried: dict[str, StepEnd] = {}
     done: list[str] = []
 
@@ -143,7 +146,10 @@ def run_parts(root: Root, request: GpuRequest, say: Callable[[str], None]) -> Gp
             say(detail)  # there is no archive yet
         raise LabError(f"the GPU cannot be described: {failure}") from None
     known = _known(setting, here)
-    once = known.done if names is None or named in CALLS else ()
+    by_name = names is not None and named not in CALLS  # then done before or not
+    once = () if by_name else known.done
+    if by_name:
+        known.tried = {}
     steps = chosen(parts(setting, known), names, once)
     result = GpuResult(
         schema=SCHEMA,
@@ -201,13 +207,23 @@ def _state(setting: Setting) -> Path:
 
 
 def _known(setting: Setting, here: Context) -> Known:
-    """What earlier calls found on this device; nothing where the file is missing or another's."""
+    """What earlier calls found on this device; nothing where the file is missing or another's. What failed in a first
+    try fails again, unless the code was mended since."""
     try:
         known = Known.model_validate_json(_state(setting).read_text(encoding="utf-8"))
     except (OSError, ValidationError):
         known = Known(device=None)
-    device = here.device["key"]
-    return known if known.device == device else Known(device=device)
+    device, code = here.device["key"], _code()
+    if known.device != device:
+        return Known(device=device, code=code)
+    tried = {name: end for name, end in known.tried.items() if end.came_through or known.code == code}
+    return known.model_copy(update={"code": code, "tried": tried})
+
+
+def _code() -> str:
+    folders = [CHECKOUT / name for name in (*PACKAGES, "kernels", "benchmarks", "tests/gpu")]
+    files = sorted(path for folder in folders for path in folder.rglob("*") if path.suffix in (".py", ".toml", ".sh"))
+    return json_sha256([[path.relative_to(CHECKOUT).as_posix(), file_sha256(path)] for path in files])
 
 
 def _remember(setting: Setting, known: Known) -> None:

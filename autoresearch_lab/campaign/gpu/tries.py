@@ -25,13 +25,11 @@ CHAINS = (("profile", "verify", "bench", "counters"), ("train", "capture"), ("te
 
 
 def tries(actions: Mapping[str, Part], known: Mapping[str, StepEnd], setting: Setting, box: TimeBox) -> Tried:
-    """How each part's first try ended. known: what those of an earlier call found; what came through then is not tried
-    again."""
-    first = _first(setting)
-    ends = {name: end for name, end in known.items() if end.came_through}
+    """How each part's first try ended. known: those that need not be tried again, from an earlier call."""
+    first, ends = _first(setting), dict(known)
 
     def follow(chain: tuple[str, ...]) -> None:
-        # A chain is walked again from its first part that failed: what rests on it is not there any more.
+        # What a part of a chain rests on is not there any more, so the chain is walked whole.
         if not all(name in ends for name in chain):
             for name in chain:
                 ends[name] = _one(name, actions[name], first, chain, box)
