@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -258,10 +259,9 @@ def load_catalog(root: Root) -> dict[str, Target]:
     Raises:
         LabError: a target.toml cannot be read, or the oracle or a baseline is missing.
     """
-    targets = {}
-    for path in sorted(root.kernels.glob("*/target.toml")):
-        target = _load_target(path)
-        targets[target.name] = target
+    # A link that leads nowhere must be told of, and a glob would leave it out.
+    paths = [folder / "target.toml" for folder in sorted(root.kernels.glob("*"))]
+    targets = {path.parent.name: _load_target(path) for path in paths if os.path.lexists(path)}
     if not targets:
         raise LabError(f"no targets under {root.kernels}")
     return targets

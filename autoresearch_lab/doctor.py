@@ -29,7 +29,6 @@ from autoresearch_lab.hardware import detect, has_apple_gpu, output, processor, 
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import Root, writable_folder
 from autoresearch_lab.profile.schema import load as load_profile
-from autoresearch_lab.promote import registry
 from autoresearch_lab.promote.selection import lost_promotions
 from autoresearch_lab.sandbox.probe import not_enforced_here
 from autoresearch_lab.workspace.folder import LOCK, read_lock
@@ -229,7 +228,7 @@ def _state(root: Root, ledger: Ledger) -> list[Diagnosis]:
     found.append(_guard("results folder", lambda: f"{writable_folder(root.results, 'results')} can be written"))
     found.append(_guard("run folders", lambda: f"{writable_folder(root.runs, 'run folders')} can be written"))
     found.append(_guard("ledger", lambda: _ledger_detail(ledger)))
-    found += _lost_promotions(root) + _unproven_promotions(root, ledger)
+    found += _lost_promotions(root) + _unfounded_promotions(root, ledger)
     found += _damaged(root)
     for device in sorted({engine.device for engine in ENGINES.values()}):
         found += [Diagnosis("lab", f"device {device}", "ok", f"in use by {holder}") for holder in holders(device)]
@@ -252,17 +251,11 @@ def _lost_promotions(root: Root) -> list[Diagnosis]:
     return found
 
 
-def _unproven_promotions(root: Root, ledger: Ledger) -> list[Diagnosis]:
-    """Kernels that the trainer of a machine uses although the ledger that said so is gone, or was begun anew. What is
-    shipped has its evidence beside it."""
-    found = []
+def _unfounded_promotions(root: Root, ledger: Ledger) -> list[Diagnosis]:
     with suppress(LabError):  # a list or a ledger that cannot be read has a line of its own
-        for entry in registry.read(root.promoted_local):
-            if entry.evidence is not None and lookup.by_id(ledger, entry.evidence) is None:
-                what = f"{entry.target}={entry.kernel} rests on record {entry.evidence[:12]}: not in the ledger"
-                remedy = f"put the ledger back, or: kernel-lab demote --target {entry.target}"
-                found.append(Diagnosis("lab", "promoted kernel", "problem", what, remedy))
-    return found
+        remedy = "put the ledger back, or demote it"
+        return [Diagnosis("lab", "promoted kernel", "problem", line, remedy) for line in lookup.unfounded(root, ledger)]
+    return []
 
 
 def _damaged(root: Root) -> list[Diagnosis]:

@@ -10,6 +10,8 @@ from autoresearch_lab.catalog import Kernel
 from autoresearch_lab.evidence import newest_here, newest_on_device
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.paths import Root
+from autoresearch_lab.promote import registry
 from autoresearch_lab.results.base import Facts
 from autoresearch_lab.results.note import TrainSettings
 from autoresearch_lab.results.record import (
@@ -61,6 +63,16 @@ def files(ledger: Ledger) -> Iterator[tuple[str, str, str]]:
 def by_id(ledger: Ledger, record_id: str) -> Record | None:
     """The record with that id (a unique prefix of at least 8 characters will do)."""
     return ledger.get(record_id)
+
+
+def unfounded(root: Root, ledger: Ledger) -> list[str]:
+    """A line for each kernel that a trainer uses here although the ledger does not have the record that said so: it is
+    gone, or was begun anew. What is shipped has its evidence beside it. Raises LabError where one cannot be read."""
+    return [
+        f"promoted {entry.target}={entry.kernel} rests on record {entry.evidence[:12]}, which is not in {ledger.path}"
+        for entry in registry.read(root.promoted_local)
+        if entry.evidence is not None and by_id(ledger, entry.evidence) is None
+    ]
 
 
 def newest_id(ledger: Ledger) -> str | None:

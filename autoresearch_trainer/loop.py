@@ -142,6 +142,8 @@ class _Run:
             "choices": choices,
             "ceiling": ceiling,
         }
+        # What an earlier run left here would pass for this one's, were this one killed.
+        (self.out_dir / RUN_FILE).unlink(missing_ok=True)
         parameters = self.record["model"]["parameters"]["total"]
         self.report({"event": "start", "parameters": parameters, "record": self.record})
 

@@ -25,7 +25,7 @@ class Record(BaseModel):
     """
 
     # Not-a-number must fail loudly when the line is written, not turn into null.
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, defer_build=True)
     schema_: int = Field(SCHEMA, alias="schema")
     id: str
     prev: str | None

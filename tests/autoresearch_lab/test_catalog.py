@@ -101,6 +101,14 @@ def test_a_kernel_without_its_file_is_no_kernel_and_stops_nothing_else(root: Roo
         target.kernel("cpp_fused", "torch")
 
 
+def test_a_target_whose_contract_is_a_link_to_nowhere_is_told_of(root: Root) -> None:
+    contract = root.kernels / "rms_norm" / "target.toml"
+    contract.unlink()
+    contract.symlink_to(contract)
+    with pytest.raises(LabError, match=r"cannot read .*rms_norm/target\.toml: Too many levels of symbolic links"):
+        load_catalog(root)
+
+
 def test_unknown_names_list_the_known_ones(root: Root) -> None:
     catalog = load_catalog(root)
     with pytest.raises(LabError, match="unknown target 'nope'; known: rms_norm"):

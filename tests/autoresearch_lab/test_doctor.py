@@ -9,7 +9,7 @@ from autoresearch_common import compiler as system_compiler
 from autoresearch_data.dataset import Manifest
 from autoresearch_data.tokens import SplitSummary
 from autoresearch_lab import doctor, engine
-from autoresearch_lab.cli import app
+from autoresearch_lab.cli import app, train
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.promote import registry
@@ -178,8 +178,22 @@ def test_a_promotion_whose_evidence_is_gone_is_told(tmp_path):
     common = {"engine": "cpu", "device": "cpu-1", "kernel": "fused", "sha256": "0" * 64}
     kept, lost = (Promotion(target=name, evidence=of, **common) for name, of in (("a", record.id), ("b", "9" * 64)))
     root.promoted_local.write_text(registry.text([kept, lost]))
-    (told,) = doctor._unproven_promotions(root, ledger)
-    assert told.detail == "b=fused rests on record 999999999999: not in the ledger"
+    (told,) = doctor._unfounded_promotions(root, ledger)
+    assert told.detail == f"promoted b=fused rests on record 999999999999, which is not in {ledger.path}"
+
+
+def test_every_verb_tells_of_promoted_kernels_whose_ledger_is_gone(lab, capsys):
+    common = {"engine": "cpu", "device": "cpu-1", "kernel": "cpp_fused", "sha256": "0" * 64}
+    lab.kernels.unlink()
+    shutil.copytree(CHECKOUT / "kernels" / "rope", lab.kernels / "rope")
+    lab.promoted_local.write_text(registry.text([Promotion(target="rope", evidence="9" * 64, **common)]))
+    told = "promoted rope=cpp_fused rests on record 999999999999, which is not in "
+    assert app.main(["--root", str(lab.path), "ledger"]) == 1
+    assert told in " ".join(capsys.readouterr().out.split())
+    assert app.main(["--root", str(lab.path), "list-targets"]) == 0
+    assert f"warning: ledger: {told}" in " ".join(capsys.readouterr().err.split())
+    train.main(["--root", str(lab.path), "--engine", "none"])
+    assert f"note: {told}" in " ".join(capsys.readouterr().err.split())
 
 
 def test_list_targets_without_kernels_is_bad_input(tmp_path, capsys):
