@@ -98,10 +98,11 @@ def train(setting: Setting, box: TimeBox) -> Trained:
 
 
 def choose(setting: Setting) -> TrainedWith:
-    """The kernels to train with, as far as verdicts are known; in a first try on a GPU all of them, to see whether they
-    can be trained with."""
-    if setting.first and not setting.rehearse:
-        return selection(setting.every_kernel, lambda part, kernel: "PASS" if part == "verify" else None)
+    """The kernels to train with, as far as verdicts are known; in a first try all of them, to see whether they can be
+    trained with."""
+    if setting.first:
+        kernels = setting.kernels if setting.rehearse else setting.every_kernel
+        return selection(kernels, lambda part, kernel: "PASS" if part == "verify" else None)
     return selection(setting.kernels, verdicts_known(setting))
 
 
