@@ -46,14 +46,19 @@ def _files(setting: Setting) -> Iterator[tuple[str, Path]]:
     root = setting.root
     if root.ledger.exists():
         yield LEDGER, root.ledger
+    yield from _found(setting.work, "**/failures/*")
+    if root.ledger.exists():
         paths = sorted({path for path, _, _ in lookup.files(setting.lab.ledger)})
         yield from ((f"{FILES}/{path}", root.path / path) for path in paths if (root.path / path).is_file())
+    yield from _found(root.runs, "**/std*.log")
     # What failed in a first try lies below `work` as well.
-    kept = {root.runs: ("**/std*.log",), setting.work: ("**/failures/*", "**/std*.log", "*.json", "train/*/*.json")}
-    for folder, patterns in kept.items():
-        for path in (path for pattern in patterns for path in sorted(folder.glob(pattern))):
-            if path.is_file() and not path.is_symlink() and path.stat().st_size:
-                yield f"{folder.name}/{path.relative_to(folder).as_posix()}", path
+    yield from _found(setting.work, "**/std*.log", "*.json", "train/*/*.json")
+
+
+def _found(folder: Path, *patterns: str) -> Iterator[tuple[str, Path]]:
+    for path in (path for pattern in patterns for path in sorted(folder.glob(pattern))):
+        if path.is_file() and not path.is_symlink() and path.stat().st_size:
+            yield f"{folder.name}/{path.relative_to(folder).as_posix()}", path
 
 
 def write_result(setting: Setting, result: GpuResult) -> None:

@@ -1,7 +1,11 @@
 """What confined jobs compiled is handed on as a copy, found by its content, and never from a job with a candidate."""
 
+import importlib.util
 import json
 import os
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -59,6 +63,40 @@ def test_links_and_groups_that_point_elsewhere_are_not_followed(ran, tmp_path):
     assert sorted(path.name for path in entry.iterdir()) == ["__grp__k.json", "k.cubin"]
     assert os.listdir(tmp_path / "second" / TRITON) == ["HASH"]
     assert json.loads((entry / "__grp__k.json").read_text())["child_paths"] == {"k.cubin": str(entry / "k.cubin")}
+
+
+PROGRAM = """
+import sys, triton, triton.language as tl
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource, compiler
+
+@triton.jit
+def double(x, n):
+    at = tl.program_id(0) * 128 + tl.arange(0, 128)
+    tl.store(x + at, 2 * tl.load(x + at, at < n), at < n)
+
+if sys.argv[1] == "found":
+    ASTSource.make_ir = None  # whatever would be compiled fails
+source = ASTSource(double, {"x": "*fp32", "n": "i32"})
+assert triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm["cubin"]
+"""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="Triton is not installed")
+def test_triton_takes_what_is_lent_for_its_own(tmp_path):
+    (tmp_path / "program.py").write_text(PROGRAM)
+
+    def compile_in(name, word):
+        cache = {"TRITON_CACHE_DIR": str(tmp_path / name / TRITON)}
+        command = [sys.executable, str(tmp_path / "program.py"), word]
+        done = subprocess.run(command, env={**os.environ, **cache}, capture_output=True, text=True, timeout=120)
+        return done.stderr.splitlines()[-1:] if done.returncode else "fine"
+
+    assert compile_in("first", "made") == "fine" and keep(tmp_path / "first", tmp_path / "kept" / "key")
+    shutil.rmtree(tmp_path / "first")
+    assert lend(tmp_path / "kept" / "key", tmp_path / "second")
+    assert compile_in("second", "found") == "fine"
+    assert compile_in("third", "found") != "fine"
 
 
 def test_there_is_a_limit(ran, tmp_path, monkeypatch):
