@@ -11,7 +11,7 @@ from autoresearch_data.dataset import Dataset, open_dataset
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.ceilings import known_peak
 from autoresearch_lab.datasets import choose_dataset
-from autoresearch_lab.engine import Engine, choose
+from autoresearch_lab.engine import ENGINES, Engine, choose
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.evidence import measured_modes
 from autoresearch_lab.hardware import Hardware, detect, suggest_preset
@@ -21,7 +21,7 @@ from autoresearch_lab.machine import context_of_this_process
 from autoresearch_lab.paths import Root
 from autoresearch_lab.promote.selection import Selection, baseline, resolve, resolve_named
 from autoresearch_trainer.config import TrainConfig, preset
-from autoresearch_trainer.engine import TrainerEngine
+from autoresearch_trainer.engine import PlanningEngine, TrainerEngine
 from autoresearch_trainer.errors import ConfigError
 from autoresearch_trainer.plan import Request, complete
 from autoresearch_trainer.record import CeilingRecord, ChoiceRecord
@@ -63,6 +63,11 @@ class Training:
         return [f"{c['name'] + ':':<12}{c['value']}  ({c['why']})" for c in self.choices]
 
 
+def planning_engine(engine: Engine) -> PlanningEngine:
+    """What this engine is asked before it trains."""
+    return cast(PlanningEngine, importlib.import_module(f"{engine.package}.plan"))
+
+
 def trainer_engine(engine: Engine) -> TrainerEngine:
     """What trains in this engine; imported late, so that --help and bad input need no framework."""
     return cast(TrainerEngine, importlib.import_module(f"{engine.package}.engine"))
@@ -90,9 +95,9 @@ def plan_training(
     selection = choose_kernels(kernels or "promoted", catalog, engine, root)
     folder, dataset_why = choose_dataset(data_dir.expanduser() if data_dir else root.data("any").parent, dataset)
     opened = open_dataset(folder)
-    # What the lab has measured on this machine.
+    # What the lab has measured on this machine, with the engines that it measures with.
     lab = None
-    if root.ledger.exists():
+    if root.ledger.exists() and engine.name in ENGINES:
         lab = Lab.of(context_of_this_process(engine), root, Ledger(root.ledger, hurried=True))
     suggested, preset_why = suggest_preset(hardware)
     attention = selection.kernels.get("windowed_attention")
@@ -102,7 +107,7 @@ def plan_training(
         attention_kernel=attention.name if attention else "none",
         measured=_measured(lab, request.preset or suggested, selection) if lab else None,
     )
-    config, chosen = complete(trainer_engine(engine), request, suggested, opened)
+    config, chosen = complete(planning_engine(engine), request, suggested, opened)
     selection = selection.in_mode("compiled" if config.compile else "eager", baseline(catalog, engine))
     ceiling, no_ceiling = _ceiling(lab, config.compute_dtype) if lab else (None, None)
     if ceiling:

@@ -135,7 +135,7 @@ class _Run:
             "software": engine.describe_software(),
             "process": process,
             "dataset": {"name": self.dataset.name, "fingerprint": self.dataset.fingerprint},
-            "attention": engine.describe_attention(device, self.config.compute_dtype, kernel),
+            "attention": engine.describe_attention(device, self.config.compute_dtype, kernel)[0],
             "resumed_at": trainer.steps_done if resume else None,
             "startup_seconds": time.perf_counter() - self.started,
             "seconds_to_first_step": None,

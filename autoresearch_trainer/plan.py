@@ -9,7 +9,7 @@ from autoresearch_data.dataset import Dataset
 from autoresearch_trainer import memory, rungs
 from autoresearch_trainer.checkpoint import read_state
 from autoresearch_trainer.config import Preset, TrainConfig, preset
-from autoresearch_trainer.engine import TrainerEngine
+from autoresearch_trainer.engine import PlanningEngine
 from autoresearch_trainer.errors import ConfigError
 
 DEFAULT_SECONDS = 300.0
@@ -45,7 +45,7 @@ class Choice:
 
 
 def complete(
-    engine: TrainerEngine, request: Request, default_preset: str, dataset: Dataset
+    engine: PlanningEngine, request: Request, default_preset: str, dataset: Dataset
 ) -> tuple[TrainConfig, list[Choice]]:
     """The configuration to run in this engine, and what was decided on the way to it.
 
@@ -61,11 +61,11 @@ def complete(
     else:
         config, chosen = _fresh(engine, request, default_preset)
     config, choice = _evaluated(config, request, preset(config.preset), dataset)
-    path = engine.describe_attention(request.device, config.compute_dtype, request.attention_kernel)
-    return config, [*chosen, choice, Choice("attention", path, "the fastest that is installed for this device")]
+    path, why = engine.describe_attention(request.device, config.compute_dtype, request.attention_kernel)
+    return config, [*chosen, choice, Choice("attention", path, why)]
 
 
-def _fresh(engine: TrainerEngine, request: Request, default_preset: str) -> tuple[TrainConfig, list[Choice]]:
+def _fresh(engine: PlanningEngine, request: Request, default_preset: str) -> tuple[TrainConfig, list[Choice]]:
     name = request.preset or default_preset
     base = preset(name)
     length = _length(request, DEFAULT_SECONDS)
@@ -107,7 +107,7 @@ def _passes(config: TrainConfig) -> str:
     return f" in {config.accumulation} passes" if config.accumulation > 1 else ""
 
 
-def _resumed(engine: TrainerEngine, request: Request, folder: Path) -> tuple[TrainConfig, list[Choice]]:
+def _resumed(engine: PlanningEngine, request: Request, folder: Path) -> tuple[TrainConfig, list[Choice]]:
     config = TrainConfig.from_json(read_state(folder)["config"])
     if request.preset not in (None, config.preset):
         raise ConfigError(f"the checkpoint is of preset {config.preset}, not {request.preset}")

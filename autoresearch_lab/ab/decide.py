@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from autoresearch_lab.ab import rule
-from autoresearch_lab.ab.comparison import ARMS, CandidateFailed, Comparison, Run
+from autoresearch_lab.ab.comparison import ARMS, AbComparison, CandidateFailed, Run
 from autoresearch_lab.ab.modes import find_modes
 from autoresearch_lab.ab.promise import Promise
 from autoresearch_lab.ab.rule import Gate, GateState
@@ -56,7 +56,7 @@ class AbOutcome:
         return {kind: _mean_curve(list(curves.values())) for kind, curves in self.losses.items()}
 
 
-def decide(comparison: Comparison, promise: Callable[[Sequence[bool]], Promise]) -> AbOutcome:
+def decide(comparison: AbComparison, promise: Callable[[Sequence[bool]], Promise]) -> AbOutcome:
     """Run the A/B to its verdict. promise: what the benchmarks say should be saved, by which of the arms are compiled.
 
     Raises:
@@ -90,7 +90,7 @@ def decide(comparison: Comparison, promise: Callable[[Sequence[bool]], Promise])
 class _Course:
     """The state of one A/B while it runs."""
 
-    def __init__(self, comparison: Comparison, promise: Callable[[Sequence[bool]], Promise]) -> None:
+    def __init__(self, comparison: AbComparison, promise: Callable[[Sequence[bool]], Promise]) -> None:
         self.comparison, self.promise = comparison, promise
         self.look = 1
         self.gates: dict[str, Gate] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autoresearch_lab.ab.comparison import ARMS, Comparison
+from autoresearch_lab.ab.comparison import ARMS, AbComparison
 from autoresearch_lab.ab.throughput import summarise
 from autoresearch_lab.engine import cannot_compile
 from autoresearch_lab.results.ab import ModeSpeeds
@@ -10,7 +10,7 @@ from autoresearch_lab.results.base import Mode
 from autoresearch_trainer.jobs.training import Arm
 
 
-def find_modes(comparison: Comparison) -> None:
+def find_modes(comparison: AbComparison) -> None:
     """Settle in which mode each arm trains, where that is not known yet.
 
     Raises:
@@ -24,7 +24,7 @@ def find_modes(comparison: Comparison) -> None:
             comparison.modes[arm] = _faster_mode(comparison, arm)
 
 
-def _faster_mode(comparison: Comparison, arm: Arm) -> ModeSpeeds:
+def _faster_mode(comparison: AbComparison, arm: Arm) -> ModeSpeeds:
     """One arm against itself in one process, eager and compiled in turns."""
     obstacle = cannot_compile(comparison.context.engine)
     if obstacle is not None:

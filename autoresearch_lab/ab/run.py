@@ -16,7 +16,7 @@ from autoresearch_data.errors import DataError
 from autoresearch_lab import jobs
 from autoresearch_lab.ab import decide
 from autoresearch_lab.ab.cache import Cache
-from autoresearch_lab.ab.comparison import Comparison
+from autoresearch_lab.ab.comparison import AbComparison
 from autoresearch_lab.ab.decide import AbOutcome
 from autoresearch_lab.ab.promise import promise
 from autoresearch_lab.ab.require import Standing, require
@@ -68,7 +68,7 @@ def ab(
     identity = [asked.model_dump(mode="json"), lab.context.keys(), attempt]
     folder = writable_folder(lab.root.runs / f"ab-{json_sha256(identity)[:12]}", "A/B")
     arms = {"baseline": baseline, "candidate": baseline.with_kernels(candidate)}
-    comparison = Comparison(
+    comparison = AbComparison(
         context=lab.context,
         arms=arms,
         evaluator=baseline_selection(catalog, lab.context.engine),
@@ -142,7 +142,7 @@ def request(
 
 
 def _record(
-    outcome: AbOutcome, comparison: Comparison, asked: AbSettings, standings: list[Standing], lab: Lab
+    outcome: AbOutcome, comparison: AbComparison, asked: AbSettings, standings: list[Standing], lab: Lab
 ) -> AbRecord:
     samples = _save_samples(outcome, comparison, lab.root)
     processes = [ProcessSpeed(**race.plain()) for race in outcome.races]
@@ -189,7 +189,7 @@ def _record(
     )
 
 
-def _remarks(outcome: AbOutcome, comparison: Comparison) -> list[str]:
+def _remarks(outcome: AbOutcome, comparison: AbComparison) -> list[str]:
     remarks = [f"the other arm: {remark}" for remark in comparison.arms["baseline"].remarks]
     if comparison.attempt > 1:
         remarks.append(
@@ -201,7 +201,7 @@ def _remarks(outcome: AbOutcome, comparison: Comparison) -> list[str]:
     return remarks
 
 
-def _save_samples(outcome: AbOutcome, comparison: Comparison, root: Root) -> Path:
+def _save_samples(outcome: AbOutcome, comparison: AbComparison, root: Root) -> Path:
     """Every raw number of the A/B in one file, named by its content."""
     samples = {"schema": 1, "races": comparison.raw_races, "losses": outcome.losses, "val_bpb": outcome.bpb}
     text = json.dumps(samples)

@@ -37,11 +37,11 @@ from autoresearch_lab.status import StatusFile, reporting
 READ_ONLY = frozenset(
     {
         *("doctor", "list-targets", "exploits", "controls", "promotion-check", "evidence", "report", "ledger"),
-        *("watch", "compare", "trace-diff", "export"),
+        *("watch", "mcp", "compare", "trace-diff", "export"),
     }
 )
 # Verbs that show or use no evidence, or say themselves what is wrong with it.
-WITHOUT_EVIDENCE = frozenset({"doctor", "ledger", "exploits", "controls", "watch", "compare", "trace-diff"})
+WITHOUT_EVIDENCE = frozenset({"doctor", "ledger", "exploits", "controls", "watch", "mcp", "compare", "trace-diff"})
 # Verbs that measure: each has its device for itself meanwhile.
 MEASURING = frozenset(
     {"profile", "bench", "gate", "ab", "integration-ab", "integration-suite", "calibrate", "orchestrate", "run", "mac"}
@@ -83,6 +83,7 @@ VERBS = {
     "report": "evidence",
     "ledger": "evidence",
     "watch": "watch",
+    "mcp": "mcp",
 }
 
 

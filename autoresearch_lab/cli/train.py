@@ -38,7 +38,7 @@ _PATH = click.Path(path_type=Path)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--engine", default="auto", show_default=True, help="auto, cpu, cuda or mlx.")
+@click.option("--engine", default="auto", show_default=True, help="auto, cpu, cuda, mlx or mps.")
 @click.option("--preset", default=None, help="Model and batch [default: what suits this hardware].")
 @click.option("--time-budget", type=float, help="Seconds of training (300 where no --steps is given).")
 @click.option("--steps", type=Count(1), default=None, help="Train that many optimizer steps instead.")

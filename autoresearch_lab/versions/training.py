@@ -134,6 +134,16 @@ class SideTrainer:
         self.cache.put(key, asdict(found))
         return found
 
+    def speed(self, side: Side, seed: int, steps: int) -> tuple[float, float]:
+        """(tokens per second, share of the cores that others used) of a training that is neither evaluated nor kept.
+
+        Raises:
+            SideFailed, LabError, LabFailure: as `train`.
+        """
+        run, ended, out = self._trained(side, seed, steps)
+        shutil.rmtree(out, ignore_errors=True)
+        return _rate(run), ended.foreign_share
+
     def forget_busy(self, runs: Mapping[tuple[str, int, int], SideTraining]) -> None:
         """Another call trains again what foreign load disturbed: {(side, seed, steps): training}."""
         for (name, seed, steps), run in runs.items():
@@ -148,11 +158,12 @@ class SideTrainer:
         run = {"side": side, "seed": seed, "steps": steps, "eval_tokens": eval_tokens}
         return {"what": "version", "trial": self.identity, **run}
 
-    def _once(self, side: Side, seed: int, steps: int, eval_tokens: int | None, started: float) -> SideTraining:
+    def _trained(self, side: Side, seed: int, steps: int, *more: str) -> tuple[_RunFile, CommandEnd, Path]:
+        """A training that ended well, with the least evaluation that train.py makes, and where it left its files."""
         plan, base = self.plans[side.name], preset(self.preset)
         batch = (plan.eval_batch_size or base.batch_size) * base.model.sequence_len
-        arguments = ["--steps", str(steps), "--seed", str(seed), "--eval-tokens", str(batch), "--save-weights"]
-        arguments += ["--no-checkpoint"]
+        arguments = ["--steps", str(steps), "--seed", str(seed), "--eval-tokens", str(batch), "--no-checkpoint"]
+        arguments += more
         if "batch_size" not in side.options:
             arguments += ["--batch-size", str(plan.batch_size)]  # whatever memory is free later
         ended, out = self._execute(side, arguments, LIMIT_SECONDS + steps)
@@ -160,9 +171,11 @@ class SideTrainer:
             ended, out = self._execute(side, arguments, LIMIT_SECONDS + steps)
         if ended.code != 0:
             raise self._failed(side, ended, out)
-        run = self._read(side, out, steps, ended)
-        rate, _ = throughput(run.step_seconds, run.config.total_batch_tokens)
-        engine = self.context.engine
+        return self._read(side, out, steps, ended), ended, out
+
+    def _once(self, side: Side, seed: int, steps: int, eval_tokens: int | None, started: float) -> SideTraining:
+        run, ended, out = self._trained(side, seed, steps, "--save-weights")
+        engine, base = self.context.engine, preset(self.preset)
         try:
             evaluated = evaluate(side, out / WEIGHTS_FILE, base, eval_tokens, (engine.package, engine.job_device))
         except NotEvaluated as error:
@@ -175,7 +188,7 @@ class SideTrainer:
         counted = sum(run.step_seconds)
         return SideTraining(
             val_bpb=evaluated.val_bpb,
-            tokens_per_second=rate or 0.0,
+            tokens_per_second=_rate(run),
             step_seconds=counted,
             outside_seconds=ended.seconds - counted,
             peak_memory_mb=run.summary.peak_vram_mb,
@@ -230,6 +243,11 @@ class SideTrainer:
         if own.code != 0:
             raise LabFailure(f"the set-up failed, not side {side.name}: the lab's own trainer says: {own.error}")
         return SideFailed(side, *_kind(ended, _error(out) or ended.error))
+
+
+def _rate(run: _RunFile) -> float:
+    """Tokens per second."""
+    return throughput(run.step_seconds, run.config.total_batch_tokens)[0] or 0.0
 
 
 def _error(out: Path) -> str:

@@ -2,7 +2,7 @@
 
 python -m benchmarks.gpu.bundle DIR [--no-rivals]
 
-DIR/1, for the first call: the files of this checkout, the wheels that `benchmarks.gpu.packages` names, the prepared
+DIR/1, for the first call: the files of this checkout, the wheels of what a bare machine lacks, the prepared
 dataset, the commit. DIR/2, for the second: the rest of CuTe DSL with quack and FlashAttention 4, which do not fit into
 one trip. Each trip has to fit beside the checkout's own files, which may travel along. docs/cuda.md, "A GPU at hand".
 """
@@ -56,7 +56,7 @@ def make(folder: Path, rivals: bool = True) -> dict[str, int]:
         trip.mkdir(parents=True)
         (trip / MARK).touch()
     room = MOST_BYTES - _copy_checkout(first)
-    download(to_carry([*MACHINE, "quack-kernels", "flash-attn"]), first / "wheels")
+    download(to_carry([*MACHINE, "quack-kernels", "flash-attn-4", "flash-attn"]), first / "wheels")
     _copy_data(first / "data" / DATASET)
     _require(_bytes(first), room, "the first trip")
     if rivals:

@@ -65,12 +65,13 @@ def test_contract_hash_changes_with_tolerance_and_oracle_but_not_with_a_new_kern
 
 def test_a_library_kernel_is_an_arm_only_where_its_package_is_installed(root: Root) -> None:
     path = root.kernels / "rms_norm" / "target.toml"
-    path.write_text(path.read_text().replace('requires = "liger_kernel"', 'requires = "no_such_package"'))
+    text = path.read_text().replace('requires = "quack-kernels"', 'requires = "nor-this-one"')  # whatever is installed
+    path.write_text(text.replace('requires = "liger-kernel"', 'requires = "no-such-package"'))
     target = load_catalog(root)["rms_norm"]
     assert [kernel.name for kernel in target.with_role("library", "torch", "cuda")] == ["torch_library"]
     missing = target.kernel("liger", "torch")
-    assert missing.obstacle("cuda") == "needs the Python package no_such_package, which is not installed"
-    path.write_text(path.read_text().replace('requires = "no_such_package"', 'requires = "json"'))
+    assert missing.obstacle("cuda") == "needs the Python package no-such-package, which is not installed"
+    path.write_text(path.read_text().replace('requires = "no-such-package"', 'requires = "pytest"'))
     found = load_catalog(root)["rms_norm"].with_role("library", "torch", "cuda")
     assert sorted(kernel.name for kernel in found) == ["liger", "torch_library"]
 

@@ -100,6 +100,8 @@ def machine(tmp_path_factory) -> Path:
     (site,) = (folder / "env" / "lib").glob("python*/site-packages")
     _write(site / "torch", TORCH)
     _write(site / "triton", {"__init__.py": ""})
+    for name, version in (("torch", "2.11.0"), ("triton", "3.6.0")):
+        _write(site / f"{name}-{version}.dist-info", {"METADATA": f"Name: {name}\nVersion: {version}\n"})
     return python
 
 

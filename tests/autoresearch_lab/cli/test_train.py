@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from autoresearch_data.tokens import Tokens
-from autoresearch_lab import hardware, machine, training
+from autoresearch_lab import engine, hardware, machine, training
 from autoresearch_lab.catalog import load_catalog
+from autoresearch_lab.cli import app
 from autoresearch_lab.cli.train import main
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.ledger import Ledger
@@ -273,6 +274,35 @@ def test_without_data_the_message_names_the_command(lab: Path, capsys, monkeypat
         (lab / "data" / name / "dataset.json").write_text("{}")
     assert call(lab) == 2
     assert "name one of a, b with --dataset" in capsys.readouterr().err
+
+
+def test_mps_is_refused_in_a_line_where_it_is_missing(lab: Path, capsys, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(engine, "has_apple_gpu", lambda: False)
+    assert main(["--root", str(lab), "--engine", "mps"]) == 2
+    assert capsys.readouterr().err == "error: engine mps cannot run here: there is no Apple GPU\n"
+    monkeypatch.setattr(engine, "has_apple_gpu", lambda: True)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    assert main(["--root", str(lab), "--engine", "mps"]) == 2
+    assert "error: PyTorch reaches no MPS device" in capsys.readouterr().err
+    assert app.main(["--engine", "mps", "doctor"]) == 2  # the lab measures nothing there
+    assert "mps" in capsys.readouterr().err
+
+
+def test_mps_trains_the_baseline_uncompiled(lab: Path, capsys, monkeypatch: pytest.MonkeyPatch):
+    """As far as the plan; the lab's ledger is not asked, since it has no such engine."""
+    measured(lab, 1500.0, 2000.0)
+    monkeypatch.setattr(engine, "has_apple_gpu", lambda: True)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    monkeypatch.setattr("torch.mps.recommended_max_memory", lambda: 12 << 30)
+    monkeypatch.setattr("torch.mps.driver_allocated_memory", lambda: 1 << 30)
+    asked = ("--engine", "mps", "--preset", "cpu-nano", "--print-config", "--json")
+    assert main(["--root", str(lab), *asked]) == 0
+    data = json.loads(capsys.readouterr().out)
+    said = {choice["name"]: (choice["value"], choice["why"]) for choice in data["choices"]}
+    assert said["engine"][0] == "mps" and said["compile"] == ("off", "MPS: uncompiled")
+    assert said["kernels"][0] == "baseline" and "torch_eager" in {one["name"] for one in data["kernels"].values()}
+    assert main(["--root", str(lab), *asked, "--compile", "on"]) == 2
+    assert "--compile on: training on MPS is uncompiled" in capsys.readouterr().err
 
 
 def test_engines_carry_the_preset_of_their_hardware():
