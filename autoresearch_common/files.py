@@ -11,7 +11,7 @@ import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
@@ -46,24 +46,13 @@ def replacing_file(path: Path) -> Iterator[Path]:
     remove_abandoned(path.parent.glob(f".*{UNFINISHED}"))
     new = path.with_name(f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
     try:
-        with _begun(new):
+        with begun(new):
             yield new
             with open(new, "rb+") as stream:
                 os.fsync(stream.fileno())
             os.replace(new, path)
     finally:
         new.unlink(missing_ok=True)
-
-
-@contextmanager
-def _begun(path: Path) -> Iterator[None]:
-    """Make an unfinished file that is in use. Between the two another writer may take it for left over: then again."""
-    while True:
-        path.touch()
-        with in_use(path, wait=True):
-            if path.exists():
-                yield
-                return
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -74,31 +63,54 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 
 @contextmanager
-def in_use(path: Path, wait: bool = False) -> Iterator[None]:
-    """Keep others from taking this file or folder for one that was left over, where the file system has locks. wait:
-    for whoever has the lock, such as one who removes it just now."""
+def begun(path: Path, make: Callable[[], object] | None = None) -> Iterator[None]:
+    """Make a file that is in use while the block lasts, as an unfinished one or a mark. Before it is in use another
+    process may take it for left over and remove it: then it is made again.
+
+    make: makes it, with what it needs around it; None for an empty file.
+    """
+    while True:
+        make() if make else path.touch()
+        with ExitStack() as stack:
+            with suppress(OSError):  # a file system without locks, or it is gone
+                stack.enter_context(_locked(path, wait=True))
+            if path.exists():
+                yield
+                return
+
+
+@contextmanager
+def in_use(path: Path) -> Iterator[None]:
+    """Keep others from taking this folder for one that was left over, where the file system has locks."""
     with ExitStack() as stack:
         with suppress(OSError):
-            stack.enter_context(locked(path, wait))
+            stack.enter_context(_locked(path))
         yield
 
 
 def remove_abandoned(paths: Iterable[Path]) -> None:
     """Remove those files and folders that nobody has in use. What cannot be asked or removed stays."""
     for path in paths:
-        with suppress(OSError), locked(path) as held:
-            # Of two who remove one file the second may find a new one by that name, and has the old one's lock.
-            if os.path.samestat(os.fstat(held), os.lstat(path)):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        with suppress(OSError), left_over(path):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @contextmanager
-def locked(path: Path, wait: bool = False) -> Iterator[int]:
-    """Hold the lock of a file or folder, and yield its descriptor. wait: until it is free.
+def left_over(path: Path) -> Iterator[None]:
+    """Hold the lock of a file or folder that nobody has in use.
 
     Raises:
         OSError: it is in use, or is not there, or the file system knows no locks.
     """
+    with _locked(path) as descriptor:
+        # Of two who remove one file the second may find a new one by that name, and has the old one's lock.
+        if not os.path.samestat(os.fstat(descriptor), os.lstat(path)):
+            raise OSError(errno.EBUSY, "it is another by now", str(path))
+        yield
+
+
+@contextmanager
+def _locked(path: Path, wait: bool = False) -> Iterator[int]:
     access = os.O_RDONLY if path.is_dir() else os.O_RDWR  # NFS locks only what can be written
     descriptor = os.open(path, access | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from autoresearch_common.files import in_use, locked
+from autoresearch_common.files import begun, left_over
 from autoresearch_lab.engine import Engine
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.paths import Root, writable_folder
@@ -64,12 +64,11 @@ def running(folder: Path) -> Iterator[Path]:
         LabError: the folder cannot be written.
     """
     for mark in folder.parent.glob(f"*/{MARK}"):
-        with suppress(OSError), locked(mark):
+        with suppress(OSError), left_over(mark):
             _clear(mark.parent)
-    mark = writable_folder(folder, "run folder") / MARK
+    mark = folder / MARK
     try:
-        mark.touch()
-        with in_use(mark):
+        with begun(mark, lambda: (writable_folder(folder, "run folder") / MARK).touch()):
             yield folder
     finally:
         mark.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ from typing import Any
 
 from typing_extensions import TypedDict
 
-from autoresearch_common.files import in_use, remove_abandoned, write_atomic
+from autoresearch_common.files import begun, remove_abandoned, write_atomic
 from autoresearch_common.hashing import file_sha256, json_sha256
 from autoresearch_common.reading import parse_json, read_json
 from autoresearch_data.packing import LoaderState
@@ -93,8 +93,7 @@ def write_folder(state: State, save_tensors: Callable[[Path], None], folder: Pat
     remove_abandoned(path for path in folder.glob("tensors*.safetensors") if path.name not in before)
     tensors = folder / f"tensors-{secrets.token_hex(4)}.safetensors"
     try:
-        tensors.touch()
-        with in_use(tensors):
+        with begun(tensors):
             save_tensors(tensors)
             with open(tensors, "rb+") as stream:
                 os.fsync(stream.fileno())
