@@ -75,11 +75,11 @@ def _rows(
         tl.store(at, result.to(logits.dtype.element_ty), within)
 
 
-def _product(a: Tensor, b: Tensor) -> Tensor:
-    """a b in float32. The GPU's library gives the float32 sums of half-precision operands as they are."""
-    if a.dtype == torch.float32:
-        return a @ b
-    return torch.mm(a, b, out_dtype=torch.float32) if a.is_cuda else a.float() @ b.float()
+def _product(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
+    """out = a b in float32. The GPU's library gives the float32 sums of half-precision operands as they are."""
+    if a.is_cuda and a.dtype != torch.float32:
+        return torch.mm(a, b, out_dtype=torch.float32, out=out)
+    return torch.mm(a.float(), b.float(), out=out)
 
 
 def _chunks(rows: int, classes: int) -> list[slice]:
@@ -120,12 +120,13 @@ def _compute(
     losses = torch.empty(targets.shape, dtype=torch.float32, device=x.device)
     dx = torch.empty(x.shape if keep else 0, dtype=torch.float32, device=x.device)
     dw = torch.zeros(w_head.shape if keep else 0, dtype=torch.float32, device=x.device)
+    part = torch.empty_like(dw)
     for rows in _chunks(x.shape[0], w_head.shape[0]):
         logits = x[rows] @ weights.T
         _launch(logits, targets[rows], softcap, losses[rows], gradient=keep)
         if keep:
-            dx[rows] = _product(logits, weights)
-            dw += _product(logits.T, x[rows])
+            _product(logits, weights, dx[rows])
+            dw += _product(logits.T, x[rows], part)
     return losses.sum() / (targets != -1).sum() if mean else losses, dx, dw
 
 
@@ -137,11 +138,12 @@ def _compute_gradients(
     shares = (g.float() / (targets != -1).sum() if mean else g.float()).expand(targets.shape).contiguous()
     dx = x.new_empty(x.shape)
     dw = torch.zeros(w_head.shape, dtype=torch.float32, device=x.device)
+    part = torch.empty_like(dw)
     for rows in _chunks(x.shape[0], w_head.shape[0]):
         logits = x[rows] @ weights.T
         _launch(logits, targets[rows], softcap, None, shares=shares[rows], gradient=True)
-        dx[rows] = logits @ weights
-        dw += _product(logits.T, x[rows])
+        torch.mm(logits, weights, out=dx[rows])
+        dw += _product(logits.T, x[rows], part)
     return dx, dw.to(w_head.dtype)
 
 
@@ -157,6 +159,7 @@ def _save(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor, Tensor]) -> Non
     x, w_head, targets, ctx.softcap, ctx.mean, ctx.keep = inputs
     ctx.dtypes = x.dtype, w_head.dtype
     ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)  # backward would be given zeros of their size
     ctx.save_for_backward(targets, *(output[1:] if ctx.keep else (x, w_head)))
 
 

@@ -198,6 +198,7 @@ def _fake(logits: Tensor, targets: Tensor, softcap: float, mean: bool, keep: boo
 def _save(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
     logits, targets, ctx.softcap, ctx.mean, keep = inputs
     ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)  # backward would be given zeros of their size
     ctx.save_for_backward(logits, targets)
     # Not among the saved tensors, which must never be written to; this one is handed out, and then forgotten.
     ctx.gradient = output[1] if keep else None
