@@ -1,10 +1,10 @@
 # Everything runs in .venv, which this file makes by itself: with uv where there is one, else with venv and pip.
 PYTHON ?= python3
-# The tests also want MLX's CPU build, Triton (about 300 MB together), Liger and Textual; without them their tests are
-# skipped.
+# The tests also want MLX's CPU build, Triton (about 300 MB together), Liger, Textual and MCP's SDK; without them their
+# tests are skipped.
 ifeq ($(origin EXTRAS),undefined)
 EXTRAS := cpu,dev
-TEST_EXTRAS := cpu,mlx,triton,liger,watch,dev
+TEST_EXTRAS := cpu,mlx,triton,liger,watch,mcp,dev
 else
 TEST_EXTRAS := $(EXTRAS)
 endif

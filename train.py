@@ -3,11 +3,17 @@
 
 import sys
 
-try:
-    from autoresearch_lab.cli.train import main
-except ModuleNotFoundError as error:
-    print(f"error: {error.name} is not installed here: make setup, then . .venv/bin/activate", file=sys.stderr)
-    sys.exit(2)
+from autoresearch_lab.sandbox.own_end import to_its_end
+
+
+def main() -> int:
+    try:
+        from autoresearch_lab.cli.train import main as train
+    except ModuleNotFoundError as error:
+        print(f"error: {error.name} is not installed here: make setup, then . .venv/bin/activate", file=sys.stderr)
+        return 2
+    return train()
+
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(to_its_end(main))

@@ -135,8 +135,9 @@ def is_text(word: str) -> bool:
 
 
 def one_line(message: str, most: int = 2000) -> str:
-    """A message on one line; of one that repeats what somebody wrote at length the middle is left out."""
-    line = " ".join(message.split())
+    """A message on one line, without what a terminal would act on; of one that repeats what somebody wrote at length
+    the middle is left out."""
+    line = "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in " ".join(message.split()))
     end = most // 4
     return line if len(line) <= most else f"{line[: most - end]} ... {line[-end:]}"
 

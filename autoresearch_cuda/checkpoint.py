@@ -13,6 +13,7 @@ from torch import Tensor
 from autoresearch_common.files import replacing_file
 from autoresearch_cuda.kernel_files import Ops
 from autoresearch_cuda.model import GPT
+from autoresearch_cuda.process import wait_for
 from autoresearch_cuda.train import Trainer
 from autoresearch_trainer import checkpoint as shared
 from autoresearch_trainer.checkpoint import BATCH, MODEL, OPTIMIZER, RNG, Extra, Snapshot
@@ -63,8 +64,7 @@ def take_snapshot(trainer: Trainer, extra: Extra, buffers: dict[str, Tensor] | N
             if name not in buffers:
                 buffers[name] = torch.empty(t.shape, dtype=t.dtype, pin_memory=t.is_cuda)
             buffers[name].copy_(t, non_blocking=True)
-        if trainer.device.type == "cuda":
-            torch.cuda.synchronize(trainer.device)
+        wait_for(trainer.device)
         tensors = dict(buffers)
     return Snapshot(tensors, shared.state_of(trainer, extra))
 

@@ -21,7 +21,7 @@ class BatchLosses:
         while True:
             try:
                 pieces = zip(inputs_t.split(self.rows), targets_t.split(self.rows), strict=True)
-                return torch.cat([self.model(i, t, reduction="none").double().cpu() for i, t in pieces]).numpy()
+                return torch.cat([self.model(i, t, reduction="none").cpu().double() for i, t in pieces]).numpy()
             except (RuntimeError, MemoryError) as error:
                 if self.rows == 1 or not is_out_of_memory(error):
                     raise

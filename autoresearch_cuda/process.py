@@ -1,4 +1,4 @@
-"""The process and its machine as PyTorch sees them: settings, device, memory, and whether the model is compiled.
+"""The process and its machine as PyTorch sees them: settings, device, memory.
 
 Every process that trains or times calls `prepare_process` first, so that whatever is compared shares its settings.
 """
@@ -9,13 +9,9 @@ import platform
 import psutil
 import torch
 
-from autoresearch_common.compiler import HeadersMissing, python_headers
-from autoresearch_cuda.native import compiler
-from autoresearch_trainer.errors import ConfigError, KernelError
-from autoresearch_trainer.memory import resident_bytes, system_bytes
+from autoresearch_trainer.memory import resident_bytes
 from autoresearch_trainer.process import cpu_name, keep_freed_memory, resident_peak_mb, usable_cores
 from autoresearch_trainer.record import DeviceDescription, ProcessSettings
-from autoresearch_trainer.train import COMPILE_MODES, UNTIMED_STEPS
 
 
 def prepare_process(threads: int | None = None) -> ProcessSettings:
@@ -35,9 +31,12 @@ def prepare_process(threads: int | None = None) -> ProcessSettings:
 
 
 def peak_memory_mb(device: torch.device | str) -> float:
-    """Highest memory use so far in MiB: allocated on the GPU, resident on the CPU."""
-    on_gpu = torch.device(device).type == "cuda"
-    return torch.cuda.max_memory_allocated(device) / 2**20 if on_gpu else resident_peak_mb()
+    """Highest memory use so far in MiB: allocated on the GPU, resident on the CPU. Metal keeps no record of the
+    highest; what the process holds of it does not shrink while it trains."""
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return torch.mps.driver_allocated_memory() / 2**20 if kind == "mps" else resident_peak_mb()
 
 
 def describe_software() -> dict[str, str]:
@@ -65,14 +64,19 @@ def describe_device(device: torch.device | str) -> DeviceDescription:
     }
 
 
-def available_bytes(device: str) -> int:
-    """Free memory: of the GPU, or of the system within this process's control group."""
-    return torch.cuda.mem_get_info()[0] if device == "cuda" else system_bytes()
-
-
 def own_bytes(device: str) -> int:
     """What this process holds: a new one gets it back."""
+    if device == "mps":
+        return torch.mps.driver_allocated_memory()
     return torch.cuda.memory_reserved() if device == "cuda" else resident_bytes()
+
+
+def wait_for(device: torch.device) -> None:
+    """Until the device has done what it was given; the CPU has already."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -81,33 +85,3 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error).lower()
     return isinstance(error, RuntimeError) and ("can't allocate memory" in text or "out of memory" in text)
-
-
-def resolve_compile(mode: str, device: str, steps: int | None) -> tuple[bool, str]:
-    """(compile?, why) for `mode` on `device` ("cuda" or "cpu") and a run of so many steps (None: as time allows).
-
-    Raises ConfigError for an unknown mode, and for "on" where there is nothing to compile with.
-    """
-    if mode not in COMPILE_MODES:
-        raise ConfigError(f"unknown compile mode {mode!r}; known: {', '.join(COMPILE_MODES)}")
-    if mode == "off":
-        return False, "asked for"
-    if device == "cuda":
-        return True, "asked for" if mode == "on" else "a GPU"
-    try:
-        name = compiler()
-    except KernelError as error:
-        if mode == "on":
-            raise ConfigError(f"--compile on: {error}") from error
-        return False, "no C++ compiler"
-    try:
-        python_headers()  # Inductor's C++ is an extension of Python
-    except HeadersMissing as error:
-        if mode == "on":
-            raise ConfigError(f"--compile on: {error}") from error
-        return False, str(error)
-    if mode == "on":
-        return True, "asked for"
-    if steps is not None and steps <= UNTIMED_STEPS:
-        return False, "too few steps for any to be timed"
-    return True, f"C++ compiler found: {name}"

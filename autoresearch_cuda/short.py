@@ -18,9 +18,10 @@ import torch
 
 from autoresearch_cuda import engine
 from autoresearch_cuda.kernel_files import Ops
+from autoresearch_cuda.plan import available_bytes
 from autoresearch_cuda.probe.ranges import Ranges
 from autoresearch_cuda.probe.trace import TorchProfiler, traced_steps
-from autoresearch_cuda.process import available_bytes, prepare_process
+from autoresearch_cuda.process import prepare_process
 from autoresearch_cuda.train import Trainer
 from autoresearch_data.dataset import open_dataset
 from autoresearch_trainer.config import TrainConfig, preset

@@ -12,6 +12,7 @@ from autoresearch_cuda import compile_cache
 from autoresearch_cuda.attention import may_break_graphs
 from autoresearch_cuda.model import GPT
 from autoresearch_cuda.optim import MuonAdamW
+from autoresearch_cuda.process import wait_for
 from autoresearch_data.dataset import Dataset
 from autoresearch_trainer.config import TrainConfig
 from autoresearch_trainer.ops import Ops
@@ -70,8 +71,7 @@ class Trainer(TrainerBase):
         self.before_update()
         self.optimizer.step(*self.schedules())
         value = loss.item()
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        wait_for(self.device)
         return self.end_step(value, time.perf_counter() - started)
 
     def drop_gradients(self) -> None:

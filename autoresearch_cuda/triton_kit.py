@@ -116,10 +116,12 @@ def suits(config: triton.Config, arch: str) -> bool:
 
 
 def _arch(arguments: Mapping[str, Any]) -> str:
-    """Of the NVIDIA GPU that the first tensor lies on, as compilers name it; "" where it lies elsewhere."""
+    """Of the GPU that the first tensor lies on, as compilers name it; "" where it lies elsewhere."""
     tensor = next((value for value in arguments.values() if isinstance(value, torch.Tensor)), None)
-    if tensor is None or tensor.device.type != "cuda" or torch.version.cuda is None:
+    if tensor is None or tensor.device.type != "cuda":
         return ""
+    if torch.version.hip is not None:
+        return torch.cuda.get_device_properties(tensor.device).gcnArchName.partition(":")[0]
     major, minor = torch.cuda.get_device_capability(tensor.device)
     return f"sm_{major}{minor}"
 

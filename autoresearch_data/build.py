@@ -82,6 +82,8 @@ def prepare(
                     _build(corpus, new, recipe, reporter, other, folder.name)
     except Timeout as error:
         raise DataError(f"another run is preparing {folder}") from error
+    except OSError as error:
+        raise DataError(f"cannot write {folder}: {error.strerror or error}") from error
     return Prepared(open_dataset(folder), time.monotonic() - started, reused)
 
 

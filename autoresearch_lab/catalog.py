@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
-import importlib.util
+import os
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Literal
@@ -69,8 +70,8 @@ class KernelEntry(StrictModel):
     language: str
     file: str = Field(pattern=r"^\w+\.py$")
     summary: str = ""
-    # A module without which the file cannot be loaded.
-    requires: str = Field("", pattern=r"^\w*$")
+    # A package without which the file cannot be loaded, as pip calls it.
+    requires: str = Field("", pattern=r"^[\w-]*$")
 
 
 class Contract(StrictModel):
@@ -139,7 +140,12 @@ class Kernel:
     @property
     def installed(self) -> bool:
         """Whether the package that it calls is there."""
-        return not self.requires or importlib.util.find_spec(self.requires) is not None
+        if not self.requires:
+            return True
+        try:  # not by its modules: the folder flash_attn is there whichever of two packages is
+            return bool(version(self.requires))
+        except PackageNotFoundError:
+            return False
 
     def obstacle(self, device: str) -> str:
         """In words, why it does not run on a kind of device."""
@@ -258,10 +264,9 @@ def load_catalog(root: Root) -> dict[str, Target]:
     Raises:
         LabError: a target.toml cannot be read, or the oracle or a baseline is missing.
     """
-    targets = {}
-    for path in sorted(root.kernels.glob("*/target.toml")):
-        target = _load_target(path)
-        targets[target.name] = target
+    # A link that leads nowhere must be told of, and a glob would leave it out.
+    paths = [folder / "target.toml" for folder in sorted(root.kernels.glob("*"))]
+    targets = {path.parent.name: _load_target(path) for path in paths if os.path.lexists(path)}
     if not targets:
         raise LabError(f"no targets under {root.kernels}")
     return targets

@@ -72,7 +72,8 @@ def all_holders() -> dict[str, list[Holder]]:
 
 def lock_file(device: str) -> Path:
     """Of a device such as "cpu"; of several GPUs, that which this process sees first."""
-    which = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0] if device == "cuda" else ""
+    visible = (os.environ.get(name) for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"))
+    which = next(filter(None, visible), "").split(",")[0] if device == "cuda" else ""
     name = "".join(letter for letter in f"{device}{which}" if letter.isalnum())
     return _folder() / f"{_PREFIX}{name}.lock"
 

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
@@ -23,16 +22,16 @@ from autoresearch_data.errors import DataError
 from autoresearch_lab import lookup
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.device_lock import holders
-from autoresearch_lab.engine import ENGINES, automatic
+from autoresearch_lab.engine import ENGINES, TRAINERS, automatic
 from autoresearch_lab.errors import LabError, LabFailure
-from autoresearch_lab.hardware import detect, has_apple_gpu, output, processor, suggest_preset
+from autoresearch_lab.hardware import amd, detect, has_apple_gpu, output, processor, suggest_preset
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import Root, writable_folder
 from autoresearch_lab.profile.schema import load as load_profile
-from autoresearch_lab.promote import registry
 from autoresearch_lab.promote.selection import lost_promotions
 from autoresearch_lab.sandbox.probe import not_enforced_here
 from autoresearch_lab.workspace.folder import LOCK, read_lock
+from autoresearch_trainer.probe.identity import installed, installed_triton
 from autoresearch_trainer.process import usable_cores
 
 State = Literal["ok", "missing", "problem"]
@@ -69,11 +68,12 @@ def engines() -> list[Diagnosis]:
     """Each engine: can it run here, and if not, why."""
     chosen = automatic()
     found = []
-    for name, engine in ENGINES.items():
+    for name, engine in TRAINERS.items():
         reason = engine.unavailable()
         if reason is None:
             preset, why = suggest_preset(detect(name))
             about = f"default preset {preset} for {why}" + (", chosen by --engine auto" if name == chosen else "")
+            about += "" if name in ENGINES else "; for train.py alone"
             found.append(Diagnosis("engine", name, "ok", about))
         else:
             why, _, remedy = reason.partition("; install it with: ")
@@ -91,9 +91,9 @@ def _software() -> list[Diagnosis]:
         ("ray", "orchestrate --executor ray", "ray"),
         ("textual", "kernel-lab watch", "watch"),
     ):
-        try:
-            found.append(Diagnosis("software", package, "ok", version(package)))
-        except PackageNotFoundError:
+        if present := installed_triton() if package == "triton" else installed(package):
+            found.append(Diagnosis("software", package, "ok", present))
+        else:
             remedy = f"pip install -e '.[{extra}]'"
             found.append(Diagnosis("software", package, "missing", f"needed for {use}", remedy))
     return found
@@ -111,6 +111,7 @@ def _tools() -> list[Diagnosis]:
             f"{processor(output, sys.platform).name}, {cores} cores{limited}, {memory:.0f} GiB, {platform.system()}",
         ),
         _gpu(),
+        *_amd_gpu(),
         _compiler(),
         _headers(),
         _allocator(),
@@ -132,6 +133,12 @@ def _gpu() -> Diagnosis:
         return Diagnosis("machine", "nvidia gpu", "ok", "; ".join(line.strip() for line in answer))
     why = "nvidia-smi finds none" if shutil.which("nvidia-smi") else "there is no nvidia-smi"
     return Diagnosis("machine", "nvidia gpu", "missing", why)
+
+
+def _amd_gpu() -> list[Diagnosis]:
+    """Nothing where there is none; whether this PyTorch is built for it, the engine's line says."""
+    gpu = amd()
+    return [Diagnosis("machine", "amd gpu", "ok", gpu.describe())] if gpu else []
 
 
 def _compiler() -> Diagnosis:
@@ -159,11 +166,11 @@ def _allocator() -> Diagnosis:
 
 def _mlx() -> list[Diagnosis]:
     """What MLX computes on here; nothing where it is not installed, which the software's lines say already."""
-    if not _installed("mlx"):
+    if not installed("mlx"):
         return []
     if has_apple_gpu():
         return [Diagnosis("machine", "mlx device", "ok", "Apple GPU: everything")]
-    if not (_installed("mlx-cpu") or sys.platform == "darwin"):
+    if not (installed("mlx-cpu") or sys.platform == "darwin"):
         why = "mlx is installed without a backend for this system"
         return [Diagnosis("machine", "mlx device", "problem", why, "pip install -e '.[mlx]'")]
     detail = "CPU build: trainer and lab run, slowly; its evidence is about this processor alone"
@@ -172,14 +179,6 @@ def _mlx() -> list[Diagnosis]:
         Diagnosis("machine", "mlx device", "ok", detail),
         Diagnosis("machine", "metal", "missing", f"there is no Apple GPU: MLX cannot {cannot} here"),
     ]
-
-
-def _installed(package: str) -> bool:
-    try:
-        version(package)
-    except PackageNotFoundError:
-        return False
-    return True
 
 
 def _metal() -> Diagnosis:
@@ -229,7 +228,7 @@ def _state(root: Root, ledger: Ledger) -> list[Diagnosis]:
     found.append(_guard("results folder", lambda: f"{writable_folder(root.results, 'results')} can be written"))
     found.append(_guard("run folders", lambda: f"{writable_folder(root.runs, 'run folders')} can be written"))
     found.append(_guard("ledger", lambda: _ledger_detail(ledger)))
-    found += _lost_promotions(root) + _unproven_promotions(root, ledger)
+    found += _lost_promotions(root) + _unfounded_promotions(root, ledger)
     found += _damaged(root)
     for device in sorted({engine.device for engine in ENGINES.values()}):
         found += [Diagnosis("lab", f"device {device}", "ok", f"in use by {holder}") for holder in holders(device)]
@@ -252,17 +251,11 @@ def _lost_promotions(root: Root) -> list[Diagnosis]:
     return found
 
 
-def _unproven_promotions(root: Root, ledger: Ledger) -> list[Diagnosis]:
-    """Kernels that the trainer of a machine uses although the ledger that said so is gone, or was begun anew. What is
-    shipped has its evidence beside it."""
-    found = []
+def _unfounded_promotions(root: Root, ledger: Ledger) -> list[Diagnosis]:
     with suppress(LabError):  # a list or a ledger that cannot be read has a line of its own
-        for entry in registry.read(root.promoted_local):
-            if entry.evidence is not None and lookup.by_id(ledger, entry.evidence) is None:
-                what = f"{entry.target}={entry.kernel} rests on record {entry.evidence[:12]}: not in the ledger"
-                remedy = f"put the ledger back, or: kernel-lab demote --target {entry.target}"
-                found.append(Diagnosis("lab", "promoted kernel", "problem", what, remedy))
-    return found
+        remedy = "put the ledger back, or demote it"
+        return [Diagnosis("lab", "promoted kernel", "problem", line, remedy) for line in lookup.unfounded(root, ledger)]
+    return []
 
 
 def _damaged(root: Root) -> list[Diagnosis]:

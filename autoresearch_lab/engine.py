@@ -16,10 +16,11 @@ from typing import Any
 
 from autoresearch_common import compiler as system_compiler
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.hardware import detect, has_apple_gpu, suggest_preset
+from autoresearch_lab.hardware import amd, detect, has_apple_gpu, suggest_preset
 from autoresearch_lab.sandbox.parent import JobFailed, Limits, run_job
 from autoresearch_trainer.jobs import AnswerRefused, Job, Progress
 from autoresearch_trainer.jobs.base import A, R
+from autoresearch_trainer.probe.identity import torch_build
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,17 @@ class Engine:
 
     def unavailable(self) -> str | None:
         """Why this engine cannot run here, in one line; None where it can."""
-        for needed, extra in ((self.package, None), (self.module, self.name)):
+        extra_of_module = "cpu" if self.name == "mps" else self.name
+        for needed, extra in ((self.package, None), (self.module, extra_of_module)):
             if importlib.util.find_spec(needed) is None:
                 hint = f"; install it with: pip install -e '.[{extra}]'" if extra else ""
                 return f"the Python package '{needed}' is not installed{hint}"
-        if self.name == "cuda" and not self.without_gpu and not has_nvidia_gpu():
-            return "no NVIDIA GPU answers (nvidia-smi finds none)"
+        if self.name == "cuda" and not self.without_gpu and not has_gpu():
+            if gpu := amd():
+                return f"{gpu.name} is here, and this PyTorch is not built for ROCm: install the build that is"
+            return "no NVIDIA GPU answers (nvidia-smi finds none), and no GPU of AMD's"
+        if self.name == "mps" and not has_apple_gpu():
+            return "there is no Apple GPU"
         return None
 
     def run(
@@ -125,21 +131,24 @@ ENGINES = {
     "cuda": Engine("cuda", "torch", "cuda", "autoresearch_cuda", "torch", "upstream"),
     "mlx": Engine("mlx", "mlx", "mlx", "autoresearch_mlx", "mlx", "m5-balanced"),
 }
+# What `train.py` can train with and the lab cannot measure: PyTorch on an Apple GPU, where kernels are MLX's.
+TRAINERS = {**ENGINES, "mps": Engine("mps", "torch", "mps", "autoresearch_cuda", "torch", "m5-balanced")}
 
 
 def choose(name: str) -> Engine:
-    """The engine for `--engine NAME`; `auto` = mlx on Apple silicon, cuda where an NVIDIA GPU answers, else cpu.
+    """The engine for `--engine NAME`; `auto` = mlx on Apple silicon, cuda where NVIDIA's GPU or AMD's answers, else
+    cpu.
 
     Raises:
         LabError: the name is unknown, or that engine cannot run on this machine.
     """
     if name == "auto":
         name = automatic()
-    elif name not in ENGINES:
-        raise LabError(f"unknown engine '{name}'; known: auto, {', '.join(ENGINES)}")
-    elif reason := ENGINES[name].unavailable():
+    elif name not in TRAINERS:
+        raise LabError(f"unknown engine '{name}'; known: auto, {', '.join(TRAINERS)}")
+    elif reason := TRAINERS[name].unavailable():
         raise LabError(f"engine {name} cannot run here: {reason}")
-    return replace(ENGINES[name], default_preset=suggest_preset(detect(name))[0])
+    return replace(TRAINERS[name], default_preset=suggest_preset(detect(name))[0])
 
 
 # What runs kernels of a language without their GPU, for people.
@@ -179,7 +188,7 @@ def cannot_compile(engine: Engine) -> str | None:
 
 def lacks_gpu(language: str) -> bool:
     """Whether kernels in that language take a GPU that this machine does not have."""
-    return (language == "triton" and not has_nvidia_gpu()) or (language == "metal" and not has_apple_gpu())
+    return (language == "triton" and not has_gpu()) or (language == "metal" and not has_apple_gpu())
 
 
 def compiler() -> Engine:
@@ -201,7 +210,12 @@ def automatic() -> str:
     """Name of the best engine of this machine."""
     if has_apple_gpu() and ENGINES["mlx"].unavailable() is None:
         return "mlx"
-    return "cuda" if has_nvidia_gpu() and ENGINES["cuda"].unavailable() is None else "cpu"
+    return "cuda" if has_gpu() and ENGINES["cuda"].unavailable() is None else "cpu"
+
+
+def has_gpu() -> bool:
+    """Whether there is a GPU for the CUDA engine: NVIDIA's, or AMD's with a PyTorch that is built for it."""
+    return has_nvidia_gpu() or (amd() is not None and torch_build().get("hip") is not None)
 
 
 def has_nvidia_gpu() -> bool:

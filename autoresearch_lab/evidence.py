@@ -28,6 +28,7 @@ from autoresearch_lab.results.record import (
     AbRecord,
     BenchRecord,
     FailedRecord,
+    FitRecord,
     ProfileRecord,
     R,
     Record,
@@ -321,6 +322,27 @@ def measured_modes(lab: Lab, preset: str, contents: Mapping[str, str]) -> Measur
             if speeds.eager is not None and record.settings.preset == preset and record.contents(arm) == contents:
                 return MeasuredModes(speeds, record.id)
     return None
+
+
+def fitted_preset(lab: Lab, usual: str) -> tuple[str, str] | None:
+    """(preset, why) where the newest `fit` here found a shape that is better than preset `usual`, which this hardware
+    gets otherwise; None where none did. Who the device is is only asked where there is a fit at all."""
+    if not any(True for _ in lab.ledger.newest(FitRecord, engine=lab.engine.name)):
+        return None
+    for record in newest_here(lab, FitRecord):
+        found = record.results
+        if record.settings.preset == usual and not found.disturbed:
+            if record.verdict != "BETTER":
+                return None
+            why = f"fitted to this machine, record {record.id[:12]}: {found.delta:+.4f} against {usual} in"
+            return found.recommended, f"{why} {found.pair_seconds} s; --preset {usual} takes that"
+    return None
+
+
+def default_preset(lab: Lab) -> str:
+    """What the lab trains where none is named: as train.py does."""
+    usual = lab.engine.default_preset
+    return (fitted_preset(lab, usual) or (usual, ""))[0]
 
 
 def attempts_of(asked: AbRecord | Any, lab: Lab) -> list[AbRecord]:

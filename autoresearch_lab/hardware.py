@@ -1,4 +1,4 @@
-"""Which hardware this is, as far as it decides what to train: NVIDIA GPU, Apple chip, or processor.
+"""Which hardware this is, as far as it decides what to train: NVIDIA's GPU or AMD's, Apple chip, or processor.
 
 Asks the system's own tools, so that no framework is needed. Every question goes through one function, so that a Mac can
 be examined from anywhere.
@@ -24,12 +24,14 @@ Ask = Callable[[list[str]], str]
 
 # Instruction sets worth naming: those that decide how fast a matrix product can be, best first.
 ISA = ("amx_bf16", "avx512_bf16", "avx512f", "avx2", "sme", "sve2", "sve", "bf16", "asimd")
+# AMD's driver describes every processor and GPU that it knows in a folder here, without a tool of its own.
+KFD = Path("/sys/class/kfd/kfd/topology/nodes")
 _SYSCTL_ISA = {"feat_sme": "sme", "feat_bf16": "bf16", "neon": "asimd", "advsimd": "asimd", "avx2_0": "avx2"}
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """kind: "nvidia", "apple" or "cpu". generation and tier ("base", "Pro", "Max", "Ultra") are those of an Apple chip.
+    """kind: "nvidia", "amd", "apple" or "cpu". generation and tier ("base", "Pro", "Max", "Ultra"): of an Apple chip.
 
     memory_gb: of the GPU, or of the system where they share it. cores: physical ones of the processor.
     """
@@ -48,7 +50,7 @@ class Hardware:
 
     def describe(self) -> str:
         """One line for people."""
-        if self.kind == "nvidia":
+        if self.kind in ("nvidia", "amd"):
             return f"{self.name}, {self.memory_gb:.0f} GiB"
         gpu = f", {self.gpu_cores} GPU cores" if self.gpu_cores else ""
         isa = f", {' '.join(self.isa)}" if self.isa and self.kind == "cpu" else ""
@@ -65,10 +67,10 @@ def output(command: list[str]) -> str:
 
 @lru_cache(maxsize=4)
 def detect(engine: str) -> Hardware:
-    """The hardware that `engine` ("cuda", "mlx" or "cpu") uses on this machine."""
+    """The hardware that `engine` ("cuda", "mlx", "mps" or "cpu") uses on this machine."""
     if engine == "cuda":
-        return nvidia(output) or processor(output, sys.platform)
-    if engine == "mlx" and sys.platform == "darwin":
+        return nvidia(output) or amd() or processor(output, sys.platform)
+    if engine in ("mlx", "mps") and sys.platform == "darwin":
         return apple(output) or processor(output, sys.platform)
     return processor(output, sys.platform)
 
@@ -86,6 +88,26 @@ def nvidia(ask: Ask) -> Hardware | None:
         if name and memory.strip().isdigit():
             return Hardware("nvidia", name.strip(), int(memory) / 1024, usable_cores())
     return None
+
+
+def amd(nodes: Path = KFD) -> Hardware | None:
+    """AMD's first GPU; None where its driver describes none that this process may use."""
+    for node in sorted(nodes.glob("[0-9]*"), key=lambda path: int(path.name)):
+        version = _property(node / "properties", "gfx_target_version")  # 90402 = gfx942, 0 = a processor
+        if version:
+            banks = (_property(bank, "size_in_bytes") for bank in node.glob("mem_banks/*/properties"))
+            name = f"AMD gfx{version // 10000}{version // 100 % 100:x}{version % 100:x}"
+            return Hardware("amd", name, sum(banks) / 2**30, usable_cores())
+    return None
+
+
+def _property(file: Path, name: str) -> int:
+    """The number behind a name in a file of lines like that; 0 where there is none, or it may not be read."""
+    try:
+        fields = dict(line.split() for line in file.read_text(encoding="ascii").splitlines())
+        return int(fields.get(name, 0))
+    except (OSError, ValueError):
+        return 0
 
 
 def apple(ask: Ask) -> Hardware | None:
@@ -136,9 +158,9 @@ def _from_cpuinfo(path: Path) -> tuple[str, set[str]]:
 
 def suggest_preset(hardware: Hardware) -> tuple[str, str]:
     """(preset, why). Within five minutes more optimizer steps beat a bigger model on every kind of machine, so the
-    presets stay small: depth 4, 6 and 8 for the tiers of Apple's chips, and by memory on NVIDIA's GPUs.
+    presets stay small: depth 4, 6 and 8 for the tiers of Apple's chips, and by memory on NVIDIA's GPUs and AMD's.
     """
-    if hardware.kind == "nvidia":
+    if hardware.kind in ("nvidia", "amd"):
         return _by_memory(hardware.memory_gb)
     if hardware.kind == "apple":
         chip = f"{hardware.name}, {hardware.memory_gb:.0f} GiB"

@@ -17,7 +17,7 @@ from autoresearch_lab.errors import LabError, files_at_hand
 class StrictModel(BaseModel):
     """A JSON object whose keys are all known; one that is not is an error."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, defer_build=True)
 
     def plain(self) -> dict[str, Any]:
         """As a file or a record holds it."""

@@ -10,6 +10,8 @@ from autoresearch_lab.catalog import Kernel
 from autoresearch_lab.evidence import newest_here, newest_on_device
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.paths import Root
+from autoresearch_lab.promote import registry
 from autoresearch_lab.results.base import Facts
 from autoresearch_lab.results.note import TrainSettings
 from autoresearch_lab.results.record import (
@@ -19,6 +21,7 @@ from autoresearch_lab.results.record import (
     BenchRecord,
     CaptureRecord,
     DemoteRecord,
+    IdeaRecord,
     MetalCaptureRecord,
     PromoteRecord,
     Record,
@@ -63,6 +66,16 @@ def by_id(ledger: Ledger, record_id: str) -> Record | None:
     return ledger.get(record_id)
 
 
+def unfounded(root: Root, ledger: Ledger) -> list[str]:
+    """A line for each kernel that a trainer uses here although the ledger does not have the record that said so: it is
+    gone, or was begun anew. What is shipped has its evidence beside it. Raises LabError where one cannot be read."""
+    return [
+        f"promoted {entry.target}={entry.kernel} rests on record {entry.evidence[:12]}, which is not in {ledger.path}"
+        for entry in registry.read(root.promoted_local)
+        if entry.evidence is not None and by_id(ledger, entry.evidence) is None
+    ]
+
+
 def newest_id(ledger: Ledger) -> str | None:
     """Of the last record; None where there is none."""
     return ledger.newest_id()
@@ -81,6 +94,13 @@ def workspaces_of(ledger: Ledger, target: str, kernel: str) -> Iterator[Workspac
 def attempts_in(ledger: Ledger, workspace_id: str) -> list[AttemptRecord]:
     """The notes of the kernels that were proposed in a workspace, oldest first."""
     return ledger.find(AttemptRecord, workspace_id=workspace_id)
+
+
+def ideas_on(lab: Lab, branch: str) -> list[IdeaRecord]:
+    """The notes on ideas of a branch, made on this device, oldest first."""
+    here = lab.context
+    newest = newest_on_device(lab.ledger, IdeaRecord, here.engine.name, here.device["key"])
+    return [record for record in newest if record.settings.branch == branch][::-1]
 
 
 def newest_verdicts(ledger: Ledger, most: int) -> list[Record]:

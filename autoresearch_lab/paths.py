@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,12 @@ PACKAGES = (
     "autoresearch_mlx",
     "autoresearch_lab",
 )
+
+
+def python_path() -> str:
+    """PYTHONPATH of a process that is to find what this one finds: some machines have packages in folders of their
+    own."""
+    return os.pathsep.join(dict.fromkeys(path for path in (str(CHECKOUT), *sys.path) if path))
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def unpack(folder: Path, tree: str, into: Path, *paths: str, variables: Mapping[
     False where git has no such files.
 
     Raises:
-        LabError: git cannot be run, or `into` cannot be written.
+        LabError: git cannot be run, `into` cannot be written, or a link leads out of it.
     """
     archive = into.with_name(f"{into.name}.tar")
     with files_at_hand(f"cannot unpack {tree[:12]} into {into}"):
@@ -68,6 +68,8 @@ def unpack(folder: Path, tree: str, into: Path, *paths: str, variables: Mapping[
                 return False
             with tarfile.open(archive) as tar:
                 tar.extractall(into, filter="data")
+        except tarfile.FilterError as error:
+            raise LabError(f"cannot unpack {tree[:12]}: {error}; remove it, or have git ignore it") from None
         finally:
             archive.unlink(missing_ok=True)
     return True

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtrit
 
 RESAMPLES = 10_000
 
@@ -79,7 +79,7 @@ def t_interval(values: Sequence[float] | np.ndarray, alpha: float, least_sd: flo
     if sample.size == 1:
         return Interval(-math.inf, mean, math.inf)
     deviation = max(float(sample.std(ddof=1)), least_sd)
-    half = float(stats.t.ppf(1.0 - alpha, sample.size - 1)) * deviation / math.sqrt(sample.size)
+    half = float(stdtrit(sample.size - 1, 1.0 - alpha)) * deviation / math.sqrt(sample.size)
     return Interval(mean - half, mean, mean + half)
 
 

@@ -11,9 +11,9 @@ from autoresearch_data.dataset import Dataset, open_dataset
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.ceilings import known_peak
 from autoresearch_lab.datasets import choose_dataset
-from autoresearch_lab.engine import Engine, choose
+from autoresearch_lab.engine import ENGINES, Engine, choose
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.evidence import measured_modes
+from autoresearch_lab.evidence import fitted_preset, measured_modes
 from autoresearch_lab.hardware import Hardware, detect, suggest_preset
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
@@ -21,9 +21,9 @@ from autoresearch_lab.machine import context_of_this_process
 from autoresearch_lab.paths import Root
 from autoresearch_lab.promote.selection import Selection, baseline, resolve, resolve_named
 from autoresearch_trainer.config import TrainConfig, preset
-from autoresearch_trainer.engine import TrainerEngine
+from autoresearch_trainer.engine import PlanningEngine, TrainerEngine
 from autoresearch_trainer.errors import ConfigError
-from autoresearch_trainer.plan import Request, complete
+from autoresearch_trainer.plan import Request, complete, sources
 from autoresearch_trainer.record import CeilingRecord, ChoiceRecord
 
 
@@ -38,7 +38,8 @@ def require_presets(*names: str) -> None:
 
 @dataclass(frozen=True)
 class Training:
-    """Everything that is decided before a run. ceiling: None where no peak rate was measured on this machine."""
+    """Everything that is decided before a run. ceiling: None where no peak rate was measured on this machine. sources:
+    where each value of the configuration comes from."""
 
     engine: Engine
     hardware: Hardware
@@ -47,6 +48,7 @@ class Training:
     config: TrainConfig
     choices: list[ChoiceRecord]
     ceiling: CeilingRecord | None
+    sources: dict[str, str]
 
     def plain(self) -> dict[str, Any]:
         return {
@@ -54,13 +56,25 @@ class Training:
             "hardware": self.hardware.plain(),
             "choices": self.choices,
             "config": self.config.to_json(),
+            "sources": self.sources,
             "dataset": {"name": self.dataset.name, "fingerprint": self.dataset.fingerprint},
             "kernels": {target: one.plain() for target, one in self.selection.recorded().items()},
             "ceiling": self.ceiling,
         }
 
     def lines(self) -> list[str]:
-        return [f"{c['name'] + ':':<12}{c['value']}  ({c['why']})" for c in self.choices]
+        chosen = [f"{c['name'] + ':':<12}{c['value']}  ({c['why']})" for c in self.choices]
+        values = self.config.to_json()
+        values |= values.pop("model")
+        groups: dict[str, list[str]] = {}
+        for name, source in self.sources.items():
+            groups.setdefault(source, []).append(f"{name}={values[name]}")
+        return [*chosen, "", *(f"from {source + ':':<12}{' '.join(groups[source])}" for source in sorted(groups))]
+
+
+def planning_engine(engine: Engine) -> PlanningEngine:
+    """What this engine is asked before it trains."""
+    return cast(PlanningEngine, importlib.import_module(f"{engine.package}.plan"))
 
 
 def trainer_engine(engine: Engine) -> TrainerEngine:
@@ -90,11 +104,13 @@ def plan_training(
     selection = choose_kernels(kernels or "promoted", catalog, engine, root)
     folder, dataset_why = choose_dataset(data_dir.expanduser() if data_dir else root.data("any").parent, dataset)
     opened = open_dataset(folder)
-    # What the lab has measured on this machine.
+    # What the lab has measured on this machine, with the engines that it measures with.
     lab = None
-    if root.ledger.exists():
+    if root.ledger.exists() and engine.name in ENGINES:
         lab = Lab.of(context_of_this_process(engine), root, Ledger(root.ledger, hurried=True))
-    suggested, preset_why = suggest_preset(hardware)
+    usual, preset_why = suggest_preset(hardware)
+    fitted = _fitted(lab, usual) if lab else None
+    suggested, preset_why = fitted or (usual, preset_why)
     attention = selection.kernels.get("windowed_attention")
     request = replace(
         request,
@@ -102,7 +118,7 @@ def plan_training(
         attention_kernel=attention.name if attention else "none",
         measured=_measured(lab, request.preset or suggested, selection) if lab else None,
     )
-    config, chosen = complete(trainer_engine(engine), request, suggested, opened)
+    config, chosen = complete(planning_engine(engine), request, suggested, opened)
     selection = selection.in_mode("compiled" if config.compile else "eager", baseline(catalog, engine))
     ceiling, no_ceiling = _ceiling(lab, config.compute_dtype) if lab else (None, None)
     if ceiling:
@@ -117,13 +133,22 @@ def plan_training(
         _kernel_choice(selection, kernels),
         _ceiling_choice(ceiling, no_ceiling, engine),
     ]
-    return Training(engine, hardware, selection, opened, config, choices, ceiling)
+    origin = sources(config, request, usual if fitted and not asked else None)
+    return Training(engine, hardware, selection, opened, config, choices, ceiling, origin)
 
 
 def _kernel_choice(selection: Selection, text: str | None) -> ChoiceRecord:
     chosen = ", ".join(f"{target}={kernel.name}" for target, kernel in selection.chosen().items())
     asked = f"--kernels {text}" if text is not None else "what is promoted here"
     return {"name": "kernels", "value": chosen or "baseline", "why": "; ".join([asked, *selection.remarks])}
+
+
+def _fitted(lab: Lab, usual: str) -> tuple[str, str] | None:
+    """(preset, why) that `kernel-lab fit` found for this machine. A broken ledger is no reason not to train."""
+    try:
+        return fitted_preset(lab, usual)
+    except LabError:
+        return None
 
 
 def _measured(lab: Lab, preset: str, selection: Selection) -> tuple[bool, str] | None:

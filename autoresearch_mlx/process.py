@@ -97,9 +97,11 @@ def resolve_compile(mode: str, device: str, steps: int | None) -> tuple[bool, st
     return True, "asked for"
 
 
-def describe_attention(device: str, dtype: str, kernel: str) -> str:
-    """The path that attention takes, for the run's summary. `kernel`: the one selected for windowed_attention."""
-    return "products and softmax over a mask" if kernel == BASELINE else f"kernel {kernel}"
+def describe_attention(device: str, dtype: str, kernel: str) -> tuple[str, str]:
+    """(the path that attention takes, why). `kernel`: the one selected for windowed_attention."""
+    if kernel != BASELINE:
+        return f"kernel {kernel}", "selected"
+    return "products and softmax over a mask", "the baseline"
 
 
 def compile_cache() -> None:

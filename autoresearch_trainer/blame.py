@@ -25,7 +25,7 @@ def naming_kernels(ops: Ops) -> Iterator[None]:
             yield
     except EngineError:
         raise
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, GeneratorExit) as error:
         selected = [file for file in ops.kernels.values() if file.name != ops.installed.baseline]
         culprit = _culprit(error, selected)
         # Without a place in a kernel an error of the system, such as a closed pipe, is not laid at one.
@@ -37,7 +37,7 @@ def naming_kernels(ops: Ops) -> Iterator[None]:
 @contextmanager
 def _exits_raise() -> Iterator[None]:
     """os._exit raises SystemExit in this process meanwhile, by each of its names; in those that it forks it ends them.
-    A process that native code ends is not seen here: it leaves no summary."""
+    A process that native code ends is not seen here, but by the front door (autoresearch_lab.sandbox.own_end)."""
     process, leave = os.getpid(), os._exit
 
     def raise_or_leave(status: int) -> NoReturn:

@@ -1,6 +1,7 @@
 """Configuration as data: the model's shape, the presets, and everything else that decides a training run."""
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
@@ -60,7 +61,8 @@ class Preset:
     """A model and its batch. Batch: sequences per forward pass; tokens: per optimizer step, after accumulation.
 
     eval_tokens: of the evaluation at the end. reference_tokens: of the rung that runs are compared on (None: the same).
-    data_centre: (batch, tokens per step) instead, on a GPU whose memory holds that batch.
+    data_centre: (batch, tokens per step) instead, on a GPU whose memory holds that batch. eval_batch_size: sequences
+    per batch of the evaluation (None: batch_size).
     """
 
     model: GPTConfig
@@ -69,6 +71,11 @@ class Preset:
     eval_tokens: int
     reference_tokens: int | None = None
     data_centre: tuple[int, int] | None = None
+    eval_batch_size: int | None = None
+
+    @property
+    def evaluated_batch(self) -> int:
+        return self.eval_batch_size or self.batch_size
 
 
 def _preset(
@@ -95,11 +102,50 @@ PRESETS: dict[str, Preset] = {
 }
 
 
+# A preset of another depth, width and tokens per step, in this order, as `kernel-lab fit` names them.
+_RESHAPED = re.compile(r"(?P<base>.+?)(-d(?P<depth>\d{1,4}))?(-w(?P<width>\d{1,6}))?(-t(?P<tokens>\d{1,9}))?")
+
+
 def preset(name: str) -> Preset:
-    """The preset of that name. Raises ConfigError with the known names."""
-    if name not in PRESETS:
-        raise ConfigError(f"unknown preset {name!r}; known: {', '.join(PRESETS)}")
-    return PRESETS[name]
+    """The preset of that name, or of a name such as cpu-nano-d3-w192-t1024: the same with another depth, width and
+    tokens per step. Vocabulary, sequence length and evaluation are always those of the preset.
+
+    Raises ConfigError with the known names.
+    """
+    if name in PRESETS:
+        return PRESETS[name]
+    found = _RESHAPED.fullmatch(name)
+    base = PRESETS.get(found["base"]) if found else None
+    if found is None or base is None:
+        raise ConfigError(
+            f"unknown preset {name!r}; known: {', '.join(PRESETS)}, each also as NAME-dDEPTH-wWIDTH-tTOKENS"
+        )
+    shape, length = base.model, base.model.sequence_len
+    depth, width, tokens = (int(found[part]) if found[part] else None for part in ("depth", "width", "tokens"))
+    if depth is not None:
+        shape = replace(shape, n_layer=depth)
+    if width is not None:
+        shape = replace(shape, n_embd=width, **_heads(width))
+    if tokens is None:
+        return replace(base, model=shape)
+    rows = tokens // length
+    if not rows or tokens % length:
+        raise ConfigError(f"preset {name}: {tokens} tokens per step are no multiple of {length}, the sequence length")
+    batch = max(batch for batch in range(1, base.batch_size + 1) if rows % batch == 0)
+    others: dict[str, Any] = {"data_centre": None, "eval_batch_size": base.batch_size}
+    return replace(base, model=shape, batch_size=batch, total_batch_tokens=tokens, **others)
+
+
+def reshaped_name(name: str, depth: int, width: int, tokens: int) -> str:
+    """What `preset` calls that shape of the preset `name`."""
+    base = PRESETS[name]
+    own_tokens = None if base.data_centre else base.total_batch_tokens
+    parts = (("d", depth, base.model.n_layer), ("w", width, base.model.n_embd), ("t", tokens, own_tokens))
+    return name + "".join(f"-{letter}{value}" for letter, value, own in parts if value != own)
+
+
+def _heads(width: int) -> dict[str, Any]:
+    return dict.fromkeys(("n_head", "n_kv_head"), max(1, width // HEAD_WIDTH))
 
 
 @dataclass(frozen=True)
@@ -187,7 +233,8 @@ class TrainConfig:
             changes["model"] = replace(base.model, **shape)
         if changes.get("steps") is not None:
             changes.setdefault("time_budget", None)
-        values = {name: getattr(base, name) for name in ("model", "batch_size", "total_batch_tokens", "eval_tokens")}
+        from_preset = ("model", "batch_size", "total_batch_tokens", "eval_tokens", "eval_batch_size")
+        values = {name: getattr(base, name) for name in from_preset}
         return cls(**{"preset": name, **values, **changes})
 
     def smoke(self) -> "TrainConfig":
@@ -258,5 +305,5 @@ def parse_changes(words: Iterable[str]) -> dict[str, Any]:
             raise ConfigError(f"{name} takes {what}, not {text!r}") from None
         changes[field_name] = value
         if name == "width":
-            changes |= dict.fromkeys(("n_head", "n_kv_head"), max(1, value // HEAD_WIDTH))
+            changes |= _heads(value)
     return changes

@@ -18,11 +18,24 @@ from autoresearch_trainer.sampling import Sampler
 from autoresearch_trainer.train import TrainerBase
 
 
-class TrainerEngine(Protocol):
+class PlanningEngine(Protocol):
+    """What is asked before a training: the names that a module such as autoresearch_cuda.plan has."""
+
+    def describe_attention(self, device: str, dtype: str, kernel: str) -> tuple[str, str]:
+        """(the path that attention takes, why). `kernel`: the one selected for windowed_attention."""
+
+    def resolve_compile(self, mode: str, device: str, steps: int | None) -> tuple[bool, str]:
+        """(compile?, why) for "auto", "on" or "off", and a run of so many steps (None: as time allows)."""
+
+    def available_bytes(self, device: str) -> int:
+        """Free memory."""
+
+
+class TrainerEngine(PlanningEngine, Protocol):
     """The names that a module such as autoresearch_cuda.engine has. Classes are members like functions.
 
-    `device` is the kind of device by name ("cpu", "cuda", "mlx"), `dtype` a compute dtype's name. A model and a trainer
-    are always the engine's own, as are the tensors in them.
+    `device` is the kind of device by name ("cpu", "cuda", "mps", "mlx"), `dtype` a compute dtype's name. A model and a
+    trainer are always the engine's own, as are the tensors in them.
     """
 
     @property
@@ -53,20 +66,11 @@ class TrainerEngine(Protocol):
     def describe_software(self) -> dict[str, str]:
         """Versions by name."""
 
-    def describe_attention(self, device: str, dtype: str, kernel: str) -> str:
-        """The path that attention takes. `kernel`: the one selected for windowed_attention."""
-
-    def resolve_compile(self, mode: str, device: str, steps: int | None) -> tuple[bool, str]:
-        """(compile?, why) for "auto", "on" or "off", and a run of so many steps (None: as time allows)."""
-
     def compile_cache(self) -> CompileCache | None:
         """What this process shared with others of compiled code; None where it compiled nothing, or shares nothing."""
 
     def peak_memory_mb(self, device: str) -> float:
         """Highest memory use of this process so far in MiB."""
-
-    def available_bytes(self, device: str) -> int:
-        """Free memory."""
 
     def own_bytes(self, device: str) -> int:
         """What this process holds of the memory."""

@@ -14,8 +14,8 @@ from autoresearch_trainer.contract import CallContract
 from autoresearch_trainer.errors import EngineError, KernelFailed
 from autoresearch_trainer.kernel_files import InstalledKernels, Kernel, KernelFile
 
-# (shape, dtype) of an array; of anything else what it is, in words.
-Form = tuple[tuple[int, ...], Any] | str
+# (shape, dtype) of an array; anything else as it is.
+Form = Any
 
 
 class Forms:
@@ -75,4 +75,6 @@ def outputs(returned: Any) -> Sequence[Any]:
 
 
 def _words(form: Form) -> str:
-    return form if isinstance(form, str) else f"{list(form[0])} {str(form[1]).rpartition('.')[2]}"
+    if not (isinstance(form, tuple) and len(form) == 2):
+        return type(form).__name__
+    return f"{list(form[0])} {str(form[1]).rpartition('.')[2]}"

@@ -135,13 +135,15 @@ class _Run:
             "software": engine.describe_software(),
             "process": process,
             "dataset": {"name": self.dataset.name, "fingerprint": self.dataset.fingerprint},
-            "attention": engine.describe_attention(device, self.config.compute_dtype, kernel),
+            "attention": engine.describe_attention(device, self.config.compute_dtype, kernel)[0],
             "resumed_at": trainer.steps_done if resume else None,
             "startup_seconds": time.perf_counter() - self.started,
             "seconds_to_first_step": None,
             "choices": choices,
             "ceiling": ceiling,
         }
+        # What an earlier run left here would pass for this one's, were this one killed.
+        (self.out_dir / RUN_FILE).unlink(missing_ok=True)
         parameters = self.record["model"]["parameters"]["total"]
         self.report({"event": "start", "parameters": parameters, "record": self.record})
 

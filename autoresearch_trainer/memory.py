@@ -23,10 +23,10 @@ from autoresearch_trainer.errors import ConfigError, OutOfMemory
 ROWS_EAGER, ROWS_COMPILED = 26.0, 18.5
 # Of the loss, in bytes per token and vocabulary entry. Eager: bfloat16 logits and their gradient, and at the peak four
 # float32 arrays; compiled: the logits and their gradient, and on the CPU one float32 array.
-LOSS_EAGER, LOSS_COMPILED = 20, {"cpu": 8, "cuda": 4, "mlx": 20}
+LOSS_EAGER, LOSS_COMPILED = 20, {"cpu": 8, "cuda": 4, "mlx": 20}  # on MPS nothing is compiled
 # Allocated against live: the CPU's allocator keeps freed memory in pieces.
-SLACK = {"cpu": 1.5, "cuda": 1.05, "mlx": 1.3}
-PROCESS_BYTES = {"cpu": 400 << 20, "cuda": 600 << 20, "mlx": 300 << 20}
+SLACK = {"cpu": 1.5, "cuda": 1.05, "mlx": 1.3, "mps": 1.5}
+PROCESS_BYTES = {"cpu": 400 << 20, "cuda": 600 << 20, "mlx": 300 << 20, "mps": 400 << 20}
 USABLE = 0.85  # of what is free when the run begins
 
 
@@ -103,7 +103,7 @@ def fit_batch(config: TrainConfig, preset: Preset, device: str, available: int) 
     """
     usable = int(available * USABLE)
     nominal = preset.batch_size
-    config = replace(config, eval_batch_size=nominal)
+    config = replace(config, eval_batch_size=preset.evaluated_batch)
     if device == "cuda" and preset.data_centre:
         batch, tokens = preset.data_centre
         large = replace(config, batch_size=batch, total_batch_tokens=tokens)

@@ -1,7 +1,7 @@
 """From what was asked for to a full configuration: everything left open is decided here, with its reason."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from autoresearch_data.dataset import Dataset
 from autoresearch_trainer import memory, rungs
 from autoresearch_trainer.checkpoint import read_state
 from autoresearch_trainer.config import Preset, TrainConfig, preset
-from autoresearch_trainer.engine import TrainerEngine
+from autoresearch_trainer.engine import PlanningEngine
 from autoresearch_trainer.errors import ConfigError
 
 DEFAULT_SECONDS = 300.0
@@ -45,7 +45,7 @@ class Choice:
 
 
 def complete(
-    engine: TrainerEngine, request: Request, default_preset: str, dataset: Dataset
+    engine: PlanningEngine, request: Request, default_preset: str, dataset: Dataset
 ) -> tuple[TrainConfig, list[Choice]]:
     """The configuration to run in this engine, and what was decided on the way to it.
 
@@ -61,16 +61,16 @@ def complete(
     else:
         config, chosen = _fresh(engine, request, default_preset)
     config, choice = _evaluated(config, request, preset(config.preset), dataset)
-    path = engine.describe_attention(request.device, config.compute_dtype, request.attention_kernel)
-    return config, [*chosen, choice, Choice("attention", path, "the fastest that is installed for this device")]
+    path, why = engine.describe_attention(request.device, config.compute_dtype, request.attention_kernel)
+    return config, [*chosen, choice, Choice("attention", path, why)]
 
 
-def _fresh(engine: TrainerEngine, request: Request, default_preset: str) -> tuple[TrainConfig, list[Choice]]:
+def _fresh(engine: PlanningEngine, request: Request, default_preset: str) -> tuple[TrainConfig, list[Choice]]:
     name = request.preset or default_preset
     base = preset(name)
     length = _length(request, DEFAULT_SECONDS)
     config = TrainConfig.for_preset(name, **{"eval_tokens": base.eval_tokens, **(request.changes or {}), **length})
-    config = replace(config, eval_batch_size=base.batch_size)
+    config = replace(config, eval_batch_size=base.evaluated_batch)
     if request.smoke:
         config = config.smoke()
     compiled, why = engine.resolve_compile(request.compile, request.device, config.steps)
@@ -107,7 +107,7 @@ def _passes(config: TrainConfig) -> str:
     return f" in {config.accumulation} passes" if config.accumulation > 1 else ""
 
 
-def _resumed(engine: TrainerEngine, request: Request, folder: Path) -> tuple[TrainConfig, list[Choice]]:
+def _resumed(engine: PlanningEngine, request: Request, folder: Path) -> tuple[TrainConfig, list[Choice]]:
     config = TrainConfig.from_json(read_state(folder)["config"])
     if request.preset not in (None, config.preset):
         raise ConfigError(f"the checkpoint is of preset {config.preset}, not {request.preset}")
@@ -151,3 +151,51 @@ def _evaluated(config: TrainConfig, request: Request, base: Preset, dataset: Dat
     why = "asked for" if request.evaluation else "the preset's"
     what = f"spread over {whole}" if tokens < whole else "the whole split" if whole < rungs.FULL_TOKENS else "the first"
     return config, Choice("evaluation", f"{rung}, {tokens} tokens, {what}", why)
+
+
+SMOKE = ("steps", "time_budget", "batch_size", "total_batch_tokens", "eval_tokens", "eval_batch_size")
+MADE_BY_PRESET = ("batch_size", "total_batch_tokens", "eval_tokens", "eval_batch_size", "eval_spread_over")
+
+
+def sources(config: TrainConfig, request: Request, fitted: str | None) -> dict[str, str]:
+    """{field of the configuration: where its value comes from}, those of the model beside the others: a checkpoint, an
+    option, the preset, what was fitted or measured on this machine, its memory, or the default.
+
+    fitted: the preset of which the configuration's is a shape that was fitted here; None where it is not.
+    """
+    base = preset(config.preset)
+    shape = {name: "preset" for name in config.to_json()["model"]}
+    found = {name: "default" for name in config.to_json() if name != "model"} | shape
+    found |= dict.fromkeys(MADE_BY_PRESET, "preset")
+    if fitted is not None:
+        mine, other = _plain(base), _plain(preset(fitted))
+        found |= {name: "fitted" for name in mine if mine[name] != other[name]} | {"preset": "fitted"}
+    if config.batch_size != base.batch_size:
+        found["batch_size"] = "memory"
+    if request.measured is not None and request.compile == "auto":
+        found["compile"] = "measured"
+    if config.peak_flops is not None:
+        found["peak_flops"] = "measured"
+    if request.resume is not None:
+        found |= dict.fromkeys(found.keys() - {"peak_flops"}, "checkpoint")
+    return found | dict.fromkeys(_asked(request), "option")
+
+
+def _plain(base: Preset) -> dict[str, Any]:
+    return {**asdict(base.model), "batch_size": base.batch_size, "total_batch_tokens": base.total_batch_tokens}
+
+
+def _asked(request: Request) -> Iterable[str]:
+    """The fields that options decide."""
+    yield from request.changes or {}
+    yield from SMOKE if request.smoke else ()
+    if request.preset is not None:
+        yield "preset"
+    if request.steps is not None or request.time_budget is not None:
+        yield from ("steps", "time_budget")
+    if request.batch_size is not None:
+        yield "batch_size"
+    if request.evaluation is not None or request.eval_tokens is not None:
+        yield from ("eval_tokens", "eval_spread_over")
+    if request.compile != "auto":
+        yield "compile"

@@ -68,7 +68,7 @@ class CompileCache(TypedDict):
 
 
 class DeviceDescription(TypedDict):
-    """kind: "cpu", "cuda" or "mlx". memory_mb: of the device, in MiB. cores: physical ones that may be used.
+    """kind: "cpu", "cuda", "mps" or "mlx". memory_mb: of the device, in MiB. cores: physical ones that may be used.
     capability: the vector instructions that PyTorch uses. backend: what MLX computes on."""
 
     kind: str

@@ -1,5 +1,6 @@
 """How far the cheaper evaluations are from the full one, for saved weights."""
 
+import time
 from pathlib import Path
 
 from typing_extensions import TypedDict
@@ -15,9 +16,10 @@ from autoresearch_trainer.rungs import RUNGS, full_tokens, limited, rung_tokens
 
 
 class RungEvaluation(Evaluation):
-    """error: the difference of val_bpb from that of the full rung."""
+    """error: the difference of val_bpb from that of the full rung. seconds: its share of what the full one took."""
 
     error: float
+    seconds: float
 
 
 class RungReport(TypedDict):
@@ -45,20 +47,26 @@ def rung_report(
     ops = engine.Ops.load(selection)
     model = engine.load_model(weights, ops, device)
     length = model.config.sequence_len
-    batch = preset.batch_size
+    batch = preset.evaluated_batch
     whole = full_tokens(dataset, length, batch * length)
     tokens = {rung: limited(rung_tokens(preset, rung), whole, batch * length) for rung in RUNGS}
+    started = time.perf_counter()
     with naming_kernels(ops):
         results = evaluate_rungs(engine.BatchLosses(model, batch), dataset, batch, length, tokens)
-    full = results["full"].checked(str(weights)).val_bpb
-    rungs = {name: RungEvaluation(**result.to_json(), error=result.val_bpb - full) for name, result in results.items()}
+    full = results["full"].checked(str(weights))
+    per_token = (time.perf_counter() - started) / full.tokens
+    rungs = {
+        name: RungEvaluation(**result.to_json(), error=result.val_bpb - full.val_bpb, seconds=per_token * result.tokens)
+        for name, result in results.items()
+    }
     return RungReport(weights=str(weights), dataset=dataset.fingerprint, rungs=rungs)
 
 
 def rung_lines(report: RungReport) -> list[str]:
     """The report as a table; val_bpb of the full rung also in the form that scripts grep."""
-    lines = [f"{'rung':<12}{'tokens':>12}{'val_bpb':>12}{'error':>12}{'standard error':>16}"]
+    lines = [f"{'rung':<12}{'tokens':>12}{'val_bpb':>12}{'error':>12}{'standard error':>16}{'seconds':>10}"]
     for name, result in report["rungs"].items():
         error = f"{result['standard_error']:.6f}" if result["standard_error"] is not None else "-"
-        lines.append(f"{name:<12}{result['tokens']:>12}{result['val_bpb']:>12.6f}{result['error']:>+12.6f}{error:>16}")
+        figures = f"{result['val_bpb']:>12.6f}{result['error']:>+12.6f}{error:>16}{result['seconds']:>10.1f}"
+        lines.append(f"{name:<12}{result['tokens']:>12}{figures}")
     return [*lines, f"val_bpb:          {report['rungs']['full']['val_bpb']:.6f}"]

@@ -19,8 +19,15 @@ _STATED_FLOPS = {
     "NVIDIA L40S": 362e12,
     "NVIDIA GeForce RTX 4090": 165.2e12,
     "NVIDIA GeForce RTX 3090": 71e12,
+    "AMD Instinct MI300X": 1307.4e12,
+    "AMD Instinct MI325X": 1307.4e12,
 }
-_MEMORY = {"cuda": "allocated on the GPU", "cpu": "resident (no GPU)", "mlx": "allocated by MLX"}
+_MEMORY = {
+    "cuda": "allocated on the GPU",
+    "cpu": "resident (no GPU)",
+    "mlx": "allocated by MLX",
+    "mps": "held by Metal, at the end",
+}
 
 
 def kernel_calls(ops: Ops, counter: CallCounter) -> dict[str, KernelCalls]:

@@ -56,6 +56,7 @@ SLOW = {
     "autoresearch_lab/cli/test_workspace_without_gpu.py": 25,
     "autoresearch_lab/trace/test_capture.py": 25,
     "autoresearch_lab/versions/test_trial_real.py": 25,
+    "autoresearch_lab/research/test_night.py": 25,
     "autoresearch_lab/profile/test_cli.py": 20,
     "autoresearch_lab/cli/test_selftest.py": 15,
     "autoresearch_cuda/probe/test_profiler.py": 15,

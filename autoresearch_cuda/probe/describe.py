@@ -3,18 +3,22 @@
 Most verbs ask it, so it does not import PyTorch, which takes seconds, unless a GPU is asked for.
 """
 
-import importlib.util
 import platform
-import runpy
 from pathlib import Path
-from typing import Any
 
 from autoresearch_common import instruction_set
 from autoresearch_cuda.probe import Report
 from autoresearch_trainer.errors import ConfigError
 from autoresearch_trainer.jobs.base import Facts
 from autoresearch_trainer.jobs.machine import DescribeAnswer, DescribeArgs
-from autoresearch_trainer.probe.identity import describe_compiler, describe_cpu, installed, output
+from autoresearch_trainer.probe.identity import (
+    describe_compiler,
+    describe_cpu,
+    installed,
+    installed_triton,
+    output,
+    torch_build,
+)
 
 
 def run(args: DescribeArgs, run_dir: Path, report: Report) -> DescribeAnswer:
@@ -32,19 +36,22 @@ def describe(kind: str) -> Facts:
 
 
 def describe_gpu(index: int = 0) -> Facts:
-    """Identity of an NVIDIA GPU. Raises ConfigError where PyTorch reaches none."""
+    """Identity of a GPU, NVIDIA's or, in a ROCm build of PyTorch, AMD's. Raises ConfigError where there is none."""
     import torch
 
     if not torch.cuda.is_available():
         raise ConfigError("PyTorch reaches no CUDA device (no GPU, no driver, or a CPU build of torch)")
     properties = torch.cuda.get_device_properties(index)
+    amd = torch.version.hip is not None
+    # "gfx942:sramecc+:xnack-": what follows the architecture are settings, which compiled code depends on as well.
+    architecture = properties.gcnArchName if amd else f"{properties.major}.{properties.minor}"
     return {
         "kind": "cuda",
         "name": properties.name,
-        "capability": f"{properties.major}.{properties.minor}",
+        "capability": architecture,
         "multiprocessors": properties.multi_processor_count,
         "memory_gb": round(properties.total_memory / 2**30),
-        "driver": _gpu_driver(index),
+        "driver": _amd_driver() if amd else _gpu_driver(index),
         "os": platform.system(),
         "arch": platform.machine(),
     }
@@ -55,23 +62,23 @@ def describe_software(kind: str) -> dict[str, str | None]:
 
     Raises ConfigError for an instruction set that this processor has not.
     """
-    torch = _torch_versions()
+    torch = torch_build()
     return {
         "python": platform.python_version(),
         "torch": torch["__version__"],
         "numpy": installed("numpy"),
         "compiler": describe_compiler(),
-        "triton": installed("triton"),
+        "triton": installed_triton(),
         "cuda": torch["cuda"] if kind == "cuda" else None,
         "instruction_set": _instruction_set() if kind == "cpu" else None,
+        **({"attention": _attention(), "hip": torch.get("hip")} if kind == "cuda" else {}),
     }
 
 
-def _torch_versions() -> dict[str, Any]:
-    """What the module torch.version defines."""
-    found = importlib.util.find_spec("torch")
-    assert found is not None and found.origin is not None  # the engine was chosen because it is there
-    return runpy.run_path(str(Path(found.origin).with_name("version.py")))
+def _attention() -> str | None:
+    """What the baseline's attention may come from on a GPU."""
+    found = [(name, installed(name)) for name in ("flash-attn-3", "flash-attn-4", "nvidia-cutlass-dsl", "flash-attn")]
+    return ", ".join(f"{name} {version}" for name, version in found if version) or None
 
 
 def _instruction_set() -> str:
@@ -84,3 +91,11 @@ def _instruction_set() -> str:
 def _gpu_driver(index: int) -> str | None:
     query = ["nvidia-smi", f"--id={index}", "--query-gpu=driver_version", "--format=csv,noheader"]
     return output(query).strip() or None
+
+
+def _amd_driver() -> str | None:
+    """Of a driver that was installed by itself; the kernel's own has no number."""
+    try:
+        return Path("/sys/module/amdgpu/version").read_text(encoding="ascii").strip()
+    except OSError:
+        return None

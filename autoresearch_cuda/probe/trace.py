@@ -14,9 +14,10 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from autoresearch_cuda.kernel_files import Ops
+from autoresearch_cuda.plan import available_bytes
 from autoresearch_cuda.probe import Report
 from autoresearch_cuda.probe.ranges import Ranges, nvtx_ranges
-from autoresearch_cuda.process import available_bytes, prepare_process
+from autoresearch_cuda.process import prepare_process
 from autoresearch_cuda.train import Trainer
 from autoresearch_data.dataset import open_dataset
 from autoresearch_trainer.config import TrainConfig, preset

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from autoresearch_lab.ab import rule
+from autoresearch_lab.ab.comparison import ARMS, AbComparison, CandidateFailed, Run
 from autoresearch_lab.ab.modes import find_modes
 from autoresearch_lab.ab.promise import Promise
 from autoresearch_lab.ab.rule import Gate, GateState
 from autoresearch_lab.ab.throughput import Throughput
-from autoresearch_lab.ab.trial import ARMS, CandidateFailed, Run, Trial
 from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.results.ab import GateNumbers, SeedLoss
 
@@ -56,16 +56,16 @@ class AbOutcome:
         return {kind: _mean_curve(list(curves.values())) for kind, curves in self.losses.items()}
 
 
-def decide(trial: Trial, promise: Callable[[Sequence[bool]], Promise]) -> AbOutcome:
+def decide(comparison: AbComparison, promise: Callable[[Sequence[bool]], Promise]) -> AbOutcome:
     """Run the A/B to its verdict. promise: what the benchmarks say should be saved, by which of the arms are compiled.
 
     Raises:
         LabFailure: the lab or the baseline failed; a candidate that fails is rejected instead.
     """
-    course = _Course(trial, promise)
+    course = _Course(comparison, promise)
     try:
-        find_modes(trial)
-        for look, count in enumerate(trial.settings.looks, start=1):
+        find_modes(comparison)
+        for look, count in enumerate(comparison.settings.looks, start=1):
             course.look = look
             complete = course.look_at(count)
             verdict, reason = rule.verdict(list(course.gates.values()), complete)
@@ -90,8 +90,8 @@ def decide(trial: Trial, promise: Callable[[Sequence[bool]], Promise]) -> AbOutc
 class _Course:
     """The state of one A/B while it runs."""
 
-    def __init__(self, trial: Trial, promise: Callable[[Sequence[bool]], Promise]) -> None:
-        self.trial, self.promise = trial, promise
+    def __init__(self, comparison: AbComparison, promise: Callable[[Sequence[bool]], Promise]) -> None:
+        self.comparison, self.promise = comparison, promise
         self.look = 1
         self.gates: dict[str, Gate] = {}
         self.races: list[Throughput] = []
@@ -104,12 +104,12 @@ class _Course:
 
     def look_at(self, count: int) -> bool:
         """Bring all gates up to `count` processes and seeds. False where one of them made the rest pointless."""
-        settings = self.trial.settings
+        settings = self.comparison.settings
         self.gates = {}
         if not self._race(count):
             return False
         ratio = self.gates["speed"].numbers
-        promised = self.promise([self.trial.compiled(arm) for arm in ARMS])
+        promised = self.promise([self.comparison.compiled(arm) for arm in ARMS])
         predicted, basis = promised.saved(statistics.median(race.step_ms for race in self.races))
         if not self._pass(rule.gain_gate(ratio.ratio or 0.0, predicted, settings, basis)):
             return False
@@ -118,8 +118,8 @@ class _Course:
         clear = self.look == 1 and (ratio.lower or 0.0) >= settings.clear_speed
         paired = seeds[: settings.clear_seeds] if clear else seeds
         self.equal_time_steps = rule.equal_time_steps(settings.steps, ratio.lower or 0.0)
-        self.trial.check_in_place()
-        if not self._pass(rule.in_place_gate(self.trial.in_place, self.trial.modes["candidate"].used)):
+        self.comparison.check_in_place()
+        if not self._pass(rule.in_place_gate(self.comparison.in_place, self.comparison.modes["candidate"].used)):
             return False
         if not self._train(seeds, paired):
             return False
@@ -140,9 +140,9 @@ class _Course:
 
     def _race(self, count: int) -> bool:
         """Race up to `count` processes in all; stop as soon as the candidate is plainly not faster."""
-        settings = self.trial.settings
+        settings = self.comparison.settings
         for index in range(len(self.races), count):
-            race, changes = self.trial.race(index, count)
+            race, changes = self.comparison.race(index, count)
             if not self._environment(changes) or race is None:
                 return False
             self.races.append(race)
@@ -159,25 +159,25 @@ class _Course:
         """Under load the ratio itself is another one (threads wait for each other), so nothing is concluded from it."""
         self.disturbed = True
         note = (
-            f"other processes used more than {self.trial.settings.foreign_limit:.0%} of the cores during most of a "
-            f"race ({race.foreign_share:.0%} in its calmest part): run it again on a quieter machine"
+            f"other processes used more than {self.comparison.settings.foreign_limit:.0%} of the cores during most of "
+            f"a race ({race.foreign_share:.0%} in its calmest part): run it again on a quieter machine"
         )
         self._pass(Gate("speed", GateState.OPEN, note))
         return False
 
     def _train(self, seeds: list[int], paired: list[int]) -> bool:
         """Train the candidate, and the baseline with its one-ulp control where their runs are not known yet."""
-        trial, steps = self.trial, self.trial.settings.steps
+        comparison, steps = self.comparison, self.comparison.settings.steps
         fixed = [Run(seed, steps) for seed in seeds]
         longer = [Run(seed, self._longer) for seed in paired]
         found = {
-            "candidate": trial.train("candidate", [*fixed, *longer]),
-            "baseline": trial.train("baseline", [*fixed, *(self._control(seed) for seed in seeds)]),
+            "candidate": comparison.train("candidate", [*fixed, *longer]),
+            "baseline": comparison.train("baseline", [*fixed, *(self._control(seed) for seed in seeds)]),
         }
         ours, theirs = found["candidate"], found["baseline"]
         broken = next((result.failed for result in theirs.values() if result.failed), None)
         if broken:
-            raise LabFailure(f"the baseline itself does not train with preset {trial.preset}: {broken}")
+            raise LabFailure(f"the baseline itself does not train with preset {comparison.preset}: {broken}")
         self.losses = {
             "baseline": {run.seed: theirs[run].losses for run in fixed},
             "control": {seed: theirs[self._control(seed)].losses for seed in seeds},
@@ -196,22 +196,22 @@ class _Course:
         return self.equal_time_steps
 
     def _control(self, seed: int) -> Run:
-        settings = self.trial.settings
+        settings = self.comparison.settings
         return Run(seed, settings.steps, stop=min(settings.divergence_steps, settings.steps), one_ulp=True)
 
     def _divergence(self, seeds: list[int]) -> Gate:
         control = self._away("control", seeds)
         ours = [course[: len(control[0])] for course in self._away("candidate", seeds)]
-        gate = rule.divergence_gate(ours, control, self.trial.settings)
+        gate = rule.divergence_gate(ours, control, self.comparison.settings)
         if gate.state is GateState.PASS:
             return gate
         # Further than one unit goes. Would an exact kernel be, too?
-        runs = {seed: replace(self._control(seed), one_ulp=False, widened=self.trial.targets) for seed in seeds}
-        found = self.trial.train("baseline", runs.values())
+        runs = {seed: replace(self._control(seed), one_ulp=False, widened=self.comparison.targets) for seed in seeds}
+        found = self.comparison.train("baseline", runs.values())
         if any(result.failed for result in found.values()):
             return gate
         self.losses["rounding"] = {seed: found[run].losses for seed, run in runs.items()}
-        return rule.divergence_gate(ours, control, self.trial.settings, self._away("rounding", seeds))
+        return rule.divergence_gate(ours, control, self.comparison.settings, self._away("rounding", seeds))
 
     def _named(self, gate: Gate, seeds: list[int]) -> Gate:
         """A failed gate of divergence with the place where the losses are furthest apart, and what to do."""
@@ -219,7 +219,7 @@ class _Course:
             return gate
         ours, theirs = self.losses["candidate"], self.losses["baseline"]
         worst = max(gate.numbers.stretches, key=lambda stretch: stretch.ratio, default=None)
-        first, last = worst.steps if worst else (1, self.trial.settings.divergence_steps)
+        first, last = worst.steps if worst else (1, self.comparison.settings.divergence_steps)
         places = [(seed, step) for seed in seeds for step in range(first, min(last, len(ours[seed])) + 1)]
 
         def apart(place: tuple[int, int]) -> float:
@@ -230,7 +230,7 @@ class _Course:
         seed, step = max(places, key=apart)
         losses = f"loss {ours[seed][step - 1]:.6g} against {theirs[seed][step - 1]:.6g}"
         kernels = ",".join(
-            f"{target}={self.trial.arms['candidate'].kernels[target].name}" for target in self.trial.targets
+            f"{target}={self.comparison.arms['candidate'].kernels[target].name}" for target in self.comparison.targets
         )
         advice = (
             f"look at its gradients, which the loss feels first: train.py --kernels {kernels} --seed {seed} "
@@ -245,10 +245,10 @@ class _Course:
 
     def _evaluate(self, seeds: list[int], paired: list[int]) -> None:
         """Gates 2 and 3 from the val_bpb of all trainings."""
-        steps = self.trial.settings.steps
+        steps = self.comparison.settings.steps
         wanted = [(arm, Run(seed, steps)) for arm in ARMS for seed in seeds]
         longer = [("candidate", Run(seed, self._longer)) for seed in paired]
-        found = self.trial.evaluate([*wanted, *longer])
+        found = self.comparison.evaluate([*wanted, *longer])
         self.bpb = {
             **{arm: {seed: found[arm, Run(seed, steps)] for seed in seeds} for arm in ARMS},
             "candidate_equal_time": {run.seed: found[arm, run] for arm, run in longer},
@@ -268,7 +268,7 @@ class _Course:
                 return Gate(name, GateState.FAIL, f"val_bpb is not finite for seed {seed}")
             pairs.append(SeedLoss(seed=seed, baseline=theirs, candidate=ours, delta=ours - theirs))
         self.pairs[name] = pairs
-        return rule.loss_gate(name, [pair.delta for pair in pairs], self.trial.settings)
+        return rule.loss_gate(name, [pair.delta for pair in pairs], self.comparison.settings)
 
 
 def _middle(values: list[float]) -> float | None:

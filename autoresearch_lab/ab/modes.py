@@ -2,35 +2,37 @@
 
 from __future__ import annotations
 
+from autoresearch_lab.ab.comparison import ARMS, AbComparison
 from autoresearch_lab.ab.throughput import summarise
-from autoresearch_lab.ab.trial import ARMS, Trial
 from autoresearch_lab.engine import cannot_compile
 from autoresearch_lab.results.ab import ModeSpeeds
 from autoresearch_lab.results.base import Mode
 from autoresearch_trainer.jobs.training import Arm
 
 
-def find_modes(trial: Trial) -> None:
+def find_modes(comparison: AbComparison) -> None:
     """Settle in which mode each arm trains, where that is not known yet.
 
     Raises:
         CandidateFailed: it crashed, hung or raised without being compiled.
     """
-    choice = trial.settings.compile
+    choice = comparison.settings.compile
     for arm in ARMS:
         if choice != "auto":
-            trial.modes[arm] = ModeSpeeds(used="compiled" if choice == "on" else "eager", reason="asked for")
-        elif arm not in trial.modes:
-            trial.modes[arm] = _faster_mode(trial, arm)
+            comparison.modes[arm] = ModeSpeeds(used="compiled" if choice == "on" else "eager", reason="asked for")
+        elif arm not in comparison.modes:
+            comparison.modes[arm] = _faster_mode(comparison, arm)
 
 
-def _faster_mode(trial: Trial, arm: Arm) -> ModeSpeeds:
+def _faster_mode(comparison: AbComparison, arm: Arm) -> ModeSpeeds:
     """One arm against itself in one process, eager and compiled in turns."""
-    obstacle = cannot_compile(trial.context.engine)
+    obstacle = cannot_compile(comparison.context.engine)
     if obstacle is not None:
         return ModeSpeeds(used="eager", reason=f"nothing can be compiled here: {obstacle}")
-    args = trial.side_by_side((arm, arm), ["candidate"], trial.settings.mode_seconds, trial.settings.seed)
-    answer, wall_seconds = trial.timed(args, f"the {arm} eager and compiled", both=arm == "candidate")
+    args = comparison.side_by_side(
+        (arm, arm), ["candidate"], comparison.settings.mode_seconds, comparison.settings.seed
+    )
+    answer, wall_seconds = comparison.timed(args, f"the {arm} eager and compiled", both=arm == "candidate")
     if answer.failed or answer.environment:
         why = answer.failed or "; ".join(answer.environment)
         return ModeSpeeds(used="eager", reason=f"it does not train compiled: {why}")

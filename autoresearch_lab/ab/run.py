@@ -16,14 +16,14 @@ from autoresearch_data.errors import DataError
 from autoresearch_lab import jobs
 from autoresearch_lab.ab import decide
 from autoresearch_lab.ab.cache import Cache
+from autoresearch_lab.ab.comparison import AbComparison
 from autoresearch_lab.ab.decide import AbOutcome
 from autoresearch_lab.ab.promise import promise
 from autoresearch_lab.ab.require import Standing, require
 from autoresearch_lab.ab.settings import Settings
-from autoresearch_lab.ab.trial import Trial
 from autoresearch_lab.catalog import Kernel, find_target, load_catalog
 from autoresearch_lab.errors import LabError, LabFailure
-from autoresearch_lab.evidence import attempts_of, measured_modes
+from autoresearch_lab.evidence import attempts_of, default_preset, measured_modes
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import Root, writable_folder
 from autoresearch_lab.promote.selection import Selection
@@ -55,7 +55,7 @@ def ab(
         LabFailure: the lab or the baseline failed; nothing is recorded then.
     """
     settings = settings or Settings.for_device(lab.context.engine.device)
-    preset = preset or lab.context.engine.default_preset
+    preset = preset or default_preset(lab)
     catalog = load_catalog(lab.root)
     check_new(candidate, baseline)
     standings = [
@@ -68,7 +68,7 @@ def ab(
     identity = [asked.model_dump(mode="json"), lab.context.keys(), attempt]
     folder = writable_folder(lab.root.runs / f"ab-{json_sha256(identity)[:12]}", "A/B")
     arms = {"baseline": baseline, "candidate": baseline.with_kernels(candidate)}
-    trial = Trial(
+    comparison = AbComparison(
         context=lab.context,
         arms=arms,
         evaluator=baseline_selection(catalog, lab.context.engine),
@@ -85,10 +85,10 @@ def ab(
     started = time.monotonic()
     with jobs.running(folder):
         try:
-            outcome = decide.decide(trial, partial(promise, standings, baseline, catalog))
-            trial.seconds["total"] = time.monotonic() - started
-            record = _record(outcome, trial, asked, standings, lab)
-            trial.forget_races()
+            outcome = decide.decide(comparison, partial(promise, standings, baseline, catalog))
+            comparison.seconds["total"] = time.monotonic() - started
+            record = _record(outcome, comparison, asked, standings, lab)
+            comparison.forget_races()
         except LabFailure:
             raise  # the jobs' logs stay in the run folder
         except BaseException:
@@ -141,14 +141,16 @@ def request(
     )
 
 
-def _record(outcome: AbOutcome, trial: Trial, asked: AbSettings, standings: list[Standing], lab: Lab) -> AbRecord:
-    samples = _save_samples(outcome, trial, lab.root)
+def _record(
+    outcome: AbOutcome, comparison: AbComparison, asked: AbSettings, standings: list[Standing], lab: Lab
+) -> AbRecord:
+    samples = _save_samples(outcome, comparison, lab.root)
     processes = [ProcessSpeed(**race.plain()) for race in outcome.races]
     results = AbResults(
         reason=outcome.reason,
         look=outcome.look,
-        attempt=trial.attempt,
-        alpha=trial.settings.alpha,
+        attempt=comparison.attempt,
+        alpha=comparison.settings.alpha,
         tokens_per_second=outcome.tokens_per_second,
         ratio=outcome.speed.ratio if outcome.speed else None,
         ratio_lower=outcome.speed.lower if outcome.speed else None,
@@ -161,45 +163,47 @@ def _record(outcome: AbOutcome, trial: Trial, asked: AbSettings, standings: list
         neutral=outcome.pairs.get("neutral", []),
         benefit=outcome.pairs.get("benefit", []),
         equal_time_steps=outcome.equal_time_steps,
-        modes=trial.modes,
-        in_place=trial.in_place,
+        modes=comparison.modes,
+        in_place=comparison.in_place,
         disturbed=outcome.disturbed,
-        peak_memory_mb={arm: round(peak, 1) for arm, peak in trial.peak_memory_mb.items()},
-        seconds={name: round(value, 2) for name, value in trial.seconds.items()},
-        reused=trial.reused,
-        compile_caches=trial.compile_caches,
-        remarks=_remarks(outcome, trial),
+        peak_memory_mb={arm: round(peak, 1) for arm, peak in comparison.peak_memory_mb.items()},
+        seconds={name: round(value, 2) for name, value in comparison.seconds.items()},
+        reused=comparison.reused,
+        compile_caches=comparison.compile_caches,
+        remarks=_remarks(outcome, comparison),
     )
     single = standings[0] if len(standings) == 1 else None
     return lab.ledger.append(
         AbRecord,
-        **trial.context.fields(),
+        **comparison.context.fields(),
         target=single.target.name if single else None,
         kernel=single.kernel.id if single else None,
         workloads=single.bench.workloads if single and single.bench else None,
         seeds=AbSeeds(
-            training=sorted(outcome.bpb.get("baseline", {})), race=[race["seed"] for race in trial.raw_races]
+            training=sorted(outcome.bpb.get("baseline", {})), race=[race["seed"] for race in comparison.raw_races]
         ),
-        settings=asked.model_copy(update={"rule": AbRule(**trial.settings.plain())}),
+        settings=asked.model_copy(update={"rule": AbRule(**comparison.settings.plain())}),
         results=results,
         verdict=outcome.verdict,
         artifacts=[Artifact(path=lab.root.relative(samples), sha256=file_sha256(samples))],
     )
 
 
-def _remarks(outcome: AbOutcome, trial: Trial) -> list[str]:
-    remarks = [f"the other arm: {remark}" for remark in trial.arms["baseline"].remarks]
-    if trial.attempt > 1:
-        remarks.append(f"attempt {trial.attempt} with these arms: alpha is {trial.settings.alpha:.2g} for every gate")
-    for arm, found in trial.modes.items():
-        if trial.settings.compile == "auto" and found.compiled is None:
+def _remarks(outcome: AbOutcome, comparison: AbComparison) -> list[str]:
+    remarks = [f"the other arm: {remark}" for remark in comparison.arms["baseline"].remarks]
+    if comparison.attempt > 1:
+        remarks.append(
+            f"attempt {comparison.attempt} with these arms: alpha is {comparison.settings.alpha:.2g} for every gate"
+        )
+    for arm, found in comparison.modes.items():
+        if comparison.settings.compile == "auto" and found.compiled is None:
             remarks.append(f"the {arm} trained eager: {found.reason}")
     return remarks
 
 
-def _save_samples(outcome: AbOutcome, trial: Trial, root: Root) -> Path:
+def _save_samples(outcome: AbOutcome, comparison: AbComparison, root: Root) -> Path:
     """Every raw number of the A/B in one file, named by its content."""
-    samples = {"schema": 1, "races": trial.raw_races, "losses": outcome.losses, "val_bpb": outcome.bpb}
+    samples = {"schema": 1, "races": comparison.raw_races, "losses": outcome.losses, "val_bpb": outcome.bpb}
     text = json.dumps(samples)
     path = root.results / "ab" / f"{json_sha256(json.loads(text))[:16]}.json"
     write_atomic(path, text)

@@ -54,9 +54,7 @@ class Rule:
         return {**asdict(self), "looks": list(self.looks)}
 
 
-def looks_within(
-    rule: Rule, budget: float, take: Callable[[int], object], used: Callable[[], float]
-) -> Iterator[int]:
+def looks_within(rule: Rule, budget: float, take: Callable[[int], object], used: Callable[[], float]) -> Iterator[int]:
     """Measure, and yield the number of each look (from 0) when it is due; whoever has decided asks for no more.
 
     A look that the budget no longer allows in full is taken with what there is, once: so there are never more looks

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from autoresearch_lab.calibrate.plan import AB, BENCH, FASTER, HARMS, NULL, SLOWER, VERIFY, CalibrationTrial, Group
 from autoresearch_lab.results.note import CountedPromise, CountedShare, CountedTrials, TrialResults
@@ -35,8 +35,8 @@ class Share:
     def interval(self) -> tuple[float, float]:
         """(0, 1) where there were no trials."""
         tail = (1.0 - CONFIDENCE) / 2
-        low = beta.ppf(tail, self.count, self.total - self.count + 1) if self.count else 0.0
-        high = beta.ppf(1.0 - tail, self.count + 1, self.total - self.count) if self.count < self.total else 1.0
+        low = betaincinv(self.count, self.total - self.count + 1, tail) if self.count else 0.0
+        high = betaincinv(self.count + 1, self.total - self.count, 1.0 - tail) if self.count < self.total else 1.0
         return float(low), float(high)
 
     def recorded(self) -> CountedShare:

@@ -14,7 +14,7 @@ from typing import Any, TextIO
 from autoresearch_lab.campaign.steps import SaidNo, StepFailed, TimeBox
 from autoresearch_lab.catalog import Kernel
 from autoresearch_lab.lab import Lab
-from autoresearch_lab.paths import CHECKOUT
+from autoresearch_lab.paths import CHECKOUT, python_path
 from autoresearch_lab.sandbox.parent import end_all
 from autoresearch_lab.sandbox.supervisor import below
 
@@ -70,7 +70,7 @@ def run_command(
     process = subprocess.Popen(
         below(command),
         cwd=CHECKOUT,
-        env={**os.environ, "PYTHONPATH": _packages(), **(variables or {})},
+        env={**os.environ, "PYTHONPATH": python_path(), **(variables or {})},
         stdin=subprocess.DEVNULL,
         stdout=shown or subprocess.PIPE,
         stderr=None if shown else subprocess.PIPE,
@@ -109,8 +109,3 @@ def subject(kernel: Kernel) -> tuple[str, ...]:
 def label(kernel: Kernel) -> str:
     """How people are told it."""
     return f"{kernel.target}={kernel.name}"
-
-
-def _packages() -> str:
-    """Where this process finds its packages; a bare machine has some of them in a folder of their own."""
-    return os.pathsep.join(dict.fromkeys(path for path in (str(CHECKOUT), *sys.path) if path))

@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -37,15 +37,17 @@ from autoresearch_lab.status import StatusFile, reporting
 READ_ONLY = frozenset(
     {
         *("doctor", "list-targets", "exploits", "controls", "promotion-check", "evidence", "report", "ledger"),
-        *("watch", "compare", "trace-diff", "export"),
+        *("watch", "mcp", "compare", "review", "trace-diff", "export"),
     }
 )
 # Verbs that show or use no evidence, or say themselves what is wrong with it.
-WITHOUT_EVIDENCE = frozenset({"doctor", "ledger", "exploits", "controls", "watch", "compare", "trace-diff"})
+WITHOUT_EVIDENCE = frozenset(
+    {"doctor", "ledger", "exploits", "controls", "watch", "mcp", "compare", "review", "trace-diff"}
+)
 # Verbs that measure: each has its device for itself meanwhile.
 MEASURING = frozenset(
     {"profile", "bench", "gate", "ab", "integration-ab", "integration-suite", "calibrate", "orchestrate", "run", "mac"}
-    | {"capture", "deep-profile", "trial"}
+    | {"capture", "deep-profile", "trial", "review", "fit"}
 )
 # Verb -> module in this package that defines it; imported only when the verb is used, so that --help stays quick.
 VERBS = {
@@ -62,7 +64,9 @@ VERBS = {
     "integration-ab": "integration",
     "integration-suite": "integration",
     "trial": "trial",
+    "review": "trial",
     "compare": "trial",
+    "fit": "fit",
     "calibrate": "calibrate",
     "exploits": "selftest",
     "controls": "selftest",
@@ -83,6 +87,7 @@ VERBS = {
     "report": "evidence",
     "ledger": "evidence",
     "watch": "watch",
+    "mcp": "mcp",
 }
 
 
@@ -184,12 +189,20 @@ def verb(function: Callable[..., VerbResult]) -> Callable[..., None]:
 
 
 def _warn_of_faults(session: Session) -> None:
-    """Verbs that rest on evidence say which of it they leave aside because the lab did not write it so."""
-    problems = session.lab.ledger.problems()
-    if problems:
-        more = f", and {len(problems) - 1} more" if len(problems) > 1 else ""
-        text = f"warning: ledger: {problems[0]}{more}; such records do not count (kernel-lab ledger lists all)"
-        session.log.print(text, style="yellow", markup=False)
+    """Verbs that rest on evidence say which of it they leave aside because the lab did not write it so, and what rests
+    on evidence that is gone."""
+    from autoresearch_lab.lookup import unfounded  # not at the top, so that --help stays quick
+
+    ledger, missing = session.lab.ledger, []
+    with suppress(LabError):  # a list that cannot be read is the matter of those who need it
+        missing = unfounded(session.lab.root, ledger)
+    for found, what in (
+        (ledger.problems(), "such records do not count (kernel-lab ledger lists all)"),
+        (missing, "put the ledger back, or demote the kernel"),
+    ):
+        if found:
+            more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+            session.log.print(f"warning: ledger: {found[0]}{more}; {what}", style="yellow", markup=False)
 
 
 def _settle_promotions(session: Session) -> None:

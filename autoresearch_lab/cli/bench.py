@@ -68,14 +68,14 @@ def _rule(looks: str | None) -> Rule:
     return Rule(looks=numbers)
 
 
-def budget_option(help: str) -> Any:
+def budget_option(help: str, default: float | None = BUDGET_SECONDS) -> Any:
     """--budget of a verb that measures by the bench's rule."""
     return click.option(
         "--budget",
         "budget_seconds",
         type=FiniteRange(min=1.0, max=3600.0),
-        default=BUDGET_SECONDS,
-        show_default=True,
+        default=default,
+        show_default=default is not None,
         help=help,
     )
 

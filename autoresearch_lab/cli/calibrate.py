@@ -17,6 +17,7 @@ from autoresearch_lab.cli.app import Session, VerbResult, command
 from autoresearch_lab.cli.options import FOREIGN_LIMIT, PATH, Count, DatasetName, FiniteRange, names
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.evidence import default_preset
 
 TARGETS = "relu_squared,rms_norm,rope,residual_mix,adamw_update"
 AB_TARGETS = "relu_squared,softcap_cross_entropy"
@@ -30,7 +31,7 @@ def run(
     plan = Plan(
         targets=_names(targets, "--targets"),
         ab_targets=_names(ab_targets, "--ab-targets"),
-        preset=preset or session.lab.engine.default_preset,
+        preset=preset or default_preset(session.lab),
         effects=_effects(effects),
         **numbers,
     )

@@ -24,6 +24,7 @@ from autoresearch_lab.cli.options import DATASET, PATH, Count, FiniteRange
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.engine import choose
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.evidence import default_preset
 from autoresearch_lab.hardware import has_apple_gpu
 from autoresearch_lab.report.summary import summary
 
@@ -52,7 +53,7 @@ def _suited(session: Session) -> str:
 
 
 def _cpu(session: Session, say: Callable[[str], None], seconds: float | None, dataset: str, given: Any) -> VerbResult:
-    preset = given.pop("preset", None) or session.lab.engine.default_preset
+    preset = given.pop("preset", None) or default_preset(session.lab)
     job = MainJob(session.lab, preset, dataset, say, **given)
     job.check()
     with progress(session.log, session.verb, session.status) as show:
@@ -92,8 +93,8 @@ def _mac(session: Session, say: Callable[[str], None], seconds: float | None, da
     if session.engine_name not in ("auto", "mlx"):
         raise LabError(f"mac is for --engine mlx, not {session.engine_name}")
     engine = choose("mlx")
-    preset, bench_seconds = given.get("preset") or engine.default_preset, given.get("bench_seconds") or BUDGET_SECONDS
     lab = session.lab.on(engine)
+    preset, bench_seconds = given.get("preset") or default_preset(lab), given.get("bench_seconds") or BUDGET_SECONDS
     steps = mac_steps(lab, load_catalog(lab.root), preset, dataset, bench_seconds)
     campaign = Campaign.of(lab, "mac", preset, dataset, say, seconds)
     end = campaign.run(steps)

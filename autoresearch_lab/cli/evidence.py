@@ -153,7 +153,7 @@ COMMANDS = {
         ledger,
         "Check the ledger's chain of hashes (exit code 1 where it is broken), list records, or export them. `merge "
         "FILE...` takes over the records of other ledgers; those of other machines do not count here.",
-        click.argument("action", required=False, type=click.Choice(["merge"])),
+        click.argument("action", required=False, type=click.Choice(["merge"]), metavar="[merge]"),
         click.argument("others", nargs=-1, type=PATH, metavar="[FILE]..."),
         click.option("--check", is_flag=True, help="Check the chain and the files that records name [default]."),
         click.option("--tail", type=Count(min=1), metavar="N", help="Show the newest N records."),

@@ -18,7 +18,7 @@ from autoresearch_lab.cli.options import DATASET, FOREIGN_LIMIT, LENGTH, names
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.cli.subject import KernelWords, choose_all, kernel_arguments
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.evidence import newest_ab
+from autoresearch_lab.evidence import default_preset, newest_ab
 from autoresearch_lab.promote.selection import Selection, baseline, resolve
 from autoresearch_lab.results.ab import CompileChoice
 from autoresearch_lab.results.base import Dataset, Mode
@@ -28,7 +28,7 @@ from autoresearch_lab.training import require_presets
 
 
 def ab(session: Session, *, preset: str | None, **options: Any) -> VerbResult:
-    chosen = preset or session.lab.engine.default_preset
+    chosen = preset or default_preset(session.lab)
     require_presets(chosen)
     record = TrialRequest(session, **options).on(chosen)
     data = {"verdict": record.verdict, "record": record.id, **record.plain()}

@@ -13,7 +13,7 @@ from autoresearch_lab.cli.app import Session, VerbResult, command
 from autoresearch_lab.cli.options import SEED
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.cli.subject import KernelWords, kernel_arguments
-from autoresearch_lab.engine import INTERPRETERS, Engine, has_nvidia_gpu, interpreter, lacks_gpu
+from autoresearch_lab.engine import INTERPRETERS, Engine, has_gpu, interpreter, lacks_gpu
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.jobs import running
 from autoresearch_lab.lab import Lab
@@ -85,7 +85,7 @@ def _of_catalogue(
             known = ", ".join(kernel.name for kernel in subject.kernels if kernel.language in INTERPRETERS) or "none"
             raise LabError(f"verify: --interpreted is for Triton and Metal kernels; {subject.name} has: {known}")
         return _on_cpu(session, subject, candidate, asked=True)
-    if session.engine_name == "cuda" and not has_nvidia_gpu():
+    if session.engine_name == "cuda" and not has_gpu():
         candidate = subject.kernel(name, "torch")
         if candidate.language != "triton":
             raise LabError(

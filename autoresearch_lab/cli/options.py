@@ -73,7 +73,7 @@ LENGTH = (
 )  # fmt: skip
 FOREIGN_LIMIT = click.option(
     "--foreign-limit", type=FiniteRange(0.0, 1.0), default=_AB.foreign_limit, show_default=True,
-    help="Share of the cores that other processes may use in an A/B.",
+    help="Share of the cores that other processes may use.",
 )  # fmt: skip
 
 

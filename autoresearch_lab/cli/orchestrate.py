@@ -1,8 +1,8 @@
-"""Verb `orchestrate`: a profile's candidates, all the way."""
+"""Verb `orchestrate`: a profile's candidates, all the way; or ideas for the trainer (`cli.research`)."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from autoresearch_lab.catalog import find_target
 from autoresearch_lab.cli.app import Session, VerbResult, command
 from autoresearch_lab.cli.options import LENGTH, PATH, Count, FiniteRange
 from autoresearch_lab.cli.progress import progress
+from autoresearch_lab.cli.research import IDEAS, RESEARCH_OPTIONS, ResearchOptions, night
 from autoresearch_lab.cli.subject import KernelWords
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.orchestrate import ALLOW_OPTION, Candidate, CandidateState
@@ -33,7 +34,7 @@ from autoresearch_lab.propose.tuner import Tuner
 class OrchestrateOptions:
     """What `orchestrate` was asked for."""
 
-    profile: Path
+    profile: Path | None
     workspace_root: Path | None
     top_k: int
     bench_seconds: float
@@ -50,7 +51,16 @@ class OrchestrateOptions:
 
 
 def orchestrate(session: Session, **given: Any) -> VerbResult:
+    own = ResearchOptions(**{each.name: given.pop(each.name) for each in fields(ResearchOptions)})
     asked = OrchestrateOptions(**given)
+    if own.research is not None:
+        if asked.profile or asked.proposer:
+            raise LabError("orchestrate: --research is about the trainer: it takes no --profile and no --proposer")
+        return night(session, own, asked.proposals, asked.proposer_seconds, asked.steps, asked.dry_run)
+    if alone := [name for name, value in asdict(own).items() if value is not None]:
+        raise LabError(f"orchestrate: --{alone[0].replace('_', '-')} needs --research")
+    if asked.profile is None:
+        raise LabError("orchestrate: give --profile FILE, or --research CMD")
     if asked.ray_address is not None and asked.executor != "ray":
         raise LabError("--ray-address needs --executor ray")
     measured = load(asked.profile.expanduser())
@@ -96,7 +106,7 @@ def _author(asked: OrchestrateOptions) -> Proposer | None:
     """Who writes kernels. Raises LabError for options that mean nothing."""
     if asked.proposer is None:
         if asked.proposals is not None or asked.proposer_seconds is not None:
-            raise LabError("--proposals and --proposer-seconds need a --proposer")
+            raise LabError("--proposals and --proposer-seconds need a --proposer, or --research")
         return None
     if not asked.proposer.strip():
         raise LabError("--proposer: name a command, or tuner")
@@ -191,8 +201,9 @@ COMMANDS = {
     "orchestrate": command(
         "orchestrate",
         orchestrate,
-        "Take the kernels of a profile's top targets through verify, bench, A/B and promotion.",
-        click.option("--profile", type=PATH, required=True, help="File of `profile`."),
+        "Take the kernels of a profile's top targets through verify, bench, A/B and promotion; or, with --research, "
+        "somebody's ideas for the trainer through review and trial. Exit code 0 = something is promoted, or kept.",
+        click.option("--profile", type=PATH, help="File of `profile`."),
         click.option("--workspace-root", type=PATH, help="Workspaces [default: workspaces]."),
         _TOP,
         click.option("--bench-seconds", type=FiniteRange(min=1), default=BUDGET_SECONDS, show_default=True),
@@ -217,12 +228,14 @@ COMMANDS = {
         click.option(
             "--proposals",
             type=Count(min=1),
-            help=f"Kernels to be judged per workspace, those of earlier runs included.  [default: {Budget.attempts}]",
+            help="Kernels to be judged per workspace, or ideas in all, those of earlier runs included.  "
+            f"[default: {Budget.attempts}; ideas: {IDEAS}, with --hours any number]",
         ),
         click.option(
             "--proposer-seconds",
             type=FiniteRange(min=0.1),
-            help=f"What the proposer may take for one kernel; its judging comes on top.  [default: {Budget.seconds:g}]",
+            help="What the proposer may take for one kernel, or the researcher for an idea; its judging comes on top.  "
+            f"[default: {Budget.seconds:g}]",
         ),
         click.option(
             "--executor",
@@ -237,5 +250,6 @@ COMMANDS = {
             metavar="ADDR",
             help="Cluster of --executor ray: HOST:PORT, auto or local.  [default: $RAY_ADDRESS, else local]",
         ),
+        *RESEARCH_OPTIONS,
     ),
 }

@@ -12,6 +12,7 @@ from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.cli.app import Session, VerbResult, command
 from autoresearch_lab.cli.options import DATASET, PATH, SELECTION, Count
 from autoresearch_lab.cli.progress import progress
+from autoresearch_lab.evidence import default_preset
 from autoresearch_lab.paths import output_file
 from autoresearch_lab.profile import save, take_profile
 from autoresearch_lab.profile.run import DEFAULT_STEPS
@@ -24,7 +25,7 @@ from autoresearch_trainer.jobs import Report
 def profile(session: Session, *, preset: str | None, top_k: int, output: Path, **options: Any) -> VerbResult:
     output = output_file(output, "profile")
     with progress(session.log, session.verb, session.status) as show:
-        result = _take(session, show, preset=preset or session.lab.engine.default_preset, **options)
+        result = _take(session, show, preset=preset or default_preset(session.lab), **options)
     save(result, output)
 
     def show_table(console: Console) -> None:

@@ -15,6 +15,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from autoresearch_lab.status import StatusFile
 
 LINE_SECONDS = 10.0
+# Tells such a line from a remark.
+INDENT = "   "
 
 
 # A job's message as it is shown: {"stage": str, "done": number, "total": number}, each of which may be missing; what
@@ -60,7 +62,7 @@ def _lines(log: Console, verb: str, status: StatusFile) -> Callable[[Message], N
             return
         last = time.monotonic()
         count = _count(message)
-        log.print(f"   {_words(message, verb)}{', ' if count else ''}{count} ...", soft_wrap=True)
+        log.print(f"{INDENT}{_words(message, verb)}{', ' if count else ''}{count} ...", soft_wrap=True)
 
     return show
 

@@ -15,6 +15,7 @@ from autoresearch_lab.cli.options import DATASET, PATH, SELECTION, Count, Finite
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.cli.subject import KernelWords, choose, kernel_arguments
 from autoresearch_lab.errors import LabError, files_at_hand
+from autoresearch_lab.evidence import default_preset
 from autoresearch_lab.invocation import program
 from autoresearch_lab.paths import output_file
 from autoresearch_lab.promote.selection import Selection, resolve_named
@@ -44,7 +45,7 @@ def capture(session: Session, *, preset: str | None, dataset: str, kernels: str,
         metal.require_metal()
     lab = session.lab
     run = _capture_metal if lab.engine.name == "mlx" else _capture_steady
-    return run(session, preset or lab.engine.default_preset, lab.root.data(dataset), kernels, **options)
+    return run(session, preset or default_preset(lab), lab.root.data(dataset), kernels, **options)
 
 
 def _selection(session: Session, kernels: str) -> Selection:

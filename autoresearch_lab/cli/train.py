@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from autoresearch_lab.cli.options import Count, DatasetName
 from autoresearch_lab.device_lock import hold
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.lab import Lab
+from autoresearch_lab.ledger import Ledger
+from autoresearch_lab.lookup import unfounded
 from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.promote.transaction import settle
 from autoresearch_lab.runs_table import append_run, check_table
@@ -35,15 +38,15 @@ _PATH = click.Path(path_type=Path)
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--engine", default="auto", show_default=True, help="auto, cpu, cuda or mlx.")
+@click.option("--engine", default="auto", show_default=True, help="auto, cpu, cuda, mlx or mps.")
 @click.option("--preset", default=None, help="Model and batch [default: what suits this hardware].")
 @click.option("--time-budget", type=float, help="Seconds of training (300 where no --steps is given).")
-@click.option("--steps", type=Count(), default=None, help="Train that many optimizer steps instead.")
+@click.option("--steps", type=Count(1), default=None, help="Train that many optimizer steps instead.")
 @click.option("--seed", type=int, default=None, help="[default: 42]")
 @click.option("--kernels", default=None, help="baseline, promoted, or target=kernel,... [default: what is promoted].")
 @click.option("--dataset", type=DatasetName(), help="A dataset that prepare.py has made [default: the one there is].")
 @click.option("--data-dir", type=_PATH, help="Folder of the datasets [default: data].")
-@click.option("--batch-size", type=Count(), default=None, help="Sequences per pass [default: fitted to the memory].")
+@click.option("--batch-size", type=Count(1), default=None, help="Sequences per pass [default: fitted to the memory].")
 @click.option(
     "--set",
     "changes",
@@ -52,7 +55,7 @@ _PATH = click.Path(path_type=Path)
     help="Change an option of the preset, such as depth=6 or matrix_lr=0.03; may be given more than once.",
 )
 @click.option("--eval", "evaluation", default=None, help="cheap, reference or full [default: the preset's].")
-@click.option("--eval-tokens", type=Count(), default=None, help="Exactly that many validation tokens instead.")
+@click.option("--eval-tokens", type=Count(1), default=None, help="Exactly that many validation tokens instead.")
 @click.option("--compile", "compile_mode", default="auto", show_default=True, help="auto, on or off.")
 @click.option("--check-kernels", metavar="SHARE", help="Have the baseline compute that share of calls too, such as 1%.")
 @click.option("--smoke", is_flag=True, help="Two small steps and a small evaluation: does everything work here?")
@@ -78,8 +81,11 @@ _PATH = click.Path(path_type=Path)
 def train(**options: Any) -> None:
     """Train the model once and print the summary. Exit code: 0 trained, 1 training failed, 2 bad input."""
     root = Root(options["root"].expanduser().resolve())
-    if (ended := settle(Lab(root))) is not None:
-        print(f"note: {ended}", file=sys.stderr)
+    remarks = [ended] if (ended := settle(Lab(root))) is not None else []
+    with suppress(LabError):  # training waits for nobody who writes to the ledger
+        remarks += unfounded(root, Ledger(root.ledger, hurried=True))
+    for remark in remarks:
+        print(f"note: {remark}", file=sys.stderr)
     training = _plan(root, options)
     for remark in training.selection.remarks:
         print(f"note: {remark}", file=sys.stderr)

@@ -1,4 +1,5 @@
-"""Verbs `trial` and `compare`: versions of the trainer against each other, and finished runs beside each other."""
+"""Verbs `trial`, `review` and `compare`: versions of the trainer against each other, one looked over before that, and
+finished runs beside each other."""
 
 from __future__ import annotations
 
@@ -15,12 +16,14 @@ from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.compare import comparison, read_runs, show
 from autoresearch_lab.compare import newest as newest_runs
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.evidence import default_preset
 from autoresearch_lab.results.record import VersionRecord
 from autoresearch_lab.runs_table import Row, append_row, check_table, old_decision, short_commit
+from autoresearch_lab.versions.review import review
 from autoresearch_lab.versions.rule import LEAST_STEPS, TrialRule
 from autoresearch_lab.versions.run import Versions, keeps, trial
 from autoresearch_lab.versions.sides import WORKING_TREE, open_side
-from autoresearch_lab.versions.table import render
+from autoresearch_lab.versions.table import render, show_review
 
 _RULE = TrialRule()
 
@@ -45,7 +48,7 @@ def run(
         a, b = old.base, old.commit
     if log:
         check_table(table)
-    versions = _versions(session, a or "HEAD", b or WORKING_TREE, **options)
+    versions = _versions(session, a, b, **options)
     with progress(session.log, session.verb, session.status) as listen:
         record = trial(versions, minutes, listen, session.log.print)
     if log:
@@ -63,12 +66,26 @@ def run(
     return VerbResult(data, show_all, positive=keeps(record))
 
 
+def look_over(session: Session, *, a: str | None, b: str | None, **options: Any) -> VerbResult:
+    versions = _versions(session, a, b, **options)
+    with progress(session.log, session.verb, session.status) as listen:
+        found = review(versions, listen)
+    return VerbResult(found.plain(), lambda console: show_review(found, console), positive=found.passed)
+
+
 def _versions(
-    session: Session, a: str, b: str, *, dataset: str, preset: str | None, simpler: bool, **numbers: Any
+    session: Session,
+    a: str | None,
+    b: str | None,
+    *,
+    dataset: str,
+    preset: str | None,
+    simpler: bool = False,
+    **numbers: Any,
 ) -> Versions:
     lab = session.lab
-    sides = open_side("a", a, dataset, lab.root), open_side("b", b, dataset, lab.root)
-    return Versions(lab, *sides, preset or lab.engine.default_preset, replace(_RULE, **numbers), simpler)
+    sides = open_side("a", a or "HEAD", dataset, lab.root), open_side("b", b or WORKING_TREE, dataset, lab.root)
+    return Versions(lab, *sides, preset or default_preset(lab), replace(_RULE, **numbers), simpler)
 
 
 def _row(record: VersionRecord, description: str) -> Row:
@@ -94,6 +111,13 @@ def compare(session: Session, *, runs: tuple[Path, ...], last: int | None) -> Ve
     return VerbResult(comparison(compared), lambda console: show(compared, console))
 
 
+_SIDES = (
+    click.option("--a", metavar="SIDE", help="What is kept so far [default: HEAD]."),
+    click.option("--b", metavar="SIDE", help="What may take its place [default: the working tree]."),
+    DATASET,
+    click.option("--preset", help="What to train [default: what suits this machine]."),
+)
+
 COMMANDS = {
     "trial": command(
         "trial",
@@ -101,10 +125,7 @@ COMMANDS = {
         "Is side b a better version of the trainer than side a? Trains both in turns from the same seeds; val_bpb at "
         "equal time decides. A side is a git ref, '.' for the working tree, or NAME=VALUE words that override options "
         "of train.py. Exit code 0 = BETTER (with --simpler also SAME), 1 = WORSE, SAME or UNDECIDED.",
-        click.option("--a", metavar="SIDE", help="What is kept so far [default: HEAD]."),
-        click.option("--b", metavar="SIDE", help="What may take its place [default: the working tree]."),
-        DATASET,
-        click.option("--preset", help="What to train [default: what suits this machine]."),
+        *_SIDES,
         click.option("--steps", type=Count(min=LEAST_STEPS), default=_RULE.steps, show_default=True,
                      help="Optimizer steps of side a; b gets as many tokens, then as much time."),
         click.option("--minutes", type=FiniteRange(min=0.1), default=10.0, show_default=True,
@@ -115,6 +136,14 @@ COMMANDS = {
         click.option("--description", default="", help="What side b tries, for that line."),
         click.option("--replay", type=Count(min=1), metavar="N",
                      help="Try the decision of row N of results.tsv again: that commit against the last kept before."),
+    ),
+    "review": command(
+        "review",
+        look_over,
+        "Is side b worth a trial? What of the locked parts it touches, whether its imports are here, whether two steps "
+        "train and can be evaluated, and what memory they take. Exit code 0 = nothing speaks against it, 1 = something "
+        "does.",
+        *_SIDES,
     ),
     "compare": command(
         "compare",

@@ -16,7 +16,7 @@ ALLOWED_IMPORTS = (
     *("torch", "triton", "mlx", "numpy"),
     *("__future__", "abc", "collections", "contextlib", "dataclasses", "enum", "functools", "itertools"),
     *("cmath", "math", "numbers", "operator", "types", "typing", "typing_extensions"),
-    *(f"autoresearch_cuda.{name}" for name in ("attention", "kernel_files", "native", "operators")),
+    *(f"autoresearch_cuda.{name}" for name in ("attention", "flash_4", "kernel_files", "native", "operators")),
     *(f"autoresearch_cuda.{name}" for name in ("triton_device", "triton_kit")),
     *(f"autoresearch_mlx.{name}" for name in ("kernel_files", "metal_kit")),
     *("flash_attn", "liger_kernel", "quack"),

@@ -1,4 +1,4 @@
-"""The gate: every kernel that differs between two versions, verified, and timed against what it was."""
+"""The gate: every kernel that differs between two versions, verified and timed against what it was; and the step."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.evidence import Subject
 from autoresearch_lab.gate.race import FAIL, Compared, believed
+from autoresearch_lab.gate.step import STEP_SECONDS, StepRace
 from autoresearch_lab.gate.versions import ChangedKernel, catalog_of, changed
 from autoresearch_lab.jobs import about, run_folder, running
 from autoresearch_lab.lab import Lab
@@ -47,26 +48,34 @@ def gate(
     base: str,
     head: str | None,
     *,
-    budget_seconds: float = BUDGET_SECONDS,
+    step: StepRace | None = None,
+    budget_seconds: float | None = None,
     rule: Rule | None = None,
     on_progress: Report | None = None,
 ) -> GateAnswer:
-    """Hold the kernels of `head`, a commit or (None) the working tree, against those of the commit `base`.
+    """Hold the kernels of `head`, a commit or (None) the working tree, against those of the commit `base`, and the
+    training step where that differs.
 
     A kernel is verified first, by head's contract; one that fails is not timed. What differs beside the kernels, such
-    as the engine's code that they call, is today's on both sides.
+    as the engine's code that they call, is today's on both sides; in the training step each side has its own.
+
+    step: of the same two; None: it is left aside. budget_seconds: for each row.
 
     Raises:
-        LabError: git knows no such commit, or a target's calls cannot be captured.
+        LabError: git knows no such commit, a target's calls cannot be captured, or there is nothing to train.
     """
+    rule = rule or Rule()
     with run_folder(lab.root, "gate") as folder:
         old = catalog_of(base, lab.root, folder / "base")
         new = load_catalog(lab.root) if head is None else catalog_of(head, lab.root, folder / "head")
         found, left_out = changed(old, new, lab.engine)
+        step = step if step is not None and step.differs(old, new) else None
         rows = []
         for one in found:
             captured = ensure_workloads(one.target, lab, on_progress=on_progress)
-            rows.append(judge(one, captured, lab, rule or Rule(), budget_seconds, on_progress))
+            rows.append(judge(one, captured, lab, rule, budget_seconds or BUDGET_SECONDS, on_progress))
+        if step is not None:
+            rows.append(step.run(folder, rule, budget_seconds or STEP_SECONDS, on_progress))
     return GateAnswer(f"{base} against {head or 'the working tree'}", rows, left_out)
 
 

@@ -14,7 +14,6 @@ from autoresearch_lab.format import Estimate, times_interval
 from autoresearch_lab.gate.kernels import GateAnswer
 from autoresearch_lab.gate.race import Compared
 
-NOTHING = "no kernel differs"
 COLUMNS = ("what", "verdict", "speed-up", "base", "head")
 
 
@@ -80,7 +79,7 @@ def _lines(answer: GateAnswer) -> list[str]:
 
 def _summary(answer: GateAnswer) -> str:
     if not answer.rows:
-        return "passes: " + (NOTHING if not answer.left_out else "no kernel that runs here differs")
+        return f"passes: no kernel {'that runs here ' if answer.left_out else ''}differs, nor the training step"
     stopped = [row.name for row in answer.rows if not row.passes]
     open_ = sum(row.verdict == AMBIGUOUS for row in answer.rows)
     unsure = f" ({open_} of {len(answer.rows)} ambiguous)" if open_ else ""

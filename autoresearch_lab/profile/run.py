@@ -12,7 +12,7 @@ from autoresearch_lab import jobs, workloads
 from autoresearch_lab.catalog import Target, load_catalog
 from autoresearch_lab.ceilings import ceilings
 from autoresearch_lab.errors import LabError, LabFailure
-from autoresearch_lab.evidence import captures
+from autoresearch_lab.evidence import captures, default_preset
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root
@@ -92,7 +92,7 @@ def ensure_workloads(
     known = newest_workloads(target.name, lab, preset, dataset)
     if known is not None:
         return known
-    preset, dataset = preset or lab.context.engine.default_preset, dataset or "stdlib"
+    preset, dataset = preset or default_preset(lab), dataset or "stdlib"
     catalog = load_catalog(lab.root)
     baseline = resolve("baseline", catalog, lab.context, lab.root)
     with jobs.run_folder(lab.root, "capture") as folder:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from autoresearch_common.files import write_atomic
 from autoresearch_lab.errors import LabError
@@ -13,6 +15,7 @@ from autoresearch_lab.paths import CHECKOUT
 from autoresearch_lab.propose.attempts import Attempt, Budget
 from autoresearch_lab.sandbox.parent import end_all
 from autoresearch_lab.sandbox.supervisor import below
+from autoresearch_lab.versions.process import last_line
 from autoresearch_lab.workspace import Workspace
 
 HISTORY, LOG = "attempts.json", "proposer.log"
@@ -49,31 +52,38 @@ class Command:
             "KERNEL_LAB_TARGET": workspace.target.name,
             "KERNEL_LAB_CHECKOUT": str(CHECKOUT),
         }
-        with open(workspace.folder / LOG, "ab") as log:
-            process = subprocess.Popen(
-                below(["/bin/sh", "-c", self.line]),
-                cwd=workspace.folder,
-                env={**os.environ, **variables},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-            try:
-                code = process.wait(timeout=budget.seconds)
-            except subprocess.TimeoutExpired:
-                code = None  # what it has written until now is judged all the same
-            finally:
-                end_all(process)  # nothing of the command goes on while kernels are timed
-        if code in (CANNOT_RUN, NOT_FOUND):
-            reason = _last_line(log.name) or f"status {code}"
-            raise CannotStart(f"--proposer: {self.line!r} cannot be started: {reason}")
+        log = workspace.folder / LOG
+        code = run_line(self.line, "--proposer", workspace.folder, variables, log, budget.seconds)
         if code is None or code == 0:
-            return None
-        return f"the proposer ended with status {code}; see {workspace.folder / LOG}"
+            return None  # what it has written when its time is over is judged all the same
+        return f"the proposer ended with status {code}; see {log}"
 
 
-def _last_line(path: str) -> str:
-    with open(path, encoding="utf-8", errors="replace") as file:
-        lines = file.read().split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+def run_line(
+    line: str, option: str, folder: Path, variables: Mapping[str, str], log: Path, seconds: float
+) -> int | None:
+    """Run a line for the shell in `folder`, for at most so many seconds; what it prints is appended to `log`. Returns
+    its exit code, None where its time ran out. Nothing that it started goes on afterwards, while the lab measures.
+
+    Raises:
+        CannotStart: the shell cannot run what `option` says.
+    """
+    with open(log, "ab") as output:
+        process = subprocess.Popen(
+            below(["/bin/sh", "-c", line]),
+            cwd=folder,
+            env={**os.environ, **variables},
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            code: int | None = process.wait(timeout=seconds)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            end_all(process)
+    if code in (CANNOT_RUN, NOT_FOUND):
+        raise CannotStart(f"{option}: {line!r} cannot be started: {last_line(log) or f'status {code}'}")
+    return code

@@ -60,7 +60,7 @@ def propose(
         if workspace.kernel.sha256 in known:
             last = newest_id(lab.ledger)
             reason = proposer(workspace, attempts, budget)
-            _check_the_lab(lab, last)
+            check_the_lab(lab, last)
             workspace = open_workspace(folder, lab)
             if reason is None and workspace.kernel.sha256 in known:
                 reason = "nothing more is proposed"
@@ -129,13 +129,14 @@ def _note(workspace: Workspace, attempt: Attempt, lab: Lab) -> None:
     )
 
 
-def _check_the_lab(lab: Lab, last: str | None) -> None:
-    """A proposer runs with the user's rights. After each of its turns: is the code that judges what it was, and does
-    the ledger still hold everything up to the record `last`, in order? Verdicts that it had the verbs add are welcome.
+def check_the_lab(lab: Lab, last: str | None) -> None:
+    """A proposer, or a researcher, runs with the user's rights. After each of its turns: is the code that judges what
+    it was, and does the ledger still hold everything up to the record `last`, in order? Verdicts that it had the verbs
+    add are welcome.
     """
     code_digest.cache_clear()
     if code_digest(lab.context.engine.package) != lab.context.software["lab"]:
-        raise LabFailure("the proposer changed the lab's own code; nothing is judged by it")
+        raise LabFailure("the command changed the lab's own code; nothing is judged by it")
     if problems := lab.ledger.problems():
         raise LabFailure(f"the ledger is not what the lab wrote: {problems[0]}")
     if last is not None and by_id(lab.ledger, last) is None:

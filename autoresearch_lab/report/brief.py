@@ -10,6 +10,7 @@ from autoresearch_lab.results.record import (
     AbRecord,
     BenchRecord,
     CompileRecord,
+    FitRecord,
     ProfileRecord,
     Record,
     VerifyRecord,
@@ -35,6 +36,8 @@ def _found(record: Record) -> str:
         return _ab(record)
     if isinstance(record, VersionRecord):
         return f"{record.settings.b.asked} against {record.settings.a.asked}: {record.results.reason}"
+    if isinstance(record, FitRecord):
+        return record.results.reason
     if isinstance(record, CompileRecord):
         return f"{'no problem' if record.results.ok else 'problems'} on {', '.join(record.settings.arch)}"
     if record.kind in ("promote", "demote"):

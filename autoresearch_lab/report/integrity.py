@@ -40,6 +40,7 @@ def inspect(lab: Lab, tell: Tell | None = None) -> Integrity:
 
     Raises:
         LedgerCorrupt: a line of the ledger cannot be read.
+        LabError: the list of promoted kernels cannot be read.
     """
     root, ledger = lab.root, lab.ledger
     if tell is not None:
@@ -47,7 +48,7 @@ def inspect(lab: Lab, tell: Tell | None = None) -> Integrity:
     shipped, unread = read_shipped(root)
     own = _own_artifacts(lab, None if tell else MOST_FILES)
     remarks = [*_torn(ledger), *own, *unread, *_shipped_artifacts(root, shipped)]
-    return Integrity(ledger.counts(), ledger.problems(), remarks)
+    return Integrity(ledger.counts(), ledger.problems() + lookup.unfounded(root, ledger), remarks)
 
 
 def _torn(ledger: Ledger) -> list[str]:

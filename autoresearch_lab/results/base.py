@@ -27,7 +27,7 @@ Rest = Annotated[float, Field(ge=-1e8, le=1e8)]
 class Typed(BaseModel):
     """A part of a record. A key that it does not know is an error; so is NaN, which JSON cannot carry."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, populate_by_name=True)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, populate_by_name=True, defer_build=True)
 
     def plain(self) -> Facts:
         """As JSON has it, without what was left out."""

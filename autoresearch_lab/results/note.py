@@ -60,6 +60,29 @@ class AttemptResults(Typed):
     reason: str = ""
 
 
+class IdeaSettings(Typed):
+    """A researcher's change of the trainer. branch: on which what is kept stands."""
+
+    event: Literal["idea"] = "idea"
+    branch: str
+
+
+class IdeaResults(Typed):
+    """How far the lab is with it; the newest note of a number counts. base: the commit that was kept so far; commit,
+    tree: what was made of it, None where that is nothing to be tried. status: proposed, until the lab has decided;
+    keep, discard or crash after a trial or a review; refused for what may not be changed; failed: there was no idea.
+    reason: why. trials: ids of their records."""
+
+    number: int
+    base: str
+    commit: str | None = None
+    tree: str | None = None
+    description: str = ""
+    status: Literal["proposed", "keep", "discard", "crash", "refused", "failed"]
+    reason: str = ""
+    trials: list[str] = []
+
+
 class MergeSettings(Typed):
     """Records of another ledger follow. source: its file, as it was named."""
 

@@ -6,14 +6,15 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
-from autoresearch_lab.results import ab, bench, compile, note, profile, promote, trace, trial, verify
+from autoresearch_lab.results import ab, bench, compile, fit, note, profile, promote, trace, trial, verify
 from autoresearch_lab.results.base import Artifact, Ceilings, Facts, KernelId, Mode, WorkloadReference, Workloads
 
 SCHEMA = 2
 
 Kind = Literal[
-    "profile", "capture", "trace", "review", "compile", "verify", "bench", "ab", "trial", "promote", "demote", "note"
-]
+    "profile", "capture", "trace", "review", "compile", "verify", "bench", "ab", "trial", "fit", "promote", "demote",
+    "note",
+]  # fmt: skip
 
 
 class Record(BaseModel):
@@ -25,7 +26,7 @@ class Record(BaseModel):
     """
 
     # Not-a-number must fail loudly when the line is written, not turn into null.
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, defer_build=True)
     schema_: int = Field(SCHEMA, alias="schema")
     id: str
     prev: str | None
@@ -144,6 +145,15 @@ class VersionRecord(Record):
     settings: trial.VersionSettings
     results: trial.VersionResults
     verdict: Literal["BETTER", "WORSE", "SAME", "UNDECIDED"]
+
+
+class FitRecord(Record):
+    """Which shape of the trainer suits this machine: the best one against the default preset."""
+
+    kind: Literal["fit"]
+    settings: fit.FitSettings
+    results: fit.FitResults
+    verdict: Literal["BETTER", "WORSE", "UNDECIDED"]
 
 
 class ProfileRecord(Record):
@@ -277,6 +287,11 @@ class AttemptRecord(NoteRecord):
     results: note.AttemptResults
 
 
+class IdeaRecord(NoteRecord):
+    settings: note.IdeaSettings
+    results: note.IdeaResults
+
+
 class MergeRecord(NoteRecord):
     """What follows comes from another ledger, and has its place in the chain of that one."""
 
@@ -337,6 +352,7 @@ CLASSES: dict[str, type[Record]] = {
     "bench": BenchRecord,
     "ab": AbRecord,
     "trial": VersionRecord,
+    "fit": FitRecord,
     "profile": ProfileRecord,
     "review": ReviewRecord,
     "compile": CompileRecord,
@@ -353,6 +369,7 @@ CLASSES: dict[str, type[Record]] = {
     "note workspace": WorkspaceRecord,
     "note failed": FailedRecord,
     "note proposal": AttemptRecord,
+    "note idea": IdeaRecord,
     "note merge": MergeRecord,
     "note suite": SuiteRecord,
     "note train": TrainRecord,

@@ -52,7 +52,8 @@ _ENVIRONMENT = {
     instruction_set.VARIABLE, WITHOUT,
 }  # fmt: skip
 _ENVIRONMENT_PREFIXES = (
-    *("LC_", "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "CUDA_", "NVIDIA_", "TORCH_", "TRITON_", "MLX_"),
+    *("LC_", "OMP_", "GOMP_", "KMP_", "MKL_", "OPENBLAS_", "CUDA_", "NVIDIA_", "HIP_", "HSA_", "ROCR_", "ROCM_"),
+    *("TORCH_", "TRITON_", "MLX_"),
 )
 
 

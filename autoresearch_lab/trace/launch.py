@@ -14,7 +14,7 @@ from autoresearch_common.reading import BadFile, read_json
 from autoresearch_lab.engine import Engine
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.jobs import REFUSED
-from autoresearch_lab.paths import CHECKOUT
+from autoresearch_lab.paths import python_path
 from autoresearch_lab.sandbox.parent import end_all
 from autoresearch_lab.sandbox.supervisor import below
 from autoresearch_lab.trace.child import ANSWER
@@ -105,7 +105,7 @@ def _environment() -> dict[str, str]:
     TRITON_INTERPRET would let the interpreter pass for a GPU.
     """
     kept = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
-    kept["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(path for path in (str(CHECKOUT), *sys.path) if path))
+    kept["PYTHONPATH"] = python_path()
     return kept
 
 

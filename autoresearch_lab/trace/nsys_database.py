@@ -28,6 +28,7 @@ _KERNEL, _COPY, _SET, _GRAPH = (f"CUPTI_ACTIVITY_KIND_{what}" for what in ("KERN
 _CALL, _NVTX = "CUPTI_ACTIVITY_KIND_RUNTIME", "NVTX_EVENTS"
 # ENUM_CUDA_MEMCPY_OPER
 _COPIES = {1: "host to device", 2: "device to host", 8: "device to device", 10: "peer to peer"}
+_MIGRATIONS = {11: "host to device", 12: "device to host", 13: "device to device"}
 # What PyTorch's emit_nvtx adds to the names of its ranges, and which of them are its own operators.
 _DECORATION = re.compile(r"(?:, (?:stashed )?(?:seq|op_id|sizes|input_op_ids) = .*)$", re.DOTALL)
 _SEQUENCE = re.compile(r"\bseq = (\d+)")
@@ -173,10 +174,13 @@ class _Database:
                     within_graphs.add((process, correlation))
                 elif kind == "graph" and (process, correlation) in within_graphs:
                     continue  # its kernels are there one by one
+                sort = "migration" if copy in _MIGRATIONS else kind
                 if kind == "kernel":
                     name = self._strings.get(long) or self._strings.get(short) or "unnamed kernel"
+                elif kind == "copy":
+                    name = f"{sort} {(_COPIES | _MIGRATIONS).get(copy, '')}".strip()
                 else:
-                    name = {"copy": f"copy {_COPIES.get(copy, '')}".strip(), "set": "fill"}.get(kind, "CUDA graph")
+                    name = "fill" if kind == "set" else "CUDA graph"
                 thread = launched = None
                 by = None if correlation in shared else calls.get((process if placed else None, correlation))
                 if by is not None:
@@ -187,7 +191,7 @@ class _Database:
                 used_by = thread[0] if thread else process if process is None else process & _ID
                 call = None if by is None else correlation
                 found.append(
-                    DeviceWork(name, kind, start, end, end - start, thread, launched, used_by, device, stream, call)
+                    DeviceWork(name, sort, start, end, end - start, thread, launched, used_by, device, stream, call)
                 )
         if endless:
             self._remarks.append(f"{endless} pieces of the device's work have no end: they are left out")

@@ -4,6 +4,7 @@ they are recorded with every finding, so that a reader can judge them."""
 from __future__ import annotations
 
 from autoresearch_lab.results.trace import ReviewFinding, TraceResults
+from autoresearch_lab.trace.timeline import MOVES
 
 # Shares of the machine (busy), of the traced steps (idle), and of the device time (the others).
 LIMITS = {"busy": 0.20, "idle": 0.20, "unattributed": 0.40, "memory": 0.05, "target": 0.05}
@@ -62,7 +63,7 @@ def _hidden(profile: TraceResults) -> list[ReviewFinding]:
 
 
 def _memory(profile: TraceResults) -> list[ReviewFinding]:
-    moved = sum(profile.kinds.get(kind, 0.0) for kind in ("copy", "set"))
+    moved = sum(profile.kinds.get(kind, 0.0) for kind in MOVES)
     share, limit = moved / profile.device_ms if profile.device_ms else 0.0, LIMITS["memory"]
     if share <= limit:
         return []

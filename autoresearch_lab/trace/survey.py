@@ -144,7 +144,7 @@ def _groups(attributed: Attributed) -> dict[tuple[Any, ...], _Group]:
         group.ns += one.own_ns
         group.pieces += 1
         call = (one.process, one.call)
-        if one.call is None or call not in seen:
+        if one.kind != "migration" and (one.call is None or call not in seen):
             seen.add(call)
             group.launches += 1
     return groups
@@ -200,7 +200,7 @@ def _device_row(
     for one in work:
         kinds[one.kind] += one.own_ns
     calls = {one.call for one in work if one.call is not None}
-    unknown = sum(one.call is None for one in work)
+    unknown = sum(one.call is None and one.kind != "migration" for one in work)
     origin = windows[0][0] if windows else 0
     longest = sorted(gaps, key=lambda gap: gap[0] - gap[1])[:GAPS]
     return DeviceRow(
@@ -273,7 +273,7 @@ def _remarks(attributed: Attributed) -> list[str]:
     if not _own(attributed.timeline.ranges):
         stand = "; PyTorch's operators stand for them" if attributed.ranges else ""
         told.append(f"the trace has no ranges of the user's own{stand}")
-    unknown = sum(one.own_ns for one in attributed.work if one.launched is None)
+    unknown = sum(one.own_ns for one in attributed.work if one.launched is None and one.kind != "migration")
     total = sum(one.own_ns for one in attributed.work)
     if unknown > 0.01 * total:
         told.append(f"{unknown / total:.0%} of the device time has no launching call in the trace")

@@ -16,6 +16,7 @@ from autoresearch_lab.results.record import CountersRecord, MachineCodeRecord
 from autoresearch_lab.results.trace import MachineCodeResults
 from autoresearch_lab.trace.rules import ReviewFinding
 from autoresearch_lab.trace.schema import OwnerRow, TraceDifference, TraceProfile, TraceSurvey
+from autoresearch_lab.trace.timeline import MOVES
 
 KERNELS, SURVEYED, PAGE_COLUMNS = 8, 12, 120
 STYLES = {"problem": "bold yellow", "suggestion": "bold", "note": "dim"}
@@ -64,7 +65,7 @@ def render_survey(survey: TraceSurvey, console: Console) -> None:
     rows = _table(("device", "left"), ("step", "right"), ("busy", "right"), ("idle", "right"), ("host-bound", "right"),
                   ("copies", "right"), ("pieces", "right"), ("launches", "right"))  # fmt: skip
     for device in survey.devices:
-        copies = sum(device.kinds.get(kind, 0.0) for kind in ("copy", "set"))
+        copies = sum(device.kinds.get(kind, 0.0) for kind in MOVES)
         bound = DASH if device.host_bound_share is None else share(device.host_bound_share)
         times = (milliseconds(ms) for ms in (device.step_ms, device.busy_ms))
         counts = (number(count) for count in (device.work_per_step, device.launches_per_step))

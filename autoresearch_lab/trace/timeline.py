@@ -16,6 +16,8 @@ from autoresearch_trainer.probe.steps import PHASES, STEP
 
 # (process, thread); thread None: the range is its whole process's.
 Thread = tuple[Hashable, Hashable]
+# Kinds of work that compute nothing.
+MOVES = ("copy", "set", "migration")
 
 
 # Tuples, since a trace has a million of each.
@@ -32,8 +34,9 @@ class Range(NamedTuple):
 
 class DeviceWork(NamedTuple):
     """start, end: on the device. own_ns: its duration, of an operator without the operators inside it. thread,
-    launched: where and when the host launched it; None = the trace does not say. kind: kernel, copy, set, graph or
-    operator. call: which call of its process launched it; a CUDA graph's launches a lot of work."""
+    launched: where and when the host launched it; None = the trace does not say. kind: kernel, copy, set, graph,
+    operator, or migration: pages of managed memory that moved because they were touched, so that no call launched them.
+    call: which call of its process launched it; a CUDA graph's launches a lot of work."""
 
     name: str
     kind: str

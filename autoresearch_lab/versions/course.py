@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from autoresearch_lab.errors import LabError, LabFailure
+from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.results.trial import SideFailure, SidePair, VersionResults
 from autoresearch_lab.statistics import t_interval
 from autoresearch_lab.versions import rule as judge
 from autoresearch_lab.versions.rule import LEAST_STEPS
-from autoresearch_lab.versions.sides import Side, same_work
+from autoresearch_lab.versions.sides import Side, SideRefused, same_work
 from autoresearch_lab.versions.training import SideFailed, SideTrainer, SideTraining
 from autoresearch_trainer.config import preset
 from autoresearch_trainer.train import UNTIMED_STEPS
@@ -44,7 +44,7 @@ class Course:
         """Its verdict; `found` has the results.
 
         Raises:
-            LabError: a side refuses its options, or cheats.
+            SideRefused: a side refuses its options, or cheats.
             LabFailure: the set-up does not work.
         """
         try:
@@ -66,8 +66,9 @@ class Course:
         tokens = {side.name: self.trainer.plan(side) for side in (self.a, self.b)}
         self.steps = {"a": rule.steps, "b": round(rule.steps * tokens["a"] / tokens["b"])}
         if self.steps["b"] < LEAST_STEPS:
-            raise LabError(f"side b makes {self.steps['b']} steps of {tokens['b']} tokens meanwhile: give more --steps")
-        few = CHECK_BATCHES * base.batch_size * base.model.sequence_len
+            why = f" makes {self.steps['b']} steps of {tokens['b']} tokens meanwhile: give more --steps"
+            raise SideRefused("b", why)
+        few = CHECK_BATCHES * base.evaluated_batch * base.model.sequence_len
         pair = 0.0
         for side in (self.a, self.b):
             run = self.trainer.train(side, rule.seed, CHECK_STEPS, few, f"side {side.name}: a short training")

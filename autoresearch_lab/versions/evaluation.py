@@ -57,7 +57,7 @@ def evaluate(side: Side, weights: Path, base: Preset, tokens: int | None, engine
         NotEvaluated: the side's model cannot be asked, or its answers are not what they should be.
     """
     started = time.monotonic()
-    length, batch = base.model.sequence_len, base.batch_size
+    length, batch = base.model.sequence_len, base.evaluated_batch
     dataset = open_dataset(side.dataset)
     over = full_tokens(dataset, length, batch * length)
     count = limited(tokens or base.eval_tokens, over, batch * length)

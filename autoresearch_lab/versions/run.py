@@ -7,7 +7,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from autoresearch_common.hashing import json_sha256
 from autoresearch_lab import jobs
@@ -23,6 +22,7 @@ from autoresearch_lab.versions.course import Course
 from autoresearch_lab.versions.rule import TrialRule
 from autoresearch_lab.versions.sides import Side, check_pair
 from autoresearch_lab.versions.training import SideTrainer
+from autoresearch_trainer.jobs import Report
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Versions:
 def trial(
     versions: Versions,
     minutes: float,
-    listen: Callable[[dict[str, Any]], None] = lambda message: None,
+    listen: Report = lambda message: None,
     tell: Callable[[str], None] = lambda line: None,
 ) -> VersionRecord:
     """Decide whether side b is better than side a; append the record. What an earlier call finished is taken over; a

@@ -33,6 +33,14 @@ LOCKED = (
 OPTIONS = {"kernels": "--kernels", "compile": "--compile", "batch_size": "--batch-size"}
 
 
+class SideRefused(LabError):
+    """A side is not tried, by what it is: it changes what is measured, or refuses its options."""
+
+    def __init__(self, side: Name, why: str) -> None:
+        super().__init__(f"side {side}{why}")
+        self.side = side
+
+
 @dataclass(frozen=True)
 class Side:
     """One version. asked: in the user's words; commit: of the ref, with + for a working tree that differs from it;
@@ -93,21 +101,36 @@ def check_pair(a: Side, b: Side) -> str:
     """The hash of the evaluation, where both sides and the lab that measures them have the same.
 
     Raises:
-        LabError: side b changes the evaluation, the tokenizer's bytes or the validation split, by name; or the lab's
-            own copy of the evaluation is neither side's.
+        SideRefused: side b changes the evaluation, the tokenizer's bytes or the validation split, by name.
+        LabError: the lab's own copy of the evaluation is neither side's.
     """
+    for what in forbidden_changes(a, b):
+        raise SideRefused("b", f" changes {what}")
     hashes = {path: _hash(a.folder / path) for path in LOCKED}
     for path, ours in hashes.items():
-        if _hash(b.folder / path) != ours:
-            raise LabError(f"side b changes the evaluation: {path} is not that of side a, so it is not tried")
         if _hash(CHECKOUT / path) != ours:
             raise LabError(f"the lab that runs has another evaluation than both sides: {CHECKOUT / path}")
+    return json_sha256(hashes)
+
+
+def forbidden_changes(a: Side, b: Side) -> list[str]:
+    """What of val_bpb's making side b changes, in words. Raises LabError where one of them has no dataset."""
+    changed = [path for path in LOCKED if _hash(b.folder / path) != _hash(a.folder / path)]
+    found = [f"the evaluation: {path} is not that of side a, so it is not tried" for path in changed]
     first, second = a.manifest, b.manifest
     if first.tokenizer_sha256 != second.tokenizer_sha256:
-        raise LabError(f"side b changes the tokenizer's bytes: dataset {second.name} has another than {first.name}")
+        found.append(f"the tokenizer's bytes: dataset {second.name} has another than {first.name}")
     if first.splits["val"].sha256 != second.splits["val"].sha256:
-        raise LabError(f"side b changes the validation split: dataset {second.name} has another than {first.name}")
-    return json_sha256(hashes)
+        found.append(f"the validation split: dataset {second.name} has another than {first.name}")
+    return found
+
+
+def changed_files(a: Side, b: Side) -> list[str]:
+    """The files in which the two trees differ."""
+    if a.tree == b.tree:
+        return []
+    paths = {p.relative_to(side.folder).as_posix() for side in (a, b) for p in side.folder.rglob("*") if p.is_file()}
+    return sorted(path for path in paths if _hash(a.folder / path) != _hash(b.folder / path))
 
 
 def _hash(path: Path) -> str | None:

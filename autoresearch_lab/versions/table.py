@@ -1,4 +1,4 @@
-"""A trial's record on a terminal, within 80 columns."""
+"""A trial's record, and a review, on a terminal, within 80 columns."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from autoresearch_lab import format as form
 from autoresearch_lab.format import Estimate
 from autoresearch_lab.results.record import VersionRecord
 from autoresearch_lab.results.trial import RecordedSide
+from autoresearch_lab.versions.review import VersionReview
 
 COLOURS = {"BETTER": "bold green", "WORSE": "bold red", "SAME": "bold", "UNDECIDED": "bold yellow"}
 
@@ -58,3 +59,18 @@ def _table(record: VersionRecord) -> Table:
     table.add_row("memory, MiB", f"{memory['a']:,.0f}", f"{memory['b']:,.0f}", f"{memory['b'] - memory['a']:+,.0f}")
     table.add_row("steps, equal time", str(steps["a"]), str(found.timed_steps), "")
     return table
+
+
+def show_review(found: VersionReview, console: Console) -> None:
+    """What speaks against a trial, and what it would take."""
+    stops = sum(finding.stops for finding in found.findings)
+    head = Text("worth a trial", style="bold green") if found.passed else Text("not worth a trial", style="bold red")
+    reasons = "nothing" if found.passed else "1 finding" if stops == 1 else f"{stops} findings"
+    console.print(Text.assemble(head, f": {reasons} against it, after {found.seconds:.0f} s"))
+    for finding in found.findings:
+        label = Text(f"{finding.kind.replace('_', ' ')}: ", style="bold red" if finding.stops else "bold yellow")
+        console.print(Text.assemble(label, finding.note))
+    if found.memory_mb is not None:
+        console.print(f"memory: {found.memory_mb:,.0f} MiB at most in two steps, uncompiled; its plan: {found.planned}")
+    names = ", ".join(found.changed[:8]) + (" ..." if len(found.changed) > 8 else "")
+    console.print(f"changed: {names or 'no file'}", style="dim")

@@ -7,7 +7,7 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,15 +15,16 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from autoresearch_lab.ab.cache import Cache
-from autoresearch_lab.errors import LabError, LabFailure
+from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, writable_folder
 from autoresearch_lab.results.trial import FailedHow
 from autoresearch_lab.versions.evaluation import NotEvaluated, evaluate
 from autoresearch_lab.versions.process import CommandEnd, execute
 from autoresearch_lab.versions.rule import TrialRule
-from autoresearch_lab.versions.sides import OPTIONS, Side
+from autoresearch_lab.versions.sides import OPTIONS, Side, SideRefused
 from autoresearch_trainer.config import preset
+from autoresearch_trainer.jobs import Report
 from autoresearch_trainer.loop import RUN_FILE, WEIGHTS_FILE
 from autoresearch_trainer.summary import throughput
 
@@ -63,19 +64,27 @@ class _Config(BaseModel):
     eval_batch_size: int | None = None
 
 
+class _Choice(BaseModel):
+    name: str
+    value: str
+    why: str
+
+
 class _Plan(BaseModel):
     """Of what `train.py --print-config --json` says."""
 
     config: _Config
+    choices: list[_Choice] = []
 
 
 class _Summary(BaseModel):
     peak_vram_mb: float
 
 
-class _RunFile(_Plan):
+class _RunFile(BaseModel):
     """Of run.json."""
 
+    config: _Config
     step_seconds: list[float]
     summary: _Summary
 
@@ -83,7 +92,7 @@ class _RunFile(_Plan):
 @dataclass
 class SideTrainer:
     """What trains sides: where, by which rule, and what is kept of it. reference: the lab's own trainer, which says
-    whose fault it is when a side does not train."""
+    whose fault it is when a side does not train. limit: seconds that a training may take, and one for each step."""
 
     context: Context
     preset: str
@@ -91,36 +100,37 @@ class SideTrainer:
     cache: Cache
     folder: Path
     identity: str
-    listen: Callable[[dict[str, Any]], None] = lambda message: None
+    listen: Report = lambda message: None
     reference: Path = CHECKOUT
+    limit: float = LIMIT_SECONDS
     reused: int = 0
-    plans: dict[str, _Config] = field(default_factory=dict)
+    plans: dict[str, _Plan] = field(default_factory=dict)
 
     def plan(self, side: Side) -> int:
         """Tokens of the side's optimizer step, by its own word; its batch is settled from now on.
 
         Raises:
-            LabError: it refuses the preset, the dataset or one of its options.
+            SideRefused: it refuses the preset, the dataset or one of its options.
         """
         ended, out = self._execute(side, ["--print-config", "--json"], PLAN_SECONDS)
         try:
             if ended.code == BAD_INPUT:
-                raise LabError(f"side {side.name}: {ended.error}")
+                raise SideRefused(side.name, f": {ended.error}")
             if ended.code != 0:
                 raise self._failed(side, ended, out)
-            self.plans[side.name] = _Plan.model_validate_json((out / "stdout.log").read_bytes()).config
+            self.plans[side.name] = _Plan.model_validate_json((out / "stdout.log").read_bytes())
         except ValidationError:
-            raise LabError(f"side {side.name} has no train.py --print-config --json as this one has") from None
+            raise SideRefused(side.name, " has no train.py --print-config --json as this one has") from None
         finally:
             shutil.rmtree(out, ignore_errors=True)
-        return self.plans[side.name].total_batch_tokens
+        return self.plans[side.name].config.total_batch_tokens
 
     def train(self, side: Side, seed: int, steps: int, eval_tokens: int | None, stage: str) -> SideTraining:
         """A training from that seed, and its val_bpb; taken over where this trial has it already.
 
         Raises:
             SideFailed: the side is at fault.
-            LabError: it cheats: its own model looks ahead, or gives losses that are not its own.
+            SideRefused: it cheats: its own model looks ahead, or gives losses that are not its own.
             LabFailure: the set-up is at fault: the lab's own trainer does not train either.
         """
         key = self._key(side.name, seed, steps, eval_tokens)
@@ -133,6 +143,16 @@ class SideTrainer:
         found = self._once(side, seed, steps, eval_tokens, started)
         self.cache.put(key, asdict(found))
         return found
+
+    def speed(self, side: Side, seed: int, steps: int) -> tuple[float, float]:
+        """(tokens per second, share of the cores that others used) of a training that is neither evaluated nor kept.
+
+        Raises:
+            SideFailed, LabError, LabFailure: as `train`.
+        """
+        run, ended, out = self._trained(side, seed, steps)
+        shutil.rmtree(out, ignore_errors=True)
+        return _rate(run), ended.foreign_share
 
     def forget_busy(self, runs: Mapping[tuple[str, int, int], SideTraining]) -> None:
         """Another call trains again what foreign load disturbed: {(side, seed, steps): training}."""
@@ -148,26 +168,29 @@ class SideTrainer:
         run = {"side": side, "seed": seed, "steps": steps, "eval_tokens": eval_tokens}
         return {"what": "version", "trial": self.identity, **run}
 
-    def _once(self, side: Side, seed: int, steps: int, eval_tokens: int | None, started: float) -> SideTraining:
-        plan, base = self.plans[side.name], preset(self.preset)
-        batch = (plan.eval_batch_size or base.batch_size) * base.model.sequence_len
-        arguments = ["--steps", str(steps), "--seed", str(seed), "--eval-tokens", str(batch), "--save-weights"]
-        arguments += ["--no-checkpoint"]
+    def _trained(self, side: Side, seed: int, steps: int, *more: str) -> tuple[_RunFile, CommandEnd, Path]:
+        """A training that ended well, with the least evaluation that train.py makes, and where it left its files."""
+        plan, base = self.plans[side.name].config, preset(self.preset)
+        batch = (plan.eval_batch_size or base.evaluated_batch) * base.model.sequence_len
+        arguments = ["--steps", str(steps), "--seed", str(seed), "--eval-tokens", str(batch), "--no-checkpoint"]
+        arguments += more
         if "batch_size" not in side.options:
             arguments += ["--batch-size", str(plan.batch_size)]  # whatever memory is free later
-        ended, out = self._execute(side, arguments, LIMIT_SECONDS + steps)
+        ended, out = self._execute(side, arguments, self.limit + steps)
         if ended.code == KILLED:  # something else ended it, which says nothing about the side; a second time it counts
-            ended, out = self._execute(side, arguments, LIMIT_SECONDS + steps)
+            ended, out = self._execute(side, arguments, self.limit + steps)
         if ended.code != 0:
             raise self._failed(side, ended, out)
-        run = self._read(side, out, steps, ended)
-        rate, _ = throughput(run.step_seconds, run.config.total_batch_tokens)
-        engine = self.context.engine
+        return self._read(side, out, steps, ended), ended, out
+
+    def _once(self, side: Side, seed: int, steps: int, eval_tokens: int | None, started: float) -> SideTraining:
+        run, ended, out = self._trained(side, seed, steps, "--save-weights")
+        engine, base = self.context.engine, preset(self.preset)
         try:
             evaluated = evaluate(side, out / WEIGHTS_FILE, base, eval_tokens, (engine.package, engine.job_device))
         except NotEvaluated as error:
             if error.cheats:
-                raise LabError(f"side {side.name} changes the evaluation: {error}, so it is not tried") from None
+                raise SideRefused(side.name, f" changes the evaluation: {error}, so it is not tried") from None
             raise SideFailed(side, "crash", str(error)) from None
         if not math.isfinite(evaluated.val_bpb):
             raise SideFailed(side, "diverged", f"val_bpb with seed {seed} is {evaluated.val_bpb}")
@@ -175,7 +198,7 @@ class SideTrainer:
         counted = sum(run.step_seconds)
         return SideTraining(
             val_bpb=evaluated.val_bpb,
-            tokens_per_second=rate or 0.0,
+            tokens_per_second=_rate(run),
             step_seconds=counted,
             outside_seconds=ended.seconds - counted,
             peak_memory_mb=run.summary.peak_vram_mb,
@@ -186,7 +209,7 @@ class SideTrainer:
         )
 
     def _read(self, side: Side, out: Path, steps: int, ended: CommandEnd) -> _RunFile:
-        """run.json of a training that ended well. Raises SideFailed where it is none, LabError for a wrong clock."""
+        """run.json of a training that ended well. Raises SideFailed where it is none, SideRefused for a wrong clock."""
         try:
             run = _RunFile.model_validate_json((out / RUN_FILE).read_bytes())
         except (OSError, ValidationError):
@@ -195,7 +218,7 @@ class SideTrainer:
         if len(run.step_seconds) != steps or not all(0 < one < math.inf for one in run.step_seconds):
             raise SideFailed(side, "crash", f"{len(run.step_seconds)} steps are timed in its {RUN_FILE}, not {steps}")
         if counted > CLOCK_TOLERANCE * ended.seconds:
-            raise LabError(f"side {side.name}: {counted:.1f} s of steps in {ended.seconds:.1f} s by the lab's clock")
+            raise SideRefused(side.name, f": {counted:.1f} s of steps in {ended.seconds:.1f} s by the lab's clock")
         return run
 
     def _execute(self, side: Side, arguments: list[str], seconds: float) -> tuple[CommandEnd, Path]:
@@ -230,6 +253,11 @@ class SideTrainer:
         if own.code != 0:
             raise LabFailure(f"the set-up failed, not side {side.name}: the lab's own trainer says: {own.error}")
         return SideFailed(side, *_kind(ended, _error(out) or ended.error))
+
+
+def _rate(run: _RunFile) -> float:
+    """Tokens per second."""
+    return throughput(run.step_seconds, run.config.total_batch_tokens)[0] or 0.0
 
 
 def _error(out: Path) -> str:

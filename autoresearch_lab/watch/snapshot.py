@@ -33,7 +33,7 @@ from autoresearch_trainer.jobs.base import printable
 MOST_VERDICTS, MOST_ROWS, MOST_POINTS = 40, 40, 512
 # What is read of a file at a time, and of a table's end.
 MOST_BYTES, TAIL_BYTES, HEAD_BYTES = 1 << 20, 1 << 14, 256
-# Folders of runs, from the root: train.py's own, a trial's sides, a campaign's closing run.
+# Folders of runs, from the root: train.py's own, a trial's sides or a fit's shapes, a campaign's closing run.
 RUNS = ("runs/*", "results/kernel_lab/runs/*/*", "results/kernel_lab/training/*")
 _LINE: TypeAdapter[Any] = TypeAdapter(TrainingLine)
 T = TypeVar("T")

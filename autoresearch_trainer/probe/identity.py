@@ -3,14 +3,17 @@
 Everything here must come out the same in every run on the same machine: no clock speeds, no free memory, no host name.
 """
 
+import importlib.util
 import os
 import platform
 import re
+import runpy
 import shlex
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -87,6 +90,20 @@ def installed(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def installed_triton() -> str | None:
+    """Triton's version; PyTorch's ROCm builds bring one under another name."""
+    return next(filter(None, map(installed, ("triton", "triton-rocm", "pytorch-triton-rocm"))), None)
+
+
+def torch_build() -> dict[str, Any]:
+    """What the module torch.version defines ("cuda", "hip": versions or None), without importing PyTorch, which takes
+    seconds; empty where it is not installed."""
+    found = importlib.util.find_spec("torch")
+    if found is None or found.origin is None:
+        return {}
+    return runpy.run_path(str(Path(found.origin).with_name("version.py")))
 
 
 def output(command: list[str]) -> str:

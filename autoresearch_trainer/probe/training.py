@@ -148,7 +148,7 @@ def evaluate(engine: TrainerEngine, args: EvaluateArgs, run_dir: Path, report: R
     dataset = open_checked(args.dataset)
     ops = engine.Ops.load(args.selection)
     config = TrainConfig.for_preset(args.preset)
-    length, batch = config.model.sequence_len, config.batch_size
+    length, batch = config.model.sequence_len, config.eval_batch_size or config.batch_size
     spread_over = full_tokens(dataset, length, batch * length)
     tokens = limited(args.eval_tokens or config.eval_tokens, spread_over, batch * length)
     results = []

@@ -69,7 +69,7 @@ def _products(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: int) ->
 
 def _fused(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: int) -> torch.Tensor:
     """A window that reaches every earlier key is plain causal attention, which needs no mask at all."""
-    if _flash is not None and q.dtype in attention.HALF:
+    if _flash is not None and _flash.takes(q):
         return _flash(q, k, v, window)
     seq_len, grouped = q.size(1), q.size(2) != k.size(2)
     whole = window >= seq_len - 1

@@ -10,11 +10,10 @@ import pytest
 import torch
 
 from autoresearch_common import compiler as system_compiler
-from autoresearch_cuda import process
+from autoresearch_cuda import plan
 from autoresearch_cuda.kernel_files import CallCounter, Ops, installed_kernel
 from autoresearch_cuda.model import GPT
-from autoresearch_cuda.native import CompilerMissing
-from autoresearch_cuda.process import resolve_compile
+from autoresearch_cuda.plan import resolve_compile
 from autoresearch_cuda.train import Trainer
 from autoresearch_trainer.errors import ConfigError
 from autoresearch_trainer.kernel_files import KERNELS_ROOT, TARGETS
@@ -84,7 +83,7 @@ def test_a_compiled_trainer_computes_what_the_eager_one_does(config, dataset):
 
 def test_without_pythons_headers_the_cpu_stays_eager(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """As on Debian without python3-dev: there is a compiler, and yet Inductor stops at Python.h."""
-    monkeypatch.setattr(process, "compiler", lambda: "/usr/bin/g++")
+    monkeypatch.setattr(plan, "find", lambda: (("/usr/bin/g++",), "12"))
     monkeypatch.setattr(system_compiler.sysconfig, "get_path", lambda name: str(tmp_path))
     reason = f"no {tmp_path / 'Python.h'}; install Python's headers, for instance the package python3-dev"
     assert resolve_compile("auto", "cpu", None) == (False, reason)
@@ -96,8 +95,8 @@ def test_without_pythons_headers_the_cpu_stays_eager(monkeypatch: pytest.MonkeyP
 
 
 def test_auto_compiles_on_gpus_and_where_there_is_a_compiler(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(process, "compiler", lambda: "/usr/bin/g++")
-    monkeypatch.setattr(process, "python_headers", lambda: Path("/usr/include/python3"))
+    monkeypatch.setattr(plan, "find", lambda: (("/usr/bin/g++",), "12"))
+    monkeypatch.setattr(plan, "python_headers", lambda: Path("/usr/include/python3"))
     assert resolve_compile("auto", "cuda", None) == (True, "a GPU")
     for steps in (None, 12):
         assert resolve_compile("auto", "cpu", steps) == (True, "C++ compiler found: /usr/bin/g++")
@@ -107,10 +106,10 @@ def test_auto_compiles_on_gpus_and_where_there_is_a_compiler(monkeypatch: pytest
 
 
 def test_without_a_compiler_the_cpu_stays_eager(monkeypatch: pytest.MonkeyPatch):
-    def missing() -> str:
-        raise CompilerMissing("no C++ compiler (g++ or c++)")
+    def missing():
+        raise system_compiler.CompilerMissing("no C++ compiler (g++ or c++)")
 
-    monkeypatch.setattr(process, "compiler", missing)
+    monkeypatch.setattr(plan, "find", missing)
     assert resolve_compile("auto", "cpu", None) == (False, "no C++ compiler")
     with pytest.raises(ConfigError, match="--compile on: no C\\+\\+ compiler"):
         resolve_compile("on", "cpu", None)

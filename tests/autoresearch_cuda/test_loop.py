@@ -140,6 +140,17 @@ def test_the_record_says_when_the_first_step_was_done_and_where_attention_ran(co
     assert "softmax" in record["attention"] and record["choices"][0]["why"] == "z"
 
 
+def test_the_record_of_an_earlier_run_does_not_pass_for_one_that_was_killed(config, dataset, tmp_path: Path):
+    (tmp_path / "run.json").write_text('{"status": "complete"}')
+    seen = []
+
+    def looks(event) -> None:
+        seen.append((event["event"], (tmp_path / "run.json").exists()))
+
+    run(engine, config.smoke(), None, dataset, tmp_path, looks)
+    assert seen[0] == ("start", False) and seen[-1] == ("summary", True)
+
+
 def test_a_failed_run_leaves_its_record(config, dataset, tmp_path: Path):
     (tmp_path / "kernel.py").write_text("def relu_squared(x):\n    return x * float('nan')\n")
     with pytest.raises(TrainingFailed, match="loss is nan at step 0"):
@@ -180,9 +191,14 @@ def kernel_at(path: Path, text: str) -> dict[str, KernelFile]:
         (LEAVES, "^kernel relu_squared=mine failed: SystemExit: 0$"),
         (ENDS_THE_PROCESS, "^kernel relu_squared=mine failed: SystemExit: 0$"),
         (ENDS_THE_PROCESS.replace("os", "posix"), "^kernel relu_squared=mine failed: SystemExit: 0$"),
+        (LEAVES.replace("sys.exit(0)", "raise GeneratorExit"), "^kernel relu_squared=mine failed: GeneratorExit$"),
+        (LEAVES.replace("sys.exit(0)", "return None"), "^kernel relu_squared=mine returned y as NoneType, not "),
         (RETURNS_ANOTHER_SHAPE, r"^kernel relu_squared=mine returned y as \[2, 32, \d+\] bfloat16, not "),
     ],
-    ids=["raises", "declines", "backward", "leaves", "ends the process", "by its other name", "shape"],
+    ids=[
+        *("raises", "declines", "backward", "leaves", "ends the process", "by its other name", "as a generator"),
+        *("nothing", "shape"),
+    ],
 )
 def test_a_kernel_that_fails_is_named_in_one_line(config, dataset, tmp_path: Path, text: str, message: str):
     with pytest.raises(KernelFailed, match=message) as caught:

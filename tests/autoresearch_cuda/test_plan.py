@@ -1,5 +1,7 @@
 """What is decided when something is left open, and that the reason is stated."""
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from autoresearch_cuda import engine
 from autoresearch_cuda.checkpoint import take_snapshot, write_snapshot
 from autoresearch_cuda.kernel_files import Ops
 from autoresearch_cuda.train import Trainer
+from autoresearch_lab.paths import CHECKOUT
 from autoresearch_trainer import plan as shared_plan
 from autoresearch_trainer import rungs
 from autoresearch_trainer.config import PRESETS, Preset, TrainConfig
@@ -137,3 +140,12 @@ def test_bad_requests_are_one_line(request_: Request, message: str, dataset):
 
 def test_a_configuration_with_a_ceiling_is_otherwise_the_same():
     assert replace(TrainConfig().with_peak(1e12), peak_flops=None) == TrainConfig()
+
+
+def test_a_run_on_the_cpu_is_planned_without_pytorch():
+    script = """import sys
+from autoresearch_cuda import plan
+from autoresearch_lab import training
+plan.describe_attention("cpu", "bfloat16"), plan.resolve_compile("auto", "cpu", None), plan.available_bytes("cpu")
+assert "torch" not in sys.modules"""
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=CHECKOUT)

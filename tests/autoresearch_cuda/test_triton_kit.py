@@ -1,7 +1,10 @@
 """Tuning of Triton kernels: which configurations are tried where, and how long one is measured."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from autoresearch_cuda.probe.compilation import _wanted
 from autoresearch_cuda.probe.launches import Launch
@@ -37,6 +40,15 @@ def test_a_configuration_is_tried_on_the_gpus_it_is_for(monkeypatch, arch, wante
 
 def test_a_tensor_on_the_cpu_has_no_gpus_architecture():
     assert triton_kit._arch({"x": torch.empty(1)}) == ""
+
+
+def test_amds_gpus_have_the_architecture_that_compilers_name(monkeypatch):
+    with FakeTensorMode():
+        x = torch.empty(1, device="cuda")
+    monkeypatch.setattr(torch.version, "hip", "6.4")
+    said = SimpleNamespace(gcnArchName="gfx942:sramecc+:xnack-")
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: said)
+    assert triton_kit._arch({"rows": 3, "x": x}) == "gfx942"
 
 
 def test_the_last_configuration_left_is_not_measured(monkeypatch):

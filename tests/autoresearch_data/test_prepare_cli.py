@@ -62,13 +62,14 @@ def test_bad_input_is_one_line_and_exit_code_2(capsys, tmp_path, arguments, mess
     assert code == 2 and out == "" and err.startswith("error: ") and message in err and err.count("\n") == 1
 
 
-def test_a_failure_of_its_own_is_exit_code_1(capsys, sources, tmp_path, monkeypatch):
+def test_a_full_disk_is_a_folder_that_cannot_be_written(capsys, sources, tmp_path, monkeypatch):
     def full(*arguments, **named):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("autoresearch_data.build.write_tokens", full)
     code, _, err = run(capsys, "--corpus", sources, "--data-dir", tmp_path / "data")
-    assert code == 1 and err.splitlines()[-1].startswith("error: ") and "No space left" in err
+    assert code == 2 and [*(tmp_path / "data").glob("[!.]*")] == []
+    assert err.splitlines()[-1] == f"error: cannot write {tmp_path / 'data' / 'my-notes'}: No space left on device"
 
 
 def test_front_door_in_a_fresh_process_shows_bars_on_a_terminal(sources, tmp_path):

@@ -69,6 +69,7 @@ class Kind:
     values: tuple[Callable[[bytes], Any], Callable[[Any], bytes]] | None = None
     named: bool = True
 
+
 def _json(value: Any) -> bytes:
     return json.dumps(value).encode()
 

@@ -65,12 +65,13 @@ def test_contract_hash_changes_with_tolerance_and_oracle_but_not_with_a_new_kern
 
 def test_a_library_kernel_is_an_arm_only_where_its_package_is_installed(root: Root) -> None:
     path = root.kernels / "rms_norm" / "target.toml"
-    path.write_text(path.read_text().replace('requires = "liger_kernel"', 'requires = "no_such_package"'))
+    text = path.read_text().replace('requires = "quack-kernels"', 'requires = "nor-this-one"')  # whatever is installed
+    path.write_text(text.replace('requires = "liger-kernel"', 'requires = "no-such-package"'))
     target = load_catalog(root)["rms_norm"]
     assert [kernel.name for kernel in target.with_role("library", "torch", "cuda")] == ["torch_library"]
     missing = target.kernel("liger", "torch")
-    assert missing.obstacle("cuda") == "needs the Python package no_such_package, which is not installed"
-    path.write_text(path.read_text().replace('requires = "no_such_package"', 'requires = "json"'))
+    assert missing.obstacle("cuda") == "needs the Python package no-such-package, which is not installed"
+    path.write_text(path.read_text().replace('requires = "no-such-package"', 'requires = "pytest"'))
     found = load_catalog(root)["rms_norm"].with_role("library", "torch", "cuda")
     assert sorted(kernel.name for kernel in found) == ["liger", "torch_library"]
 
@@ -99,6 +100,14 @@ def test_a_kernel_without_its_file_is_no_kernel_and_stops_nothing_else(root: Roo
     assert [entry.name for entry in target.missing] == ["cpp_fused"] and target.baseline("torch", "cpu")
     with pytest.raises(LabError, match="kernel rms_norm=cpp_fused: its file is missing: .*cpp_fused.py"):
         target.kernel("cpp_fused", "torch")
+
+
+def test_a_target_whose_contract_is_a_link_to_nowhere_is_told_of(root: Root) -> None:
+    contract = root.kernels / "rms_norm" / "target.toml"
+    contract.unlink()
+    contract.symlink_to(contract)
+    with pytest.raises(LabError, match=r"cannot read .*rms_norm/target\.toml: Too many levels of symbolic links"):
+        load_catalog(root)
 
 
 def test_unknown_names_list_the_known_ones(root: Root) -> None:

@@ -8,8 +8,9 @@ import pytest
 from autoresearch_common import compiler as system_compiler
 from autoresearch_data.dataset import Manifest
 from autoresearch_data.tokens import SplitSummary
-from autoresearch_lab import doctor, engine
-from autoresearch_lab.cli import app
+from autoresearch_lab import doctor, engine, hardware
+from autoresearch_lab.cli import app, train
+from autoresearch_lab.hardware import Hardware
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.promote import registry
@@ -69,13 +70,7 @@ def test_missing_headers_of_python_are_named_with_what_they_are_for(lab, monkeyp
 
 def test_what_mlx_can_do_here_is_said(lab, monkeypatch):
     installed = {"mlx": "0.32.4", "mlx-cpu": "0.32.4"}
-
-    def version(package):
-        if package not in installed:
-            raise doctor.PackageNotFoundError(package)
-        return installed[package]
-
-    monkeypatch.setattr(doctor, "version", version)
+    monkeypatch.setattr(doctor, "installed", installed.get)
     monkeypatch.setattr(doctor.sys, "platform", "linux")
     findings = found(lab)
     assert "this processor alone" in findings["machine", "mlx device"].detail
@@ -84,6 +79,28 @@ def test_what_mlx_can_do_here_is_said(lab, monkeypatch):
     assert found(lab)["machine", "mlx device"].state == "problem"
     installed.clear()
     assert ("machine", "mlx device") not in found(lab)
+
+
+@pytest.mark.parametrize("hip", [None, "6.4.43482"])
+def test_an_amd_gpu_takes_a_pytorch_that_is_built_for_it(lab, monkeypatch, hip):
+    gpu = Hardware("amd", "AMD gfx942", 192.0, 8)
+    for module in (doctor, engine, hardware):
+        monkeypatch.setattr(module, "amd", lambda: gpu)
+    monkeypatch.setattr(engine, "has_nvidia_gpu", lambda: False)
+    monkeypatch.setattr(engine, "torch_build", lambda: {"hip": hip})
+    hardware.detect.cache_clear()
+    try:
+        findings = found(lab)
+    finally:
+        hardware.detect.cache_clear()
+    assert findings["machine", "amd gpu"].detail == "AMD gfx942, 192 GiB"
+    cuda = findings["engine", "cuda"]
+    if hip:
+        assert cuda.state == "ok" and "default preset upstream for 192 GiB" in cuda.detail
+        assert "chosen by --engine auto" in cuda.detail and not engine.lacks_gpu("triton")
+    else:
+        assert cuda.state == "missing" and "AMD gfx942 is here, and this PyTorch is not built for ROCm" in cuda.detail
+        assert engine.automatic() != "cuda" and engine.lacks_gpu("triton")
 
 
 def test_without_an_engine_the_machine_is_not_usable():
@@ -178,8 +195,22 @@ def test_a_promotion_whose_evidence_is_gone_is_told(tmp_path):
     common = {"engine": "cpu", "device": "cpu-1", "kernel": "fused", "sha256": "0" * 64}
     kept, lost = (Promotion(target=name, evidence=of, **common) for name, of in (("a", record.id), ("b", "9" * 64)))
     root.promoted_local.write_text(registry.text([kept, lost]))
-    (told,) = doctor._unproven_promotions(root, ledger)
-    assert told.detail == "b=fused rests on record 999999999999: not in the ledger"
+    (told,) = doctor._unfounded_promotions(root, ledger)
+    assert told.detail == f"promoted b=fused rests on record 999999999999, which is not in {ledger.path}"
+
+
+def test_every_verb_tells_of_promoted_kernels_whose_ledger_is_gone(lab, capsys):
+    common = {"engine": "cpu", "device": "cpu-1", "kernel": "cpp_fused", "sha256": "0" * 64}
+    lab.kernels.unlink()
+    shutil.copytree(CHECKOUT / "kernels" / "rope", lab.kernels / "rope")
+    lab.promoted_local.write_text(registry.text([Promotion(target="rope", evidence="9" * 64, **common)]))
+    told = "promoted rope=cpp_fused rests on record 999999999999, which is not in "
+    assert app.main(["--root", str(lab.path), "ledger"]) == 1
+    assert told in " ".join(capsys.readouterr().out.split())
+    assert app.main(["--root", str(lab.path), "list-targets"]) == 0
+    assert f"warning: ledger: {told}" in " ".join(capsys.readouterr().err.split())
+    train.main(["--root", str(lab.path), "--engine", "none"])
+    assert f"note: {told}" in " ".join(capsys.readouterr().err.split())
 
 
 def test_list_targets_without_kernels_is_bad_input(tmp_path, capsys):

@@ -106,7 +106,6 @@ class World:
     def elsewhere(self, **changes: Any) -> None:
         self.context = replace(self.context, **changes)
 
-
     def rewrite(self, old: str, new: str) -> None:
         """By hand, in the first line of the ledger that has `old`; where new is empty the line is taken out."""
         lines = self.ledger.path.read_text().splitlines(keepends=True)

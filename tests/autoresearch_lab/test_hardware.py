@@ -75,6 +75,23 @@ def test_no_gpu(answer: str):
 
 
 @pytest.mark.parametrize(
+    ("version", "name"), [(90402, "AMD gfx942"), (90500, "AMD gfx950"), (90010, "AMD gfx90a"), (110003, "AMD gfx1103")]
+)
+def test_amds_driver_describes_its_gpus_in_files(tmp_path: Path, version: int, name: str):
+    """Node 0 is the processor; of several GPUs the first counts, by number; a node that is closed to us is none."""
+    for node, number, size in ((0, 0, 512), (1, 0, 0), (2, version, 192), (10, 1, 1)):
+        bank = tmp_path / str(node) / "mem_banks" / "0"
+        bank.mkdir(parents=True)
+        (bank / "properties").write_text(f"heap_type 1\nsize_in_bytes {size * 2**30}\nflags 0\n")
+        if node != 1:
+            (tmp_path / str(node) / "properties").write_text(f"simd_count 1216\ngfx_target_version {number}\n")
+    found = hardware.amd(tmp_path)
+    assert (found.kind, found.name, found.memory_gb) == ("amd", name, 192.0)
+    assert suggest_preset(found)[0] == "upstream" and found.describe() == f"{name}, 192 GiB"
+    assert hardware.amd(tmp_path / "none") is None
+
+
+@pytest.mark.parametrize(
     ("text", "name", "isa"),
     [
         (

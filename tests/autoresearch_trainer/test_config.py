@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from autoresearch_trainer.config import PRESETS, GPTConfig, TrainConfig, parse_changes, preset
+from autoresearch_trainer.config import PRESETS, GPTConfig, TrainConfig, parse_changes, preset, reshaped_name
 from autoresearch_trainer.errors import ConfigError
 
 SHAPES = {  # T, depth, width, heads, batch, tokens per step
@@ -30,6 +30,17 @@ def test_presets_have_the_published_shapes():
         assert config.accumulation == tokens // (batch * seq)
 
 
+def test_a_name_says_another_shape_of_a_preset():
+    config = TrainConfig.for_preset("cpu-nano-d3-w256-t1024")
+    model = config.model
+    assert (model.n_layer, model.n_embd, model.n_head, model.sequence_len) == (3, 256, 2, 256)
+    assert (config.batch_size, config.total_batch_tokens, config.eval_batch_tokens) == (4, 1024, 2048)
+    assert config.preset == "cpu-nano-d3-w256-t1024" == reshaped_name("cpu-nano", 3, 256, 1024)
+    assert preset("cpu-nano-t6144").batch_size == 8 and preset("m5-small-w384").model.n_head == 3
+    assert preset(reshaped_name("cpu-nano", 2, 128, 2048)) is PRESETS["cpu-nano"]
+    assert preset("upstream-d6").data_centre and preset(reshaped_name("upstream", 8, 512, 65536)).data_centre is None
+
+
 def test_steps_take_the_place_of_the_time_budget():
     assert TrainConfig.for_preset("cpu-nano").time_budget == 300
     config = TrainConfig.for_preset("cpu-nano", steps=7)
@@ -45,6 +56,11 @@ def test_json_round_trip():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: preset("cpu-nano-t1000"), "1000 tokens per step are no multiple of 256"),
+        (lambda: preset("cpu-nano-t0"), "no multiple of 256"),
+        (lambda: preset("cpu-nano-w448"), "does not divide into 3 heads"),
+        (lambda: preset("cpu-nano-w128-d2"), "unknown preset"),
+        (lambda: preset("cpu-nano-d"), "unknown preset"),
         (lambda: preset("x"), "unknown preset 'x'; known: cpu-nano, cpu-tiny"),
         (lambda: TrainConfig.for_preset("cpu-nano", stepz=1), "unknown training option: stepz"),
         (lambda: TrainConfig.for_preset("cpu-nano", steps=3, time_budget=4.0), "exactly one of"),

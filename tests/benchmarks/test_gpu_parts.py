@@ -31,7 +31,7 @@ def test_without_a_gpu_and_without_rehearse_it_does_not_begin(monkeypatch, capsy
 
 
 def test_missing_packages_are_named_first(monkeypatch, capsys, tmp_path):
-    monkeypatch.setattr(packages, "PACKAGES", (packages.Package("no_such_module", "no-such-wheel"),))
+    monkeypatch.setattr(packages, "PACKAGES", (packages.Package("no-such-wheel"),))
     assert main.main(["--rehearse", "--out", str(tmp_path)]) == 2
     assert "packages are missing: no-such-wheel" in capsys.readouterr().err
 

@@ -1,5 +1,6 @@
-"""Every Triton kernel on the GPU at the trainer's real shapes: results and gradients against the float64 oracle, no
-worse than the contract allows beside the baseline's own error; and under torch.compile the same as without."""
+"""Every Triton kernel, and every FlashAttention that is installed, on the GPU at the trainer's real shapes: results and
+gradients against the float64 oracle, no worse than the contract allows beside the baseline's own error; and under
+torch.compile the same as without."""
 
 import numpy as np
 import pytest
@@ -14,10 +15,14 @@ from autoresearch_trainer.kernel_files import KernelFile, load_kernel
 
 CATALOG = load_catalog(Root())
 CASES = [
-    pytest.param(target, kernel, number, id=f"{target.name}={kernel.name}-{number}")
+    pytest.param(
+        *(target, kernel, number),
+        id=f"{target.name}={kernel.name}-{number}",
+        marks=[] if kernel.installed else [pytest.mark.skip(reason=kernel.obstacle("cuda"))],
+    )
     for target in CATALOG.values()
     for kernel in target.kernels
-    if kernel.language == "triton"
+    if kernel.language == "triton" or (kernel.requires and target.name == "windowed_attention")
     for number in range(len(CALLS.get(target.name, [None])))
 ]
 

@@ -40,6 +40,14 @@ def test_kernel_compiles_without_spills_and_with_wide_loads(kernel, tmp_path):
         assert len(launched) > 1 or kernel.target == "rope", "backward launches nothing"
 
 
+@pytest.mark.parametrize("target", ["relu_squared", "rms_norm"])
+def test_amds_next_gpu_is_compiled_for_as_well(target, tmp_path):
+    """Of 64 threads per wave as gfx942, and with copies to shared memory of its own."""
+    kernel = next(kernel for kernel in KERNELS if kernel.target == target)
+    record = check(kernel, tmp_path, ("gfx950",))
+    assert record.results.ok and {row.wide for row in record.results.kernels} == {8}
+
+
 def planted(tmp_path: Path, target: str, *changes: tuple[str, str]) -> Kernel:
     """The catalogue's kernel with some of its text exchanged."""
     text = next(kernel for kernel in KERNELS if kernel.target == target).path.read_text()

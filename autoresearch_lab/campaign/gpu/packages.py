@@ -7,7 +7,6 @@ here, for `pip download`; docs/cuda.md, "A GPU at hand". This module needs nothi
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import re
 import shutil
 from dataclasses import dataclass
@@ -16,26 +15,22 @@ from importlib.metadata import PackageNotFoundError, requires, version
 
 @dataclass(frozen=True)
 class Package:
-    """A module, the name of its wheel, and what cannot be done without it (None: everything)."""
+    """By the name of its wheel (modules may share a folder); what cannot be done without it (None: everything)."""
 
-    module: str
     wheel: str
     without: str | None = None
 
 
 PACKAGES = (
-    *(
-        Package(name, name)
-        for name in ("torch", "triton", "numpy", "scipy", "click", "rich", "pydantic", "safetensors")
-    ),
-    *(Package(name, name) for name in ("ml_dtypes", "filelock", "jsonlines", "psutil", "tomli_w")),
-    Package("tiktoken", "tiktoken"),
-    *(Package(name, name, "a dataset can be used, not prepared") for name in ("pyarrow", "rustbpe")),
-    Package("pytest", "pytest", "the GPU tests are left out"),
-    Package("nvtx", "nvtx", "the ranges of profiles and traces are PyTorch's"),
-    Package("liger_kernel", "liger-kernel", "Liger's kernels are not among the arms"),
-    Package("quack", "quack-kernels", "quack's kernels are not among the arms"),
-    Package("flash_attn", "flash-attn", "FlashAttention is not among the arms"),
+    *map(Package, ("torch", "triton", "numpy", "scipy", "click", "rich", "pydantic", "safetensors")),
+    *map(Package, ("ml_dtypes", "filelock", "jsonlines", "psutil", "tomli_w", "tiktoken")),
+    *(Package(name, "a dataset can be used, not prepared") for name in ("pyarrow", "rustbpe")),
+    Package("pytest", "the GPU tests are left out"),
+    Package("nvtx", "the ranges of profiles and traces are PyTorch's"),
+    Package("liger-kernel", "Liger's kernels are not among the arms"),
+    Package("quack-kernels", "quack's kernels are not among the arms"),
+    Package("flash-attn-4", "FlashAttention 4 is neither an arm nor the trainer's attention"),
+    Package("flash-attn", "FlashAttention 2 is not among the arms"),
 )
 PROGRAMS = {
     "nvidia-smi": "the GPU cannot be named",
@@ -48,8 +43,8 @@ def look() -> dict[str, list[str]]:
     """{"missing": without which nothing runs, "optional": what is missed besides, "present": name and version}."""
     missing, optional, present = [], [], []
     for package in PACKAGES:
-        if importlib.util.find_spec(package.module) is not None:
-            present.append(f"{package.wheel} {_version(package.wheel)}".strip())
+        if found := _version(package.wheel):
+            present.append(f"{package.wheel} {found}")
         elif package.without is None:
             missing.append(package.wheel)
         else:

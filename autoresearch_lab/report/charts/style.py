@@ -68,7 +68,7 @@ def figure(height: int, x_title: str = "", y_title: str = "", *, legend: bool = 
         yaxis={**axis, "title": dict(text=y_title, font=dict(color=MUTED, size=12.5), standoff=8)},
         bargap=0.38,
     )
-    return go.Figure(layout=go.Layout(**layout))
+    return go.Figure(layout=layout)
 
 
 def rows(fig: go.Figure, labels: list[str]) -> None:

@@ -3,11 +3,13 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from autoresearch_common import instruction_set
 from autoresearch_cuda.probe import JOBS
+from autoresearch_cuda.probe import describe as describe_module
 from autoresearch_cuda.probe.describe import describe_software
 from autoresearch_lab.paths import CHECKOUT
 from autoresearch_trainer.errors import ConfigError
@@ -30,6 +32,28 @@ def test_the_versions_are_those_that_the_packages_say_when_they_are_imported(tmp
     found = describe_software("cuda")
     assert (found["torch"], found["cuda"]) == (str(torch.__version__), torch.version.cuda)
     assert found["numpy"] == numpy.__version__
+
+
+def test_an_amd_gpu_is_named_by_its_architecture(monkeypatch):
+    """By a ROCm build, whose GPUs answer as CUDA's; there is no nvidia-smi to ask."""
+    import torch
+
+    properties = SimpleNamespace(
+        name="AMD Instinct MI300X", gcnArchName="gfx942:sramecc+:xnack-", total_memory=192 << 30,
+        multi_processor_count=304, major=9, minor=4,
+    )  # fmt: skip
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda index: properties)
+    monkeypatch.setattr(torch.version, "hip", "6.4.43482")
+    monkeypatch.setattr(
+        describe_module, "torch_build", lambda: {"__version__": "2.13+rocm", "cuda": None, "hip": "6.4"}
+    )
+    versions = {"triton-rocm": "3.6.0"}
+    monkeypatch.setattr(identity, "installed", versions.get)
+    device, software = describe_module.describe("cuda"), describe_software("cuda")
+    assert (device["name"], device["capability"]) == ("AMD Instinct MI300X", "gfx942:sramecc+:xnack-")
+    assert device["driver"] is None and device["memory_gb"] == 192
+    assert (software["cuda"], software["hip"], software["triton"]) == (None, "6.4", "3.6.0")
 
 
 def test_a_processor_is_described_without_pytorch():

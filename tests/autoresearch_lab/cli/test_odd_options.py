@@ -20,8 +20,8 @@ from autoresearch_lab.cli.train import train as train_command
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import Root
 
-# These do much before they can refuse, or rest on the checkout: their options are only read.
-ONLY_READ = ("doctor", "exploits", "controls", "run", "mac", "report", "calibrate")
+# These do much before they can refuse, rest on the checkout, or never return: their options are only read.
+ONLY_READ = ("doctor", "exploits", "controls", "run", "mac", "report", "calibrate", "mcp")
 ODD = st.one_of(
     st.sampled_from(
         ["", " ", "-1", "0", "1", "nan", "inf", "1e308", "9" * 400, "9" * 5000, "-" + "9" * 30, "1.5", "x[/]",

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from autoresearch_data.tokens import Tokens
-from autoresearch_lab import hardware, machine, training
+from autoresearch_lab import engine, hardware, machine, training
 from autoresearch_lab.catalog import load_catalog
+from autoresearch_lab.cli import app
 from autoresearch_lab.cli.train import main
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.ledger import Ledger
@@ -59,11 +60,14 @@ SMALL = ("--preset", "cpu-nano", "--eval-tokens", "2048", "--compile", "off", "-
 
 def test_print_config_says_what_and_why_and_trains_nothing(lab: Path, capsys):
     assert call(lab, "--print-config") == 0
-    lines = capsys.readouterr().out.splitlines()
+    chosen, sources = capsys.readouterr().out.split("\n\n")
+    lines = chosen.splitlines()
     names = "engine preset dataset batch memory compile evaluation attention kernels ceiling".split()
     assert [line.partition(":")[0] for line in lines] == names
     assert all(line.endswith(")") for line in lines) and "numbers ffffffffffff" in lines[2]
     assert not (lab / "runs").exists()
+    assert [line.partition(":")[0] for line in sources.splitlines()] == ["from default", "from preset"]
+    assert "matrix_lr=0.04" in sources.splitlines()[0] and "n_layer=2" in sources.splitlines()[1]
 
 
 def test_print_config_as_json_is_complete(lab: Path, capsys):
@@ -74,6 +78,11 @@ def test_print_config_as_json_is_complete(lab: Path, capsys):
     assert data["config"]["preset"] == "upstream" and data["config"]["seed"] == 7 and data["config"]["steps"] == 2
     assert {"engine", "hardware", "choices", "dataset", "kernels", "ceiling"} <= set(data)
     assert all(choice["why"] for choice in data["choices"]) and data["hardware"]["kind"] == "cpu"
+    fields = {*data["config"], *data["config"]["model"]} - {"model"}
+    assert data["sources"].keys() == fields
+    from_options = {name for name, source in data["sources"].items() if source == "option"}
+    smoke = {"steps", "time_budget", "batch_size", "total_batch_tokens", "eval_tokens", "eval_batch_size"}
+    assert from_options == {"preset", "seed", "n_layer"} | smoke
 
 
 def test_the_hardware_chooses_the_preset(lab: Path, capsys, monkeypatch: pytest.MonkeyPatch):
@@ -211,7 +220,7 @@ def test_training_does_not_wait_until_a_large_ledger_is_read(lab: Path, capsys, 
         (["--eval", "huge"], "unknown evaluation 'huge'; known: cheap, reference, full"),
         (["--eval", "cheap", "--eval-tokens", "5000"], "give --eval or --eval-tokens, not both"),
         (["--steps", "3", "--time-budget", "3"], "give --time-budget or --steps, not both"),
-        (["--steps", "0"], "steps must be at least 1"),
+        (["--steps", "0"], "'--steps': 0 is not in the range x>=1"),
         (["--steps", "x"], "not a valid integer"),
         (["--time-budget", "-1"], "time_budget must be positive"),
         (["--time-budget", "0"], "time_budget must be positive"),
@@ -219,7 +228,7 @@ def test_training_does_not_wait_until_a_large_ledger_is_read(lab: Path, capsys, 
         (["--seed", "99999999999999999999999"], "seed must be from 0 to 9223372036854775807"),
         (["--seed", "-1"], "seed must be from 0 to"),
         (["--batch-size", "3"], "not a multiple of the 768 tokens"),
-        (["--batch-size", "0"], "not a multiple"),
+        (["--batch-size", "0"], "'--batch-size': 0 is not in the range x>=1"),
         (["--checkpoint-every", "often", "--steps", "1"], "cannot read the interval 'often'"),
         (["--check-kernels", "0%", "--steps", "1"], "'0%' is no share of calls"),
         (["--check-kernels", "many", "--steps", "1"], "'many' is no share of calls"),
@@ -275,6 +284,35 @@ def test_without_data_the_message_names_the_command(lab: Path, capsys, monkeypat
     assert "name one of a, b with --dataset" in capsys.readouterr().err
 
 
+def test_mps_is_refused_in_a_line_where_it_is_missing(lab: Path, capsys, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(engine, "has_apple_gpu", lambda: False)
+    assert main(["--root", str(lab), "--engine", "mps"]) == 2
+    assert capsys.readouterr().err == "error: engine mps cannot run here: there is no Apple GPU\n"
+    monkeypatch.setattr(engine, "has_apple_gpu", lambda: True)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
+    assert main(["--root", str(lab), "--engine", "mps"]) == 2
+    assert "error: PyTorch reaches no MPS device" in capsys.readouterr().err
+    assert app.main(["--engine", "mps", "doctor"]) == 2  # the lab measures nothing there
+    assert "mps" in capsys.readouterr().err
+
+
+def test_mps_trains_the_baseline_uncompiled(lab: Path, capsys, monkeypatch: pytest.MonkeyPatch):
+    """As far as the plan; the lab's ledger is not asked, since it has no such engine."""
+    measured(lab, 1500.0, 2000.0)
+    monkeypatch.setattr(engine, "has_apple_gpu", lambda: True)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
+    monkeypatch.setattr("torch.mps.recommended_max_memory", lambda: 12 << 30)
+    monkeypatch.setattr("torch.mps.driver_allocated_memory", lambda: 1 << 30)
+    asked = ("--engine", "mps", "--preset", "cpu-nano", "--print-config", "--json")
+    assert main(["--root", str(lab), *asked]) == 0
+    data = json.loads(capsys.readouterr().out)
+    said = {choice["name"]: (choice["value"], choice["why"]) for choice in data["choices"]}
+    assert said["engine"][0] == "mps" and said["compile"] == ("off", "MPS: uncompiled")
+    assert said["kernels"][0] == "baseline" and "torch_eager" in {one["name"] for one in data["kernels"].values()}
+    assert main(["--root", str(lab), *asked, "--compile", "on"]) == 2
+    assert "--compile on: training on MPS is uncompiled" in capsys.readouterr().err
+
+
 def test_engines_carry_the_preset_of_their_hardware():
     from autoresearch_lab.engine import choose
 
@@ -305,6 +343,42 @@ def test_auto_takes_the_mode_that_was_measured_as_faster(lab: Path, capsys, eage
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("compile:"))
     said = f"measured with these kernels: {eager:,.0f} tokens/s eager, {compiled:,.0f} compiled, record "
     assert line.split()[1] == chosen and said in line
+
+
+def fitted(lab: Path, verdict: str = "BETTER", preset: str = "cpu-nano", **changes) -> None:
+    """The record of a fit that has found a deeper shape."""
+    shape = f"{preset}-d3-t1024"
+    Ledger(Root(lab).ledger).append(
+        "fit",
+        **{**machine.context_of_this_process(ENGINES["cpu"]).fields(), **changes},
+        settings={"preset": preset, "dataset": {"name": "x"}, "minutes": 20.0, "horizon": 300.0, "seed": 42,
+                  "foreign_limit": 0.15},
+        results={"reason": "", "recommended": shape, "delta": -0.05, "lower": shape, "upper": shape, "zone": 0.02,
+                 "longer_seconds": 2400.0, "exponent": 0.2, "pair_seconds": 45, "predicted_seconds": 1.0,
+                 "seconds": 1.0},
+        verdict=verdict,
+    )  # fmt: skip
+
+
+def test_a_shape_that_was_fitted_here_is_the_default_and_said_to_be(lab: Path, capsys, monkeypatch):
+    monkeypatch.setattr(training, "suggest_preset", lambda hardware: ("cpu-nano", "2 cores"))
+    for stale in ({"verdict": "WORSE"}, {"preset": "m5-tiny"}, {"software": {"key": "another"}}):
+        fitted(lab, **stale)
+        assert call(lab, "--print-config") == 0
+        assert "preset:     cpu-nano  (2 cores)" in capsys.readouterr().out
+    fitted(lab)
+    assert call(lab, "--print-config", "--set", "matrix_lr=0.03") == 0
+    out = capsys.readouterr().out
+    assert "preset:     cpu-nano-d3-t1024  (fitted to this machine, record " in out
+    assert "-0.0500 against cpu-nano in 45 s; --preset cpu-nano takes that)" in out and "4 x 256 tokens, 1024" in out
+    (line,) = [line for line in out.splitlines() if line.startswith("from fitted:")]
+    assert line.split()[2:] == ["preset=cpu-nano-d3-t1024", "batch_size=4", "total_batch_tokens=1024", "n_layer=3"]
+    assert "from option:     matrix_lr=0.03" in out
+    assert call(lab, "--print-config", "--preset", "cpu-nano") == 0
+    assert "from fitted" not in capsys.readouterr().out
+    assert call(lab, *SMALL[2:], "--steps", "1") == 0
+    config = json.loads((lab / "runs" / "last" / "run.json").read_text())["config"]
+    assert config["preset"] == "cpu-nano-d3-t1024" and config["eval_batch_size"] == 8
 
 
 def test_auto_keeps_its_rule_where_nothing_fits_what_was_measured(lab: Path, capsys):

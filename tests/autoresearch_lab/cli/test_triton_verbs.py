@@ -22,7 +22,7 @@ needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, re
 def root(tmp_path, monkeypatch):
     """A root of its own with the project's kernels, on a machine without a GPU."""
     monkeypatch.setattr(engine, "has_nvidia_gpu", lambda: False)
-    monkeypatch.setattr(judge, "has_nvidia_gpu", lambda: False)
+    monkeypatch.setattr(judge, "has_gpu", lambda: False)
     (tmp_path / "kernels").symlink_to(CHECKOUT / "kernels")
     return tmp_path
 

@@ -17,6 +17,7 @@ WORK = {
     "bench": ["--workspace", "w"],
     "gate": ["--base", "HEAD"],
     "trial": [],
+    "fit": [],
     "ab": ["--workspace", "w"],
     "integration-ab": ["--workspace", "w"],
     "integration-suite": ["--workspace", "w", "--presets", "cpu-nano"],

@@ -40,7 +40,7 @@ KINDS = [
 @pytest.fixture
 def root(tmp_path, monkeypatch):
     """A root with relu_squared, a captured call of it, and no GPU."""
-    for module, name in ((engine, "has_nvidia_gpu"), (judge, "has_nvidia_gpu"), (engine, "has_apple_gpu")):
+    for module, name in ((engine, "has_nvidia_gpu"), (judge, "has_gpu"), (engine, "has_apple_gpu")):
         monkeypatch.setattr(module, name, lambda: False)
     monkeypatch.setattr(catalog, "has_apple_gpu", lambda: False)
     shutil.copytree(CHECKOUT / "kernels" / "relu_squared", tmp_path / "kernels" / "relu_squared")

@@ -223,6 +223,21 @@ def test_a_graph_whose_kernels_are_there_is_not_counted_twice(tmp_path):
     assert any("--cuda-graph-trace=node" in remark for remark in found.remarks)
 
 
+def test_pages_of_managed_memory_move_without_a_launch(tmp_path):
+    base = Database()
+    base.kernel("k", 0.0, 1.0, 2.0)
+    base.copy(0.0, 1.5, 2.5, thread=None, kind=11)
+    base.copy(0.0, 2.5, 3.0, thread=None, kind=12)
+    found = shown(base.write(tmp_path / "t.sqlite"))
+    (device,) = found.devices
+    assert device.work_per_step == 3 and device.launches_per_step == 1
+    assert device.kinds == pytest.approx({"kernel": 1.0, "migration": 1.5})
+    assert {row.name for row in found.kernels if row.kind == "migration"} == {
+        "migration host to device", "migration device to host",
+    }  # fmt: skip
+    assert not any("launching call" in remark for remark in found.remarks)
+
+
 def test_work_and_ranges_without_an_end(tmp_path):
     base = Database()
     base.range("open", 0.0, None)

@@ -60,7 +60,8 @@ class Stub:
             return CommandEnd(2, 0.1, 0.0, "cannot set 'nonsense'")
         config = {"total_batch_tokens": int(plan.get("tokens", TOKENS)), "batch_size": 8, "eval_batch_size": 8}
         if "--print-config" in words:
-            (out / "stdout.log").write_text(json.dumps({"config": config}))
+            choice = {"name": "memory", "value": "about 0.5 GiB", "why": "estimated"}
+            (out / "stdout.log").write_text(json.dumps({"config": config, "choices": [choice]}))
             return CommandEnd(0, 0.1, 0.0, "")
         option = dict(zip(words, words[1:], strict=False))
         steps, seed = int(option["--steps"]), int(option["--seed"])
@@ -100,7 +101,7 @@ def here(tmp_path, monkeypatch):
     for path in LOCKED:
         (tmp_path / path).parent.mkdir(exist_ok=True)
         (tmp_path / path).write_bytes((CHECKOUT / path).read_bytes())
-    (tmp_path / ".gitignore").write_text("/data/\n/results/\n/results.tsv\n")
+    (tmp_path / ".gitignore").write_text("/data/\n/results/\n*results.tsv*\n")
     (tmp_path / "train.py").write_text("")
     git(tmp_path, "init", "--quiet", "--initial-branch=main")
     write_dataset(tmp_path / "data" / "stdlib")

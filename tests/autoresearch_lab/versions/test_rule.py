@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.research.loop import TRIALS
 from autoresearch_lab.statistics import Interval
 from autoresearch_lab.versions.rule import TrialRule, equal_time, interval, verdict
 
@@ -44,6 +45,15 @@ def rates(trials: int, **version: float) -> dict[str, float]:
 def test_nothing_is_better_than_itself_in_more_than_one_trial_of_a_hundred(bpb_sd: float, speed_sd: float):
     found = rates(500, gain=0.0, bpb_sd=bpb_sd, speed_sd=speed_sd)
     assert found["BETTER"] <= 0.016 and found["WORSE"] <= 0.016  # at 1 % more than 8 of 500 come once in 300
+
+
+@pytest.mark.parametrize("bpb_sd", [PAIRED, UNPAIRED])
+@pytest.mark.parametrize("speed_sd", SPEEDS)
+def test_of_a_hundred_ideas_that_are_worth_nothing_research_keeps_one_at_most(bpb_sd: float, speed_sd: float):
+    rng = np.random.default_rng([12, int(bpb_sd * 1e5), int(speed_sd * 1e4)])
+    for _ in range(5):  # nights
+        said = [[decide(rng, 0.0, bpb_sd, speed_sd) for _ in range(TRIALS)] for _ in range(100)]
+        assert sum(set(idea) == {"BETTER"} for idea in said) <= 1
 
 
 @pytest.mark.parametrize(

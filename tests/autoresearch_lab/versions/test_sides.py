@@ -39,6 +39,13 @@ def test_the_working_tree_is_taken_as_it_is_and_left_alone(here: SimpleNamespace
     assert (changed.folder / "plan.json").read_text() == '{"bpb": 1.0}'
 
 
+def test_a_link_that_leads_out_of_the_tree_is_one_line(here: SimpleNamespace):
+    here.commit()
+    (here.path / "elsewhere").symlink_to("/tmp")
+    with pytest.raises(LabError, match="'elsewhere' is a link to an absolute path; remove it, or have git ignore it"):
+        side(here, ".")
+
+
 def test_words_override_options_and_name_a_dataset(here: SimpleNamespace):
     here.commit()
     write_dataset(here.path / "data" / "mine", train="d")

@@ -81,7 +81,7 @@ class Run:
 
 
 @dataclass
-class Trial:
+class AbComparison:
     """What an A/B compares and with what. Arms are "baseline" and "candidate"; `evaluator` computes val_bpb.
 
     modes: by arm, whether it trains eager or compiled; given where earlier evidence says which is faster. targets: the

@@ -1,0 +1,1 @@
+"""Which shape of the trainer suits this machine: `kernel-lab fit`."""

@@ -1,0 +1,1 @@
+"""Somebody else has ideas for the trainer: a command changes it, the lab tries that, and keeps what is BETTER."""
