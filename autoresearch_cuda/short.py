@@ -34,10 +34,11 @@ WARM_UP, TRACED_STEPS, TRACED_SECONDS = 3, 2, 30.0
 
 
 def configuration(request: Mapping[str, Any]) -> TrainConfig:
-    """The preset with the batch that fits, compiled; where it is to be small one sequence at a time, uncompiled."""
+    """The preset with the batch that fits, compiled; where it is to be small one sequence at a time, which on a CPU
+    compiling would take longer than all the rest."""
     name, steps = request["preset"], request["steps"]
     if request["small"]:
-        base = TrainConfig.for_preset(name, steps=steps)
+        base = TrainConfig.for_preset(name, steps=steps, compile=request["device"] == "cuda")
         short = replace(base.model, sequence_len=SMALL_TOKENS)
         return replace(base, model=short, batch_size=1, total_batch_tokens=SMALL_TOKENS, eval_tokens=SMALL_TOKENS)
     base = TrainConfig.for_preset(name, steps=steps, compile=True, peak_flops=request["peak_flops"])

@@ -6,8 +6,11 @@ Evidence is keyed by device and software: `Context` carries both with a short ke
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -28,6 +31,8 @@ JUDGING_PACKAGES = ("sandbox", "verify", "bench", "ab")
 # {language of a GPU's kernels: kind of the "device" where the CPU stands in for that GPU}. Evidence made there speaks
 # of the kernel and of no device.
 STAND_INS = {"triton": "interpreter", "metal": "metal-cpu"}
+# Who the device is, for processes that one which knows it starts (see `described`).
+DESCRIBED = "KERNEL_LAB_DESCRIBED"
 
 
 @dataclass(frozen=True)
@@ -53,8 +58,24 @@ class Context:
 
 @lru_cache(maxsize=8)
 def context(engine: Engine, root: Root) -> Context:
-    """Ask the engine (in a process of its own) who the device is and which versions it runs."""
+    """Ask the engine (in a process of its own) who the device is and which versions it runs, unless a parent did."""
+    told = json.loads(os.environ.get(DESCRIBED, "null"))
+    if told and told["engine"] == engine.name and not (engine.interpreted or engine.without_gpu):
+        versions = {name: value for name, value in told["software"].items() if name not in ("lab", "key")}
+        device = {name: value for name, value in told["device"].items() if name != "key"}
+        return _context(engine, DescribeAnswer(device=device, software=versions))
     return _context(engine, short_job(engine, DESCRIBE, DescribeArgs(), root))
+
+
+@contextmanager
+def described(here: Context) -> Iterator[None]:
+    """Processes that are started in the block take device and versions from here: asking costs each of them some
+    seconds. What the lab's own code hashes to each finds out by itself."""
+    os.environ[DESCRIBED] = json.dumps({"engine": here.engine.name, "device": here.device, "software": here.software})
+    try:
+        yield
+    finally:
+        del os.environ[DESCRIBED]
 
 
 def context_of_this_process(engine: Engine) -> Context:

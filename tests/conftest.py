@@ -40,6 +40,7 @@ SLOW = {
     "kernels/test_triton_compile.py": 250,
     "kernels/test_triton_verify.py": 160,
     "benchmarks/test_gpu_rehearsal.py": 120,
+    "benchmarks/test_gpu_bundle.py": 60,
     "autoresearch_lab/cli/test_train_compiled.py": 110,
     "exploits/test_in_place.py": 110,
     "kernels/test_metal_verify.py": 110,

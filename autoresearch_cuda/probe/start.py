@@ -4,6 +4,7 @@ A GPU's driver, Triton and Inductor each need more of the system than computing 
 of any of them. One such job says which, before many are lost to it.
 """
 
+import traceback
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -52,5 +53,6 @@ def _attempt(action: Callable[[], None]) -> str | None:
     try:
         action()
     except Exception as error:  # of any kind: which one is the finding
+        traceback.print_exc()
         return " ".join(f"{type(error).__name__}: {error}".split())[-MOST_WORDS:]
     return None

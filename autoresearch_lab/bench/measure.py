@@ -22,7 +22,7 @@ from autoresearch_lab.results.bench import ArmId
 from autoresearch_lab.sandbox.limits import GIB, Limits
 from autoresearch_lab.sandbox.protocol import not_enforced
 from autoresearch_trainer.jobs import Progress
-from autoresearch_trainer.jobs.timing import OUTPUTS, TIME, TimeArgs, TimedCall
+from autoresearch_trainer.jobs.timing import OUTPUTS, TIME, TimeAnswer, TimeArgs, TimedCall
 
 LEAST_ROUNDS = 3
 MOST_ROUNDS = 200
@@ -64,14 +64,15 @@ class Arm:
 
 @dataclass(frozen=True)
 class TimingBed:
-    """What kernels are timed on: a target's calls with their contents in the file `inputs`, and the folder in which one
-    process after the other runs."""
+    """What kernels are timed on: a target's calls with their contents in the file `inputs`, the folder in which one
+    process after the other runs, and the most seconds that each may take."""
 
     engine: Engine
     target: Target
     workloads: list[TimedCall]
     inputs: Path
     run_dir: Path
+    most_seconds: float = MOST_PROCESS_SECONDS
 
 
 def measure(
@@ -106,6 +107,26 @@ def measure(
         if on_progress is not None:
             on_progress(message)
 
+    answer = ask(bed, arms, seconds=seconds, seed=seed, calls=calls, memory=memory, on_progress=listen)
+    names = [f"{arm.role} {arm.name}" for arm in arms]
+    check_shape(answer, len(arms), len(bed.workloads))
+    check_clock(answer, marks)
+    check_events(answer, names)
+    check_outputs(_kept(bed.run_dir / OUTPUTS), bed.target, names, bed.workloads)
+    return Process(answer, seed, unenforced, left)
+
+
+def ask(
+    bed: TimingBed,
+    arms: Sequence[Arm],
+    *,
+    seconds: float,
+    seed: int,
+    calls: list[int] | None = None,
+    memory: bool = False,
+    on_progress: Callable[[Progress], None] | None = None,
+) -> TimeAnswer:
+    """What a fresh process answers, unchecked. Raises as `measure`, where the job fails."""
     args = TimeArgs(
         arms=[arm.kernel.file for arm in arms],
         compiled=[place for place, arm in enumerate(arms) if arm.compiled],
@@ -121,13 +142,8 @@ def measure(
         checked=CHECKED,
         memory=memory,
     )
-    answer = call(bed.engine, TIME, args, run_dir=bed.run_dir, limits=limits(bed, arms, seconds), on_progress=listen)
-    names = [f"{arm.role} {arm.name}" for arm in arms]
-    check_shape(answer, len(arms), len(bed.workloads))
-    check_clock(answer, marks)
-    check_events(answer, names)
-    check_outputs(_kept(bed.run_dir / OUTPUTS), bed.target, names, bed.workloads)
-    return Process(answer, seed, unenforced, left)
+    allowed = limits(bed, arms, seconds)
+    return call(bed.engine, TIME, args, run_dir=bed.run_dir, limits=allowed, on_progress=on_progress)
 
 
 def _kept(path: Path) -> dict[str, np.ndarray]:
@@ -150,7 +166,7 @@ def limits(bed: TimingBed, arms: Sequence[Arm], seconds: float) -> Limits:
     kernels = [kernel for arm in arms for kernel in (arm.kernel, *arm.parts.values())]
     folders = {str(kernel.path.parent) for kernel in kernels}
     return Limits(
-        seconds=MOST_PROCESS_SECONDS,
+        seconds=bed.most_seconds,
         quiet_seconds=QUIET_SECONDS + seconds,
         memory_bytes=psutil.virtual_memory().total + 16 * GIB if bed.engine.device == "cpu" else None,
         file_bytes=GIB,

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from autoresearch_common.hashing import file_sha256
+from autoresearch_common.hashing import file_sha256, json_sha256
 from autoresearch_lab.bench import samples
 from autoresearch_lab.bench.analysis import prediction
 from autoresearch_lab.bench.inputs import job_workloads, weights, write_inputs
-from autoresearch_lab.bench.measure import Arm, TimingBed
+from autoresearch_lab.bench.measure import Arm, TimingBed, ask
 from autoresearch_lab.bench.possible import check_possible
 from autoresearch_lab.bench.rule import BUDGET_SECONDS, Rule
 from autoresearch_lab.bench.session import BenchSession
@@ -30,9 +30,11 @@ from autoresearch_lab.promote.selection import resolve
 from autoresearch_lab.results.base import Artifact, Ceilings
 from autoresearch_lab.results.bench import BenchRule, BenchSeeds, BenchSettings
 from autoresearch_lab.results.record import BenchRecord, VerifyRecord
+from autoresearch_lab.sandbox.compiled import keep, lend
 from autoresearch_lab.sandbox.confine import discard_scratch
 from autoresearch_lab.workloads import WorkloadSet
 from autoresearch_trainer.jobs import Report
+from autoresearch_trainer.jobs.timing import OUTPUTS
 
 # The folder in which the processes run, one after the other.
 PROCESS = "process"
@@ -77,6 +79,7 @@ def bench(
         if not worth_an_arm(library, lab.context.engine)
     }
     chosen = choose_arms(kernel, target, lab.context, running, compiled)
+    lend(_kept(_trusted(chosen), workload_set, lab), run_dir / PROCESS)
     workloads = job_workloads(target, workload_set, rng)
     inputs = run_dir / "inputs.safetensors"
     write_inputs(inputs, target, workload_set, rng)
@@ -126,6 +129,46 @@ def bench(
         verdict=outcome.verdict,
         artifacts=[Artifact(path=lab.root.relative(path), sha256=file_sha256(path))],
     )
+
+
+def compile_ahead(
+    kernel: Kernel, target: Target, workload_set: WorkloadSet, lab: Lab, run_dir: Path, seconds: float
+) -> int:
+    """Have a process without `kernel` compile what a bench of it is measured beside, and keep Triton's part of that for
+    this bench (see `sandbox.compiled`); how many entries. Several may do that at once: no time is taken. seconds: that
+    it may take.
+
+    Raises:
+        LabError, LabFailure: that process failed; the bench will say more.
+    """
+    compiled, _ = compiles(target, lab.context.engine)
+    arms = _trusted(choose_arms(kernel, target, lab.context, {}, compiled))
+    kept = _kept(arms, workload_set, lab)
+    if kept.exists():
+        return 0
+    rng = np.random.default_rng(0)
+    inputs = writable_folder(run_dir, "bench") / "inputs.safetensors"
+    write_inputs(inputs, target, workload_set, rng)
+    try:
+        workloads = job_workloads(target, workload_set, rng)
+        bed = TimingBed(lab.context.engine, target, workloads, inputs, run_dir / PROCESS, seconds)
+        ask(bed, arms, seconds=0.0, seed=0)
+        return keep(bed.run_dir, kept)
+    finally:
+        for path in (inputs, run_dir / PROCESS / OUTPUTS):
+            path.unlink(missing_ok=True)
+        discard_scratch(run_dir / PROCESS)
+
+
+def _trusted(arms: Sequence[Arm]) -> list[Arm]:
+    """Those that are no candidates and never were."""
+    return [arm for arm in arms if arm.role in ("baseline", "library")]
+
+
+def _kept(arms: Sequence[Arm], workload_set: WorkloadSet, lab: Lab) -> Path:
+    """Where the compiled code of a process with just these arms is kept."""
+    kernels = [[arm.kernel.target, arm.kernel.sha256, arm.compiled] for arm in arms]
+    return lab.root.results / "compiled" / json_sha256([kernels, workload_set.sha256, lab.context.keys()])[:32]
 
 
 def check_ceilings(session: BenchSession, lab: Lab) -> tuple[Ceilings, list[str]]:

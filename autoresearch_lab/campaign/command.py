@@ -39,12 +39,17 @@ class Completed:
         errors = [line for line in lines if line.startswith(("error:", "E  ")) or "Error" in line]
         return ": ".join([f"exit code {self.code}", *(line[:TAIL] for line in (errors or lines)[-1:])])
 
+    @property
+    def printed(self) -> str:
+        """All that it printed."""
+        return "\n".join(filter(None, (self.out, self.err)))
+
     def json(self) -> Any:
         """What it printed as JSON. Raises StepFailed where it printed none."""
         try:
             return json.loads(self.out)
         except ValueError:
-            raise StepFailed(self.reason, self.code) from None
+            raise StepFailed(self.reason, self.code, self.printed) from None
 
     def require(self, negative: bool = False) -> Completed:
         """Itself, where it ended well. negative: exit code 1 is an answer, not a failure.
@@ -55,7 +60,7 @@ class Completed:
         if self.code == 1 and negative:
             raise SaidNo("")
         if self.code != 0:
-            raise StepFailed(self.reason, self.code)
+            raise StepFailed(self.reason, self.code, self.printed)
         return self
 
 

@@ -32,7 +32,6 @@ from autoresearch_lab.pipeline import Pipeline
 from autoresearch_lab.profile.run import take_profile
 from autoresearch_lab.profile.schema import Profile, save
 from autoresearch_lab.promote.selection import resolve
-from autoresearch_lab.report.write import write_report
 from autoresearch_lab.results.note import TrainSettings
 from autoresearch_lab.results.record import AbRecord, TrainRecord
 from autoresearch_lab.status import StatusFile
@@ -196,6 +195,9 @@ class MainJob:
         self.closing = ClosingRun.model_validate(results)
 
     def _report(self, box: TimeBox) -> None:
+        # Not at the top: a bare machine, which runs another plan, has nothing that draws.
+        from autoresearch_lab.report.write import write_report
+
         write_report(self.lab, self.lab.context)
 
 

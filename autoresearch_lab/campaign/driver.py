@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from autoresearch_lab.campaign.steps import CampaignStep, SaidNo, StepEnd, StepFailed, TimeBox
+from autoresearch_lab.campaign.steps import CampaignStep, NotBegun, SaidNo, StepEnd, StepFailed, TimeBox
 from autoresearch_lab.errors import LabError, LabFailure
 
 LEAST_SECONDS = 1.0
@@ -61,23 +61,29 @@ def attempt(step: CampaignStep, limit: float) -> StepEnd:
             end.found = step.action(TimeBox.of(limit))
     except SaidNo as answer:
         end = _ended(end, "negative", 1, str(answer))
-    except StepFailed as failure:
-        end = _ended(end, "failed", failure.code, str(failure))
-    except LabFailure as failure:
-        end = _ended(end, "failed", 1, str(failure))
-    except LabError as error:
-        end = _ended(end, "failed", 2, str(error))
+    except NotBegun as reason:
+        end = _skipped(step, str(reason))
     except OutOfTime:
-        end = _ended(end, "failed", None, f"out of time after {time.monotonic() - began:.0f} s")
+        end = _ended(end, "failed", None, f"out of time after {time.monotonic() - began:.0f} s", traceback.format_exc())
     except Exception as error:  # whatever goes wrong in one step, the minutes of the others are not given away
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        words = f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"
-        end = _ended(end, "failed", 1, words[:MOST_WORDS])
+        code = error.code if isinstance(error, StepFailed) else 2 if isinstance(error, LabError) else 1
+        # A job and a command have a traceback, or an output, of their own.
+        detail = "\n".join(filter(None, (traceback.format_exc(), getattr(error, "detail", ""))))
+        end = _ended(end, "failed", code, _words(error), detail)
     return end.model_copy(update={"seconds": round(time.monotonic() - began, 1)})
 
 
-def _ended(end: StepEnd, state: str, code: int | None, reason: str) -> StepEnd:
-    return end.model_copy(update={"state": state, "exit_code": code, "reason": " ".join(reason.split())})
+def _words(error: Exception) -> str:
+    """Its message; of one that nobody meant also its kind and place."""
+    if isinstance(error, LabFailure | LabError):
+        return str(error)
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error} ({Path(place.filename).name}:{place.lineno})"[:MOST_WORDS]
+
+
+def _ended(end: StepEnd, state: str, code: int | None, reason: str, detail: str = "") -> StepEnd:
+    told = {"state": state, "exit_code": code, "reason": " ".join(reason.split()), "detail": detail}
+    return end.model_copy(update=told)
 
 
 def _skipped(step: CampaignStep, reason: str) -> StepEnd:

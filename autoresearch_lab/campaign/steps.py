@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from pydantic import BaseModel, SerializeAsAny
+from pydantic import BaseModel, Field, SerializeAsAny
 
 from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.results.note import RecordedStep
@@ -14,15 +14,20 @@ from autoresearch_lab.results.note import RecordedStep
 
 class StepFailed(LabFailure):
     """A step could not do its work; the message says why. code: exit code of the command that it was, None = it ran out
-    of time."""
+    of time. detail: all that it printed."""
 
-    def __init__(self, message: str, code: int | None = 1) -> None:
+    def __init__(self, message: str, code: int | None = 1, detail: str = "") -> None:
         super().__init__(message)
         self.code = code
+        self.detail = detail
 
 
 class SaidNo(LabFailure):
     """A step came to its end with a negative answer, such as a kernel that is not faster."""
+
+
+class NotBegun(LabFailure):
+    """A step is known to lead nowhere here, and was not begun."""
 
 
 @dataclass(frozen=True)
@@ -62,9 +67,11 @@ class CampaignStep:
 
 
 class StepEnd(RecordedStep):
-    """How a step ended. found: what it found, for those that return something."""
+    """How a step ended. found: what it found, for those that return something. detail: of a failure the whole
+    traceback, which no record carries."""
 
     found: SerializeAsAny[BaseModel] | None = None
+    detail: str = Field(default="", exclude=True)
 
     def recorded(self) -> RecordedStep:
         """As a note of the ledger carries it."""

@@ -14,7 +14,7 @@ from rich.text import Text
 from autoresearch_lab.ab.outcome import gain, speed
 from autoresearch_lab.bench.rule import BUDGET_SECONDS
 from autoresearch_lab.campaign.cpu import MainJob
-from autoresearch_lab.campaign.gpu.plan import SECONDS, GpuRequest, default_out, run_parts
+from autoresearch_lab.campaign.gpu.plan import CALLS, GpuRequest, default_out, run_parts
 from autoresearch_lab.campaign.gpu.table import table
 from autoresearch_lab.campaign.mac import mac_steps, require_metal
 from autoresearch_lab.campaign.record import Campaign
@@ -26,7 +26,6 @@ from autoresearch_lab.engine import choose
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.evidence import default_preset
 from autoresearch_lab.hardware import has_apple_gpu
-from autoresearch_lab.report.summary import summary
 
 _STYLES = {"done": "green", "negative": "yellow", "failed": "bold red", "skipped": "yellow"}
 # Plan -> the options that mean something to it, besides --dataset and --seconds.
@@ -53,6 +52,8 @@ def _suited(session: Session) -> str:
 
 
 def _cpu(session: Session, say: Callable[[str], None], seconds: float | None, dataset: str, given: Any) -> VerbResult:
+    from autoresearch_lab.report.summary import summary  # not at the top: a machine with a GPU may have no DuckDB
+
     preset = given.pop("preset", None) or default_preset(session.lab)
     job = MainJob(session.lab, preset, dataset, say, **given)
     job.check()
@@ -118,7 +119,7 @@ def _mac(session: Session, say: Callable[[str], None], seconds: float | None, da
 def _gpu(session: Session, say: Callable[[str], None], seconds: float | None, dataset: str, given: Any) -> VerbResult:
     request = GpuRequest(
         out=given.get("out") or default_out(),
-        seconds=seconds or SECONDS,
+        seconds=seconds,
         names=_words(given.get("parts")),
         only=_words(given.get("only")),
         dataset=dataset,
@@ -143,7 +144,8 @@ _BENCH_SECONDS = click.option(
 _SECONDS = click.option(
     "--seconds",
     type=FiniteRange(min=1),
-    help=f"Of the whole: steps are cut short or left out.  [default: as long as it takes; gpu: {SECONDS:g}]",
+    help="Of the whole: steps are cut short or left out.  [default: as long as it takes; gpu: "
+    f"{', '.join(f'{seconds:g} for --parts {name}' for name, (_, seconds) in CALLS.items())}]",
 )
 
 
@@ -174,7 +176,11 @@ COMMANDS = {
         click.option("--train-seconds", type=FiniteRange(min=1), help="cpu: of the closing run  [default: 20]"),
         _BENCH_SECONDS,
         click.option("--out", type=PATH, help="gpu: folder of the result  [default: $OUT, or new]"),
-        click.option("--parts", metavar="PART,...", help="gpu: parts to do  [default: all]"),
+        click.option(
+            "--parts",
+            metavar="PART,...",
+            help="gpu: parts to do, or those of a call: first, second  [default: all]",
+        ),
         click.option("--only", metavar="TARGET,...", help="gpu: targets  [default: all with a Triton kernel]"),
         click.option("--rehearse", is_flag=True, hidden=True, help="gpu: the same path on a CPU, small; no figures."),
     ),

@@ -40,6 +40,7 @@ def main(job_file: str) -> int:
         value = jobs[job["job"]](job["args"], Path(job["run_dir"]), lambda fields: send("progress", **fields))
         send("result", value=value)
     except BaseException as error:  # whatever a candidate raises has to reach the parent as words
+        traceback.print_exc()  # in whole, for people
         kind, last = failure_kind(error), traceback.format_exc(limit=-6)
         send("error", kind=kind, type=type(error).__name__, message=str(error)[:2000], traceback=last[-4000:])
         return 1

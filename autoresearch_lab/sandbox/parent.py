@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -239,6 +239,7 @@ def _judge(job: str, answer: Message | None, code: int, run_dir: Path) -> Messag
     if answer is not None and answer["event"] == "result":
         return answer["value"]
     tail = _tail(run_dir / "stderr.log")
+    _keep(run_dir / "stderr.log")
     if answer is not None:
         kind, message, detail = answer["kind"], answer["message"], str(answer.get("traceback", ""))
         first = message.splitlines()[0] if message else "no message"
@@ -250,6 +251,13 @@ def _judge(job: str, answer: Message | None, code: int, run_dir: Path) -> Messag
         died: Kind = "killed" if -code == signal.SIGKILL else "crash"
         raise JobFailed(died, f"{job}: ended by {name}{_MEANING.get(name, '')}", detail=tail)
     raise JobFailed("protocol", f"{job}: ended with status {code} and no answer", detail=tail)
+
+
+def _keep(log: Path) -> None:
+    """The log of a job that failed, beside where the next job in this folder begins its own."""
+    with suppress(OSError):
+        if log.stat().st_size and not log.is_symlink():
+            os.replace(log, log.with_name(f"stderr-{secrets.token_hex(3)}.log"))
 
 
 def _tail(path: Path) -> str:

@@ -1,1 +1,1 @@
-"""Everything that wants a GPU, in one call: see `main`."""
+"""Everything that wants a GPU: see `main`, and `bundle` for what travels there."""

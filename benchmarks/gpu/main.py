@@ -1,6 +1,6 @@
 """Door of gpu.sh: says what is missing on this machine, and starts the plan for a GPU.
 
-    benchmarks/gpu.sh [--rehearse] [--out DIR] [--seconds 540] [--parts profile,verify,...] [--only TARGET,...]
+    benchmarks/gpu.sh [--parts first|second|PART,...] [--seconds N] [--only TARGET,...] [--out DIR] [--rehearse]
 
 Exit code 0: it came to its end, whatever the parts found; 2: it could not begin.
 """

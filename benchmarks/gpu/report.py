@@ -20,13 +20,15 @@ back ([cuda.md](cuda.md), "A GPU at hand"). Nothing here is typed in.
 NOTHING = """
 All of it is not yet measured: no GPU has been at hand. On a machine with one, this measures what belongs here:
 
-    benchmarks/gpu.sh
+    benchmarks/gpu.sh --parts first
+    benchmarks/gpu.sh --parts second
 
 The aims: every memory-bound kernel at 85 % or more of the measured copy bandwidth, none slower than its best arm, the
 compiled `upstream` step at least 1.10 times as fast with promoted kernels as without, val_bpb not worse.
 """
 SECTIONS = {
     "Kernels": sections.kernels,
+    "Arrays of 2^31 elements": sections.rows,
     "Training": sections.training,
     "Where the time goes": sections.capture,
     "Hardware counters": sections.counters,

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from autoresearch_lab.campaign.gpu.formats import gain, outcomes, percent, ratio
 from autoresearch_lab.campaign.gpu.result import (
     Benched,
+    BigRows,
     CallFound,
     Counted,
     GpuResult,
     GpuTests,
+    Tested,
     Traced,
     Trained,
     Verified,
@@ -26,8 +28,11 @@ kernel is faster. The verdict is on all calls of a training step together, again
 baseline that the kernel is less surely ahead of."""
 TRAINING = """\
 One run per arm, compiled, the same tokens and seed; no interval. The batch is what fits, so its calls are larger
-than those timed above. The A/B that `promote` asks for does not fit into nine minutes, so the kernels are not promoted
+than those timed above. The A/B that `promote` asks for does not fit into the two calls, so the kernels are not promoted
 ones, but chosen by this rule: {rule}. They are: {names}."""
+ROWS = """\
+The logits of `upstream` are 262,144 x 8,192 elements, 2^31: rows drawn at the start, around the 2^31st element and at
+the end against float64, forward and backward:"""
 CAPTURE = "Device time per step under each target's calls, without the targets inside (uncompiled, PyTorch's profiler)."
 
 
@@ -124,8 +129,17 @@ def tests(result: GpuResult) -> list[str]:
     tested = result.found(GpuTests)
     if tested is None:
         return [NOT_YET]
-    lines = [f"`tests/gpu`: {outcomes(tested)}."]
-    return [*lines, "", *(f"- {line}" for line in tested.lines)] if tested.lines else lines
+    return _counted(f"`tests/gpu`: {outcomes(tested)}.", tested)
+
+
+def rows(result: GpuResult) -> list[str]:
+    """What came of arrays of 2^31 elements and more."""
+    tested = result.found(BigRows)
+    return [NOT_YET] if tested is None else _counted(f"{ROWS} {outcomes(tested)}.", tested)
+
+
+def _counted(line: str, tested: Tested) -> list[str]:
+    return [line, "", *(f"- {failed}" for failed in tested.lines)] if tested.lines else [line]
 
 
 def columns(*names: str) -> list[str]:

@@ -2,13 +2,15 @@
 
 import json
 import os
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
+from autoresearch_lab import machine
 from autoresearch_lab.campaign.command import Completed, python, run_command
 from autoresearch_lab.campaign.gpu import archive, basics, confined, packages, plan, training, verdicts
-from autoresearch_lab.campaign.gpu.result import ArmTrained, ConfinedStart, GpuTests, Verified
+from autoresearch_lab.campaign.gpu.result import ArmTrained, BigRows, ConfinedStart, GpuTests, Verified
 from autoresearch_lab.campaign.gpu.setting import Setting
 from autoresearch_lab.campaign.steps import CampaignStep, StepFailed, TimeBox
 from autoresearch_lab.engine import ENGINES
@@ -17,6 +19,7 @@ from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root
 from autoresearch_lab.results.record import BenchRecord, VerifyRecord
 from autoresearch_lab.sandbox.parent import JobFailed
+from autoresearch_trainer.jobs.machine import DescribeAnswer
 from benchmarks.gpu import main
 
 NOTHING = {"missing": [], "optional": [], "present": []}
@@ -39,7 +42,18 @@ def test_missing_packages_are_named_first(monkeypatch, capsys, tmp_path):
 def test_an_unknown_part_is_bad_input(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(packages, "look", lambda: NOTHING)
     assert main.main(["--rehearse", "--out", str(tmp_path), "--parts", "data,typo"]) == 2
-    assert "unknown part typo; known: confined, data" in capsys.readouterr().err
+    assert "unknown part typo; known: first, second, confined, data" in capsys.readouterr().err
+
+
+def test_what_only_makes_reports_is_not_asked_for_on_a_bare_machine():
+    """The verbs of the plan; the packages are those that are not carried there."""
+    program = (
+        "import sys; sys.modules |= dict.fromkeys(['duckdb', 'plotly', 'jinja2', 'rustbpe', 'textual', 'packaging']);"
+        "import benchmarks.gpu.main;"
+        "from autoresearch_lab.cli import app, bench, campaign, judge, profile, trace"
+    )
+    done = run_command(python("-c", program), TimeBox.of(60.0))
+    assert done.code == 0, done.err
 
 
 @pytest.fixture
@@ -48,7 +62,7 @@ def parts_of(monkeypatch, tmp_path, rehearsed_on):
     monkeypatch.setattr(packages, "look", lambda: NOTHING)
 
     def go(names, **actions):
-        monkeypatch.setattr(plan, "ACTIONS", actions)
+        monkeypatch.setattr(plan, "ACTIONS", plan.ACTIONS | actions)
         assert main.main(["--rehearse", "--out", str(tmp_path), "--parts", names]) == 0
         return json.loads((tmp_path / archive.RESULT).read_text())["parts"]
 
@@ -66,7 +80,7 @@ def test_a_part_that_fails_or_has_no_time_is_told_and_the_next_goes_on(monkeypat
     def broken(setting, box):
         raise RuntimeError("the driver\nwent away")
 
-    def short(setting):
+    def short(setting, known):
         return [
             CampaignStep(name, lambda box, name=name: plan.ACTIONS[name](setting, box), most=most)
             for name, most in {"confined": 10, "data": 10, "verify": 10, "bench": 0.5}.items()
@@ -241,6 +255,41 @@ def test_a_profile_is_known_while_its_captured_calls_are_the_newest(monkeypatch,
     assert basics.earlier_profile(at_a_gpu) is None
 
 
+def test_the_device_is_asked_once_for_all_that_a_campaign_starts(monkeypatch, tmp_path):
+    device, versions = {"kind": "cuda", "name": "a GPU"}, {"torch": "2.11.0", "triton": None}
+    answers = [DescribeAnswer(device=device, software=versions)]
+    monkeypatch.setattr(machine, "short_job", lambda *_: answers.pop())
+    ask = machine.context.__wrapped__  # what it remembers is this process's alone
+    here = ask(ENGINES["cuda"], Root(tmp_path))
+    with machine.described(here):
+        assert ask(ENGINES["cuda"], Root(tmp_path)) == here
+        for another in (ENGINES["cpu"], replace(ENGINES["cuda"], interpreted=True)):
+            with pytest.raises(IndexError):
+                ask(another, Root(tmp_path))
+    with pytest.raises(IndexError):
+        ask(ENGINES["cuda"], Root(tmp_path))
+
+
+def test_a_bench_without_a_rival_that_has_come_since_is_done_again(monkeypatch, at_a_gpu):
+    kernel = next(kernel for kernel in _triton_kernels() if kernel.target == "rms_norm")
+    target = at_a_gpu.catalog["rms_norm"]
+    record = SimpleNamespace(
+        settings=SimpleNamespace(libraries=[SimpleNamespace(name="torch_library")]),
+        results=SimpleNamespace(left_out={"liger": "failed"}),
+    )
+    assert verdicts._timed_beside(record) == {"torch_library", "liger"}
+    monkeypatch.setattr(verdicts, "_timed_beside", lambda record: known)
+    at_a_gpu.lab.ledger.append(
+        "bench", **at_a_gpu.lab.context.fields(), target="rms_norm", verdict="FASTER",
+        kernel={"name": kernel.name, "sha256": kernel.sha256}, workloads={"sha256": "now"}, results={},
+        settings={"contract_sha256": target.contract_sha256},
+    )  # fmt: skip
+    known = verdicts._rivals(target)
+    assert known and verdicts.known(at_a_gpu, BenchRecord, kernel) is not None
+    known = known - {sorted(known)[0]}
+    assert verdicts.known(at_a_gpu, BenchRecord, kernel) is None
+
+
 FASTER = Completed(0, json.dumps({"verdict": "FASTER", "results": {"reason": ""}}), "", 30.0)
 
 
@@ -263,11 +312,13 @@ def test_where_the_compiler_fails_its_arm_is_left_out(monkeypatch, tmp_path):
     assert timed.bench(tmp_path).reason == "out of time after 90 s" and len(timed.asked) == 1
 
 
-def test_what_to_carry_is_what_is_installed_here_and_what_that_needs():
+def test_what_to_carry_is_in_the_versions_installed_here_with_what_it_needs():
     found = packages.to_carry(["torch", "triton", "numpy", "SciPy"])
     names = {line.partition("==")[0] for line in found}
     assert {"pydantic", "pydantic-core", "click", "typing-extensions"} <= names
-    assert not {"torch", "numpy", "scipy", "sympy"} & names and all("==" in line for line in found)
+    assert not {"torch", "numpy", "scipy", "sympy"} & names
+    # What is not here is taken as new as it comes.
+    assert all("==" in line or not packages._version(line) for line in found)
 
 
 def test_nothing_is_judged_where_confined_jobs_do_not_start(parts_of):
@@ -284,9 +335,14 @@ def test_nothing_is_judged_where_confined_jobs_do_not_start(parts_of):
 
 def test_tests_that_ran_out_of_time_count_as_far_as_they_came(monkeypatch, tmp_path):
     printed = "tests/gpu/test_a.py::test_one PASSED [ 10%]\ntests/gpu/test_a.py::test_two[x y] FAILED [ 20%]\n"
-    monkeypatch.setattr(basics, "run_command", lambda *_: Completed(None, printed, "", 90.0))
-    tested = basics.tests(Setting(tmp_path, Root(tmp_path)), TimeBox.of(90.0))
-    assert (tested.passed, tested.failed, tested.unfinished) == (1, 1, True)
+    out_of_time = Completed(None, printed, "", 90.0)
+    monkeypatch.setattr("autoresearch_lab.campaign.gpu.setting.run_command", lambda *_: out_of_time)
+    setting = Setting(tmp_path, Root(tmp_path))
+    for part, kind in ((basics.tests, GpuTests), (basics.rows, BigRows)):
+        tested = part(setting, TimeBox.of(90.0))
+        assert type(tested) is kind and (tested.passed, tested.failed, tested.unfinished) == (1, 1, True)
+    kept = [path.read_text() for path in (setting.work / "failures").iterdir()]
+    assert len(kept) == 2 and all(printed in text and "out of time" in text for text in kept)
 
 
 def _catalog():

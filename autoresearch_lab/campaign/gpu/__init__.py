@@ -1,1 +1,1 @@
-"""The plan for an NVIDIA GPU: everything that only one can show, in nine minutes."""
+"""The plan for an NVIDIA GPU: everything that only one can show, in two calls of four and seven minutes."""

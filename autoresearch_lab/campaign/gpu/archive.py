@@ -46,13 +46,19 @@ def _files(setting: Setting) -> Iterator[tuple[str, Path]]:
     root = setting.root
     if root.ledger.exists():
         yield LEDGER, root.ledger
+    yield from _found(setting.work, "**/failures/*")
+    if root.ledger.exists():
         paths = sorted({path for path, _, _ in lookup.files(setting.lab.ledger)})
         yield from ((f"{FILES}/{path}", root.path / path) for path in paths if (root.path / path).is_file())
-    logs = (path for path in root.runs.glob("**/std*.log") if path.stat().st_size)
-    yield from ((f"runs/{path.relative_to(root.runs).as_posix()}", path) for path in logs)
-    for pattern in ("*.json", "train/*/*.json"):
-        for path in setting.work.glob(pattern):
-            yield f"work/{path.relative_to(setting.work).as_posix()}", path
+    yield from _found(root.runs, "**/std*.log")
+    # What failed in a first try lies below `work` as well.
+    yield from _found(setting.work, "**/std*.log", "*.json", "train/*/*.json")
+
+
+def _found(folder: Path, *patterns: str) -> Iterator[tuple[str, Path]]:
+    for path in (path for pattern in patterns for path in sorted(folder.glob(pattern))):
+        if path.is_file() and not path.is_symlink() and path.stat().st_size:
+            yield f"{folder.name}/{path.relative_to(folder).as_posix()}", path
 
 
 def write_result(setting: Setting, result: GpuResult) -> None:

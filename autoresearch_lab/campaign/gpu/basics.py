@@ -1,13 +1,14 @@
-"""Parts `data`, `tests` and `profile`: what the others rest on."""
+"""Parts `data`, `profile`, `tests` and `rows`: what the others rest on, and what tests say."""
 
 from __future__ import annotations
 
 import importlib.util
 import re
+from typing import TypeVar
 
 from autoresearch_data.dataset import open_dataset
-from autoresearch_lab.campaign.command import python, run_command
-from autoresearch_lab.campaign.gpu.result import DatasetFound, GpuTests, ProfileFound, TargetShare
+from autoresearch_lab.campaign.command import python
+from autoresearch_lab.campaign.gpu.result import BigRows, DatasetFound, GpuTests, ProfileFound, TargetShare, Tested
 from autoresearch_lab.campaign.gpu.setting import Setting
 from autoresearch_lab.campaign.profiles import known_profile
 from autoresearch_lab.campaign.steps import StepFailed, TimeBox
@@ -15,6 +16,8 @@ from autoresearch_lab.paths import CHECKOUT
 from autoresearch_lab.profile.run import newest_workloads
 from autoresearch_lab.profile.schema import Profile
 from autoresearch_lab.promote.selection import resolve
+
+Tests = TypeVar("Tests", bound=Tested)
 
 
 def data(setting: Setting, box: TimeBox) -> DatasetFound:
@@ -28,22 +31,32 @@ def data(setting: Setting, box: TimeBox) -> DatasetFound:
     if missing:
         raise StepFailed(f"no dataset at {folder}, and without {' and '.join(missing)} none can be prepared")
     words = ("--corpus", "stdlib", "--data-dir", str(folder.parent))
-    run_command(python(str(CHECKOUT / "prepare.py"), *words), box).require()
+    setting.run(box, python(str(CHECKOUT / "prepare.py"), *words), "prepare").require()
     return DatasetFound(folder=str(folder), prepared=True)
 
 
 def tests(setting: Setting, box: TimeBox) -> GpuTests:
-    """The tests that need a GPU."""
+    """The tests that need a GPU; at first every Triton kernel at the trainer's shapes, against the oracle."""
+    kernels = ("tests/gpu/test_gpu_kernels.py", "-k", "oracles")
+    return _tested(setting, box, GpuTests, *(kernels if setting.first else ("tests/gpu", "-k", "not big_rows")))
+
+
+def rows(setting: Setting, box: TimeBox) -> BigRows:
+    """Kernels on arrays of 2^31 elements, and more: sampled rows against the oracle; at first a few rows."""
+    return _tested(setting, box, BigRows, "tests/gpu/test_big_rows.py", "-k", "few" if setting.first else "not few")
+
+
+def _tested(setting: Setting, box: TimeBox, kind: type[Tests], *which: str) -> Tests:
     if importlib.util.find_spec("pytest") is None:
         raise StepFailed("pytest is not installed")
-    words = ("-m", "pytest", "tests/gpu", "-p", "no:cacheprovider", "-o", "addopts=", "-v", "-rfE")
-    done = run_command(python(*words), box)
+    words = ("-m", "pytest", *which, "-p", "no:cacheprovider", "-o", "addopts=", "-v", "-rfE")
+    done = setting.run(box, python(*words), f"{kind.__name__}")
     outcomes = re.findall(r"^\S+::.* (PASSED|FAILED|SKIPPED|ERROR)\b", done.out, re.MULTILINE)
     if not outcomes:
-        raise StepFailed(done.reason, done.code)
+        raise StepFailed(done.reason, done.code, done.printed)
     counts = {word: outcomes.count(word.upper()) for word in ("passed", "failed", "skipped", "error")}
     lines = re.findall(r"^(?:FAILED|ERROR) \S.*", done.out, re.MULTILINE)
-    return GpuTests(**counts, lines=lines, unfinished=done.code is None)
+    return kind(**counts, lines=lines, unfinished=done.code is None)
 
 
 def profile(setting: Setting, box: TimeBox) -> ProfileFound:
@@ -57,7 +70,7 @@ def profile(setting: Setting, box: TimeBox) -> ProfileFound:
         words = ("--preset", setting.preset, "--steps", "4", "--output", output, "--dataset", setting.dataset)
         done = setting.verb(box, "profile", *words).require()
         found = Profile.model_validate({name: value for name, value in done.json().items() if name != "output"})
-    if setting.rehearse:
+    if setting.small:
         return ProfileFound(targets=[TargetShare(target=row.target) for row in found.targets])
     return ProfileFound(
         step_ms=found.step_ms,

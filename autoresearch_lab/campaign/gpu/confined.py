@@ -29,6 +29,10 @@ def confined(setting: Setting, box: TimeBox) -> ConfinedStart:
     failed: dict[str, str] = {}
     for without in ATTEMPTS:
         found, unenforced = _attempt(setting, without, box)
+        if any(found.values()):
+            log = setting.work / "confined" / "stderr.log"
+            text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+            setting.keep_failure(f"confined-without-{without or 'nothing'}", f"{found}\n\n{text}")
         # Without torch.compile an arm is missing, without the others everything.
         broken = {name: why for name, why in found.items() if why is not None and name != COMPILER}
         if not broken:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from autoresearch_lab.campaign.gpu.result import GpuTests, RatioFound, Trained
+from autoresearch_lab.campaign.gpu.result import RatioFound, Tested, Trained
 
 OUTCOMES = {"passed": "passed", "failed": "failed", "error": "errors", "skipped": "skipped"}
 
@@ -27,7 +27,7 @@ def gain(trained: Trained) -> str | None:
     return ", ".join(words) or None
 
 
-def outcomes(tests: GpuTests) -> str:
+def outcomes(tests: Tested) -> str:
     """The counts of the GPU tests in a line."""
     counts = ", ".join(f"{getattr(tests, name)} {word}" for name, word in OUTCOMES.items())
     return counts + ("; time was over before the last" if tests.unfinished else "")

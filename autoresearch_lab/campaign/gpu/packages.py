@@ -1,12 +1,8 @@
-"""Which packages the plan for a GPU needs, and which of them are missing on this machine.
-
-python -m benchmarks.gpu.packages [--without torch,numpy,...] prints what to carry to a bare machine, as it is installed
-here, for `pip download`; docs/cuda.md, "A GPU at hand". This module needs nothing but Python.
-"""
+"""Which packages the plan for a GPU needs, which of them are missing on this machine, and which have to be carried to
+one that is bare (benchmarks/gpu/bundle.py). This module needs nothing but Python."""
 
 from __future__ import annotations
 
-import argparse
 import re
 import shutil
 from dataclasses import dataclass
@@ -23,14 +19,19 @@ class Package:
 
 PACKAGES = (
     *map(Package, ("torch", "triton", "numpy", "scipy", "click", "rich", "pydantic", "safetensors")),
-    *map(Package, ("ml_dtypes", "filelock", "jsonlines", "psutil", "tomli_w", "tiktoken")),
-    *(Package(name, "a dataset can be used, not prepared") for name in ("pyarrow", "rustbpe")),
+    *map(Package, ("ml_dtypes", "filelock", "jsonlines", "psutil", "tomli_w", "tiktoken", "pyarrow")),
+    Package("rustbpe", "a dataset can be used, not prepared"),
     Package("pytest", "the GPU tests are left out"),
     Package("nvtx", "the ranges of profiles and traces are PyTorch's"),
     Package("liger-kernel", "Liger's kernels are not among the arms"),
     Package("quack-kernels", "quack's kernels are not among the arms"),
     Package("flash-attn-4", "FlashAttention 4 is neither an arm nor the trainer's attention"),
     Package("flash-attn", "FlashAttention 2 is not among the arms"),
+)
+# What the machines that are lent have beside PyTorch and Triton.
+MACHINE = (
+    *("torch", "triton", "numpy", "scipy", "rich", "safetensors", "tiktoken", "pyarrow", "ml_dtypes", "filelock"),
+    *("psutil", "pytest", "click"),
 )
 PROGRAMS = {
     "nvidia-smi": "the GPU cannot be named",
@@ -63,15 +64,18 @@ def _version(wheel: str) -> str:
 
 
 def to_carry(without: list[str]) -> list[str]:
-    """["name==version", ...] of the packages and what they need in turn, at the versions installed here. `without`, and
-    what only these need, stays at home; so does what is not installed here."""
+    """["name==version", ...] of the packages and what they need in turn, at the versions installed here; those that are
+    not installed by their names. `without`, and what only these need, stays at home."""
     from packaging.requirements import Requirement
 
     left_out, found = {_normal(name) for name in without}, {}
     waiting = [package.wheel for package in PACKAGES]
     while waiting:
         name = _normal(waiting.pop())
-        if name in left_out or name in found or not _version(name):
+        if name in left_out or name in found:
+            continue
+        if not _version(name):
+            found[name] = name
             continue
         found[name] = f"{name}=={_version(name).partition('+')[0]}"
         needed = [Requirement(text) for text in requires(name) or []]
@@ -81,13 +85,3 @@ def to_carry(without: list[str]) -> list[str]:
 
 def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="What to carry to a machine that has PyTorch and little else.")
-    parser.add_argument("--without", default="torch,triton,numpy", help="is there [default: %(default)s]")
-    print("\n".join(to_carry(parser.parse_args().without.split(","))))
-
-
-if __name__ == "__main__":
-    main()

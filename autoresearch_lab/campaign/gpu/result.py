@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, RootModel, field_validator
 from autoresearch_lab.campaign.steps import StepEnd
 from autoresearch_lab.results.base import Ceilings
 
-SCHEMA = 2
+SCHEMA = 3
 Found = TypeVar("Found", bound=BaseModel)
 
 
@@ -168,8 +168,8 @@ class Counted(BaseModel):
     launches: list[dict[str, str]]
 
 
-class GpuTests(BaseModel):
-    """Counts of the tests; lines: of what failed; unfinished: whether time was over too soon."""
+class Tested(BaseModel):
+    """Counts of tests; lines: of what failed; unfinished: whether time was over too soon."""
 
     passed: int
     failed: int
@@ -177,6 +177,23 @@ class GpuTests(BaseModel):
     error: int
     lines: list[str]
     unfinished: bool
+
+
+class GpuTests(Tested):
+    """Of all tests that need a GPU."""
+
+
+class BigRows(Tested):
+    """Of those with arrays of 2^31 elements and more."""
+
+
+class Tried(RootModel[dict[str, StepEnd]]):
+    """{part: how its first try ended}"""
+
+    @property
+    def broken(self) -> dict[str, str]:
+        """{part: why it was not tried with success}"""
+        return {name: end.reason for name, end in self.root.items() if not end.came_through}
 
 
 class PackagesFound(BaseModel):
@@ -204,9 +221,11 @@ class GpuResult(BaseModel):
     FOUND: ClassVar[dict[str, type[BaseModel]]] = {
         "confined": ConfinedStart,
         "data": DatasetFound,
+        "tries": Tried,
         "profile": ProfileFound,
         "verify": Verified,
         "bench": Benched,
+        "rows": BigRows,
         "train": Trained,
         "capture": Traced,
         "counters": Counted,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,7 +23,8 @@ Found = TypeVar("Found", bound=BaseModel)
 
 @dataclass
 class Setting:
-    """rehearse: the same path on a CPU, small, through Triton's interpreter. out: what is brought back goes there.
+    """rehearse: the same path on a CPU, small, through Triton's interpreter. first: a first try, small as well. out:
+    what is brought back goes there.
 
     dataset: its name in the data folder. only: targets to look at (None: all that have a Triton kernel). ends: how the
     parts of this call ended, by name.
@@ -33,6 +35,7 @@ class Setting:
     rehearse: bool = False
     dataset: str = "stdlib"
     only: tuple[str, ...] | None = None
+    first: bool = False
     ends: dict[str, StepEnd] = field(default_factory=dict)
 
     @property
@@ -41,13 +44,18 @@ class Setting:
         return self.root.path / "results" / "gpu" / "work"
 
     @property
+    def small(self) -> bool:
+        """Whether it is to be seen that all works, and not how fast."""
+        return self.rehearse or self.first
+
+    @property
     def engine(self) -> str:
         """The engine whose verbs are called, and the device that is trained on."""
         return "cpu" if self.rehearse else "cuda"
 
     @property
     def preset(self) -> str:
-        return "cpu-nano" if self.rehearse else "upstream"
+        return "cpu-nano" if self.small else "upstream"
 
     @cached_property
     def catalog(self) -> dict[str, Target]:
@@ -58,11 +66,15 @@ class Setting:
         return Lab(self.root, self.engine)
 
     @property
+    def every_kernel(self) -> list[Kernel]:
+        """The catalogue's Triton kernels."""
+        return [kernel for target in self.catalog.values() for kernel in target.kernels if kernel.language == "triton"]
+
+    @property
     def kernels(self) -> list[Kernel]:
-        """The Triton kernels that are looked at; in a rehearsal one of them, since the interpreter is slow."""
-        wanted = self.only or ((REHEARSED,) if self.rehearse else None)
-        every = [kernel for target in self.catalog.values() for kernel in target.kernels if kernel.language == "triton"]
-        return [kernel for kernel in every if wanted is None or kernel.target in wanted]
+        """Those that are looked at; where it is small, one of them."""
+        wanted = self.only or ((REHEARSED,) if self.small else None)
+        return [kernel for kernel in self.every_kernel if wanted is None or kernel.target in wanted]
 
     @property
     def timed(self) -> list[Kernel]:
@@ -88,12 +100,28 @@ class Setting:
     def verb(self, box: TimeBox, *words: str, threads: int | None = None) -> Completed:
         """A verb of the lab with --json. threads: that it may compute with."""
         variables = {"OMP_NUM_THREADS": str(threads)} if threads else {}
-        return run_command(verb(self.lab, self.engine, *words, "--json"), box, variables)
+        return self.run(box, verb(self.lab, self.engine, *words, "--json"), "-".join(words[:2]), variables)
+
+    def run(
+        self, box: TimeBox, command: Sequence[str], name: str, variables: Mapping[str, str] | None = None
+    ) -> Completed:
+        """A command; all that it printed is kept where it ended without an answer."""
+        done = run_command(command, box, variables)
+        if done.code != 0 and not (done.code == 1 and done.out.startswith("{")):
+            self.keep_failure(name, f"{' '.join(command)}\n{done.reason}\n\n{done.printed}\n")
+        return done
+
+    def keep_failure(self, name: str, text: str) -> None:
+        """For the archive: what went wrong, in whole."""
+        plain = "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)
+        folder = self.work / "failures"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{plain}-{len(list(folder.iterdir()))}.txt").write_text(text, encoding="utf-8")
 
 
-def rehearsal_root(out: Path) -> Root:
-    """A lab of its own with this checkout's kernels and data, so that a rehearsal leaves no trace in the real one."""
-    folder = out / "lab"
+def separate_root(folder: Path) -> Root:
+    """A lab of its own with this checkout's kernels and data, so that a rehearsal leaves no trace in the real one, nor
+    a first try."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("kernels", "data"):
         if (CHECKOUT / name).exists() and not (folder / name).exists():

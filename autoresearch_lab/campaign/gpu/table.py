@@ -6,9 +6,11 @@ from autoresearch_lab.campaign.gpu.formats import gain, outcomes, percent, ratio
 from autoresearch_lab.campaign.gpu.result import (
     Benched,
     BenchFound,
+    BigRows,
     GpuResult,
     GpuTests,
     Trained,
+    Tried,
     Verified,
     VerifyFound,
 )
@@ -35,8 +37,11 @@ def table(result: GpuResult) -> str:
         lines += [f"training, {arm:<10} failed: {why}" for arm, why in trained.failed.items()]
         if words := gain(trained):
             lines.append(f"training, difference {words} ({trained.rule})")
-    if tested := result.found(GpuTests):
-        lines += [f"tests: {outcomes(tested)}", *(f"  {line}" for line in tested.lines)]
+    for what, tested in (("tests", result.found(GpuTests)), ("2^31 elements", result.found(BigRows))):
+        if tested:
+            lines += [f"{what}: {outcomes(tested)}", *(f"  {line}" for line in tested.lines)]
+    if tried := result.found(Tried):
+        lines += [f"first try, {name}: {end.state}: {end.reason}" for name, end in tried.root.items() if end.reason]
     lines += [f"{name}: {end.state}: {end.reason}" for name, end in result.parts.items() if end.state != "done"]
     return "\n".join([*lines, f"{result.seconds:.0f} s in all"])
 

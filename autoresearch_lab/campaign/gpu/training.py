@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from autoresearch_lab.bench.rule import FASTER
-from autoresearch_lab.campaign.command import Completed, label, python, run_command
+from autoresearch_lab.campaign.command import Completed, label, python
 from autoresearch_lab.campaign.gpu.result import ArmTrained, Benched, Trained, Verified
 from autoresearch_lab.campaign.gpu.setting import Setting
 from autoresearch_lab.campaign.gpu.verdicts import known
@@ -59,8 +59,8 @@ class ShortTraining(BaseModel):
         return cls(
             device=setting.engine,
             preset=setting.preset,
-            small=setting.rehearse,
-            steps=2 if setting.rehearse else STEPS,
+            small=setting.small,
+            steps=2 if setting.small else STEPS,
             eval_tokens=EVAL_TOKENS,
             dataset=str(setting.root.data(setting.dataset)),
             selection={target: kernel.plain() for target, kernel in kernels.items()},
@@ -98,7 +98,11 @@ def train(setting: Setting, box: TimeBox) -> Trained:
 
 
 def choose(setting: Setting) -> TrainedWith:
-    """The kernels to train with, as far as verdicts are known."""
+    """The kernels to train with, as far as verdicts are known; in a first try all of them, to see whether they can be
+    trained with."""
+    if setting.first:
+        kernels = setting.kernels if setting.rehearse else setting.every_kernel
+        return selection(kernels, lambda part, kernel: "PASS" if part == "verify" else None)
     return selection(setting.kernels, verdicts_known(setting))
 
 
@@ -142,7 +146,7 @@ def _one(setting: Setting, arm: str, kernels: dict[str, Kernel], box: TimeBox) -
     """Raises StepFailed, which says of which arm."""
     done = short_training(setting, ShortTraining.of(setting, kernels, setting.work / "train" / arm), box)
     if done.code != 0:
-        raise StepFailed(f"training the {arm} arm: {done.reason}", done.code)
+        raise StepFailed(f"training the {arm} arm: {done.reason}", done.code, done.printed)
     found = ArmTrained.model_validate({**done.json(), "seconds": round(done.seconds, 1)})
     return found.model_copy(update=dict.fromkeys(TIMES)) if setting.rehearse else found
 
@@ -154,4 +158,4 @@ def short_training(setting: Setting, request: ShortTraining, box: TimeBox) -> Co
     path = folder / "request.json"
     path.write_text(request.model_dump_json(), encoding="utf-8")
     interpreted = {"TRITON_INTERPRET": "1"} if setting.rehearse and request.selection else {}
-    return run_command(python("-m", "autoresearch_cuda.short", str(path)), box, interpreted)
+    return setting.run(box, python("-m", "autoresearch_cuda.short", str(path)), f"short-{folder.name}", interpreted)

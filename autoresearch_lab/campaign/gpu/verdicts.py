@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from autoresearch_lab import evidence
+from autoresearch_lab.bench.run import compile_ahead
 from autoresearch_lab.campaign.command import Completed, label, subject
 from autoresearch_lab.campaign.gpu.archive import pack
 from autoresearch_lab.campaign.gpu.confined import COMPILER
@@ -14,7 +15,8 @@ from autoresearch_lab.campaign.gpu.result import Benched, BenchFound, ConfinedSt
 from autoresearch_lab.campaign.gpu.rows import call_rows, overall
 from autoresearch_lab.campaign.gpu.setting import Setting
 from autoresearch_lab.campaign.steps import TimeBox
-from autoresearch_lab.catalog import Kernel
+from autoresearch_lab.catalog import Kernel, Target
+from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.evidence import Subject
 from autoresearch_lab.profile.run import newest_workloads
 from autoresearch_lab.results.record import BenchRecord, R, VerifyRecord
@@ -25,6 +27,7 @@ MOST_WORKERS, CORES_PER_WORKER, MOST_BENCH_SECONDS = 8, 2, 90.0
 LONG_BENCH = {"windowed_attention": 180.0}
 # One look after three processes: a rule fixed beforehand as any other, and shorter.
 LOOKS, BUDGET = "3", "40"
+NOT_VERIFIED = "no verification passed here"
 
 
 def verify(setting: Setting, box: TimeBox) -> Verified:
@@ -33,14 +36,31 @@ def verify(setting: Setting, box: TimeBox) -> Verified:
 
     def one(kernel: Kernel) -> VerifyFound:
         if record := known(setting, VerifyRecord, kernel):
-            return VerifyFound(verdict=record.verdict, reason="known from an earlier call")
-        threads = None if setting.rehearse else CORES_PER_WORKER
-        return _told(setting.verb(box, "verify", *subject(kernel), *mode, threads=threads))
+            told = VerifyFound(verdict=record.verdict, reason="known from an earlier call")
+        else:
+            threads = None if setting.rehearse else CORES_PER_WORKER
+            told = _told(setting.verb(box, "verify", *subject(kernel), *mode, threads=threads))
+        if told.verdict == "PASS" and setting.engine == "cuda" and not known(setting, BenchRecord, kernel):
+            _compile_ahead(setting, kernel, box)
+        return told
 
     kernels = sorted(setting.kernels, key=_by_saving(setting))
     workers = min(MOST_WORKERS, max(1, (os.cpu_count() or 1) // CORES_PER_WORKER))
     with ThreadPoolExecutor(1 if setting.rehearse else workers) as pool:
         return Verified({label(kernel): told for kernel, told in zip(kernels, pool.map(one, kernels), strict=True)})
+
+
+def _compile_ahead(setting: Setting, kernel: Kernel, box: TimeBox) -> None:
+    """What the kernel's bench is measured beside, while others are verified: the bench of one kernel is alone on the
+    machine, so what is compiled there takes everybody's time."""
+    captured = newest_workloads(kernel.target, setting.lab)
+    if captured is None:
+        return
+    target, folder = setting.catalog[kernel.target], setting.root.runs / f"compile-{kernel.target}"
+    try:
+        compile_ahead(kernel, target, captured, setting.lab, folder, max(1.0, box.left))
+    except (LabError, LabFailure) as failure:
+        setting.keep_failure(f"compile-{kernel.target}", f"{failure}\n{getattr(failure, 'detail', '')}")
 
 
 def bench(setting: Setting, box: TimeBox) -> Benched:
@@ -71,13 +91,13 @@ def bench_one(setting: Setting, kernel: Kernel, box: TimeBox, compiler: str | No
         return _with_figures(setting, VerifyFound(verdict=record.verdict), record)
     verified = known(setting, VerifyRecord, kernel)
     if not setting.rehearse and (verified is None or verified.verdict != "PASS"):
-        return BenchFound(reason="no verification passed here")
-    words = [*subject(kernel), "--looks", "2" if setting.rehearse else LOOKS]
-    words += ["--budget", "1" if setting.rehearse else BUDGET]
+        return BenchFound(reason=NOT_VERIFIED)
+    words = [*subject(kernel), "--looks", "2" if setting.small else LOOKS]
+    words += ["--budget", "1" if setting.small else BUDGET]
 
     def run(*more: str) -> VerifyFound:
-        # A rehearsal has one kernel, and a machine that may be busy with other work.
-        most = box.left if setting.rehearse else LONG_BENCH.get(kernel.target, MOST_BENCH_SECONDS)
+        # Where it is small there is one kernel, and a machine that may be busy with other work.
+        most = box.left if setting.small else LONG_BENCH.get(kernel.target, MOST_BENCH_SECONDS)
         return _told(setting.verb(TimeBox.of(min(most, box.left)), "bench", *words, *more))
 
     without = compiler
@@ -118,8 +138,21 @@ def known(setting: Setting, of: type[R], kernel: Kernel) -> R | None:
     captured = newest_workloads(kernel.target, setting.lab)
     if captured is None:
         return None
-    asked = Subject(setting.catalog[kernel.target], kernel, captured.sha256, setting.context)
-    return asked.latest(setting.lab.ledger, of)
+    target = setting.catalog[kernel.target]
+    record = Subject(target, kernel, captured.sha256, setting.context).latest(setting.lab.ledger, of)
+    if isinstance(record, BenchRecord) and _rivals(target) - _timed_beside(record):
+        return None  # they came with a later call
+    return record
+
+
+def _rivals(target: Target) -> set[str]:
+    """The library's kernels that can be timed here now."""
+    return {library.name for library in target.with_role("library", "torch", "cuda")}
+
+
+def _timed_beside(record: BenchRecord) -> set[str]:
+    """The arms that it has, and those that could not be timed."""
+    return {arm.name for arm in record.settings.libraries} | set(record.results.left_out)
 
 
 def _told(done: Completed) -> VerifyFound:

@@ -9,7 +9,7 @@ import pytest
 from autoresearch_common.hashing import json_sha256
 from autoresearch_lab import lookup
 from autoresearch_lab.campaign import cpu
-from autoresearch_lab.cli import app, campaign
+from autoresearch_lab.cli import app
 from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.orchestrate import CandidateState
@@ -48,9 +48,8 @@ def lab(monkeypatch, tmp_path, context):
         job.closing = cpu.ClosingRun(val_bpb=1.0, tokens_per_second=1.0, num_steps=1)
 
     monkeypatch.setattr("autoresearch_lab.machine.context", lambda engine, root: context)
-    monkeypatch.setattr(
-        campaign, "summary", lambda *_: SimpleNamespace(plain=dict, render=lambda console: None, story=None)
-    )
+    told = SimpleNamespace(plain=dict, render=lambda console: None, story=None)
+    monkeypatch.setattr("autoresearch_lab.report.summary.summary", lambda *_: told)
     for name in ("_prepare", "_profile", "_compare", "_report"):
         monkeypatch.setattr(cpu.MainJob, name, lambda job, box: None)
     monkeypatch.setattr(cpu.MainJob, "_orchestrate", orchestrate)
