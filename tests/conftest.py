@@ -54,6 +54,7 @@ SLOW = {
     "autoresearch_mlx/test_lab.py": 40,
     "kernels/test_triton_interpreted.py": 30,
     "kernels/test_native.py": 30,
+    "kernels/test_triton_sizes.py": 25,
     "autoresearch_lab/cli/test_workspace_without_gpu.py": 25,
     "autoresearch_lab/trace/test_capture.py": 25,
     "autoresearch_lab/versions/test_trial_real.py": 25,

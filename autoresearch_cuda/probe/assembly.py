@@ -7,10 +7,11 @@ Widths are bytes per thread and instruction. What a kernel bound by memory needs
 from __future__ import annotations
 
 import re
+import struct
 import subprocess
 import tempfile
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ WIDE_PER_WARP = 512
 _BULK = 16  # what a copy by the tensor memory accelerator counts as
 
 # ld.global{.modifiers}{.v2|.v4|.v8}.b16|.b32|...; modifiers such as .L1::evict_last may hold colons.
-_PTX_LOAD = re.compile(r"\bld\.global(?:\.[A-Za-z0-9_:]+)*?(?:\.v(\d))?\.[bfus](\d+)\b")
+_PTX_ACCESS = r"\b%s\.global(?:\.[A-Za-z0-9_:]+)*?(?:\.v(\d))?\.[bfus](\d+)\b"
+_PTX_LOAD, _PTX_STORE = re.compile(_PTX_ACCESS % "ld"), re.compile(_PTX_ACCESS % "st")
 _PTX_ASYNC = re.compile(r"\bcp\.async\.c[ag]\.shared\.global[^;]*?\],\s*\[[^\]]*\],\s*(0x[0-9a-fA-F]+|\d+)")
 _PTX_BULK = re.compile(r"\bcp\.async\.bulk\.tensor\S*\.shared\S*\.global")
 _PTX_TENSOR = re.compile(r"\b(wgmma\.mma_async|tcgen05\.mma|mma\.sync)\b")
@@ -27,14 +29,16 @@ _AMD_LOAD = re.compile(
 )
 _AMD_TENSOR = re.compile(r"\bv_(?:s?mfma|wmma)_")
 _AMD_WIDTHS = {"dwordx4": 16, "dwordx3": 12, "dwordx2": 8, "dword": 4, "b128": 16, "b96": 12, "b64": 8, "b32": 4}
+_INSTRUCTION = 16  # bytes of one, from Volta on
 _RESOURCES = re.compile(r"\b(REG|STACK|SHARED|LOCAL):(\d+)")
 
 
 @dataclass(frozen=True)
 class Compiled:
     """registers: per thread. spill_bytes: per thread, in local or scratch memory. shared_bytes: per program.
-    load_widths: {bytes: number of load instructions from global memory}. tensor_core: names of instructions found.
-    wide: bytes per thread from which on a load is a wide one."""
+    load_widths: {bytes: number of load instructions from global memory}; store_widths: the same of stores, of NVIDIA's
+    alone, as is instructions: how many there are in machine code. tensor_core: names of instructions found. wide: bytes
+    per thread from which on a load is a wide one."""
 
     registers: int
     spill_bytes: int
@@ -42,6 +46,8 @@ class Compiled:
     load_widths: dict[int, int]
     tensor_core: dict[str, int]
     wide: int
+    store_widths: dict[int, int] = field(default_factory=dict)
+    instructions: int = 0
 
     @property
     def vector_share(self) -> float | None:
@@ -52,18 +58,30 @@ class Compiled:
 
     def plain(self) -> dict[str, Any]:
         share = self.vector_share
-        widths = {str(width): count for width, count in sorted(self.load_widths.items())}
-        return {**asdict(self), "load_widths": widths, "vector_share": None if share is None else round(share, 4)}
+        found = {**asdict(self), "vector_share": None if share is None else round(share, 4)}
+        for name in ("load_widths", "store_widths"):
+            found[name] = {str(width): count for width, count in sorted(found[name].items())}
+        return found
 
 
-def read_ptx(ptx: str, usage: str, shared_bytes: int) -> Compiled:
+def read_ptx(ptx: str, usage: str, shared_bytes: int, cubin: bytes = b"") -> Compiled:
     """usage: what `cuobjdump --dump-resource-usage` says of the cubin."""
     found = {name: int(value) for name, value in _RESOURCES.findall(usage)}
     if "REG" not in found:
         raise ValueError(f"no resource usage in {usage[:200]!r}")
     spills = found.get("STACK", 0) + found.get("LOCAL", 0)
     tensor = Counter(_PTX_TENSOR.findall(ptx))
-    return Compiled(found["REG"], spills, shared_bytes, ptx_load_widths(ptx), dict(tensor), WIDE_PER_WARP // 32)
+    stores = Counter(int(vector or 1) * int(bits) // 8 for vector, bits in _PTX_STORE.findall(ptx))
+    return Compiled(
+        found["REG"],
+        spills,
+        shared_bytes,
+        ptx_load_widths(ptx),
+        dict(tensor),
+        WIDE_PER_WARP // 32,
+        dict(stores),
+        _code_bytes(cubin) // _INSTRUCTION,
+    )
 
 
 def ptx_load_widths(ptx: str) -> dict[int, int]:
@@ -91,6 +109,16 @@ def read_amdgcn(text: str, shared_bytes: int, wave: int) -> Compiled:
     tensor = len(_AMD_TENSOR.findall(text))
     found = {"mfma": tensor} if tensor else {}
     return Compiled(number("vgpr_count"), spills, shared_bytes, dict(widths), found, WIDE_PER_WARP // wave)
+
+
+def _code_bytes(cubin: bytes) -> int:
+    """Of all sections of an ELF file that are code: type 1, executable."""
+    if not cubin:
+        return 0
+    (start,) = struct.unpack_from("<Q", cubin, 0x28)
+    size, count = struct.unpack_from("<HH", cubin, 0x3A)
+    sections = [struct.unpack_from("<IIQQQQ", cubin, start + size * place) for place in range(count)]
+    return sum(section[5] for section in sections if section[1] == 1 and section[2] & 4)
 
 
 def resource_usage(cubin: bytes, cuobjdump: str) -> str:

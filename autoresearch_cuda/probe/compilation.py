@@ -46,7 +46,7 @@ def run(args: CompileArgs, run_dir: Path, report: Report) -> CompileAnswer:
     rows = []
     for number, (launch, arch) in enumerate(wanted):
         report({"stage": "compile", "done": number, "total": len(wanted)})
-        row = _compile(launch, arch, triton, done)
+        row = compile_launch(launch, arch, triton, done)
         if row is not None:
             rows.append(row)
     declared = definitions(function).get("LEAST_VECTOR_SHARE", {})
@@ -80,7 +80,7 @@ def gpu_target(arch: str) -> Any:
     raise KernelError(f"unknown architecture {arch!r}; known: sm_80, sm_90, sm_100 and the like, gfx942")
 
 
-def _compile(launch: Launch, arch: str, triton: Any, done: set[str]) -> CompiledKernel | None:
+def compile_launch(launch: Launch, arch: str, triton: Any, done: set[str]) -> CompiledKernel | None:
     """One kernel for one architecture; None where the same was compiled before."""
     from triton.compiler.compiler import ASTSource, make_backend
 
@@ -99,8 +99,9 @@ def _compile(launch: Launch, arch: str, triton: Any, done: set[str]) -> Compiled
         compiled = triton.compile(source, target=target, options=dict(launch.options))
         shared = int(compiled.metadata.shared)
         if target.backend == "cuda":
-            usage = assembly.resource_usage(compiled.asm["cubin"], triton.knobs.nvidia.cuobjdump.path)
-            found = assembly.read_ptx(compiled.asm["ptx"], usage, shared)
+            cubin = compiled.asm["cubin"]
+            usage = assembly.resource_usage(cubin, triton.knobs.nvidia.cuobjdump.path)
+            found = assembly.read_ptx(compiled.asm["ptx"], usage, shared, cubin)
         else:
             found = assembly.read_amdgcn(compiled.asm["amdgcn"], shared, WAVE)
     except Exception as error:  # whatever the compiler objects to, in words; the others are compiled all the same

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 
 from autoresearch_trainer.kernel_files import Kernel
 from autoresearch_trainer.probe.native_code import definitions
@@ -17,18 +18,24 @@ _NOT_OPTIONS = ("grid", "warmup")
 
 @dataclass(frozen=True)
 class Launch:
-    """One launch: the `triton.jit` function, its arguments by name, the compiler's options (num_warps, ...), and of a
-    tuned kernel the configuration and the number of the call that it is one of the choices for."""
+    """One launch: the `triton.jit` function, its arguments by name, the compiler's options (num_warps, ...), its grid,
+    and of a tuned kernel the configuration and the number of the call that it is one of the choices for."""
 
     function: Any
     arguments: dict[str, Any]
     options: dict[str, Any]
+    grid: Any
     config: Any = None
     call: int | None = None
 
     @property
     def name(self) -> str:
         return self.function.__name__
+
+    @property
+    def programs(self) -> tuple[int, ...]:
+        """How many there are along each axis."""
+        return tuple(self.grid(self.arguments) if callable(self.grid) else self.grid)
 
     def specialised(self, backend: Any) -> tuple[dict[str, str], dict[tuple[int], Any], dict[tuple[int], Any]]:
         """(type by parameter, constants, attributes) as Triton itself derives them from the arguments of a launch."""
@@ -39,6 +46,8 @@ class Launch:
         attributes: dict[tuple[int], Any] = {}
         for place, parameter in enumerate(self.function.params):
             value = self.arguments[parameter.name]
+            if isinstance(value, FakeTensor):
+                value = torch.empty(1, dtype=value.dtype)  # aligned, as what a GPU allocates
             if parameter.is_constexpr:
                 signature[parameter.name], constants[(place,)] = "constexpr", value
                 continue
@@ -92,7 +101,7 @@ class Launches:
             for name, value in kwargs.items()
             if name not in names and name not in _NOT_OPTIONS and value is not None
         }
-        self.found.append(Launch(function, arguments, options, *self._tuned))
+        self.found.append(Launch(function, arguments, options, kwargs["grid"], *self._tuned))
 
 
 def call_both_ways(function: Kernel, arguments: tuple[Any, ...], differentiable: list[bool]) -> None:

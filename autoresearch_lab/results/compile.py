@@ -21,9 +21,10 @@ class CompiledKernel(Typed):
     """One kernel, configuration and architecture; `error` and nothing below it where it does not compile.
 
     signature: type by parameter. dot: it multiplies matrices in a precision that tensor cores have. registers: per
-    thread; spill_bytes: per thread; shared_bytes: per program. load_widths: {bytes per thread: number of loads}.
-    tensor_core: {instruction: how often}. wide: bytes per thread from which on a load is a wide one; vector_share:
-    share of the loaded bytes that come in wide loads, None without loads. problems: in words.
+    thread; spill_bytes: per thread; shared_bytes: per program. load_widths: {bytes per thread: number of loads};
+    store_widths likewise, and instructions: in machine code, both for NVIDIA's GPUs only. tensor_core: {instruction:
+    how often}. wide: bytes per thread from which on a load is a wide one; vector_share: share of the loaded bytes that
+    come in wide loads, None without loads. problems: in words.
     """
 
     kernel: str
@@ -36,6 +37,8 @@ class CompiledKernel(Typed):
     spill_bytes: int = 0
     shared_bytes: int = 0
     load_widths: dict[str, int] = {}
+    store_widths: dict[str, int] = {}
+    instructions: int = 0
     tensor_core: dict[str, int] = {}
     wide: int = 0
     vector_share: float | None = None

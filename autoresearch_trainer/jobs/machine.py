@@ -72,7 +72,8 @@ class CompiledKernel(JobAnswer):
 
     config: constants and options by name. signature: type by parameter. dot: it multiplies matrices in a precision that
     tensor cores have. registers: per thread; spill_bytes: per thread; shared_bytes: per program. load_widths: {bytes
-    per thread: number of loads from global memory}. tensor_core: {instruction: how often}. wide: bytes per thread from
+    per thread: number of loads from global memory}; store_widths likewise, and instructions: in machine code, both for
+    NVIDIA's GPUs only. tensor_core: {instruction: how often}. wide: bytes per thread from
     which on a load is a wide one; vector_share: share of the loaded bytes that come in wide loads, null without loads.
     """
 
@@ -86,6 +87,8 @@ class CompiledKernel(JobAnswer):
     spill_bytes: Count = 0
     shared_bytes: Count = 0
     load_widths: dict[Text, Count] = {}
+    store_widths: dict[Text, Count] = {}
+    instructions: Count = 0
     tensor_core: dict[Text, Count] = {}
     wide: Count = 0
     vector_share: float | None = None

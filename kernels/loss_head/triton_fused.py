@@ -16,7 +16,7 @@ from torch import Tensor
 
 from autoresearch_cuda import triton_kit
 from autoresearch_cuda.operators import class_numbers
-from autoresearch_cuda.triton_device import softcap as capped_and_slope
+from autoresearch_cuda.triton_device import LARGEST_CAP, softcap, softcapped_rows
 
 CHUNK_LOGITS = 1 << 27  # logits that exist at a time: 256 MiB in bfloat16
 IGNORED = tl.constexpr(-1)
@@ -38,7 +38,8 @@ def _fitting(configs: list[triton.Config], arguments: dict[str, Any], **sizes: A
 @triton.jit
 def _rows(
     logits, targets, shares, losses, rows, classes, cap,
-    LOSS: tl.constexpr, GRADIENT: tl.constexpr, COLUMNS: tl.constexpr, TILE: tl.constexpr,
+    LOSS: tl.constexpr, GRADIENT: tl.constexpr, BY_MAXIMUM: tl.constexpr, WHOLE: tl.constexpr, COLUMNS: tl.constexpr,
+    TILE: tl.constexpr,
 ):  # fmt: skip
     """LOSS: losses (rows,), shares unused. GRADIENT: the logits become their gradient, (softmax − onehot)(1 − tanh²)
     times the row's share; 1 with LOSS. A row is read whole before any of it is written."""
@@ -48,7 +49,7 @@ def _rows(
     row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
     column = tl.arange(0, COLUMNS)[None, :]
     inside, exists_column = row < rows, column < classes
-    within = inside[:, None] & exists_column
+    within = inside[:, None] if WHOLE else inside[:, None] & exists_column
     row = row.to(tl.int64)
     target = tl.load(targets + row, inside, other=IGNORED)
     counted = target != IGNORED
@@ -60,33 +61,25 @@ def _rows(
         # row would have to stay in registers. Every warp has it before any writes the gradient over it.
         at_target = tl.load(logits + row * classes + target, inside & exists, other=float("nan")).to(tl.float32)
         tl.debug_barrier()
-    capped, slope = capped_and_slope(values, cap)
-    capped = tl.where(exists_column, capped, float("-inf"))
-    largest = tl.max(capped, axis=1)
-    exponential = tl.exp(capped - largest[:, None])
-    total = tl.sum(exponential, axis=1)
+    exponential, total, slope, least = softcapped_rows(values, exists_column, cap, BY_MAXIMUM, WHOLE)
     if LOSS:
         # A target that is no class has given NaN.
-        picked, _ = capped_and_slope(at_target, cap)
-        loss = tl.log(total) + (largest - picked)
+        picked, _ = softcap(at_target, cap)
+        loss = tl.log(total) + 2.0 * cap * (picked - least)
         tl.store(losses + row, tl.where(counted, loss, 0.0), inside)
     if GRADIENT:
         share = 1.0 if LOSS else tl.load(shares + row, inside, other=0.0)
-        share = tl.where(exists, share, float("nan"))
-        result = (
-            (exponential * (1.0 / total)[:, None] - tl.where(column == target[:, None], 1.0, 0.0))
-            * slope
-            * share[:, None]
-        )
-        result = tl.where(counted[:, None], result, 0.0)
+        share = tl.where(exists, 4.0 * share, tl.where(counted, float("nan"), 0.0))
+        onehot = tl.where(column == target.to(tl.int32)[:, None], 1.0, 0.0)
+        result = (exponential * (1.0 / total)[:, None] - onehot) * (slope * share[:, None])
         tl.store(at, result.to(logits.dtype.element_ty), within)
 
 
-def _product(a: Tensor, b: Tensor) -> Tensor:
-    """a b in float32. The GPU's library gives the float32 sums of half-precision operands as they are."""
-    if a.dtype == torch.float32:
-        return a @ b
-    return torch.mm(a, b, out_dtype=torch.float32) if a.is_cuda else a.float() @ b.float()
+def _product(a: Tensor, b: Tensor, out: Tensor) -> Tensor:
+    """out = a b in float32. The GPU's library gives the float32 sums of half-precision operands as they are."""
+    if a.is_cuda and a.dtype != torch.float32:
+        return torch.mm(a, b, out_dtype=torch.float32, out=out)
+    return torch.mm(a.float(), b.float(), out=out)
 
 
 def _chunks(rows: int, classes: int) -> list[slice]:
@@ -97,7 +90,7 @@ def _chunks(rows: int, classes: int) -> list[slice]:
 def _launch(logits: Tensor, targets: Tensor, softcap: float, losses: Tensor | None, **how: Any) -> None:
     """how: `gradient`, whether the logits become their gradient, and its `shares` (rows,) where there are no losses."""
     rows, classes = logits.shape
-    shares = how.get("shares")
+    columns, shares = triton_kit.columns(classes), how.get("shares")
     _rows[triton_kit.tile_grid(rows)](
         logits,
         targets,
@@ -108,7 +101,9 @@ def _launch(logits: Tensor, targets: Tensor, softcap: float, losses: Tensor | No
         softcap,
         LOSS=losses is not None,
         GRADIENT=how["gradient"],
-        COLUMNS=triton_kit.columns(classes),
+        BY_MAXIMUM=abs(softcap) > LARGEST_CAP or classes == 1,  # a single class has exactly 1
+        WHOLE=columns == classes,
+        COLUMNS=columns,
     )
 
 
@@ -125,12 +120,13 @@ def _compute(
     losses = torch.empty(targets.shape, dtype=torch.float32, device=x.device)
     dx = torch.empty(x.shape if keep else 0, dtype=torch.float32, device=x.device)
     dw = torch.zeros(w_head.shape if keep else 0, dtype=torch.float32, device=x.device)
+    part = torch.empty_like(dw)
     for rows in _chunks(x.shape[0], w_head.shape[0]):
         logits = x[rows] @ weights.T
         _launch(logits, targets[rows], softcap, losses[rows], gradient=keep)
         if keep:
-            dx[rows] = _product(logits, weights)
-            dw += _product(logits.T, x[rows])
+            _product(logits, weights, dx[rows])
+            dw += _product(logits.T, x[rows], part)
     return losses.sum() / (targets != -1).sum() if mean else losses, dx, dw
 
 
@@ -142,11 +138,12 @@ def _compute_gradients(
     shares = (g.float() / (targets != -1).sum() if mean else g.float()).expand(targets.shape).contiguous()
     dx = x.new_empty(x.shape)
     dw = torch.zeros(w_head.shape, dtype=torch.float32, device=x.device)
+    part = torch.empty_like(dw)
     for rows in _chunks(x.shape[0], w_head.shape[0]):
         logits = x[rows] @ weights.T
         _launch(logits, targets[rows], softcap, None, shares=shares[rows], gradient=True)
-        dx[rows] = logits @ weights
-        dw += _product(logits.T, x[rows])
+        torch.mm(logits, weights, out=dx[rows])
+        dw += _product(logits.T, x[rows], part)
     return dx, dw.to(w_head.dtype)
 
 
@@ -162,6 +159,7 @@ def _save(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor, Tensor]) -> Non
     x, w_head, targets, ctx.softcap, ctx.mean, ctx.keep = inputs
     ctx.dtypes = x.dtype, w_head.dtype
     ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)  # backward would be given zeros of their size
     ctx.save_for_backward(targets, *(output[1:] if ctx.keep else (x, w_head)))
 
 

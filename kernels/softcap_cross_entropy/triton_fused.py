@@ -15,7 +15,7 @@ from torch import Tensor
 
 from autoresearch_cuda import triton_kit
 from autoresearch_cuda.operators import class_numbers
-from autoresearch_cuda.triton_device import softcap as capped_and_slope
+from autoresearch_cuda.triton_device import LARGEST_CAP, softcap, softcapped_rows
 
 SCALED = 8192  # elements that a program scales at a time
 PER_PROCESSOR = 4  # programs of the launches of backward, which mostly find nothing to do
@@ -48,7 +48,8 @@ def _is_exact_factor(factor, IN_DTYPE: tl.constexpr):
 @triton.jit
 def _tile(
     number, logits, targets, shares, losses, gradient, rows, classes, row_stride, share_stride, cap,
-    LOSS: tl.constexpr, GRADIENT: tl.constexpr, COLUMNS: tl.constexpr, ROWS: tl.constexpr,
+    LOSS: tl.constexpr, GRADIENT: tl.constexpr, BY_MAXIMUM: tl.constexpr, WHOLE: tl.constexpr, COLUMNS: tl.constexpr,
+    ROWS: tl.constexpr,
 ):  # fmt: skip
     """Loss and gradient of the ROWS rows of the tile with that number; see `_rows`."""
     # What there is one of per row is kept in vectors of rows: as a column of the tile, Triton 3.6 has every thread load
@@ -56,30 +57,25 @@ def _tile(
     row = number * ROWS + tl.arange(0, ROWS)
     column = tl.arange(0, COLUMNS)[None, :]
     inside, exists_column = row < rows, column < classes
-    within = inside[:, None] & exists_column
+    within = inside[:, None] if WHOLE else inside[:, None] & exists_column
     row = row.to(tl.int64)
     target = tl.load(targets + row, inside, other=IGNORED)
     counted = target != IGNORED
     exists = (target >= 0) & (target < classes)
     values = tl.load(logits + row[:, None] * row_stride + column, within, other=0.0).to(tl.float32)
-    capped, slope = capped_and_slope(values, cap)
-    capped = tl.where(exists_column, capped, float("-inf"))
-    largest = tl.max(capped, axis=1)
-    exponential = tl.exp(capped - largest[:, None])
-    total = tl.sum(exponential, axis=1)
+    exponential, total, slope, least = softcapped_rows(values, exists_column, cap, BY_MAXIMUM, WHOLE)
     if LOSS:
         # The one logit of the target comes from the cache: cheaper than a third reduction over the row.
         at_target = tl.load(logits + row * row_stride + target, inside & exists, other=float("nan")).to(tl.float32)
-        picked, _ = capped_and_slope(at_target, cap)
-        loss = tl.log(total) + (largest - picked)
+        picked, _ = softcap(at_target, cap)
+        loss = tl.log(total) + 2.0 * cap * (picked - least)
         tl.store(losses + row, tl.where(counted, loss, 0.0), inside)
     if GRADIENT:
         share = tl.load(shares + row * share_stride, inside, other=0.0)
         # A target that is no class must not pass for one: its row becomes NaN, as its loss.
-        share = tl.where(exists, share, float("nan"))
-        onehot = tl.where(column == target[:, None], 1.0, 0.0)
-        result = (exponential * (1.0 / total)[:, None] - onehot) * slope * share[:, None]
-        result = tl.where(counted[:, None], result, 0.0)
+        share = tl.where(exists, 4.0 * share, tl.where(counted, float("nan"), 0.0))
+        onehot = tl.where(column == target.to(tl.int32)[:, None], 1.0, 0.0)
+        result = (exponential * (1.0 / total)[:, None] - onehot) * (slope * share[:, None])
         at = gradient + row[:, None] * classes + column
         tl.store(at, result.to(gradient.dtype.element_ty), within)
 
@@ -88,7 +84,8 @@ def _tile(
 @triton.jit
 def _rows(
     logits, targets, shares, losses, gradient, factor, rows, classes, row_stride, share_stride, cap,
-    LOSS: tl.constexpr, GRADIENT: tl.constexpr, IF_INEXACT: tl.constexpr, COLUMNS: tl.constexpr, TILE: tl.constexpr,
+    LOSS: tl.constexpr, GRADIENT: tl.constexpr, IF_INEXACT: tl.constexpr, BY_MAXIMUM: tl.constexpr, WHOLE: tl.constexpr,
+    COLUMNS: tl.constexpr, TILE: tl.constexpr,
 ):  # fmt: skip
     """Loss and gradient of whole rows; the gradient is (softmax − onehot)(1 − tanh²) times the row's share.
 
@@ -101,12 +98,12 @@ def _rows(
         for number in range(tl.program_id(0), tl.cdiv(rows, ROWS), tl.num_programs(0)):
             _tile(
                 number, logits, targets, shares, losses, gradient, rows, classes, row_stride, share_stride, cap,
-                LOSS, GRADIENT, COLUMNS, ROWS,
+                LOSS, GRADIENT, BY_MAXIMUM, WHOLE, COLUMNS, ROWS,
             )  # fmt: skip
     else:
         _tile(
             tl.program_id(0), logits, targets, shares, losses, gradient, rows, classes, row_stride, share_stride, cap,
-            LOSS, GRADIENT, COLUMNS, ROWS,
+            LOSS, GRADIENT, BY_MAXIMUM, WHOLE, COLUMNS, ROWS,
         )  # fmt: skip
 
 
@@ -139,7 +136,7 @@ def _launch(
     rows, classes = logits.shape
     if not rows * classes:
         return
-    grid = triton_kit.tile_grid(rows)
+    columns, grid = triton_kit.columns(classes), triton_kit.tile_grid(rows)
     if factor is not None:
         grid = triton_kit.at_most(grid, triton_kit.resident(logits, PER_PROCESSOR))
     _rows[grid](
@@ -157,7 +154,9 @@ def _launch(
         LOSS=losses is not None,
         GRADIENT=gradient is not None,
         IF_INEXACT=factor is not None,
-        COLUMNS=triton_kit.columns(classes),
+        BY_MAXIMUM=abs(softcap) > LARGEST_CAP or classes == 1,  # a single class has exactly 1
+        WHOLE=columns == classes,
+        COLUMNS=columns,
     )
 
 
@@ -199,6 +198,7 @@ def _fake(logits: Tensor, targets: Tensor, softcap: float, mean: bool, keep: boo
 def _save(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
     logits, targets, ctx.softcap, ctx.mean, keep = inputs
     ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)  # backward would be given zeros of their size
     ctx.save_for_backward(logits, targets)
     # Not among the saved tensors, which must never be written to; this one is handed out, and then forgotten.
     ctx.gradient = output[1] if keep else None

@@ -1,5 +1,7 @@
 """Loads, spills and tensor-core instructions read from assembly."""
 
+import struct
+
 import pytest
 
 from autoresearch_cuda.probe.assembly import ptx_load_widths, read_amdgcn, read_ptx
@@ -45,6 +47,19 @@ def test_resources_and_tensor_cores():
     assert found.tensor_core == {"mma.sync": 1, "wgmma.mma_async": 1}
     assert found.vector_share == pytest.approx(64 / 78)
     assert found.plain()["load_widths"] == {"2": 1, "4": 1, "8": 1, "16": 4}
+
+
+def test_stores_and_the_length_of_machine_code():
+    """An ELF file of three sections: none, 320 bytes of code, 64 bytes of data."""
+    sections = [(0, 0, 0), (1, 6, 320), (1, 2, 64)]
+    header = bytearray(64)
+    struct.pack_into("<Q", header, 0x28, 64)
+    struct.pack_into("<HH", header, 0x3A, 64, len(sections))
+    body = b"".join(struct.pack("<IIQQQQ24x", 0, kind, flags, 0, 0, size) for kind, flags, size in sections)
+    stores = "st.global.v4.b32 [%rd1], {%r1}; @%p1 st.global.b16 [%rd2], %rs1; st.shared.b32 [%r2], %r3;"
+    found = read_ptx(stores, "REG:8 STACK:0 LOCAL:0", 0, bytes(header) + body)
+    assert found.instructions == 20
+    assert found.plain()["store_widths"] == {"2": 1, "16": 1}
 
 
 def test_without_loads_there_is_no_share():

@@ -90,6 +90,22 @@ def test_loss_gives_one_gradient_whatever_way_it_is_asked(cotangent):
         assert torch.equal(loss(logits, targets, 15.0, "mean"), value.detach())
 
 
+@pytest.mark.parametrize(("classes", "cap"), [(1, 15.0), (64, 0.5), (70, 40.0), (70, 41.0), (64, 200.0)])
+def test_loss_with_small_and_large_caps(classes, cap):
+    """Beyond a cap of 40 a row needs its maximum; a class alone has loss 0 and no gradient, exactly."""
+    allowed = max(3e-6, cap * 2**-22)  # a few roundings of 2·cap·r
+    for target, shapes in {
+        "softcap_cross_entropy": {"logits": (9, classes)},
+        "loss_head": {"x": (9, 16), "w_head": (classes, 16)},
+    }.items():
+        case = variant(workload(target), **shapes, targets=(9,), softcap=cap)
+        values = oracle(target).inputs(case, np.random.default_rng(1), "typical")
+        outputs, gradients = run(kernel(target, NAME), arguments(case, values), (np.float64(0.7),))
+        assert outputs[0] == 0 if classes == 1 else error(outputs[0], oracle(target).forward(values)[0]) <= allowed
+        for name, right in oracle(target).backward(values, (np.float64(0.7),)).items():
+            assert error(gradients[name], right) <= allowed if classes > 1 else not gradients[name].any()
+
+
 @pytest.mark.parametrize("target", ["softcap_cross_entropy", "loss_head"])
 def test_loss_ignores_targets_and_makes_wrong_ones_nan(target):
     function = kernel(target, NAME)
