@@ -46,14 +46,24 @@ def replacing_file(path: Path) -> Iterator[Path]:
     remove_abandoned(path.parent.glob(f".*{UNFINISHED}"))
     new = path.with_name(f".{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
     try:
-        new.touch()
-        with in_use(new):
+        with _begun(new):
             yield new
             with open(new, "rb+") as stream:
                 os.fsync(stream.fileno())
             os.replace(new, path)
     finally:
         new.unlink(missing_ok=True)
+
+
+@contextmanager
+def _begun(path: Path) -> Iterator[None]:
+    """Make an unfinished file that is in use. Between the two another writer may take it for left over: then again."""
+    while True:
+        path.touch()
+        with in_use(path, wait=True):
+            if path.exists():
+                yield
+                return
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -64,24 +74,27 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 
 @contextmanager
-def in_use(path: Path) -> Iterator[None]:
-    """Keep others from taking this file or folder for one that was left over, where the file system has locks."""
+def in_use(path: Path, wait: bool = False) -> Iterator[None]:
+    """Keep others from taking this file or folder for one that was left over, where the file system has locks. wait:
+    for whoever has the lock, such as one who removes it just now."""
     with ExitStack() as stack:
         with suppress(OSError):
-            stack.enter_context(locked(path))
+            stack.enter_context(locked(path, wait))
         yield
 
 
 def remove_abandoned(paths: Iterable[Path]) -> None:
     """Remove those files and folders that nobody has in use. What cannot be asked or removed stays."""
     for path in paths:
-        with suppress(OSError), locked(path):
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        with suppress(OSError), locked(path) as held:
+            # Of two who remove one file the second may find a new one by that name, and has the old one's lock.
+            if os.path.samestat(os.fstat(held), os.lstat(path)):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a file or folder.
+def locked(path: Path, wait: bool = False) -> Iterator[int]:
+    """Hold the lock of a file or folder, and yield its descriptor. wait: until it is free.
 
     Raises:
         OSError: it is in use, or is not there, or the file system knows no locks.
@@ -89,7 +102,7 @@ def locked(path: Path) -> Iterator[None]:
     access = os.O_RDONLY if path.is_dir() else os.O_RDWR  # NFS locks only what can be written
     descriptor = os.open(path, access | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield descriptor
     finally:
         os.close(descriptor)

@@ -1,6 +1,7 @@
 """A file appears whole or not at all; the next write takes away what a killed one left, not what a living one has."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -46,3 +47,13 @@ def test_what_killed_writers_left_in_the_folder_goes_and_nothing_else(tmp_path):
         ".file.swp",
         "another",
     ]
+
+
+def test_writers_in_one_folder_never_take_each_others_files_for_left_over(tmp_path):
+    def write(number):
+        for _ in range(200):
+            write_atomic(tmp_path / str(number), "text")
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(8)))
+    assert sorted(os.listdir(tmp_path)) == [str(number) for number in range(8)]

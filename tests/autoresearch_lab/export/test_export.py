@@ -206,7 +206,7 @@ def test_what_is_not_verified_or_cannot_stand_alone_is_refused(lab, tmp_path, ca
     for words, said in (
         (["rope=cpp_fused"], "rope=cpp_fused has not passed verification here; run verify first"),
         (["muon_update=torch_eager"], "muon_update=torch_eager calls the selected kernels of newton_schulz"),
-        (["rms_norm=liger"], "rms_norm=liger calls the Python package liger_kernel; install that instead"),
+        (["rms_norm=liger"], "rms_norm=liger calls the Python package liger-kernel; install that instead"),
         (["--kernel", "rms_norm=cpp_fused"], "a kernel is an argument: export rms_norm=cpp_fused"),
     ):
         assert export(lab, tmp_path / "out", *words) == 2

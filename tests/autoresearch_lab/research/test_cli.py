@@ -13,6 +13,7 @@ from .conftest import Night, git
 @pytest.fixture
 def call(night: Night, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(machine, "context", lambda engine, root: night.here.context)
+    monkeypatch.delenv("COLUMNS", raising=False)
     night.here.commit()
 
     def run(*words: str) -> int:
