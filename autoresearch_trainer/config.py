@@ -12,6 +12,7 @@ COMPUTE_DTYPES = ("bfloat16", "float32")
 MOST_SEED = 2**63 - 1  # what every engine's generator takes
 SMOKE_TOKENS = 4096
 HEAD_WIDTH = 128  # of every preset
+MOST_LAYERS = 9999  # what a preset's name can say; a list has an entry for each
 VALUE_GATE_CHANNELS = 32  # the value gate reads this many channels of its layer's input
 
 
@@ -32,6 +33,8 @@ class GPTConfig:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise ConfigError(f"{name} must be a positive integer, not {value!r}")
+        if self.n_layer > MOST_LAYERS:
+            raise ConfigError(f"n_layer must be at most {MOST_LAYERS}, not {self.n_layer}")
         if self.n_embd % self.n_head or self.head_dim % 2:
             raise ConfigError(f"n_embd {self.n_embd} does not divide into {self.n_head} heads of even width")
         if self.n_head % self.n_kv_head:

@@ -42,6 +42,8 @@ def night(
     """Try ideas until a limit is reached; dry_run: show those that there are."""
     if given.research is None or not given.research.strip():
         raise LabError("--research: name a command")
+    if given.branch == "":
+        raise LabError("--branch: '' is no name of a branch")
     most = ideas or (None if given.hours else IDEAS)
     limit = _RULE.foreign_limit if given.foreign_limit is None else given.foreign_limit
     asked = Research(

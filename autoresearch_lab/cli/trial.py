@@ -84,7 +84,10 @@ def _versions(
     **numbers: Any,
 ) -> Versions:
     lab = session.lab
-    sides = open_side("a", a or "HEAD", dataset, lab.root), open_side("b", b or WORKING_TREE, dataset, lab.root)
+    sides = (
+        open_side("a", "HEAD" if a is None else a, dataset, lab.root),
+        open_side("b", WORKING_TREE if b is None else b, dataset, lab.root),
+    )
     return Versions(lab, *sides, preset or default_preset(lab), replace(_RULE, **numbers), simpler)
 
 

@@ -47,12 +47,12 @@ class StepRace:
         """Whether a training with the baseline's kernels runs anything else in head; old, new: their catalogues.
 
         Raises:
-            LabError: it does, and there is no such preset or dataset.
+            LabError: there is no such preset, or it does and there is no dataset.
         """
+        require_presets(self.preset)
         compared = ["diff", "--quiet", self.base, *([self.head] if self.head else []), "--", *PARTS]
         if git(self.lab.root.path, *compared) is not None and self._baselines(old) == self._baselines(new):
             return False
-        require_presets(self.preset)
         try:
             Manifest.read(self.lab.root.data(self.dataset))
         except DataError as error:

@@ -43,7 +43,8 @@ class Worktree:
             LabError: somebody moved the branch, or has it checked out.
         """
         name = f"refs/heads/{self.branch}"
-        if git(self.root.path, "check-ref-format", name) is None:
+        # Of -x git's own commands make an option, so `git merge -x` would not do.
+        if self.branch.startswith("-") or git(self.root.path, "check-ref-format", name) is None:
             raise LabError(f"--branch: {self.branch!r} is no name of a branch")
         if f"branch {name}" in self._git("worktree", "list", "--porcelain").splitlines():
             raise LabError(f"branch {self.branch} is checked out; research needs one of its own: --branch NAME")

@@ -83,7 +83,7 @@ def open_side(name: Name, text: str, dataset: str, root: Root) -> Side:
     words = text.split()
     refs = [word for word in words if "=" not in word] or [WORKING_TREE]
     options = dict(word.split("=", 1) for word in words if "=" in word)
-    if len(refs) > 1 or not all(name.isidentifier() and value for name, value in options.items()):
+    if not words or len(refs) > 1 or not all(name.isidentifier() and value for name, value in options.items()):
         raise LabError(f"side {name}: {text!r} is no git ref, no '{WORKING_TREE}' and no list of NAME=VALUE")
     chosen = root.data(options.pop("dataset", dataset))
     repository = _Repository(root.path, writable_folder(root.results / "versions", "checkouts of versions"))

@@ -76,6 +76,7 @@ def test_json_round_trip():
         (lambda: GPTConfig(n_kv_head=3), "not a multiple of n_kv_head"),
         (lambda: GPTConfig(window_pattern="SXL"), "letters S and L"),
         (lambda: GPTConfig(n_layer=0), "n_layer must be a positive integer"),
+        (lambda: GPTConfig(n_layer=10**20), "n_layer must be at most 9999"),
     ],
 )
 def test_bad_configurations_are_refused(make, message: str):

@@ -50,6 +50,10 @@ def test_exit_codes_and_what_is_shown(night: Night, call, capsys: pytest.Capture
      (("--research", "true", "--profile", "p.json"), "takes no --profile"), (("--research", " "), "name a command"),
      (("--research", "true", "--steps", "5"), "at least 20 steps"),
      (("--research", "true", "--branch", "a..b"), "'a..b' is no name of a branch"),
+     (("--research", "true", "--branch", ""), "'' is no name of a branch"),
+     (("--research", "true", "--branch", "-x"), "'-x' is no name of a branch"),
+     (("--research", "true", "--preset", "nope"), "unknown preset 'nope'"),
+     (("--research", "true", "--dataset", "nope"), "no dataset in"),
      (("--research", "true", "--branch", "main"), "branch main is checked out"),
      (("--research", "/no/such"), "--research: '/no/such' cannot be started")],
 )  # fmt: skip

@@ -79,4 +79,7 @@ def test_bad_input_is_one_line(here: SimpleNamespace, call, capsys):
     (here.path / "results.tsv").write_text("mine\n")
     assert call("--log") == 2 and "is not a table of runs" in capsys.readouterr().err
     assert call("--b", "nowhere") == 2 and "side b: 'nowhere' is no commit" in capsys.readouterr().err
+    # What an unset variable of a script leaves is not the default.
+    assert call("--a", "") == 2 and "side a: '' is no git ref" in capsys.readouterr().err
+    assert call("--b", " ") == 2 and "side b: ' ' is no git ref" in capsys.readouterr().err
     assert call("--dataset", "nothing") == 2 and "no dataset in" in capsys.readouterr().err
