@@ -66,7 +66,7 @@ def running(folder: Path) -> Iterator[Path]:
     for mark in folder.parent.glob(f"*/{MARK}"):
         with suppress(OSError), left_over(mark):
             _clear(mark.parent)
-    mark = folder / MARK
+    mark = writable_folder(folder, "run folder") / MARK
     try:
         with begun(mark, lambda: (writable_folder(folder, "run folder") / MARK).touch()):
             yield folder

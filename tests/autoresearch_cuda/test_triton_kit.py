@@ -68,7 +68,7 @@ def test_a_configuration_is_measured_shortly(monkeypatch):
 
 
 def test_compile_check_takes_each_configuration_on_its_own_architecture():
-    launches = [Launch(_kernel, {}, {}, config, call=1) for config in CONFIGS] + [Launch(_kernel, {}, {})]
+    launches = [Launch(_kernel, {}, {}, (1,), config, call=1) for config in CONFIGS] + [Launch(_kernel, {}, {}, (1,))]
     wanted = _wanted(launches, ["sm_80", "sm_90"], first_only=False)
     assert [(launch.config, arch) for launch, arch in wanted] == [
         (GENERAL, "sm_80"), (HOPPER, "sm_90"), (SMALL, "sm_80"), (SMALL, "sm_90"), (None, "sm_80"), (None, "sm_90"),
