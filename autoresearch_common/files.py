@@ -64,8 +64,8 @@ def write_atomic(path: Path, content: str | bytes) -> None:
 
 @contextmanager
 def begun(path: Path, make: Callable[[], object] | None = None) -> Iterator[None]:
-    """Make a file that is in use while the block lasts, as an unfinished one or a mark. Before it is in use another
-    process may take it for left over and remove it: then it is made again.
+    """Make a file or folder that is in use while the block lasts: others will not take it for one that was left over,
+    where the file system has locks. Before it is in use they may, and remove it: then it is made again.
 
     make: makes it, with what it needs around it; None for an empty file.
     """
@@ -77,15 +77,6 @@ def begun(path: Path, make: Callable[[], object] | None = None) -> Iterator[None
             if path.exists():
                 yield
                 return
-
-
-@contextmanager
-def in_use(path: Path) -> Iterator[None]:
-    """Keep others from taking this folder for one that was left over, where the file system has locks."""
-    with ExitStack() as stack:
-        with suppress(OSError):
-            stack.enter_context(_locked(path))
-        yield
 
 
 def remove_abandoned(paths: Iterable[Path]) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autoresearch_cuda.operators import Operators
+from autoresearch_cuda.operators import Operators, keep_for_backward
 
 WHEEL, INTERFACE = "flash-attn-4", "flash_attn.cute.interface"
 # Major compute capabilities for which the package has a backward of its own: Hopper, and Blackwell in data centres.
@@ -66,7 +66,7 @@ def _fake(q: Tensor, k: Tensor, v: Tensor, left: int | None) -> tuple[Tensor, Te
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     q, k, v, ctx.left = inputs
-    ctx.mark_non_differentiable(output[1])
+    keep_for_backward(ctx, output[1])
     ctx.save_for_backward(q, k, v, *output)
 
 

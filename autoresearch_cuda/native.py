@@ -130,11 +130,6 @@ def build(source: Path, flags: Sequence[str] = ()) -> Path:
     return system_compiler.cached("native", f"{digest}.so", make)
 
 
-def compiler() -> str:
-    """Path of the C++ compiler. Raises CompilerMissing where there is none."""
-    return _compiler()[0][0]
-
-
 def dtype_code(tensor: torch.Tensor) -> int:
     """The code of native.h for the tensor's dtype. Raises TypeError for one that kernels do not take."""
     try:

@@ -65,6 +65,13 @@ class Operators:
         return compute
 
 
+def keep_for_backward(ctx: Any, *results: Tensor) -> None:
+    """For `save`: results that backward alone needs. No gradient is asked of them, and uncompiled training makes no
+    zeros of their size to hand backward as one."""
+    ctx.mark_non_differentiable(*results)
+    ctx.set_materialize_grads(False)
+
+
 def write_back(states: Sequence[Tensor], results: Sequence[Tensor]) -> None:
     """Store in-place results that were worked out in contiguous copies of strided arrays; others are there already."""
     for state, result in zip(states, results, strict=True):

@@ -6,7 +6,6 @@ import ast
 import os
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Literal
@@ -24,6 +23,7 @@ from autoresearch_lab.jsonfile import StrictModel
 from autoresearch_lab.paths import Root
 from autoresearch_lab.results.base import KernelId
 from autoresearch_trainer.kernel_files import KernelFile
+from autoresearch_trainer.probe.identity import installed
 
 Role = Literal["baseline", "library", "candidate"]
 PUBLIC = "reference_public.py"
@@ -140,12 +140,8 @@ class Kernel:
     @property
     def installed(self) -> bool:
         """Whether the package that it calls is there."""
-        if not self.requires:
-            return True
-        try:  # not by its modules: the folder flash_attn is there whichever of two packages is
-            return bool(version(self.requires))
-        except PackageNotFoundError:
-            return False
+        # Not by its modules: the folder flash_attn is there whichever of two packages is.
+        return not self.requires or installed(self.requires) is not None
 
     def obstacle(self, device: str) -> str:
         """In words, why it does not run on a kind of device."""

@@ -87,9 +87,11 @@ def _clear(folder: Path) -> None:
 
 
 @contextmanager
-def run_folder(root: Root, job: str) -> Iterator[Path]:
-    """A run folder of its own; where a job failed it is kept, with its logs, else removed."""
-    with running(root.runs / f"{job}-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}") as folder:
+def run_folder(root: Root, job: str, identity: str | None = None) -> Iterator[Path]:
+    """A run folder of its own; where a job failed it is kept, with its logs, else removed. identity: the same work has
+    the same folder; None: a new one."""
+    name = identity or f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}"
+    with running(root.runs / f"{job}-{name}") as folder:
         try:
             yield folder
         except LabFailure:

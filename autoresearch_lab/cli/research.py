@@ -13,6 +13,7 @@ from autoresearch_lab.cli.app import Session, VerbResult
 from autoresearch_lab.cli.options import DatasetName, FiniteRange
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.evidence import default_preset
 from autoresearch_lab.propose.attempts import Budget
 from autoresearch_lab.research.loop import Research, ResearchLimits
 from autoresearch_lab.results.note import IdeaResults
@@ -50,7 +51,7 @@ def night(
         session.lab,
         given.research,
         given.branch or BRANCH,
-        given.preset or session.lab.engine.default_preset,
+        given.preset or default_preset(session.lab),
         given.dataset or DATASET,
         replace(_RULE, steps=steps, foreign_limit=limit),
         ResearchLimits(most, given.hours, seconds or Budget.seconds, given.minutes or MINUTES),

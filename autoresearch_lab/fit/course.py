@@ -175,7 +175,7 @@ class FitCourse:
                 verdict = "BETTER"
             elif delta.low > 0:
                 verdict = "WORSE"
-        if found.disturbed and verdict != "UNDECIDED":
+        if found.disturbed:
             verdict = "UNDECIDED"
         found.recommended = candidate if candidate and verdict == "BETTER" else default
         found.reason = self._reason(verdict, found, share)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 
 from autoresearch_common.hashing import json_sha256
@@ -11,7 +10,7 @@ from autoresearch_data.errors import DataError
 from autoresearch_lab import jobs
 from autoresearch_lab.ab.cache import Cache
 from autoresearch_lab.catalog import load_catalog
-from autoresearch_lab.errors import LabError, LabFailure
+from autoresearch_lab.errors import LabError
 from autoresearch_lab.evidence import newest_here
 from autoresearch_lab.fit.course import FitCourse
 from autoresearch_lab.fit.training import ShapeTrainer
@@ -66,16 +65,9 @@ def fit(
     # The budget divides, and the limit judges, what is the same training.
     same = settings.model_dump(mode="json", exclude={"minutes", "foreign_limit", "seed", "preset"})
     identity = json_sha256([same, lab.context.keys()])
-    with jobs.running(lab.root.runs / f"fit-{identity[:12]}") as folder:
+    with jobs.run_folder(lab.root, "fit", identity[:12]) as folder:
         dataset = lab.root.data(settings.dataset.name)
         cache, limit = Cache(lab.root), settings.foreign_limit
         trainer = ShapeTrainer(lab.root, lab.engine, dataset, folder, cache, identity, limit, listen)
-        try:
-            verdict, found = FitCourse(trainer, settings, tell).run()
-        except LabFailure:
-            raise  # the logs stay in the run folder
-        except BaseException:
-            shutil.rmtree(folder, ignore_errors=True)
-            raise
-        shutil.rmtree(folder, ignore_errors=True)
+        verdict, found = FitCourse(trainer, settings, tell).run()
     return lab.ledger.append(FitRecord, **lab.context.fields(), settings=settings, results=found, verdict=verdict)

@@ -13,9 +13,7 @@ from autoresearch_common.files import write_atomic
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.paths import CHECKOUT
 from autoresearch_lab.propose.attempts import Attempt, Budget
-from autoresearch_lab.sandbox.parent import end_all
-from autoresearch_lab.sandbox.supervisor import below
-from autoresearch_lab.versions.process import last_line
+from autoresearch_lab.sandbox.command import last_line, run_within
 from autoresearch_lab.workspace import Workspace
 
 HISTORY, LOG = "attempts.json", "proposer.log"
@@ -69,21 +67,8 @@ def run_line(
         CannotStart: the shell cannot run what `option` says.
     """
     with open(log, "ab") as output:
-        process = subprocess.Popen(
-            below(["/bin/sh", "-c", line]),
-            cwd=folder,
-            env={**os.environ, **variables},
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            code: int | None = process.wait(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            code = None
-        finally:
-            end_all(process)
+        command = ["/bin/sh", "-c", line]
+        code = run_within(seconds, command, folder, {**os.environ, **variables}, output, subprocess.STDOUT)
     if code in (CANNOT_RUN, NOT_FOUND):
         raise CannotStart(f"{option}: {line!r} cannot be started: {last_line(log) or f'status {code}'}")
     return code

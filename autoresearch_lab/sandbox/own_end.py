@@ -41,7 +41,12 @@ def to_its_end(main: Callable[[], int]) -> int:
     os.close(writer)
     status = _wait(child)
     code = status if status >= 0 else 128 - status
-    if os.read(reader, 4):
+    os.set_blocking(reader, False)  # what the child forked may hold the other end, and go on
+    try:
+        done = bool(os.read(reader, 4))
+    except BlockingIOError:
+        done = False
+    if done:
         return code
     how = f"with exit code {status}" if status >= 0 else f"by {signal.Signals(-status).name}"
     why = {

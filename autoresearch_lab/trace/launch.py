@@ -15,8 +15,7 @@ from autoresearch_lab.engine import Engine
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.jobs import REFUSED
 from autoresearch_lab.paths import python_path
-from autoresearch_lab.sandbox.parent import end_all
-from autoresearch_lab.sandbox.supervisor import below
+from autoresearch_lab.sandbox.command import run_within
 from autoresearch_lab.trace.child import ANSWER
 from autoresearch_trainer.jobs import AnswerRefused, Job
 from autoresearch_trainer.jobs.base import A, R
@@ -73,18 +72,11 @@ def run_under(
     content = {"engine_package": engine.package, "job": job.name, "args": given}
     request.write_text(json.dumps({**content, "run_dir": str(run_dir)}), encoding="utf-8")
     tool = Path(command[0]).name
+    words = [*command, sys.executable, "-m", "autoresearch_lab.trace.child", str(request)]
     with open(run_dir / "stdout.log", "wb") as out, open(run_dir / "stderr.log", "wb") as err:
-        process = subprocess.Popen(
-            below([*command, sys.executable, "-m", "autoresearch_lab.trace.child", str(request)]),
-            cwd=run_dir, env={**_environment(), **(variables or {})}, stdin=subprocess.DEVNULL, stdout=out, stderr=err,
-            start_new_session=True,
-        )  # fmt: skip
-    try:
-        code = process.wait(timeout=seconds)
-    except subprocess.TimeoutExpired:
-        raise LabFailure(f"{job.name}: no end under {tool} within {seconds:.0f} s") from None
-    finally:
-        end_all(process)
+        code = run_within(seconds, words, run_dir, {**_environment(), **(variables or {})}, out, err)
+    if code is None:
+        raise LabFailure(f"{job.name}: no end under {tool} within {seconds:.0f} s")
     printed = _text(run_dir / "stdout.log")
     try:
         return job.read(_judge(run_dir, job.name, tool, code, printed)), printed

@@ -17,10 +17,11 @@ from typing import IO, cast
 import numpy as np
 
 from autoresearch_data.dataset import open_dataset
+from autoresearch_lab.sandbox.command import last_line
 from autoresearch_lab.sandbox.parent import end_all
 from autoresearch_lab.sandbox.supervisor import below
 from autoresearch_lab.versions import logits as script
-from autoresearch_lab.versions.process import last_line, side_environment
+from autoresearch_lab.versions.process import side_environment
 from autoresearch_lab.versions.sides import Side
 from autoresearch_trainer.config import Preset
 from autoresearch_trainer.evaluate import evaluate_bpb

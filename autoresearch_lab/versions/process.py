@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from autoresearch_common.compiler import cache_root
-from autoresearch_lab.sandbox.parent import end_all
-from autoresearch_lab.sandbox.supervisor import below
+from autoresearch_lab.sandbox.command import last_line, run_within
 from autoresearch_trainer.probe.load import ForeignLoad
 
 
@@ -38,25 +36,5 @@ def execute(command: Sequence[str], folder: Path, out: Path, seconds: float) -> 
     started, load = time.monotonic(), ForeignLoad(children=True)
     log = out / "stderr.log"
     with open(out / "stdout.log", "wb") as stdout, open(log, "wb") as stderr:
-        process = subprocess.Popen(
-            below(command),
-            cwd=folder,
-            env=side_environment(folder),
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=stderr,
-            start_new_session=True,
-        )
-        try:
-            code: int | None = process.wait(timeout=seconds)
-        except subprocess.TimeoutExpired:
-            code = None
-        finally:
-            end_all(process)
+        code = run_within(seconds, command, folder, side_environment(folder), stdout, stderr)
     return CommandEnd(code, time.monotonic() - started, load.share(), last_line(log))
-
-
-def last_line(path: Path) -> str:
-    """The last line that says something; empty where there is none."""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    return next((line.strip().removeprefix("error: ") for line in reversed(lines) if line.strip()), "")

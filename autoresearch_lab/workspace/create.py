@@ -12,7 +12,7 @@ import secrets
 import shutil
 from pathlib import Path
 
-from autoresearch_common.files import in_use, remove_abandoned
+from autoresearch_common.files import begun, remove_abandoned
 from autoresearch_common.hashing import NATIVE_SUFFIXES, file_sha256, kernel_hash
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.engine import Engine
@@ -52,11 +52,14 @@ def create(
         raise LabError(f"workspace: {folder} exists and is not empty; name a new folder")
     writable_folder(folder.parent, "workspace")
     draft = layout.draft_of(folder)
-    with files_at_hand(f"workspace: cannot write {draft} (another process may be making it)"):
-        remove_abandoned([draft])
-        draft.mkdir()
-    try:
-        with in_use(draft):
+
+    def begin() -> None:
+        with files_at_hand(f"workspace: cannot write {draft} (another process may be making it)"):
+            remove_abandoned([draft])
+            draft.mkdir()
+
+    with begun(draft, begin):
+        try:
             lock = _fill(target, draft, folder, engine, workload_set, start, profile.id if profile else None)
             settings = WorkspaceSettings(
                 event="workspace",
@@ -75,11 +78,11 @@ def create(
                 settings=settings,
             )
             layout.settle(folder)
-    except OSError as error:
-        raise LabError(f"workspace: cannot write {error.filename or folder}: {error.strerror}") from None
-    finally:
-        layout.finish(folder)
-        shutil.rmtree(draft, ignore_errors=True)
+        except OSError as error:
+            raise LabError(f"workspace: cannot write {error.filename or folder}: {error.strerror}") from None
+        finally:
+            layout.finish(folder)
+            shutil.rmtree(draft, ignore_errors=True)
     kernel = workspace_kernel(target, folder, engine.framework, engine.device)
     return Workspace(folder, lock.id, target, kernel, workload_set, engine.name, lock.profile)
 

@@ -30,6 +30,7 @@ from autoresearch_trainer.jobs.machine import CompiledKernel
 from autoresearch_trainer.summary import datasheet_flops
 from benchmarks.gpu.fusion import LAYERS, fusion
 from benchmarks.gpu.intervals import Found, read
+from benchmarks.gpu.report import show
 from benchmarks.gpu.upstream import ARCH, Pretence, Work, pretend
 
 PAGE = Path("docs") / "gpu-floors.md"
@@ -302,11 +303,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Make docs/gpu-floors.md.")
     parser.add_argument("--write", type=Path, help=f"file to write [default: print; the page is {PAGE}]")
     options = parser.parse_args()
-    text = page(pretend(), load_catalog(Root()))
-    if options.write:
-        options.write.write_text(text, encoding="utf-8")
-    else:
-        print(text)
+    show(page(pretend(), load_catalog(Root())), options.write)
 
 
 if __name__ == "__main__":

@@ -74,8 +74,13 @@ def main() -> None:
         text = page(result)
     except (OSError, ValueError, KeyError) as error:
         raise SystemExit(f"error: {error}") from None
-    if options.write:
-        options.write.write_text(text, encoding="utf-8")
+    show(text, options.write)
+
+
+def show(text: str, file: Path | None) -> None:
+    """Write a page, or print it."""
+    if file:
+        file.write_text(text, encoding="utf-8")
     else:
         print(text)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from autoresearch_cuda import native
 from autoresearch_cuda.native import CODE, INTEGER, INTEGERS, POINTER, REAL
-from autoresearch_cuda.operators import class_numbers
+from autoresearch_cuda.operators import class_numbers, keep_for_backward
 
 _kernel = native.load(__file__)
 _scratch = _kernel.function("loss_head_scratch", INTEGER, INTEGER, INTEGER, CODE, CODE, INTEGERS)
@@ -92,7 +92,7 @@ def _fake(
 def _save(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor, Tensor]) -> None:
     x, w_head, targets, ctx.softcap, ctx.mean, ctx.keep = inputs
     ctx.dtypes = x.dtype, w_head.dtype
-    ctx.mark_non_differentiable(*output[1:])
+    keep_for_backward(ctx, *output[1:])
     ctx.save_for_backward(*(output[1:] if ctx.keep else (x, w_head, targets)))
 
 

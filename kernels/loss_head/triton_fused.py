@@ -15,7 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from autoresearch_cuda import triton_kit
-from autoresearch_cuda.operators import class_numbers
+from autoresearch_cuda.operators import class_numbers, keep_for_backward
 from autoresearch_cuda.triton_device import LARGEST_CAP, softcap, softcapped_rows
 
 CHUNK_LOGITS = 1 << 27  # logits that exist at a time: 256 MiB in bfloat16
@@ -158,8 +158,7 @@ def _fake(
 def _save(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor, Tensor]) -> None:
     x, w_head, targets, ctx.softcap, ctx.mean, ctx.keep = inputs
     ctx.dtypes = x.dtype, w_head.dtype
-    ctx.mark_non_differentiable(*output[1:])
-    ctx.set_materialize_grads(False)  # backward would be given zeros of their size
+    keep_for_backward(ctx, *output[1:])
     ctx.save_for_backward(targets, *(output[1:] if ctx.keep else (x, w_head)))
 
 

@@ -14,6 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from autoresearch_cuda import triton_kit
+from autoresearch_cuda.operators import keep_for_backward
 
 PER_PROCESSOR = 2  # programs; where two fit, one multiplies while the other is at a tile's end
 
@@ -134,8 +135,7 @@ def _fake(x: Tensor, w_fc: Tensor, w_proj: Tensor) -> tuple[Tensor, Tensor, Tens
 
 
 def _save(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor, Tensor]) -> None:
-    ctx.mark_non_differentiable(*output[1:])
-    ctx.set_materialize_grads(False)  # backward would be given zeros of their size
+    keep_for_backward(ctx, *output[1:])
     ctx.save_for_backward(*inputs, *output[1:])
 
 

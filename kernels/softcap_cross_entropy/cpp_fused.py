@@ -13,7 +13,7 @@ from torch import Tensor
 
 from autoresearch_cuda import native
 from autoresearch_cuda.native import CODE, INTEGER, POINTER, REAL
-from autoresearch_cuda.operators import class_numbers
+from autoresearch_cuda.operators import class_numbers, keep_for_backward
 
 _kernel = native.load(__file__)
 _forward = _kernel.function(
@@ -82,7 +82,7 @@ def _fake(logits: Tensor, targets: Tensor, softcap: float, mean: bool, keep: boo
 
 def _save(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
     logits, targets, ctx.softcap, ctx.mean, ctx.keep = inputs
-    ctx.mark_non_differentiable(output[1])
+    keep_for_backward(ctx, output[1])
     ctx.save_for_backward(logits, targets, *(output[1:] if ctx.keep else ()))
 
 

@@ -14,7 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from autoresearch_cuda import triton_kit
-from autoresearch_cuda.operators import class_numbers
+from autoresearch_cuda.operators import class_numbers, keep_for_backward
 from autoresearch_cuda.triton_device import LARGEST_CAP, softcap, softcapped_rows
 
 SCALED = 8192  # elements that a program scales at a time
@@ -197,8 +197,7 @@ def _fake(logits: Tensor, targets: Tensor, softcap: float, mean: bool, keep: boo
 
 def _save(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
     logits, targets, ctx.softcap, ctx.mean, keep = inputs
-    ctx.mark_non_differentiable(output[1])
-    ctx.set_materialize_grads(False)  # backward would be given zeros of their size
+    keep_for_backward(ctx, output[1])
     ctx.save_for_backward(logits, targets)
     # Not among the saved tensors, which must never be written to; this one is handed out, and then forgotten.
     ctx.gradient = output[1] if keep else None

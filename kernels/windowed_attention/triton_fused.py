@@ -16,6 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from autoresearch_cuda import triton_kit
+from autoresearch_cuda.operators import keep_for_backward
 
 MOST_WIDTH = 128
 LOG2_E = 1.4426950408889634
@@ -400,8 +401,7 @@ def _fake(q: Tensor, k: Tensor, v: Tensor, window: int) -> tuple[Tensor, Tensor]
 
 def _save(ctx: Any, inputs: tuple, output: tuple[Tensor, Tensor]) -> None:
     q, k, v, ctx.window = inputs
-    ctx.mark_non_differentiable(output[1])
-    ctx.set_materialize_grads(False)  # backward would be given zeros of their size
+    keep_for_backward(ctx, output[1])
     ctx.save_for_backward(q, k, v, *output)
 
 

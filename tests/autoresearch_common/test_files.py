@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from autoresearch_common.files import in_use, replacing_file, write_atomic
+from autoresearch_common.files import begun, replacing_file, write_atomic
 
 
 @pytest.mark.parametrize("how", ["kill", "full", "exit"])
@@ -38,7 +38,7 @@ def test_a_file_that_is_being_written_is_left_alone(tmp_path):
 def test_what_killed_writers_left_in_the_folder_goes_and_nothing_else(tmp_path):
     for name in ("swp", "lock", "1234.unfinished.txt", "1234.unfinished", "5678.unfinished"):
         (tmp_path / f".file.{name}").touch()
-    with in_use(tmp_path / ".file.5678.unfinished"):
+    with begun(tmp_path / ".file.5678.unfinished"):
         write_atomic(tmp_path / "another", "text")
     assert sorted(os.listdir(tmp_path)) == [
         ".file.1234.unfinished.txt",

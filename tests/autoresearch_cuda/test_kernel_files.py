@@ -91,7 +91,9 @@ def test_a_replaced_part_reaches_into_the_composite(tmp_path: Path):
 def test_a_file_loaded_alone_gets_baseline_parts():
     muon = load_kernel(installed_kernel("muon_update"))
     p, g = torch.randn(1, 4, 4), torch.randn(1, 4, 4)
+    before = p.clone()
     muon(p, g, torch.zeros(1, 4, 4), torch.zeros(1, 4, 1), 0.9, 0.02, 0.0, 0.95, 5)
+    assert p.isfinite().all() and not torch.equal(p, before)
 
 
 def test_kernels_that_use_each_other_in_a_circle_are_refused(tmp_path: Path):

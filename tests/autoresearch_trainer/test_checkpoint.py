@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from autoresearch_common.files import in_use
+from autoresearch_common.files import begun
 from autoresearch_trainer.checkpoint import STATE, read_state, tensors_of, write_folder
 from autoresearch_trainer.errors import ConfigError
 
@@ -55,7 +55,7 @@ def test_what_another_process_is_saving_is_left_alone(tmp_path):
     save(tmp_path, 1)
     others = tmp_path / "checkpoint" / "tensors-0.safetensors"
     others.touch()
-    with in_use(others):
+    with begun(others):
         save(tmp_path, 2)
         assert others.exists()
     save(tmp_path, 3)

@@ -1,5 +1,6 @@
 """Work that ends before it is done is a failure, whatever ended it."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -49,6 +50,15 @@ def test_work_that_ends_before_it_is_done_is_said_and_no_success(work: str, code
     process = start(work)
     _, said = process.communicate(timeout=30)
     assert (process.returncode, said) == (code, f"error: this run ended before it was done, {how}\n")
+
+
+def test_a_process_that_the_work_left_behind_is_not_waited_for():
+    process = start("left = os.fork() or os.closerange(1, 3) or time.sleep(60); print(left, flush=True); libc._exit(0)")
+    try:
+        left = int(process.stdout.readline())
+        assert process.wait(timeout=30) == 1
+    finally:
+        os.kill(left, signal.SIGKILL)
 
 
 COUNTS = """got = []
