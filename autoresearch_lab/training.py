@@ -20,20 +20,10 @@ from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import context_of_this_process
 from autoresearch_lab.paths import Root
 from autoresearch_lab.promote.selection import Selection, baseline, resolve, resolve_named
-from autoresearch_trainer.config import TrainConfig, preset
+from autoresearch_trainer.config import TrainConfig
 from autoresearch_trainer.engine import PlanningEngine, TrainerEngine
-from autoresearch_trainer.errors import ConfigError
 from autoresearch_trainer.plan import Request, complete, sources
 from autoresearch_trainer.record import CeilingRecord, ChoiceRecord
-
-
-def require_presets(*names: str) -> None:
-    """To be asked before anything is measured with one of them. Raises LabError where a name is none of a preset."""
-    for name in names:
-        try:
-            preset(name)
-        except ConfigError as error:
-            raise LabError(str(error)) from None
 
 
 @dataclass(frozen=True)

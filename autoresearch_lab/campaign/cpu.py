@@ -35,7 +35,6 @@ from autoresearch_lab.promote.selection import resolve
 from autoresearch_lab.results.note import TrainSettings
 from autoresearch_lab.results.record import AbRecord, TrainRecord
 from autoresearch_lab.status import StatusFile
-from autoresearch_lab.training import require_presets
 from autoresearch_trainer.jobs import Report
 
 Say = Callable[[str], None]
@@ -72,8 +71,7 @@ class MainJob:
     closing: ClosingRun | None = None
 
     def check(self) -> None:
-        """Raises LabError for a preset or a corpus that does not exist, before anything is begun."""
-        require_presets(self.preset)
+        """Raises LabError for a corpus that does not exist, before anything is begun."""
         _find(self.dataset)
 
     def steps(self) -> list[CampaignStep]:

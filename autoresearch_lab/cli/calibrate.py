@@ -14,7 +14,7 @@ from autoresearch_lab.calibrate.plan import Plan
 from autoresearch_lab.calibrate.run import Calibration
 from autoresearch_lab.calibrate.table import markdown, render
 from autoresearch_lab.cli.app import Session, VerbResult, command
-from autoresearch_lab.cli.options import FOREIGN_LIMIT, PATH, Count, DatasetName, FiniteRange, names
+from autoresearch_lab.cli.options import FOREIGN_LIMIT, PATH, Count, DatasetName, FiniteRange, PresetName, names
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.evidence import default_preset
@@ -84,7 +84,7 @@ _HELP = (
 _OPTIONS = (
     click.option("--targets", default=TARGETS, show_default=True, help="Targets of the bench trials, by comma."),
     click.option("--ab-targets", default=AB_TARGETS, show_default=True, help="Targets of A/B and verify trials."),
-    click.option("--preset", help="What is trained and captured [default: the engine's smallest]."),
+    click.option("--preset", type=PresetName(), help="What is trained and captured [default: the engine's smallest]."),
     click.option("--dataset", type=DatasetName(), default=_DEFAULT.dataset, show_default=True,
                  help="Prepared dataset to train on."),
     click.option("--trials", type=_COUNT, default=_DEFAULT.trials, show_default=True, help="Nulls in bench."),

@@ -10,7 +10,7 @@ from autoresearch_common.files import write_atomic
 from autoresearch_lab.bench.rule import BUDGET_SECONDS
 from autoresearch_lab.cli.app import Session, VerbResult, command
 from autoresearch_lab.cli.bench import budget_option
-from autoresearch_lab.cli.options import DATASET, PATH
+from autoresearch_lab.cli.options import DATASET, PATH, PresetName
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.gate import report
@@ -62,7 +62,9 @@ COMMANDS = {
         "and the training step, where that differs. Exit code 1 = a row is SLOWER or FAIL; what is AMBIGUOUS passes.",
         click.option("--base", metavar="REF", help="The commit to compare with."),
         click.option("--head", metavar="REF", help="The commit to judge [default: the working tree]."),
-        click.option("--preset", help="What the training step trains [default: what suits this machine]."),
+        click.option(
+            "--preset", type=PresetName(), help="What the training step trains [default: what suits this machine]."
+        ),
         DATASET,
         click.option("--command-base", metavar="CMD", help="Instead of both: the command to compare with,"),
         click.option("--command-head", metavar="CMD", help="and the one to judge."),

@@ -14,7 +14,7 @@ from autoresearch_lab.ab.suite import suite_verdict
 from autoresearch_lab.ab.table import render
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.cli.app import Session, VerbResult, command
-from autoresearch_lab.cli.options import DATASET, FOREIGN_LIMIT, LENGTH, names
+from autoresearch_lab.cli.options import DATASET, FOREIGN_LIMIT, LENGTH, PresetName, names
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.cli.subject import KernelWords, choose_all, kernel_arguments
 from autoresearch_lab.errors import LabError
@@ -24,12 +24,10 @@ from autoresearch_lab.results.ab import CompileChoice
 from autoresearch_lab.results.base import Dataset, Mode
 from autoresearch_lab.results.note import SuiteResults, SuiteSettings
 from autoresearch_lab.results.record import AbRecord, SuiteRecord
-from autoresearch_lab.training import require_presets
 
 
 def ab(session: Session, *, preset: str | None, **options: Any) -> VerbResult:
     chosen = preset or default_preset(session.lab)
-    require_presets(chosen)
     record = TrialRequest(session, **options).on(chosen)
     data = {"verdict": record.verdict, "record": record.id, **record.plain()}
     return VerbResult(data, lambda console: render(record, console), positive=record.verdict == "PROMOTE")
@@ -39,7 +37,8 @@ def suite(session: Session, *, presets: str, **options: Any) -> VerbResult:
     chosen = names(presets)
     if not chosen:
         raise LabError("integration-suite: --presets needs one or more names")
-    require_presets(*chosen)
+    for name in chosen:
+        PresetName().convert(name, None, None)
     trial = TrialRequest(session, **options)
     records = {name: trial.on(name) for name in chosen}
     verdict, reason = suite_verdict(records)
@@ -124,7 +123,7 @@ class TrialRequest:
 
 
 _KERNELS = kernel_arguments(most=None)
-_PRESET = click.option("--preset", help="What to train [default: the engine's smallest].")
+_PRESET = click.option("--preset", type=PresetName(), help="What to train [default: the engine's smallest].")
 _COMMON = (
     click.option("--against", default="promoted", show_default=True,
                  help="The other arm: promoted, baseline, or target=kernel,..."),

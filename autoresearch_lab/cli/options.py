@@ -11,7 +11,7 @@ import click
 from autoresearch_data.errors import DataError
 from autoresearch_data.folders import plain_name
 from autoresearch_lab.ab.settings import Settings
-from autoresearch_trainer.config import MOST_SEED
+from autoresearch_trainer.config import MOST_SEED, ConfigError, preset
 
 MOST_COUNT = 10**12
 
@@ -53,6 +53,19 @@ class DatasetName(click.ParamType):
             return plain_name(value)
         except DataError as error:
             self.fail(str(error), param, ctx)
+
+
+class PresetName(click.ParamType):
+    """The name of a preset, or of one with another shape, such as cpu-nano-d3-w192."""
+
+    name = "text"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        try:
+            preset(value)
+        except ConfigError as error:
+            self.fail(str(error), param, ctx)
+        return str(value)
 
 
 PATH = click.Path(path_type=Path)

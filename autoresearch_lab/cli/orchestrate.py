@@ -206,7 +206,13 @@ COMMANDS = {
         click.option("--profile", type=PATH, help="File of `profile`."),
         click.option("--workspace-root", type=PATH, help="Workspaces [default: workspaces]."),
         _TOP,
-        click.option("--bench-seconds", type=FiniteRange(min=1), default=BUDGET_SECONDS, show_default=True),
+        click.option(
+            "--bench-seconds",
+            type=FiniteRange(min=1),
+            default=BUDGET_SECONDS,
+            show_default=True,
+            help="What the benchmark of one kernel may take.",
+        ),
         *LENGTH,
         click.option(
             "--together", is_flag=True, help="Try all winners of the benchmark in one A/B before single ones."

@@ -10,7 +10,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from autoresearch_lab.cli.app import Session, VerbResult
-from autoresearch_lab.cli.options import DatasetName, FiniteRange
+from autoresearch_lab.cli.options import DatasetName, FiniteRange, PresetName
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.evidence import default_preset
@@ -86,7 +86,8 @@ RESEARCH_OPTIONS = (
     click.option("--hours", type=FiniteRange(min=0.001), help="Of --research: begin no idea after that long."),
     click.option("--minutes", type=FiniteRange(min=0.1), help=f"Of --research: for a trial.  [default: {MINUTES:g}]"),
     click.option("--dataset", type=DatasetName(), help=f"Of --research: to train on.  [default: {DATASET}]"),
-    click.option("--preset", help="Of --research: what to train.  [default: what suits this machine]"),
+    click.option("--preset", type=PresetName(),
+                 help="Of --research: what to train.  [default: what suits this machine]"),
     click.option("--foreign-limit", type=FiniteRange(0.0, 1.0), help="Of --research: share of the cores that other "
                  f"processes may use in a trial.  [default: {_RULE.foreign_limit}]"),
 )  # fmt: skip

@@ -14,7 +14,7 @@ import click
 from autoresearch_common.reading import read_json
 from autoresearch_data.errors import DataError, DataFailure
 from autoresearch_lab.cli.app import complain, run_guarded, words
-from autoresearch_lab.cli.options import Count, DatasetName
+from autoresearch_lab.cli.options import Count, DatasetName, PresetName
 from autoresearch_lab.device_lock import hold
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.lab import Lab
@@ -39,7 +39,7 @@ _PATH = click.Path(path_type=Path)
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--engine", default="auto", show_default=True, help="auto, cpu, cuda, mlx or mps.")
-@click.option("--preset", default=None, help="Model and batch [default: what suits this hardware].")
+@click.option("--preset", type=PresetName(), help="Model and batch [default: what suits this hardware].")
 @click.option("--time-budget", type=float, help="Seconds of training (300 where no --steps is given).")
 @click.option("--steps", type=Count(1), default=None, help="Train that many optimizer steps instead.")
 @click.option("--seed", type=int, default=None, help="[default: 42]")

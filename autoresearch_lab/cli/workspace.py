@@ -11,7 +11,7 @@ from rich.text import Text
 from autoresearch_lab import workloads
 from autoresearch_lab.catalog import Kernel, Target, find_target, load_catalog
 from autoresearch_lab.cli.app import Session, VerbResult, command
-from autoresearch_lab.cli.options import PATH, Count
+from autoresearch_lab.cli.options import PATH, Count, PresetName
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.engine import INTERPRETERS, lacks_gpu
 from autoresearch_lab.errors import LabError
@@ -93,7 +93,9 @@ COMMANDS = {
         "init",
         init,
         "Open a workspace for a target, with calls captured from the trainer.",
-        click.option("--preset", help="Capture the calls of this preset [default: what is captured already]."),
+        click.option(
+            "--preset", type=PresetName(), help="Capture the calls of this preset [default: what is captured already]."
+        ),
         _FROM,
         _WORKSPACE,
         click.option("--target", required=True, help="See list-targets."),

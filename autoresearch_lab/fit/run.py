@@ -19,7 +19,6 @@ from autoresearch_lab.promote.selection import resolve
 from autoresearch_lab.results.base import Dataset
 from autoresearch_lab.results.fit import FitSettings
 from autoresearch_lab.results.record import FitRecord
-from autoresearch_lab.training import require_presets
 from autoresearch_trainer.jobs import Report
 from autoresearch_trainer.plan import DEFAULT_SECONDS
 
@@ -27,8 +26,7 @@ from autoresearch_trainer.plan import DEFAULT_SECONDS
 def fit_settings(
     lab: Lab, preset: str, dataset: str, minutes: float | None, seed: int, foreign_limit: float
 ) -> FitSettings:
-    """The request, as it is recorded. Raises LabError for an unknown preset or no such dataset."""
-    require_presets(preset)
+    """The request, as it is recorded. Raises LabError for no such dataset."""
     try:
         data = Manifest.read(lab.root.data(dataset))
     except DataError as error:

@@ -19,7 +19,6 @@ from autoresearch_lab.jobs import about
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import PACKAGES
 from autoresearch_lab.repository import git
-from autoresearch_lab.training import require_presets
 from autoresearch_lab.versions.rule import TrialRule
 from autoresearch_lab.versions.sides import WORKING_TREE, open_side
 from autoresearch_lab.versions.training import SideFailed, SideTrainer
@@ -47,9 +46,8 @@ class StepRace:
         """Whether a training with the baseline's kernels runs anything else in head; old, new: their catalogues.
 
         Raises:
-            LabError: there is no such preset, or it does and there is no dataset.
+            LabError: it does, and there is no dataset.
         """
-        require_presets(self.preset)
         compared = ["diff", "--quiet", self.base, *([self.head] if self.head else []), "--", *PARTS]
         if git(self.lab.root.path, *compared) is not None and self._baselines(old) == self._baselines(new):
             return False

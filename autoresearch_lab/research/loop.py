@@ -28,7 +28,6 @@ from autoresearch_lab.results.note import IdeaResults, IdeaSettings
 from autoresearch_lab.results.record import IdeaRecord, VersionRecord
 from autoresearch_lab.results.trial import FailedHow
 from autoresearch_lab.runs_table import Row, append_row, check_table, short_commit
-from autoresearch_lab.training import require_presets
 from autoresearch_lab.versions.review import review
 from autoresearch_lab.versions.rule import TrialRule
 from autoresearch_lab.versions.run import Versions, trial
@@ -79,12 +78,11 @@ class Research:
         """Try ideas until a limit is reached; returns all.
 
         Raises:
-            LabError: the command cannot be started, there is no such preset or dataset, or branch, table or ledger
+            LabError: the command cannot be started, there is no such dataset, or branch, table or ledger
                 cannot be used.
             LabFailure: the set-up does not work, or the researcher changed the lab or its ledger.
         """
         check_table(self._table)
-        require_presets(self.preset)  # before the researcher is paid for ideas that cannot be tried
         before = len(self.ideas())
         while True:
             ideas = self.ideas()

@@ -158,9 +158,9 @@ class Course:
 
     def _set_clock(self, seeds: list[int]) -> None:
         """Set the virtual clock by the speeds so far, unless it is near enough already."""
-        mean = statistics.fmean(map(self._log_ratio, seeds))
-        if abs(mean - self.clock) > self.trainer.rule.clock_tolerance:
-            self.clock = mean
+        clock = judge.clock_for([self._log_ratio(seed) for seed in seeds], self.clock, self.trainer.rule)
+        if clock != self.clock:
+            self.clock = clock
             self.clock = math.log(self._timed_steps / self.steps["b"])  # of whole steps
 
     def _look(self, look: int, seeds: list[int], slope: float) -> str:

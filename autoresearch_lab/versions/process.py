@@ -26,7 +26,7 @@ class CommandEnd:
 
 def side_environment(folder: Path) -> dict[str, str]:
     """This process's, with the side's packages first. Its tree is read-only, so bytecode goes beside it."""
-    left_out = ("PYTHONSTARTUP", "PYTHONINSPECT", "PYTHONHOME")
+    left_out = ("PYTHONSTARTUP", "PYTHONINSPECT", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE")
     inherited = {key: value for key, value in os.environ.items() if key not in left_out}
     return {**inherited, "PYTHONPATH": str(folder), "PYTHONPYCACHEPREFIX": str(cache_root() / "bytecode")}
 

@@ -24,7 +24,6 @@ from autoresearch_lab.errors import LabError
 from autoresearch_lab.paths import PACKAGES
 from autoresearch_lab.results.base import Facts
 from autoresearch_lab.results.trial import FailedHow
-from autoresearch_lab.training import require_presets
 from autoresearch_lab.versions.run import Versions
 from autoresearch_lab.versions.sides import LOCKED, Side, changed_files, forbidden_changes
 from autoresearch_lab.versions.training import SideFailed, SideTrainer
@@ -79,10 +78,9 @@ def review(versions: Versions, listen: Report = lambda message: None) -> Version
     """Look side b over. It is trained only where its files do not stop it already.
 
     Raises:
-        LabError: no such preset, or side b refuses its options.
+        LabError: side b refuses its options.
         LabFailure: the set-up is at fault: the lab's own trainer does not train either.
     """
-    require_presets(versions.preset)
     started, a, b = time.monotonic(), versions.a, versions.b
     changed = changed_files(a, b)
     findings = [VersionFinding("evaluation", f"it changes {what}") for what in forbidden_changes(a, b)]

@@ -24,8 +24,8 @@ class TrialRule:
 
     looks: pairs of trainings at each look, one seed each. alpha: error of BETTER, and of WORSE, over all looks. steps:
     of side a. eval_tokens: of the validation split (None: the preset's). margin: bits per byte within which two
-    versions are the SAME. clock_tolerance: log-ratio of the speeds up to which b's result at equal time is computed
-    from the slope alone, without trainings of another length. foreign_limit: share of the cores that other processes
+    versions are the SAME. clock_tolerance: log-ratio of the speeds up to which b's result at equal time is always
+    computed from the slope alone, without trainings of another length (see `clock_for`). foreign_limit: share of the cores that other processes
     may use.
     """
 
@@ -60,6 +60,15 @@ def equal_time(timed: float, a: float, log_ratio: float, clock: float, slope: fl
     distance from `clock` is worth `slope` bits per byte each, so noise of the speeds widens the interval as it should.
     """
     return timed - a - slope * (log_ratio - clock)
+
+
+def clock_for(log_ratios: Sequence[float], clock: float, rule: TrialRule) -> float:
+    """The virtual clock for these speeds: `clock`, where their mean differs from it by less than is worth trainings of
+    another length: `rule.clock_tolerance`, or twice the mean's own standard error. What the slope makes of such a
+    difference is off by a fraction of what the speeds leave open anyway."""
+    mean = statistics.fmean(log_ratios)
+    error = statistics.stdev(log_ratios) / math.sqrt(len(log_ratios))
+    return mean if abs(mean - clock) > max(rule.clock_tolerance, 2 * error) else clock
 
 
 def interval(deltas: Sequence[float], rule: TrialRule) -> Interval:

@@ -17,7 +17,6 @@ from autoresearch_lab.lookup import libraries, trials
 from autoresearch_lab.results.base import Facts
 from autoresearch_lab.results.record import VersionRecord
 from autoresearch_lab.results.trial import VersionSettings
-from autoresearch_lab.training import require_presets
 from autoresearch_lab.versions.course import Course
 from autoresearch_lab.versions.rule import TrialRule
 from autoresearch_lab.versions.sides import Side, check_pair
@@ -41,9 +40,8 @@ class Versions:
         """Of the record.
 
         Raises:
-            LabError: no such preset, or a side changes what is measured.
+            LabError: a side changes what is measured.
         """
-        require_presets(self.preset)
         return VersionSettings(
             preset=self.preset,
             evaluation=check_pair(self.a, self.b),

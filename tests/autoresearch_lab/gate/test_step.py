@@ -7,8 +7,7 @@ import xml.etree.ElementTree as xml
 import pytest
 
 from autoresearch_lab.cli.app import main
-from autoresearch_lab.errors import LabError
-from autoresearch_lab.gate.step import STEPS, StepRace
+from autoresearch_lab.gate.step import STEPS
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import CHECKOUT
 
@@ -131,7 +130,8 @@ def test_what_cannot_be_trained_is_bad_input(versions, words, line):
     assert code == 2 and rows is None and line in told and versions.stub.asked == []
 
 
-def test_a_preset_that_is_none_is_refused_where_no_step_differs_too(here):  # noqa: F811
+@pytest.mark.parametrize("name", ["nope", ""])
+def test_a_preset_that_is_none_is_refused_where_no_step_differs_too(here, name, capsys):  # noqa: F811
     here.commit()
-    with pytest.raises(LabError, match="unknown preset 'nope'"):
-        StepRace(here.lab, "HEAD", None, "nope", "stdlib").differs({}, {})
+    assert main(["--root", str(here.path), "gate", "--base", "HEAD", "--preset", name]) == 2
+    assert f"unknown preset {name!r}" in capsys.readouterr().err

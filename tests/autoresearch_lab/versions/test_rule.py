@@ -8,7 +8,7 @@ import pytest
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.research.loop import TRIALS
 from autoresearch_lab.statistics import Interval
-from autoresearch_lab.versions.rule import TrialRule, equal_time, interval, verdict
+from autoresearch_lab.versions.rule import TrialRule, clock_for, equal_time, interval, verdict
 
 RULE = TrialRule()
 SLOPE = 0.25  # bits per byte for a factor of e in tokens: 1 % more tokens = .0025
@@ -18,17 +18,26 @@ PAIRED, UNPAIRED = 0.0013, 0.0092
 SPEEDS = (0.002, 0.02, 0.06)
 
 
+def gained(log_time: float) -> float:
+    """Bits per byte that e^log_time times the tokens are worth: not quite SLOPE for each factor of e, as on the power
+    law that shapes are predicted by, of exponent .4."""
+    return SLOPE * (1 - math.exp(-0.4 * log_time)) / 0.4
+
+
+# As a trial measures it: between 80 % of the steps and all of them.
+MEASURED = gained(math.log(0.8)) / math.log(0.8)
+
+
 def decide(rng: np.random.Generator, gain: float, bpb_sd: float, speed_sd: float, faster: float = 0.0) -> str:
     """The verdict on a version that is `gain` bits per byte better at equal tokens, and by e^faster faster."""
     most = RULE.looks[-1]
     ratios, losses = rng.normal(faster, speed_sd, most), rng.normal(-gain, bpb_sd, most)
     clock = 0.0
     for count in RULE.looks:
-        mean = float(ratios[:count].mean())
-        clock = mean if abs(mean - clock) > RULE.clock_tolerance else clock
-        timed = losses[:count] - SLOPE * clock  # b trains e^clock times as long
+        clock = clock_for(ratios[:count].tolist(), clock, RULE)
+        timed = losses[:count] - gained(clock)  # b trains e^clock times as long
         pairs = zip(timed.tolist(), ratios[:count].tolist(), strict=True)
-        said = verdict(interval([equal_time(t, 0.0, r, clock, SLOPE) for t, r in pairs], RULE), RULE)
+        said = verdict(interval([equal_time(t, 0.0, r, clock, MEASURED) for t, r in pairs], RULE), RULE)
         if said != "UNDECIDED":
             break
     return said
@@ -45,6 +54,20 @@ def rates(trials: int, **version: float) -> dict[str, float]:
 def test_nothing_is_better_than_itself_in_more_than_one_trial_of_a_hundred(bpb_sd: float, speed_sd: float):
     found = rates(500, gain=0.0, bpb_sd=bpb_sd, speed_sd=speed_sd)
     assert found["BETTER"] <= 0.016 and found["WORSE"] <= 0.016  # at 1 % more than 8 of 500 come once in 300
+
+
+@pytest.mark.parametrize("faster", [0.045, -0.045, 0.2, -0.2])
+@pytest.mark.parametrize("speed_sd", SPEEDS)
+def test_speed_that_pays_for_what_is_learnt_less_is_not_better(faster: float, speed_sd: float):
+    found = rates(500, gain=-gained(faster), bpb_sd=PAIRED, speed_sd=speed_sd, faster=faster)
+    assert found["BETTER"] <= 0.016
+
+
+def test_the_clock_moves_only_for_what_is_more_than_the_noise_of_the_speeds():
+    calm, noisy = [0.03, 0.028, 0.032, 0.03], [0.076, 0.019, -0.045, 0.03]
+    assert clock_for(calm, 0.0, RULE) == pytest.approx(0.03) and clock_for(noisy, 0.0, RULE) == 0.0
+    assert clock_for(calm, 0.02, RULE) == 0.02
+    assert clock_for([ratio + 0.2 for ratio in noisy], 0.0, RULE) == pytest.approx(0.22)
 
 
 @pytest.mark.parametrize("bpb_sd", [PAIRED, UNPAIRED])
