@@ -19,13 +19,13 @@ from autoresearch_lab.jobs import about
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import PACKAGES
 from autoresearch_lab.repository import git
-from autoresearch_lab.versions.rule import TrialRule
-from autoresearch_lab.versions.sides import WORKING_TREE, open_side
+from autoresearch_lab.versions.rule import LEAST_STEPS, TrialRule
+from autoresearch_lab.versions.sides import WORKING_TREE, SideRefused, open_side
 from autoresearch_lab.versions.training import SideFailed, SideTrainer
 from autoresearch_trainer.jobs import Report
 
 # Of each training; the first 11 are not timed.
-STEPS = 50
+STEPS = 80
 # What the row may take that is not told otherwise: all looks at cpu-nano on two cores.
 STEP_SECONDS = 600.0
 # What a step runs, besides the baseline's kernels; the lab's own code stands around it.
@@ -78,27 +78,32 @@ class StepRace:
             self.lab.context, self.preset, TrialRule(), Cache(root), folder, "gate", reference=base.folder
         )
         tell = about(f"gate {name}", report)
-        arms, at, rounds = (base, base, head), base, 0
+        arms, rounds = (base, base, head), 0
 
         def take(seed: int) -> Turns:
-            nonlocal at, rounds
+            nonlocal rounds
             rounds += 1
-            found, loads = np.zeros((1, len(arms))), []
-            for arm in np.random.default_rng(seed).permutation(len(arms)).tolist():
-                at = arms[arm]
-                if tell is not None:
-                    tell({"stage": f"round {rounds}: {'head' if at is head else 'base'} trains"})
-                speed, load = trainer.speed(at, seed, STEPS)
-                found[0, arm] = tokens / speed
-                loads.append(load)
-            return Turns(found, max(loads))
+            if tell is not None:
+                tell({"stage": f"round {rounds}: base, base once more and head train"})
+            order = np.random.default_rng(seed).permutation(len(arms)).tolist()
+            speeds, load = trainer.speeds([arms[arm] for arm in order], seed, STEPS)
+            found = np.zeros((1, len(arms)))
+            found[0, order] = tokens / np.array(speeds)
+            return Turns(found, load)
 
+        at = base
         try:
-            tokens = trainer.plan(at)
+            tokens = trainer.plan(base)
+            trainer.speeds([base], 0, LEAST_STEPS)  # what memory it takes
             at = head
-            trainer.plan(at)
+            trainer.plan(head)
+            trainer.speeds([head], 0, LEAST_STEPS)
             return race(name, take, rule, budget_seconds, None)
         except (SideFailed, LabError, LabFailure) as error:
+            if isinstance(error, SideFailed):
+                at = error.side
+            elif isinstance(error, SideRefused):
+                at = head if error.side == head.name else base
             side = "head" if at is head else "base"
             why = f"{side} does not train: {str(error).removeprefix(f'side {at.name}: ')}"
             wrong = at is head and not isinstance(error, LabFailure)

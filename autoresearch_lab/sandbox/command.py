@@ -11,17 +11,12 @@ from autoresearch_lab.sandbox.parent import end_all
 from autoresearch_lab.sandbox.supervisor import below
 
 
-def run_within(
-    seconds: float,
-    command: Sequence[str],
-    folder: Path,
-    environment: Mapping[str, str],
-    stdout: IO[bytes],
-    stderr: IO[bytes] | int,
-) -> int | None:
-    """The exit code of a command that runs in `folder`; None where it had no end within so many seconds. stderr: a
+def start(
+    command: Sequence[str], folder: Path, environment: Mapping[str, str], stdout: IO[bytes], stderr: IO[bytes] | int
+) -> subprocess.Popen:
+    """A command in `folder`, below a supervisor, that leads a group of its own; to be ended by `end_all`. stderr: a
     file, or subprocess.STDOUT for the same."""
-    process = subprocess.Popen(
+    return subprocess.Popen(
         below(command),
         cwd=folder,
         env=environment,
@@ -30,6 +25,18 @@ def run_within(
         stderr=stderr,
         start_new_session=True,
     )
+
+
+def run_within(
+    seconds: float,
+    command: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    stdout: IO[bytes],
+    stderr: IO[bytes] | int,
+) -> int | None:
+    """The exit code of a command as `start` has it; None where it had no end within so many seconds."""
+    process = start(command, folder, environment, stdout, stderr)
     try:
         return process.wait(timeout=seconds)
     except subprocess.TimeoutExpired:

@@ -103,12 +103,16 @@ class Course:
         return "UNDECIDED"
 
     def _pair(self, index: int, seed: int, count: int) -> bool:
-        """Two neighbouring trainings, each side the first of every other pair. False where there is no time for it."""
-        for side in ((self.a, self.b), (self.b, self.a))[index % 2]:
-            steps = self.steps[side.name]
-            if self._time_is_over(side, seed, steps):
-                return False
-            self._train(side, seed, steps, f"pair {index + 1} of {count}: side {side.name}, seed {seed}")
+        """A training of each side, in turns or one right after the other; each is the first of every other pair. False
+        where there is no time for it."""
+        asked = [(side, self.steps[side.name]) for side in ((self.a, self.b), (self.b, self.a))[index % 2]]
+        if all((side.name, seed, steps) in self.runs for side, steps in asked):
+            return True
+        if any(self._time_is_over(side, seed, steps) for side, steps in asked):
+            return False
+        stage = f"pair {index + 1} of {count}: seed {seed}"
+        found = self.trainer.train_both(asked, seed, self.trainer.rule.eval_tokens, stage)
+        self.runs |= {(side.name, seed, steps): one for (side, steps), one in zip(asked, found, strict=True)}
         return True
 
     def _train(self, side: Side, seed: int, steps: int, stage: str) -> SideTraining:

@@ -25,8 +25,8 @@ class TrialRule:
     looks: pairs of trainings at each look, one seed each. alpha: error of BETTER, and of WORSE, over all looks. steps:
     of side a. eval_tokens: of the validation split (None: the preset's). margin: bits per byte within which two
     versions are the SAME. clock_tolerance: log-ratio of the speeds up to which b's result at equal time is always
-    computed from the slope alone, without trainings of another length (see `clock_for`). foreign_limit: share of the cores that other processes
-    may use.
+    computed from the slope alone, without trainings of another length (see `clock_for`). foreign_limit: share of the
+    cores that other processes may use.
     """
 
     looks: tuple[int, ...] = (4, 6, 10, 16)

@@ -7,11 +7,12 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 from pydantic import BaseModel, ValidationError
 
 from autoresearch_lab.ab.cache import Cache
@@ -19,18 +20,24 @@ from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, writable_folder
 from autoresearch_lab.results.trial import FailedHow
+from autoresearch_lab.training_progress import PROGRESS_FILE, TrainingStep
 from autoresearch_lab.versions.evaluation import NotEvaluated, evaluate
 from autoresearch_lab.versions.process import CommandEnd, execute
 from autoresearch_lab.versions.rule import TrialRule
 from autoresearch_lab.versions.sides import OPTIONS, Side, SideRefused
+from autoresearch_lab.versions.turns import TURN_SECONDS, TURN_STEPS, execute_in_turns, settled, without_pauses
 from autoresearch_trainer.config import preset
 from autoresearch_trainer.jobs import Report
 from autoresearch_trainer.loop import RUN_FILE, WEIGHTS_FILE
 from autoresearch_trainer.summary import throughput
+from autoresearch_trainer.train import UNTIMED_STEPS
 
 BAD_INPUT, KILLED = 2, -9
 LIMIT_SECONDS, PLAN_SECONDS = 900.0, 120.0
 CLOCK_TOLERANCE = 1.02
+# Trainings of fewer steps are over before their turns begin; of the memory that one takes, so much must be free for
+# each.
+LEAST_IN_TURNS, MEMORY_MARGIN = 60, 1.5
 
 
 class SideFailed(Exception):
@@ -90,9 +97,32 @@ class _RunFile(BaseModel):
 
 
 @dataclass
+class _Trained:
+    """A training of a side, and what it left in `out`. pauses: for which it was stopped, in s; stopped_in: the steps in
+    which that happened."""
+
+    side: Side
+    steps: int
+    out: Path
+    ended: CommandEnd
+    pauses: Sequence[float] = ()
+    stopped_in: Sequence[int] = ()
+    run: _RunFile = field(init=False)
+
+    @property
+    def rate(self) -> float:
+        """Tokens per second: of its undisturbed turns, where it had turns, else of all steps that are timed."""
+        seconds, tokens = self.run.step_seconds, self.run.config.total_batch_tokens
+        if kept := settled(len(seconds), self.stopped_in):
+            return tokens * len(kept) / sum(seconds[step] for step in kept)
+        return throughput(seconds, tokens)[0] or 0.0
+
+
+@dataclass
 class SideTrainer:
     """What trains sides: where, by which rule, and what is kept of it. reference: the lab's own trainer, which says
-    whose fault it is when a side does not train. limit: seconds that a training may take, and one for each step."""
+    whose fault it is when a side does not train. limit: seconds that a training may take, and one for each step.
+    memory_mb: the most that a training took so far. has_turns: whether trainings went well in turns."""
 
     context: Context
     preset: str
@@ -104,6 +134,8 @@ class SideTrainer:
     reference: Path = CHECKOUT
     limit: float = LIMIT_SECONDS
     reused: int = 0
+    memory_mb: float = 0.0
+    has_turns: bool = True
     plans: dict[str, _Plan] = field(default_factory=dict)
 
     def plan(self, side: Side) -> int:
@@ -125,6 +157,36 @@ class SideTrainer:
             shutil.rmtree(out, ignore_errors=True)
         return self.plans[side.name].config.total_batch_tokens
 
+    def train_both(
+        self, asked: Sequence[tuple[Side, int]], seed: int, eval_tokens: int | None, stage: str
+    ) -> list[SideTraining]:
+        """Of each side a training as `train` has it, of so many steps, from the same seed: in turns where that is
+        possible (see `turns`), else one after the other. Taken over where this trial has them already.
+
+        Raises:
+            SideFailed, SideRefused, LabFailure: as `train`.
+        """
+        missing = [(side, steps) for side, steps in asked if not self.has(side, seed, steps, eval_tokens)]
+        if len(missing) > 1 and self.in_turns(len(missing), min(steps for _, steps in missing)):
+            self.listen({"stage": f"{stage}, both sides in turns"})
+            started = time.monotonic()
+            trained = self._trained_in_turns(missing, seed, "--save-weights")
+            share = (time.monotonic() - started) / len(missing)
+            found = [self._evaluated(one, seed, eval_tokens, share) for one in trained]
+            for (side, steps), one in zip(missing, found, strict=True):
+                self.cache.put(self._key(side.name, seed, steps, eval_tokens), asdict(one))
+            if len(missing) == len(asked):
+                return found
+        return [self.train(side, seed, steps, eval_tokens, f"{stage}, side {side.name}") for side, steps in asked]
+
+    def in_turns(self, count: int, steps: int) -> bool:
+        """Whether so many trainings of so many steps can run in turns here: on a CPU, whose speed moves, and where
+        there is memory for all of them. How much one takes is known after the first."""
+        here = sys.platform == "linux" and self.context.engine.job_device == "cpu" and self.has_turns
+        if not here or steps < LEAST_IN_TURNS or not self.memory_mb:
+            return False
+        return count * MEMORY_MARGIN * self.memory_mb < psutil.virtual_memory().available / 2**20
+
     def train(self, side: Side, seed: int, steps: int, eval_tokens: int | None, stage: str) -> SideTraining:
         """A training from that seed, and its val_bpb; taken over where this trial has it already.
 
@@ -140,19 +202,25 @@ class SideTrainer:
             return SideTraining(**known)
         self.listen({"stage": stage})
         started = time.monotonic()
-        found = self._once(side, seed, steps, eval_tokens, started)
+        trained = self._trained(side, seed, steps, "--save-weights")
+        found = self._evaluated(trained, seed, eval_tokens, time.monotonic() - started)
         self.cache.put(key, asdict(found))
         return found
 
-    def speed(self, side: Side, seed: int, steps: int) -> tuple[float, float]:
-        """(tokens per second, share of the cores that others used) of a training that is neither evaluated nor kept.
+    def speeds(self, sides: Sequence[Side], seed: int, steps: int) -> tuple[list[float], float]:
+        """(tokens per second of each, share of the cores that others used) of trainings that are neither evaluated nor
+        kept: in turns where that is possible, else one after the other. A side may come more than once.
 
         Raises:
             SideFailed, LabError, LabFailure: as `train`.
         """
-        run, ended, out = self._trained(side, seed, steps)
-        shutil.rmtree(out, ignore_errors=True)
-        return _rate(run), ended.foreign_share
+        if len(sides) > 1 and self.in_turns(len(sides), steps):
+            trained = self._trained_in_turns([(side, steps) for side in sides], seed)
+        else:
+            trained = [self._trained(side, seed, steps) for side in sides]
+        for one in trained:
+            shutil.rmtree(one.out, ignore_errors=True)
+        return [one.rate for one in trained], max(one.ended.foreign_share for one in trained)
 
     def forget_busy(self, runs: Mapping[tuple[str, int, int], SideTraining]) -> None:
         """Another call trains again what foreign load disturbed: {(side, seed, steps): training}."""
@@ -168,24 +236,68 @@ class SideTrainer:
         run = {"side": side, "seed": seed, "steps": steps, "eval_tokens": eval_tokens}
         return {"what": "version", "trial": self.identity, **run}
 
-    def _trained(self, side: Side, seed: int, steps: int, *more: str) -> tuple[_RunFile, CommandEnd, Path]:
-        """A training that ended well, with the least evaluation that train.py makes, and where it left its files."""
-        plan, base = self.plans[side.name].config, preset(self.preset)
-        batch = (plan.eval_batch_size or base.evaluated_batch) * base.model.sequence_len
-        arguments = ["--steps", str(steps), "--seed", str(seed), "--eval-tokens", str(batch), "--no-checkpoint"]
-        arguments += more
-        if "batch_size" not in side.options:
-            arguments += ["--batch-size", str(plan.batch_size)]  # whatever memory is free later
+    def _trained(self, side: Side, seed: int, steps: int, *more: str) -> _Trained:
+        """A training that ended well, with the least evaluation that train.py makes."""
+        arguments = self._arguments(side, seed, steps, more)
         ended, out = self._execute(side, arguments, self.limit + steps)
         if ended.code == KILLED:  # something else ended it, which says nothing about the side; a second time it counts
             ended, out = self._execute(side, arguments, self.limit + steps)
-        if ended.code != 0:
-            raise self._failed(side, ended, out)
-        return self._read(side, out, steps, ended), ended, out
+        return self._judged(_Trained(side, steps, out, ended))
 
-    def _once(self, side: Side, seed: int, steps: int, eval_tokens: int | None, started: float) -> SideTraining:
-        run, ended, out = self._trained(side, seed, steps, "--save-weights")
-        engine, base = self.context.engine, preset(self.preset)
+    def _trained_in_turns(self, asked: Sequence[tuple[Side, int]], seed: int, *more: str) -> list[_Trained]:
+        """The same of several at once; no step is timed while another one computes."""
+        trained = self._execute_in_turns(asked, seed, more)
+        if any(one.ended.code == KILLED for one in trained):
+            trained = self._execute_in_turns(asked, seed, more)
+        found = [self._judged(one) for one in sorted(trained, key=lambda one: one.ended.code in (0, None))]
+        self.has_turns = all(settled(one.steps, one.stopped_in) for one in found)
+        if not self.has_turns:  # over before they began: one computed beside the other, and no speed means anything
+            return [self._trained(side, seed, steps, *more) for side, steps in asked]
+        return trained
+
+    def _execute_in_turns(self, asked: Sequence[tuple[Side, int]], seed: int, more: Sequence[str]) -> list[_Trained]:
+        outs = [self._out(side, f"-{place}") for place, (side, _) in enumerate(asked)]
+        tokens = [self.plans[side.name].config.total_batch_tokens for side, _ in asked]
+
+        def turn(place: int) -> float | None:
+            return _turn_seconds(outs[place] / PROGRESS_FILE, tokens[place])
+
+        ends = execute_in_turns(
+            [
+                [*self._command(side), "--out", str(out), *self._arguments(side, seed, steps, more)]
+                for (side, steps), out in zip(asked, outs, strict=True)
+            ],
+            [side.folder for side, _ in asked],
+            outs,
+            sum(self.limit + steps for _, steps in asked),
+            turn,
+        )
+        return [
+            _Trained(side, steps, out, end, pauses)
+            for (side, steps), out, (end, pauses) in zip(asked, outs, ends, strict=True)
+        ]
+
+    def _judged(self, trained: _Trained) -> _Trained:
+        """The same with what its run.json says. Raises as `train`, where it did not end well."""
+        ended, run_file = trained.ended, trained.out / RUN_FILE
+        if ended.code != 0:
+            raise self._failed(trained.side, ended, trained.out)
+        trained.run = self._read(trained, run_file)
+        self.memory_mb = max(self.memory_mb, trained.run.summary.peak_vram_mb)
+        return trained
+
+    def _arguments(self, side: Side, seed: int, steps: int, more: Sequence[str]) -> list[str]:
+        plan, base = self.plans[side.name].config, preset(self.preset)
+        batch = (plan.eval_batch_size or base.evaluated_batch) * base.model.sequence_len
+        arguments = ["--steps", str(steps), "--seed", str(seed), "--eval-tokens", str(batch), "--no-checkpoint", *more]
+        if "batch_size" not in side.options:
+            arguments += ["--batch-size", str(plan.batch_size)]  # whatever memory is free later
+        return arguments
+
+    def _evaluated(self, trained: _Trained, seed: int, eval_tokens: int | None, seconds: float) -> SideTraining:
+        """What a training that took `seconds` came to; its files go."""
+        side, run, ended, out = trained.side, trained.run, trained.ended, trained.out
+        engine, base, started = self.context.engine, preset(self.preset), time.monotonic()
         try:
             evaluated = evaluate(side, out / WEIGHTS_FILE, base, eval_tokens, (engine.package, engine.job_device))
         except NotEvaluated as error:
@@ -198,22 +310,25 @@ class SideTrainer:
         counted = sum(run.step_seconds)
         return SideTraining(
             val_bpb=evaluated.val_bpb,
-            tokens_per_second=_rate(run),
+            tokens_per_second=trained.rate,
             step_seconds=counted,
             outside_seconds=ended.seconds - counted,
             peak_memory_mb=run.summary.peak_vram_mb,
             foreign_share=ended.foreign_share,
-            seconds=time.monotonic() - started,
+            seconds=seconds + time.monotonic() - started,
             evaluation_seconds=evaluated.seconds,
             token_seconds=evaluated.token_seconds,
         )
 
-    def _read(self, side: Side, out: Path, steps: int, ended: CommandEnd) -> _RunFile:
-        """run.json of a training that ended well. Raises SideFailed where it is none, SideRefused for a wrong clock."""
+    def _read(self, trained: _Trained, path: Path) -> _RunFile:
+        """run.json of a training that ended well, without the time that it was stopped. Raises SideFailed where it is
+        none, SideRefused for a wrong clock."""
+        side, steps, ended = trained.side, trained.steps, trained.ended
         try:
-            run = _RunFile.model_validate_json((out / RUN_FILE).read_bytes())
+            run = _RunFile.model_validate_json(path.read_bytes())
         except (OSError, ValidationError):
             raise SideFailed(side, "crash", f"it left no {RUN_FILE} that can be read") from None
+        run.step_seconds, trained.stopped_in = without_pauses(run.step_seconds, trained.pauses, UNTIMED_STEPS)
         counted = sum(run.step_seconds)
         if len(run.step_seconds) != steps or not all(0 < one < math.inf for one in run.step_seconds):
             raise SideFailed(side, "crash", f"{len(run.step_seconds)} steps are timed in its {RUN_FILE}, not {steps}")
@@ -222,11 +337,15 @@ class SideTrainer:
         return run
 
     def _execute(self, side: Side, arguments: list[str], seconds: float) -> tuple[CommandEnd, Path]:
-        out = self.folder / f"side-{side.name}"
-        shutil.rmtree(out, ignore_errors=True)
-        writable_folder(out, "run folder")
+        out = self._out(side)
         command = [*self._command(side), "--out", str(out), *arguments]
         return execute(command, side.folder, out, seconds), out
+
+    def _out(self, side: Side, more: str = "") -> Path:
+        """An empty folder for what a side's process leaves."""
+        out = self.folder / f"side-{side.name}{more}"
+        shutil.rmtree(out, ignore_errors=True)
+        return writable_folder(out, "run folder")
 
     def _command(self, side: Side) -> list[str]:
         named = {"kernels": "baseline", **side.options}
@@ -255,9 +374,17 @@ class SideTrainer:
         return SideFailed(side, *_kind(ended, _error(out) or ended.error))
 
 
-def _rate(run: _RunFile) -> float:
-    """Tokens per second."""
-    return throughput(run.step_seconds, run.config.total_batch_tokens)[0] or 0.0
+def _turn_seconds(progress: Path, tokens: int) -> float | None:
+    """How long the turns of a training should be, of `tokens` a step; None where it has made no timed step yet, as its
+    progress file says."""
+    try:
+        steps = [line for line in progress.read_text(encoding="utf-8").splitlines() if '"event":"step"' in line]
+        last = TrainingStep.model_validate_json(steps[-1]) if steps else None
+    except (OSError, ValueError):  # none yet, or a line that is being written
+        return None
+    if last is None or last.step < UNTIMED_STEPS or last.tokens_per_second <= 0:
+        return None
+    return max(TURN_SECONDS, TURN_STEPS * tokens / last.tokens_per_second)
 
 
 def _error(out: Path) -> str:

@@ -60,7 +60,7 @@ def test_a_null_ends_with_0_after_rounds_of_three_trainings(versions):
     folders = [folder for folder, steps in versions.stub.asked if steps == STEPS]
     rounds = [sorted(folders[at : at + 3]) for at in range(0, len(folders), 3)]
     assert len(rounds) in (4, 8, 16) and all(folders.count(folder) % len(rounds) == 0 for folder in set(folders))
-    assert len(folders) == len(versions.stub.asked) == 3 * len(rounds) and len(set(folders)) == 2
+    assert len(folders) == len(versions.stub.asked) - 2 == 3 * len(rounds) and len(set(folders)) == 2
     assert all(one == rounds[0] for one in rounds)
 
 
@@ -68,7 +68,7 @@ def test_a_busy_machine_is_ambiguous_and_passes(versions):
     versions.stub.load = 0.9
     code, (row,), _ = versions.gate({}, {"speed": 1 / 1.05})
     assert code == 0 and row["verdict"] == "AMBIGUOUS"
-    assert "other processes used 90% of the machine, too much for a difference of 5%" in row["reason"]
+    assert "other processes used 90% of the machine, too much for a difference of" in row["reason"]
 
 
 def test_a_step_of_more_tokens_is_compared_token_by_token(versions):

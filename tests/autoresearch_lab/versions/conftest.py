@@ -24,6 +24,7 @@ from autoresearch_lab.versions.sides import LOCKED, open_side
 
 TOKENS = 2048
 STEP_SECONDS = 0.1
+STOPPED, PAUSES = (15, 40), [2.0, 2.1]
 
 
 def git(repository: Path, *arguments: str) -> str:
@@ -79,6 +80,21 @@ class Stub:
         (out / "weights.safetensors").write_text(json.dumps(bpb))
         return CommandEnd(0, steps * STEP_SECONDS / speed + 1 + float(plan.get("outside", 0)), self.load, "")
 
+    def execute_in_turns(self, commands, folders, outs, seconds, turn):
+        """Each is stopped twice, in steps that are disturbed, too; what ends without success ends the others."""
+        ends = []
+        for command, folder, out in zip(commands, folders, outs, strict=True):
+            ends.append((self.execute(command, folder, out, seconds), PAUSES))
+            if ends[-1][0].code != 0:
+                break
+            record = json.loads((out / "run.json").read_text())
+            for step, pause in zip(STOPPED, PAUSES, strict=True):
+                record["step_seconds"][step] += pause
+                record["step_seconds"][step + 1] *= 3
+            (out / "run.json").write_text(json.dumps(record))
+        left = len(commands) - len(ends)
+        return [*ends, *[(CommandEnd(None, 1.0, 0.0, ""), [])] * left]
+
     @staticmethod
     def fail(how, out):
         errors = {"diverged": "loss is nan at step 3", "memory": "out of memory with a batch of 8"}
@@ -97,6 +113,7 @@ def here(tmp_path, monkeypatch):
     monkeypatch.delenv("AUTORESEARCH_DATA", raising=False)
     stub = Stub()
     monkeypatch.setattr(training, "execute", stub.execute)
+    monkeypatch.setattr(training, "execute_in_turns", stub.execute_in_turns)
     monkeypatch.setattr(training, "evaluate", stub.evaluate)
     for path in LOCKED:
         (tmp_path / path).parent.mkdir(exist_ok=True)

@@ -1,0 +1,83 @@
+"""Commands in turns: while one computes the others stand still, and no step is longer for it."""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from autoresearch_lab.versions.turns import SETTLING_STEPS, execute_in_turns, settled, without_pauses
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's supervisor")
+
+# Steps of 10 ms by the clock that all processes share; it says when it may be stopped, and leaves its steps.
+TRAINER = """
+import json, sys, time
+steps = []
+for step in range(int(sys.argv[2])):
+    begun = time.monotonic()
+    while time.monotonic() < begun + 0.01:
+        pass
+    steps.append((begun, time.monotonic()))
+    if step == 10:
+        open(sys.argv[1] + "/ready", "w").close()
+json.dump(steps, open(sys.argv[1] + "/steps.json", "w"))
+sys.exit(int(sys.argv[3]))
+"""
+
+
+def in_turns(folder: Path, *counts: int, codes: tuple[int, ...] = (), seconds: float = 30.0):
+    outs = [folder / str(place) for place in range(len(counts))]
+    for out in outs:
+        out.mkdir()
+    commands = [
+        [sys.executable, "-c", TRAINER, str(out), str(count), str(code)]
+        for out, count, code in zip(outs, counts, codes or (0,) * len(counts), strict=True)
+    ]
+
+    def turn(place: int) -> float | None:
+        return 0.2 if (outs[place] / "ready").exists() else None
+
+    return execute_in_turns(commands, [folder] * len(counts), outs, seconds, turn), outs
+
+
+def test_no_step_but_an_interrupted_one_is_made_while_another_process_computes(tmp_path: Path):
+    ends, outs = in_turns(tmp_path, 100, 60)
+    made = [json.loads((out / "steps.json").read_text()) for out in outs]
+    undisturbed = []
+    for (end, pauses), steps in zip(ends, made, strict=True):
+        assert end.code == 0 and len(pauses) >= 2
+        seconds, places = without_pauses([ended - begun for begun, ended in steps], pauses, 11)
+        assert len(places) >= len(pauses) - 2 >= 1 and max(seconds[12:]) < 0.1, (pauses, places)
+        assert end.seconds == pytest.approx(sum(seconds), abs=0.5)
+        kept = settled(len(steps), places)
+        undisturbed.append([steps[step] for step in kept])
+        assert kept[0] == places[0] + SETTLING_STEPS + 1 and not set(kept) & set(places)
+    first, second = undisturbed
+    assert not any(a < d and c < b for a, b in first for c, d in second)
+
+
+def test_one_that_fails_ends_the_others(tmp_path: Path):
+    started = time.monotonic()
+    ((ended, _), (other, _)), _ = in_turns(tmp_path, 60, 2000, codes=(3, 0))
+    assert ended.code == 3 and other.code is None and time.monotonic() - started < 15
+
+
+def test_time_that_runs_out_ends_all(tmp_path: Path):
+    ends, _ = in_turns(tmp_path, 3000, 3000, seconds=2.0)
+    assert [end.code for end, _ in ends] == [None, None]
+
+
+def test_what_is_over_before_turns_begin_runs_to_its_end(tmp_path: Path):
+    ends, _ = in_turns(tmp_path, 5, 30)
+    assert [end.code for end, _ in ends] == [0, 0] and all(len(pauses) <= 1 for _, pauses in ends)
+
+
+def test_a_pause_is_taken_out_of_the_step_that_it_fell_into():
+    steps = [9.0, *[0.1] * 12, 2.6, *[0.1] * 15, 3.1, *[0.1] * 4]
+    seconds, places = without_pauses(steps, [2.5, 3.0, 2.8], 11)
+    assert places == [13, 29] and seconds == pytest.approx([9.0, *[0.1] * 33])
+    assert without_pauses(steps, [0.15, 2.5, 2.0], 11)[1] == [13], "too short, found, between two steps"
+    assert settled(34, places) == [*range(17, 29), 33]
+    assert settled(34, places[:1]) == list(range(17, 34)) and settled(20, [13]) == settled(30, []) == []
