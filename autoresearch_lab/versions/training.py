@@ -25,7 +25,7 @@ from autoresearch_lab.versions.evaluation import NotEvaluated, evaluate
 from autoresearch_lab.versions.process import CommandEnd, execute
 from autoresearch_lab.versions.rule import TrialRule
 from autoresearch_lab.versions.sides import OPTIONS, Side, SideRefused
-from autoresearch_lab.versions.turns import TURN_SECONDS, TURN_STEPS, execute_in_turns, settled, without_pauses
+from autoresearch_lab.versions.turns import TURN_SECONDS, TURN_STEPS, Pause, execute_in_turns, settled, without_pauses
 from autoresearch_trainer.config import preset
 from autoresearch_trainer.jobs import Report
 from autoresearch_trainer.loop import RUN_FILE, WEIGHTS_FILE
@@ -98,14 +98,14 @@ class _RunFile(BaseModel):
 
 @dataclass
 class _Trained:
-    """A training of a side, and what it left in `out`. pauses: for which it was stopped, in s; stopped_in: the steps in
-    which that happened."""
+    """A training of a side, and what it left in `out`. pauses: for which it was stopped; stopped_in: the steps in which
+    that happened."""
 
     side: Side
     steps: int
     out: Path
     ended: CommandEnd
-    pauses: Sequence[float] = ()
+    pauses: Sequence[Pause] = ()
     stopped_in: Sequence[int] = ()
     run: _RunFile = field(init=False)
 
@@ -113,7 +113,7 @@ class _Trained:
     def rate(self) -> float:
         """Tokens per second: of its undisturbed turns, where it had turns, else of all steps that are timed."""
         seconds, tokens = self.run.step_seconds, self.run.config.total_batch_tokens
-        if kept := settled(len(seconds), self.stopped_in):
+        if kept := settled(len(seconds), self.stopped_in, UNTIMED_STEPS):
             return tokens * len(kept) / sum(seconds[step] for step in kept)
         return throughput(seconds, tokens)[0] or 0.0
 
@@ -250,7 +250,7 @@ class SideTrainer:
         if any(one.ended.code == KILLED for one in trained):
             trained = self._execute_in_turns(asked, seed, more)
         found = [self._judged(one) for one in sorted(trained, key=lambda one: one.ended.code in (0, None))]
-        self.has_turns = all(settled(one.steps, one.stopped_in) for one in found)
+        self.has_turns = all(settled(one.steps, one.stopped_in, UNTIMED_STEPS) for one in found)
         if not self.has_turns:  # over before they began: one computed beside the other, and no speed means anything
             return [self._trained(side, seed, steps, *more) for side, steps in asked]
         return trained
@@ -260,7 +260,7 @@ class SideTrainer:
         tokens = [self.plans[side.name].config.total_batch_tokens for side, _ in asked]
 
         def turn(place: int) -> float | None:
-            return _turn_seconds(outs[place] / PROGRESS_FILE, tokens[place])
+            return _turn_seconds(_steps_made(outs[place]), tokens[place])
 
         ends = execute_in_turns(
             [
@@ -328,12 +328,14 @@ class SideTrainer:
             run = _RunFile.model_validate_json(path.read_bytes())
         except (OSError, ValidationError):
             raise SideFailed(side, "crash", f"it left no {RUN_FILE} that can be read") from None
-        run.step_seconds, trained.stopped_in = without_pauses(run.step_seconds, trained.pauses, UNTIMED_STEPS)
         counted = sum(run.step_seconds)
         if len(run.step_seconds) != steps or not all(0 < one < math.inf for one in run.step_seconds):
             raise SideFailed(side, "crash", f"{len(run.step_seconds)} steps are timed in its {RUN_FILE}, not {steps}")
-        if counted > CLOCK_TOLERANCE * ended.seconds:
-            raise SideRefused(side.name, f": {counted:.1f} s of steps in {ended.seconds:.1f} s by the lab's clock")
+        passed = ended.seconds + sum(pause.seconds for pause in trained.pauses)
+        if counted > CLOCK_TOLERANCE * passed:
+            raise SideRefused(side.name, f": {counted:.1f} s of steps in {passed:.1f} s by the lab's clock")
+        made = [(line.time, line.step) for line in _steps_made(trained.out)]
+        run.step_seconds, trained.stopped_in = without_pauses(run.step_seconds, trained.pauses, made)
         return run
 
     def _execute(self, side: Side, arguments: list[str], seconds: float) -> tuple[CommandEnd, Path]:
@@ -374,17 +376,21 @@ class SideTrainer:
         return SideFailed(side, *_kind(ended, _error(out) or ended.error))
 
 
-def _turn_seconds(progress: Path, tokens: int) -> float | None:
-    """How long the turns of a training should be, of `tokens` a step; None where it has made no timed step yet, as its
-    progress file says."""
+def _steps_made(out: Path) -> list[TrainingStep]:
+    """What a training says of its steps now and then; empty where it does not."""
     try:
-        steps = [line for line in progress.read_text(encoding="utf-8").splitlines() if '"event":"step"' in line]
-        last = TrainingStep.model_validate_json(steps[-1]) if steps else None
-    except (OSError, ValueError):  # none yet, or a line that is being written
+        lines = (out / PROGRESS_FILE).read_text(encoding="utf-8").splitlines()
+        return [TrainingStep.model_validate_json(line) for line in lines if '"event":"step"' in line]
+    except (OSError, ValueError):  # not yet, or a line that is being written
+        return []
+
+
+def _turn_seconds(made: Sequence[TrainingStep], tokens: int) -> float | None:
+    """How long the next turn of a training should be, of `tokens` a step; None where it has made no step yet. The first
+    one, which compiles, says nothing of the others."""
+    if not made or made[-1].tokens_per_second <= 0:
         return None
-    if last is None or last.step < UNTIMED_STEPS or last.tokens_per_second <= 0:
-        return None
-    return max(TURN_SECONDS, TURN_STEPS * tokens / last.tokens_per_second)
+    return max(TURN_SECONDS, TURN_STEPS * tokens / made[-1].tokens_per_second) if len(made) > 1 else TURN_SECONDS
 
 
 def _error(out: Path) -> str:

@@ -9,7 +9,6 @@ taken out of it again.
 from __future__ import annotations
 
 import signal
-import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -25,20 +24,26 @@ from autoresearch_lab.versions.process import CommandEnd, side_environment
 from autoresearch_trainer.probe.load import ForeignLoad
 
 # A turn, where steps are short, and the least number of steps in one.
-TURN_SECONDS, TURN_STEPS = 2.0, 10
-# After it was stopped a process finds caches and memory in disorder: so many steps do not count.
-SETTLING_STEPS = 3
+TURN_SECONDS, TURN_STEPS = 1.0, 5
+# After it was stopped a process finds caches in disorder: so many steps do not count.
+SETTLING_STEPS = 1
 LEAST_STEPS = 8
-# An interrupted step takes at most so many times as long as others, beside its pause.
-SLOWEST = 6
 _POLL_SECONDS = 0.01
+
+
+@dataclass(frozen=True)
+class Pause:
+    """at: when a process was stopped, in s since the epoch; seconds: for how long."""
+
+    at: float
+    seconds: float
 
 
 @dataclass
 class _Running:
     process: Popen
     started: float
-    pauses: list[float] = field(default_factory=list)
+    pauses: list[Pause] = field(default_factory=list)
     stopped_at: float | None = None
     ended_at: float | None = None
 
@@ -54,7 +59,8 @@ class _Running:
 
     def go_on(self) -> None:
         if self.stopped_at is not None:
-            self.pauses.append(time.monotonic() - self.stopped_at)
+            stood = time.monotonic() - self.stopped_at
+            self.pauses.append(Pause(time.time() - stood, stood))
             self.stopped_at = None
             self._signal(signal.SIGCONT)
 
@@ -77,13 +83,13 @@ def execute_in_turns(
     outs: Sequence[Path],
     seconds: float,
     turn: Callable[[int], float | None],
-) -> list[tuple[CommandEnd, list[float]]]:
+) -> list[tuple[CommandEnd, list[Pause]]]:
     """Run commands, each in its folder, all together for at most so many seconds; what they print goes to files in
-    their `outs`. Returns of each how it ended, its seconds without those that it stood still, and how long it stood
-    still each time.
+    their `outs`. Returns of each how it ended, its seconds without those that it stood still, and when that
+    was.
 
-    All begin at once. turn: for a command, the length of its turns in s, None as long as it is not to be stopped yet.
-    Once that is known of all, one runs at a time. Where one fails, the others are ended.
+    All begin at once. turn: for a command, the length of its next turn in s, None as long as it is not to be stopped
+    yet. Once none is to be spared, one runs at a time. Where one fails, the others are ended.
     """
     load, deadline = ForeignLoad(children=True), time.monotonic() + seconds
     with ExitStack() as stack:
@@ -96,10 +102,11 @@ def execute_in_turns(
             failed = any(one.ended and one.process.returncode != 0 for one in running)
             return failed or time.monotonic() > deadline
 
-        lengths = _wait_for_all(running, turn, over)
-        while lengths and not over() and not all(one.ended for one in running):
-            for one, length in lengths:
-                _take_turn(one, length, [other for other in running if other is not one], over)
+        order = _wait_for_all(running, turn, over)
+        while order and not over() and not all(one.ended for one in running):
+            for place in order:
+                others = [other for other in running if other is not running[place]]
+                _take_turn(running[place], turn(place) or TURN_SECONDS, others, over)
         while not over() and not all(one.ended for one in running):
             time.sleep(_POLL_SECONDS)
         share = load.share()
@@ -107,7 +114,7 @@ def execute_in_turns(
         for one, out in zip(running, outs, strict=True):
             code = one.process.returncode if one.ended else None
             one.go_on()
-            took = (one.ended_at or time.monotonic()) - one.started - sum(one.pauses)
+            took = (one.ended_at or time.monotonic()) - one.started - sum(pause.seconds for pause in one.pauses)
             ends.append((CommandEnd(code, took, share, last_line(out / "stderr.log")), one.pauses))
     return ends
 
@@ -125,22 +132,21 @@ def _started(command: Sequence[str], folder: Path, out: Path) -> Iterator[_Runni
 
 def _wait_for_all(
     running: Sequence[_Running], turn: Callable[[int], float | None], over: Callable[[], bool]
-) -> list[tuple[_Running, float]]:
-    """Each with the length of its turns, stopped as soon as that was known, those that stand still longest first, so
-    that no pause is short; empty where one ended before."""
-    lengths: dict[int, float] = {}
-    while len(lengths) < len(running):
+) -> list[int]:
+    """Stop each as soon as it may be stopped: their places, those that stand still longest first, so that no pause is
+    short; empty where one ended before."""
+    stopped: list[int] = []
+    while len(stopped) < len(running):
         if over() or any(one.ended for one in running):
             for one in running:
                 one.go_on()
             return []
         for place, one in enumerate(running):
-            length = None if place in lengths else turn(place)
-            if length is not None:
-                lengths[place] = length
+            if place not in stopped and turn(place) is not None:
                 one.stop()
+                stopped.append(place)
         time.sleep(_POLL_SECONDS)
-    return [(running[place], length) for place, length in lengths.items()]
+    return stopped
 
 
 def _take_turn(one: _Running, length: float, others: Sequence[_Running], over: Callable[[], bool]) -> None:
@@ -154,30 +160,30 @@ def _take_turn(one: _Running, length: float, others: Sequence[_Running], over: C
         one.stop()
 
 
-def without_pauses(step_seconds: Sequence[float], pauses: Sequence[float], first: int) -> tuple[list[float], list[int]]:
-    """(seconds of each step without those that the process stood still, the steps in which it did), pauses in order,
-    none before step `first`.
+def without_pauses(
+    step_seconds: Sequence[float], pauses: Sequence[Pause], made: Sequence[tuple[float, int]]
+) -> tuple[list[float], list[int]]:
+    """(seconds of each step without those that the process stood still, the steps in which it did). made: (time, steps
+    made by then), as the process said now and then; in order, as the pauses are.
 
-    A pause is in the next step that is longer by just that. One between two steps, or after the last, is in none, and
-    one as short as a step or two cannot be told from a slow step and stays in.
+    A pause is in the longest step between what was said before it and after it; one that is longer than that step fell
+    between two.
     """
-    seconds, places, place = list(step_seconds), [], first
-    usual = statistics.median(step_seconds[first:] or [0.0])
+    seconds, places = list(step_seconds), []
     for pause in pauses:
-        if pause < 2 * usual:
-            continue
-        longest = pause + SLOWEST * usual
-        found = next((later for later in range(place, len(seconds)) if pause <= seconds[later] <= longest), None)
-        if found is not None:
-            seconds[found] -= pause
-            places.append(found)
-            place = found + 1
+        before = max((steps for at, steps in made if at <= pause.at), default=0)
+        after = min((steps for at, steps in made if at > pause.at), default=len(seconds))
+        among = range(min(before, len(seconds)), min(max(after, before + 1), len(seconds)))
+        if among:
+            longest = max(among, key=seconds.__getitem__)
+            seconds[longest] -= pause.seconds if pause.seconds < seconds[longest] else 0.0
+            places.append(longest)
     return seconds, places
 
 
-def settled(count: int, places: Sequence[int]) -> list[int]:
-    """Of `count` steps, those of undisturbed turns: behind the first step that was interrupted, and not among the
-    interrupted ones nor the first few after one. Empty where these are too few."""
+def settled(count: int, places: Sequence[int], first: int = 0) -> list[int]:
+    """Of `count` steps, those of undisturbed turns: from step `first` on, behind the first that was interrupted, and
+    not among the interrupted ones nor the first few after one. Empty where these are too few."""
     unsettled = {place + after for place in places for after in range(SETTLING_STEPS + 1)}
-    kept = [step for step in range(places[0] + 1, count) if step not in unsettled] if places else []
+    kept = [step for step in range(max(first, places[0] + 1), count) if step not in unsettled] if places else []
     return kept if len(kept) >= LEAST_STEPS else []

@@ -21,6 +21,7 @@ from autoresearch_lab.versions.process import CommandEnd
 from autoresearch_lab.versions.rule import TrialRule
 from autoresearch_lab.versions.run import Versions, trial
 from autoresearch_lab.versions.sides import LOCKED, open_side
+from autoresearch_lab.versions.turns import Pause
 
 TOKENS = 2048
 STEP_SECONDS = 0.1
@@ -43,13 +44,14 @@ def write_dataset(folder: Path, train: str = "a", val: str = "b", tokenizer: str
 class Stub:
     """Plays the processes. A side's plan is plan.json of its tree, laid over by what --set says: bpb (its quality at
     100 steps), speed (relative), fails, outside (seconds beyond its steps). asked: (side's folder, steps) of every
-    training. dies_after: so many of these, and the lab is "killed". load: what others use of the cores."""
+    training; in_turns: how many of these took turns. dies_after: so many of these, and the lab is "killed". load: what
+    others use of the cores."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, int]] = []
         self.dies_after: int | None = None
         self.load, self.noise = 0.02, 0.01
-        self.reference_trains = True
+        self.reference_trains, self.in_turns = True, 0
 
     def execute(self, command, folder, out, seconds):
         words = command[2:]
@@ -81,10 +83,12 @@ class Stub:
         return CommandEnd(0, steps * STEP_SECONDS / speed + 1 + float(plan.get("outside", 0)), self.load, "")
 
     def execute_in_turns(self, commands, folders, outs, seconds, turn):
-        """Each is stopped twice, in steps that are disturbed, too; what ends without success ends the others."""
+        """Each is stopped twice, with a slow step after it; what ends without success ends the others."""
+        pauses = [Pause(at + 0.5, seconds) for at, seconds in zip(STOPPED, PAUSES, strict=True)]
         ends = []
+        self.in_turns += len(commands)
         for command, folder, out in zip(commands, folders, outs, strict=True):
-            ends.append((self.execute(command, folder, out, seconds), PAUSES))
+            ends.append((self.execute(command, folder, out, seconds), pauses))
             if ends[-1][0].code != 0:
                 break
             record = json.loads((out / "run.json").read_text())
@@ -92,6 +96,11 @@ class Stub:
                 record["step_seconds"][step] += pause
                 record["step_seconds"][step + 1] *= 3
             (out / "run.json").write_text(json.dumps(record))
+            lines = [{"event": "step", "time": step, "step": step, "progress": 0, "loss": 1, "tokens_per_second": 1,
+                      "seconds": 1} for step in range(0, 45, 5)]  # fmt: skip
+            (out / "progress.jsonl").write_text(
+                "".join(f"{json.dumps(line, separators=(',', ':'))}\n" for line in lines)
+            )
         left = len(commands) - len(ends)
         return [*ends, *[(CommandEnd(None, 1.0, 0.0, ""), [])] * left]
 

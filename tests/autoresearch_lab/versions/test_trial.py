@@ -10,7 +10,10 @@ from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.lookup import everything, newest_verdicts
 from autoresearch_lab.report.brief import brief, subject
 from autoresearch_lab.results.record import VersionRecord
+from autoresearch_lab.versions import training
 from autoresearch_lab.versions.rule import TrialRule
+
+from .conftest import STEP_SECONDS, TOKENS
 
 
 def test_a_better_version_is_found_at_the_first_look(here: SimpleNamespace):
@@ -25,6 +28,33 @@ def test_a_better_version_is_found_at_the_first_look(here: SimpleNamespace):
     assert [steps for _, steps in here.stub.asked] == [22, 22, *([100] * 8), 80]
     first = [tree for tree, _ in here.stub.asked[2:10]]
     assert first[0] == first[3] == first[4] == first[7] != first[1], "each side begins every other pair"
+
+
+def test_what_the_turns_disturb_is_not_in_the_speeds(here: SimpleNamespace):
+    here.stub.noise = 0.0
+    here.commit()
+    here.commit(speed=1.02)
+    found = here.trial("HEAD~1", "HEAD").results
+    assert found.tokens_per_second["a"] == pytest.approx(TOKENS / STEP_SECONDS)
+    assert found.tokens_per_second["b"] == pytest.approx(1.02 * TOKENS / STEP_SECONDS)
+    assert here.stub.in_turns == 8
+
+
+@pytest.mark.parametrize(("mb_free", "steps", "in_turns"), [(1600, 60, 8), (1500, 60, 0), (1600, 59, 0)])
+def test_sides_take_turns_where_both_have_memory_and_time(here: SimpleNamespace, monkeypatch, mb_free, steps, in_turns):
+    monkeypatch.setattr(training.psutil, "virtual_memory", lambda: SimpleNamespace(available=mb_free * 2**20))
+    here.commit()
+    here.commit(bpb=1.9)
+    assert here.trial("HEAD~1", "HEAD", rule=TrialRule(steps=steps)).verdict == "BETTER"
+    assert here.stub.in_turns == in_turns
+
+
+def test_trainings_that_are_over_before_their_turns_are_made_again_one_by_one(here: SimpleNamespace, monkeypatch):
+    monkeypatch.setattr(training, "settled", lambda *steps: [])
+    here.commit()
+    here.commit(bpb=1.9)
+    assert here.trial("HEAD~1", "HEAD").verdict == "BETTER"
+    assert here.stub.in_turns == 2 and len(here.stub.asked) == 13
 
 
 def test_a_worse_version_is_found(here: SimpleNamespace):
