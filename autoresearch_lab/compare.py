@@ -43,7 +43,8 @@ class FinishedRun:
             record = read_json(path)
             return cls(mark, path, record, _options(record), _curve(record))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise LabError(f"{given} is no run of train.py: {error}") from None
+            why = error.strerror if isinstance(error, OSError) else error
+            raise LabError(f"{given} is no run of train.py: {why}") from None
 
     @property
     def summary(self) -> Facts:

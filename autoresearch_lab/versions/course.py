@@ -94,7 +94,7 @@ class Course:
             self._set_clock(seeds)
             for index, seed in enumerate(seeds):
                 stage = f"pair {index + 1} of {count}: side b in the time of side a"
-                if self._time_is_over(self.b, seed, self._timed_steps):
+                if self._time_is_over(seed, [(self.b, self._timed_steps)]):
                     return self._out_of_time(len(seeds), count)
                 self._train(self.b, seed, self._timed_steps, stage)
             verdict = self._look(look, seeds, slope)
@@ -108,7 +108,7 @@ class Course:
         asked = [(side, self.steps[side.name]) for side in ((self.a, self.b), (self.b, self.a))[index % 2]]
         if all((side.name, seed, steps) in self.runs for side, steps in asked):
             return True
-        if any(self._time_is_over(side, seed, steps) for side, steps in asked):
+        if self._time_is_over(seed, asked):
             return False
         stage = f"pair {index + 1} of {count}: seed {seed}"
         found = self.trainer.train_both(asked, seed, self.trainer.rule.eval_tokens, stage)
@@ -121,12 +121,17 @@ class Course:
             self.runs[place] = self.trainer.train(side, seed, steps, self.trainer.rule.eval_tokens, stage)
         return self.runs[place]
 
-    def _time_is_over(self, side: Side, seed: int, steps: int) -> bool:
-        """Whether a training, as long as those before it, would end after the budget does; one at least is made."""
-        known = [run.seconds for (name, _, length), run in self.runs.items() if name == side.name and length > 0]
-        if not known or time.monotonic() - self.started + statistics.fmean(known) <= 60 * self.minutes:
-            return False
-        return not self.trainer.has(side, seed, steps, self.trainer.rule.eval_tokens)
+    def _time_is_over(self, seed: int, asked: list[tuple[Side, int]]) -> bool:
+        """Whether trainings of so many steps of sides, as long as those before them, would end after the budget does;
+        the first ones are always made."""
+        needed = 0.0
+        for side, steps in asked:
+            known = [run.seconds for (name, _, length), run in self.runs.items() if name == side.name and length > 0]
+            if not known:
+                return False
+            if not self.trainer.has(side, seed, steps, self.trainer.rule.eval_tokens):
+                needed += statistics.fmean(known)
+        return needed > 0 and time.monotonic() - self.started + needed > 60 * self.minutes
 
     def _out_of_time(self, done: int, count: int) -> str:
         before = f"; after the last look: {self.found.reason}" if self.found.look else ""

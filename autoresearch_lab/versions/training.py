@@ -199,7 +199,9 @@ class SideTrainer:
         known = self.cache.get(key)
         if known is not None:
             self.reused += 1
-            return SideTraining(**known)
+            training = SideTraining(**known)
+            self.memory_mb = max(self.memory_mb, training.peak_memory_mb)
+            return training
         self.listen({"stage": stage})
         started = time.monotonic()
         trained = self._trained(side, seed, steps, "--save-weights")

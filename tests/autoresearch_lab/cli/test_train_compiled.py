@@ -51,7 +51,7 @@ def test_an_edited_backward_changes_the_losses_of_compiled_training(tmp_path: Pa
     def trained(source: str) -> dict:
         kernel.write_text(source)
         command = [sys.executable, str(CHECKOUT / "train.py"), "--root", str(tmp_path), "--engine", "cpu", "--json"]
-        command += ["--preset", "cpu-nano", "--steps", str(STEPS), "--eval-tokens", "2048", "--compile", "on"]
+        command += ["--preset", "cpu-nano-d1-w64", "--steps", str(STEPS), "--eval-tokens", "2048", "--compile", "on"]
         command += ["--kernels", f"relu_squared=workspace:{kernel.parent}"]
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr

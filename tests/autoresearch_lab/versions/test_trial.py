@@ -151,7 +151,7 @@ def test_a_killed_trial_goes_on_and_ends_as_if_nothing_had_been(here: SimpleName
     here.stub.dies_after = None
     killed = here.trial("HEAD~1", "HEAD")
     # Of a pair that takes turns both are begun again: one training more, each time.
-    assert len(here.stub.asked) == 13 and killed.results.reused == 6
+    assert len(here.stub.asked) == 13 and killed.results.reused == 6 and here.stub.in_turns == 12
     for folder in ("cache", "runs"):
         shutil.rmtree(here.root.results / folder)
     here.root.ledger.unlink()

@@ -1,19 +1,25 @@
 """Commands in turns: while one computes the others stand still, and no step is longer for it."""
 
 import json
+import signal
+import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
+from autoresearch_lab.paths import CHECKOUT
 from autoresearch_lab.versions.turns import SETTLING_STEPS, Pause, execute_in_turns, settled, without_pauses
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's supervisor")
 
 # Steps of 10 ms by the clock that all processes share; it says when it may be stopped, and leaves its steps.
 TRAINER = """
-import json, sys, time
+import json, os, sys, time
+open(sys.argv[1] + "/pid", "w").write(str(os.getpid()))
 steps = []
 for step in range(int(sys.argv[2])):
     begun = time.monotonic()
@@ -58,6 +64,30 @@ def test_no_step_but_an_interrupted_one_is_made_while_another_process_computes(t
         assert kept[0] == places[0] + SETTLING_STEPS + 1 and not set(kept) & set(places)
     first, second = undisturbed
     assert not any(a < d and c < b for a, b in first for c, d in second)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_what_stands_still_ends_with_the_lab(tmp_path: Path, number: int):
+    place = str(Path(__file__).parent)
+    code = f"import sys; sys.path.insert(0, {place!r}); from test_turns import *; "
+    code += "signal.signal(signal.SIGTERM, lambda *_: sys.exit(3)); in_turns(Path(sys.argv[1]), 3000, 3000)"
+    lab = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], cwd=CHECKOUT)
+    ready = [tmp_path / name / "ready" for name in "01"]
+    assert wait_for(lambda: all(path.exists() for path in ready))
+    trainers = [psutil.Process(int((path.parent / "pid").read_text())) for path in ready]
+    assert wait_for(lambda: any(trainer.status() == psutil.STATUS_STOPPED for trainer in trainers))
+    lab.send_signal(number)
+    lab.wait(30)
+    assert wait_for(lambda: not any(trainer.is_running() for trainer in trainers))
+
+
+def wait_for(found: Callable[[], bool]) -> bool:
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        if found():
+            return True
+        time.sleep(0.02)
+    return False
 
 
 def test_one_that_fails_ends_the_others(tmp_path: Path):
