@@ -19,7 +19,7 @@ from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import output_file
-from autoresearch_lab.report import query, sources, terminal
+from autoresearch_lab.report import sources, terminal
 from autoresearch_lab.report.integrity import inspect
 from autoresearch_lab.report.target import evidence_of
 from autoresearch_lab.report.write import DEFAULT_NAME, write_report
@@ -30,6 +30,8 @@ def evidence(session: Session, *, named: list[KernelWords], target: str | None, 
         if target is not None or named:
             raise LabError("--sql asks the whole ledger; put target and kernel into the SELECT")
         found = sources.read(session.lab, None)
+        from autoresearch_lab.report import query  # not at the top: it loads DuckDB and PyArrow
+
         answer = query.ask(sql, lookup.everything(session.lab.ledger), found.shipped)
         return VerbResult(answer.plain(), lambda console: terminal.print_answer(console, answer))
     if (target is None) == (not named):
@@ -81,6 +83,8 @@ def ledger(
         data["tail"] = [record.plain() for record in newest]
         shown.append(lambda console: terminal.print_records(console, newest))
     if export is not None:
+        from autoresearch_lab.report import query
+
         query.export(lookup.everything(session.lab.ledger), output_file(export, "ledger"))
         data["export"] = str(export)
         shown.append(lambda console: console.print(f"{count} records written to {export}"))

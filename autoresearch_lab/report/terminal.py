@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
@@ -12,9 +13,11 @@ from rich.text import Text
 from autoresearch_lab import format as form
 from autoresearch_lab.report.brief import brief
 from autoresearch_lab.report.integrity import Integrity
-from autoresearch_lab.report.query import Answer
 from autoresearch_lab.report.target import EvidenceRow, TargetEvidence
 from autoresearch_lab.results.record import Record
+
+if TYPE_CHECKING:  # it loads DuckDB and PyArrow, which few verbs need
+    from autoresearch_lab.report.query import Answer
 
 STYLES = {"good": "bold green", "bad": "bold red", "unsure": "bold yellow", "": "bold"}
 

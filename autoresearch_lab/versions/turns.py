@@ -1,7 +1,7 @@
 """Trainings of several sides in turns: while one computes, the others are stopped.
 
 The speed of a machine that others share moves by 10 % and more within seconds, and stays for some: two trainings that
-follow each other meet different machines, two that take turns of two seconds meet the same one. A process is stopped by
+follow each other meet different machines, two that take turns of a second meet the same one. A process is stopped by
 SIGSTOP, which it does not notice: the step in which that happens is longer by the time that it stood still, which is
 taken out of it again.
 """
@@ -85,8 +85,7 @@ def execute_in_turns(
     turn: Callable[[int], float | None],
 ) -> list[tuple[CommandEnd, list[Pause]]]:
     """Run commands, each in its folder, all together for at most so many seconds; what they print goes to files in
-    their `outs`. Returns of each how it ended, its seconds without those that it stood still, and when that
-    was.
+    their `outs`. Returns of each how it ended, its seconds without those that it stood still, and when that was.
 
     All begin at once. turn: for a command, the length of its next turn in s, None as long as it is not to be stopped
     yet. Once none is to be spared, one runs at a time. Where one fails, the others are ended.
