@@ -40,7 +40,7 @@ class Pause:
 
 
 @dataclass
-class _Running:
+class _SideProcess:
     process: Popen
     started: float
     pauses: list[Pause] = field(default_factory=list)
@@ -119,9 +119,9 @@ def execute_in_turns(
 
 
 @contextmanager
-def _started(command: Sequence[str], folder: Path, out: Path) -> Iterator[_Running]:
+def _started(command: Sequence[str], folder: Path, out: Path) -> Iterator[_SideProcess]:
     with open(out / "stdout.log", "wb") as stdout, open(out / "stderr.log", "wb") as stderr:
-        one = _Running(start(command, folder, side_environment(folder), stdout, stderr), time.monotonic())
+        one = _SideProcess(start(command, folder, side_environment(folder), stdout, stderr), time.monotonic())
         try:
             yield one
         finally:
@@ -130,7 +130,7 @@ def _started(command: Sequence[str], folder: Path, out: Path) -> Iterator[_Runni
 
 
 def _wait_for_all(
-    running: Sequence[_Running], turn: Callable[[int], float | None], over: Callable[[], bool]
+    running: Sequence[_SideProcess], turn: Callable[[int], float | None], over: Callable[[], bool]
 ) -> list[int]:
     """Stop each as soon as it may be stopped: their places, those that stand still longest first, so that no pause is
     short; empty where one ended before."""
@@ -148,7 +148,7 @@ def _wait_for_all(
     return stopped
 
 
-def _take_turn(one: _Running, length: float, others: Sequence[_Running], over: Callable[[], bool]) -> None:
+def _take_turn(one: _SideProcess, length: float, others: Sequence[_SideProcess], over: Callable[[], bool]) -> None:
     if one.ended:
         return
     one.go_on()
