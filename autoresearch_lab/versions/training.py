@@ -12,7 +12,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
 from pydantic import BaseModel, ValidationError
 
 from autoresearch_lab.ab.cache import Cache
@@ -29,6 +28,7 @@ from autoresearch_lab.versions.turns import TURN_SECONDS, TURN_STEPS, Pause, exe
 from autoresearch_trainer.config import preset
 from autoresearch_trainer.jobs import Report
 from autoresearch_trainer.loop import RUN_FILE, WEIGHTS_FILE
+from autoresearch_trainer.memory import system_bytes
 from autoresearch_trainer.summary import throughput
 from autoresearch_trainer.train import UNTIMED_STEPS
 
@@ -185,7 +185,7 @@ class SideTrainer:
         here = sys.platform == "linux" and self.context.engine.job_device == "cpu" and self.has_turns
         if not here or steps < LEAST_IN_TURNS or not self.memory_mb:
             return False
-        return count * MEMORY_MARGIN * self.memory_mb < psutil.virtual_memory().available / 2**20
+        return count * MEMORY_MARGIN * self.memory_mb < system_bytes() / 2**20
 
     def train(self, side: Side, seed: int, steps: int, eval_tokens: int | None, stage: str) -> SideTraining:
         """A training from that seed, and its val_bpb; taken over where this trial has it already.

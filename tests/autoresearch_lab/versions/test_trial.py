@@ -42,7 +42,7 @@ def test_what_the_turns_disturb_is_not_in_the_speeds(here: SimpleNamespace):
 
 @pytest.mark.parametrize(("mb_free", "steps", "in_turns"), [(1600, 60, 8), (1500, 60, 0), (1600, 59, 0)])
 def test_sides_take_turns_where_both_have_memory_and_time(here: SimpleNamespace, monkeypatch, mb_free, steps, in_turns):
-    monkeypatch.setattr(training.psutil, "virtual_memory", lambda: SimpleNamespace(available=mb_free * 2**20))
+    monkeypatch.setattr(training, "system_bytes", lambda: mb_free * 2**20)
     here.commit()
     here.commit(bpb=1.9)
     assert here.trial("HEAD~1", "HEAD", rule=TrialRule(steps=steps)).verdict == "BETTER"
