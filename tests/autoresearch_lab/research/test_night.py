@@ -53,6 +53,7 @@ class Machine:
             return execute(command, folder, out, seconds)
 
         monkeypatch.setattr(training, "execute", counted)
+        monkeypatch.setattr(night.here.stub, "execute", counted)  # of those that take turns
         monkeypatch.setattr(machine, "context", lambda engine, root: night.here.context)
         monkeypatch.setenv("KILL_FILE", str(self.kill_file))
         for what in ("AUTHOR", "COMMITTER"):
