@@ -20,7 +20,7 @@ from autoresearch_lab.campaign.mac import mac_steps, require_metal
 from autoresearch_lab.campaign.record import Campaign
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.cli.app import Session, VerbResult, command
-from autoresearch_lab.cli.options import DATASET, PATH, Count, FiniteRange, PresetName
+from autoresearch_lab.cli.options import DATASET, PATH, PRESET, Count, FiniteRange
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.engine import choose
 from autoresearch_lab.errors import LabError
@@ -137,7 +137,6 @@ def _words(text: str | None) -> tuple[str, ...] | None:
 
 
 _PLANS = {"cpu": _cpu, "mac": _mac, "gpu": _gpu}
-_PRESET = click.option("--preset", type=PresetName(), help="What to train [default: what suits this machine].")
 _BENCH_SECONDS = click.option(
     "--bench-seconds", type=FiniteRange(min=1), help=f"mac: per kernel  [default: {BUDGET_SECONDS:g}]"
 )
@@ -165,7 +164,7 @@ COMMANDS = {
             "NVIDIA GPU.  [default: what suits the engine]",
         ),
         _SECONDS,
-        _PRESET,
+        PRESET,
         DATASET,
         click.option("--top-k", type=Count(min=1), help="cpu: targets with kernels to consider  [default: 8]"),
         click.option(
@@ -191,6 +190,6 @@ COMMANDS = {
         _SECONDS,
         _BENCH_SECONDS,
         DATASET,
-        _PRESET,
+        PRESET,
     ),
 }

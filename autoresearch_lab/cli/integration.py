@@ -14,7 +14,7 @@ from autoresearch_lab.ab.suite import suite_verdict
 from autoresearch_lab.ab.table import render
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.cli.app import Session, VerbResult, command
-from autoresearch_lab.cli.options import DATASET, FOREIGN_LIMIT, LENGTH, PresetName, names
+from autoresearch_lab.cli.options import DATASET, FOREIGN_LIMIT, LENGTH, PRESET, PresetName, names
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.cli.subject import KernelWords, choose_all, kernel_arguments
 from autoresearch_lab.errors import LabError
@@ -123,7 +123,6 @@ class TrialRequest:
 
 
 _KERNELS = kernel_arguments(most=None)
-_PRESET = click.option("--preset", type=PresetName(), help="What to train [default: the engine's smallest].")
 _COMMON = (
     click.option("--against", default="promoted", show_default=True,
                  help="The other arm: promoted, baseline, or target=kernel,..."),
@@ -141,7 +140,7 @@ _HELP = (
 )
 
 COMMANDS = {
-    **{name: command(name, ab, _HELP, _KERNELS, _PRESET, *_COMMON) for name in ("ab", "integration-ab")},
+    **{name: command(name, ab, _HELP, _KERNELS, PRESET, *_COMMON) for name in ("ab", "integration-ab")},
     "integration-suite": command(
         "integration-suite",
         suite,

@@ -70,6 +70,7 @@ class PresetName(click.ParamType):
 
 PATH = click.Path(path_type=Path)
 SEED = Count(min=0, most=MOST_SEED)
+PRESET = click.option("--preset", type=PresetName(), help="What to train [default: what suits this machine].")
 DATASET = click.option(
     "--dataset", type=DatasetName(), default="stdlib", show_default=True, help="Prepared dataset to train on."
 )

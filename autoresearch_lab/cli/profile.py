@@ -10,7 +10,7 @@ from rich.console import Console
 
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.cli.app import Session, VerbResult, command
-from autoresearch_lab.cli.options import DATASET, PATH, SELECTION, Count, PresetName
+from autoresearch_lab.cli.options import DATASET, PATH, PRESET, SELECTION, Count
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.evidence import default_preset
 from autoresearch_lab.paths import output_file
@@ -51,7 +51,7 @@ COMMANDS = {
         "profile",
         profile,
         "Run the real trainer and rank its hot operations by the time that could be saved on this machine.",
-        click.option("--preset", type=PresetName(), help="What to train [default: that of the engine]."),
+        PRESET,
         click.option("--top-k", type=Count(min=1), default=8, show_default=True, help="Rows of the table."),
         click.option("--output", type=PATH, default=Path("profile.json"), show_default=True, help="JSON file."),
         click.option(

@@ -11,7 +11,7 @@ import click
 from autoresearch_common.files import write_atomic
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.cli.app import Session, VerbResult, command
-from autoresearch_lab.cli.options import DATASET, PATH, SELECTION, Count, FiniteRange, PresetName
+from autoresearch_lab.cli.options import DATASET, PATH, PRESET, SELECTION, Count, FiniteRange
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.cli.subject import KernelWords, choose, kernel_arguments
 from autoresearch_lab.errors import LabError, files_at_hand
@@ -233,7 +233,7 @@ COMMANDS = {
                      help=f"Steps to trace at most [default: {steady.DEFAULT_STEPS}; mlx: {METAL_STEPS}]."),
         SELECTION,
         DATASET,
-        click.option("--preset", type=PresetName(), help="What to train [default: that of the engine]."),
+        PRESET,
     ),
     "trace-profile": command(
         "trace-profile",

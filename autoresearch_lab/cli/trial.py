@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 
 from autoresearch_lab.cli.app import Session, VerbResult, command
-from autoresearch_lab.cli.options import DATASET, FOREIGN_LIMIT, Count, FiniteRange, PresetName
+from autoresearch_lab.cli.options import DATASET, FOREIGN_LIMIT, PRESET, Count, FiniteRange
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.compare import comparison, read_runs, show
 from autoresearch_lab.compare import newest as newest_runs
@@ -118,7 +118,7 @@ _SIDES = (
     click.option("--a", metavar="SIDE", help="What is kept so far [default: HEAD]."),
     click.option("--b", metavar="SIDE", help="What may take its place [default: the working tree]."),
     DATASET,
-    click.option("--preset", type=PresetName(), help="What to train [default: what suits this machine]."),
+    PRESET,
 )
 
 COMMANDS = {

@@ -94,7 +94,7 @@ class StepRace:
         at = base
         try:
             tokens = trainer.plan(base)
-            trainer.speeds([base], 0, LEAST_STEPS)  # what memory it takes
+            trainer.speeds([base], 0, LEAST_STEPS)  # how much memory it takes says whether all three can take turns
             at = head
             trainer.plan(head)
             trainer.speeds([head], 0, LEAST_STEPS)

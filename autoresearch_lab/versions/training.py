@@ -12,17 +12,18 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from autoresearch_lab.ab.cache import Cache
 from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, writable_folder
 from autoresearch_lab.results.trial import FailedHow
-from autoresearch_lab.training_progress import PROGRESS_FILE, TrainingStep
+from autoresearch_lab.training_progress import TrainingStep
 from autoresearch_lab.versions.evaluation import NotEvaluated, evaluate
 from autoresearch_lab.versions.process import CommandEnd, execute
 from autoresearch_lab.versions.rule import TrialRule
+from autoresearch_lab.versions.side_files import SidePlan, SideRun, steps_made
 from autoresearch_lab.versions.sides import OPTIONS, Side, SideRefused
 from autoresearch_lab.versions.turns import TURN_SECONDS, TURN_STEPS, Pause, execute_in_turns, settled, without_pauses
 from autoresearch_trainer.config import preset
@@ -65,37 +66,6 @@ class SideTraining:
     token_seconds: float
 
 
-class _Config(BaseModel):
-    total_batch_tokens: int
-    batch_size: int
-    eval_batch_size: int | None = None
-
-
-class _Choice(BaseModel):
-    name: str
-    value: str
-    why: str
-
-
-class _Plan(BaseModel):
-    """Of what `train.py --print-config --json` says."""
-
-    config: _Config
-    choices: list[_Choice] = []
-
-
-class _Summary(BaseModel):
-    peak_vram_mb: float
-
-
-class _RunFile(BaseModel):
-    """Of run.json."""
-
-    config: _Config
-    step_seconds: list[float]
-    summary: _Summary
-
-
 @dataclass
 class _Trained:
     """A training of a side, and what it left in `out`. pauses: for which it was stopped; stopped_in: the steps in which
@@ -107,7 +77,7 @@ class _Trained:
     ended: CommandEnd
     pauses: Sequence[Pause] = ()
     stopped_in: Sequence[int] = ()
-    run: _RunFile = field(init=False)
+    run: SideRun = field(init=False)
 
     @property
     def rate(self) -> float:
@@ -136,7 +106,7 @@ class SideTrainer:
     reused: int = 0
     memory_mb: float = 0.0
     has_turns: bool = True
-    plans: dict[str, _Plan] = field(default_factory=dict)
+    plans: dict[str, SidePlan] = field(default_factory=dict)
 
     def plan(self, side: Side) -> int:
         """Tokens of the side's optimizer step, by its own word; its batch is settled from now on.
@@ -150,7 +120,7 @@ class SideTrainer:
                 raise SideRefused(side.name, f": {ended.error}")
             if ended.code != 0:
                 raise self._failed(side, ended, out)
-            self.plans[side.name] = _Plan.model_validate_json((out / "stdout.log").read_bytes())
+            self.plans[side.name] = SidePlan.model_validate_json((out / "stdout.log").read_bytes())
         except ValidationError:
             raise SideRefused(side.name, " has no train.py --print-config --json as this one has") from None
         finally:
@@ -166,18 +136,17 @@ class SideTrainer:
         Raises:
             SideFailed, SideRefused, LabFailure: as `train`.
         """
-        missing = [(side, steps) for side, steps in asked if not self.has(side, seed, steps, eval_tokens)]
-        if len(missing) > 1 and self.in_turns(len(missing), min(steps for _, steps in missing)):
-            self.listen({"stage": f"{stage}, both sides in turns"})
-            started = time.monotonic()
-            trained = self._trained_in_turns(missing, seed, "--save-weights")
-            share = (time.monotonic() - started) / len(missing)
-            found = [self._evaluated(one, seed, eval_tokens, share) for one in trained]
-            for (side, steps), one in zip(missing, found, strict=True):
-                self.cache.put(self._key(side.name, seed, steps, eval_tokens), asdict(one))
-            if len(missing) == len(asked):
-                return found
-        return [self.train(side, seed, steps, eval_tokens, f"{stage}, side {side.name}") for side, steps in asked]
+        known = any(self.has(side, seed, steps, eval_tokens) for side, steps in asked)
+        if known or not self.in_turns(len(asked), min(steps for _, steps in asked)):
+            return [self.train(side, seed, steps, eval_tokens, f"{stage}, side {side.name}") for side, steps in asked]
+        self.listen({"stage": f"{stage}, both sides in turns"})
+        started = time.monotonic()
+        trained = self._trained_in_turns(asked, seed, "--save-weights")
+        share = (time.monotonic() - started) / len(asked)
+        found = [self._evaluated(one, seed, eval_tokens, share) for one in trained]
+        for (side, steps), one in zip(asked, found, strict=True):
+            self.cache.put(self._key(side.name, seed, steps, eval_tokens), asdict(one))
+        return found
 
     def in_turns(self, count: int, steps: int) -> bool:
         """Whether so many trainings of so many steps can run in turns here: on a CPU, whose speed moves, and where
@@ -262,7 +231,7 @@ class SideTrainer:
         tokens = [self.plans[side.name].config.total_batch_tokens for side, _ in asked]
 
         def turn(place: int) -> float | None:
-            return _turn_seconds(_steps_made(outs[place]), tokens[place])
+            return _turn_seconds(steps_made(outs[place]), tokens[place])
 
         ends = execute_in_turns(
             [
@@ -281,10 +250,9 @@ class SideTrainer:
 
     def _judged(self, trained: _Trained) -> _Trained:
         """The same with what its run.json says. Raises as `train`, where it did not end well."""
-        ended, run_file = trained.ended, trained.out / RUN_FILE
-        if ended.code != 0:
-            raise self._failed(trained.side, ended, trained.out)
-        trained.run = self._read(trained, run_file)
+        if trained.ended.code != 0:
+            raise self._failed(trained.side, trained.ended, trained.out)
+        trained.run = self._read(trained)
         self.memory_mb = max(self.memory_mb, trained.run.summary.peak_vram_mb)
         return trained
 
@@ -322,12 +290,12 @@ class SideTrainer:
             token_seconds=evaluated.token_seconds,
         )
 
-    def _read(self, trained: _Trained, path: Path) -> _RunFile:
+    def _read(self, trained: _Trained) -> SideRun:
         """run.json of a training that ended well, without the time that it was stopped. Raises SideFailed where it is
         none, SideRefused for a wrong clock."""
         side, steps, ended = trained.side, trained.steps, trained.ended
         try:
-            run = _RunFile.model_validate_json(path.read_bytes())
+            run = SideRun.model_validate_json((trained.out / RUN_FILE).read_bytes())
         except (OSError, ValidationError):
             raise SideFailed(side, "crash", f"it left no {RUN_FILE} that can be read") from None
         counted = sum(run.step_seconds)
@@ -336,7 +304,7 @@ class SideTrainer:
         passed = ended.seconds + sum(pause.seconds for pause in trained.pauses)
         if counted > CLOCK_TOLERANCE * passed:
             raise SideRefused(side.name, f": {counted:.1f} s of steps in {passed:.1f} s by the lab's clock")
-        made = [(line.time, line.step) for line in _steps_made(trained.out)]
+        made = [(line.time, line.step) for line in steps_made(trained.out)]
         run.step_seconds, trained.stopped_in = without_pauses(run.step_seconds, trained.pauses, made)
         return run
 
@@ -376,15 +344,6 @@ class SideTrainer:
         if own.code != 0:
             raise LabFailure(f"the set-up failed, not side {side.name}: the lab's own trainer says: {own.error}")
         return SideFailed(side, *_kind(ended, _error(out) or ended.error))
-
-
-def _steps_made(out: Path) -> list[TrainingStep]:
-    """What a training says of its steps now and then; empty where it does not."""
-    try:
-        lines = (out / PROGRESS_FILE).read_text(encoding="utf-8").splitlines()
-        return [TrainingStep.model_validate_json(line) for line in lines if '"event":"step"' in line]
-    except (OSError, ValueError):  # not yet, or a line that is being written
-        return []
 
 
 def _turn_seconds(made: Sequence[TrainingStep], tokens: int) -> float | None:
