@@ -9,7 +9,7 @@ from autoresearch_cuda.probe.tensors import Buffer, rolled
 from autoresearch_trainer.jobs.timing import TimedCall
 from autoresearch_trainer.kernel_files import Kernel
 from autoresearch_trainer.probe.load import involuntary_switches
-from autoresearch_trainer.probe.rounds import Timing, content_scale, empty_window_ns
+from autoresearch_trainer.probe.rounds import Timing, content_scale, cotangent_sets, empty_window_ns
 
 
 class Call:
@@ -57,9 +57,9 @@ class Call:
                     (torch.randn(o.shape, generator=generator) if o.ndim else torch.ones(())).to(o.device, o.dtype)
                     for o in outputs
                 ]
-                for _ in self._pool
+                for _ in range(cotangent_sets(len(self._pool)))
             ]
-        return self._cotangents[number % len(self._pool)]
+        return self._cotangents[number % len(self._cotangents)]
 
 
 class Stopwatch:

@@ -18,7 +18,7 @@ from autoresearch_mlx.probe.layout import Argument
 from autoresearch_trainer.jobs.timing import TimedCall
 from autoresearch_trainer.kernel_files import Kernel
 from autoresearch_trainer.probe.load import involuntary_switches
-from autoresearch_trainer.probe.rounds import Timing, content_scale, empty_window_ns
+from autoresearch_trainer.probe.rounds import Timing, content_scale, cotangent_sets, empty_window_ns
 
 GPU_REPEATS = 8
 POSITIONS = 512
@@ -56,9 +56,10 @@ class Call:
         scalar, as a loss has it."""
         if not self._cotangents:
             outputs, rng = _sequence(function(*arguments)), np.random.default_rng(len(self._pool))
-            self._cotangents = [[_cotangent(output, rng) for output in outputs] for _ in self._pool]
+            sets = cotangent_sets(len(self._pool))
+            self._cotangents = [[_cotangent(output, rng) for output in outputs] for _ in range(sets)]
             mx.eval(self._cotangents)
-        return self._cotangents[number % len(self._pool)]
+        return self._cotangents[number % len(self._cotangents)]
 
 
 def _rolled(content: np.ndarray, shift: int) -> np.ndarray:
@@ -162,15 +163,16 @@ def _replaced(values: list[Any], places: list[int], new: tuple[mx.array, ...]) -
 
 def output_probe(rng: random.Random) -> Callable[[mx.array], np.ndarray]:
     """What a Keeper keeps of an output: elements at places drawn from `rng`, then the mean of all elements and the mean
-    of their magnitudes: a part that was left out shows in these even if no position hits it. Float32."""
+    of their magnitudes: a part that was left out shows in these even if no position hits it. A single number as it is,
+    once: it is judged as one. Float32."""
     positions = np.random.default_rng(rng.randrange(1 << 31)).integers(0, 1 << 40, POSITIONS)
 
     def probe(output: mx.array) -> np.ndarray:
         values = to_numpy(output).reshape(-1).astype(np.float64)
-        if not values.size:
-            return np.zeros(0, np.float32)
-        means = [values.mean(), np.abs(values).mean()]
         with np.errstate(over="ignore"):
+            if values.size <= 1:
+                return values.astype(np.float32)
+            means = [values.mean(), np.abs(values).mean()]
             return np.concatenate([values[positions % values.size], means]).astype(np.float32)
 
     return probe

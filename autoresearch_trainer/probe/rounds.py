@@ -63,6 +63,12 @@ def content_scale(number: int) -> float:
     return LEAST_SCALE + SCALE_RANGE * (number * GOLDEN % 1.0)
 
 
+def cotangent_sets(contents: int) -> int:
+    """How many sets of cotangents go with so many contents: one more, so that taking turns pairs each with each. A
+    gradient that is one number, a sum that may cancel, then shows its usual size."""
+    return contents + 1
+
+
 def empty_window_ns(clock: Callable[[], int]) -> float:
     """What an empty window shows: the median of many."""
     empty = []

@@ -129,6 +129,31 @@ def test_outputs_of_timed_calls_are_kept_with_what_later_calls_give(tmp_path):
     assert any(not torch.allclose(kept[f"timed/{name}"], kept[f"reference/{name}"], rtol=0.05) for name in cached)
 
 
+def test_a_gradient_of_one_number_is_kept_as_one(tmp_path):
+    """It is a sum that may cancel, and is judged by the size of its like; that it is one shows in what is kept."""
+    source = tmp_path / "scaled.py"
+    source.write_text("def residual_mix(x, x0, a, b):\n    return a * x + b * x0\n", encoding="utf-8")
+    specs = [spec("x"), spec("x0"), spec("a", shape=()), spec("b", shape=())]
+    arrays = {"w/x": torch.randn(16, 8), "w/x0": torch.randn(16, 8), "w/a": torch.tensor(0.9), "w/b": torch.tensor(0.1)}
+    save_file(arrays, str(tmp_path / "inputs.safetensors"))
+    args = {
+        "arms": [KernelFile.at("residual_mix", source, "scaled").to_json()], "seconds": 0.05, "least_rounds": 3,
+        "inputs": str(tmp_path / "inputs.safetensors"), "most_rounds": 3, "seed": 1, "checked": 2, "memory": False,
+        "workloads": [{"id": "w", "args": specs, "gradient": True, "shifts": [1, 2, 5]}],
+    }  # fmt: skip
+    JOBS["time"](args, tmp_path, lambda message: None)
+    sizes = {name.split("/")[-1]: value.numel() for name, value in load_file(tmp_path / "outputs.safetensors").items()}
+    assert sizes == {"0": 514, "1": 514, "2": 514, "3": 1, "4": 1}
+
+
+def test_every_content_meets_every_cotangent():
+    """Else there were as many values of a gradient of one number as contents, and all might cancel."""
+    call = Call({"id": "w", "args": [spec()], "gradient": True, "shifts": [1, 2, 5]}, {"x": torch.randn(16, 8)}, CPU)
+    output = torch.relu(call.arguments[0])
+    pairs = {(number % 3, float(call.cotangents([output], number)[0].sum())) for number in range(12)}
+    assert len(pairs) == 12
+
+
 def test_a_least_number_of_calls_can_be_given(tmp_path):
     slow = kernel(tmp_path, "slow", SLEEP.format(seconds=0.01))
     result, _ = time_arms(tmp_path, [slow], gradient=False, calls=[2])
@@ -189,6 +214,7 @@ def test_probe_gives_elements_and_means():
     values = torch.tensor([[1.0, -2.0], [3.0, -4.0]])
     assert probe(values, torch.tensor([0, 3, 6])).tolist() == [1.0, -4.0, 3.0, -0.5, 2.5]
     assert probe(torch.zeros(0), torch.tensor([1])).numel() == 0
+    assert probe(torch.tensor(2.5), torch.tensor([0, 3])).tolist() == [2.5]
 
 
 def test_peak_memory_counts_what_is_held_at_once():

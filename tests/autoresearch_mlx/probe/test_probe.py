@@ -1,6 +1,7 @@
 """The jobs that the lab asks of the MLX engine: who this is, calls, times, profile, race, training."""
 
 import json
+import random
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from autoresearch_mlx.memory import on_gpu  # noqa: E402
 from autoresearch_mlx.probe import JOBS  # noqa: E402
 from autoresearch_mlx.probe.phases import phased_step  # noqa: E402
 from autoresearch_mlx.probe.profiler import _Session  # noqa: E402
+from autoresearch_mlx.probe.stopwatch import output_probe  # noqa: E402
 from autoresearch_mlx.train import Trainer  # noqa: E402
 from autoresearch_trainer.config import PRESETS, Preset  # noqa: E402
 from autoresearch_trainer.errors import ConfigError, KernelChanged  # noqa: E402
@@ -148,6 +150,13 @@ def test_a_sleep_of_known_length_comes_out_in_nanoseconds(tmp_path):
         if name.startswith("timed/"):
             np.testing.assert_array_equal(value, kept["again/" + name.removeprefix("timed/")])
             np.testing.assert_array_equal(value, kept["reference/" + name.removeprefix("timed/")])
+
+
+def test_a_single_number_is_kept_as_one():
+    """A sum that may cancel is judged by the size of its like, and told by having one element."""
+    probe = output_probe(random.Random(1))
+    assert probe(mx.array(2.5)).tolist() == [2.5] and probe(mx.zeros((0, 3))).size == 0
+    assert probe(mx.zeros((2, 1))).size > 3
 
 
 SIGNATURES = {
