@@ -95,8 +95,8 @@ def rolled(content: torch.Tensor, shift: int) -> torch.Tensor:
 
 def probe(tensor: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
     """The elements at `positions` (row-major, modulo the size), then the mean of all elements and the mean of their
-    magnitudes: a part that was left out shows in these even if no position hits it. A single number as it is, once: it is
-    judged as one. Float32, on the CPU."""
+    magnitudes: a part that was left out shows in these even if no position hits it. A single number as it is, once: it
+    is judged as one. Float32, on the CPU."""
     values = tensor.detach().reshape(-1)
     if values.numel() <= 1:
         return values.float().cpu()
