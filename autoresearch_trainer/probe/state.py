@@ -10,6 +10,7 @@ import hashlib
 import inspect
 import json
 import math
+import operator
 import os
 import random
 import resource
@@ -36,10 +37,13 @@ _SIGNALS = (
     *(signal.SIGVTALRM, signal.SIGPROF, signal.SIGXCPU, signal.SIGXFSZ),
 )
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+_LIBC = ctypes.CDLL(None)
 # Of Linux's prctl.
 _PR_GET_TIMERSLACK, _PR_GET_THP_DISABLE = 30, 42
 # What torch itself replaces in `Module` when it first traces.
 _OF_TRACING = ("__init__", "__setstate__")
+# What a function that is written in Python runs.
+_CODE = operator.attrgetter("__code__")
 PROJECT = ("autoresearch_common", "autoresearch_cuda", "autoresearch_mlx", "autoresearch_trainer")
 
 
@@ -61,7 +65,11 @@ class GuardBase:
 
     def __init__(self) -> None:
         self._functions = _callables(self.watched)
-        self._codes = {place: list(map(_code, functions.values())) for place, functions in self._functions.items()}
+        self._written = {
+            place: {name: value for name, value in functions.items() if getattr(value, "__code__", None) is not None}
+            for place, functions in self._functions.items()
+        }
+        self._codes = {place: list(map(_CODE, written.values())) for place, written in self._written.items()}
         self._threads = set(threading.enumerate())
         self._state, self._variables = self._whole_state(), _variables()
         self._cheap_state = self.cheap_state()
@@ -96,16 +104,18 @@ class GuardBase:
             before, after = self._variables.get(name), around.get(name)
             if before != after and not name.startswith(self.own_variables):
                 found.append(f"environment variable {name}: {before} -> {after}")
+        # Compared in C, by identity first: this is done after every case.
         for place, functions in self._functions.items():
-            current, codes = list(map(vars(place).get, functions)), list(map(_code, functions.values()))
-            if current == list(functions.values()) and codes == self._codes[place]:
-                continue  # compared in C, by identity first: this is done after every case
-            compared = zip(functions.items(), current, codes, self._codes[place], strict=True)
-            for (name, value), other, code, original in compared:
-                if self.replaced(other, value):
-                    found.append(f"{place.__name__}.{name} was replaced")
-                elif code is not original:
-                    found.append(f"the code of {place.__name__}.{name} was replaced")
+            current = list(map(vars(place).get, functions))
+            if current != list(functions.values()):
+                pairs = zip(functions.items(), current, strict=True)
+                replaced = [name for (name, value), other in pairs if self.replaced(other, value)]
+                found += [f"{place.__name__}.{name} was replaced" for name in replaced]
+        for place, written in self._written.items():
+            codes = list(map(_CODE, written.values()))
+            if codes != self._codes[place]:
+                pairs = zip(written, map(operator.is_, codes, self._codes[place]), strict=True)
+                found += [f"the code of {place.__name__}.{name} was replaced" for name, same in pairs if not same]
         return found + _threads_of(kernel_folder, self._threads) + self._background.found(last)
 
     def planted(self, kernel_folder: Path) -> list[str]:
@@ -168,11 +178,6 @@ def _callables(places: Iterable[ModuleType | type]) -> dict[ModuleType | type, d
     }
 
 
-def _code(function: Any) -> object:
-    """What a function written in Python runs."""
-    return getattr(function, "__code__", None)
-
-
 def _planted(folder: Path, watched: Iterable[ModuleType | type]) -> list[str]:
     """Functions whose code is the kernel's, in words: in the watched places, where an operator may have been inherited,
     and in this project's modules and their classes, which a kernel may be the first to import."""
@@ -225,12 +230,12 @@ def _umask() -> int:
 
 def _system(function: str, *arguments: int) -> int | None:
     """An integer query of Linux's C library; None elsewhere."""
-    return int(getattr(ctypes.CDLL(None), function)(*arguments)) if sys.platform == "linux" else None
+    return int(getattr(_LIBC, function)(*arguments)) if sys.platform == "linux" else None
 
 
 def _call(function: str) -> int | None:
     """An integer query of the C library without arguments; None where there is no such function."""
     try:
-        return int(getattr(ctypes.CDLL(None), function)())
+        return int(getattr(_LIBC, function)())
     except (AttributeError, OSError):
         return None

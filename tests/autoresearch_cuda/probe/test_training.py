@@ -1,6 +1,8 @@
 """Jobs `train` and `evaluate`."""
 
+import ctypes.util
 import math
+import platform
 from types import SimpleNamespace
 
 import pytest
@@ -122,6 +124,22 @@ def test_flush_to_zero_is_seen():
     finally:
         torch.set_flush_denormal(False)
     assert any("subnormals" in text for text in changed)
+    assert changes(before, environment.snapshot()) == []
+
+
+@pytest.mark.parametrize("mode", [0x400, 0x800, 0xC00], ids=["down", "up", "towards zero"])
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="the numbers of the modes are another processor's")
+def test_another_rounding_is_seen(mode):
+    before = environment.snapshot()
+    assert before["rounds to nearest (torch threads)"]
+    libm = ctypes.CDLL(ctypes.util.find_library("m"))
+    libm.fesetround(mode)
+    try:
+        changed = changes(before, environment.snapshot())
+    finally:
+        libm.fesetround(0)
+    named = {text.split(":")[0] for text in changed}
+    assert {"rounds to nearest (torch threads)", "rounding mode"} <= named
     assert changes(before, environment.snapshot()) == []
 
 
