@@ -26,13 +26,14 @@ TRITON_TESTS := $(wildcard tests/kernels/test_triton_*.py) tests/kernels/interpr
 # Processes that the tests are shared out to; those that measure time come after, one at a time.
 WORKERS ?= 2
 
-.PHONY: help setup lab mac test test-quick test-triton lint house clean
+.PHONY: help setup lab mac test test-all test-quick test-triton lint house clean
 
 help:
 	@echo "make setup   install into $(VENV)"
 	@echo "make lab     the main job: profile, verify, bench, A/B, promote, train again, report"
 	@echo "make mac     on a Mac: all evidence that takes an Apple GPU (docs/mac.md)"
-	@echo "make test    the tests"
+	@echo "make test    the tests; of those that take every kernel through everything, three targets'"
+	@echo "make test-all    all tests: before kernels, what verifies them or the GPU bundle change"
 	@echo "make test-quick  all but what is slow or measures time: some four minutes on two cores"
 	@echo "make test-triton TRITON=3.6.0   the tests of Triton kernels with that version"
 	@echo "make lint    ruff and mypy"
@@ -64,12 +65,15 @@ mac:
 
 test:
 	@$(MAKE) --no-print-directory setup EXTRAS=$(TEST_EXTRAS)
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not alone"
-	@$(BIN)/python -m pytest -m alone
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not alone and not thorough"
+	@$(BIN)/python -m pytest -m "alone and not thorough"
+
+test-all: test
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m thorough
 
 test-quick:
 	@$(MAKE) --no-print-directory setup EXTRAS=$(TEST_EXTRAS)
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not alone and not slow"
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not alone and not slow and not thorough"
 
 test-triton:
 	@$(MAKE) --no-print-directory setup EXTRAS=$(TEST_EXTRAS)

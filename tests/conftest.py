@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 from autoresearch_data.tokens import Tokens
 from autoresearch_lab.sandbox import parent
@@ -21,6 +22,11 @@ BOS = VOCAB - 1
 
 # Threads that wait give their core away: those of other tests' processes want it, and spinning took half of the time.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+
+# A machine that is busy, with these very tests, is no fault of what they draw.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 def _module(name: str) -> ModuleType:
@@ -68,11 +74,42 @@ SLOW = {
 }
 
 
+# Tests that take every kernel through everything: `make test` does so with the kernels of three targets, one of the
+# optimizer, one that goes row by row, one with products, and `make test-all` with all. Cheats are in both.
+EVERY_KERNEL = {
+    "exploits/test_exploits.py": {"test_cheats_are_rejected_and_honest_kernels_pass"},
+    "autoresearch_lab/verify/test_trusted.py": {"test_every_member_passes_by_itself"},
+    "kernels/test_kernels.py": {
+        "test_native_kernel_at_every_instruction_set", "test_native_kernel_at_every_other_instruction_set"
+    },
+    "kernels/test_metal_verify.py": {"test_kernel_passes_verify_on_the_cpu"},
+    "kernels/test_triton_compile.py": {"test_kernel_compiles_without_spills_and_with_wide_loads"},
+    "kernels/test_triton_verify.py": {"test_kernel_passes_verify_through_the_interpreter"},
+}  # fmt: skip
+SAMPLE = {"loss_head", "muon_update", "rms_norm"}
+# What takes minutes and tests a session on a GPU from end to end; its parts have tests of their own.
+GPU_SESSIONS = {"benchmarks/test_gpu_bundle.py", "benchmarks/test_gpu_rehearsal.py"}
+
+
+def _is_thorough(item: pytest.Item) -> bool:
+    """Whether `make test` leaves it to `make test-all`."""
+    name = item.path.relative_to(Path(__file__).parent).as_posix()
+    if name in GPU_SESSIONS:
+        return True
+    if getattr(item, "originalname", None) not in EVERY_KERNEL.get(name, ()):
+        return False
+    values = item.callspec.params  # type: ignore[attr-defined]
+    cheat = any(getattr(value, "expected", None) for value in values.values())
+    return not cheat and SAMPLE.isdisjoint({getattr(value, "target", value) for value in values.values()})
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark what is slow, and divide it: one part comes first, the other in the middle, where a second worker begins.
-    The tests of a file stay together, because they share what they prepare."""
+    """Mark what is thorough and what is slow, and divide the latter: one part comes first, the other in the middle,
+    where a second worker begins. The tests of a file stay together, because they share what they prepare."""
     here = Path(__file__).parent
+    for item in filter(_is_thorough, items):
+        item.add_marker(pytest.mark.thorough)
     parts: list[list[pytest.Item]] = [[], []]
     seconds = [0, 0]
     for name, cost in SLOW.items():
