@@ -114,8 +114,8 @@ class GuardBase:
         for place, written in self._written.items():
             codes = list(map(_CODE, written.values()))
             if codes != self._codes[place]:
-                pairs = zip(written, map(operator.is_, codes, self._codes[place]), strict=True)
-                found += [f"the code of {place.__name__}.{name} was replaced" for name, same in pairs if not same]
+                unchanged = zip(written, map(operator.is_, codes, self._codes[place]), strict=True)
+                found += [f"the code of {place.__name__}.{name} was replaced" for name, same in unchanged if not same]
         return found + _threads_of(kernel_folder, self._threads) + self._background.found(last)
 
     def planted(self, kernel_folder: Path) -> list[str]:
