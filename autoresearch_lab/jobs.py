@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TypeVar
 
 from autoresearch_common.files import begun, left_over
 from autoresearch_lab.engine import Engine
@@ -19,8 +17,6 @@ from autoresearch_lab.sandbox.limits import Limits
 from autoresearch_lab.sandbox.parent import JobFailed
 from autoresearch_trainer.jobs import Job, Progress, Report
 from autoresearch_trainer.jobs.base import A, R
-
-T = TypeVar("T")
 
 # The user has to change the request: preset, option, dataset, kernel or the compiler that it needs.
 REFUSED = ("bad_input", "kernel")
@@ -53,30 +49,6 @@ def call(
 def about(what: str, report: Report | None) -> Report | None:
     """`report` for messages of a job, to which is added whose work it is."""
     return None if report is None else lambda message: report({**message, "about": what})
-
-
-def in_background(function: Callable[[], T]) -> Callable[[], T]:
-    """Start a call in a thread that does not keep an interrupted process alive; the result waits for it and returns
-    what it returned, or raises what it raised."""
-    found: list[T] = []
-    failed: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            found.append(function())
-        except BaseException as error:  # handed to the caller below
-            failed.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-
-    def result() -> T:
-        thread.join()
-        if failed:
-            raise failed[0]
-        return found[0]
-
-    return result
 
 
 # In a run folder while somebody works there; and what a bench's record names in it.

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
 
 from autoresearch_lab import machine
 from autoresearch_lab.engine import Engine, choose
-from autoresearch_lab.jobs import in_background
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root
@@ -22,7 +20,6 @@ class Lab:
     def __init__(self, root: Root, engine: Engine | str = "auto") -> None:
         self.root = root
         self._engine = engine
-        self._asked: Callable[[], Context] | None = None
 
     @classmethod
     def of(cls, context: Context, root: Root, ledger: Ledger | None = None) -> Lab:
@@ -51,11 +48,4 @@ class Lab:
     @cached_property
     def context(self) -> Context:
         """Raises LabError as `engine`, and LabFailure where the device cannot be asked."""
-        return self._asked() if self._asked else self._ask()
-
-    def ask_ahead(self) -> None:
-        """Begin to ask who the device is, which takes a second or two: `context` then waits for what is left of it."""
-        self._asked = in_background(self._ask)
-
-    def _ask(self) -> Context:
         return machine.context(self.engine, self.root)

@@ -44,8 +44,6 @@ READ_ONLY = frozenset(
 WITHOUT_EVIDENCE = frozenset(
     {"doctor", "ledger", "exploits", "controls", "watch", "mcp", "compare", "review", "trace-diff"}
 )
-# Verbs that read much before they have to know the device.
-ASKING_AHEAD = frozenset({"report"})
 # Verbs that measure: each has its device for itself meanwhile.
 MEASURING = frozenset(
     {"profile", "bench", "gate", "ab", "integration-ab", "integration-suite", "calibrate", "orchestrate", "run", "mac"}
@@ -171,8 +169,6 @@ def verb(function: Callable[..., VerbResult]) -> Callable[..., None]:
         session: Session = ctx.obj
         session.verb, session.as_json = ctx.info_name or "", as_json
         session.status = StatusFile(session.verb)
-        if ctx.info_name in ASKING_AHEAD:
-            session.lab.ask_ahead()
         if ctx.info_name not in READ_ONLY:
             session.lab.ledger.check()
         if ctx.info_name not in WITHOUT_EVIDENCE:
