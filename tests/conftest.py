@@ -87,14 +87,14 @@ EVERY_KERNEL = {
     "kernels/test_triton_verify.py": {"test_kernel_passes_verify_through_the_interpreter"},
 }  # fmt: skip
 SAMPLE = {"loss_head", "muon_update", "rms_norm"}
-# What takes minutes and tests a session on a GPU from end to end; its parts have tests of their own.
-GPU_SESSIONS = {"benchmarks/test_gpu_bundle.py", "benchmarks/test_gpu_rehearsal.py"}
+# What takes minutes and tests the bundle for a GPU and its two calls from end to end; the parts have tests of their own.
+GPU_CALLS = {"benchmarks/test_gpu_bundle.py", "benchmarks/test_gpu_rehearsal.py"}
 
 
 def _is_thorough(item: pytest.Item) -> bool:
     """Whether `make test` leaves it to `make test-all`."""
     name = item.path.relative_to(Path(__file__).parent).as_posix()
-    if name in GPU_SESSIONS:
+    if name in GPU_CALLS:
         return True
     if getattr(item, "originalname", None) not in EVERY_KERNEL.get(name, ()):
         return False
