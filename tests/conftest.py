@@ -87,7 +87,7 @@ EVERY_KERNEL = {
     "kernels/test_triton_verify.py": {"test_kernel_passes_verify_through_the_interpreter"},
 }  # fmt: skip
 SAMPLE = {"loss_head", "muon_update", "rms_norm"}
-# What takes minutes and tests the bundle for a GPU and its two calls from end to end; the parts have tests of their own.
+# What takes minutes: the bundle for a GPU and its two calls from end to end. Their parts have tests of their own.
 GPU_CALLS = {"benchmarks/test_gpu_bundle.py", "benchmarks/test_gpu_rehearsal.py"}
 
 
