@@ -66,14 +66,14 @@ mac:
 test:
 	@$(MAKE) --no-print-directory setup EXTRAS=$(TEST_EXTRAS)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not alone and not thorough"
-	@$(BIN)/python -m pytest -m "alone and not thorough"
+	@$(BIN)/python -m pytest -m alone
 
 test-all: test
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m thorough
 
 test-quick:
 	@$(MAKE) --no-print-directory setup EXTRAS=$(TEST_EXTRAS)
-	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not alone and not slow and not thorough"
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not alone and not slow"
 
 test-triton:
 	@$(MAKE) --no-print-directory setup EXTRAS=$(TEST_EXTRAS)

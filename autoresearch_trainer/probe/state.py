@@ -207,7 +207,7 @@ def _threads_of(folder: Path, before: set[threading.Thread]) -> list[str]:
 def _variables() -> dict[str, str]:
     """The environment as C code sees it; as Python does where the C library does not show its own."""
     try:
-        pointer = ctypes.POINTER(ctypes.c_char_p).in_dll(ctypes.CDLL(None), "environ")
+        pointer = ctypes.POINTER(ctypes.c_char_p).in_dll(_LIBC, "environ")
     except ValueError:
         return dict(os.environ)
     found, index = {}, 0
