@@ -19,8 +19,6 @@ from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.promote.selection import parse_choice, resolve
 
-pytestmark = pytest.mark.alone
-
 SLOW = """
 import time, torch
 

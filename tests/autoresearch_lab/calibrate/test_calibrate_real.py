@@ -18,8 +18,6 @@ from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, Root
 
-pytestmark = pytest.mark.alone
-
 CONTEXT = Context(ENGINES["cpu"], {"key": "a-device"}, {"key": "some-software"})
 PLAN = Plan(
     targets=("relu_squared",), ab_targets=("relu_squared",), preset="cpu-nano", trials=1, effects=(0.1,),

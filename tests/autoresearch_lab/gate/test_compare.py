@@ -89,7 +89,6 @@ def test_what_no_other_process_can_have_is_refused():
 
 
 @pytest.mark.slow
-@pytest.mark.alone
 def test_functions_and_commands_for_real():
     small, large = functools.partial(sum, range(20_000)), functools.partial(sum, range(400_000))
     rule = Rule(looks=(3,), error=0.05)

@@ -25,8 +25,6 @@ from autoresearch_trainer.probe import training as shared_training  # noqa: E402
 from autoresearch_trainer.probe.capture import TargetInfo  # noqa: E402
 from autoresearch_trainer.process import QuietCollector  # noqa: E402
 
-pytestmark = pytest.mark.alone
-
 SQUARE = "import mlx.core as mx\ndef relu_squared(x):\n    return mx.maximum(x, 0).square()\n"
 SLOW = "import time\n" + SQUARE.replace("    return", "    time.sleep(0.02)\n    return")
 SPEC = {"name": "x", "kind": "array", "dtype": "bfloat16", "shape": [4, 6], "strides": [6, 1], "grad": True}
@@ -234,6 +232,7 @@ def preset(config, dataset, monkeypatch):
     return "test"
 
 
+@pytest.mark.alone
 def test_alternating_blocks_show_a_planted_difference(preset, tmp_path):
     args = {
         "baseline": {}, "candidate": {"relu_squared": kernel(tmp_path, SLOW)}, "preset": preset, "dataset": DATASET,
