@@ -146,9 +146,9 @@ class Ledger:
 
     def merge(self, others: Sequence[Ledger], tell: Callable[[str, int, int], None]) -> list[MergeRecord | None]:
         """Take over the records of other ledgers that are not here yet, as they stand there, each ledger's behind a
-        note that says where they come from; returns these, None for a ledger that has nothing new. Records follow each
-        other as they did there: each has the id of the one before it there, which is here as well. `tell` hears what is
-        done, and how many bytes of how many.
+        note that says where they come from; returns these, None for a ledger that has nothing new but such notes (else
+        two would hand each other notes for ever). Records follow each other as they did there: each has the id of the
+        one before it there, which is here as well. `tell` hears what is done, and how many bytes of how many.
 
         Raises:
             LabError, LedgerCorrupt: as `append`; for a ledger that is this one, does not exist, or is not what was
@@ -166,14 +166,15 @@ class Ledger:
 
     def _take_over(self, other: Ledger, tell: Tell) -> MergeRecord | None:
         with self._appending() as last:
-            places, ids, known = array("q"), ("", ""), 0  # a million objects would take too much memory
+            notes = {line.id for line in other._index.lines({}, [MergeRecord.__name__], sound=False, newest_first=True)}
+            places, ids, known, new = array("q"), ("", ""), 0, False  # a million objects would take too much memory
             for line in other._index.all_lines():
                 if self._index.starting_with(line.id):
                     known += 1
                     continue
                 places.extend((line.start, line.length))
-                ids = (ids[0] or line.id, line.id)
-            if not places:
+                ids, new = (ids[0] or line.id, line.id), new or line.id not in notes
+            if not new:
                 return None
             done, size = 0, sum(places[1::2])
             results = {"records": len(places) // 2, "known": known, "first": ids[0], "last": ids[1]}

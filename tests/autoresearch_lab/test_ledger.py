@@ -412,10 +412,15 @@ def test_ledgers_merged_into_each_other_hold_the_same_evidence(ledger: Ledger, o
     verified(ledger, target="own")
     assert merged(ledger, other) == [3]
     verified(ledger, target="later")
-    assert merged(other, ledger) == [3] and merged(ledger, other) == [1]  # the note comes along
+    assert merged(other, ledger) == [3]  # two, and the note
+    whole = [each.path.read_bytes() for each in (ledger, other)]
+    assert merged(ledger, other) == merged(other, ledger) == [0]  # a note alone is nothing new
+    assert [each.path.read_bytes() for each in (ledger, other)] == whole
+    verified(other, target="last")
+    assert merged(ledger, other) == [2] and merged(other, ledger) == [0]  # the note comes along
     for each in (ledger, other, Ledger(other.path)):
         assert each.problems() == []
-        assert {record.target for record in each.find(kind="verify")} == {"t0", "t1", "t2", "own", "later"}
+        assert {record.target for record in each.find(kind="verify")} == {"t0", "t1", "t2", "own", "later", "last"}
 
 
 def test_copies_that_went_on_apart_are_merged(ledger: Ledger, tmp_path: Path) -> None:
