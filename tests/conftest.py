@@ -4,6 +4,7 @@ jobs that start by fork."""
 import importlib.util
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -71,11 +72,43 @@ SLOW = {
     "autoresearch_lab/cli/test_triton_verbs.py": 12,
     "kernels/test_metal_numbers.py": 10,
     "autoresearch_lab/cli/test_metal_verbs.py": 10,
+    "autoresearch_lab/cli/test_mcp.py": 40,
+    "autoresearch_lab/ab/test_ab_real.py": 35,
+    "autoresearch_cuda/test_loop.py": 27,
+    "autoresearch_lab/bench/test_bench_run.py": 26,
+    "autoresearch_cuda/test_compiling.py": 24,
+    "autoresearch_lab/gate/test_gate.py": 20,
+    "autoresearch_lab/cli/test_train.py": 18,
+    "autoresearch_lab/verify/test_diagnosis.py": 18,
+    "kernels/test_triton_graphs.py": 18,
+    "autoresearch_lab/promote/test_crash_points.py": 17,
+    "autoresearch_lab/verify/test_combinations.py": 16,
+    "autoresearch_lab/calibrate/test_calibrate.py": 14,
+    "kernels/test_mlx_kernels.py": 12,
+    "autoresearch_cuda/test_torch_kernels.py": 12,
+    "autoresearch_trainer/probe/test_memory_growth.py": 12,
+    "autoresearch_lab/calibrate/test_calibrate_real.py": 11,
+    "autoresearch_lab/test_bad_files.py": 11,
+    "autoresearch_lab/verify/test_negative_controls.py": 11,
+    "autoresearch_lab/trace/test_machine_code.py": 11,
+    "autoresearch_lab/research/test_loop.py": 10,
+    "autoresearch_lab/test_doctor.py": 9,
+    "autoresearch_lab/bench/test_bench_session.py": 9,
+    "autoresearch_lab/test_evidence_property.py": 8,
+    "autoresearch_lab/versions/test_rule.py": 8,
+    "autoresearch_lab/trace/test_deep.py": 7,
+    "kernels/test_cpp_newton_schulz.py": 7,
+    "autoresearch_cuda/test_process.py": 7,
+    "autoresearch_lab/versions/test_evaluation.py": 7,
+    "autoresearch_lab/cli/test_odd_options.py": 7,
+    "autoresearch_lab/workspace/test_workspace.py": 6,
+    "benchmarks/test_gpu_calls.py": 6,
+    "tools/test_house.py": 6,
 }
 
 
 # Tests that take every kernel through everything: `make test` does so with the kernels of three targets, one of the
-# optimizer, one that goes row by row, one with products, and `make test-all` with all. Cheats are in both.
+# optimizer, one that goes row by row, one with products, and `make test-all` with all.
 EVERY_KERNEL = {
     "exploits/test_exploits.py": {"test_cheats_are_rejected_and_honest_kernels_pass"},
     "autoresearch_lab/verify/test_trusted.py": {"test_every_member_passes_by_itself"},
@@ -87,20 +120,29 @@ EVERY_KERNEL = {
     "kernels/test_triton_verify.py": {"test_kernel_passes_verify_through_the_interpreter"},
 }  # fmt: skip
 SAMPLE = {"loss_head", "muon_update", "rms_norm"}
+# Of the kernels that have to be caught, and of planted faults, `make test` takes every second one of a file. They are
+# sorted by target and by the check that catches them, so some of each are there; `make test-all` has all.
+CHEATS = {
+    "exploits/test_exploits.py", "exploits/test_in_place.py", "exploits/test_metal_faults.py",
+    "exploits/test_triton_faults.py",
+}  # fmt: skip
 # What takes minutes: the bundle for a GPU and its two calls from end to end. Their parts have tests of their own.
 GPU_CALLS = {"benchmarks/test_gpu_bundle.py", "benchmarks/test_gpu_rehearsal.py"}
 
 
-def _is_thorough(item: pytest.Item) -> bool:
-    """Whether `make test` leaves it to `make test-all`."""
-    name = item.path.relative_to(Path(__file__).parent).as_posix()
-    if name in GPU_CALLS:
-        return True
-    if getattr(item, "originalname", None) not in EVERY_KERNEL.get(name, ()):
-        return False
-    values = item.callspec.params  # type: ignore[attr-defined]
-    cheat = any(getattr(value, "expected", None) for value in values.values())
-    return not cheat and SAMPLE.isdisjoint({getattr(value, "target", value) for value in values.values()})
+def _thorough(items: list[pytest.Item]) -> Iterator[pytest.Item]:
+    """Those that `make test` leaves to `make test-all`."""
+    seen = Counter[str]()
+    for item in items:
+        name = item.path.relative_to(Path(__file__).parent).as_posix()
+        values = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        sampled = getattr(item, "originalname", None) in EVERY_KERNEL.get(name, ())
+        cheat = name in CHEATS and (not sampled or any(getattr(value, "expected", None) for value in values))
+        seen[name] += cheat
+        every_second = cheat and seen[name] % 2 == 0
+        other = sampled and not cheat and SAMPLE.isdisjoint({getattr(value, "target", value) for value in values})
+        if name in GPU_CALLS or every_second or other:
+            yield item
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -108,7 +150,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark what is thorough and what is slow, and divide the latter: one part comes first, the other in the middle,
     where a second worker begins. The tests of a file stay together, because they share what they prepare."""
     here = Path(__file__).parent
-    for item in filter(_is_thorough, items):
+    for item in _thorough(items):
         item.add_marker(pytest.mark.thorough)
     parts: list[list[pytest.Item]] = [[], []]
     seconds = [0, 0]
