@@ -34,7 +34,7 @@ help:
 	@echo "make mac     on a Mac: all evidence that takes an Apple GPU (docs/mac.md)"
 	@echo "make test    the tests; of those that take every kernel through everything, three targets'"
 	@echo "make test-all    all tests: before kernels, what verifies them or the GPU bundle change"
-	@echo "make test-quick  all but what is slow or measures time: some four minutes on two cores"
+	@echo "make test-quick  all but what is slow or measures time: some two minutes on two cores"
 	@echo "make test-triton TRITON=3.6.0   the tests of Triton kernels with that version"
 	@echo "make lint    ruff and mypy"
 	@echo "make house   figures of the structure: imports, names, types; exit code 1 where a bound is missed"
