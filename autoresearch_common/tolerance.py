@@ -22,6 +22,10 @@ class Errors:
     whole: float
     bias: float
 
+    def widened(self, more: float) -> Errors:
+        """Each measure larger by so much."""
+        return Errors(**{name: value + more for name, value in asdict(self).items()})
+
     def plain(self) -> dict[str, float]:
         return {name: round_up(value) for name, value in asdict(self).items()}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -22,6 +23,9 @@ from autoresearch_trainer.jobs.calls import Raised, ResultName
 # Where the baseline itself is this wrong, or raises, the case says nothing about a candidate.
 BASELINE_USELESS = 0.5
 EDGE_FLOORS = 8.0
+# A sum in float32 to which one term after the other is added is off by at most 0.8 sqrt(n) of these (n from 64 to
+# 8,191, values of all kinds; docs/decisions.md, 2026-11-29).
+HALF_UNIT = 2.0**-24
 
 
 @dataclass(frozen=True)
@@ -163,6 +167,7 @@ class Comparisons:
                     continue
                 floor = self._floor(case, number, name, right)
                 limits = allowed(own, self.target.contract.tolerance.factor, floor, case.rows(right.value.shape))
+                limits = limits.widened(self._sum(case, number, name, right))
                 yield self._judge(case, number, name, right, own, limits)
                 if step.again and name.kind == "gradient":
                     if self.candidate.array(case, number, name.again) is not None:
@@ -190,6 +195,11 @@ class Comparisons:
             return Comparison(
                 case, step, name, excess, METRIC, factor.sure, factor.trusted, factor.allowed, factor=factor
             )
+        part = self.factors.of_a_part(case, step, name, right, values) if ratios[worst] <= 1.0 else None
+        if part is not None:
+            words, one = part
+            excess = _ratio(one.sure, one.allowed)
+            return Comparison(case, step, name, excess, words, one.sure, one.trusted, one.allowed, factor=factor)
         return Comparison(
             case, step, name, ratios[worst], worst,
             getattr(measured, worst), getattr(own, worst), getattr(limits, worst), factor=factor,
@@ -271,6 +281,16 @@ class Comparisons:
         coarsest = coarsest_dtype(case, name, right)
         edge = case.steps[step].contents.kind == "edge"
         return floors.get(coarsest, 0.0) * (EDGE_FLOORS if edge else 1.0)
+
+    def _sum(self, case: Case, step: int, name: ResultName, right: Expected) -> float:
+        """What a result's longest sum may add to its error where it is made in float32 in the plainest way. A gradient
+        of something smaller than the results is such a sum itself."""
+        terms = float(self.references.longest_sum(case))
+        if name.kind == "gradient" and right.value.size:
+            results = self.results(case, step).items()
+            whole = max(result.value.size for other, result in results if other.kind == "output")
+            terms = max(terms, whole / right.value.size)
+        return HALF_UNIT * math.sqrt(terms) if terms > 1.0 else 0.0
 
 
 def _pools_of(case: Case, step: int, name: ResultName) -> list[Hashable]:
