@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from autoresearch_common.tolerance import NAMES, Errors, allowed, worst
+from autoresearch_common.tolerance import NAMES, Errors, allowed, of_a_sum, worst
 from autoresearch_lab.catalog import Target
 from autoresearch_lab.results.verify import ComparedResult
 from autoresearch_lab.verify.cases import ROUGH, Case, main_dtype, widen
@@ -23,9 +22,6 @@ from autoresearch_trainer.jobs.calls import Raised, ResultName
 # Where the baseline itself is this wrong, or raises, the case says nothing about a candidate.
 BASELINE_USELESS = 0.5
 EDGE_FLOORS = 8.0
-# A sum in float32 to which one term after the other is added is off by at most 0.8 sqrt(n) of these (n from 64 to
-# 8,191, values of all kinds; docs/decisions.md, 2026-11-29).
-HALF_UNIT = 2.0**-24
 
 
 @dataclass(frozen=True)
@@ -290,7 +286,7 @@ class Comparisons:
             results = self.results(case, step).items()
             whole = max(result.value.size for other, result in results if other.kind == "output")
             terms = max(terms, whole / right.value.size)
-        return HALF_UNIT * math.sqrt(terms) if terms > 1.0 else 0.0
+        return of_a_sum(terms)
 
 
 def _pools_of(case: Case, step: int, name: ResultName) -> list[Hashable]:
