@@ -11,6 +11,9 @@ from dataclasses import asdict, dataclass
 NAMES = ("element", "row", "whole", "bias")
 # An error that is far below any tolerance of a float32 kernel is not told apart from one of this size.
 _FLOAT32_BIAS = 8 * 2.0**-24
+# A sum in float32 to which one term after the other is added is off by at most 0.8 sqrt(n) of these (n from 64 to
+# 8,191, values of all kinds; docs/decisions.md, 2026-11-29).
+HALF_UNIT = 2.0**-24
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,10 @@ class Errors:
     row: float
     whole: float
     bias: float
+
+    def widened(self, more: float) -> Errors:
+        """Each measure larger by so much."""
+        return Errors(**{name: value + more for name, value in asdict(self).items()})
 
     def plain(self) -> dict[str, float]:
         return {name: round_up(value) for name, value in asdict(self).items()}
@@ -48,6 +55,11 @@ def allowed(baseline: Errors, factor: float, floor: float, rows: int) -> Errors:
         "bias": max(min(floor, max(0.1 * floor, _FLOAT32_BIAS) * max(1.0, 40.0 / root)), 0.5 * baseline.whole),
     }
     return Errors(**{name: max(factor * getattr(baseline, name), floors[name]) for name in NAMES})
+
+
+def of_a_sum(terms: float) -> float:
+    """What a sum of so many terms may add to an error where it is made in float32 in the plainest way."""
+    return HALF_UNIT * math.sqrt(terms) if terms > 1.0 else 0.0
 
 
 def round_up(value: float) -> float:

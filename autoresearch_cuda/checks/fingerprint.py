@@ -20,9 +20,10 @@ _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 class ProcessGuard(Guard):
     """The process around a training: as in `verify`, and the code of every function of torch and of the trainer that is
-    loaded when this is made. A training sets itself how malloc behaves, and malloc adapts to what it takes."""
+    loaded when this is made. A training sets itself how malloc and the garbage collector behave, and malloc adapts to
+    what it takes."""
 
-    watches_malloc = False
+    watches_memory = False
 
     def __init__(self) -> None:
         modules = [module for name, module in sys.modules.items() if name.startswith(_PACKAGES) and module is not None]

@@ -76,7 +76,7 @@ def run(args: CallArgs, run_dir: Path, report: Report) -> CallAnswer:
     elif interpreter.in_use():
         interpreter.Watch().install()
     _expect_many_shapes()
-    loaded = guard.changes(folder) + guard.planted(folder)
+    loaded = guard.changes(folder) + guard.planted(folder) + guard.set_while_loading()
     report({"stage": "loaded"})
 
     arrays: dict[str, torch.Tensor] = {}

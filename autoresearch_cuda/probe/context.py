@@ -27,8 +27,16 @@ def import_compiler() -> None:
 
 
 def compiled(function: Kernel) -> Kernel:
-    """`function` as torch.compile hands it on, without a compiler: traced, with fakes and functional, not fused."""
-    run: Kernel = torch.compile(function, backend="aot_eager", dynamic=False)
+    """`function` as torch.compile hands it on, without a compiler: traced, with fakes and functional, not fused.
+
+    Called from what is compiled, as a trainer does: of a function that is compiled itself, torch takes off a
+    `torch.compiler.disable`.
+    """
+
+    def call(*values: Any) -> Any:
+        return function(*values)
+
+    run: Kernel = torch.compile(call, backend="aot_eager", dynamic=False)
     return run
 
 

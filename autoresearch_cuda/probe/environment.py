@@ -4,8 +4,12 @@ A library built with -ffast-math, for one, switches flush-to-zero on for the who
 changes the numbers of whatever else runs there.
 """
 
+import ctypes
 import hashlib
+import re
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -14,6 +18,7 @@ from autoresearch_trainer.probe.state import State, numerics
 SUBNORMAL = 2.0**-133  # below the smallest normal float32, 2^-126; a float32 itself, and so is twice as much
 TINY = 2.0**-30  # far below the last place of 1
 GRAIN = 32_768  # elements that torch gives to one thread before it takes another
+_RUNTIME, _OPENMP = re.compile(r"lib(g|i|)omp"), ("omp_get_dynamic", "omp_get_max_active_levels")
 KINDS = 3  # of sums: of subnormal numbers, a little above 1, a little below
 
 
@@ -30,7 +35,13 @@ def snapshot() -> State:
         "autocast": torch.is_autocast_enabled("cpu"),
         "anomaly mode": torch.is_anomaly_enabled(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "float32 products": torch.get_float32_matmul_precision(),
+        "float32 products": _product_precision(),
+        "float32 products (backends)": _precisions(),
+        "attention": [
+            *(flags.cuda.flash_sdp_enabled(), flags.cuda.math_sdp_enabled(), flags.cuda.mem_efficient_sdp_enabled()),
+            *(flags.cuda.cudnn_sdp_enabled(), flags.mha.get_fastpath_enabled()),
+        ],
+        "OpenMP": _openmp_settings(),
         "mkldnn": bool(flags.mkldnn.is_available() and flags.mkldnn.enabled),
         "tf32": [flags.cuda.matmul.allow_tf32, flags.cudnn.allow_tf32],
         "bf16 reduction": bool(flags.cuda.matmul.allow_bf16_reduced_precision_reduction),
@@ -39,6 +50,37 @@ def snapshot() -> State:
         **_gpu_state(),
         "random state": hashlib.sha256(torch.get_rng_state().numpy().tobytes()).hexdigest()[:16],
     }
+
+
+def _product_precision() -> str:
+    try:
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:
+        return "set for one library alone"  # PyTorch refuses to tell then
+
+
+def _precisions() -> list[str | None]:
+    """In what each library may make float32 products; None of a PyTorch that has no such setting."""
+    flags: Any = torch.backends
+    places = (flags, flags.mkldnn, flags.mkldnn.matmul, flags.mkldnn.conv, flags.mkldnn.rnn, flags.cuda.matmul)
+    return [getattr(place, "fp32_precision", None) for place in places]
+
+
+def _openmp_settings() -> list[int]:
+    """Of every OpenMP runtime in this process: whether it may give fewer threads than asked for, and how deep regions
+    may lie in one another."""
+    return [getattr(runtime, name)() for runtime in _openmp_runtimes() for name in _OPENMP]
+
+
+@cache
+def _openmp_runtimes() -> list[ctypes.CDLL]:
+    """Those that are loaded now; empty where the system does not list them."""
+    try:
+        lines = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    paths = {line.partition("/")[2] for line in lines}
+    return [ctypes.CDLL(f"/{path}") for path in sorted(paths) if _RUNTIME.match(path.rpartition("/")[2])]
 
 
 def _arithmetic() -> State:

@@ -17,7 +17,8 @@ def describe(value: Any, given: dict[str, torch.Tensor], earlier: list[Any]) -> 
     """Form of one returned value.
 
     given: what the kernel was given, by its name in words ("argument x", "cotangent 0"); earlier: what it returned
-    before this one. `shares` lists those whose storage it uses. A subclass is only named: any use of it would run its
+    before this one. `shares` lists what was given whose storage it uses, and what was returned whose elements lie among
+    its own: results may be cut from one block. A subclass is only named: any use of it would run its
     own code.
     """
     kind = type(value)
@@ -36,17 +37,26 @@ def describe(value: Any, given: dict[str, torch.Tensor], earlier: list[Any]) -> 
     if value.layout is not torch.strided or value.device.type == "meta" or form.wrapped or form.lazy:
         return form
     address = _storage(value).data_ptr()
-    others = given | {f"output {place}": other for place, other in enumerate(earlier) if type(other) is torch.Tensor}
+    first, end = _span(value)
+    returned = {f"output {place}": other for place, other in enumerate(earlier) if type(other) is torch.Tensor}
     return form.model_copy(update={
         "strides": list(value.stride()),
         "offset": value.storage_offset(),
         "storage_bytes": storage_bytes(value),
         "shares": [
-            name for name, other in others.items()
+            name for name, other in (given | returned).items()
             if address and other.layout is torch.strided and _storage(other).data_ptr() == address
+            and (name in given or (first < _span(other)[1] and _span(other)[0] < end))
         ],
         "plain": value.dtype in _names,
     })  # fmt: skip
+
+
+def _span(tensor: torch.Tensor) -> tuple[int, int]:
+    """Where its first element begins and its last one ends, in bytes from the beginning of its storage."""
+    last = sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
+    begin = int(tensor.storage_offset()) * tensor.element_size()
+    return begin, begin + (last + 1 if tensor.numel() else 0) * tensor.element_size()
 
 
 def storage_bytes(tensor: torch.Tensor) -> int:

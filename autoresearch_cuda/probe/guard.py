@@ -6,6 +6,7 @@ replaced by others.
 """
 
 import hashlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import torch.nn.functional as functional
 
 from autoresearch_cuda.probe import environment
 from autoresearch_trainer.probe.state import WATCHED, GuardBase, State, surroundings
+
+_SETTINGS = ("torch._dynamo.config", "torch._inductor.config")
 
 
 class Guard(GuardBase):
@@ -28,7 +31,7 @@ class Guard(GuardBase):
 
     def __init__(self) -> None:
         super().__init__()
-        self._own = _own_kernels()
+        self._own, self._settings = _own_kernels(), _compiler_settings()
 
     def state(self) -> State:
         return {
@@ -38,6 +41,7 @@ class Guard(GuardBase):
             "function modes": torch._C._len_torch_function_stack(),
             "dispatch modes": torch._C._len_torch_dispatch_stack(),
             "saved-tensor hooks": torch._C._autograd._saved_tensors_hooks_is_enabled(),  # type: ignore[attr-defined]
+            "saved-tensor hooks on": _saved_tensor_hooks(),
             "default device": str(torch.get_default_device()),
         }
 
@@ -46,6 +50,9 @@ class Guard(GuardBase):
         return super().planted(kernel_folder) + [
             f"{name} was registered for PyTorch's own operator" for name in registered
         ]
+
+    def set_while_loading(self) -> list[str]:
+        return [f"{line} was set for everybody" for line in sorted(_compiler_settings() - self._settings)]
 
     def cheap_state(self) -> State:
         return {
@@ -63,6 +70,19 @@ class Guard(GuardBase):
         code = getattr(current, "__code__", None)
         own = code is not None and Path(code.co_filename).is_relative_to(Path(torch.__file__).parent)
         return not (own and getattr(current, "__wrapped__", None) is original)
+
+
+def _saved_tensor_hooks() -> bool:
+    """Whether hooks for what is saved for backward are on."""
+    return torch._C._autograd._top_saved_tensors_default_hooks(True) is not None  # type: ignore[attr-defined]
+
+
+def _compiler_settings() -> set[str]:
+    """Settings of torch.compile that are not as PyTorch made them, as lines of code; how often it may compile anew is
+    everybody's own affair."""
+    modules = [sys.modules.get(name) for name in _SETTINGS]
+    lines = [line for module in modules if module is not None for line in module.codegen_config().splitlines()]
+    return {line for line in lines if "recompile_limit" not in line}
 
 
 def _own_kernels() -> set[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from autoresearch_cuda.probe.context import tensors_of
 from autoresearch_trainer.kernel_files import Kernel
 from autoresearch_trainer.probe.clock import MovableClock
-from autoresearch_trainer.probe.memory import PARTS, Growth, allocated, only_new_garbage
+from autoresearch_trainer.probe.memory import PARTS, Growth, allocated, mapped, only_new_garbage
 
 _grad, _equal, _monotonic = torch.autograd.grad, torch.equal, time.monotonic
 REPEAT_SECONDS = 0.4
@@ -53,20 +53,25 @@ def repeat(
         found = results()
         return len(found) == len(first) and all(map(_same_bits, found, first))
 
-    growth = Growth(_used)
+    growths = (Growth(_used), Growth(mapped))
     with only_new_garbage():
         began = _monotonic()
-        growth.read(made)
+        _read(growths, made)
         for part in range(1, PARTS + 1):
             end = began + REPEAT_SECONDS * part / PARTS
             while made < count * part / PARTS and _monotonic() < end:
                 strayed += not once()
                 made += 1
-            growth.read(made)
+            _read(growths, made)
     with clock.ahead(LATER):
         for _ in range(min(made, 2)):
             late += not once()
-    return Repeated(made, strayed + late, late, growth.per_call())
+    return Repeated(made, strayed + late, late, max(growth.per_call() for growth in growths))
+
+
+def _read(growths: Iterable[Growth], made: int) -> None:
+    for growth in growths:
+        growth.read(made)
 
 
 def _used() -> int:

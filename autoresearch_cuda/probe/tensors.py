@@ -29,7 +29,8 @@ class Buffer:
         offset = spec.get("offset", 0)
         span = offset + 1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
         storage = torch.zeros(span if all(shape) else offset, dtype=dtype, device=device)
-        self._place = storage.as_strided(self._stored, strides, offset)
+        # New contents count no version of the tensor: so it is where memory was given back and comes again.
+        self._place = storage.as_strided(self._stored, strides, offset).data
         self.tensor = storage.as_strided(shape, strides, offset)
         if needs_grad and spec["grad"]:
             self.tensor.requires_grad_()

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.special import ndtr, stdtrit
@@ -33,6 +33,10 @@ FACTOR = 1.5
 # 2^-9 / sqrt(128) = 2^-9 / 11. Measured: at most 1.5e-4 = 2^-9 / 13 (docs/decisions.md, 2026-11-28).
 SHARE_OF_ROUNDING = 1.0 / 12.0
 _HALF_UNIT = {"bfloat16": 2.0**-9, "float16": 2.0**-12}
+# In a part of a result, a channel or a head, fewer roundings meet: there it may be a quarter of a half-unit.
+SHARE_OF_A_PART = 1.0 / 4.0
+# Elements of a result from which its parts are known well enough, and of a long axis the fewest places.
+ENOUGH, FEWEST = 1 << 18, 128
 # Of float32 the contract's own floor holds, up to here: a floor that is larger speaks of roundings to narrower types.
 _FLOAT32_MOST = 2.0**-15
 
@@ -86,6 +90,67 @@ def bias_of(result: np.ndarray, reference: np.ndarray, before: np.ndarray | None
     return Bias(value, spread, freedom)
 
 
+@dataclass(frozen=True)
+class Part:
+    """A part of a result, the elements with `place` along `axis`, and the factor in its error."""
+
+    axis: int
+    place: int
+    bias: Bias
+
+
+def parts_of(result: np.ndarray, reference: np.ndarray, axes: Iterable[int] | None = None) -> list[Part]:
+    """Of each axis the part with the largest factor that is no chance: a channel, a head, a sequence of the batch.
+
+    The rows of a part are its clusters, along the last axis its elements. Axes whose parts have too few are left out.
+    Of a large result every so many-th place along its longest leading axis is looked at: enough to tell.
+    """
+    reference, result, step, thinned = _thinned(reference, result)
+    ref, wrong = _rows(reference), _rows(result - reference)
+    lead, found = reference.shape[:-1], []
+    for axis in range(reference.ndim) if axes is None else axes:
+        if axis == reference.ndim - 1:
+            products, powers = wrong * ref, np.square(ref)
+        else:
+            products, powers = (
+                np.moveaxis(np.einsum("ij,ij->i", one, ref).reshape(lead), axis, -1).reshape(-1, lead[axis])
+                for one in (wrong, ref)
+            )
+        part = _worst_part(axis, products, powers)
+        if part is not None:
+            found.append(replace(part, place=part.place * step) if axis == thinned else part)
+    return found
+
+
+def _thinned(reference: np.ndarray, result: np.ndarray) -> tuple[np.ndarray, np.ndarray, int, int]:
+    """(reference, result, step, axis): every step-th place along the longest leading axis."""
+    axis = int(np.argmax(reference.shape[:-1])) if reference.ndim > 1 else 0
+    most = max(1, reference.shape[axis] // FEWEST) if reference.ndim > 1 else 1
+    step = min(most, max(1, reference.size // ENOUGH))
+    chosen = (slice(None),) * axis + (slice(None, None, step),)
+    return np.asarray(reference[chosen], dtype=np.float64), np.asarray(result[chosen], dtype=np.float64), step, axis
+
+
+def _worst_part(axis: int, products: np.ndarray, powers: np.ndarray) -> Part | None:
+    """Of parts in columns, their clusters in rows."""
+    count = len(products)
+    total, squares = powers.sum(0), np.einsum("ij,ij->j", powers, powers)
+    with np.errstate(all="ignore"):
+        value, clusters = products.sum(0) / total, np.square(total) / squares
+        residual = (
+            np.einsum("ij,ij->j", products, products)
+            - 2 * value * np.einsum("ij,ij->j", products, powers)
+            + np.square(value) * squares
+        )
+        spread = np.sqrt(np.maximum(residual, 0.0) * count / max(1, count - 1)) / total
+        sure = np.abs(value) - critical(LEAST_CLUSTERS) * spread
+    sure = np.where(np.isfinite(sure) & (clusters >= LEAST_CLUSTERS), sure, -np.inf)
+    if not sure.size or sure.max() == -np.inf:
+        return None
+    place = int(np.argmax(sure))
+    return Part(axis, place, Bias(float(value[place]), float(spread[place]), float(clusters[place]) - 1.0))
+
+
 def limit(
     trusted: Iterable[Bias], dtype: str, float32_floor: float, reference: np.ndarray, before: np.ndarray | None = None
 ) -> BiasLimit:
@@ -101,6 +166,13 @@ def limit(
         change = reference - before
         power = float(np.sum(np.square(change)))
         floor *= max(1.0, abs(float(np.sum(reference * change))) / power) if power > 0 else 1.0
+    return BiasLimit(max(FACTOR * known, floor), known)
+
+
+def part_limit(trusted: Iterable[Bias], dtype: str, float32_floor: float) -> BiasLimit:
+    """The same for a part of a result."""
+    known = max((abs(bias.value) + bias.spread for bias in trusted), default=0.0)
+    floor = max(SHARE_OF_A_PART * _HALF_UNIT.get(dtype, 0.0), min(2 * float32_floor, _FLOAT32_MOST))
     return BiasLimit(max(FACTOR * known, floor), known)
 
 

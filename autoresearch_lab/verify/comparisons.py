@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from autoresearch_common.tolerance import NAMES, Errors, allowed, worst
+from autoresearch_common.tolerance import NAMES, Errors, allowed, of_a_sum, worst
 from autoresearch_lab.catalog import Target
 from autoresearch_lab.results.verify import ComparedResult
 from autoresearch_lab.verify.cases import ROUGH, Case, main_dtype, widen
@@ -163,6 +163,7 @@ class Comparisons:
                     continue
                 floor = self._floor(case, number, name, right)
                 limits = allowed(own, self.target.contract.tolerance.factor, floor, case.rows(right.value.shape))
+                limits = limits.widened(self._sum(case, number, name, right))
                 yield self._judge(case, number, name, right, own, limits)
                 if step.again and name.kind == "gradient":
                     if self.candidate.array(case, number, name.again) is not None:
@@ -190,6 +191,11 @@ class Comparisons:
             return Comparison(
                 case, step, name, excess, METRIC, factor.sure, factor.trusted, factor.allowed, factor=factor
             )
+        part = self.factors.of_a_part(case, step, name, right, values) if ratios[worst] <= 1.0 else None
+        if part is not None:
+            words, one = part
+            excess = _ratio(one.sure, one.allowed)
+            return Comparison(case, step, name, excess, words, one.sure, one.trusted, one.allowed, factor=factor)
         return Comparison(
             case, step, name, ratios[worst], worst,
             getattr(measured, worst), getattr(own, worst), getattr(limits, worst), factor=factor,
@@ -271,6 +277,16 @@ class Comparisons:
         coarsest = coarsest_dtype(case, name, right)
         edge = case.steps[step].contents.kind == "edge"
         return floors.get(coarsest, 0.0) * (EDGE_FLOORS if edge else 1.0)
+
+    def _sum(self, case: Case, step: int, name: ResultName, right: Expected) -> float:
+        """What a result's longest sum may add to its error where it is made in float32 in the plainest way. A gradient
+        of something smaller than the results is such a sum itself."""
+        terms = float(self.references.longest_sum(case))
+        if name.kind == "gradient" and right.value.size:
+            results = self.results(case, step).items()
+            whole = max(result.value.size for other, result in results if other.kind == "output")
+            terms = max(terms, whole / right.value.size)
+        return of_a_sum(terms)
 
 
 def _pools_of(case: Case, step: int, name: ResultName) -> list[Hashable]:

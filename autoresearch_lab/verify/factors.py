@@ -6,13 +6,13 @@ Only captured calls are: rows are many there, and values are the trainer's.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from autoresearch_lab.catalog import Contract
-from autoresearch_lab.verify.bias import Bias, bias_of, limit
+from autoresearch_lab.verify.bias import Bias, bias_of, limit, part_limit, parts_of
 from autoresearch_lab.verify.cases import Case, Contents, widen
 from autoresearch_lab.verify.exchange import Answers
 from autoresearch_lab.verify.reference import Expected, References
@@ -65,24 +65,56 @@ class Factors:
         allowed = limit(self._of_trusted(case, name), dtype, floor, right.value, before)
         return Factor(found, allowed.trusted, allowed.allowed)
 
+    def of_a_part(
+        self, case: Case, step: int, name: ResultName, right: Expected, values: np.ndarray
+    ) -> tuple[str, Factor] | None:
+        """The part of a result whose factor is beyond what is allowed, in words, and that factor; None where there is
+        none. Not of optimizers: what an iteration rounds is common to a matrix or a row of it."""
+        if self._contract.phase != "forward" or right.value.ndim < 2 or not _looked_at(case, step, name, right):
+            return None
+        floor = self._contract.tolerance.floor.get("float32", 0.0)
+        dtype = coarsest_dtype(case, name, right)
+        for part in parts_of(values, right.value):
+            words, found = f"factor of part {part.place} along axis {part.axis}", part.bias
+            factor = Factor(found, 0.0, part_limit((), dtype, floor).allowed)
+            if factor.sure > factor.allowed:
+                bound = part_limit(self._parts_of_trusted(case, name, part.axis), dtype, floor)
+                factor = Factor(found, bound.trusted, bound.allowed)
+                if factor.sure > factor.allowed:
+                    return words, factor
+        return None
+
+    def _parts_of_trusted(self, case: Case, name: ResultName, axis: int) -> list[Bias]:
+        """The trusted implementations' largest factors of parts along an axis."""
+        return [
+            part.bias
+            for values, right, _ in self._results_of_trusted(case, name)
+            for part in parts_of(values, right.value, (axis,))
+        ]
+
     def _of_trusted(self, case: Case, name: ResultName) -> list[Bias]:
         """The trusted implementations' factors in this result over the steps of a case: one alone may be small by
         luck."""
-        name = ResultName.gradient(str(name.which)) if name.kind == "second_gradient" else name
+        name = _once(name)
         if (case.id, name) not in self._known:
-            found = []
-            for step in range(len(case.steps)):
-                right = self._references.of(case, case.steps[step]).get(name) if case.steps[step].judged else None
-                if right is None or not _looked_at(case, step, name, right):
-                    continue
-                for answers in self._trusted:
-                    array = answers.array(case, step, name)
-                    if array is None or array.shape != right.value.shape or not np.isfinite(widen(array)).all():
-                        continue
-                    bias = bias_of(widen(array), right.value, self._before(case, step, name))
-                    found += [bias] if bias is not None else []
-            self._known[case.id, name] = found
+            theirs = self._results_of_trusted(case, name)
+            found = [bias_of(values, right.value, before) for values, right, before in theirs]
+            self._known[case.id, name] = [bias for bias in found if bias is not None]
         return self._known[case.id, name]
+
+    def _results_of_trusted(
+        self, case: Case, name: ResultName
+    ) -> Iterator[tuple[np.ndarray, Expected, np.ndarray | None]]:
+        """(values, what is right, what the argument held) of each trusted implementation in each step."""
+        name = _once(name)
+        for step in range(len(case.steps)):
+            right = self._references.of(case, case.steps[step]).get(name) if case.steps[step].judged else None
+            if right is None or not _looked_at(case, step, name, right):
+                continue
+            for answers in self._trusted:
+                array = answers.array(case, step, name)
+                if array is not None and array.shape == right.value.shape and np.isfinite(widen(array)).all():
+                    yield widen(array), right, self._before(case, step, name)
 
     def _before(self, case: Case, step: int, name: ResultName) -> np.ndarray | None:
         """What the argument held that this output is, updated in place; None for other results."""
@@ -91,6 +123,11 @@ class Factors:
         output = self._contract.outputs[int(name.which)].name
         updated = any(argument.name == output and argument.inplace for argument in self._contract.args)
         return widen(case.steps[step].contents.arrays[output]) if updated else None
+
+
+def _once(name: ResultName) -> ResultName:
+    """A gradient's own name for that of its second backward."""
+    return ResultName.gradient(str(name.which)) if name.kind == "second_gradient" else name
 
 
 def coarsest_dtype(case: Case, name: ResultName, right: Expected) -> str:

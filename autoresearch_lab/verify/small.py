@@ -119,4 +119,10 @@ _AMPLE: dict[str, list[list[Spec]]] = {
     ],
     "newton_schulz": [[*_arrays("g", _FULL, (12, 128, 128), False), *_scalars(steps=5)]],
     "relu_squared": [[*_arrays("x", _HALF, (8, 256, 256))]],
+    "residual_norm": [
+        [*_arrays("x x0", _HALF, (8, 128, 64)), *_arrays("resid_lambda x0_lambda", _FULL, ()), *_scalars(**_EPS)]
+    ],
+    "rms_norm": [[*_arrays("x", _HALF, (8, 128, 64)), *_scalars(**_EPS)]],
+    "value_gate": [[*_arrays("v ve", _HALF, (4, 128, 4, 32)), *_arrays("gate", _HALF, (4, 128, 4))]],
+    "windowed_attention": [[*_arrays("q k v", _HALF, (4, 64, 4, 16)), *_scalars(window=32)]],
 }

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import resource
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 # Fields of the C library's `struct mallinfo2`, all size_t; of these `hblkhd` are bytes in large blocks of their own,
 # and `uordblks` bytes in all others that are in use.
@@ -36,6 +38,15 @@ def allocated() -> int:
     mallinfo.restype = _Mallinfo
     found = mallinfo()
     return int(found.uordblks + found.hblkhd) + blocks
+
+
+def mapped() -> int:
+    """Bytes of address space in use, what did not come from malloc included; 0 where the system does not tell."""
+    try:
+        pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[0]
+    except OSError:
+        return 0
+    return int(pages) * resource.getpagesize()
 
 
 class Growth:

@@ -9,6 +9,7 @@ import gc
 import hashlib
 import inspect
 import json
+import locale
 import math
 import operator
 import os
@@ -19,6 +20,7 @@ import statistics
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -44,6 +46,8 @@ _PR_GET_TIMERSLACK, _PR_GET_THP_DISABLE = 30, 42
 _OF_TRACING = ("__init__", "__setstate__")
 # What a function that is written in Python runs.
 _CODE = operator.attrgetter("__code__")
+# Files that a library may open for itself.
+MOST_OPEN = 64
 PROJECT = ("autoresearch_common", "autoresearch_cuda", "autoresearch_mlx", "autoresearch_trainer")
 
 
@@ -56,12 +60,13 @@ class GuardBase:
     """Remembers the state at its construction; `changes` says what differs now, `glance` what it can say in no time.
 
     watched: modules and classes whose functions are compared. own_variables: how the names of environment variables
-    begin that the framework sets itself. watches_malloc: how malloc behaves is compared as well.
+    begin that the framework sets itself. watches_memory: how malloc and the garbage collector behave is compared as
+    well.
     """
 
     watched: tuple[ModuleType | type, ...] = WATCHED
     own_variables: tuple[str, ...] = ()
-    watches_malloc = True
+    watches_memory = True
 
     def __init__(self) -> None:
         self._functions = _callables(self.watched)
@@ -73,6 +78,7 @@ class GuardBase:
         self._threads = set(threading.enumerate())
         self._state, self._variables = self._whole_state(), _variables()
         self._cheap_state = self.cheap_state()
+        self._open = _open_files()
         self._background = Background()  # last: the frameworks' own threads are there by now
 
     def state(self) -> State:
@@ -80,7 +86,7 @@ class GuardBase:
         raise NotImplementedError
 
     def _whole_state(self) -> State:
-        return {**self.state(), **(allocator.behaviour() if self.watches_malloc else {})}
+        return {**self.state(), **({**allocator.behaviour(), **collector()} if self.watches_memory else {})}
 
     def cheap_state(self) -> State:
         """A few things that a kernel might change and change back before the next whole look."""
@@ -116,7 +122,13 @@ class GuardBase:
             if codes != self._codes[place]:
                 unchanged = zip(written, map(operator.is_, codes, self._codes[place]), strict=True)
                 found += [f"the code of {place.__name__}.{name} was replaced" for name, same in unchanged if not same]
+        if (more := _open_files() - self._open) > MOST_OPEN:
+            found.append(f"{more} more files are open")
         return found + _threads_of(kernel_folder, self._threads) + self._background.found(last)
+
+    def set_while_loading(self) -> list[str]:
+        """What loading a kernel set that the framework itself sets when it is used, in words."""
+        return []
 
     def planted(self, kernel_folder: Path) -> list[str]:
         """What takes longer to find, in words: functions that are the kernel's, in this project's modules and where
@@ -162,6 +174,30 @@ def surroundings() -> State:
         "timers": [signal.getitimer(number) != (0.0, 0.0) for number in _TIMERS],
         "signals held back": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
         "rights of new files": _umask(),
+        "warnings": "silenced" if _silenced() else "shown",
+        "standard output": (id(sys.stdout), id(sys.stderr)),
+        "import path": hash(tuple(sys.path)),
+        "depth of calls": sys.getrecursionlimit(),
+        "turns of threads": sys.getswitchinterval(),
+        "locale": locale.setlocale(locale.LC_ALL),
+    }
+
+
+def _silenced() -> bool:
+    """Whether warnings of every module and text are ignored."""
+    return any(
+        action == "ignore" and text is None and module is None and issubclass(UserWarning, category)
+        for action, text, category, module, _ in warnings.filters
+    )
+
+
+def collector() -> State:
+    """How Python collects garbage."""
+    return {
+        "garbage collector": gc.isenabled(),
+        "garbage thresholds": gc.get_threshold(),
+        "garbage kept": gc.get_freeze_count() > 0,
+        "garbage callbacks": len(gc.callbacks),
     }
 
 
@@ -220,6 +256,14 @@ def _variables() -> dict[str, str]:
 
 def digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _open_files() -> int:
+    """How many this process has open; 0 where the system does not list them."""
+    try:
+        return len(os.listdir("/proc/self/fd"))
+    except OSError:
+        return 0
 
 
 def _umask() -> int:

@@ -80,6 +80,11 @@ def with_rows(workload: w.Workload, count: int) -> w.Workload:
     return _resized(workload, (shape, w.contiguous(shape)), (shape, w.contiguous(shape)))
 
 
+def longest_sum(workload: w.Workload) -> int:
+    """Terms of the longest sum in an element of a result: a head's squares."""
+    return int(w.argument(workload, "q")["shape"][-1])
+
+
 def _resized(workload: w.Workload, q: tuple[Any, list[int]], k: tuple[Any, list[int]]) -> w.Workload:
     angles = (1, q[0][1], 1, q[0][3] // 2)
     return w.variant(workload, q=q, k=k, cos=angles, sin=angles)

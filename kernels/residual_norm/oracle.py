@@ -59,3 +59,8 @@ def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
 def with_rows(workload: w.Workload, count: int) -> w.Workload:
     """A small call of `count` rows."""
     return w.variant(workload, x=(1, count, 24), x0=(1, count, 24))
+
+
+def longest_sum(workload: w.Workload) -> int:
+    """Terms of the longest sum in an element of a result: a row's squares."""
+    return int(w.argument(workload, "x")["shape"][-1])

@@ -58,6 +58,11 @@ def with_rows(workload: w.Workload, count: int) -> w.Workload:
     return w.variant(workload, x=(count, 24))
 
 
+def longest_sum(workload: w.Workload) -> int:
+    """Terms of the longest sum in an element of a result: a row's squares."""
+    return int(w.argument(workload, "x")["shape"][-1])
+
+
 def _reciprocal_rms(x: np.ndarray, eps: float) -> np.ndarray:
     """1 / sqrt(mean(x^2) + eps), (..., 1)."""
     return 1.0 / np.sqrt(np.mean(x * x, axis=-1, keepdims=True) + eps)

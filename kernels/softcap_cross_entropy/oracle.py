@@ -111,6 +111,11 @@ def with_rows(workload: w.Workload, count: int) -> w.Workload:
     return w.variant(workload, logits=(count, 40), targets=(count,))
 
 
+def longest_sum(workload: w.Workload) -> int:
+    """Terms of the longest sum in an element of a result: a row's exponentials, or the losses of all rows."""
+    return int(max(w.argument(workload, "logits")["shape"]))
+
+
 def _infinite_at_targets(logits: np.ndarray, targets: np.ndarray, rng: np.random.Generator) -> None:
     """In turn: the target's own logit -inf, the whole row -inf, the target's +inf, the whole row +inf; in up to half of
     the rows that count, at least one."""

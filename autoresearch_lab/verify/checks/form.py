@@ -42,10 +42,11 @@ def _step(evidence: Comparisons, case: Case, number: int) -> Iterator[str]:
         wanted = "one tensor" if len(outputs) == 1 else f"a tuple of {len(outputs)} tensors"
         yield f"returned {'a sequence of ' if answer.sequence else ''}{len(forms)} value(s), not {wanted}"
         return
+    together = sum(_needed(right[ResultName.output(place)]) for place in range(len(outputs)))
     inplace = {argument.name for argument in evidence.target.contract.args if argument.inplace}
     for place, (form, output) in enumerate(zip(forms, outputs, strict=True)):
         allowed = {f"argument {output.name}"} if output.name in inplace else set()
-        for words in _problems(form, right[ResultName.output(place)], allowed, storage=not allowed):
+        for words in _problems(form, right[ResultName.output(place)], allowed, None if allowed else together):
             yield f"output {output.name} {words}"
     usual = evidence.baseline.step(case, number).grads
     for name, gradient in answer.grads.items():
@@ -53,12 +54,13 @@ def _step(evidence: Comparisons, case: Case, number: int) -> Iterator[str]:
             # A sum may hand its cotangent on; whoever works something out has to put it elsewhere.
             handed_on = usual.get(name)
             allowed = set(handed_on.shares) if handed_on else set()
-            for words in _problems(gradient, right[ResultName.gradient(name)], allowed, storage=False):
+            for words in _problems(gradient, right[ResultName.gradient(name)], allowed):
                 yield f"gradient of {name} {words}"
 
 
-def _problems(form: Form, right: Expected, shares: set[str], *, storage: bool) -> Iterator[str]:
-    """What is wrong with one returned value. shares: memory that it may share."""
+def _problems(form: Form, right: Expected, shares: set[str], together: int | None = None) -> Iterator[str]:
+    """What is wrong with one returned value. shares: memory that it may share. together: bytes that all results of the
+    call need; None where the value's own storage is nobody's concern."""
     if form.type not in ARRAY_TYPES:
         yield f"is a {form.type}, not exactly a {' or '.join(ARRAY_TYPES)}"
         return
@@ -75,12 +77,20 @@ def _problems(form: Form, right: Expected, shares: set[str], *, storage: bool) -
         return
     if extra := set(form.shares) - shares:
         yield f"shares its memory with {', '.join(sorted(extra))}"
-    if storage:
+    if together is not None:
         if not dense(shape, form.strides):
-            yield f"has strides {form.strides} for shape {shape}: its elements overlap or leave gaps"
-        needed = math.prod(shape) * ITEMSIZE[right.dtype]
-        if not needed <= form.storage_bytes <= STORAGE_FACTOR * needed + STORAGE_SLACK:
+            yield (
+                f"has strides {form.strides} for shape {shape}: its elements overlap or leave gaps, and a result fills "
+                "its block of memory (contiguous() makes it, where it is part of a larger array)"
+            )
+        needed = _needed(right)
+        if not needed <= form.storage_bytes <= STORAGE_FACTOR * together + STORAGE_SLACK:
             yield f"lies in a storage of {form.storage_bytes} bytes, where {needed} are needed"
+
+
+def _needed(right: Expected) -> int:
+    """Bytes of a result's elements."""
+    return math.prod(right.value.shape) * ITEMSIZE[right.dtype]
 
 
 def dense(shape: list[int], strides: list[int]) -> bool:

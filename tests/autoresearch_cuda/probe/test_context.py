@@ -7,7 +7,8 @@ import torch
 import torch.nn.functional as F
 
 from autoresearch_cuda.probe import context
-from autoresearch_cuda.probe.forms import layout_of
+from autoresearch_cuda.probe.forms import describe, layout_of
+from autoresearch_cuda.probe.tensors import Buffer
 from autoresearch_lab.verify.combinations import COTANGENTS
 
 
@@ -83,3 +84,31 @@ def test_layouts_keep_the_values(layout):
 def test_a_layout_that_nobody_knows():
     with pytest.raises(ValueError, match="unknown layout"):
         layout_of(torch.ones(2), "spiral")
+
+
+def test_what_its_author_keeps_out_of_the_compiler_stays_out():
+    seen = []
+
+    @torch.compiler.disable
+    def function(x):
+        seen.append(torch.compiler.is_compiling() or not hasattr(x, "data_ptr") or x.data_ptr() == 0)
+        return F.relu(x).square()
+
+    found, right = gradient(context.compiled(function), "plain")
+    assert torch.equal(found, right) and seen == [False]
+
+
+def test_new_contents_count_no_version():
+    spec = {"name": "x", "kind": "array", "dtype": "float32", "shape": [3], "strides": [1], "grad": True}
+    buffer = Buffer(spec, torch.device("cpu"), needs_grad=True)
+    before = buffer.tensor._version
+    buffer.fill(torch.arange(3.0))
+    assert buffer.tensor._version == before and buffer.tensor.tolist() == [0.0, 1.0, 2.0]
+
+
+def test_results_may_be_parts_of_one_block_but_share_no_element():
+    block = torch.zeros(2, 6)
+    assert describe(block[1], {}, [block[0]]).shares == []
+    assert describe(block.view(-1)[5:8], {}, [block[0]]).shares == ["output 0"]
+    assert describe(block[1], {"argument x": block[0]}, []).shares == ["argument x"]
+    assert describe(block[1, :0], {}, [block[1]]).shares == []

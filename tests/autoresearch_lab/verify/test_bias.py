@@ -6,7 +6,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from autoresearch_lab.verify.bias import Bias, bias_of, critical, limit
+from autoresearch_lab.verify.bias import Bias, bias_of, critical, limit, part_limit, parts_of
 
 
 def _bfloat16(values: np.ndarray) -> np.ndarray:
@@ -87,3 +87,35 @@ def test_trusted_implementations_and_the_dtype_both_count() -> None:
     assert limit([], "float32", 0.01, reference).allowed == 2.0**-15
     known = limit([Bias(-1e-3, 1e-4, 50.0), Bias(0.0, 1e-5, 50.0)], "bfloat16", 2.0**-22, reference)
     assert known.trusted == pytest.approx(1.1e-3) and known.allowed == pytest.approx(1.65e-3)
+
+
+@pytest.mark.parametrize(("axis", "place"), [(0, 3), (2, 1), (3, 15)])
+def test_a_factor_in_one_part_shows_there(axis: int, place: int) -> None:
+    reference = np.random.default_rng(3).standard_normal((8, 128, 4, 16))
+    scale = np.ones([size if each == axis else 1 for each, size in enumerate(reference.shape)])
+    scale.reshape(-1)[place] = 0.997
+    (found,) = [part for part in parts_of(_bfloat16(reference * scale), reference) if part.axis == axis]
+    assert found.place == place and found.bias.value == pytest.approx(-0.003, abs=4 * found.bias.spread)
+    assert _sure(found.bias, part_limit((), "bfloat16", 2.0**-22).allowed)
+    trusted = [found.bias]
+    assert not _sure(found.bias, part_limit(trusted, "bfloat16", 2.0**-22).allowed)
+
+
+def test_rounding_is_no_factor_of_a_part() -> None:
+    rng = np.random.default_rng(4)
+    for _ in range(50):
+        reference = rng.standard_normal((4, 32, 3, 24)) * rng.choice([1.0, 3.0], size=(4, 32, 1, 1))
+        for part in parts_of(_bfloat16(reference), reference):
+            assert not _sure(part.bias, part_limit((), "bfloat16", 2.0**-22).allowed)
+
+
+def test_parts_of_few_rows_are_left_out() -> None:
+    reference = np.random.default_rng(5).standard_normal((3, 5))
+    assert parts_of(0.9 * reference, reference) == []
+
+
+def test_of_a_large_result_some_rows_are_enough() -> None:
+    reference = np.random.default_rng(6).standard_normal((2, 4096, 256))
+    scale = np.where(np.arange(256) == 77, 0.998, 1.0)
+    found = parts_of(_bfloat16(reference * scale), reference)[-1]
+    assert (found.axis, found.place) == (2, 77) and _sure(found.bias, part_limit((), "bfloat16", 2.0**-22).allowed)
