@@ -21,7 +21,7 @@ def test_one_line_per_run_below_one_header(tmp_path: Path):
         "commit\tval_bpb\tmemory_gb\tstatus\tdescription",
         "-\t1.234568\t44.0\tdone\ta new kernel",
         "-\t0.000000\t0.0\tcrash\t",
-        "-\t0.000000\t0.0\tinterrupted\tstopped",
+        "-\t-\t-\tinterrupted\tstopped",
     ]
 
 
