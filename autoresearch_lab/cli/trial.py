@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 
 from autoresearch_lab.cli.app import Session, VerbResult, command
-from autoresearch_lab.cli.options import DATASET, FOREIGN_LIMIT, PRESET, Count, FiniteRange
+from autoresearch_lab.cli.options import DATASET, FOREIGN_LIMIT, PATH, PRESET, Count, FiniteRange
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.compare import comparison, read_runs, show
 from autoresearch_lab.compare import newest as newest_runs
@@ -152,7 +152,7 @@ COMMANDS = {
         "compare",
         compare,
         "Finished runs of train.py beside each other: what differs, val_bpb, speed, memory, and their curves.",
-        click.argument("runs", nargs=-1, type=click.Path(path_type=Path), metavar="[RUN]..."),
+        click.argument("runs", nargs=-1, type=PATH, metavar="[RUN]..."),
         click.option("--last", type=Count(min=1), metavar="N", help="The newest N runs in runs/."),
     ),
 }  # fmt: skip
