@@ -132,7 +132,7 @@ COMMANDS = {
         click.option("--steps", type=Count(min=LEAST_STEPS), default=_RULE.steps, show_default=True,
                      help="Optimizer steps of side a; b gets as many tokens, then as much time."),
         click.option("--minutes", type=FiniteRange(min=0.1), default=10.0, show_default=True,
-                     help="Budget, after which no pair is begun; the first one always is. The same command goes on there."),
+                     help="Budget, after which no pair is begun but the first; the same command goes on from there."),
         FOREIGN_LIMIT,
         click.option("--simpler", is_flag=True, help="Side b is the simpler version: SAME is a reason to keep it."),
         click.option("--log", is_flag=True, help="Append a line to results.tsv: keep, discard or crash."),
