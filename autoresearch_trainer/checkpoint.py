@@ -123,7 +123,7 @@ def read_state(folder: Path) -> SavedState:
     """
     folder = Path(folder)
     if not (folder / STATE).is_file():
-        raise ConfigError(f"no checkpoint in {folder}: {STATE} is missing")
+        raise ConfigError(f"no usable checkpoint in {folder}: {STATE} is missing")
     try:
         state = read_json(folder / STATE)
         if state.pop("sha256") != json_sha256(state) or state["schema"] != SCHEMA:
