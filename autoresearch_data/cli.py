@@ -52,14 +52,17 @@ def command(
 
     A second run checks what is there and does nothing. Exit code 0: done; 1: the run failed; 2: bad input.
     """
+    if corpus == "":
+        raise DataError("--corpus is empty; name a corpus, or a file or folder")
     with Reporter.on() as reporter:
         if corpus is None:
             corpus = default_corpus(hub)
             reporter.note(f"no --corpus given: preparing {corpus}")
         source = find_corpus(corpus, Choice(folders.data_dir(data_dir) / DOWNLOADS_FOLDER, shards, hub))
-        name = dataset or (corpus if corpus in REGISTRY else _dataset_name(source.name))
+        usual = corpus if corpus in REGISTRY else _dataset_name(source.name)
+        name = usual if dataset is None else dataset
         folder = folders.dataset_folder(name, data_dir)
-        locked = folders.dataset_folder(like, data_dir) if like else None
+        locked = folders.dataset_folder(like, data_dir) if like is not None else None
         done = prepare(source, folder, reporter, force=force, like=locked)
     summary = _summary(done)
     click.echo(json.dumps(summary) if as_json else _render(summary))

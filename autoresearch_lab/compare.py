@@ -39,6 +39,9 @@ class FinishedRun:
     def read(cls, mark: str, given: Path) -> FinishedRun:
         """given: a run's folder or its run.json. Raises LabError for what is neither."""
         path = given / RUN_FILE if given.is_dir() else given
+        if not path.exists():
+            missing = f"it has no {RUN_FILE}" if given.is_dir() else "there is no such file or folder"
+            raise LabError(f"{given} is no run of train.py: {missing}")
         try:
             record = read_json(path)
             return cls(mark, path, record, _options(record), _curve(record))

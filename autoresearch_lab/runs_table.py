@@ -48,9 +48,12 @@ class Row:
     description: str
 
     def line(self) -> str:
-        """A run without a val_bpb has zeros, as the research loop writes a crash."""
-        memory = self.memory_mb / 1024 if self.val_bpb is not None else 0.0
-        fields = (self.commit, f"{self.val_bpb or 0.0:.6f}", f"{memory:.1f}", self.status, _plain(self.description))
+        """A crash without a val_bpb has zeros, as the research loop writes it. Whatever else has none says so, for a 0
+        would be the best val_bpb there is."""
+        val_bpb, memory = f"{self.val_bpb or 0.0:.6f}", f"{self.memory_mb / 1024:.1f}"
+        if self.val_bpb is None:
+            val_bpb, memory = (val_bpb, "0.0") if self.status == "crash" else ("-", "-")
+        fields = (self.commit, val_bpb, memory, self.status, _plain(self.description))
         return "\t".join(fields) + "\n"
 
 

@@ -91,7 +91,7 @@ def plan_training(
     hardware = detect(engine.name)
     catalog = load_catalog(root)
     choose_kernels = resolve if kernels is None else resolve_named
-    selection = choose_kernels(kernels or "promoted", catalog, engine, root)
+    selection = choose_kernels("promoted" if kernels is None else kernels, catalog, engine, root)
     folder, dataset_why = choose_dataset(data_dir.expanduser() if data_dir else root.data("any").parent, dataset)
     opened = open_dataset(folder)
     # What the lab has measured on this machine, with the engines that it measures with.

@@ -122,6 +122,8 @@ def read_state(folder: Path) -> SavedState:
     Raises ConfigError if one of them is missing or damaged, or the checkpoint is of another version.
     """
     folder = Path(folder)
+    if not (folder / STATE).is_file():
+        raise ConfigError(f"no usable checkpoint in {folder}: {STATE} is missing")
     try:
         state = read_json(folder / STATE)
         if state.pop("sha256") != json_sha256(state) or state["schema"] != SCHEMA:

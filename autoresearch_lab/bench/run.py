@@ -192,12 +192,14 @@ def require_verified(kernel: Kernel, target: Target, workload_set: WorkloadSet, 
     Raises:
         LabError: there is none, or the kernel failed.
     """
-    record = Subject(target, kernel, workload_set.sha256, lab.context).latest(lab.ledger, VerifyRecord)
+    subject = Subject(target, kernel, workload_set.sha256, lab.context)
+    record = subject.latest(lab.ledger, VerifyRecord)
     if record is None:
-        raise LabError(
-            f"{target.name}/{kernel.name} ({kernel.sha256[:12]}) has not been verified on these workloads here; "
-            "run verify first"
-        )
+        name = f"{target.name}/{kernel.name} ({kernel.sha256[:12]})"
+        if stale := subject.not_counted(lab.ledger, VerifyRecord):
+            old, why = stale
+            raise LabError(f"{name}: its {old.verdict} of {old.time[:10]} does not count here: {why}; run verify again")
+        raise LabError(f"{name} has not been verified on these workloads here; run verify first")
     if record.verdict != "PASS":
         raise LabError(f"{target.name}/{kernel.name} failed verification ({record.id[:12]}): wrong is not timed")
     return record

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from rich.console import Console
 from rich.text import Text
 
 from autoresearch_common.reading import BadFile, is_text, one_line
-from autoresearch_lab.cli.subject import KernelCommand
+from autoresearch_lab.cli.subject import KernelCommand, SomePath
 from autoresearch_lab.device_lock import hold
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.errors import LabError, LabFailure
@@ -142,14 +143,15 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in VERBS:
-            return None
+            near = get_close_matches(name, VERBS, 1)
+            ctx.fail(f"No such command '{name}'; {f'did you mean {near[0]}?' if near else '--help lists them'}")
         module = importlib.import_module(f"autoresearch_lab.cli.{VERBS[name]}")
         return module.COMMANDS[name]
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--engine", type=click.Choice(["auto", *ENGINES]), default="auto", show_default=True)
-@click.option("--root", type=click.Path(path_type=Path), default=CHECKOUT, help="The lab's folder [default: checkout].")
+@click.option("--root", type=SomePath(), default=CHECKOUT, help="The lab's folder [default: checkout].")
 @click.pass_context
 def cli(ctx: click.Context, engine: str, root: Path) -> None:
     """Profile a language-model trainer, prove faster kernels, and promote those that make training better."""
@@ -159,13 +161,15 @@ def cli(ctx: click.Context, engine: str, root: Path) -> None:
     ctx.obj = Session(Lab(Root(root.expanduser().resolve()), engine), engine)
 
 
-def verb(function: Callable[..., VerbResult]) -> Callable[..., None]:
-    """Turn `function(session, **options) -> VerbResult` into a click callback with --json and honest exit codes."""
+JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
 
-    @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+
+def verb(function: Callable[..., VerbResult]) -> Callable[..., None]:
+    """Turn `function(session, **options) -> VerbResult` into a click callback with honest exit codes."""
+
     @click.pass_context
     @functools.wraps(function)
-    def run(ctx: click.Context, as_json: bool, wait: bool = False, **options: Any) -> None:
+    def run(ctx: click.Context, as_json: bool = False, wait: bool = False, **options: Any) -> None:
         session: Session = ctx.obj
         session.verb, session.as_json = ctx.info_name or "", as_json
         session.status = StatusFile(session.verb)
@@ -225,11 +229,15 @@ def command(
     function: Callable[..., VerbResult],
     help_text: str,
     *options: Callable[[Any], Any],
+    has_json: bool = True,
 ) -> click.Command:
-    """The click command of a verb, with its options in the order in which --help shows them."""
+    """The click command of a verb, with its options in the order in which --help shows them. has_json: whether it has
+    a result to print."""
     callback: Callable[..., None] = verb(function)
     if name in MEASURING:
         options = (*options, click.option("--wait", is_flag=True, help="Wait while others measure or train here."))
+    if has_json:
+        options = (*options, JSON)
     for option in reversed(options):
         callback = option(callback)
     return click.command(name, cls=KernelCommand, help=help_text)(callback)
@@ -237,7 +245,14 @@ def command(
 
 def main(arguments: list[str] | None = None) -> int:
     """Entry point of `kernel-lab`; returns the exit code."""
-    return run_guarded(lambda: cli.main(args=words(arguments), prog_name="kernel-lab", standalone_mode=False))
+
+    def call() -> None:
+        given = words(arguments)
+        cli.main(args=given or ["--help"], prog_name="kernel-lab", standalone_mode=False)
+        if not given:
+            raise LabError("no command was named; those that there are stand above")
+
+    return run_guarded(call)
 
 
 def words(arguments: list[str] | None) -> list[str]:

@@ -23,8 +23,7 @@ from autoresearch_lab.jobs import running
 from autoresearch_lab.profile import ensure_workloads
 
 
-def run(session: Session, *, named: list[KernelWords], looks: str | None, **options: Any) -> VerbResult:
-    rule = _rule(looks)
+def run(session: Session, *, named: list[KernelWords], rule: Rule, **options: Any) -> VerbResult:
     chosen = choose(named[0], session)
     if chosen.workspace is None:
         workloads = ensure_workloads(chosen.target, session.lab)
@@ -91,7 +90,10 @@ COMMANDS = {
             "printed after its first process."
         ),
         click.option(
-            "--looks", help="After how many processes the data are looked at, fixed beforehand [default: 4,8,16]."
+            "--looks",
+            "rule",
+            callback=lambda ctx, param, looks: _rule(looks),  # before it waits for the device
+            help="After how many processes the data are looked at, fixed beforehand [default: 4,8,16].",
         ),
         click.option(
             "--compiled-arm/--no-compiled-arm",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from autoresearch_common.files import write_atomic
 from autoresearch_lab.bench.rule import BUDGET_SECONDS
@@ -39,6 +40,8 @@ def run(
         if base is not None:
             preset = options["preset"] or session.lab.engine.default_preset
             step = StepRace(session.lab, base, head, preset, options["dataset"])
+            if click.get_current_context().get_parameter_source("dataset") is not ParameterSource.DEFAULT:
+                step.check_dataset()  # one that was named is to be there, whatever differs
             answer = gate(session.lab, base, head, step=step, budget_seconds=budget_seconds, on_progress=show)
         else:
             assert command_base is not None and command_head is not None

@@ -25,5 +25,6 @@ COMMANDS = {
         run,
         "Serve the verbs as tools to a coding agent, over the Model Context Protocol on stdin and stdout, until it "
         "leaves. A tool's answer is the verb's --json, and what the verb refuses is the tool's error.",
+        has_json=False,
     ),
 }

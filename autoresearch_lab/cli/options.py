@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
 from typing import Any
 
 import click
@@ -11,6 +10,7 @@ import click
 from autoresearch_data.errors import DataError
 from autoresearch_data.folders import plain_name
 from autoresearch_lab.ab.settings import Settings
+from autoresearch_lab.cli.subject import SomePath
 from autoresearch_trainer.config import MOST_SEED, ConfigError, preset
 
 MOST_COUNT = 10**12
@@ -68,7 +68,7 @@ class PresetName(click.ParamType):
         return str(value)
 
 
-PATH = click.Path(path_type=Path)
+PATH = SomePath()
 SEED = Count(min=0, most=MOST_SEED)
 PRESET = click.option("--preset", type=PresetName(), help="What to train [default: what suits this machine].")
 DATASET = click.option(

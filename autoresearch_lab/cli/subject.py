@@ -27,6 +27,18 @@ if TYPE_CHECKING:
 FORMS = "TARGET=NAME or the folder of a workspace"
 
 
+class SomePath(click.Path):
+    """A path. Click's own takes none at all, such as that of an unset variable, for the current folder."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":
+            self.fail("it is empty", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 @dataclass(frozen=True)
 class KernelWords:
     """How a kernel was named. `target` is None where a folder alone was, `folder` where it is one of the catalogue."""
@@ -129,7 +141,7 @@ def kernel_arguments(least: int = 1, most: int | None = 1) -> Callable[[Callable
         LabError, when the verb is called: too few or too many were named, or some both as argument and as option.
     """
     argument = click.argument("kernels", nargs=-1, metavar="[KERNEL]" if most == 1 else "[KERNEL]...")
-    option = click.option("--workspace", type=click.Path(path_type=Path), help="The same as naming its folder.")
+    option = click.option("--workspace", type=SomePath(), help="The same as naming its folder.")
 
     def decorate(callback: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(callback)

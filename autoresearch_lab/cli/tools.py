@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from autoresearch_lab.cli.app import VERBS, cli, words
+from autoresearch_lab.cli.subject import FORMS
 from autoresearch_lab.errors import LabError
 
 # Verbs that are no tools, and why.
@@ -24,6 +25,11 @@ LEFT_OUT = {
 LEFT_OUT_OPTIONS = {
     "gate": {"command_base", "command_head"},
     "orchestrate": {"proposer", "proposals", "proposer_seconds", "allow_beyond_diet"},
+}
+# What the words are that stand behind a verb; the command line has no help for them.
+PLACES = {
+    "kernels": f"Each as {FORMS}.",
+    "runs": "Folders of runs of train.py, such as runs/last.",
 }
 TOOLS = tuple(verb for verb in VERBS if verb not in LEFT_OUT)
 
@@ -73,7 +79,7 @@ def _property(parameter: click.Parameter) -> dict[str, Any]:
         found |= {word: bound for word, bound in bounds.items() if bound is not None}
     if several(parameter):
         found = {"type": "array", "items": found}
-    if text := getattr(parameter, "help", None) or parameter.metavar:
+    if text := getattr(parameter, "help", None) or PLACES.get(parameter.name or "", parameter.metavar):
         found["description"] = text
     default = parameter.to_info_dict()["default"]
     if default is not None:

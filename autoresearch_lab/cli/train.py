@@ -14,7 +14,7 @@ import click
 from autoresearch_common.reading import read_json
 from autoresearch_data.errors import DataError, DataFailure
 from autoresearch_lab.cli.app import complain, run_guarded, words
-from autoresearch_lab.cli.options import Count, DatasetName, PresetName
+from autoresearch_lab.cli.options import PATH, Count, DatasetName, PresetName
 from autoresearch_lab.device_lock import hold
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.lab import Lab
@@ -34,8 +34,6 @@ from autoresearch_trainer.rung_report import rung_lines, rung_report
 from autoresearch_trainer.sampling import parse_rate
 from autoresearch_trainer.saver import Interval
 
-_PATH = click.Path(path_type=Path)
-
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--engine", default="auto", show_default=True, help="auto, cpu, cuda, mlx or mps.")
@@ -45,7 +43,7 @@ _PATH = click.Path(path_type=Path)
 @click.option("--seed", type=int, default=None, help="[default: 42]")
 @click.option("--kernels", default=None, help="baseline, promoted, or target=kernel,... [default: what is promoted].")
 @click.option("--dataset", type=DatasetName(), help="A dataset that prepare.py has made [default: the one there is].")
-@click.option("--data-dir", type=_PATH, help="Folder of the datasets [default: data].")
+@click.option("--data-dir", type=PATH, help="Folder of the datasets [default: data].")
 @click.option("--batch-size", type=Count(1), default=None, help="Sequences per pass [default: fitted to the memory].")
 @click.option(
     "--set",
@@ -59,25 +57,25 @@ _PATH = click.Path(path_type=Path)
 @click.option("--compile", "compile_mode", default="auto", show_default=True, help="auto, on or off.")
 @click.option("--check-kernels", metavar="SHARE", help="Have the baseline compute that share of calls too, such as 1%.")
 @click.option("--smoke", is_flag=True, help="Two small steps and a small evaluation: does everything work here?")
-@click.option("--out", type=_PATH, default=None, help="Folder of run.json [default: runs/last].")
+@click.option("--out", type=PATH, default=None, help="Folder of run.json [default: runs/last].")
 @click.option("--save-weights", is_flag=True, help="Also write weights.safetensors there.")
 @click.option(
     "--checkpoint/--no-checkpoint", default=None, help="Save at the end too, or never [default: when interrupted]."
 )
 @click.option("--checkpoint-every", metavar="N", help="Also save every N seconds, or every Nsteps, in the background.")
-@click.option("--resume", type=_PATH, default=None, help="Continue from a checkpoint folder.")
+@click.option("--resume", type=PATH, default=None, help="Continue from a checkpoint folder.")
 @click.option(
     "--results",
-    type=_PATH,
+    type=PATH,
     default=None,
     help="Table of runs to append to [default: runs/results.tsv; none with --smoke].",
 )
 @click.option("--description", default="", help="What this run tries, for that table.")
 @click.option("--print-config", is_flag=True, help="Show what would be trained, and why; train nothing.")
-@click.option("--eval-rungs", "rungs", type=_PATH, default=None, help="Evaluate these weights on every rung instead.")
+@click.option("--eval-rungs", "rungs", type=PATH, default=None, help="Evaluate these weights on every rung instead.")
 @click.option("--wait", is_flag=True, help="Wait while others measure on this device.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout, all else on stderr.")
-@click.option("--root", type=_PATH, default=CHECKOUT, hidden=True)
+@click.option("--root", type=PATH, default=CHECKOUT, hidden=True)
 def train(**options: Any) -> None:
     """Train the model once and print the summary. Exit code: 0 trained, 1 training failed, 2 bad input."""
     root = Root(options["root"].expanduser().resolve())

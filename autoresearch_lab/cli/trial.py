@@ -11,7 +11,7 @@ import click
 from rich.console import Console
 
 from autoresearch_lab.cli.app import Session, VerbResult, command
-from autoresearch_lab.cli.options import DATASET, FOREIGN_LIMIT, PRESET, Count, FiniteRange
+from autoresearch_lab.cli.options import DATASET, FOREIGN_LIMIT, PATH, PRESET, Count, FiniteRange
 from autoresearch_lab.cli.progress import progress
 from autoresearch_lab.compare import comparison, read_runs, show
 from autoresearch_lab.compare import newest as newest_runs
@@ -132,7 +132,7 @@ COMMANDS = {
         click.option("--steps", type=Count(min=LEAST_STEPS), default=_RULE.steps, show_default=True,
                      help="Optimizer steps of side a; b gets as many tokens, then as much time."),
         click.option("--minutes", type=FiniteRange(min=0.1), default=10.0, show_default=True,
-                     help="Budget; the same command goes on where an earlier one ended."),
+                     help="Budget, after which no pair is begun but the first; the same command goes on from there."),
         FOREIGN_LIMIT,
         click.option("--simpler", is_flag=True, help="Side b is the simpler version: SAME is a reason to keep it."),
         click.option("--log", is_flag=True, help="Append a line to results.tsv: keep, discard or crash."),
@@ -152,7 +152,7 @@ COMMANDS = {
         "compare",
         compare,
         "Finished runs of train.py beside each other: what differs, val_bpb, speed, memory, and their curves.",
-        click.argument("runs", nargs=-1, type=click.Path(path_type=Path), metavar="[RUN]..."),
+        click.argument("runs", nargs=-1, type=PATH, metavar="[RUN]..."),
         click.option("--last", type=Count(min=1), metavar="N", help="The newest N runs in runs/."),
     ),
 }  # fmt: skip

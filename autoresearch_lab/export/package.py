@@ -9,6 +9,7 @@ from autoresearch_common.hashing import NATIVE_SUFFIXES
 from autoresearch_lab.catalog import Kernel
 from autoresearch_lab.errors import LabError, files_at_hand
 from autoresearch_lab.paths import CHECKOUT, PACKAGES
+from autoresearch_lab.promote.selection import WORKSPACE
 
 # Where the project's own modules lie in an exported package.
 KIT = "_kit"
@@ -27,7 +28,7 @@ __all__ = ["{target}"]
 
 def package_name(kernel: Kernel) -> str:
     """What is imported."""
-    return f"{kernel.target}_{kernel.name}".replace("-", "_")
+    return f"{kernel.target}_{kernel.name.removeprefix(WORKSPACE)}".replace("-", "_")
 
 
 def package(kernel: Kernel) -> Tree:

@@ -70,6 +70,8 @@ def gate(
         new = load_catalog(lab.root) if head is None else catalog_of(head, lab.root, folder / "head")
         found, left_out = changed(old, new, lab.engine)
         step = step if step is not None and step.differs(old, new) else None
+        if step is not None:
+            step.check_dataset()
         rows = []
         for one in found:
             captured = ensure_workloads(one.target, lab, on_progress=on_progress)

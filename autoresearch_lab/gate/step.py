@@ -43,19 +43,16 @@ class StepRace:
     dataset: str
 
     def differs(self, old: Mapping[str, Target], new: Mapping[str, Target]) -> bool:
-        """Whether a training with the baseline's kernels runs anything else in head; old, new: their catalogues.
-
-        Raises:
-            LabError: it does, and there is no dataset.
-        """
+        """Whether a training with the baseline's kernels runs anything else in head; old, new: their catalogues."""
         compared = ["diff", "--quiet", self.base, *([self.head] if self.head else []), "--", *PARTS]
-        if git(self.lab.root.path, *compared) is not None and self._baselines(old) == self._baselines(new):
-            return False
+        return git(self.lab.root.path, *compared) is None or self._baselines(old) != self._baselines(new)
+
+    def check_dataset(self) -> None:
+        """Raises LabError where there is nothing to train on."""
         try:
             Manifest.read(self.lab.root.data(self.dataset))
         except DataError as error:
-            raise LabError(f"gate: the training step differs, and there is nothing to train on: {error}") from None
-        return True
+            raise LabError(f"gate: there is nothing to train on: {error}") from None
 
     def _baselines(self, catalog: Mapping[str, Target]) -> dict[str, str]:
         engine = self.lab.engine

@@ -78,7 +78,7 @@ class Workspace:
 
 def draft_of(folder: Path) -> Path:
     """Where a workspace is made. One name, so that the next run removes what a killed one left."""
-    return folder.with_name(f".{folder.name}.draft")
+    return folder.parent / f".{folder.name}.draft"  # with_name refuses a folder without one, such as /
 
 
 def settle(folder: Path) -> None:
@@ -123,6 +123,8 @@ def read_lock(folder: Path) -> Lock:
     Raises:
         LabError: the folder is no workspace, or the lock cannot be read.
     """
+    if folder.exists() and not folder.is_dir():
+        raise LabError(f"workspace: {folder} is no folder")
     if not folder.is_dir():
         raise LabError(f"workspace: no folder {folder}; open one with: kernel-lab init --target T --workspace {folder}")
     path = folder / LOCK

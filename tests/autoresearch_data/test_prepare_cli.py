@@ -45,6 +45,9 @@ def test_prepares_then_finds_everything_valid(capsys, sources, tmp_path):
     [
         (["--corpus", "nonsense"], "unknown corpus"),
         (["--corpus", "stdlib", "--dataset", "a/b"], "bad dataset name"),
+        (["--corpus", "stdlib", "--dataset", ""], "bad dataset name ''"),
+        (["--corpus", "stdlib", "--like", ""], "bad dataset name ''"),
+        (["--corpus", ""], "--corpus is empty"),
         (["--corpus", "stdlib", "--bogus"], "No such option"),
         (["--corpus", "stdlib", "--shards", "3"], "--shards is for corpora that are downloaded"),
         (["--corpus", "climbmix", "--shards", "0"], "has training shards 1 to 6542, not 0"),

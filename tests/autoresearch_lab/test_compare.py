@@ -66,6 +66,12 @@ def test_the_newest_runs_are_found(tmp_path: Path):
         newest(Root(tmp_path / "runs" / "a"), 2)
 
 
+def test_what_is_not_there_is_named_in_words(tmp_path: Path):
+    for given, why in ((tmp_path / "nope", "there is no such file or folder"), (tmp_path, "it has no run.json")):
+        with pytest.raises(LabError, match=f"{given} is no run of train.py: {why}"):
+            read_runs([given])
+
+
 def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     folder = write_run(tmp_path / "runs" / "a")
     common = ["--root", str(tmp_path), "compare"]

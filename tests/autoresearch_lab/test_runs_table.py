@@ -6,7 +6,7 @@ import pytest
 from filelock import FileLock
 
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.runs_table import append_run
+from autoresearch_lab.runs_table import Row, append_run
 
 DONE = {"status": "complete", "summary": {"val_bpb": 1.23456789, "peak_vram_mb": 45060.2}}
 CRASH = {"status": "failed", "summary": {"val_bpb": None, "peak_vram_mb": 45060.2}}
@@ -21,8 +21,12 @@ def test_one_line_per_run_below_one_header(tmp_path: Path):
         "commit\tval_bpb\tmemory_gb\tstatus\tdescription",
         "-\t1.234568\t44.0\tdone\ta new kernel",
         "-\t0.000000\t0.0\tcrash\t",
-        "-\t0.000000\t0.0\tinterrupted\tstopped",
+        "-\t-\t-\tinterrupted\tstopped",
     ]
+
+
+def test_a_trial_that_ended_before_any_pair_has_no_val_bpb():
+    assert Row("a1b2c3d", None, 0.0, "discard", "too short").line() == "a1b2c3d\t-\t-\tdiscard\ttoo short\n"
 
 
 def test_a_table_that_the_research_loop_began_is_continued(tmp_path: Path):

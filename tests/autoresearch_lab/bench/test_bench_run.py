@@ -75,12 +75,12 @@ class Bench:
             self.root, "relu_squared", engine="cpu", preset="cpu-nano", data=data, workloads=[workload], sample=sample
         )
 
-    def verified(self, name: str, verdict: str = "PASS"):
+    def verified(self, name: str, verdict: str = "PASS", workloads: dict | None = None):
         """The kernel of that name, with a verification on record."""
         kernel = self.target.kernel(name, "torch")
         self.ledger.append(
             "verify", **CONTEXT.fields(), target="relu_squared", kernel={"name": name, "sha256": kernel.sha256},
-            workloads=self.set.record_field(), settings={"contract_sha256": self.target.contract_sha256},
+            workloads=workloads or self.set.record_field(), settings={"contract_sha256": self.target.contract_sha256},
             verdict=verdict,
         )  # fmt: skip
         return kernel
@@ -132,6 +132,9 @@ def test_a_cache_by_address_is_caught_by_its_outputs(lab):
 def test_only_verified_content_is_timed(lab):
     kernel = lab.target.kernel("quick", "torch")
     with pytest.raises(LabError, match="run verify first"):
+        lab.bench(kernel)
+    lab.verified("quick", workloads={**lab.set.record_field(), "sha256": "0" * 64})
+    with pytest.raises(LabError, match=r"its PASS of 20\S+ does not count here: other workloads.*; run verify again"):
         lab.bench(kernel)
     lab.verified("quick", "FAIL")
     with pytest.raises(LabError, match="failed verification"):

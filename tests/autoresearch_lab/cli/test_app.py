@@ -82,6 +82,21 @@ def test_what_the_lab_did_not_write_does_not_count_and_is_named(tmp_path: Path, 
     assert ledger.find() == [] and len(ledger.records()) == 1
 
 
+def test_without_a_command_the_help_is_shown(capsys):
+    assert main([]) == 2
+    told = capsys.readouterr()
+    assert "\n  verify " in told.out and told.err.startswith("error: no command") and told.err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [("verfy", "No such command 'verfy'; did you mean verify?"), ("", "No such command ''; --help lists them")],
+)
+def test_a_mistyped_command_is_answered_with_the_nearest(word: str, told: str, capsys):
+    assert main([word]) == 2
+    assert capsys.readouterr().err == f"error: {told}\n"
+
+
 def test_only_known_verbs_are_read_only():
     assert set(VERBS) > READ_ONLY
 

@@ -32,6 +32,9 @@ BAD = [
     ([""], "cannot read ''"),
     (["empty"], "is not a workspace (lock.json is missing)"),
     (["no/such/folder"], "no/such/folder; open one with"),
+    (["--workspace", ""], "Invalid value for '--workspace': it is empty"),
+    (["/"], "workspace: / is not a workspace"),
+    (["file"], "file is no folder"),
     (["--workspace", "no/such/folder"], "no/such/folder; open one with"),
     (["rms_norm=workspace:empty"], "is not a workspace"),
     (["no_such=workspace:empty"], "unknown target 'no_such'"),
@@ -46,6 +49,7 @@ def call(tmp_path: Path, monkeypatch, capsys):
     """`call(*arguments)` -> the one line on stderr of a call that has to end with exit code 2."""
     (tmp_path / "kernels").symlink_to(CHECKOUT / "kernels")
     (tmp_path / "empty").mkdir()
+    (tmp_path / "file").touch()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("autoresearch_lab.machine.context", lambda *_: pytest.fail("the machine was asked"))
     monkeypatch.setattr("autoresearch_lab.trace.deep.require", lambda engine: "ncu")

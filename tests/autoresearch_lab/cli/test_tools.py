@@ -9,6 +9,7 @@ import pytest
 
 from autoresearch_lab.cli import skill
 from autoresearch_lab.cli.app import VERBS, cli, main
+from autoresearch_lab.cli.subject import FORMS
 from autoresearch_lab.cli.tools import LEFT_OUT, LEFT_OUT_OPTIONS, TOOLS, command_line, declared, parameters, schema
 from autoresearch_lab.errors import LabError
 
@@ -41,6 +42,7 @@ def test_types_bounds_and_defaults_are_those_of_the_options():
     assert schema("export")["properties"]["format"]["enum"] == ["file", "wheel", "hf-kernels"]
     assert schema("trace-profile")["properties"]["map"]["items"] == {"type": "string"}
     assert schema("extract")["required"] == ["workspace", "profile"]
+    assert schema("verify")["properties"]["kernels"]["description"] == f"Each as {FORMS}."
 
 
 def test_arguments_become_the_words_of_the_verb():
@@ -90,6 +92,11 @@ def test_the_skill_file_is_what_the_command_line_says():
 @pytest.mark.parametrize("line", [line for line, _ in skill.LOOP])
 def test_the_skills_commands_can_be_given(line):
     parsed(shlex.split(line))
+
+
+def test_a_server_has_no_result_to_print(capsys):
+    assert main(["mcp", "--json"]) == 2
+    assert "No such option" in capsys.readouterr().err
 
 
 def test_without_the_package_it_names_the_extra(tmp_path, capsys, monkeypatch):

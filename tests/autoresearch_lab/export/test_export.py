@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import venv
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from zipfile import ZipFile
@@ -20,7 +21,7 @@ from autoresearch_common import compiler
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.cli.app import main
 from autoresearch_lab.errors import LabError
-from autoresearch_lab.export.package import package
+from autoresearch_lab.export.package import package, package_name
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import Root
@@ -213,6 +214,11 @@ def test_what_is_not_verified_or_cannot_stand_alone_is_refused(lab, tmp_path, ca
         assert said in capsys.readouterr().err
     assert export(lab, full, "rms_norm=cpp_fused") == 2
     assert not (tmp_path / "out").exists()
+
+
+def test_a_workspaces_kernel_is_called_by_its_folder():
+    kernel = replace(TARGETS["rms_norm"].kernel("torch_eager", "torch"), name="workspace:my-try")
+    assert package_name(kernel) == "rms_norm_my_try" and package(kernel)
 
 
 def test_every_kernel_that_can_stand_alone_is_whole():
