@@ -8,7 +8,7 @@ handle the results are bound before the kernel is loaded.
 import contextlib
 import hashlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -126,12 +126,15 @@ class _Case:
         self.clock = clock
         self.sizes: set[int] = set()
         self.buffers: dict[str, Buffer] = {}
-        wanted = set(case.grad)
+        wanted = {*case.grad, *case.leaves}
         for spec in case.args:
             if spec["kind"] == "array":
                 buffer = Buffer({**spec, "grad": spec["name"] in wanted}, device, needs_grad=True)
                 # What lies between the elements of a strided argument belongs to somebody else.
                 cast(Any, buffer.tensor.untyped_storage()).fill_(0xFF)
+                if buffer.tensor.requires_grad:
+                    # As a trainer has it: its only leaves are parameters.
+                    buffer.tensor = torch.nn.Parameter(_detach(buffer.tensor))
                 self.buffers[spec["name"]] = buffer
                 self.sizes.add(buffer.nbytes)
 
@@ -159,6 +162,9 @@ class _Case:
         values: dict[str, Any] = {spec["name"]: spec.get("value") for spec in self.case.args} | step.scalars
         self._fill(step)
         values |= {name: buffer.tensor for name, buffer in self.buffers.items()}
+        if self.case.same:
+            one, other = self.case.same
+            values[other] = values[one]
         before = self._digests()
         fill_fresh_memory(step.pattern)
         dirty_blocks(self.sizes, step.pattern, self.device)
@@ -166,6 +172,9 @@ class _Case:
         returned = call.forward()
         self.look(step.pattern)
         outputs = list(returned) if isinstance(returned, (tuple, list)) else [returned]
+        # A parameter that comes back as it was given is as good as the tensor that it is.
+        given = {id(buffer.tensor) for buffer in self.buffers.values()}
+        outputs = [_detach(output) if id(output) in given else output for output in outputs]
         tensors = {f"argument {name}": buffer.tensor for name, buffer in self.buffers.items()}
         forms = [describe(output, tensors, outputs[:place]) for place, output in enumerate(outputs)]
         usable = [(place, output) for place, output in enumerate(outputs) if forms[place].plain]
@@ -182,9 +191,10 @@ class _Case:
         for name in self.case.inplace:
             kept[ResultName.argument(name).key(self.case.id, number)] = _clone(_detach(self.buffers[name].tensor))
         after = self._digests()
-        repeated = Repeated(0, 0, 0, 0.0)
+        repeated = Repeated(0, 0, 0, 0.0, 0)
         if step.repeats:
-            repeated = repeat(self.function, values, lambda: self._fill(step), step.repeats, self.clock)
+            with context.entered(self.case.mode):
+                repeated = repeat(self.function, values, lambda: self._fill(step), step.repeats, self.clock)
         return StepAnswer(
             outputs=forms,
             sequence=isinstance(returned, (tuple, list)),
@@ -195,6 +205,7 @@ class _Case:
             strayed=repeated.strayed,
             late=repeated.late,
             leaked=repeated.leaked,
+            crossed=repeated.crossed,
         )
 
     def _fill(self, step: CallStep) -> None:
@@ -205,9 +216,11 @@ class _Case:
         self, step: CallStep, outputs: list[tuple[int, torch.Tensor]], number: int, kept: dict[str, torch.Tensor]
     ) -> tuple[dict[str, Form | None], str | None, list[str]]:
         """Gradients of all outputs with the given cotangents: forms by argument, None = missing. Last: the cotangents
-        that were written to.
+        that were written to. Of several outputs one whose cotangent is zero throughout is left unused, as a trainer
+        may leave it; an argument that nothing else depends on then may have no gradient, which is zero.
 
-        Where asked, backward runs twice; the second value then is "done" or the error that refused it."""
+        Where asked, backward runs twice, the second time with the opposite cotangents, so that the gradients are the
+        opposite as well; the second value then is "done" or the error that refused it."""
         names = self.case.grad
         inputs = [self.buffers[name].tensor for name in names]
         given = {
@@ -221,11 +234,15 @@ class _Case:
         ]
         if not reached:
             return dict.fromkeys(names), None, []
+        used = [(place, output) for place, output in reached if given[place].any()]
+        unused = bool(used) and len(used) < len(reached)
+        reached = used if unused else reached
         # Of its own each: what was read from a file shares a block with its neighbours there.
         cotangents = [layout_of(_clone(given[place]).to(self.device), step.layout) for place, _ in reached]
+        opposite = [layout_of(-given[place].to(self.device), step.layout) for place, _ in reached if step.again]
         sources = [output for _, output in reached]
         handed = {f"cotangent {place}": each for (place, _), each in zip(reached, cotangents, strict=True)}
-        before = {name: _digest(each) for name, each in handed.items()}
+        before = [_digest(each) for each in (*cotangents, *opposite)]
         forms: dict[str, Form | None] = {}
         try:
             gradients = _grad(sources, inputs, cotangents, retain_graph=step.again, allow_unused=True)
@@ -233,6 +250,8 @@ class _Case:
             if not step.again:
                 raise
             return {}, words(error).message, []
+        if unused:
+            gradients = _without_none(gradients, inputs)
         for name, gradient in zip(names, gradients, strict=True):
             form = forms[name] = None if gradient is None else describe(gradient, handed, [])
             if form is not None and form.plain:
@@ -241,18 +260,24 @@ class _Case:
         if step.again:
             # Either the same once more, or an error that says that once is all there is.
             try:
-                repeated = _grad(sources, inputs, cotangents, allow_unused=True)
+                repeated = _grad(sources, inputs, opposite, allow_unused=True)
                 for name, gradient in zip(names, repeated, strict=True):
                     if gradient is not None:
-                        kept[ResultName.gradient(name).again.key(self.case.id, number)] = gradient
+                        kept[ResultName.gradient(name).again.key(self.case.id, number)] = -gradient
                 again = "done"
             except RuntimeError as error:
                 again = words(error).message
-        return forms, again, [name for name, each in handed.items() if _digest(each) != before[name]]
+        pairs = zip([*handed, *handed], (*cotangents, *opposite), before, strict=False)
+        return forms, again, list(dict.fromkeys(name for name, each, was in pairs if _digest(each) != was))
 
     def _digests(self) -> dict[str, str]:
         """Hash of each argument's whole storage, the gaps between strided elements included, except those in place."""
         return {name: _digest(buffer.tensor) for name, buffer in self.buffers.items() if name not in self.case.inplace}
+
+
+def _without_none(gradients: Sequence[torch.Tensor | None], inputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
+    pairs = zip(gradients, inputs, strict=True)
+    return tuple(torch.zeros_like(given) if gradient is None else gradient for gradient, given in pairs)
 
 
 def _digest(tensor: torch.Tensor) -> str:

@@ -47,6 +47,11 @@ def is_of_compiler(raised: BaseException) -> bool:
     return isinstance(raised, TorchDynamoException)
 
 
+def entered(mode: Mode) -> AbstractContextManager[Any]:
+    """Autograd's mode in which a call in this context is made."""
+    return _MODES.get(mode, torch.enable_grad)()
+
+
 class Call:
     """One call of `function` with `values` ({argument: value}, in order) in a mode."""
 
@@ -56,7 +61,7 @@ class Call:
 
     def forward(self) -> Any:
         """What the kernel returns. Interleaved: other calls have followed, whose backward is still to come."""
-        with _MODES.get(self._mode, torch.enable_grad)():
+        with entered(self._mode):
             if self._mode == "checkpointed":
                 from torch.utils.checkpoint import checkpoint
 

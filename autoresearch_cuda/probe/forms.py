@@ -71,7 +71,8 @@ def storage_content(tensor: torch.Tensor) -> np.ndarray:
 
 def layout_of(cotangent: torch.Tensor, layout: str) -> torch.Tensor:
     """The same values in another layout: "contiguous"; "transposed" (stored with the first two axes exchanged); "gaps"
-    (behind every line of the last axis), "offset" (three elements into a block), "strided" (every second element); or
+    (behind every line of the last axis), "outer gaps" (behind the first two axes' lines, as in a part of a longer
+    sequence; of two axes as "gaps"), "offset" (three elements into a block), "strided" (every second element); or
     one element seen in many places, whose values must be equal: "expanded" (everywhere, as the sum's backward hands
     on), "expanded first", "expanded last" (along that axis).
 
@@ -87,7 +88,10 @@ def layout_of(cotangent: torch.Tensor, layout: str) -> torch.Tensor:
     if layout in ("expanded first", "expanded last"):
         axis = 0 if layout == "expanded first" else -1
         return cotangent.narrow(axis, 0, min(1, shape[axis])).contiguous().expand(shape)
-    if layout == "gaps":
+    if layout == "outer gaps" and axes > 2:
+        longer = cotangent.new_zeros([shape[0], shape[1] + 3, *shape[2:]])
+        return longer.narrow(1, 0, shape[1]).copy_(cotangent)
+    if layout in ("gaps", "outer gaps"):
         return cotangent.new_zeros([*shape[:-1], shape[-1] + 3]).narrow(-1, 0, shape[-1]).copy_(cotangent)
     if layout == "offset":
         return cotangent.new_zeros(3 + cotangent.numel())[3:].view(shape).copy_(cotangent)

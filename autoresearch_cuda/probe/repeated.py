@@ -1,15 +1,17 @@
-"""One small call made many times: does it always give the same bits, at a later hour too, and does memory grow?"""
+"""One small call made many times: does it always give the same bits, at a later hour too and whatever other calls are
+in flight, and does memory grow?"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from autoresearch_cuda.probe.context import tensors_of
+from autoresearch_cuda.probe.tensors import shuffled
 from autoresearch_trainer.kernel_files import Kernel
 from autoresearch_trainer.probe.clock import MovableClock
 from autoresearch_trainer.probe.memory import PARTS, Growth, allocated, mapped, only_new_garbage
@@ -18,17 +20,21 @@ _grad, _equal, _monotonic = torch.autograd.grad, torch.equal, time.monotonic
 REPEAT_SECONDS = 0.4
 # By so much the clocks are moved on during the last of the calls: a day and some.
 LATER = 100_000
+# Calls whose results are all wanted at once, as a model of many layers has them; fewer where they take long.
+IN_FLIGHT, IN_FLIGHT_SECONDS = 64, 0.4
 
 
 @dataclass(frozen=True)
 class Repeated:
     """calls: made; strayed: of them gave other bits than the first; late: of those the ones at a later hour. leaked:
-    bytes by which the memory in use grew with each call."""
+    bytes by which the memory in use grew with each call. crossed: of calls with other contents, all in flight at once,
+    those that gave other bits than by themselves."""
 
     calls: int
     strayed: int
     late: int
     leaked: float
+    crossed: int
 
 
 def repeat(
@@ -40,11 +46,7 @@ def repeat(
 
     def results() -> list[torch.Tensor]:
         refill()
-        outputs = tensors_of(function(*values.values()))
-        reached = [each for each in outputs if each.requires_grad]
-        ones = [torch.ones_like(each) for each in reached]
-        grads = _grad(reached, leaves, ones, allow_unused=True) if reached else ()
-        return [each.detach().clone() for each in (*outputs, *grads) if each is not None]
+        return _backward(leaves, tensors_of(function(*values.values())))
 
     first = results()
     made = strayed = late = 0
@@ -66,12 +68,55 @@ def repeat(
     with clock.ahead(LATER):
         for _ in range(min(made, 2)):
             late += not once()
-    return Repeated(made, strayed + late, late, max(growth.per_call() for growth in growths))
+    leaked = max(growth.per_call() for growth in growths)
+    return Repeated(made, strayed + late, late, leaked, _crossed(function, values))
 
 
 def _read(growths: Iterable[Growth], made: int) -> None:
     for growth in growths:
         growth.read(made)
+
+
+def _crossed(function: Kernel, values: Mapping[str, Any]) -> int:
+    """How many calls differ when the outputs of all are kept, and backward of none begins before forward of all ended,
+    from the same calls one after the other."""
+    generator = torch.Generator().manual_seed(0)
+    calls: list[list[Any]] = []
+    alone = []
+    end = _monotonic() + IN_FLIGHT_SECONDS
+    while len(calls) < IN_FLIGHT and (len(calls) < 2 or _monotonic() < end):
+        calls.append([_shuffled(value, generator) for value in values.values()])
+        alone.append(_backward(*_forward(function, calls[-1])))
+    flying = [_forward(function, arguments) for arguments in calls]
+    together = [_backward(leaves, outputs) for leaves, outputs in flying]
+    return sum(
+        len(one) != len(other) or not all(map(_same_bits, one, other))
+        for one, other in zip(alone, together, strict=True)
+    )
+
+
+def _shuffled(value: Any, generator: torch.Generator) -> Any:
+    if not isinstance(value, torch.Tensor):
+        return value
+    return shuffled(value.detach(), generator).requires_grad_(value.requires_grad)
+
+
+def _forward(function: Kernel, arguments: Sequence[Any]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """(leaves, outputs) of a call with copies of these arguments."""
+    copies = [
+        each.detach().clone().requires_grad_(each.requires_grad) if isinstance(each, torch.Tensor) else each
+        for each in arguments
+    ]
+    leaves = [each for each in copies if isinstance(each, torch.Tensor) and each.requires_grad]
+    return leaves, tensors_of(function(*copies))
+
+
+def _backward(leaves: list[torch.Tensor], outputs: list[torch.Tensor]) -> list[torch.Tensor]:
+    """The outputs and the gradients of the leaves, for cotangents of one."""
+    reached = [each for each in outputs if each.requires_grad]
+    ones = [torch.ones_like(each) for each in reached]
+    grads = _grad(reached, leaves, ones, allow_unused=True) if reached else ()
+    return [each.detach().clone() for each in (*outputs, *grads) if each is not None]
 
 
 def _used() -> int:

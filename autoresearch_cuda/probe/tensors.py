@@ -29,8 +29,9 @@ class Buffer:
         offset = spec.get("offset", 0)
         span = offset + 1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
         storage = torch.zeros(span if all(shape) else offset, dtype=dtype, device=device)
-        # New contents count no version of the tensor: so it is where memory was given back and comes again.
-        self._place = storage.as_strided(self._stored, strides, offset).data
+        # Apart from the tensor's version counter: a native optimizer's writes leave it as it is, and where memory was
+        # given back and comes again it says nothing either.
+        self._place = storage.data.as_strided(self._stored, strides, offset)
         self.tensor = storage.as_strided(shape, strides, offset)
         if needs_grad and spec["grad"]:
             self.tensor.requires_grad_()
@@ -92,6 +93,12 @@ def rolled(content: torch.Tensor, shift: int) -> torch.Tensor:
         return content
     rows = content.reshape(-1, content.shape[-1]) if content.ndim > 1 else content.reshape(-1)
     return rows.roll(shift, 0).reshape(content.shape)
+
+
+def shuffled(content: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """A copy with its elements in another order: other contents that are as valid."""
+    order = torch.randperm(content.numel(), generator=generator).to(content.device)
+    return content.reshape(-1)[order].reshape(content.shape)
 
 
 def probe(tensor: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:

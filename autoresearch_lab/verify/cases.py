@@ -91,7 +91,9 @@ class Case:
 
     group: the check that judges it first, one of GROUPS. dtypes: of the outputs. grad: arguments that get gradients.
     spied: the operators that the framework runs are counted. mode, compiled: the context of the call, for a candidate.
-    about: what is unusual about it, in words. layouts: (axis, value) of its arrays in a combination.
+    leaves: arguments that want a gradient, as parameters do in an evaluation, though none is asked for. same: two
+    arguments that are one array, whose gradients are one, too. about: what is unusual about it, in words.
+    layouts: (axis, value) of its arrays in a combination.
     """
 
     id: str
@@ -103,6 +105,8 @@ class Case:
     spied: bool = False
     mode: Mode = "plain"
     compiled: bool = False
+    leaves: tuple[str, ...] = ()
+    same: tuple[str, ...] = ()
     about: str = ""
     layouts: tuple[tuple[str, str], ...] = ()
 
@@ -131,18 +135,25 @@ def shadow(contents: Contents, rng: np.random.Generator) -> Contents:
     return Contents(arrays, contents.scalars, cotangents, contents.kind)
 
 
-def exchanged(contents: Contents, rng: np.random.Generator) -> Contents:
-    """The same values and cotangents, with a few interior elements of each array in each other's place: sums and ends
-    are as they were."""
+def exchanged(contents: Contents, rng: np.random.Generator, *, alone: str | None = None) -> Contents:
+    """The same values and cotangents, with a few interior elements of each array (or of that one alone) in each other's
+    place: sums and ends are as they were."""
     arrays = {}
     for name, array in contents.arrays.items():
         flat = array.reshape(-1).copy()
-        if is_float(array) and flat.size >= 8:
+        if alone in (None, name) and flat.size >= 8:
             count = max(2, min(32, flat.size // 4)) // 2 * 2
             places = 1 + rng.choice(flat.size - 2, size=count, replace=False)
             flat[places] = flat[places[::-1]]
         arrays[name] = flat.reshape(array.shape)
     return Contents(arrays, contents.scalars, contents.cotangents, "exchanged")
+
+
+def unified(contents: Contents, same: tuple[str, ...]) -> Contents:
+    """The same, two arguments that are one array holding the values of the first."""
+    one, other = same
+    arrays = {**contents.arrays, other: contents.arrays[one]}
+    return Contents(arrays, contents.scalars, contents.cotangents, contents.kind)
 
 
 def _jittered(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:

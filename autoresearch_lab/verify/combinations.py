@@ -4,6 +4,7 @@ which context of autograd, such that any two of these meet."""
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -28,17 +29,27 @@ FAR = -1
 # How an array lies in memory, the usual first: row-major; with its last two axes exchanged; rows with gaps behind them;
 # beginning inside a larger block, where no vector is aligned; every second element.
 LAYOUTS = ("contiguous", "transposed", "gaps", "offset", "strided")
+# Of arrays of three axes and more with gaps, the share that has them not behind rows.
+OUTER = 2 / 3
 # Cotangents come as the operator behind the kernel hands them on: like arguments, or one element seen in many places.
 COTANGENTS = (*LAYOUTS, "expanded", "expanded first", "expanded last")
 # How these have to be drawn so that one element can stand for many.
 STYLES = {"expanded": "equal", "expanded first": "equal first", "expanded last": "equal last"}
 WITH_GRADIENTS: tuple[Mode, ...] = ("plain", "not a leaf", "interleaved", "checkpointed")
 WITHOUT: tuple[Mode, ...] = ("nothing wanted", "no_grad", "inference_mode")
+# In which parameters want gradients as ever.
+SWITCHED_OFF: tuple[Mode, ...] = ("no_grad", "inference_mode")
 # A kernel may say that it holds whole rows, and that longer ones are too many for it.
 WIDEST = 1 << 14
 # Factors for all values of an array, as powers of ten; float16 has no room for more.
 DECADES = {"float16": 2.0}
 MOST_DECADES = 7.0
+# Cotangents times powers of two, as a mean over many rows and a scaled loss make them; float16 has little room.
+CHANCE_SIZE, SIZES_OF_COTANGENTS, SIZES_IN_FLOAT16 = 0.5, (-24, 16), (-6, 4)
+# As at the start of a training: an array is zero throughout, a factor is one of these.
+CHANCE_BEGUN, BEGUN_FACTORS = 0.25, (1.0, 0.0, -1.0)
+# Of several outputs one is not used: its cotangent is zero throughout.
+CHANCE_UNUSED = 0.3
 # So many calls, drawn, go through torch.compile: each is compiled anew, which takes longer than all the others.
 COMPILED = 6
 # Calls that must give the same bits, one after the other; so many that one wrong call in 500 is hardly missed.
@@ -61,6 +72,7 @@ def combinations(
     small. draw, make: contents, and cases, of a `Planner`. contexts: whether the framework has modes of autograd and a
     compiler that a call can be in. most: see `scaled`."""
     grads = tuple(argument.name for argument in contract.args if argument.grad)
+    learned = tuple(argument.name for argument in contract.args if argument.grad or argument.inplace)
     small = [each for each in neighbours if elements(each) <= LARGEST and all(map(w.is_contiguous, w.arrays(each)))]
     # In a single row or column much is right that is wrong elsewhere; `odd` has those.
     small = [each for each in small if min(w.arrays(each)[0]["shape"], default=0) > 1] or small
@@ -69,21 +81,25 @@ def combinations(
         return
     axes = _axes(contract, [*range(len(sizes)), *([FAR] if beyond else [])], other_dtypes, grads, rng, contexts)
     points = pairwise(axes, rng)
+    # Every far size at least once with gradients, where there are any.
+    differentiated = [point for point in points if point["mode"] in WITH_GRADIENTS] or points
+    lacking = len(beyond) - sum(point["size"] == FAR for point in differentiated)
+    points += [{**point, "size": FAR} for point in differentiated[: max(0, lacking)]]
     far = [number for number, point in enumerate(points) if point["size"] == FAR]
-    # Every far size at least once.
-    points += [{**points[number], "size": FAR} for number in range(max(0, len(beyond) - len(far)))]
-    bases: list[Workload] = []
-    for point in points:
-        place = sum(other["size"] == FAR for other in points[: len(bases)]) % max(1, len(beyond))
-        bases.append(beyond[place] if point["size"] == FAR else sizes[point["size"]])
+    far.sort(key=lambda number: points[number]["mode"] not in WITH_GRADIENTS)
+    bases = [
+        beyond[far.index(number) % len(beyond)] if point["size"] == FAR else sizes[point["size"]]
+        for number, point in enumerate(points)
+    ]
     # Repeated are two with usual values, as small as there is: one that is differentiated and one that is not.
-    repeated = {_quickest(points, bases, WITH_GRADIENTS), _quickest(points, bases, WITHOUT)}
+    switched_off = SWITCHED_OFF if contexts else WITHOUT
+    repeated = {_quickest(points, bases, WITH_GRADIENTS), _quickest(points, bases, switched_off)}
     # Not a repeated call; nor one in inference mode, in which PyTorch itself refuses code compiled for training; nor
     # one of a far size: an honest loop over blocks of rows is unrolled when it is traced, which takes minutes then.
     unfit = [number for number, point in enumerate(points) if point["mode"] == "inference_mode" or point["size"] == FAR]
     refused = {*repeated, *unfit}
     compilable = [number for number in range(len(points)) if contexts and number not in refused]
-    through_compiler = set(rng.permutation(compilable)[:COMPILED].tolist())
+    through_compiler = set(_one_of_each(rng.permutation(compilable).tolist(), points)[:COMPILED])
     for number, point in enumerate(points):
         point["compiled"] = number in through_compiler
     settings = _more_scalars(contract, points, [elements(base) for base in bases], axes, rng)
@@ -92,18 +108,27 @@ def combinations(
         mode: Mode = point["mode"]
         wanted = grads if mode in WITH_GRADIENTS else ()
         if point["alone"] and len(wanted) > 1:
-            wanted = (wanted[int(rng.integers(len(wanted)))],)
-        steps = _steps(point, workload, bool(wanted), draw, rng, most)
+            # One, or all but one.
+            place, others = int(rng.integers(len(wanted))), bool(rng.integers(2))
+            wanted = tuple(name for number, name in enumerate(wanted) if (number == place) != others)
+        # Of an optimizer's arguments the first that it updates is the parameter.
+        leaves = grads or learned[:1]
+        if mode not in SWITCHED_OFF:
+            leaves = ()
+        elif number not in repeated:
+            leaves = tuple(name for name in leaves if rng.integers(2))
+        # Of an array of zeros no other order shows.
+        steps = _steps(point, workload, bool(wanted), draw, rng, most, () if number in repeated else learned)
         if number in repeated:
             steps[0] = replace(steps[0], repeats=int(rng.integers(REPEATS // 2, REPEATS)))
         for setting in settings.get(number, ()):
             layout = setting.get("cotangents", "contiguous")
             given = w.variant(workload, **{name: value for name, value in setting.items() if name != "cotangents"})
             contents = draw(given, "typical", bool(wanted), style=STYLES.get(layout, "random"))
-            steps.append(CaseStep(contents, layout=layout, brief=True))
+            steps.append(CaseStep(contents, layout=_gaps(layout, rng), brief=True))
         yield make(
             f"combination/{number}", "combinations", workload, steps, wanted,
-            mode=mode, compiled=point["compiled"], about=_words(point, contract),
+            mode=mode, compiled=point["compiled"], about=_words(point, contract), leaves=leaves,
             layouts=tuple((axis, value) for axis, value in point.items() if axis.startswith("layout of ")),
         )  # fmt: skip
 
@@ -115,17 +140,66 @@ def _steps(
     draw: Callable[..., Contents],
     rng: np.random.Generator,
     most: Mapping[str, float],
+    learned: Sequence[str],
 ) -> list[CaseStep]:
     """Usual values in every case, for with others a fault may not show; then, at the same addresses, the point's."""
     kind, style = point["values"], STYLES.get(point["cotangents"], "random")
-    drawn = [draw(workload, "typical", wanted, style=style)]
+    drawn = [_with_cotangents_of(_begun(draw(workload, "typical", wanted, style=style), learned, rng), rng)]
     if point["size"] != FAR or (kind != "typical" and elements(workload) <= LARGE_ONCE):
         other = draw(workload, "typical" if kind == "scaled" else kind, wanted, style=style)
         drawn.append(scaled(other, rng, most) if kind == "scaled" else other)
     if not wanted and point["size"] != FAR:
-        # Captured calls have such a step, too: a result kept by a fingerprint of the contents shows.
-        drawn.append(exchanged(drawn[0], rng))
-    return [CaseStep(contents, layout=point["cotangents"], again=point["again"]) for contents in drawn]
+        # As captured calls have it: a result kept by a fingerprint of the contents, or by one argument, shows.
+        names = list(drawn[0].arrays)
+        alone = names[int(rng.integers(len(names)))] if rng.integers(2) else None
+        drawn.append(exchanged(drawn[0], rng, alone=alone))
+    return [CaseStep(contents, layout=_gaps(point["cotangents"], rng), again=point["again"]) for contents in drawn]
+
+
+def _gaps(layout: str, rng: np.random.Generator) -> str:
+    """Cotangents with gaps have them behind rows, or are a part of longer sequences."""
+    return "outer gaps" if layout == "gaps" and rng.integers(2) else layout
+
+
+def _begun(contents: Contents, learned: Sequence[str], rng: np.random.Generator) -> Contents:
+    """The same, or as at the start of a training: one of the arrays that are learned, or of an optimizer's state, zero
+    throughout, factors one."""
+    arrays = dict(contents.arrays)
+    for name in learned:
+        if not arrays[name].ndim and rng.random() < CHANCE_BEGUN:
+            arrays[name] = np.full_like(arrays[name], rng.choice(BEGUN_FACTORS))
+    names = [name for name in learned if arrays[name].ndim]
+    if names and rng.random() < CHANCE_BEGUN:
+        name = names[int(rng.integers(len(names)))]
+        arrays[name] = np.zeros_like(arrays[name])
+    return Contents(arrays, contents.scalars, contents.cotangents, contents.kind)
+
+
+def _with_cotangents_of(contents: Contents, rng: np.random.Generator) -> Contents:
+    """The same, or with cotangents far from 1, or with one of several outputs not used."""
+    if contents.cotangents is None:
+        return contents
+    cotangents = list(contents.cotangents)
+    if rng.random() < CHANCE_SIZE:
+        small = any(str(array.dtype) == "float16" for array in (*contents.arrays.values(), *cotangents))
+        low, high = SIZES_IN_FLOAT16 if small else SIZES_OF_COTANGENTS
+        factor = 2.0 ** int(rng.integers(low, high + 1))
+        cotangents = [(each.astype(np.float64) * factor).astype(each.dtype) for each in cotangents]
+    if len(cotangents) > 1 and rng.random() < CHANCE_UNUSED:
+        place = int(rng.integers(len(cotangents)))
+        cotangents[place] = np.zeros_like(cotangents[place])
+    return Contents(contents.arrays, contents.scalars, tuple(cotangents), contents.kind)
+
+
+def _one_of_each(numbers: Sequence[int], points: list[dict[str, Any]]) -> list[int]:
+    """These points in such an order that each mode comes once before any comes twice."""
+    seen: Counter[str] = Counter()
+    turns = []
+    for number in numbers:
+        mode = points[number]["mode"]
+        turns.append((seen[mode], number))
+        seen[mode] += 1
+    return [number for _, number in sorted(turns, key=lambda turn: turn[0])]
 
 
 def _quickest(points: list[dict[str, Any]], bases: list[Workload], modes: Sequence[Mode]) -> int | None:
@@ -215,7 +289,11 @@ def laid_out(shape: Sequence[int], layout: str, rng: np.random.Generator) -> tup
     if layout == "transposed" and len(shape) > 1:
         return w.transposed(shape, -2, -1), 0
     if layout == "gaps" and len(shape) > 1:
-        wider = [*shape[:-1], shape[-1] + int(rng.integers(1, 9))]
+        # Behind rows, or behind some of them, as in a part of a longer sequence.
+        outer = [axis for axis in range(1, len(shape) - 1) if math.prod(shape[:axis]) > 1]
+        axis = int(rng.choice(outer)) if outer and rng.random() < OUTER else -1
+        wider = list(shape)
+        wider[axis] += int(rng.integers(1, 9))
         return w.contiguous(wider), 0
     if layout == "strided" and shape:
         return w.sliced([*shape, 1], 2, -1)[:-1], 0

@@ -239,6 +239,8 @@ def _asked(case: Case, contract: Contract, part: Part) -> CallCase:
         steps=steps,
         mode=_plainly(case.mode) if baseline else case.mode,
         compiled=case.compiled and part == "candidate",
+        leaves=list(case.leaves),
+        same=list(case.same),
     )
 
 

@@ -6,9 +6,10 @@ that nobody could have seen before.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -27,9 +28,10 @@ from autoresearch_lab.verify.cases import (
     output_dtypes,
     rounded,
     shadow,
+    unified,
     with_dtype,
 )
-from autoresearch_lab.verify.combinations import combinations
+from autoresearch_lab.verify.combinations import LARGEST, combinations
 from autoresearch_lab.workloads import WorkloadSet
 
 # Above this many elements a call is made with fewer contents: each costs the oracle seconds.
@@ -73,6 +75,7 @@ class Planner:
             *self._odd(neighbours),
             *(self._combinations(neighbours) if self.combined else ()),
             *(self._rows() if self.combined else ()),
+            *(self._same(neighbours) if self.combined and self.workloads.engine != "mlx" else ()),
             *self._held_out(neighbours),
         ]
 
@@ -150,12 +153,26 @@ class Planner:
         )  # fmt: skip
 
     def _rows(self) -> Iterator[Case]:
-        """Small calls whose numbers of rows leave every remainder that a block of rows may have."""
-        for remainder in range(REMAINDERS):
+        """Small calls whose numbers of rows leave every remainder that a block of rows may have, and whose widths leave
+        every remainder that a vector may."""
+        for remainder, width in enumerate(self.rng.permutation(REMAINDERS) + 1):
             count = max(2, remainder + REMAINDERS * int(self.rng.integers(MOST_BLOCKS)))
-            (workload,) = self._ordered([self.oracle.with_rows(self.captured[0], count)])
+            (workload,) = self._ordered([self.oracle.with_rows(self.captured[0], count, int(width))])
             steps = [CaseStep(self.draw(workload, "typical", bool(self.grads)), brief=True)]
-            yield self._case(f"rows/{count}", "combinations", workload, steps, self.grads)
+            yield self._case(f"rows/{count} {width}", "combinations", workload, steps, self.grads)
+
+    def _same(self, neighbours: list[Workload]) -> Iterator[Case]:
+        """Small calls with one array for two arguments, as the first layer makes one: the stream and its start."""
+        for one, other in itertools.combinations(self.grads, 2):
+            able = [workload for workload in neighbours if _small_and_alike(workload, one, other)]
+            if able:
+                workload = able[self.rng.integers(len(able))]
+                grad = tuple(name for name in self.grads if name != other)
+                steps = [CaseStep(self.draw(workload, "typical", True)) for _ in range(2)]
+                about = f"{one} and {other} are one array"
+                yield self._case(
+                    f"same/{one} {other}", "combinations", workload, steps, grad, same=(one, other), about=about
+                )
 
     def _held_out(self, neighbours: list[Workload]) -> list[Case]:
         """Neighbours of neighbours: their shapes depend on draws made just now."""
@@ -217,16 +234,19 @@ class Planner:
         **more: Any,
     ) -> Case:
         dtypes = output_dtypes(self.contract, workload["args"])
+        same = more.get("same", ())
+        if same:
+            steps = [replace(step, contents=unified(step.contents, same)) for step in steps]
         single = any(spec["name"] in grad and not spec["shape"] for spec in w.arrays(workload))
         if single or elements(workload) <= SMALL:
-            steps = [self._with_shadows(step) for step in steps]
+            steps = [self._with_shadows(step, same) for step in steps]
         return Case(name, group, workload, tuple(steps), dtypes, grad, **more)
 
-    def _with_shadows(self, step: CaseStep) -> CaseStep:
+    def _with_shadows(self, step: CaseStep, same: tuple[str, ...]) -> CaseStep:
         if not step.judged:
             return step
         shadows = tuple(shadow(step.contents, self.rng) for _ in range(1 if step.brief else SHADOWS))
-        return replace(step, shadows=shadows)
+        return replace(step, shadows=tuple(unified(each, same) for each in shadows) if same else shadows)
 
     def draw(self, workload: Workload, kind: str, cotangents: bool, style: str = "random") -> Contents:
         values = self.oracle.inputs(workload, self.rng, kind)
@@ -270,6 +290,14 @@ class Planner:
         if key not in self._known_shapes:
             self._known_shapes[key] = [np.shape(value) for value in self.oracle.forward(contents.widened())]
         return self._known_shapes[key]
+
+
+def _small_and_alike(workload: Workload, one: str, other: str) -> bool:
+    """Whether a call is small, in row-major order, and has these two arguments of one form."""
+    first, second = (cast(w.ArraySpec, w.argument(workload, name)) for name in (one, other))
+    small = elements(workload) <= LARGEST and all(map(w.is_contiguous, w.arrays(workload)))
+    alike = first["shape"] == second["shape"] and first["dtype"] == second["dtype"]
+    return small and alike and min(first["shape"], default=0) > 1
 
 
 def _in_order(workload: Workload, order: list[str]) -> Workload:

@@ -62,7 +62,7 @@ class References:
         return self._known[contents.number]
 
     def _compute(self, case: Case, contents: Contents, shadows: tuple[Contents, ...]) -> Results:
-        values = self._evaluate(contents)
+        values = self._evaluate(contents, case.same)
         others = [{name: e.value for name, e in self._remembered(case, shadow, ()).items()} for shadow in shadows]
         dtypes = {ResultName.output(place): dtype for place, dtype in enumerate(case.dtypes)}
         dtypes |= {ResultName.gradient(spec["name"]): spec["dtype"] for spec in case.specs if spec["kind"] == "array"}
@@ -87,12 +87,15 @@ class References:
         results = self._remembered(case, usual.contents, usual.shadows)
         return {name: _rms(result) for name, result in results.items() if result.scale is not None}
 
-    def _evaluate(self, contents: Contents) -> Values:
+    def _evaluate(self, contents: Contents, same: tuple[str, ...]) -> Values:
         args = contents.widened()
         values = {ResultName.output(place): np.asarray(value) for place, value in enumerate(self._oracle.forward(args))}
         if contents.cotangents is None:
             return values
         gradients = self._oracle.backward(args, tuple(c.astype(np.float64) for c in contents.cotangents))
+        if same:
+            one, other = same
+            gradients = {**gradients, one: gradients[one] + gradients[other]}
         return values | {ResultName.gradient(name): np.asarray(value) for name, value in gradients.items()}
 
 

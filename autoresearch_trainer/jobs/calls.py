@@ -106,7 +106,8 @@ class CallStep(_Asked):
 class CallCase(_Asked):
     """Some calls on one set of arguments, at fixed addresses where the framework has such. grad: arguments that get
     gradients; inplace: those that the contract lets a kernel update. compiled: it goes through torch.compile. spied:
-    the framework's operators are counted. A step that is null is left out, so that numbers stay the same."""
+    the framework's operators are counted. leaves: arguments that want a gradient as parameters do, though none is asked
+    for. same: two arguments that are one array. A step that is null is left out, so that numbers stay the same."""
 
     id: str
     args: list[Spec]
@@ -116,6 +117,8 @@ class CallCase(_Asked):
     steps: list[CallStep | None]
     mode: Mode = "plain"
     compiled: bool = False
+    leaves: list[str] = []
+    same: list[str] = []
 
 
 class CallArgs(JobArgs):
@@ -168,7 +171,8 @@ class StepAnswer(JobAnswer):
     after a second backward, or the error that refused it. changed: arguments (and "cotangent 0") whose bytes are not
     what they were. repeated: calls made once more with the same contents; strayed: those of them that gave other bits
     than the first; late: of those the ones for which the clocks had been moved on by a day. leaked: bytes by which the
-    memory in use grew with each repeated call, 0 where it did not."""
+    memory in use grew with each repeated call, 0 where it did not. crossed: of many calls in flight at once those that
+    gave other bits than by themselves."""
 
     outputs: list[Form] = []
     sequence: bool = False
@@ -179,6 +183,7 @@ class StepAnswer(JobAnswer):
     strayed: Count = 0
     late: Count = 0
     leaked: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
+    crossed: Count = 0
 
 
 class CaseAnswer(JobAnswer):

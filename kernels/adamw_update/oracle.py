@@ -73,6 +73,6 @@ def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     return [w.variant(workload, p=each, grad=each, exp_avg=each, exp_avg_sq=each) for each in shapes]
 
 
-def with_rows(workload: w.Workload, count: int) -> w.Workload:
+def with_rows(workload: w.Workload, count: int, width: int) -> w.Workload:
     """A small call of `count` rows of an odd length, so that the number of elements leaves every remainder, too."""
-    return w.variant(workload, **dict.fromkeys(("p", "grad", "exp_avg", "exp_avg_sq"), (count, 3)))
+    return w.variant(workload, **dict.fromkeys(("p", "grad", "exp_avg", "exp_avg_sq"), (count, 2 * (width // 2) + 1)))

@@ -49,6 +49,6 @@ def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     return [w.variant(workload, seq_len=length, window=window) for length, window in pairs]
 
 
-def with_rows(workload: w.Workload, count: int) -> w.Workload:
-    """A small call of `count` positions."""
-    return w.variant(workload, seq_len=count, window=count // 2)
+def with_rows(workload: w.Workload, count: int, width: int) -> w.Workload:
+    """A small call of `count` positions, of which a query sees up to `width` thirty-seconds."""
+    return w.variant(workload, seq_len=count, window=count * width // 32)

@@ -95,9 +95,9 @@ def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     return [_resized(workload, (x, w.contiguous(x)), classes) for x, classes in cases]
 
 
-def with_rows(workload: w.Workload, count: int) -> w.Workload:
-    """A small call of `count` rows."""
-    return _resized(workload, ((count, 16), w.contiguous((count, 16))), 40)
+def with_rows(workload: w.Workload, count: int, width: int) -> w.Workload:
+    """A small call of `count` rows of that width, and of classes whose number leaves another remainder."""
+    return _resized(workload, ((count, width), w.contiguous((count, width))), 33 + 5 * width % 32)
 
 
 def _resized(

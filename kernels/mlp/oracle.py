@@ -85,9 +85,9 @@ def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     return [_resized(workload, (shape, w.contiguous(shape)), inner) for shape, inner in shapes]
 
 
-def with_rows(workload: w.Workload, count: int) -> w.Workload:
-    """A small call of `count` rows."""
-    return _resized(workload, ((1, count, 24), w.contiguous((1, count, 24))), 40)
+def with_rows(workload: w.Workload, count: int, width: int) -> w.Workload:
+    """A small call of `count` rows of that width, and of hidden channels whose number leaves another remainder."""
+    return _resized(workload, ((1, count, width), w.contiguous((1, count, width))), 33 + 5 * width % 32)
 
 
 def _resized(workload: w.Workload, x: tuple[Any, list[int]], hidden: int, strides: Any = w.contiguous) -> w.Workload:

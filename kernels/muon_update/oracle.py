@@ -89,9 +89,9 @@ def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     return [_resized(workload, shape) for shape in shapes]
 
 
-def with_rows(workload: w.Workload, count: int) -> w.Workload:
-    """A small call with matrices of `count` rows."""
-    return _resized(workload, (2, count, 12))
+def with_rows(workload: w.Workload, count: int, width: int) -> w.Workload:
+    """A small call with matrices of `count` rows of that width."""
+    return _resized(workload, (2, count, width))
 
 
 def _resized(workload: w.Workload, shape: tuple[int, ...]) -> w.Workload:

@@ -87,9 +87,9 @@ def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     return [w.variant(workload, g=shape) for shape in shapes]
 
 
-def with_rows(workload: w.Workload, count: int) -> w.Workload:
-    """A small call with matrices of `count` rows."""
-    return w.variant(workload, g=(2, count, 12))
+def with_rows(workload: w.Workload, count: int, width: int) -> w.Workload:
+    """A small call with matrices of `count` rows of that width."""
+    return w.variant(workload, g=(2, count, width))
 
 
 def polar_express(g: np.ndarray, steps: int) -> np.ndarray:

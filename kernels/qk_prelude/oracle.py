@@ -74,9 +74,9 @@ def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     return [_resized(workload, (q, w.contiguous(q)), (k, w.contiguous(k))) for q, k in pairs]
 
 
-def with_rows(workload: w.Workload, count: int) -> w.Workload:
-    """A small call of `count` positions."""
-    shape = (1, count, 3, 16)
+def with_rows(workload: w.Workload, count: int, width: int) -> w.Workload:
+    """A small call of `count` positions, with heads of twice that width."""
+    shape = (1, count, 3, 2 * width)
     return _resized(workload, (shape, w.contiguous(shape)), (shape, w.contiguous(shape)))
 
 

@@ -55,6 +55,6 @@ def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     return [w.variant(workload, x=shape) for shape in shapes]
 
 
-def with_rows(workload: w.Workload, count: int) -> w.Workload:
+def with_rows(workload: w.Workload, count: int, width: int) -> w.Workload:
     """A small call of `count` rows of an odd length, so that the number of elements leaves every remainder, too."""
-    return w.variant(workload, x=(count, 5))
+    return w.variant(workload, x=(count, 2 * (width // 2) + 1))

@@ -56,9 +56,9 @@ def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     return [w.variant(workload, x=shape, x0=shape) for shape in shapes]
 
 
-def with_rows(workload: w.Workload, count: int) -> w.Workload:
-    """A small call of `count` rows."""
-    return w.variant(workload, x=(1, count, 24), x0=(1, count, 24))
+def with_rows(workload: w.Workload, count: int, width: int) -> w.Workload:
+    """A small call of `count` rows of that width."""
+    return w.variant(workload, x=(1, count, width), x0=(1, count, width))
 
 
 def longest_sum(workload: w.Workload) -> int:

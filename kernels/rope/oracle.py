@@ -63,9 +63,9 @@ def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     return [_resized(workload, shape, w.contiguous(shape)) for shape in shapes]
 
 
-def with_rows(workload: w.Workload, count: int) -> w.Workload:
-    """A small call of `count` positions."""
-    return _resized(workload, (1, count, 3, 16), w.contiguous((1, count, 3, 16)))
+def with_rows(workload: w.Workload, count: int, width: int) -> w.Workload:
+    """A small call of `count` positions, with heads of twice that width."""
+    return _resized(workload, (1, count, 3, 2 * width), w.contiguous((1, count, 3, 2 * width)))
 
 
 def _resized(workload: w.Workload, shape: tuple[int, ...], strides: list[int]) -> w.Workload:

@@ -106,9 +106,9 @@ def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     return [w.variant(workload, logits=shape, targets=shape[:1]) for shape in shapes]
 
 
-def with_rows(workload: w.Workload, count: int) -> w.Workload:
-    """A small call of `count` rows."""
-    return w.variant(workload, logits=(count, 40), targets=(count,))
+def with_rows(workload: w.Workload, count: int, width: int) -> w.Workload:
+    """A small call of `count` rows, with classes whose number leaves the remainder of `width`."""
+    return w.variant(workload, logits=(count, 32 + width), targets=(count,))
 
 
 def longest_sum(workload: w.Workload) -> int:

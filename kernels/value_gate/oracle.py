@@ -70,9 +70,9 @@ def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     return [w.variant(workload, v=shape, ve=shape, gate=shape[:3]) for shape in shapes]
 
 
-def with_rows(workload: w.Workload, count: int) -> w.Workload:
-    """A small call of `count` positions."""
-    shape = (1, count, 3, 8)
+def with_rows(workload: w.Workload, count: int, width: int) -> w.Workload:
+    """A small call of `count` positions, with heads of that width."""
+    shape = (1, count, 3, width)
     return w.variant(workload, v=shape, ve=shape, gate=shape[:3])
 
 

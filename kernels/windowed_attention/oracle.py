@@ -119,10 +119,10 @@ def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     return result
 
 
-def with_rows(workload: w.Workload, count: int) -> w.Workload:
-    """A small call of `count` positions, half of which a query sees."""
+def with_rows(workload: w.Workload, count: int, width: int) -> w.Workload:
+    """A small call of `count` positions, of which a query sees up to `width` thirty-seconds."""
     shape = (1, count, 2, 8)
-    return w.variant(workload, q=shape, k=shape, v=shape, window=max(1, count // 2))
+    return w.variant(workload, q=shape, k=shape, v=shape, window=count * width // 32)
 
 
 def _heads(args: dict[str, Any]) -> Iterator[tuple[tuple, tuple]]:

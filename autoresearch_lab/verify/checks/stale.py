@@ -18,6 +18,11 @@ def check(evidence: Comparisons) -> CheckResult:
     found = stale_results(evidence)
     cases = evidence.group(*GROUPS)
     pairs = sum(1 for case in cases for _ in combinations([s for s in case.steps if s.judged], 2))
+    for case in cases:
+        for number in range(len(case.steps)):
+            if crossed := evidence.candidate.step(case, number).crossed:
+                reason = f"{crossed} of many calls in flight at once gave other bits than by themselves"
+                return failed(f"{reason} ({case.id}, {case.shapes()})", crossed=crossed)
     if found:
         words = [
             f"{name} in {case} step {step}: the very bits of step {other}, which had other contents"

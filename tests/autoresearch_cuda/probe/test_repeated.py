@@ -54,3 +54,32 @@ def test_memory_that_grows_with_each_call(keeps):
 
     told = repeat(function, {"x": torch.ones(256)}, lambda: None, 400, MovableClock())
     assert told.strayed == 0 and (told.leaked > 1000) == keeps
+
+
+class _Ring(torch.autograd.Function):
+    kept: list[torch.Tensor | None] = [None] * 16
+    calls = 0
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.place = _Ring.calls % 16
+        _Ring.calls += 1
+        _Ring.kept[ctx.place] = x.detach()
+        return x.square()
+
+    @staticmethod
+    def backward(ctx, g):
+        return 2 * g * _Ring.kept[ctx.place]
+
+
+def test_calls_in_flight_at_once():
+    x = torch.arange(6.0).requires_grad_()
+    outputs = [torch.empty(6) for _ in range(20)]
+
+    def ring_of_outputs(x):
+        outputs.append(outputs.pop(0))
+        return outputs[-1].copy_(x.detach()).detach()
+
+    for function, wrong in ((_Ring.apply, True), (ring_of_outputs, True), (torch.square, False)):
+        told = repeat(function, {"x": x}, lambda: None, 10, MovableClock())
+        assert told.strayed == 0 and (told.crossed > 10) == wrong

@@ -13,6 +13,7 @@ from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.paths import Root
 from autoresearch_lab.verify.cases import Case, elements
 from autoresearch_lab.verify.combinations import (
+    COMPILED,
     COTANGENTS,
     LARGEST,
     LAYOUTS,
@@ -40,7 +41,7 @@ def test_contexts_meet_cotangents_and_every_scalars_value() -> None:
     scalars = [w.scalars(case.workload) for case in found]
     met = {(case.mode, scalar["reduction"]) for case, scalar in zip(found, scalars, strict=True)}
     assert met == set(product(modes, ("mean", "none")))
-    differentiated = {(case.mode, case.steps[0].layout) for case in found if case.grad}
+    differentiated = {(case.mode, case.steps[0].layout.removeprefix("outer ")) for case in found if case.grad}
     assert differentiated == set(product(WITH_GRADIENTS, COTANGENTS))
     assert {case.compiled for case in found} == {False, True}
     caps = Counter(scalar["softcap"] for scalar in scalars)
@@ -58,8 +59,10 @@ def test_any_value_of_a_scalar_meets_any_two_layouts() -> None:
             scalars = step.contents.scalars
             met.add((scalars["reduction"], first, second))
             if case.grad:
-                met |= {(scalars["reduction"], layout, step.layout) for layout in (first, second)}
-                met.add((scalars["reduction"], scalars["softcap"], step.layout))
+                met |= {
+                    (scalars["reduction"], layout, step.layout.removeprefix("outer ")) for layout in (first, second)
+                }
+                met.add((scalars["reduction"], scalars["softcap"], step.layout.removeprefix("outer ")))
     caps = {step.contents.scalars["softcap"] for case in found for step in case.steps}
     layouts = {*product(("mean", "none"), LAYOUTS, (*LAYOUTS, *COTANGENTS))}
     assert layouts <= met and set(product(("mean", "none"), caps, COTANGENTS)) <= met
@@ -79,6 +82,34 @@ def test_most_calls_are_small_and_contents_change_at_the_same_addresses(target: 
     assert [case.mode in WITHOUT for case in repeated].count(True) == 1 and len(repeated) <= 2
 
 
+def test_calls_are_as_in_a_training() -> None:
+    found = cases("residual_norm")
+    firsts = [case.steps[0].contents for case in found if case.grad]
+    largest = [max(float(np.abs(each.astype(np.float64)).max()) for each in c.cotangents or ()) for c in firsts]
+    assert min(largest) < 1e-4 and max(largest) > 1e2
+    assert any(not each.any() for contents in firsts for each in contents.cotangents or ())
+    assert any(contents.arrays["resid_lambda"] == 1 for contents in firsts)
+    assert any(not contents.arrays["x"].any() for contents in firsts)
+    assert all(len(case.grad) in (0, 1, 3, 4) for case in found) and any(len(case.grad) == 3 for case in found)
+    switched_off = [case for case in found if case.mode in ("no_grad", "inference_mode")]
+    assert len({case.leaves for case in switched_off}) > 3
+    assert {case.leaves for case in found if case not in switched_off} == {()}
+    repeated = [case for case in switched_off if any(step.repeats for step in case.steps)]
+    assert [case.leaves for case in repeated] == [("x", "x0", "resid_lambda", "x0_lambda")]
+    modes = [case.mode for case in found if case.compiled]
+    assert len(modes) == len(set(modes)) == COMPILED
+
+
+def test_two_arguments_are_one_array() -> None:
+    rng = np.random.default_rng(0)
+    planner = Planner(CATALOG["residual_norm"], small_workloads(CATALOG["residual_norm"], "cpu"), rng)
+    (case,) = [case for case in planner.cases() if case.same]
+    assert case.same == ("x", "x0") and case.grad == ("x", "resid_lambda", "x0_lambda")
+    for step in case.steps:
+        for contents in (step.contents, *step.shadows):
+            assert np.array_equal(contents.arrays["x"], contents.arrays["x0"])
+
+
 def test_where_an_engine_has_no_contexts_there_are_none() -> None:
     found = cases("rms_norm", "mlx")
     assert {(case.mode, case.compiled) for case in found} == {("plain", False)}
@@ -91,8 +122,10 @@ def test_every_far_size_and_every_remainder_of_rows_is_tried(target: str) -> Non
     rng = np.random.default_rng(0)
     workloads = small_workloads(CATALOG[target], "cpu")
     found = [case for case in Planner(CATALOG[target], workloads, rng).cases() if case.group == "combinations"]
-    counts = [int(case.id.partition("/")[2]) for case in found if case.id.startswith("rows/")]
+    rows = [case.id.partition("/")[2].split() for case in found if case.id.startswith("rows/")]
+    counts, widths = ([int(each[place]) for each in rows] for place in (0, 1))
     assert {count % REMAINDERS for count in counts} >= set(range(2, REMAINDERS)) and len(counts) == REMAINDERS
+    assert sorted(widths) == list(range(1, REMAINDERS + 1))
     beyond = CATALOG[target].oracle.beyond(workloads.workloads[0], np.random.default_rng(1))
     largest = max(max(spec["shape"], default=0) for case in found for spec in w.arrays(case.workload))
     assert len(beyond) >= 3 and (largest > 1000 or target in ("attention_mask", "muon_update", "newton_schulz"))
