@@ -141,7 +141,7 @@ def exchanged(contents: Contents, rng: np.random.Generator, *, alone: str | None
     arrays = {}
     for name, array in contents.arrays.items():
         flat = array.reshape(-1).copy()
-        if alone in (None, name) and flat.size >= 8:
+        if alone in (None, name) and flat.size >= 5:
             count = max(2, min(32, flat.size // 4)) // 2 * 2
             places = 1 + rng.choice(flat.size - 2, size=count, replace=False)
             flat[places] = flat[places[::-1]]

@@ -150,9 +150,9 @@ def _steps(
         drawn.append(scaled(other, rng, most) if kind == "scaled" else other)
     if not wanted and point["size"] != FAR:
         # As captured calls have it: a result kept by a fingerprint of the contents, or by one argument, shows.
-        names = list(drawn[0].arrays)
-        alone = names[int(rng.integers(len(names)))] if rng.integers(2) else None
-        drawn.append(exchanged(drawn[0], rng, alone=alone))
+        drawn.append(exchanged(drawn[0], rng))
+        if len(drawn[0].arrays) > 1:
+            drawn.append(exchanged(drawn[0], rng, alone=str(rng.choice(list(drawn[0].arrays)))))
     return [CaseStep(contents, layout=_gaps(point["cotangents"], rng), again=point["again"]) for contents in drawn]
 
 
