@@ -78,7 +78,7 @@ class GuardBase:
         self._threads = set(threading.enumerate())
         self._state, self._variables = self._whole_state(), _variables()
         self._cheap_state = self.cheap_state()
-        self._open = _open_files()
+        self._open, self._import_path = _open_files(), list(sys.path)
         self._background = Background()  # last: the frameworks' own threads are there by now
 
     def state(self) -> State:
@@ -124,6 +124,8 @@ class GuardBase:
                 found += [f"the code of {place.__name__}.{name} was replaced" for name, same in unchanged if not same]
         if (more := _open_files() - self._open) > MOST_OPEN:
             found.append(f"{more} more files are open")
+        if sys.path[: len(self._import_path)] != self._import_path:  # what comes after them, PyTorch's compiler adds to
+            found.append("the folders in which modules are looked for first were changed")
         return found + _threads_of(kernel_folder, self._threads) + self._background.found(last)
 
     def set_while_loading(self) -> list[str]:
@@ -176,8 +178,6 @@ def surroundings() -> State:
         "rights of new files": _umask(),
         "warnings": "silenced" if _silenced() else "shown",
         "standard output": (id(sys.stdout), id(sys.stderr)),
-        "import path": hash(tuple(sys.path)),
-        "depth of calls": sys.getrecursionlimit(),
         "turns of threads": sys.getswitchinterval(),
         "locale": locale.setlocale(locale.LC_ALL),
     }

@@ -33,7 +33,8 @@ def next_step(tmp_path: Path, prepared: dict, monkeypatch: pytest.MonkeyPatch):
 
 def test_the_context_and_the_command(next_step) -> None:
     found = next_step("def relu_squared(x):\n    y = F.relu(x).square()\n    return y if x.is_leaf else y * 2\n")
-    assert "the context (" in found and "not a leaf" in found and "in none of the" in found
+    # Others may be such calls, too: of arrays of zeros, which are drawn sometimes, twice the result is the same.
+    assert "the context (" in found and "not a leaf" in found and "that is so in all" in found
     assert found.endswith(f"kernel-lab verify relu_squared=kernel --seed {suite.SEED}")
 
 
