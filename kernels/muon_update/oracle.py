@@ -90,8 +90,8 @@ def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
 
 
 def with_rows(workload: w.Workload, count: int, width: int) -> w.Workload:
-    """A small call with matrices of `count` rows of that width."""
-    return _resized(workload, (2, count, width))
+    """A small call with matrices of 32 more rows and 32 more columns (see newton_schulz)."""
+    return _resized(workload, (2, 32 + count, 32 + width))
 
 
 def _resized(workload: w.Workload, shape: tuple[int, ...]) -> w.Workload:
