@@ -88,8 +88,8 @@ def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
 
 
 def with_rows(workload: w.Workload, count: int, width: int) -> w.Workload:
-    """A small call with matrices of 32 more rows and 32 more columns: of two or three singular values each, iterations in
-    bfloat16 may carry all the same way."""
+    """A small call with matrices of 32 more rows and 32 more columns: where there are two or three singular values,
+    iterations in bfloat16 may carry all of them the same way."""
     return w.variant(workload, g=(2, 32 + count, 32 + width))
 
 
