@@ -23,11 +23,11 @@ SLOW = """
 import time, torch
 
 def relu_squared(x):
-    time.sleep(0.2)
+    time.sleep(0.1)
     return torch.relu(x).square()
 """
 # Small budgets, and a rule to go with them: this checks that the parts work together, not how often they err.
-# On a busy machine a fifth of a second of sleep is still a fifth, so any foreign load is admitted.
+# On a busy machine a tenth of a second of sleep is still a tenth, so any foreign load is admitted.
 SETTINGS = Settings(
     looks=(2,), race_seconds=0.5, race_limit=5.0, block_steps=1, foreign_limit=1.0, alpha=0.2, futility_alpha=0.2,
     steps=4, eval_tokens=2048, divergence_steps=3, clear_speed=1.0,
