@@ -50,11 +50,11 @@ class Row:
     def line(self) -> str:
         """A crash without a val_bpb has zeros, as the research loop writes it. Whatever else has none says so, for a 0
         would be the best val_bpb there is."""
-        val_bpb, memory = f"{self.val_bpb or 0.0:.6f}", f"{self.memory_mb / 1024:.1f}"
-        if self.val_bpb is None:
-            val_bpb, memory = (val_bpb, "0.0") if self.status == "crash" else ("-", "-")
-        fields = (self.commit, val_bpb, memory, self.status, _plain(self.description))
-        return "\t".join(fields) + "\n"
+        if self.val_bpb is not None:
+            measured = (f"{self.val_bpb:.6f}", f"{self.memory_mb / 1024:.1f}")
+        else:
+            measured = ("0.000000", "0.0") if self.status == "crash" else ("-", "-")
+        return "\t".join((self.commit, *measured, self.status, _plain(self.description))) + "\n"
 
 
 def short_commit(commit: str) -> str:

@@ -122,9 +122,9 @@ def read_state(folder: Path) -> SavedState:
     Raises ConfigError if one of them is missing or damaged, or the checkpoint is of another version.
     """
     folder = Path(folder)
-    if not (folder / STATE).is_file():
-        raise ConfigError(f"no usable checkpoint in {folder}: {STATE} is missing")
     try:
+        if not (folder / STATE).is_file():
+            raise ValueError(f"{STATE} is missing")
         state = read_json(folder / STATE)
         if state.pop("sha256") != json_sha256(state) or state["schema"] != SCHEMA:
             raise ValueError(f"{STATE} was altered or is of another version")

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from autoresearch_cuda.probe.context import caller_of
 from autoresearch_trainer.kernel_files import Kernel
 
 # torch.compile makes a version per shape and arm, and beyond its limit runs uncompiled without a word.
@@ -25,13 +26,8 @@ class CompiledCall:
         inductor.cpp.vec_isa_ok = True
         inductor.cpp_cache_precompile_headers = False
         self.graph_break: str | None = None
-
-        # A function around it, since a kernel that forbids its own compilation breaks only the graph that calls it.
-        def graph(*arguments: Any) -> Any:
-            return function(*arguments)
-
-        self._graph = graph
-        self._run: Kernel = torch.compile(graph, fullgraph=True, dynamic=False)
+        self._graph = caller_of(function)
+        self._run: Kernel = torch.compile(self._graph, fullgraph=True, dynamic=False)
 
     def __call__(self, *arguments: Any) -> Any:
         try:

@@ -26,17 +26,19 @@ def import_compiler() -> None:
     import torch._dynamo  # noqa: F401
 
 
-def compiled(function: Kernel) -> Kernel:
-    """`function` as torch.compile hands it on, without a compiler: traced, with fakes and functional, not fused.
-
-    Called from what is compiled, as a trainer does: of a function that is compiled itself, torch takes off a
-    `torch.compiler.disable`.
-    """
+def caller_of(function: Kernel) -> Kernel:
+    """A function that calls `function`, to be compiled in its place, as a trainer is: of what it is given itself
+    torch.compile takes a `torch.compiler.disable` off, and what it calls breaks the graph there alone."""
 
     def call(*values: Any) -> Any:
         return function(*values)
 
-    run: Kernel = torch.compile(call, backend="aot_eager", dynamic=False)
+    return call
+
+
+def compiled(function: Kernel) -> Kernel:
+    """`function` as torch.compile hands it on, without a compiler: traced, with fakes and functional, not fused."""
+    run: Kernel = torch.compile(caller_of(function), backend="aot_eager", dynamic=False)
     return run
 
 

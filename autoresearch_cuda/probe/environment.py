@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from autoresearch_trainer.probe.native_code import loaded_libraries
 from autoresearch_trainer.probe.state import State, numerics
 
 SUBNORMAL = 2.0**-133  # below the smallest normal float32, 2^-126; a float32 itself, and so is twice as much
@@ -75,12 +76,7 @@ def _openmp_settings() -> list[int]:
 @cache
 def _openmp_runtimes() -> list[ctypes.CDLL]:
     """Those that are loaded now; empty where the system does not list them."""
-    try:
-        lines = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
-    paths = {line.partition("/")[2] for line in lines}
-    return [ctypes.CDLL(f"/{path}") for path in sorted(paths) if _RUNTIME.match(path.rpartition("/")[2])]
+    return [ctypes.CDLL(path) for path in loaded_libraries([Path("/")]) if _RUNTIME.match(Path(path).name)]
 
 
 def _arithmetic() -> State:

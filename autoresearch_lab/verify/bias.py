@@ -159,20 +159,27 @@ def limit(
 
     dtype: the coarsest of the result and, for a gradient, of the arguments. float32_floor: of the contract.
     """
-    known = max((abs(bias.value) + bias.spread for bias in trusted), default=0.0)
-    floor = max(SHARE_OF_ROUNDING * _HALF_UNIT.get(dtype, 0.0), min(float32_floor, _FLOAT32_MOST))
+    floor = _floor(SHARE_OF_ROUNDING, dtype, float32_floor)
     if before is not None:
         # A factor in what was there before is one in the change, by their projection onto each other.
         change = reference - before
         power = float(np.sum(np.square(change)))
         floor *= max(1.0, abs(float(np.sum(reference * change))) / power) if power > 0 else 1.0
-    return BiasLimit(max(FACTOR * known, floor), known)
+    return _above(floor, trusted)
 
 
 def part_limit(trusted: Iterable[Bias], dtype: str, float32_floor: float) -> BiasLimit:
     """The same for a part of a result."""
+    return _above(_floor(SHARE_OF_A_PART, dtype, 2 * float32_floor), trusted)
+
+
+def _floor(share: float, dtype: str, float32_floor: float) -> float:
+    """What the dtype may bring. share: of a half-unit of a narrow one."""
+    return max(share * _HALF_UNIT.get(dtype, 0.0), min(float32_floor, _FLOAT32_MOST))
+
+
+def _above(floor: float, trusted: Iterable[Bias]) -> BiasLimit:
     known = max((abs(bias.value) + bias.spread for bias in trusted), default=0.0)
-    floor = max(SHARE_OF_A_PART * _HALF_UNIT.get(dtype, 0.0), min(2 * float32_floor, _FLOAT32_MOST))
     return BiasLimit(max(FACTOR * known, floor), known)
 
 
