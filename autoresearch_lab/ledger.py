@@ -204,7 +204,7 @@ class Ledger:
         """Records of that class whose fields equal `criteria`, oldest first, without those that the lab did not write
         so (`Record.fault`). `kernel_name`, `kernel_sha256`, `device_key`, `software_key`, `workloads_sha256` and
         `workspace_id` look inside; `arm` is {target: content hash} of what trained in an arm of an A/B. A frozenset
-        stands for any one of its values."""
+        stands for any one of its values; None for what is not there."""
         return list(self.newest(of, **criteria))[::-1]
 
     @overload

@@ -437,12 +437,13 @@ def _where(criteria: Mapping[str, Any], classes: Sequence[str] | None) -> tuple[
         elif value is None:
             terms.append(f"{name} IS NULL")
         else:
-            wanted = sorted(value) if isinstance(value, frozenset) else [value]
+            wanted = sorted(value - {None}) if isinstance(value, frozenset) else [value]
+            missing = f" OR {name} IS NULL" if isinstance(value, frozenset) and None in value else ""
             if name in ("id", "kernel_sha256"):
-                terms.append(f"{START.format(name=name)} IN ({', '.join('?' * len(wanted))})")
+                terms.append(f"({START.format(name=name)} IN ({', '.join('?' * len(wanted))}){missing})")
                 values += [one[:16] for one in wanted]
                 name = f"+{name}"  # else SQLite puts the value into the term before, and finds no index for it
-            terms.append(f"{name} IN ({', '.join('?' * len(wanted))})")
+            terms.append(f"({name} IN ({', '.join('?' * len(wanted))}){missing})")
             values += wanted
     if classes is not None:
         terms.append(f"class IN ({', '.join('?' * len(classes))})")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -47,7 +46,7 @@ def render(report: ReportView) -> str:
     drawn = figures(report)
     return environment.get_template("report.html.j2").render(
         report=report,
-        figures={name: json.loads(figure.to_json()) for name, figure in drawn.items()},
+        figures={name: figure.to_dict() for name, figure in drawn.items()},
         sections=_sections(report),
         facts=_facts(report),
         checks=list(dict.fromkeys(c.name for shown in report.verifications for c in shown.record.results.checks)),

@@ -540,6 +540,11 @@ def test_one_of_several_contents_is_found(ledger: Ledger) -> None:
     found = ledger.find(VerifyRecord, target="rope", kernel_sha256=frozenset({"a" * 64, "c" * 64}))
     assert [record.kernel.name for record in found] == ["a", "c"]
     assert ledger.find(kernel_sha256=frozenset()) == [] == ledger.find(kernel_sha256="a" * 63 + "b")
+    # None among them is a record that names none.
+    of_a_set = verified(ledger, workloads={"sha256": "1" * 64})
+    assert [r.id for r in ledger.find(VerifyRecord, workloads_sha256=frozenset({"1" * 64}))] == [of_a_set.id]
+    assert len(ledger.find(VerifyRecord, workloads_sha256=frozenset({"2" * 64, None}))) == 3
+    assert len(ledger.find(VerifyRecord, workloads_sha256=frozenset({"1" * 64, None}))) == 4
 
 
 def test_an_ab_is_found_by_what_its_arms_trained_with(ledger: Ledger) -> None:

@@ -70,11 +70,16 @@ def _points(fig: go.Figure, name: str, group: list[SpeedRow], place: dict[str, f
     large = group[0].decisive
     colours = [verdict_colour(s.verdict) if s.verdict else MUTED if s.arm == "library" else OTHER for s in group]
     y = [place[_label(speed)] + (0.0 if large else OFFSETS[speed.direction]) for speed in group]
-    for index, speed in enumerate(group):  # an error bar takes one colour per trace, so the lines are drawn one by one
+    # An error bar takes one colour per trace, so the lines are drawn: those of a colour in one trace, with gaps.
+    lines: dict[str, tuple[list[float | None], list[float | None]]] = {colour: ([], []) for colour in colours}
+    for speed, colour, at in zip(group, colours, y, strict=True):
         down, up = interval(speed.ratio.value, speed.ratio.low, speed.ratio.high)
+        lines[colour][0].extend((speed.ratio.value - down, speed.ratio.value + up, None))
+        lines[colour][1].extend((at, at, None))
+    for colour, (ends, places) in lines.items():
         fig.add_scatter(
-            x=[speed.ratio.value - down, speed.ratio.value + up], y=[y[index]] * 2, mode="lines", hoverinfo="skip",
-            line=dict(color=colours[index], width=3 if large else 1.6), showlegend=False,
+            x=ends, y=places, mode="lines", hoverinfo="skip", line=dict(color=colour, width=3 if large else 1.6),
+            showlegend=False,
         )  # fmt: skip
     fig.add_scatter(
         name=name, mode="markers+text" if large else "markers", x=[speed.ratio.value for speed in group], y=y,
