@@ -1,6 +1,6 @@
 """How wrong a kernel may be: the four measures of an error, and the rule that limits them.
 
-How each is measured says `autoresearch_lab.verify.metrics`, and `autoresearch_cuda.checks.accuracy` for tensors.
+How each is measured says `autoresearch_common.metrics`, and `autoresearch_cuda.checks.accuracy` for tensors.
 """
 
 from __future__ import annotations
@@ -55,6 +55,17 @@ def allowed(baseline: Errors, factor: float, floor: float, rows: int) -> Errors:
         "bias": max(min(floor, max(0.1 * floor, _FLOAT32_BIAS) * max(1.0, 40.0 / root)), 0.5 * baseline.whole),
     }
     return Errors(**{name: max(factor * getattr(baseline, name), floors[name]) for name in NAMES})
+
+
+def excess_of(measured: Errors, limits: Errors) -> tuple[float, str]:
+    """(error over what is allowed, of which measure), the largest."""
+
+    def ratio(metric: str) -> float:
+        error, limit = getattr(measured, metric), getattr(limits, metric)
+        return error / limit if limit > 0 else (float("inf") if error else 0.0)
+
+    metric = max(NAMES, key=ratio)
+    return ratio(metric), metric
 
 
 def of_a_sum(terms: float) -> float:

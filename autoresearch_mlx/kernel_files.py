@@ -43,12 +43,17 @@ def traced(function: Callable[..., Any]) -> Callable[..., Any]:
     return body
 
 
+def is_traced() -> bool:
+    """Whether a function is being traced for mx.compile now."""
+    return _tracing > 0
+
+
 class CallCounter(shared.CallCounter):
     """Knows from `traced` whether a call is one that is being traced."""
 
     def __call__(self, target: str, function: Kernel) -> Kernel:
         def counted(*args: Any, **kwargs: Any) -> Any:
-            (self.traced if _tracing else self.eager)[target] += 1
+            (self.traced if is_traced() else self.eager)[target] += 1
             return function(*args, **kwargs)
 
         return counted

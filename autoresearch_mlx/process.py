@@ -111,5 +111,7 @@ def compile_cache() -> None:
 def checks(
     selection: Mapping[str, KernelFile], sampler: Sampler, device: str, only: Collection[str] | None = None
 ) -> Checks:
-    """Raises ConfigError: a graph of MLX calls nothing back while it runs, so a call in it cannot be looked at."""
-    raise ConfigError("with MLX kernels cannot be checked in place; kernel-lab verify holds them against the oracle")
+    """The checks of a training with these kernels; see `run.InPlaceChecks`. Imported late: most runs have none."""
+    from autoresearch_mlx.checks.run import InPlaceChecks
+
+    return InPlaceChecks(selection, sampler, only)

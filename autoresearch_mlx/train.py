@@ -33,15 +33,16 @@ class Trainer(TrainerBase):
         self.optimizer = MuonAdamW(self.model, config, ops)
         self.grads: Params | None = None
         self._loss_and_grads = mx.value_and_grad(self.model)
-        # With one pass per step everything is one graph; with several, the passes share one and the update has its own.
-        self.whole_step = self._prepared(self._whole_step)
-        self.first_pass = self._prepared(self._first_pass)
-        self.later_pass = self._prepared(self._later_pass)
-        self.update = self._prepared(self.optimizer.update)
+        self.prepare(lambda function: mx.compile(traced(function)))
         self.batch = self._next_batch()
 
-    def _prepared(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        return mx.compile(traced(function)) if self.config.compile else function
+    def prepare(self, compiled: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+        """Make the functions of a step. compiled: how, where the configuration wants them compiled."""
+        made = compiled if self.config.compile else lambda function: function
+        # With one pass per step everything is one graph; with several, the passes share one and the update has its own.
+        self.whole_step = made(self._whole_step)
+        self.first_pass, self.later_pass = made(self._first_pass), made(self._later_pass)
+        self.update = made(self.optimizer.update)
 
     def _next_batch(self) -> tuple[mx.array, mx.array]:
         """Inputs and targets (B, T) int32."""

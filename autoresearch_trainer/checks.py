@@ -22,7 +22,7 @@ class Checks(Protocol):
         """Around each step. Raises KernelWrong at its end."""
 
     def end(self) -> None:
-        """After the last step. Raises KernelWrong."""
+        """After the last step, and again after the evaluation. Raises KernelWrong."""
 
     def record(self) -> CheckedKernels:
         """What was checked so far."""

@@ -160,6 +160,8 @@ class _Run:
                 self._save_checkpoint()
             trainer.drop_gradients()
             evaluation = self._evaluate(stop)
+            if self.checks:
+                self.checks.end()  # the evaluation's calls were checked as well
             if weights:
                 with written(self.out_dir / WEIGHTS_FILE):
                     self.engine.save_weights(trainer.model, self.out_dir / WEIGHTS_FILE)

@@ -1,4 +1,4 @@
-"""The four measures of an error (see `autoresearch_lab.verify.metrics`, which has them for arrays) for tensors."""
+"""The four measures of an error (see `autoresearch_common.metrics`, which has them for arrays) for tensors."""
 
 from __future__ import annotations
 

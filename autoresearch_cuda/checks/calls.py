@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -13,30 +11,22 @@ from torch import Tensor
 from autoresearch_cuda.checks import compiled
 from autoresearch_cuda.checks.eager import watch
 from autoresearch_cuda.checks.judge import Call, Judge
+from autoresearch_trainer.in_place import CheckedCallsBase, Finding, nothing
 from autoresearch_trainer.kernel_files import Kernel
 from autoresearch_trainer.sampling import Sampler
 
 
-class CheckedCalls:
-    """The checked kernels of one run, and what was found. judges: by target.
-
-    made, checked, elements: counts by target. worst: the largest error over what is allowed, by target. wrong: target
-    of the first call that was wrong, and in words how; None as long as there is none. seconds: spent on comparisons.
-    step: the one under way, from 1.
-    """
+class CheckedCalls(CheckedCallsBase):
+    """See CheckedCallsBase."""
 
     def __init__(self, sampler: Sampler, judges: Mapping[str, Judge]) -> None:
-        self.made: Counter[str] = Counter(dict.fromkeys(judges, 0))
-        self.checked: Counter[str] = Counter()
-        self.elements: Counter[str] = Counter()
-        self.worst: dict[str, float] = {}
-        self.wrong: tuple[str, str] | None = None
-        self.seconds = 0.0
-        self.step = 1
+        super().__init__(sampler, judges)
         # Begins a look at what an optimizer's kernel, called with these arguments, must leave alone; ends it.
         self.around_update: Callable[[tuple[Any, ...]], Callable[[], None]] = lambda args: nothing
-        self._sampler, self._judges = sampler, judges
-        self._pending: list[Call] = []
+        self._judges = judges
+
+    def examine(self, call: Call) -> Finding:
+        return self._judges[call.target].examine(call)
 
     def wrap(self, target: str, function: Kernel) -> Kernel:
         """The kernel with its calls sampled; any other target's as it is."""
@@ -69,14 +59,6 @@ class CheckedCalls:
         self._pending.append(call)
         return call
 
-    def end_step(self, seconds: float) -> None:
-        """Judge what the step sampled; its backward is over. seconds: that the step took."""
-        for call in self._pending:
-            self._judge(call)
-        self._pending.clear()
-        self._sampler.end_step(seconds, self.made)
-        self.step += 1
-
     def _call(self, target: str, arguments: Any) -> Call:
         return Call(target, self.made[target], self.step, [_kept(value) for value in arguments])
 
@@ -90,7 +72,7 @@ class CheckedCalls:
         outputs = returned if isinstance(returned, (tuple, list)) else (returned,)
         call.outputs = [_kept(value) for value in outputs]
         if not with_backward:
-            self._judge(call)
+            self.judge(call)
             return returned
         if len(outputs) > 1:
             # One result may come from another: through a view of each only what comes from outside reaches its hook.
@@ -98,24 +80,6 @@ class CheckedCalls:
         watch(call, args, outputs)
         self._pending.append(call)
         return returned
-
-    def _judge(self, call: Call) -> None:
-        if self.wrong is not None:
-            return
-        started = time.perf_counter()
-        found = self._judges[call.target].examine(call)
-        spent = time.perf_counter() - started
-        self.seconds += spent
-        self._sampler.spent(call.target, spent)
-        self.checked[call.target] += 1
-        self.elements[call.target] += found.elements
-        self.worst[call.target] = max(self.worst.get(call.target, 0.0), found.excess)
-        if found.problem is not None:
-            self.wrong = call.target, f"call {call.number} of it, in step {call.step}: {found.problem}"
-
-
-def nothing() -> None:
-    pass
 
 
 def _tensors(values: tuple[Any, ...]) -> list[Tensor]:

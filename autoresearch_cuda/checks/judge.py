@@ -11,10 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autoresearch_common.tolerance import NAMES, Errors, allowed, of_a_sum, worst
+from autoresearch_common.tolerance import NAMES, Errors, allowed, excess_of, of_a_sum, worst
 from autoresearch_cuda.checks.accuracy import errors, nonfinite_problem
 from autoresearch_cuda.checks.wider import Wider, wide_dtype
 from autoresearch_trainer.contract import CallContract
+from autoresearch_trainer.in_place import Finding
 from autoresearch_trainer.kernel_files import Kernel
 
 # Where the baseline itself is this wrong a result says nothing about a candidate.
@@ -42,16 +43,6 @@ class Call:
     @property
     def tensors(self) -> list[Tensor]:
         return [value for value in self.arguments if isinstance(value, Tensor)]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What a comparison came to. elements: compared; excess: the largest error over what is allowed, 0 where nothing is
-    wrong; problem: in words what is wrong, None where all is within the contract."""
-
-    elements: int
-    excess: float
-    problem: str | None = None
 
 
 class Judge:
@@ -141,7 +132,7 @@ class Judge:
         more = 0.0 if self.contract.updated else of_a_sum(max((n for t in call.tensors for n in t.shape), default=1))
         limits = allowed(Errors(0.0, 0.0, 0.0, 0.0), self.contract.factor, floor, rows).widened(more)
         for number in range(len(self._references)):
-            excess, metric = _excess(measured, limits)
+            excess, metric = excess_of(measured, limits)
             if excess <= 1.0:
                 break
             theirs = own[number].get(name)
@@ -153,7 +144,7 @@ class Judge:
             key = (name, value.shape)
             self._known[key] = worst([error, *([self._known[key]] if key in self._known else [])])
             limits = allowed(self._known[key], self.contract.factor, floor, rows).widened(more)
-        excess, metric = _excess(measured, limits)
+        excess, metric = excess_of(measured, limits)
         if excess <= 1.0:
             return Finding(value.numel(), excess)
         error, limit = getattr(measured, metric), getattr(limits, metric)
@@ -193,17 +184,6 @@ def _measured(value: Tensor, truth: Tensor) -> Errors | None:
         return None
     finite = torch.isfinite(truth) & torch.isfinite(value)
     return errors(value.where(finite, 0.0), truth.where(finite, 0.0))
-
-
-def _excess(measured: Errors, limits: Errors) -> tuple[float, str]:
-    """(error over what is allowed, of which measure), the largest."""
-
-    def ratio(metric: str) -> float:
-        error, limit = getattr(measured, metric), getattr(limits, metric)
-        return error / limit if limit > 0 else (float("inf") if error else 0.0)
-
-    metric = max(NAMES, key=ratio)
-    return ratio(metric), metric
 
 
 def _coarsest(name: str, value: Tensor, call: Call) -> str:

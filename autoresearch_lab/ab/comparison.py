@@ -270,8 +270,6 @@ class AbComparison:
         used = self.modes["candidate"].used
         if self.settings.check_steps == 0:
             return {used: "not asked for"}
-        if self.context.engine.framework == "mlx":
-            return {used: "a graph of MLX calls nothing back, so no call in it can be looked at"}
         if self.settings.compile != "auto":
             return {used: None}
         compiles = self.modes["candidate"].compiled is not None

@@ -8,13 +8,13 @@ from functools import cached_property
 
 import numpy as np
 
+from autoresearch_common.metrics import errors
 from autoresearch_common.tolerance import NAMES, Errors, allowed, of_a_sum, worst
 from autoresearch_lab.catalog import Target
 from autoresearch_lab.results.verify import ComparedResult
 from autoresearch_lab.verify.cases import ROUGH, Case, main_dtype, widen
 from autoresearch_lab.verify.exchange import Answers, shadow_number
 from autoresearch_lab.verify.factors import METRIC, Factor, Factors, coarsest_dtype
-from autoresearch_lab.verify.metrics import errors
 from autoresearch_lab.verify.reference import Expected, References, Results
 from autoresearch_lab.verify.sanitized import Sanitized
 from autoresearch_trainer.jobs.calls import Raised, ResultName

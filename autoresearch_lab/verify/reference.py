@@ -8,9 +8,9 @@ from types import ModuleType
 import numpy as np
 
 from autoresearch_common.arrays import storage
+from autoresearch_common.metrics import Scale, scale_of
 from autoresearch_lab.verify.cancelled import summed_size
 from autoresearch_lab.verify.cases import JITTER, ROUGH, Case, CaseStep, Contents
-from autoresearch_lab.verify.metrics import Scale, scale_of
 from autoresearch_trainer.jobs.calls import ResultName
 
 Values = dict[ResultName, np.ndarray]

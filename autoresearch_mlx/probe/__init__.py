@@ -13,6 +13,7 @@ _PLACES = {
     "throughput": ("training", "throughput"),
     "train": ("training", "train"),
     "evaluate": ("training", "evaluate"),
+    "check": ("training", "check"),
     "gputrace": ("gputrace", "run"),
 }
 

@@ -1,4 +1,4 @@
-"""Jobs `train`, `evaluate` and `throughput`: see the shared modules `training` and `throughput`."""
+"""Jobs `train`, `evaluate`, `check`, `throughput`: see the shared modules `training`, `checking`, `throughput`."""
 
 from functools import partial
 
@@ -9,6 +9,7 @@ from autoresearch_mlx import engine
 from autoresearch_mlx.arrays import to_numpy
 from autoresearch_mlx.model import GPT
 from autoresearch_mlx.probe import environment
+from autoresearch_trainer.probe import checking
 from autoresearch_trainer.probe import training as shared
 from autoresearch_trainer.probe.throughput import measure
 
@@ -35,4 +36,5 @@ def is_half(value: object) -> bool:
 in_float32 = partial(shared.in_float32, is_half=is_half, cast=mx.array.astype, float32=mx.float32)
 train = partial(shared.train, engine, shared.Probe(environment.snapshot, move_one_ulp, in_float32))
 evaluate = partial(shared.evaluate, engine)
+check = partial(checking.check, engine)
 throughput = partial(measure, engine, environment.snapshot)

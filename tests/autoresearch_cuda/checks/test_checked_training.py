@@ -10,7 +10,7 @@ import torch
 
 from autoresearch_cuda import engine
 from autoresearch_cuda.kernel_files import Ops
-from autoresearch_trainer.errors import ConfigError, KernelWrong
+from autoresearch_trainer.errors import KernelWrong
 from autoresearch_trainer.kernel_files import TARGETS, KernelFile
 from autoresearch_trainer.loop import run
 from autoresearch_trainer.sampling import Sampler
@@ -118,7 +118,8 @@ def test_a_nan_is_found_before_the_loss_shows_it(config, dataset, planted):
         trained(config, dataset, planted("def relu_squared(x):\n    return x * float('nan')\n"), 1.0)
 
 
-def test_mlx_says_that_it_has_none():
-    checks = pytest.importorskip("autoresearch_mlx.process")
-    with pytest.raises(ConfigError, match="cannot be checked in place"):
-        checks.checks({}, Sampler(1.0), "mlx")
+def test_a_kernel_that_is_wrong_in_the_evaluation_alone_ends_the_run(config, dataset, tmp_path, planted):
+    code = RIGHT.replace("return y * y", "return y * y if torch.is_grad_enabled() else 1.02 * y * y")
+    with pytest.raises(KernelWrong, match="relu_squared_planted is wrong in training: call .*result y"):
+        run(engine, config, planted(code), dataset, tmp_path / "out", check_rate=1.0)
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["checked"]["wrong"] is not None

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from autoresearch_common import metrics
 from autoresearch_cuda.checks.accuracy import errors, nonfinite_problem
 from autoresearch_cuda.checks.judge import Call, Judge
 from autoresearch_cuda.checks.wider import Wider, wide_dtype
 from autoresearch_cuda.kernel_files import INSTALLED
-from autoresearch_lab.verify import metrics
 from autoresearch_trainer import contract
 from autoresearch_trainer.kernel_files import load_kernel
 

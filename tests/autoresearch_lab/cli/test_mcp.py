@@ -171,7 +171,7 @@ def test_profile_verify_and_bench_by_a_client(tmp_path):
         told.append(message)
 
     async def session(client):
-        asked = {"dataset": "small", "preset": "cpu-nano", "steps": 4}
+        asked = {"dataset": "small", "preset": "cpu-nano-d1-w64", "steps": 4}
         profile = await client.call_tool("profile", asked, progress_callback=progress)
         subject = {"kernels": ["relu_squared=cpp_fused"]}
         return (

@@ -8,9 +8,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from autoresearch_common.metrics import errors, scale_of
 from autoresearch_common.tolerance import Errors, allowed, worst
 from autoresearch_lab.verify.comparisons import measure, nonfinite_problem
-from autoresearch_lab.verify.metrics import errors, scale_of
 from autoresearch_lab.verify.reference import expected
 
 FLOOR = 2.0**-8
