@@ -59,6 +59,7 @@ SLOW = {
     "autoresearch_cuda/test_compile_cache.py": 50,
     "autoresearch_lab/verify/test_verify_run.py": 45,
     "autoresearch_mlx/test_lab.py": 40,
+    "autoresearch_mlx/checks/test_checked_training.py": 30,
     "kernels/test_triton_interpreted.py": 30,
     "kernels/test_native.py": 30,
     "kernels/test_triton_sizes.py": 25,
