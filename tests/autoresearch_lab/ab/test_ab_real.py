@@ -23,11 +23,11 @@ SLOW = """
 import time, torch
 
 def relu_squared(x):
-    time.sleep(0.1)
+    time.sleep(0.3)
     return torch.relu(x).square()
 """
 # Small budgets, and a rule to go with them: this checks that the parts work together, not how often they err.
-# On a busy machine a tenth of a second of sleep is still a tenth, so any foreign load is admitted.
+# On a busy machine a third of a second of sleep is still one, so any foreign load is admitted.
 SETTINGS = Settings(
     looks=(2,), race_seconds=0.5, race_limit=5.0, block_steps=1, foreign_limit=1.0, alpha=0.2, futility_alpha=0.2,
     steps=4, eval_tokens=2048, divergence_steps=3, clear_speed=1.0,
@@ -70,7 +70,7 @@ def test_a_real_ab(root, monkeypatch):
     evidence(ledger, context, catalog["relu_squared"], fast)
 
     def run(**changes):
-        given = {"preset": "cpu-nano", "dataset": "small", "settings": SETTINGS, **changes}
+        given = {"preset": "cpu-nano-d1-w64", "dataset": "small", "settings": SETTINGS, **changes}
         return ab({"relu_squared": fast}, slow, Lab.of(context, root, ledger), **given)
 
     record = run()
