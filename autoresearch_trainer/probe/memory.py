@@ -55,14 +55,34 @@ class Growth:
     def __init__(self, used: Callable[[], int]) -> None:
         self._used = used
         self._readings: list[tuple[int, int]] = []
+        # (objects, bytes) that collecting garbage gave back at each reading.
+        self._collected: list[tuple[int, int]] = []
 
     def read(self, calls: int) -> None:
         """After so many calls in all."""
-        gc.collect()
-        self._readings.append((calls, self._used()))
+        before, objects = self._used(), gc.collect()
+        now = self._used()
+        self._readings.append((calls, now))
+        self._collected.append((objects, before - now))
 
     def per_call(self) -> float:
-        """Bytes by which memory grew with each call, the first part left out; 0 where it did not in every part."""
+        """Bytes by which memory grew with each call, the first part left out; 0 where it did not in every part. What
+        only a collection of garbage gave back counts where each call left objects: a training collects none in
+        thousands of steps."""
+        return max(self._kept(), self._left_to_collect())
+
+    def _left_to_collect(self) -> float:
+        found = []
+        for place in range(2, len(self._readings)):
+            calls = self._readings[place][0] - self._readings[place - 1][0]
+            objects, size = self._collected[place]
+            # Less than a circle of two in every other call is chance, or the machinery's own.
+            if not calls or objects < calls or size < LEAST:
+                return 0.0
+            found.append(size / calls)
+        return min(found) if len(found) >= PARTS - 1 else 0.0
+
+    def _kept(self) -> float:
         readings = self._readings[1:]
         slopes = []
         for (before, first), (after, second) in zip(readings, readings[1:], strict=False):
@@ -74,11 +94,15 @@ class Growth:
 
 
 @contextmanager
-def only_new_garbage() -> Iterator[None]:
-    """Within it collecting garbage takes no time for what was there before."""
+def no_collection() -> Iterator[None]:
+    """Within it garbage is collected by nobody but `Growth`, as in a training; what was there before takes no time."""
+    enabled = gc.isenabled()
     gc.collect()
     gc.freeze()
+    gc.disable()
     try:
         yield
     finally:
         gc.unfreeze()
+        if enabled:
+            gc.enable()

@@ -48,6 +48,8 @@ def _step(evidence: Comparisons, case: Case, number: int) -> Iterator[str]:
         allowed = {f"argument {output.name}"} if output.name in inplace else set()
         for words in _problems(form, right[ResultName.output(place)], allowed, None if allowed else together):
             yield f"output {output.name} {words}"
+        for words in _of_another_mode(form, case):
+            yield f"output {output.name} {words}"
     usual = evidence.baseline.step(case, number).grads
     for name, gradient in answer.grads.items():
         if gradient is not None:
@@ -86,6 +88,14 @@ def _problems(form: Form, right: Expected, shares: set[str], together: int | Non
         needed = _needed(right)
         if not needed <= form.storage_bytes <= STORAGE_FACTOR * together + STORAGE_SLACK:
             yield f"lies in a storage of {form.storage_bytes} bytes, where {needed} are needed"
+
+
+def _of_another_mode(form: Form, case: Case) -> Iterator[str]:
+    """What only shows when somebody goes on computing with a result."""
+    if form.requires_grad and case.mode in ("no_grad", "inference_mode"):
+        yield "holds operations recorded for a backward pass, though autograd is switched off"
+    if form.inference and case.mode != "inference_mode":
+        yield "was made in inference mode, which the caller is not in: autograd refuses to save it for backward"
 
 
 def _needed(right: Expected) -> int:
