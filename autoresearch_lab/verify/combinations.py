@@ -220,7 +220,7 @@ def _as_a_trainer(axes: Mapping[str, Sequence[Any]], beyond: int, differentiable
     small = {**axes, **plain, "size": [size for size in axes["size"] if size != FAR]}
     points = [_turn(small, number) for number in range(max(map(len, small.values())))]
     modes = [mode for mode in axes["mode"] if mode in WITH_GRADIENTS or not differentiable]
-    far = {**axes, **plain, "size": [FAR], "mode": modes}
+    far = {**axes, **plain, "size": [FAR], "mode": modes, "values": axes["values"][:1]}
     return points + [_turn(far, number) for number in range(beyond)]
 
 
@@ -239,6 +239,8 @@ def _through_compiler(numbers: Sequence[int], points: list[dict[str, Any]]) -> s
     ]
     first = [number for number in chosen if number is not None]
     others = [number for number in numbers if number not in first]
+    # Of those alike first the one with axes exchanged: what lies as its argument does lies otherwise there.
+    others.sort(key=lambda number: "transposed" not in [value for _, value in _mode_and_layout(points[number])])
     while others and len(first) < COMPILED:
         seen = Counter(value for number in first for value in _mode_and_layout(points[number]))
         others.sort(key=lambda number: [seen[value] for value in _mode_and_layout(points[number])])

@@ -104,7 +104,9 @@ def _needed(right: Expected) -> int:
 
 
 def dense(shape: list[int], strides: list[int]) -> bool:
-    """Whether the elements fill a block of memory in some order of the axes, each once."""
+    """Whether the elements fill a block of memory in some order of the axes, each once. Where there are none they do."""
+    if 0 in shape:
+        return True
     expected = 1
     for stride, size in sorted((stride, size) for size, stride in zip(shape, strides, strict=True) if size > 1):
         if stride != expected:
