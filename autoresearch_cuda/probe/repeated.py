@@ -15,7 +15,7 @@ from autoresearch_cuda.probe.context import tensors_of
 from autoresearch_cuda.probe.tensors import shuffled
 from autoresearch_trainer.kernel_files import Kernel
 from autoresearch_trainer.probe.clock import MovableClock
-from autoresearch_trainer.probe.memory import PARTS, Growth, allocated, mapped, no_collection
+from autoresearch_trainer.probe.memory import LEAST_GARBAGE, PARTS, Growth, allocated, mapped, no_collection
 from autoresearch_trainer.process import fill_fresh_memory
 
 _grad, _equal, _monotonic = torch.autograd.grad, torch.equal, time.monotonic
@@ -64,7 +64,9 @@ def repeat(
         found = results()
         return len(found) == len(first) and all(map(_same_bits, found, first))
 
-    growths = (Growth(_used), Growth(mapped))
+    # Garbage that holds a result, or something as large.
+    sizes = [each.nbytes for each in first if each.ndim]
+    growths = (Growth(_used, max(LEAST_GARBAGE, min(sizes, default=0))), Growth(mapped))
     with no_collection():
         began = _monotonic()
         _read(growths, made)

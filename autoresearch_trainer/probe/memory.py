@@ -19,6 +19,7 @@ BLOCK_BYTES = 16
 # Growth of fewer bytes per call in any part of the calls is chance.
 LEAST_PER_CALL = 8
 LEAST = 4096
+LEAST_GARBAGE = 512
 # Parts that the calls are cut into: in the first a cache may fill, in each of the others a leak grows.
 PARTS = 4
 
@@ -50,10 +51,13 @@ def mapped() -> int:
 
 
 class Growth:
-    """Readings of the memory in use between equal parts of many calls. `used`: bytes in use at this moment."""
+    """Readings of the memory in use between equal parts of many calls. used: bytes in use at this moment. garbage: so
+    many bytes in each call make what only a collection gives back a leak, since a training collects none in thousands
+    of steps; less are objects of Python's alone, which do no harm."""
 
-    def __init__(self, used: Callable[[], int]) -> None:
+    def __init__(self, used: Callable[[], int], garbage: int = LEAST_GARBAGE) -> None:
         self._used = used
+        self._garbage = garbage
         self._readings: list[tuple[int, int]] = []
         # (objects, bytes) that collecting garbage gave back at each reading.
         self._collected: list[tuple[int, int]] = []
@@ -66,9 +70,7 @@ class Growth:
         self._collected.append((objects, before - now))
 
     def per_call(self) -> float:
-        """Bytes by which memory grew with each call, the first part left out; 0 where it did not in every part. What
-        only a collection of garbage gave back counts where each call left objects: a training collects none in
-        thousands of steps."""
+        """Bytes by which memory grew with each call, the first part left out; 0 where it did not in every part."""
         return max(self._kept(), self._left_to_collect())
 
     def _left_to_collect(self) -> float:
@@ -76,8 +78,8 @@ class Growth:
         for place in range(2, len(self._readings)):
             calls = self._readings[place][0] - self._readings[place - 1][0]
             objects, size = self._collected[place]
-            # Less than a circle of two in every other call is chance, or the machinery's own.
-            if not calls or objects < calls or size < LEAST:
+            # What was freed and is only kept for the next of its kind is given back as well, without being found.
+            if not calls or objects < calls or size < max(LEAST, self._garbage * calls):
                 return 0.0
             found.append(size / calls)
         return min(found) if len(found) >= PARTS - 1 else 0.0

@@ -100,7 +100,7 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
     narrow = (2, 13, 2, 12)
     turned = (narrow, w.transposed(narrow))
     result.append(w.variant(workload, q=turned, k=turned, v=turned, window=5))
-    many, shared = (2, 19, 8, width), (2, 19, 1, width)
+    many, shared = (1, 19, 16, width), (1, 19, 2, width)
     result.append(w.variant(workload, q=many, k=shared, v=shared, window=7))
     return result
 

@@ -40,9 +40,9 @@ def test_growth_counts_where_it_goes_on() -> None:
     assert growth(0, 50_000, 40_000, 30_000, 20_000) == 0.0
 
 
-@pytest.mark.parametrize("closed", [True, False])
-def test_calls_that_leave_circles_of_garbage_grow(closed: bool) -> None:
-    found = Growth(allocated)
+@pytest.mark.parametrize(("closed", "least"), [(True, 16), (True, 4096), (False, 16)])
+def test_calls_that_leave_circles_of_garbage_grow(closed: bool, least: int) -> None:
+    found = Growth(allocated, least)
     with no_collection():
         found.read(0)
         for part in range(1, PARTS + 1):
@@ -50,4 +50,4 @@ def test_calls_that_leave_circles_of_garbage_grow(closed: bool) -> None:
                 ring: list = [1, 2, 3]
                 ring.append(ring if closed else None)
             found.read(2000 * part)
-    assert (found.per_call() > 20) == closed
+    assert (found.per_call() > 20) == (closed and least == 16)
