@@ -19,14 +19,9 @@ _MODES: dict[Mode, Callable[[], AbstractContextManager[Any]]] = {
     "no_grad": torch.no_grad,
     "inference_mode": torch.inference_mode,
 }
-# A training step comes before an evaluation, and an evaluation before a training step.
-_TURNS: dict[Mode, Mode] = {
-    "plain": "no_grad",
-    "not a leaf": "no_grad",
-    "interleaved": "no_grad",
-    "no_grad": "plain",
-    "inference_mode": "plain",
-}
+# A training step comes before an evaluation, and an evaluation before a training step. No trainer here evaluates in
+# inference mode, whose tensors (scratch that a kernel keeps) training steps could not write to.
+_TURNS: dict[Mode, Mode] = {"plain": "no_grad", "not a leaf": "no_grad", "interleaved": "no_grad", "no_grad": "plain"}
 
 
 def import_compiler() -> None:
