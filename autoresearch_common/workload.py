@@ -231,14 +231,16 @@ def adversarial(spec: ArraySpec, rng: np.random.Generator, spread: float = 1.0) 
 def poison(
     values: np.ndarray, rng: np.random.Generator, kinds: Sequence[float] = (math.nan, math.inf, -math.inf)
 ) -> np.ndarray:
-    """A copy with one of `kinds` at a random place in about every eighth row (last axis), at least one row."""
+    """A copy with one of `kinds` at a random place in about every eighth row (last axis), at least one row. In odd
+    places a NaN has its sign bit set, as what a processor makes of 0 / 0 has."""
     result = values.copy()
     rows = result.reshape(-1, result.shape[-1] if result.ndim else 1)
     if rows.size == 0:
         return result
     chosen = rng.choice(len(rows), size=max(1, len(rows) // 8), replace=False)
     for number, row in enumerate(chosen):
-        rows[row, rng.integers(rows.shape[1])] = kinds[number % len(kinds)]
+        place, kind = rng.integers(rows.shape[1]), kinds[number % len(kinds)]
+        rows[row, place] = math.copysign(kind, -1.0) if math.isnan(kind) and place % 2 else kind
     return result
 
 

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +22,7 @@ from autoresearch_cuda.probe.forms import describe, layout_of, storage_bytes, st
 from autoresearch_cuda.probe.guard import Guard
 from autoresearch_cuda.probe.observers import configurations
 from autoresearch_cuda.probe.repeated import Repeated, repeat
-from autoresearch_cuda.probe.tensors import Buffer, dirty_blocks
+from autoresearch_cuda.probe.tensors import Buffer, dirty_blocks, standing
 from autoresearch_trainer.jobs.calls import (
     NOT_COMPILED,
     OUTPUTS,
@@ -93,7 +94,7 @@ def run(args: CallArgs, run_dir: Path, report: Report) -> CallAnswer:
         answers.append(case.run(arrays))
         changed.update(dict.fromkeys(guard.changes(folder)))
     changed.update(dict.fromkeys(guard.changes(folder, last=True)))
-    changed.update(dict.fromkeys(guard.planted(folder)))
+    changed.update(dict.fromkeys(guard.planted(folder, everywhere=True)))
     save_file(arrays, run_dir / OUTPUTS)
     return CallAnswer(
         signature=signature(function),
@@ -125,6 +126,9 @@ class _Case:
         self.look = look
         self.clock = clock
         self.sizes: set[int] = set()
+        self.scalars: dict[str, Any] = {}
+        # By the names of outputs: the step that returned each, and a hash of what it held then.
+        self.returned: dict[str, tuple[int, str, str]] = {}
         self.buffers: dict[str, Buffer] = {}
         wanted = {*case.grad, *case.leaves}
         for spec in case.args:
@@ -151,6 +155,10 @@ class _Case:
             # Only now: a result that a later call overwrote must show.
             for name, tensor in kept.items():
                 arrays[name] = _clone(_contiguous(_detach(tensor))).cpu()
+            for name, (number, place, before) in self.returned.items():
+                told = steps[number]
+                if told is not None and _content_digest(arrays[name]) != before:
+                    steps[number] = told.model_copy(update={"altered": [*told.altered, place]})
         except BaseException as raised:  # SystemExit and its like included: they are the kernel's, too
             error = words(raised)
             if self.case.compiled and context.is_of_compiler(raised):
@@ -160,16 +168,26 @@ class _Case:
 
     def _step(self, step: CallStep, number: int, kept: dict[str, torch.Tensor]) -> StepAnswer:
         values: dict[str, Any] = {spec["name"]: spec.get("value") for spec in self.case.args} | step.scalars
+        if self.case.turns and number and not self.case.inplace:
+            # With what the arguments held before, and the scalars of that call.
+            held = {name: self.buffers[name].tensor if name in self.buffers else self.scalars[name] for name in values}
+            context.other_turn(self.function, held, self.case.mode)
+        self.scalars = dict(values)
         self._fill(step)
         values |= {name: buffer.tensor for name, buffer in self.buffers.items()}
         if self.case.same:
             one, other = self.case.same
             values[other] = values[one]
-        before = self._digests()
+        before = self._states()
         fill_fresh_memory(step.pattern)
         dirty_blocks(self.sizes, step.pattern, self.device)
-        call = context.Call(self.function, values, self.case.mode)
+        call = context.Call(self.function, values, self.case.mode, seen=number % 2 == 1)
         returned = call.forward()
+        if self.case.mode == "not a leaf":
+            # What the arguments' memory held is gone where nobody kept it.
+            dirty_blocks(self.sizes, step.pattern, self.device)
+        # What is put back in backward was changed for whoever reads it in between.
+        meanwhile = self._states()
         self.look(step.pattern)
         outputs = list(returned) if isinstance(returned, (tuple, list)) else [returned]
         # A parameter that comes back as it was given is as good as the tensor that it is.
@@ -181,6 +199,7 @@ class _Case:
         for place, output in usable:
             key = ResultName.output(place).key(self.case.id, number)
             kept[key] = _clone(_detach(output)) if self.case.inplace else output
+            self.returned[key] = number, f"output {place}", _content_digest(output)
             self.sizes.add(storage_bytes(output))
         grads: dict[str, Form | None] = {}
         again: str | None = None
@@ -190,17 +209,18 @@ class _Case:
             call.backward()
         for name in self.case.inplace:
             kept[ResultName.argument(name).key(self.case.id, number)] = _clone(_detach(self.buffers[name].tensor))
-        after = self._digests()
+        after = self._states()
         repeated = Repeated(0, 0, 0, 0.0, 0)
         if step.repeats:
             with context.entered(self.case.mode):
-                repeated = repeat(self.function, values, lambda: self._fill(step), step.repeats, self.clock)
+                refill = partial(self._fill, step)
+                repeated = repeat(self.function, values, refill, step.repeats, self.clock, step.pattern)
         return StepAnswer(
             outputs=forms,
             sequence=isinstance(returned, (tuple, list)),
             grads=grads,
             again=again,
-            changed=[name for name in before if before[name] != after[name]] + spoilt,
+            changed=[name for name in before if not before[name] == meanwhile[name] == after[name]] + spoilt,
             repeated=repeated.calls,
             strayed=repeated.strayed,
             late=repeated.late,
@@ -270,9 +290,15 @@ class _Case:
         pairs = zip([*handed, *handed], (*cotangents, *opposite), before, strict=False)
         return forms, again, list(dict.fromkeys(name for name, each, was in pairs if _digest(each) != was))
 
-    def _digests(self) -> dict[str, str]:
-        """Hash of each argument's whole storage, the gaps between strided elements included, except those in place."""
-        return {name: _digest(buffer.tensor) for name, buffer in self.buffers.items() if name not in self.case.inplace}
+    def _states(self) -> dict[str, object]:
+        """Of each argument, except those in place: a hash of its whole storage, the gaps between strided elements
+        included, and by names such as "x's shape" what there is to know of it besides."""
+        found: dict[str, object] = {}
+        for name, buffer in self.buffers.items():
+            if name not in self.case.inplace:
+                found[name] = _digest(buffer.tensor)
+                found |= {f"{name}'s {what}": value for what, value in standing(buffer.tensor).items()}
+        return found
 
 
 def _without_none(gradients: Sequence[torch.Tensor | None], inputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
@@ -282,6 +308,11 @@ def _without_none(gradients: Sequence[torch.Tensor | None], inputs: Sequence[tor
 
 def _digest(tensor: torch.Tensor) -> str:
     return _sha256(storage_content(tensor).data).hexdigest()
+
+
+def _content_digest(tensor: torch.Tensor) -> str:
+    """Hash of the elements alone."""
+    return _sha256(_contiguous(_detach(tensor)).cpu().reshape(-1).view(torch.uint8).numpy().data).hexdigest()
 
 
 def _expect_many_shapes() -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 
-from autoresearch_cuda.probe.tensors import rolled
+from autoresearch_cuda.probe.tensors import relocated, rolled
 from autoresearch_trainer.jobs.calls import Mode
 from autoresearch_trainer.kernel_files import Kernel
 
@@ -19,6 +19,9 @@ _MODES: dict[Mode, Callable[[], AbstractContextManager[Any]]] = {
     "no_grad": torch.no_grad,
     "inference_mode": torch.inference_mode,
 }
+# A training step comes before an evaluation, and an evaluation before a training step. No trainer here evaluates in
+# inference mode, whose tensors (scratch that a kernel keeps) training steps could not write to.
+_TURNS: dict[Mode, Mode] = {"plain": "no_grad", "not a leaf": "no_grad", "interleaved": "no_grad", "no_grad": "plain"}
 
 
 def import_compiler() -> None:
@@ -37,9 +40,46 @@ def caller_of(function: Kernel) -> Kernel:
 
 
 def compiled(function: Kernel) -> Kernel:
-    """`function` as torch.compile hands it on, without a compiler: traced, with fakes and functional, not fused."""
-    run: Kernel = torch.compile(caller_of(function), backend="aot_eager", dynamic=False)
+    """`function` as torch.compile hands it on, without a code generator: traced, with fakes and functional, not fused.
+
+    What an operator of the kernel's own returns must lie as its fake said (shape, strides, dtype): code that is
+    generated takes its word for that. One that does not raises RuntimeError.
+    """
+    from torch._dynamo.backends.common import aot_autograd
+    from torch._functorch.partitioners import min_cut_rematerialization_partition
+
+    backend = aot_autograd(
+        fw_compiler=_held_to_its_word,
+        partition_fn=min_cut_rematerialization_partition,
+        keep_inference_input_mutations=True,
+    )
+    run: Kernel = torch.compile(caller_of(function), backend=backend, dynamic=False)
     return run
+
+
+def _held_to_its_word(graph: torch.fx.GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
+    """Runs a traced graph operator by operator."""
+    from functorch.compile import make_boxed_func
+
+    class Run(torch.fx.Interpreter):
+        def run_node(self, n: torch.fx.Node) -> Any:
+            found = super().run_node(n)
+            if isinstance(n.target, torch._ops.OpOverload) and n.target.namespace not in ("aten", "prims", "prim"):
+                told = n.meta.get("val")
+                for one, other in zip(tensors_of(found), tensors_of(told), strict=False):
+                    if _form(one) != _form(other):
+                        raise RuntimeError(
+                            f"operator {n.target.name()} returns {_form(one)} where its fake says {_form(other)} "
+                            "(shape, strides, dtype)"
+                        )
+            return found
+
+    return make_boxed_func(Run(graph).run)  # type: ignore[no-any-return]
+
+
+def _form(tensor: torch.Tensor) -> tuple[list[int], list[int], torch.dtype]:
+    steps = [stride if size > 1 else 1 for size, stride in zip(tensor.shape, tensor.stride(), strict=True)]
+    return list(tensor.shape), steps if tensor.numel() else [], tensor.dtype
 
 
 def is_of_compiler(raised: BaseException) -> bool:
@@ -54,22 +94,37 @@ def entered(mode: Mode) -> AbstractContextManager[Any]:
     return _MODES.get(mode, torch.enable_grad)()
 
 
-class Call:
-    """One call of `function` with `values` ({argument: value}, in order) in a mode."""
+def other_turn(function: Kernel, values: Mapping[str, Any], mode: Mode) -> None:
+    """A call as an evaluation makes it where `mode` is one of training, as a training step makes it where it is not."""
+    turn = _TURNS.get(mode)
+    if turn is None:
+        return
+    with entered(turn):
+        outputs = [each for each in tensors_of(function(*values.values())) if each.requires_grad]
+    leaves = [value for value in values.values() if isinstance(value, torch.Tensor) and value.requires_grad]
+    if outputs and leaves:
+        _grad(outputs, leaves, [torch.ones_like(each) for each in outputs], allow_unused=True)
 
-    def __init__(self, function: Kernel, values: Mapping[str, Any], mode: Mode) -> None:
-        self._function, self._values, self._mode = function, list(values.values()), mode
+
+class Call:
+    """One call of `function` with `values` ({argument: value}, in order) in a mode. seen: arguments that are no leaves
+    are views."""
+
+    def __init__(self, function: Kernel, values: Mapping[str, Any], mode: Mode, *, seen: bool = False) -> None:
+        self._function, self._values, self._mode, self._seen = function, list(values.values()), mode, seen
         self._others: list[tuple[list[torch.Tensor], list[torch.Tensor]]] = []
 
     def forward(self) -> Any:
-        """What the kernel returns. Interleaved: other calls have followed, whose backward is still to come."""
+        """What the kernel returns. Interleaved: other calls have followed, whose backward is still to come. Not a leaf:
+        nobody but the kernel holds its arguments any more."""
         with entered(self._mode):
             if self._mode == "checkpointed":
                 from torch.utils.checkpoint import checkpoint
 
                 return checkpoint(self._function, *self._values, use_reentrant=False)
-            values = [_behind(value) for value in self._values] if self._mode == "not a leaf" else self._values
-            returned = self._function(*values)
+            if self._mode == "not a leaf":
+                return self._function(*_behind(self._values, self._seen))
+            returned = self._function(*self._values)
             if self._mode == "interleaved":
                 self._others = [_another(self._function, self._values, number + 1) for number in range(BETWEEN)]
                 self._run_back(self._others[-1:])
@@ -86,9 +141,26 @@ class Call:
                 _grad(outputs, leaves, [torch.ones_like(each) for each in outputs], allow_unused=True)
 
 
-def _behind(value: Any) -> Any:
-    """The same memory, seen through an operator."""
-    return value.view_as(value) if isinstance(value, torch.Tensor) and value.requires_grad else value
+class _Moved(torch.autograd.Function):
+    """The same values in memory of their own, laid out alike."""
+
+    @staticmethod
+    def forward(ctx: Any, value: torch.Tensor) -> torch.Tensor:
+        return relocated(value)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+        return gradient
+
+
+def _behind(values: list[Any], seen: bool) -> list[Any]:
+    """Copies behind an operator, that live as long as somebody holds them; what is one array stays one."""
+    copies: dict[int, Any] = {}
+    for value in values:
+        if isinstance(value, torch.Tensor) and id(value) not in copies:
+            copy = _Moved.apply(value) if value.requires_grad else relocated(value)
+            copies[id(value)] = copy.view_as(copy) if seen else copy
+    return [copies.get(id(value), value) for value in values]
 
 
 def _another(function: Kernel, values: list[Any], number: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:

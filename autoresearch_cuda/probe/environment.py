@@ -7,8 +7,11 @@ changes the numbers of whatever else runs there.
 import ctypes
 import hashlib
 import re
+import warnings
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
+from types import BuiltinFunctionType
 from typing import Any
 
 import torch
@@ -18,6 +21,7 @@ from autoresearch_trainer.probe.state import State, numerics
 
 SUBNORMAL = 2.0**-133  # below the smallest normal float32, 2^-126; a float32 itself, and so is twice as much
 TINY = 2.0**-30  # far below the last place of 1
+_ASKS, _OF_DEVICES = re.compile(r"_?(get|is|are)_"), re.compile("cuda|xpu|mps|mtia|accelerator|device|privateuse")
 GRAIN = 32_768  # elements that torch gives to one thread before it takes another
 _RUNTIME, _OPENMP = re.compile(r"lib(g|i|)omp"), ("omp_get_dynamic", "omp_get_max_active_levels")
 KINDS = 3  # of sums: of subnormal numbers, a little above 1, a little below
@@ -33,7 +37,8 @@ def snapshot() -> State:
         "interop threads": torch.get_num_interop_threads(),
         "default dtype": str(torch.get_default_dtype()),
         "gradients": torch.is_grad_enabled(),
-        "autocast": torch.is_autocast_enabled("cpu"),
+        "autocast": (torch.is_autocast_enabled("cpu"), str(torch.get_autocast_dtype("cpu"))),
+        **_flags(),
         "anomaly mode": torch.is_anomaly_enabled(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
         "float32 products": _product_precision(),
@@ -51,6 +56,30 @@ def snapshot() -> State:
         **_gpu_state(),
         "random state": hashlib.sha256(torch.get_rng_state().numpy().tobytes()).hexdigest()[:16],
     }
+
+
+def _flags() -> State:
+    """All settings that PyTorch tells through functions without arguments."""
+    return {f"torch._C.{name}": ask() for name, ask in _tellers().items()}
+
+
+@cache
+def _tellers() -> dict[str, Callable[[], object]]:
+    """Those that answer with a plain value, by name; of devices none is asked, for that may start a driver."""
+    found: dict[str, Callable[[], object]] = {}
+    for name in sorted(dir(torch._C)):
+        ask = getattr(torch._C, name)
+        if not _ASKS.match(name) or _OF_DEVICES.search(name) or not isinstance(ask, BuiltinFunctionType):
+            continue
+        with warnings.catch_warnings(record=True) as warned:
+            warnings.simplefilter("always")
+            try:
+                answer = ask()
+            except (TypeError, RuntimeError):
+                continue
+        if isinstance(answer, (bool, int, float, str)) and not warned:
+            found[name] = ask
+    return found
 
 
 def _product_precision() -> str:

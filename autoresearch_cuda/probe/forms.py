@@ -33,6 +33,7 @@ def describe(value: Any, given: dict[str, torch.Tensor], earlier: list[Any]) -> 
         "wrapped": bool(torch._C._functorch.is_functorch_wrapped_tensor(value)),
         "lazy": value.is_conj() or value.is_neg(),
         "requires_grad": value.requires_grad,
+        "inference": value.is_inference(),
     })  # fmt: skip
     if value.layout is not torch.strided or value.device.type == "meta" or form.wrapped or form.lazy:
         return form

@@ -43,11 +43,12 @@ class Guard(GuardBase):
             "saved-tensor hooks": torch._C._autograd._saved_tensors_hooks_is_enabled(),  # type: ignore[attr-defined]
             "saved-tensor hooks on": _saved_tensor_hooks(),
             "default device": str(torch.get_default_device()),
+            "hooks of all modules and optimizers": _hooks_of_all(),
         }
 
-    def planted(self, kernel_folder: Path) -> list[str]:
+    def planted(self, kernel_folder: Path, everywhere: bool = False) -> list[str]:
         registered = sorted(_own_kernels() - self._own)
-        return super().planted(kernel_folder) + [
+        return super().planted(kernel_folder, everywhere) + [
             f"{name} was registered for PyTorch's own operator" for name in registered
         ]
 
@@ -70,6 +71,17 @@ class Guard(GuardBase):
         code = getattr(current, "__code__", None)
         own = code is not None and Path(code.co_filename).is_relative_to(Path(torch.__file__).parent)
         return not (own and getattr(current, "__wrapped__", None) is original)
+
+
+def _hooks_of_all() -> list[int]:
+    """How many functions are called with every module, and with every optimizer."""
+    places = [sys.modules[each.__module__] for each in (torch.nn.Module, torch.optim.Optimizer)]
+    return [
+        len(value)
+        for place in places
+        for name, value in sorted(vars(place).items())
+        if name.startswith("_global_") and isinstance(value, dict)
+    ]
 
 
 def _saved_tensor_hooks() -> bool:

@@ -1,10 +1,11 @@
-"""One small call made many times: does it always give the same bits, at a later hour too and whatever other calls are
-in flight, and does memory grow?"""
+"""One small call made many times: does it always give the same bits, later in a training too and whatever other calls
+are in flight, and does memory grow?"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,19 +15,22 @@ from autoresearch_cuda.probe.context import tensors_of
 from autoresearch_cuda.probe.tensors import shuffled
 from autoresearch_trainer.kernel_files import Kernel
 from autoresearch_trainer.probe.clock import MovableClock
-from autoresearch_trainer.probe.memory import PARTS, Growth, allocated, mapped, only_new_garbage
+from autoresearch_trainer.probe.memory import LEAST_GARBAGE, PARTS, Growth, allocated, mapped, no_collection
+from autoresearch_trainer.process import fill_fresh_memory
 
 _grad, _equal, _monotonic = torch.autograd.grad, torch.equal, time.monotonic
 REPEAT_SECONDS = 0.4
 # By so much the clocks are moved on during the last of the calls: a day and some.
 LATER = 100_000
+# A byte that stands for filling nothing, see `fill_fresh_memory`; a seed as a training may have one.
+UNFILLED, SEED = 0xFF, 42
 # Calls whose results are all wanted at once, as a model of many layers has them; fewer where they take long.
 IN_FLIGHT, IN_FLIGHT_SECONDS = 64, 0.4
 
 
 @dataclass(frozen=True)
 class Repeated:
-    """calls: made; strayed: of them gave other bits than the first; late: of those the ones at a later hour. leaked:
+    """calls: made; strayed: of them gave other bits than the first; late: of those the ones in `_a_training`. leaked:
     bytes by which the memory in use grew with each call. crossed: of calls with other contents, all in flight at once,
     those that gave other bits than by themselves."""
 
@@ -38,10 +42,15 @@ class Repeated:
 
 
 def repeat(
-    function: Kernel, values: Mapping[str, Any], refill: Callable[[], None], count: int, clock: MovableClock
+    function: Kernel,
+    values: Mapping[str, Any],
+    refill: Callable[[], None],
+    count: int,
+    clock: MovableClock,
+    pattern: int = UNFILLED,
 ) -> Repeated:
     """At most `count` calls in at most REPEAT_SECONDS, forward and backward. refill: puts the contents back before a
-    call, which may have updated them."""
+    call, which may have updated them. pattern: the byte that fresh memory is filled with."""
     leaves = [value for value in values.values() if isinstance(value, torch.Tensor) and value.requires_grad]
 
     def results() -> list[torch.Tensor]:
@@ -55,8 +64,10 @@ def repeat(
         found = results()
         return len(found) == len(first) and all(map(_same_bits, found, first))
 
-    growths = (Growth(_used), Growth(mapped))
-    with only_new_garbage():
+    # Garbage that holds a result, or something as large.
+    sizes = [each.nbytes for each in first if each.ndim]
+    growths = (Growth(_used, max(LEAST_GARBAGE, min(sizes, default=0))), Growth(mapped))
+    with no_collection():
         began = _monotonic()
         _read(growths, made)
         for part in range(1, PARTS + 1):
@@ -65,11 +76,32 @@ def repeat(
                 strayed += not once()
                 made += 1
             _read(growths, made)
-    with clock.ahead(LATER):
+    with _a_training(leaves, pattern, clock):
         for _ in range(min(made, 2)):
             late += not once()
     leaked = max(growth.per_call() for growth in growths)
     return Repeated(made, strayed + late, late, leaked, _crossed(function, values))
+
+
+@contextmanager
+def _a_training(leaves: Sequence[torch.Tensor], pattern: int, clock: MovableClock) -> Iterator[None]:
+    """Within it some is as a training has it a day after its start, and as it is in no other call here: nobody fills
+    fresh memory, a seed was set, and what is learned was written to."""
+    state = torch.get_rng_state()
+    fill_fresh_memory(UNFILLED)
+    # What was given back while it was filled holds that still.
+    numbers = torch.arange(1 << 14).to(torch.uint8)
+    used = [numbers[:size].clone() for size in range(64, 1 << 14, 64) for _ in range(2)]
+    del used
+    torch.default_generator.manual_seed(SEED)
+    for leaf in leaves:
+        torch.autograd.graph.increment_version(leaf)
+    try:
+        with clock.ahead(LATER):
+            yield
+    finally:
+        torch.set_rng_state(state)
+        fill_fresh_memory(pattern)
 
 
 def _read(growths: Iterable[Growth], made: int) -> None:
@@ -88,7 +120,8 @@ def _crossed(function: Kernel, values: Mapping[str, Any]) -> int:
         calls.append([_shuffled(value, generator) for value in values.values()])
         alone.append(_backward(*_forward(function, calls[-1])))
     flying = [_forward(function, arguments) for arguments in calls]
-    together = [_backward(leaves, outputs) for leaves, outputs in flying]
+    # A gradient is wanted until the optimizer has seen all of them.
+    together = [_backward(leaves, outputs, copied=False) for leaves, outputs in flying]
     return sum(
         len(one) != len(other) or not all(map(_same_bits, one, other))
         for one, other in zip(alone, together, strict=True)
@@ -111,12 +144,14 @@ def _forward(function: Kernel, arguments: Sequence[Any]) -> tuple[list[torch.Ten
     return leaves, tensors_of(function(*copies))
 
 
-def _backward(leaves: list[torch.Tensor], outputs: list[torch.Tensor]) -> list[torch.Tensor]:
-    """The outputs and the gradients of the leaves, for cotangents of one."""
+def _backward(leaves: list[torch.Tensor], outputs: list[torch.Tensor], *, copied: bool = True) -> list[torch.Tensor]:
+    """The outputs and the gradients of the leaves, for cotangents of one. copied: as they are now, whatever is written
+    to them later."""
     reached = [each for each in outputs if each.requires_grad]
     ones = [torch.ones_like(each) for each in reached]
     grads = _grad(reached, leaves, ones, allow_unused=True) if reached else ()
-    return [each.detach().clone() for each in (*outputs, *grads) if each is not None]
+    found = [each.detach() for each in (*outputs, *grads) if each is not None]
+    return [each.clone() for each in found] if copied else found
 
 
 def _used() -> int:

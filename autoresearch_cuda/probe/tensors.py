@@ -1,6 +1,7 @@
 """Tensors laid out as a workload's argument specs say, and refilled in place."""
 
 from collections.abc import Iterable
+from typing import Any, cast
 
 import torch
 
@@ -82,6 +83,27 @@ def build(spec: ArraySpec, content: torch.Tensor, needs_grad: bool = False) -> t
     buffer = Buffer(spec, content.device, needs_grad)
     buffer.fill(content)
     return buffer.tensor
+
+
+def relocated(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy in memory of its own, with the same strides and offset, and what lies between the elements."""
+    storage = cast(Any, tensor.untyped_storage()).clone()
+    return _empty(0, dtype=tensor.dtype, device=tensor.device).set_(
+        storage, tensor.storage_offset(), tensor.shape, tensor.stride()
+    )
+
+
+def standing(tensor: torch.Tensor) -> dict[str, object]:
+    """What there is to know of a leaf besides its contents, in words: where it lies, what autograd holds of it."""
+    hooks = cast(Any, tensor)
+    return {
+        "shape": (tensor.shape, tensor.stride()),
+        "place in memory": (tensor.data_ptr(), tensor.storage_offset()),
+        "version": 0 if tensor.is_inference() else tensor._version,
+        "wish for a gradient": tensor.requires_grad,
+        "gradient": None if tensor.grad is None else id(tensor.grad),
+        "hooks": (len(hooks._backward_hooks or ()), len(hooks._post_accumulate_grad_hooks or ())),
+    }
 
 
 def rolled(content: torch.Tensor, shift: int) -> torch.Tensor:

@@ -10,6 +10,9 @@ The rows are the clusters, for within a row errors share causes; where there are
 than few rows do: degrees of freedom are (sum w)^2 / sum w^2 - 1 with w_r = <ref_r, ref_r> (Kish, 1965).
 
 Of an argument that is updated in place ref is the change: an update that is 1 % small hardly moves what is updated.
+
+With |ref| in the products' place of ref, b says how far results lie to one side, up or down whatever their sign: what
+is rounded down, or shifted, has such a b and no other.
 """
 
 from __future__ import annotations
@@ -69,13 +72,16 @@ def critical(freedom: float) -> float:
     return float(-stdtrit(max(1.0, freedom), ndtr(-SURE)))
 
 
-def bias_of(result: np.ndarray, reference: np.ndarray, before: np.ndarray | None = None) -> Bias | None:
+def bias_of(
+    result: np.ndarray, reference: np.ndarray, before: np.ndarray | None = None, *, sideways: bool = False
+) -> Bias | None:
     """The common factor in the error of a finite float64 `result`; all arrays of one shape, rows along the last axis.
 
-    before: what an argument updated in place held, so that the change is the reference. None where there are too few
-    rows, or nothing that a factor could be relative to.
+    before: what an argument updated in place held, so that the change is the reference. sideways: how far it lies to
+    one side instead. None where there are too few rows, or nothing that a factor could be relative to.
     """
     ref = _rows(reference if before is None else reference - before)
+    ref = np.abs(ref) if sideways else ref
     wrong = _rows(result - reference)
     products, powers = np.einsum("ij,ij->i", wrong, ref), np.einsum("ij,ij->i", ref, ref)
     total = float(np.sum(powers))

@@ -27,6 +27,9 @@ from autoresearch_trainer.jobs.calls import Mode
 JITTER = 2.0**-7
 # The checks that judge cases, in their order.
 GROUPS = ("accuracy", "gradients", "odd", "combinations", "held_out")
+# Usual values with cotangents that are not finite. What comes of each element is left open (0 times NaN); that it shows
+# somewhere in the gradient is not.
+DIVERGED = "diverged"
 # Kinds of values on which the error of one call is a matter of luck.
 ROUGH = ("edge", "adversarial", "scaled")
 # What every byte of fresh memory holds while a step runs, and another filling to compare with. As a float the first is
@@ -153,6 +156,19 @@ def unified(contents: Contents, same: tuple[str, ...]) -> Contents:
     """The same, two arguments that are one array holding the values of the first."""
     one, other = same
     arrays = {**contents.arrays, other: contents.arrays[one]}
+    return Contents(arrays, contents.scalars, contents.cotangents, contents.kind)
+
+
+def expanded(contents: Contents, specs: list[Spec]) -> Contents:
+    """The same, arrays that were expanded along their first axis holding what they have there first; the very same
+    where there are none."""
+    names = [spec["name"] for spec in specs if spec["kind"] == "array" and spec["shape"] and spec["strides"][0] == 0]
+    if not names:
+        return contents
+    arrays = {
+        name: np.ascontiguousarray(np.broadcast_to(array[:1], array.shape)) if name in names else array
+        for name, array in contents.arrays.items()
+    }
     return Contents(arrays, contents.scalars, contents.cotangents, contents.kind)
 
 

@@ -27,12 +27,14 @@ LARGE_ONCE = 1 << 16
 # The level of the axis "size" whose calls are far larger than the others, or have other proportions.
 FAR = -1
 # How an array lies in memory, the usual first: row-major; with its last two axes exchanged; rows with gaps behind them;
-# beginning inside a larger block, where no vector is aligned; every second element.
-LAYOUTS = ("contiguous", "transposed", "gaps", "offset", "strided")
+# beginning inside a larger block, where no vector is aligned; every second element; one element of the first axis seen
+# in all its places, which an argument that is written to cannot be.
+EXPANDED = "expanded"
+LAYOUTS = ("contiguous", "transposed", "gaps", "offset", "strided", EXPANDED)
 # Of arrays of three axes and more with gaps, the share that has them not behind rows.
 OUTER = 2 / 3
 # Cotangents come as the operator behind the kernel hands them on: like arguments, or one element seen in many places.
-COTANGENTS = (*LAYOUTS, "expanded", "expanded first", "expanded last")
+COTANGENTS = (*LAYOUTS, "expanded first", "expanded last")
 # How these have to be drawn so that one element can stand for many.
 STYLES = {"expanded": "equal", "expanded first": "equal first", "expanded last": "equal last"}
 WITH_GRADIENTS: tuple[Mode, ...] = ("plain", "not a leaf", "interleaved", "checkpointed")
@@ -50,6 +52,8 @@ CHANCE_SIZE, SIZES_OF_COTANGENTS, SIZES_IN_FLOAT16 = 0.5, (-24, 16), (-6, 4)
 CHANCE_BEGUN, BEGUN_FACTORS = 0.25, (1.0, 0.0, -1.0)
 # Of several outputs one is not used: its cotangent is zero throughout.
 CHANCE_UNUSED = 0.3
+# Rows that a loss leaves out have a cotangent of zero; at the start of a training, behind weights of zero, all have.
+CHANCE_ROWS_LEFT_OUT, CHANCE_NO_COTANGENT = 0.2, 0.1
 # So many calls, drawn, go through torch.compile: each is compiled anew, which takes longer than all the others.
 COMPILED = 6
 # Calls that must give the same bits, one after the other; so many that one wrong call in 500 is hardly missed.
@@ -75,12 +79,14 @@ def combinations(
     learned = tuple(argument.name for argument in contract.args if argument.grad or argument.inplace)
     small = [each for each in neighbours if elements(each) <= LARGEST and all(map(w.is_contiguous, w.arrays(each)))]
     # In a single row or column much is right that is wrong elsewhere; `odd` has those.
-    small = [each for each in small if min(w.arrays(each)[0]["shape"], default=0) > 1] or small
+    # A single axis has no layouts but every second element.
+    several = [each for each in small if len(w.arrays(each)[0]["shape"]) > 1]
+    small = [each for each in several or small if min(w.arrays(each)[0]["shape"], default=0) > 1] or small
     sizes = [small[place] for place in rng.permutation(len(small))[:SIZES]]
     if not sizes:
         return
     axes = _axes(contract, [*range(len(sizes)), *([FAR] if beyond else [])], other_dtypes, grads, rng, contexts)
-    points = pairwise(axes, rng)
+    points = pairwise(axes, rng, _as_a_trainer(axes, len(beyond), bool(grads)))
     # Every far size at least once with gradients, where there are any.
     differentiated = [point for point in points if point["mode"] in WITH_GRADIENTS] or points
     lacking = len(beyond) - sum(point["size"] == FAR for point in differentiated)
@@ -99,7 +105,7 @@ def combinations(
     unfit = [number for number, point in enumerate(points) if point["mode"] == "inference_mode" or point["size"] == FAR]
     refused = {*repeated, *unfit}
     compilable = [number for number in range(len(points)) if contexts and number not in refused]
-    through_compiler = set(_one_of_each(rng.permutation(compilable).tolist(), points)[:COMPILED])
+    through_compiler = _through_compiler(rng.permutation(compilable).tolist(), points)
     for number, point in enumerate(points):
         point["compiled"] = number in through_compiler
     settings = _more_scalars(contract, points, [elements(base) for base in bases], axes, rng)
@@ -144,7 +150,9 @@ def _steps(
 ) -> list[CaseStep]:
     """Usual values in every case, for with others a fault may not show; then, at the same addresses, the point's."""
     kind, style = point["values"], STYLES.get(point["cotangents"], "random")
-    drawn = [_with_cotangents_of(_begun(draw(workload, "typical", wanted, style=style), learned, rng), rng)]
+    expands = STYLES.get(point["cotangents"])
+    begun = _begun(draw(workload, "typical", wanted, style=style), learned, rng)
+    drawn = [_with_cotangents_of(begun, rng, expands)]
     if point["size"] != FAR or (kind != "typical" and elements(workload) <= LARGE_ONCE):
         other = draw(workload, "typical" if kind == "scaled" else kind, wanted, style=style)
         drawn.append(scaled(other, rng, most) if kind == "scaled" else other)
@@ -175,8 +183,17 @@ def _begun(contents: Contents, learned: Sequence[str], rng: np.random.Generator)
     return Contents(arrays, contents.scalars, contents.cotangents, contents.kind)
 
 
-def _with_cotangents_of(contents: Contents, rng: np.random.Generator) -> Contents:
-    """The same, or with cotangents far from 1, or with one of several outputs not used."""
+def _rows_left_out(cotangent: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The same with about every third row zero; of a single number the number itself."""
+    if not cotangent.ndim:
+        return cotangent
+    keep = rng.random(cotangent.shape[:-1] or cotangent.shape) > 1 / 3
+    return np.where(keep[..., None] if cotangent.ndim > 1 else keep, cotangent, 0).astype(cotangent.dtype)
+
+
+def _with_cotangents_of(contents: Contents, rng: np.random.Generator, expands: str | None) -> Contents:
+    """The same, or with cotangents far from 1, or zero in some rows or throughout, or with one of several outputs not
+    used. expands: where one element stands for many, of which way; these stay equal."""
     if contents.cotangents is None:
         return contents
     cotangents = list(contents.cotangents)
@@ -188,18 +205,56 @@ def _with_cotangents_of(contents: Contents, rng: np.random.Generator) -> Content
     if len(cotangents) > 1 and rng.random() < CHANCE_UNUSED:
         place = int(rng.integers(len(cotangents)))
         cotangents[place] = np.zeros_like(cotangents[place])
+    chance = rng.random()
+    if chance < CHANCE_NO_COTANGENT:
+        cotangents = [np.zeros_like(each) for each in cotangents]
+    elif chance < CHANCE_NO_COTANGENT + CHANCE_ROWS_LEFT_OUT and expands is None:
+        cotangents = [_rows_left_out(each, rng) for each in cotangents]
     return Contents(contents.arrays, contents.scalars, tuple(cotangents), contents.kind)
 
 
-def _one_of_each(numbers: Sequence[int], points: list[dict[str, Any]]) -> list[int]:
-    """These points in such an order that each mode comes once before any comes twice."""
-    seen: Counter[str] = Counter()
-    turns = []
-    for number in numbers:
-        mode = points[number]["mode"]
-        turns.append((seen[mode], number))
-        seen[mode] += 1
-    return [number for _, number in sorted(turns, key=lambda turn: turn[0])]
+def _as_a_trainer(axes: Mapping[str, Sequence[Any]], beyond: int, differentiable: bool) -> list[dict[str, Any]]:
+    """Points in the trainer's dtype and with arrays in row-major order, which no kernel may decline: every value of
+    every other axis at least once, and as many far sizes as there are, with gradients where there are any."""
+    plain = {axis: values[:1] for axis, values in axes.items() if axis == "dtype" or axis.startswith("layout of ")}
+    small = {**axes, **plain, "size": [size for size in axes["size"] if size != FAR]}
+    points = [_turn(small, number) for number in range(max(map(len, small.values())))]
+    modes = [mode for mode in axes["mode"] if mode in WITH_GRADIENTS or not differentiable]
+    far = {**axes, **plain, "size": [FAR], "mode": modes, "values": axes["values"][:1]}
+    return points + [_turn(far, number) for number in range(beyond)]
+
+
+def _turn(axes: Mapping[str, Sequence[Any]], number: int) -> dict[str, Any]:
+    """The values of all axes whose turn it is."""
+    return {axis: values[number % len(values)] for axis, values in axes.items()}
+
+
+def _through_compiler(numbers: Sequence[int], points: list[dict[str, Any]]) -> set[int]:
+    """Which of these points, in a drawn order, are compiled: one as a trainer makes it in a training step and one as in
+    an evaluation, and others, each mode once before any comes twice, and as far as that goes each layout."""
+    plain = [number for number in numbers if points[number]["dtype"] is None and _row_major(points[number])]
+    chosen = [
+        next((number for number in plain if points[number]["mode"] in modes), None)
+        for modes in (WITH_GRADIENTS, SWITCHED_OFF)
+    ]
+    first = [number for number in chosen if number is not None]
+    others = [number for number in numbers if number not in first]
+    # Of those alike first the one with axes exchanged: what lies as its argument does lies otherwise there.
+    others.sort(key=lambda number: "transposed" not in [value for _, value in _mode_and_layout(points[number])])
+    while others and len(first) < COMPILED:
+        seen = Counter(value for number in first for value in _mode_and_layout(points[number]))
+        others.sort(key=lambda number: [seen[value] for value in _mode_and_layout(points[number])])
+        first.append(others.pop(0))
+    return set(first)
+
+
+def _row_major(point: Mapping[str, Any]) -> bool:
+    return all(value == LAYOUTS[0] for axis, value in point.items() if axis.startswith("layout of "))
+
+
+def _mode_and_layout(point: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Those of a point, the layout being the first array's."""
+    return [(axis, point[axis]) for axis in ("mode", *[axis for axis in point if axis.startswith("layout of ")][:1])]
 
 
 def _quickest(points: list[dict[str, Any]], bases: list[Workload], modes: Sequence[Mode]) -> int | None:
@@ -262,7 +317,8 @@ def _axes(
     }
     for argument in contract.args:
         if argument.kind == "array":
-            axes[f"layout of {argument.name}"] = LAYOUTS if contexts else [each for each in LAYOUTS if each != "offset"]
+            left_out = {*(() if contexts else ("offset", EXPANDED)), *((EXPANDED,) if argument.inplace else ())}
+            axes[f"layout of {argument.name}"] = [layout for layout in LAYOUTS if layout not in left_out]
         elif argument.values:
             axes[argument.name] = _levels(argument, rng)
     return axes
@@ -295,6 +351,8 @@ def laid_out(shape: Sequence[int], layout: str, rng: np.random.Generator) -> tup
         wider = list(shape)
         wider[axis] += int(rng.integers(1, 9))
         return w.contiguous(wider), 0
+    if layout == EXPANDED and shape:
+        return [0, *w.contiguous(shape)[1:]], 0
     if layout == "strided" and shape:
         return w.sliced([*shape, 1], 2, -1)[:-1], 0
     return w.contiguous(shape), int(rng.integers(1, 33)) if layout == "offset" else 0

@@ -12,9 +12,9 @@ from autoresearch_common.metrics import errors
 from autoresearch_common.tolerance import NAMES, Errors, allowed, of_a_sum, worst
 from autoresearch_lab.catalog import Target
 from autoresearch_lab.results.verify import ComparedResult
-from autoresearch_lab.verify.cases import ROUGH, Case, main_dtype, widen
+from autoresearch_lab.verify.cases import DIVERGED, ROUGH, Case, main_dtype, widen
 from autoresearch_lab.verify.exchange import Answers, shadow_number
-from autoresearch_lab.verify.factors import METRIC, Factor, Factors, coarsest_dtype
+from autoresearch_lab.verify.factors import METRIC, SIDE, Factor, Factors, coarsest_dtype
 from autoresearch_lab.verify.reference import Expected, References, Results
 from autoresearch_lab.verify.sanitized import Sanitized
 from autoresearch_trainer.jobs.calls import Raised, ResultName
@@ -157,6 +157,9 @@ class Comparisons:
         for number, step in enumerate(case.steps):
             if not step.judged:
                 continue
+            if step.contents.kind == DIVERGED:
+                yield from self._hidden(case, number)
+                continue
             for name, right in self.results(case, number).items():
                 own = self._own(case, number, name, right)
                 if own is None:
@@ -168,6 +171,16 @@ class Comparisons:
                 if step.again and name.kind == "gradient":
                     if self.candidate.array(case, number, name.again) is not None:
                         yield self._judge(case, number, name.again, right, own, limits)
+
+    def _hidden(self, case: Case, step: int) -> Iterator[Comparison]:
+        """Gradients that are finite throughout where those of the oracle and the baseline are not."""
+        for name, right in self.results(case, step).items():
+            found, usual = self.candidate.array(case, step, name), self.baseline.array(case, step, name)
+            if name.kind != "gradient" or right.all_finite or found is None or usual is None:
+                continue
+            hides = not np.isfinite(widen(usual)).all() and bool(np.isfinite(widen(found)).all())
+            problem = "is finite throughout, though the cotangents are not" if hides else None
+            yield Comparison(case, step, name, 0.0, "", 0.0, 0.0, 0.0, problem)
 
     def _judge(
         self, case: Case, step: int, name: ResultName, right: Expected, own: Errors, limits: Errors
@@ -191,6 +204,10 @@ class Comparisons:
             return Comparison(
                 case, step, name, excess, METRIC, factor.sure, factor.trusted, factor.allowed, factor=factor
             )
+        side = self.factors.of_a_side(case, step, name, right, values) if ratios[worst] <= 1.0 else None
+        if side is not None:
+            excess = _ratio(side.sure, side.allowed)
+            return Comparison(case, step, name, excess, SIDE, side.sure, side.trusted, side.allowed, factor=factor)
         part = self.factors.of_a_part(case, step, name, right, values) if ratios[worst] <= 1.0 else None
         if part is not None:
             words, one = part
@@ -218,7 +235,7 @@ class Comparisons:
         pools: dict[Hashable, list[Errors]] = {}
         for case in self.cases:
             for number, step in enumerate(case.steps):
-                if not step.judged or not self.usable(case):
+                if not step.judged or step.contents.kind == DIVERGED or not self.usable(case):
                     continue
                 for name, right in self.results(case, number).items():
                     wanted = _pools_of(case, number, name)

@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 
 
-def pairwise(axes: Mapping[str, Sequence[Any]], rng: np.random.Generator) -> list[dict[str, Any]]:
-    """Points, each with one value per axis, such that every pair of values of two axes is in at least one.
+def pairwise(
+    axes: Mapping[str, Sequence[Any]], rng: np.random.Generator, given: Sequence[Mapping[str, Any]] = ()
+) -> list[dict[str, Any]]:
+    """Points, each with one value per axis, such that every pair of values of two axes is in at least one. The points
+    that are given come first, and what they have together is there already.
 
     Greedy, as in AETG (Cohen et al., IEEE TSE 23(7), 1997): a pair that is missing starts a point, and every other axis
     takes the value that brings the most missing pairs. Where several bring as many it is the first, an axis' usual one,
@@ -23,7 +26,9 @@ def pairwise(axes: Mapping[str, Sequence[Any]], rng: np.random.Generator) -> lis
         for a in range(len(axes[names[one]]))
         for b in range(len(axes[names[other]]))
     }
-    points: list[dict[int, int]] = []
+    points = [{axis: list(axes[name]).index(point[name]) for axis, name in enumerate(names)} for point in given]
+    for point in points:
+        missing -= {pair for axis, level in point.items() for pair in _pairs(point, axis, level)}
     while missing:
         waiting = sorted(missing)
         point = dict(waiting[rng.integers(len(waiting))])

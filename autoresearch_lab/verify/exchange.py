@@ -119,7 +119,7 @@ def write_inputs(folder: Path, cases: list[Case], contract: Contract) -> Calls:
 # A candidate makes every step. The baseline leaves out those that only repeat, and makes the shadows instead. "idle" is
 # the candidate once more with native functions that do nothing, in the cases whose operators are counted; "bounds" once
 # more under a sanitizer, without the largest cases: every shape once, for it decides where memory is touched, and once
-# with edge values, for class numbers do, too.
+# each with edge values and with what is not finite, for values that a place is worked out from do, too.
 Part = Literal["candidate", "baseline", "idle", "bounds"]
 MOST_BOUNDS_ELEMENTS = 1 << 20
 
@@ -241,12 +241,13 @@ def _asked(case: Case, contract: Contract, part: Part) -> CallCase:
         compiled=case.compiled and part == "candidate",
         leaves=list(case.leaves),
         same=list(case.same),
+        turns=part == "candidate" and case.group == "combinations" and not case.compiled,
     )
 
 
 def _makes(part: Part, number: int, step: CaseStep) -> bool:
     if part == "bounds":
-        return number == 0 or step.contents.kind == "edge"
+        return number == 0 or step.contents.kind in ("edge", "nonfinite")
     return step.judged or part != "baseline"
 
 

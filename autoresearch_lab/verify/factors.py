@@ -18,8 +18,8 @@ from autoresearch_lab.verify.exchange import Answers
 from autoresearch_lab.verify.reference import Expected, References
 from autoresearch_trainer.jobs.calls import ResultName
 
-# The name of the measure beside those of `metrics`.
-METRIC = "factor"
+# The names of the measures beside those of `metrics`.
+METRIC, SIDE = "factor", "shift to one side"
 _RANK = {"float32": 0, "float16": 1, "bfloat16": 2}
 
 
@@ -50,19 +50,32 @@ class Factors:
         self._contract = contract
         self._trusted = trusted
         self._references = references
-        self._known: dict[tuple[str, ResultName], list[Bias]] = {}
+        self._known: dict[tuple[str, ResultName, bool], list[Bias]] = {}
 
     def of(self, case: Case, step: int, name: ResultName, right: Expected, values: np.ndarray) -> Factor | None:
         """The factor in a result's float64 `values` (finite as the oracle's are); None where none is looked at."""
         if not _looked_at(case, step, name, right):
             return None
+        return self._factor(case, step, name, right, values, sideways=False)
+
+    def of_a_side(self, case: Case, step: int, name: ResultName, right: Expected, values: np.ndarray) -> Factor | None:
+        """How far a result lies to one side, where that is beyond what is allowed; None where it is not. Of optimizers
+        only the factor is looked at."""
+        if self._contract.phase != "forward" or not _looked_at(case, step, name, right):
+            return None
+        factor = self._factor(case, step, name, right, values, sideways=True)
+        return factor if factor is not None and factor.sure > factor.allowed else None
+
+    def _factor(
+        self, case: Case, step: int, name: ResultName, right: Expected, values: np.ndarray, *, sideways: bool
+    ) -> Factor | None:
         before = self._before(case, step, name)
-        found = bias_of(values, right.value, before)
+        found = bias_of(values, right.value, before, sideways=sideways)
         if found is None:
             return None
         floor = self._contract.tolerance.floor.get("float32", 0.0)
         dtype = coarsest_dtype(case, name, right)
-        allowed = limit(self._of_trusted(case, name), dtype, floor, right.value, before)
+        allowed = limit(self._of_trusted(case, name, sideways), dtype, floor, right.value, before)
         return Factor(found, allowed.trusted, allowed.allowed)
 
     def of_a_part(
@@ -92,15 +105,15 @@ class Factors:
             for part in parts_of(values, right.value, (axis,))
         ]
 
-    def _of_trusted(self, case: Case, name: ResultName) -> list[Bias]:
+    def _of_trusted(self, case: Case, name: ResultName, sideways: bool) -> list[Bias]:
         """The trusted implementations' factors in this result over the steps of a case: one alone may be small by
         luck."""
         name = _once(name)
-        if (case.id, name) not in self._known:
+        if (case.id, name, sideways) not in self._known:
             theirs = self._results_of_trusted(case, name)
-            found = [bias_of(values, right.value, before) for values, right, before in theirs]
-            self._known[case.id, name] = [bias for bias in found if bias is not None]
-        return self._known[case.id, name]
+            found = [bias_of(values, right.value, before, sideways=sideways) for values, right, before in theirs]
+            self._known[case.id, name, sideways] = [bias for bias in found if bias is not None]
+        return self._known[case.id, name, sideways]
 
     def _results_of_trusted(
         self, case: Case, name: ResultName

@@ -18,12 +18,14 @@ from autoresearch_common.arrays import storage
 from autoresearch_common.workload import Workload
 from autoresearch_lab.catalog import Target
 from autoresearch_lab.verify.cases import (
+    DIVERGED,
     SECOND_PATTERN,
     Case,
     CaseStep,
     Contents,
     elements,
     exchanged,
+    expanded,
     main_dtype,
     output_dtypes,
     rounded,
@@ -125,6 +127,8 @@ class Planner:
         transposed = CaseStep(self.draw(base, "typical", True), layout="transposed")
         expanded = CaseStep(self.draw(base, "typical", True, style="equal"), layout="expanded")
         cases.append(self._case("gradients/cotangents", "gradients", base, [transposed, expanded], self.grads))
+        diverged = [CaseStep(self._diverged(base, value)) for value in (np.nan, np.inf)]
+        cases.append(self._case("gradients/diverged", "gradients", base, diverged, self.grads))
         plain = [CaseStep(self.draw(base, "typical", False))]
         cases.append(self._case("gradients/switched off", "gradients", base, plain, (), mode="no_grad"))
         return cases
@@ -235,18 +239,27 @@ class Planner:
     ) -> Case:
         dtypes = output_dtypes(self.contract, workload["args"])
         same = more.get("same", ())
+        if group == "combinations":
+            steps = [replace(step, contents=expanded(step.contents, workload["args"])) for step in steps]
         if same:
             steps = [replace(step, contents=unified(step.contents, same)) for step in steps]
         single = any(spec["name"] in grad and not spec["shape"] for spec in w.arrays(workload))
         if single or elements(workload) <= SMALL:
-            steps = [self._with_shadows(step, same) for step in steps]
+            steps = [self._with_shadows(step, workload, same) for step in steps]
         return Case(name, group, workload, tuple(steps), dtypes, grad, **more)
 
-    def _with_shadows(self, step: CaseStep, same: tuple[str, ...]) -> CaseStep:
+    def _with_shadows(self, step: CaseStep, workload: Workload, same: tuple[str, ...]) -> CaseStep:
         if not step.judged:
             return step
-        shadows = tuple(shadow(step.contents, self.rng) for _ in range(1 if step.brief else SHADOWS))
+        drawn = (shadow(step.contents, self.rng) for _ in range(1 if step.brief else SHADOWS))
+        shadows = tuple(expanded(each, workload["args"]) for each in drawn)
         return replace(step, shadows=tuple(unified(each, same) for each in shadows) if same else shadows)
+
+    def _diverged(self, workload: Workload, value: float) -> Contents:
+        """Usual values with cotangents that are this throughout."""
+        contents = self.draw(workload, "typical", True)
+        cotangents = tuple(np.full_like(each, value) for each in contents.cotangents or ())
+        return Contents(contents.arrays, contents.scalars, cotangents, DIVERGED)
 
     def draw(self, workload: Workload, kind: str, cotangents: bool, style: str = "random") -> Contents:
         values = self.oracle.inputs(workload, self.rng, kind)

@@ -85,7 +85,7 @@ def run(args: CallArgs, run_dir: Path, report: Report) -> CallAnswer:
         answers.append(case.run(found))
         changed.update(dict.fromkeys(guard.changes(folder)))
     changed.update(dict.fromkeys(guard.changes(folder, last=True)))
-    changed.update(dict.fromkeys(guard.planted(folder)))
+    changed.update(dict.fromkeys(guard.planted(folder, everywhere=True)))
     files.save(found, run_dir / OUTPUTS)
     functions = sorted({*noops.functions, *(f"metal/{name}" for name in metal.made if metal.idle)})
     return CallAnswer(

@@ -107,7 +107,9 @@ class CallCase(_Asked):
     """Some calls on one set of arguments, at fixed addresses where the framework has such. grad: arguments that get
     gradients; inplace: those that the contract lets a kernel update. compiled: it goes through torch.compile. spied:
     the framework's operators are counted. leaves: arguments that want a gradient as parameters do, though none is asked
-    for. same: two arguments that are one array. A step that is null is left out, so that numbers stay the same."""
+    for. same: two arguments that are one array. turns: before every step but the first the kernel is called as an
+    evaluation or a training step calls it, whichever the case is not, with the arguments as they still are. A step
+    that is null is left out, so that numbers stay the same."""
 
     id: str
     args: list[Spec]
@@ -119,6 +121,7 @@ class CallCase(_Asked):
     compiled: bool = False
     leaves: list[str] = []
     same: list[str] = []
+    turns: bool = False
 
 
 class CallArgs(JobArgs):
@@ -148,8 +151,8 @@ class Raised(JobAnswer):
 class Form(JobAnswer):
     """The form of one returned value. plain: an ordinary dense array whose bytes may be read; of others not all is
     known. type: module and class. strides in elements; offset into the storage in elements; storage_bytes: of all the
-    memory behind it. shares: arguments and earlier outputs whose memory it uses. wrapped, lazy, requires_grad: of
-    PyTorch's tensors."""
+    memory behind it. shares: arguments and earlier outputs whose memory it uses. wrapped, lazy, requires_grad,
+    inference (made in inference mode): of PyTorch's tensors."""
 
     type: Text
     plain: bool
@@ -164,13 +167,15 @@ class Form(JobAnswer):
     wrapped: bool = False
     lazy: bool = False
     requires_grad: bool = False
+    inference: bool = False
 
 
 class StepAnswer(JobAnswer):
     """What one call gave. sequence: a tuple or list came back. grads: forms by argument, null = missing. again: "done"
     after a second backward, or the error that refused it. changed: arguments (and "cotangent 0") whose bytes are not
-    what they were. repeated: calls made once more with the same contents; strayed: those of them that gave other bits
-    than the first; late: of those the ones for which the clocks had been moved on by a day. leaked: bytes by which the
+    what they were, and what else of them is not ("x's shape"). altered: outputs that did not stay as they were
+    returned. repeated: calls made once more with the same contents; strayed: those of them that gave other bits than
+    the first; late: of those the ones that were made as a day later in a training. leaked: bytes by which the
     memory in use grew with each repeated call, 0 where it did not. crossed: of many calls in flight at once those that
     gave other bits than by themselves."""
 
@@ -179,6 +184,7 @@ class StepAnswer(JobAnswer):
     grads: dict[Text, Form | None] = {}
     again: Text | None = None
     changed: list[Text] = []
+    altered: list[Text] = []
     repeated: Count = 0
     strayed: Count = 0
     late: Count = 0

@@ -19,6 +19,7 @@ BLOCK_BYTES = 16
 # Growth of fewer bytes per call in any part of the calls is chance.
 LEAST_PER_CALL = 8
 LEAST = 4096
+LEAST_GARBAGE = 512
 # Parts that the calls are cut into: in the first a cache may fill, in each of the others a leak grows.
 PARTS = 4
 
@@ -50,19 +51,40 @@ def mapped() -> int:
 
 
 class Growth:
-    """Readings of the memory in use between equal parts of many calls. `used`: bytes in use at this moment."""
+    """Readings of the memory in use between equal parts of many calls. used: bytes in use at this moment. garbage: so
+    many bytes in each call make what only a collection gives back a leak, since a training collects none in thousands
+    of steps; less are objects of Python's alone, which do no harm."""
 
-    def __init__(self, used: Callable[[], int]) -> None:
+    def __init__(self, used: Callable[[], int], garbage: int = LEAST_GARBAGE) -> None:
         self._used = used
+        self._garbage = garbage
         self._readings: list[tuple[int, int]] = []
+        # (objects, bytes) that collecting garbage gave back at each reading.
+        self._collected: list[tuple[int, int]] = []
 
     def read(self, calls: int) -> None:
         """After so many calls in all."""
-        gc.collect()
-        self._readings.append((calls, self._used()))
+        before, objects = self._used(), gc.collect()
+        now = self._used()
+        self._readings.append((calls, now))
+        self._collected.append((objects, before - now))
 
     def per_call(self) -> float:
         """Bytes by which memory grew with each call, the first part left out; 0 where it did not in every part."""
+        return max(self._kept(), self._left_to_collect())
+
+    def _left_to_collect(self) -> float:
+        found = []
+        for place in range(2, len(self._readings)):
+            calls = self._readings[place][0] - self._readings[place - 1][0]
+            objects, size = self._collected[place]
+            # What was freed and is only kept for the next of its kind is given back as well, without being found.
+            if not calls or objects < calls or size < max(LEAST, self._garbage * calls):
+                return 0.0
+            found.append(size / calls)
+        return min(found) if len(found) >= PARTS - 1 else 0.0
+
+    def _kept(self) -> float:
         readings = self._readings[1:]
         slopes = []
         for (before, first), (after, second) in zip(readings, readings[1:], strict=False):
@@ -74,11 +96,15 @@ class Growth:
 
 
 @contextmanager
-def only_new_garbage() -> Iterator[None]:
-    """Within it collecting garbage takes no time for what was there before."""
+def no_collection() -> Iterator[None]:
+    """Within it garbage is collected by nobody but `Growth`, as in a training; what was there before takes no time."""
+    enabled = gc.isenabled()
     gc.collect()
     gc.freeze()
+    gc.disable()
     try:
         yield
     finally:
         gc.unfreeze()
+        if enabled:
+            gc.enable()

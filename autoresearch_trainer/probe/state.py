@@ -10,6 +10,7 @@ import hashlib
 import inspect
 import json
 import locale
+import logging
 import math
 import operator
 import os
@@ -20,6 +21,7 @@ import statistics
 import sys
 import threading
 import time
+import tracemalloc
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -132,10 +134,10 @@ class GuardBase:
         """What loading a kernel set that the framework itself sets when it is used, in words."""
         return []
 
-    def planted(self, kernel_folder: Path) -> list[str]:
+    def planted(self, kernel_folder: Path, everywhere: bool = False) -> list[str]:
         """What takes longer to find, in words: functions that are the kernel's, in this project's modules and where
-        there was none of that name before."""
-        return _planted(kernel_folder, self.watched)
+        there was none of that name before. everywhere: in all modules that are loaded, which takes 0.2 s."""
+        return _planted(kernel_folder, self.watched, everywhere)
 
 
 def changes(before: State, after: State) -> list[str]:
@@ -180,6 +182,8 @@ def surroundings() -> State:
         "standard output": (id(sys.stdout), id(sys.stderr)),
         "turns of threads": sys.getswitchinterval(),
         "locale": locale.setlocale(locale.LC_ALL),
+        "log messages left out": (logging.root.manager.disable, logging.root.level),
+        "allocations traced": tracemalloc.is_tracing(),
     }
 
 
@@ -198,6 +202,7 @@ def collector() -> State:
         "garbage thresholds": gc.get_threshold(),
         "garbage kept": gc.get_freeze_count() > 0,
         "garbage callbacks": len(gc.callbacks),
+        "garbage collector's debugging": gc.get_debug(),
     }
 
 
@@ -214,18 +219,22 @@ def _callables(places: Iterable[ModuleType | type]) -> dict[ModuleType | type, d
     }
 
 
-def _planted(folder: Path, watched: Iterable[ModuleType | type]) -> list[str]:
+def _planted(folder: Path, watched: Iterable[ModuleType | type], everywhere: bool) -> list[str]:
     """Functions whose code is the kernel's, in words: in the watched places, where an operator may have been inherited,
-    and in this project's modules and their classes, which a kernel may be the first to import."""
+    and in this project's modules and their classes, which a kernel may be the first to import. everywhere: in all
+    modules."""
     found, inside = [], f"{folder}{os.sep}"
-    places: list[ModuleType | type] = list(watched)
+    places: dict[ModuleType | type, None] = dict.fromkeys(watched)
     for name, module in list(sys.modules.items()):
-        if name.split(".")[0] in PROJECT:
-            own = [value for value in vars(module).values() if isinstance(value, type) and value.__module__ == name]
-            places += [module, *own]
+        if not isinstance(module, ModuleType) or str(vars(module).get("__file__")).startswith(inside):
+            continue
+        if everywhere or name.split(".")[0] in PROJECT:
+            # Not isinstance: it asks stand-ins of other libraries, which warn.
+            own = [value for value in list(vars(module).values()) if issubclass(type(value), type)]
+            places |= dict.fromkeys([module, *(value for value in own if value.__module__ == name)])
     for place in places:
         for function, value in list(vars(place).items()):
-            if isinstance(value, FunctionType) and value.__code__.co_filename.startswith(inside):
+            if type(value) is FunctionType and value.__code__.co_filename.startswith(inside):
                 found.append(f"{place.__name__}.{function} was replaced")
     return found
 

@@ -64,7 +64,9 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
     hidden, width = w.argument(workload, "w_fc")["shape"]
     hidden, width = min(hidden, 512), min(width, 128)
     odd = int(rng.integers(20, 60)) * 2 + 1
-    shapes = [((1, 1, width), hidden), ((2, 17, 7), 29), ((1, odd, 33), 65), ((3, 5, 130), 257), ((2, 9, 16), 64)]
+    shapes: list[tuple[tuple[int, ...], int]] = [((1, 1, width), hidden), ((2, 17, 7), 29), ((1, odd, 33), 65)]
+    shapes += [((3, 5, 130), 257), ((2, 9, 16), 64), ((9, 16), 40), ((2, 2, 3, 12), 33), ((6, 6, 6), 6)]
+    shapes += [((2, 0, width), 33)]
     result = [_resized(workload, (shape, w.contiguous(shape)), inner) for shape, inner in shapes]
     view, narrow = (3, 17, width), (2, 5, 33)
     result.append(_resized(workload, (view, w.transposed(view, 0, 1)), hidden))

@@ -53,6 +53,8 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
         ((1, 255, heads, width), (1, 255, heads, width)),
         ((2, odd, 3, 6), (2, odd, 1, 6)),
         ((2, 5, 1, 34), (2, 5, 1, 34)),
+        ((6, 6, 6, 6), (6, 6, 6, 6)),
+        ((0, 5, heads, width), (0, 5, heads, width)),
     ]
     result = [_resized(workload, (q, w.contiguous(q)), (k, w.contiguous(k))) for q, k in pairs]
     view, fewer, narrow = (2, 17, 4, width), (2, 17, 2, width), (2, 7, 3, 10)

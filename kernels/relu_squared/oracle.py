@@ -37,9 +37,9 @@ def cost(workload: w.Workload, direction: str = "forward") -> tuple[int, int]:
 
 
 def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
-    width = w.argument(workload, "x")["shape"][-1]
+    width = [8, *w.argument(workload, "x")["shape"]][-1]
     odd = int(rng.integers(100, 3000)) * 2 + 1
-    shapes = [(1,), (7,), (257, 129), (3, 17, width), (odd,)]
+    shapes = [(1,), (7,), (257, 129), (3, 17, width), (odd,), (2, 3, 2, 5, 7), (), (0, width)]
     strided = [
         ((3, 5, width), w.sliced((3, 5, width))),
         ((9, 33), (1, 9)),

@@ -41,7 +41,7 @@ def cost(workload: w.Workload, direction: str = "forward") -> tuple[int, int]:
 def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     width = w.argument(workload, "x")["shape"][-1]
     odd = int(rng.integers(20, 60)) * 2 + 1
-    shapes = [(1, 1, width), (2, 17, 7), (3, 63, 3), (1, odd, width), (1, 3, 2047)]
+    shapes = [(1, 1, width), (2, 17, 7), (3, 63, 3), (1, odd, width), (1, 3, 2047), (6, 6, 6), (2, 0, width)]
     result = [w.variant(workload, x=shape, x0=shape) for shape in shapes]
     view, narrow = (3, 17, width), (2, 5, 33)
     result.append(w.variant(workload, x=(view, w.transposed(view, 0, 1)), x0=(view, w.sliced(view))))

@@ -37,7 +37,7 @@ def cost(workload: w.Workload, direction: str = "forward") -> tuple[int, int]:
 def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     width = w.argument(workload, "x")["shape"][-1]
     odd = int(rng.integers(2, 300)) * 2 + 1
-    shapes = [(1, width), (3, 1), (257, 7), (2, 17, 129), (3, 5, odd), (1, 1, 3, 8191)]
+    shapes = [(1, width), (3, 1), (257, 7), (2, 17, 129), (3, 5, odd), (1, 1, 3, 8191), (6, 6, 6), (width,), (0, width)]
     strided = [
         ((2, 17, 3, width), w.transposed((2, 17, 3, width))),
         ((3, 5, width), w.sliced((3, 5, width))),

@@ -48,6 +48,7 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
     _, _, heads, width = w.argument(workload, "x")["shape"]
     long = int(rng.integers(20, 100)) * 2 + 1
     shapes = [(1, 1, heads, width), (3, 17, 2, width), (1, 255, heads, width), (2, long, 3, 6), (2, 5, 1, 2)]
+    shapes += [(6, 6, 6, 6), (3, 3, 3, 6), (0, 5, heads, width)]
     result = [_resized(workload, shape, w.contiguous(shape)) for shape in shapes]
     view = (2, 17, 3, width)
     result.append(_resized(workload, view, w.transposed(view)))

@@ -54,6 +54,7 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
     _, _, heads, width = w.argument(workload, "v")["shape"]
     odd = int(rng.integers(20, 60)) * 2 + 1
     shapes = [(1, 1, heads, width), (2, 17, 3, 7), (1, 255, heads, 1), (2, odd, 2, width)]
+    shapes += [(5, 5, 5, 5), (0, 5, heads, width)]
     result = [w.variant(workload, v=shape, ve=shape, gate=shape[:3]) for shape in shapes]
     view = (2, 17, 3, width)
     result.append(w.variant(workload, v=(view, w.transposed(view)), ve=(view, w.sliced(view)), gate=view[:3]))

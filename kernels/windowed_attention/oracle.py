@@ -88,7 +88,7 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
     odd = int(rng.integers(20, 60)) * 2 + 1
     lonely = [((1, 1, heads, width), 1), ((1, 129, 1, 40), 0)]
     cases = [((2, 17, 2, width), 8), ((1, 255, heads, width), 255), ((1, 65, 1, 40), 1)]
-    cases += [((1, odd, 3, width), odd // 3), ((2, 33, 2, width), 100)]
+    cases += [((1, odd, 3, width), odd // 3), ((2, 33, 2, width), 100), ((8, 8, 8, 8), 5)]
     result = [w.variant(workload, q=shape, k=shape, v=shape, window=window) for shape, window in lonely + cases]
     for case in result[: len(lonely)]:
         w.argument(case, "q")["grad"] = w.argument(case, "k")["grad"] = False
@@ -96,6 +96,12 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
     stored, joined = (view, w.transposed(view)), (view, w.sliced(view, factor=3, axis=2))
     result.append(w.variant(workload, q=stored, k=stored, v=stored, window=32))
     result.append(w.variant(workload, q=joined, k=joined, v=joined, window=65))
+    # No multiple of eight channels, which some libraries decline: not in row-major order, so that they may.
+    narrow = (2, 13, 2, 12)
+    turned = (narrow, w.transposed(narrow))
+    result.append(w.variant(workload, q=turned, k=turned, v=turned, window=5))
+    many, shared = (1, 19, 16, width), (1, 19, 2, width)
+    result.append(w.variant(workload, q=many, k=shared, v=shared, window=7))
     return result
 
 

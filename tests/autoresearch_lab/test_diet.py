@@ -18,6 +18,8 @@ BEYOND = {"newton_schulz_float32": ["imports importlib.util"]}  # loads the base
 # results, which is for `verify` to find.
 SEEN = {
     "after_100_seconds": "imports time",
+    "autocast_to_float16": "calls torch.set_autocast_dtype",
+    "clips_what_is_accumulated": "calls register_post_accumulate_grad_hook",
     "collector_off": "imports gc",
     "compiler_settings": "writes torch._dynamo.config.suppress_errors",
     "crashes": "imports os",
@@ -33,6 +35,7 @@ SEEN = {
     "fused_attention_off": "calls torch.backends.cuda.enable_flash_sdp",
     "gradients_left_off": "switches torch.set_grad_enabled",
     "hangs": "imports time",
+    "hook_on_every_module": "calls torch.nn.modules.module.register_module_forward_hook",
     "import_fails": "imports no_such_module_anywhere",
     "import_path": "imports sys",
     "kills_its_parent": "imports signal",
@@ -54,6 +57,7 @@ SEEN = {
     "own_step_counter": "keeps count in _calls",
     "patches_a_tensors_operator": "writes torch.Tensor.__mul__",
     "patches_comparison": "writes torch.allclose",
+    "patches_linear_layers": "writes torch.nn.Linear.forward",
     "patches_the_clock": "writes time.perf_counter_ns",
     "patches_the_module_call": "writes torch.nn.Module.__call__",
     "patches_the_schedule": "writes autoresearch_cuda.native.load",
@@ -69,6 +73,7 @@ SEEN = {
     "saved_in_a_ring": "keeps count in _count",
     "saved_in_a_ring_of_16": "keeps count in _count",
     "saved_tensor_hooks_left_on": "reaches __enter__",
+    "silences_logging": "imports logging",
     "silences_warnings": "imports warnings",
     "standard_output_gone": "imports io",
     "system_v_shared_memory": "imports ctypes",

@@ -36,7 +36,7 @@ def check(evidence: Comparisons) -> CheckResult:
             told = evidence.candidate.step(case, number)
             repeats += told.repeated
             if told.strayed:
-                when = f"{told.late} of two calls, with the clocks moved on by a day, gave"
+                when = f"{told.late} of two calls that were made as a day later in a training gave"
                 if told.strayed > told.late:
                     when = f"{told.strayed - told.late} of {told.repeated} calls with the same contents gave"
                 problems.append(f"{when} other bits than the first ({case.id}, {case.shapes()})")

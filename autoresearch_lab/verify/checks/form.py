@@ -48,6 +48,8 @@ def _step(evidence: Comparisons, case: Case, number: int) -> Iterator[str]:
         allowed = {f"argument {output.name}"} if output.name in inplace else set()
         for words in _problems(form, right[ResultName.output(place)], allowed, None if allowed else together):
             yield f"output {output.name} {words}"
+        for words in _of_another_mode(form, case):
+            yield f"output {output.name} {words}"
     usual = evidence.baseline.step(case, number).grads
     for name, gradient in answer.grads.items():
         if gradient is not None:
@@ -88,13 +90,23 @@ def _problems(form: Form, right: Expected, shares: set[str], together: int | Non
             yield f"lies in a storage of {form.storage_bytes} bytes, where {needed} are needed"
 
 
+def _of_another_mode(form: Form, case: Case) -> Iterator[str]:
+    """What only shows when somebody goes on computing with a result."""
+    if form.requires_grad and case.mode in ("no_grad", "inference_mode"):
+        yield "holds operations recorded for a backward pass, though autograd is switched off"
+    if form.inference and case.mode != "inference_mode":
+        yield "was made in inference mode, which the caller is not in: autograd refuses to save it for backward"
+
+
 def _needed(right: Expected) -> int:
     """Bytes of a result's elements."""
     return math.prod(right.value.shape) * ITEMSIZE[right.dtype]
 
 
 def dense(shape: list[int], strides: list[int]) -> bool:
-    """Whether the elements fill a block of memory in some order of the axes, each once."""
+    """Whether the elements fill a block of memory in some order of the axes, each once. Where there are none they do."""
+    if 0 in shape:
+        return True
     expected = 1
     for stride, size in sorted((stride, size) for size, stride in zip(shape, strides, strict=True) if size > 1):
         if stride != expected:

@@ -29,6 +29,11 @@ def check(evidence: Comparisons) -> CheckResult:
             for (case, step, name), other in found.items()
         ]
         return failed(words[0], pairs=pairs, wrong=len(words), examples=words[:MOST_EXAMPLES])
+    for case in cases:
+        for number in range(len(case.steps)):
+            if altered := evidence.candidate.step(case, number).altered:
+                reason = f"{altered[0]} in {case.id} step {number} ({case.shapes()}) did not stay as it was returned"
+                return failed(f"{reason}: it was written to later", pairs=pairs)
     return passed(pairs=pairs)
 
 

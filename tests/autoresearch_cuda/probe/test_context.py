@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -66,6 +68,48 @@ def test_modes_are_those_of_autograd():
     assert look("not a leaf") == (False, True, False)
     assert look("no_grad") == (True, False, False)
     assert look("inference_mode") == (True, False, True)
+
+
+@pytest.mark.parametrize("seen", [False, True])
+def test_what_is_no_leaf_is_gone_after_the_call_unless_it_was_saved(seen):
+    held = []
+
+    def function(x, y, again):
+        held.extend(weakref.ref(each) for each in (x, y))
+        assert x is again and not x.is_leaf and (x._base is not None) == seen
+        assert x.stride() == (8, 2) and x.storage_offset() == 1 and torch.equal(x, given.detach())
+        return y.clone()
+
+    storage = torch.arange(32.0)
+    given = storage.as_strided((3, 4), (8, 2), 1).requires_grad_()
+    values = {"x": given, "y": torch.ones(3), "again": given}
+    assert torch.equal(context.Call(function, values, "not a leaf", seen=seen).forward(), torch.ones(3))
+    assert [each() for each in held] == [None, None]
+
+
+def test_an_evaluation_comes_between_training_steps_and_the_other_way_round():
+    seen = []
+
+    def function(x):
+        seen.append((torch.is_grad_enabled(), torch.is_inference_mode_enabled()))
+        return x * 2
+
+    x = {"x": torch.ones(2, requires_grad=True)}
+    for mode in ("plain", "no_grad", "inference_mode", "checkpointed", "nothing wanted"):
+        context.other_turn(function, x, mode)
+    assert seen == [(False, False), (True, False)]
+
+
+def test_an_operators_fake_has_to_say_how_its_result_lies():
+    @torch.library.custom_op("test_context::copy", mutates_args=())
+    def copy(x: torch.Tensor) -> torch.Tensor:
+        return x.clone()
+
+    copy.register_fake(lambda x: x.new_empty(x.shape))
+    run = context.compiled(lambda x: copy(x) + 1)
+    assert torch.equal(run(torch.zeros(3, 4)), torch.ones(3, 4))
+    with pytest.raises(RuntimeError, match=r"test_context::copy returns .*\[1, 3\].* where its fake says .*\[4, 1\]"):
+        run(torch.zeros(4, 3).t())
 
 
 @pytest.mark.parametrize("layout", COTANGENTS)

@@ -1,5 +1,6 @@
 """One small call many times: strays, a later hour, and memory that grows."""
 
+import gc
 import time
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from autoresearch_cuda.probe.repeated import repeat
 from autoresearch_trainer.probe.clock import NAMES, MovableClock
+from autoresearch_trainer.process import fill_fresh_memory
 
 
 def found(function, x, refill, count):
@@ -72,6 +74,66 @@ class _Ring(torch.autograd.Function):
         return 2 * g * _Ring.kept[ctx.place]
 
 
+class _RingOfGradients(torch.autograd.Function):
+    kept = [torch.empty(6) for _ in range(20)]
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x.square()
+
+    @staticmethod
+    def backward(ctx, g):
+        (x,) = ctx.saved_tensors
+        _RingOfGradients.kept.append(_RingOfGradients.kept.pop(0))
+        return torch.mul(2 * g, x, out=_RingOfGradients.kept[-1]).view(6)
+
+
+class _Circle(torch.autograd.Function):
+    """Its result and its context hold each other."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.y = x.square()
+        ctx.save_for_backward(x)
+        return ctx.y
+
+    @staticmethod
+    def backward(ctx, g):
+        return 2 * g * ctx.saved_tensors[0]
+
+
+def test_a_circle_that_only_a_collection_gives_back_is_a_leak():
+    x = torch.arange(256.0).requires_grad_()
+    for function, grows in ((_Circle.apply, True), (torch.square, False)):
+        told = repeat(function, {"x": x}, lambda: None, 400, MovableClock())
+        assert told.strayed == 0 and (told.leaked > 1000) == grows
+    assert gc.isenabled()
+
+
+@pytest.mark.parametrize("what", ["memory", "seed", "version"])
+def test_the_last_calls_are_as_in_a_training(what):
+    weight = torch.ones(3).requires_grad_()
+    unset, state = torch.initial_seed(), torch.get_rng_state()
+
+    def filled():
+        fresh = torch.empty(3000, dtype=torch.uint8)
+        return bool((fresh == 0xFE).all())
+
+    def function(x):
+        wrong = {"memory": not filled(), "seed": torch.initial_seed() != unset, "version": x._version > 0}[what]
+        return x * 2 + wrong
+
+    fill_fresh_memory(0xFE)
+    try:
+        told = repeat(function, {"x": weight}, lambda: None, 20, MovableClock(), 0xFE)
+        assert filled()
+    finally:
+        fill_fresh_memory(0xFF)
+    assert (told.calls, told.strayed, told.late) == (20, 2, 2)
+    assert torch.initial_seed() == unset and torch.equal(torch.get_rng_state(), state)
+
+
 def test_calls_in_flight_at_once():
     x = torch.arange(6.0).requires_grad_()
     outputs = [torch.empty(6) for _ in range(20)]
@@ -80,6 +142,7 @@ def test_calls_in_flight_at_once():
         outputs.append(outputs.pop(0))
         return outputs[-1].copy_(x.detach()).detach()
 
-    for function, wrong in ((_Ring.apply, True), (ring_of_outputs, True), (torch.square, False)):
+    rings = (_Ring.apply, ring_of_outputs, _RingOfGradients.apply)
+    for function, wrong in ((torch.square, False), *((ring, True) for ring in rings)):
         told = repeat(function, {"x": x}, lambda: None, 10, MovableClock())
         assert told.strayed == 0 and (told.crossed > 10) == wrong

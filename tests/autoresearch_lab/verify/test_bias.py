@@ -53,6 +53,18 @@ def test_what_rows_or_columns_share_widens_the_error() -> None:
     assert by_column.spread == pytest.approx(1e-3 / 8, rel=0.4)
 
 
+def test_what_is_rounded_down_or_shifted_lies_to_one_side(reference: np.ndarray) -> None:
+    reference = reference * 1e30
+    near = _bfloat16(reference)
+    allowed = limit([bias_of(near, reference, sideways=True)], "bfloat16", 2.0**-22, reference).allowed
+    down = np.where(near > reference, near - 2.0 ** (np.floor(np.log2(np.abs(near))) - 7), near)
+    for wrong in (down, -down[::-1], _bfloat16(reference + 5e-4)):
+        right = -reference[::-1] if wrong[0, 0] == -down[-1, 0] else reference
+        assert not _sure(bias_of(wrong, right), allowed)
+        assert _sure(bias_of(wrong, right, sideways=True), allowed)
+    assert not _sure(bias_of(near, reference, sideways=True), allowed)
+
+
 def test_few_rows_and_zeros_are_not_looked_at() -> None:
     ones = np.ones((8, 100))
     assert bias_of(0.9 * ones, ones) is None

@@ -15,6 +15,7 @@ from autoresearch_lab.verify.cases import Case, elements
 from autoresearch_lab.verify.combinations import (
     COMPILED,
     COTANGENTS,
+    EXPANDED,
     LARGEST,
     LAYOUTS,
     WITH_GRADIENTS,
@@ -100,6 +101,36 @@ def test_calls_are_as_in_a_training() -> None:
     assert len(modes) == len(set(modes)) == COMPILED
 
 
+def test_some_rows_and_some_cotangents_are_zero() -> None:
+    found = [case for seed in range(3) for case in cases("rms_norm", seed=seed) if case.grad]
+    firsts = [case.steps[0].contents.cotangents[0].astype(np.float64) for case in found]  # type: ignore[index]
+    assert any(not each.any() for each in firsts)
+    rows = [each.reshape(-1, each.shape[-1]).any(-1) for each in firsts if each.any()]
+    assert any(0 < np.count_nonzero(some) < some.size for some in rows)
+
+
+@pytest.mark.parametrize("target", ["qk_prelude", "rms_norm", "windowed_attention"])
+def test_every_context_and_every_far_size_comes_as_a_trainer_calls(target: str) -> None:
+    found = [case for case in cases(target) if trainer_makes(case, {"bfloat16"})]
+    assert {case.mode for case in found} == {*WITH_GRADIENTS, *WITHOUT}
+    assert {step.layout.removeprefix("outer ") for case in found if case.grad for step in case.steps} == {*COTANGENTS}
+    compiled = {case.mode in WITHOUT for case in found if case.compiled}
+    assert compiled == {False, True}
+    (call,) = small_workloads(CATALOG[target], "cpu").workloads[:1]
+    far = len(CATALOG[target].oracle.beyond(call, np.random.default_rng(0)))
+    assert sum(bool(case.grad) and elements(case.workload) > LARGEST for case in found) >= far // 2
+
+
+def test_an_argument_may_be_one_row_seen_many_times() -> None:
+    found = [case for case in cases("residual_mix") if ("layout of x", EXPANDED) in case.layouts]
+    assert found
+    for case in found:
+        for step in case.steps:
+            for contents in (step.contents, *step.shadows):
+                x = contents.arrays["x"]
+                assert x.tobytes() == np.ascontiguousarray(np.broadcast_to(x[:1], x.shape)).tobytes()
+
+
 def test_two_arguments_are_one_array() -> None:
     rng = np.random.default_rng(0)
     planner = Planner(CATALOG["residual_norm"], small_workloads(CATALOG["residual_norm"], "cpu"), rng)
@@ -144,14 +175,16 @@ def test_layouts_address_every_element_once(layout: str) -> None:
     for shape in [(), (5,), (3, 4), (2, 3, 4)]:
         strides, offset = laid_out(shape, layout, rng)
         places = [offset + sum(i * s for i, s in zip(index, strides, strict=True)) for index in np.ndindex(shape)]
-        assert len(set(places)) == len(places) and min(places) == offset
+        alike = shape[0] if layout == EXPANDED and shape else 1
+        assert len(set(places)) == len(places) / alike and min(places) == offset
         assert (offset > 0) == (layout == "offset")
     assert laid_out((3, 4), "transposed", rng)[0] == [1, 3]
 
 
 def test_scaled_values_reach_between_the_usual_and_the_extreme() -> None:
     rng = np.random.default_rng(0)
-    (case, *_) = [case for case in cases("rms_norm") if case.steps[0].contents.arrays["x"].ndim > 1]
+    drawn = [(case, case.steps[0].contents.arrays["x"]) for case in cases("rms_norm")]
+    (case, *_) = [case for case, x in drawn if x.ndim > 1 and x.any()]
     contents = case.steps[0].contents
     sizes, constant, ties = [], 0, 0
     for _ in range(60):

@@ -4,7 +4,7 @@ import ctypes
 
 import pytest
 
-from autoresearch_trainer.probe.memory import LEAST, PARTS, Growth, allocated, only_new_garbage
+from autoresearch_trainer.probe.memory import LEAST, PARTS, Growth, allocated, no_collection
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="the C library does not tell")
@@ -25,7 +25,7 @@ def test_what_the_c_library_has_given_out_is_counted_to_the_byte() -> None:
 
 
 def growth(*readings: int) -> float:
-    values = iter(readings)
+    values = iter([reading for reading in readings for _ in range(2)])  # before and after collecting garbage
     found = Growth(lambda: next(values))
     for part in range(PARTS + 1):
         found.read(100 * part)
@@ -40,17 +40,14 @@ def test_growth_counts_where_it_goes_on() -> None:
     assert growth(0, 50_000, 40_000, 30_000, 20_000) == 0.0
 
 
-@pytest.mark.parametrize("keeps", [True, False])
-def test_calls_that_keep_objects_grow_and_circles_of_garbage_do_not(keeps: bool) -> None:
-    kept: list[list] = []
-    found = Growth(allocated)
-    with only_new_garbage():
+@pytest.mark.parametrize(("closed", "least"), [(True, 16), (True, 4096), (False, 16)])
+def test_calls_that_leave_circles_of_garbage_grow(closed: bool, least: int) -> None:
+    found = Growth(allocated, least)
+    with no_collection():
         found.read(0)
         for part in range(1, PARTS + 1):
             for _ in range(2000):
                 ring: list = [1, 2, 3]
-                ring.append(ring)
-                if keeps:
-                    kept.append(ring)
+                ring.append(ring if closed else None)
             found.read(2000 * part)
-    assert (found.per_call() > 20) == keeps
+    assert (found.per_call() > 20) == (closed and least == 16)

@@ -1,0 +1,67 @@
+"""What a kernel changes around itself is named, whatever it is."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import tracemalloc
+from pathlib import Path
+
+import pytest
+import torch
+
+from autoresearch_cuda.probe.guard import Guard
+
+
+def _handle() -> object:
+    return torch.nn.modules.module.register_module_forward_hook(lambda module, given, result: None)
+
+
+# What is done, what undoes it (given what the first one returned), and how the finding begins.
+CHANGES = {
+    "log messages": (lambda: logging.disable(50), lambda _: logging.disable(0), "log messages left out: "),
+    "collector": (lambda: gc.set_debug(1), lambda _: gc.set_debug(0), "garbage collector's debugging: 0 -> 1"),
+    "allocations": (tracemalloc.start, lambda _: tracemalloc.stop(), "allocations traced: False -> True"),
+    "hooks": (_handle, lambda handle: handle.remove(), "hooks of all modules and optimizers: "),
+    "autocast": (
+        lambda: torch.set_autocast_enabled("cuda", True),
+        lambda _: torch.set_autocast_enabled("cuda", False),
+        "torch._C.is_autocast_enabled: False -> True",
+    ),
+    "warnings": (
+        lambda: torch.set_warn_always(True),
+        lambda _: torch.set_warn_always(False),
+        "torch._C._get_warnAlways: False -> True",
+    ),
+    "fresh memory": (
+        lambda: setattr(torch.utils.deterministic, "fill_uninitialized_memory", False),
+        lambda _: setattr(torch.utils.deterministic, "fill_uninitialized_memory", True),
+        "torch._C._get_deterministic_fill_uninitialized_memory: True -> False",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_setting_that_was_changed(name: str, tmp_path: Path) -> None:
+    change, undo, told = CHANGES[name]
+    guard = Guard()
+    assert guard.changes(tmp_path) == []
+    made = change()
+    try:
+        found = guard.changes(tmp_path)
+    finally:
+        undo(made)
+    assert any(each.startswith(told) for each in found) and guard.changes(tmp_path) == []
+
+
+def test_a_function_in_a_class_that_nobody_watches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: dict[str, object] = {}
+    exec(compile("def forward(self, x):\n    return x", str(tmp_path / "kernel.py"), "exec"), made)
+    guard = Guard()
+    assert guard.planted(tmp_path) == []
+    monkeypatch.setattr(torch.nn.Linear, "forward", made["forward"])
+    monkeypatch.setattr(torch.optim, "quicker", made["forward"], raising=False)
+    assert set(guard.planted(tmp_path, everywhere=True)) == {
+        "Linear.forward was replaced",
+        "torch.optim.quicker was replaced",
+    }
