@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from autoresearch_trainer.jobs.calls import Mode
 from autoresearch_trainer.kernel_files import Kernel
 
 _grad = torch.autograd.grad
+_get_threads, _set_threads = torch.get_num_threads, torch.set_num_threads
 # Calls between a call's forward and its backward, with other contents: more than a ring of buffers usually has.
 BETWEEN = 4
 _MODES: dict[Mode, Callable[[], AbstractContextManager[Any]]] = {
@@ -52,6 +53,19 @@ def is_of_compiler(raised: BaseException) -> bool:
 def entered(mode: Mode) -> AbstractContextManager[Any]:
     """Autograd's mode in which a call in this context is made."""
     return _MODES.get(mode, torch.enable_grad)()
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """With so many threads instead of those that there are; 0 for these."""
+    before = _get_threads()
+    if count:
+        _set_threads(count)
+    try:
+        yield
+    finally:
+        if count and _get_threads() == count:  # else somebody set another number, which is to be seen
+            _set_threads(before)
 
 
 class Call:

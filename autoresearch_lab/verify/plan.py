@@ -45,6 +45,8 @@ HELD_OUT = 4
 # Kernels handle rows in blocks of up to so many, and what is left in another way; most such blocks of a call.
 REMAINDERS, MOST_BLOCKS = 32, 8
 KINDS = ("adversarial", "edge", "nonfinite", "typical")
+# The share of usual values that are as where sequences are padded.
+CHANCE_PADDED = 0.5
 
 
 class Planner:
@@ -63,6 +65,7 @@ class Planner:
         order = [argument.name for argument in self.contract.args]
         self.captured = [_in_order(workload, order) for workload in workloads.workloads]
         self.grads = tuple(argument.name for argument in self.contract.args if argument.grad)
+        self._padded = getattr(target.oracle, "padded", None)
         self._known_shapes: dict[Hashable, list[tuple[int, ...]]] = {}
 
     def cases(self) -> list[Case]:
@@ -249,7 +252,10 @@ class Planner:
         return replace(step, shadows=tuple(unified(each, same) for each in shadows) if same else shadows)
 
     def draw(self, workload: Workload, kind: str, cotangents: bool, style: str = "random") -> Contents:
+        """Values of a kind; usual ones at times as where sequences are padded, for a target whose oracle knows that."""
         values = self.oracle.inputs(workload, self.rng, kind)
+        if kind == "typical" and self._padded is not None and self.rng.random() < CHANCE_PADDED:
+            values = self._padded(values, self.rng)
         return self._contents(workload, values, cotangents, style=style, kind=kind)
 
     def _contents(

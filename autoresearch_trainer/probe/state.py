@@ -10,6 +10,7 @@ import hashlib
 import inspect
 import json
 import locale
+import logging
 import math
 import operator
 import os
@@ -20,6 +21,7 @@ import statistics
 import sys
 import threading
 import time
+import tracemalloc
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -177,6 +179,9 @@ def surroundings() -> State:
         "signals held back": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
         "rights of new files": _umask(),
         "warnings": "silenced" if _silenced() else "shown",
+        "logs silenced up to level": logging.root.manager.disable,
+        "memory traced": tracemalloc.is_tracing(),
+        "what is done at errors": (id(sys.excepthook), id(sys.unraisablehook), id(threading.excepthook)),
         "standard output": (id(sys.stdout), id(sys.stderr)),
         "turns of threads": sys.getswitchinterval(),
         "locale": locale.setlocale(locale.LC_ALL),

@@ -1,5 +1,6 @@
 """Catches results that are not what they look like: subclasses and proxies that compute later, another dtype or shape,
-overlapping or scattered elements, a small view of a large stock, memory shared with an argument or another output."""
+overlapping or scattered elements, a small view of a large stock, memory shared with an argument or another output, and
+a graph that goes on where gradients are switched off."""
 
 from __future__ import annotations
 
@@ -48,6 +49,8 @@ def _step(evidence: Comparisons, case: Case, number: int) -> Iterator[str]:
         allowed = {f"argument {output.name}"} if output.name in inplace else set()
         for words in _problems(form, right[ResultName.output(place)], allowed, None if allowed else together):
             yield f"output {output.name} {words}"
+        if form.requires_grad and not case.grad and evidence.target.differentiable:
+            yield f"output {output.name} holds a graph where no gradient can be asked for ({case.mode})"
     usual = evidence.baseline.step(case, number).grads
     for name, gradient in answer.grads.items():
         if gradient is not None:
