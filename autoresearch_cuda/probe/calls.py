@@ -285,7 +285,7 @@ class _Case:
             gradients = _without_none(gradients, inputs)
         for name, gradient in zip(names, gradients, strict=True):
             form = forms[name] = None if gradient is None else describe(gradient, handed, [])
-            if form is not None and form.plain:
+            if gradient is not None and form is not None and form.plain:
                 kept[ResultName.gradient(name).key(self.case.id, number)] = gradient
         again = None
         if step.again:

@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -100,16 +101,23 @@ def combinations(
         beyond[far.index(number) % len(beyond)] if point["size"] == FAR else sizes[point["size"]]
         for number, point in enumerate(points)
     ]
+    usual = {axis: levels[0] for axis, levels in axes.items()}
     if beyond:
         # The one of most rows as a trainer makes it, too: no kernel may decline that.
-        points.append({**{axis: levels[0] for axis, levels in axes.items()}, "size": FAR})
+        points.append({**usual, "size": FAR})
         bases.append(max(beyond, key=lambda each: next((s["shape"][0] for s in w.arrays(each) if s["shape"]), 0)))
     # Repeated are two with usual values, as small as there is: one that is differentiated and one that is not. Two for
     # each choice that is made by a word, for the trainer makes one here and another there.
     switched_off = SWITCHED_OFF if contexts else WITHOUT
     words = [(each.name, value) for each in contract.args for value in each.values if isinstance(value, str)]
     options: list[tuple[str, str] | None] = [*words] or [None]
-    repeated = {_quickest(points, bases, modes, each) for modes in (WITH_GRADIENTS, switched_off) for each in options}
+    repeated = set()
+    for modes, option in product((WITH_GRADIENTS, switched_off), options):
+        able = [mode for mode in modes if mode in axes["mode"]]
+        if able and _quickest(points, bases, able, option) is None:
+            points.append({**usual, "mode": able[0], **dict([option] if option else [])})
+            bases.append(sizes[usual["size"]])
+        repeated.add(_quickest(points, bases, able, option))
     # Not a repeated call; nor one in inference mode, in which PyTorch itself refuses code compiled for training; nor
     # one of a far size: an honest loop over blocks of rows is unrolled when it is traced, which takes minutes then.
     unfit = [number for number, point in enumerate(points) if point["mode"] == "inference_mode" or point["size"] == FAR]
@@ -318,11 +326,11 @@ def _axes(
         if argument.kind == "array":
             axes[f"layout of {argument.name}"] = LAYOUTS if contexts else [each for each in LAYOUTS if each != "offset"]
         elif argument.values:
-            axes[argument.name] = _levels(argument, rng)
+            axes[argument.name] = levels_of(argument, rng)
     return axes
 
 
-def _levels(argument: Argument, rng: np.random.Generator) -> list[Scalar]:
+def levels_of(argument: Argument, rng: np.random.Generator) -> list[Scalar]:
     """The trainer's values of a scalar, and some that nobody wrote down. Of a positive real number one between them,
     and where a schedule takes it to zero one far below; of a whole number one between them and one beyond."""
     reals = [value for value in argument.values if isinstance(value, float) and value > 0]
