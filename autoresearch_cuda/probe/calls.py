@@ -46,7 +46,12 @@ from autoresearch_trainer.process import fill_fresh_memory
 
 _detach, _clone, _contiguous = torch.Tensor.detach, torch.Tensor.clone, torch.Tensor.contiguous
 _grad, _sha256, _is_tensor = torch.autograd.grad, hashlib.sha256, torch.is_tensor
+_run_backward = torch.autograd.backward
 
+# Every element of a gradient that an argument holds from before.
+HELD = 0.5
+# Arguments of so many bytes at most are looked at once more when all cases are over.
+MOST_REMEMBERED = 1 << 20
 MOST_COMPILES = 256
 MOST_CHANGES = 50
 
@@ -92,7 +97,9 @@ def run(args: CallArgs, run_dir: Path, report: Report) -> CallAnswer:
     for case in cases:
         report({"stage": "case", "case": case.case.id})
         answers.append(case.run(arrays))
+        case.remember()
         changed.update(dict.fromkeys(guard.changes(folder)))
+    answers = [_with_moved(answer, case.moved()) for answer, case in zip(answers, cases, strict=True)]
     changed.update(dict.fromkeys(guard.changes(folder, last=True)))
     changed.update(dict.fromkeys(guard.planted(folder, everywhere=True)))
     save_file(arrays, run_dir / OUTPUTS)
@@ -129,6 +136,7 @@ class _Case:
         self.scalars: dict[str, Any] = {}
         # By the names of outputs: the step that returned each, and a hash of what it held then.
         self.returned: dict[str, tuple[int, str, str]] = {}
+        self._left: dict[str, str] = {}
         self.buffers: dict[str, Buffer] = {}
         wanted = {*case.grad, *case.leaves}
         for spec in case.args:
@@ -139,8 +147,21 @@ class _Case:
                 if buffer.tensor.requires_grad:
                     # As a trainer has it: its only leaves are parameters.
                     buffer.tensor = torch.nn.Parameter(_detach(buffer.tensor))
+                    if case.held:
+                        buffer.tensor.grad = torch.full_like(buffer.tensor, HELD)
                 self.buffers[spec["name"]] = buffer
                 self.sizes.add(buffer.nbytes)
+        if case.gathered:
+            self._hand_its_own()
+
+    def _hand_its_own(self) -> None:
+        """An optimizer's parameter holds the very gradient that is handed in beside it, as in a training."""
+        given = [each.tensor for name, each in self.buffers.items() if name not in self.case.inplace]
+        for name in self.case.inplace:
+            parameter = self.buffers[name].tensor
+            alike = [each for each in given if (each.shape, each.dtype) == (parameter.shape, parameter.dtype)]
+            if parameter.requires_grad and alike:
+                parameter.grad = alike[0]
 
     def run(self, arrays: dict[str, torch.Tensor]) -> CaseAnswer:
         """All steps; whatever the kernel raises ends the case and is told in words."""
@@ -182,7 +203,8 @@ class _Case:
         fill_fresh_memory(step.pattern)
         dirty_blocks(self.sizes, step.pattern, self.device)
         call = context.Call(self.function, values, self.case.mode, seen=number % 2 == 1)
-        returned = call.forward()
+        with context.threads(self.case.threads):
+            returned = call.forward()
         if self.case.mode == "not a leaf":
             # What the arguments' memory held is gone where nobody kept it.
             dirty_blocks(self.sizes, step.pattern, self.device)
@@ -205,27 +227,31 @@ class _Case:
         again: str | None = None
         spoilt: list[str] = []
         if step.cotangents is not None and self.case.grad:
-            grads, again, spoilt = self._backward(step, usable, number, kept)
-            call.backward()
+            with context.threads(self.case.threads):
+                grads, again, spoilt = self._backward(step, usable, number, kept)
+                call.backward()
         for name in self.case.inplace:
             kept[ResultName.argument(name).key(self.case.id, number)] = _clone(_detach(self.buffers[name].tensor))
         after = self._states()
-        repeated = Repeated(0, 0, 0, 0.0, 0)
+        repeated = Repeated(0, 0, 0, 0.0, 0, 0)
         if step.repeats:
             with context.entered(self.case.mode):
                 refill = partial(self._fill, step)
-                repeated = repeat(self.function, values, refill, step.repeats, self.clock, step.pattern)
+                repeated = repeat(
+                    self.function, values, refill, step.repeats, self.clock, step.pattern, self.case.inplace
+                )
         return StepAnswer(
             outputs=forms,
             sequence=isinstance(returned, (tuple, list)),
             grads=grads,
             again=again,
-            changed=[name for name in before if not before[name] == meanwhile[name] == after[name]] + spoilt,
+            changed=[name for name in before if not before[name] == meanwhile.get(name) == after.get(name)] + spoilt,
             repeated=repeated.calls,
             strayed=repeated.strayed,
             late=repeated.late,
             leaked=repeated.leaked,
             crossed=repeated.crossed,
+            followed=repeated.followed,
         )
 
     def _fill(self, step: CallStep) -> None:
@@ -264,8 +290,12 @@ class _Case:
         handed = {f"cotangent {place}": each for (place, _), each in zip(reached, cotangents, strict=True)}
         before = [_digest(each) for each in (*cotangents, *opposite)]
         forms: dict[str, Form | None] = {}
+        gradients: tuple[torch.Tensor | None, ...]
         try:
-            gradients = _grad(sources, inputs, cotangents, retain_graph=step.again, allow_unused=True)
+            if self.case.gathered and not step.again:
+                gradients = _gathered(sources, inputs, cotangents)
+            else:
+                gradients = _grad(sources, inputs, cotangents, retain_graph=step.again, allow_unused=True)
         except RuntimeError as error:
             if not step.again:
                 raise
@@ -274,7 +304,7 @@ class _Case:
             gradients = _without_none(gradients, inputs)
         for name, gradient in zip(names, gradients, strict=True):
             form = forms[name] = None if gradient is None else describe(gradient, handed, [])
-            if form is not None and form.plain:
+            if gradient is not None and form is not None and form.plain:
                 kept[ResultName.gradient(name).key(self.case.id, number)] = gradient
         again = None
         if step.again:
@@ -291,19 +321,62 @@ class _Case:
         return forms, again, list(dict.fromkeys(name for name, each, was in pairs if _digest(each) != was))
 
     def _states(self) -> dict[str, object]:
-        """Of each argument, except those in place: a hash of its whole storage, the gaps between strided elements
-        included, and by names such as "x's shape" what there is to know of it besides."""
+        """Of each argument: a hash of its whole storage, the gaps between strided elements included, and by names such
+        as "x's shape" what there is to know of it besides. Of those in place a hash of the gaps alone, and of the
+        gradient that one holds; what happens to its gradients."""
         found: dict[str, object] = {}
         for name, buffer in self.buffers.items():
+            held = buffer.tensor.grad
+            found[f"the gradient held by {name}"] = "" if held is None else _digest(held)
             if name not in self.case.inplace:
                 found[name] = _digest(buffer.tensor)
                 found |= {f"{name}'s {what}": value for what, value in standing(buffer.tensor).items()}
+                continue
+            if buffer.spread:
+                found[f"the memory around {name}"] = _digest(buffer.around())
+            found[f"what happens to gradients of {name}"] = f"{buffer.tensor.requires_grad} {_hooks(buffer.tensor)}"
         return found
+
+    def remember(self) -> None:
+        """What its arguments hold when its calls are over."""
+        small = {name: each for name, each in self.buffers.items() if each.nbytes <= MOST_REMEMBERED}
+        self._left = {name: _digest(buffer.tensor) for name, buffer in small.items()}
+
+    def moved(self) -> list[str]:
+        """Arguments that have changed since, in words: calls of other cases were handed others."""
+        now = {name: _digest(self.buffers[name].tensor) for name in self._left}
+        return [f"{name} (by a call that it was not handed to)" for name in now if now[name] != self._left[name]]
+
+
+def _gathered(
+    outputs: list[torch.Tensor], leaves: list[torch.Tensor], cotangents: list[torch.Tensor]
+) -> tuple[torch.Tensor | None, ...]:
+    """Gradients as a trainer gets them: each parameter gathers its own, and hooks on that act."""
+    _run_backward(outputs, cotangents)
+    found = tuple(each.grad for each in leaves)
+    for each in leaves:
+        each.grad = None
+    return found
+
+
+def _with_moved(answer: CaseAnswer, moved: list[str]) -> CaseAnswer:
+    """The answer, with what moved when its calls were over told of the last of them."""
+    if not moved or not answer.steps or answer.steps[-1] is None:
+        return answer
+    last = answer.steps[-1]
+    last = last.model_copy(update={"changed": [*last.changed, *moved]})
+    return answer.model_copy(update={"steps": [*answer.steps[:-1], last]})
 
 
 def _without_none(gradients: Sequence[torch.Tensor | None], inputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
     pairs = zip(gradients, inputs, strict=True)
     return tuple(torch.zeros_like(given) if gradient is None else gradient for gradient, given in pairs)
+
+
+def _hooks(tensor: torch.Tensor) -> int:
+    """How many hooks it has."""
+    hooks = (tensor._backward_hooks, getattr(tensor, "_post_accumulate_grad_hooks", None))
+    return sum(len(each) for each in hooks if each)
 
 
 def _digest(tensor: torch.Tensor) -> str:

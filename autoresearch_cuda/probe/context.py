@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from autoresearch_trainer.jobs.calls import Mode
 from autoresearch_trainer.kernel_files import Kernel
 
 _grad = torch.autograd.grad
+_get_threads, _set_threads = torch.get_num_threads, torch.set_num_threads
 # Calls between a call's forward and its backward, with other contents: more than a ring of buffers usually has.
 BETWEEN = 4
 _MODES: dict[Mode, Callable[[], AbstractContextManager[Any]]] = {
@@ -104,6 +105,19 @@ def other_turn(function: Kernel, values: Mapping[str, Any], mode: Mode) -> None:
     leaves = [value for value in values.values() if isinstance(value, torch.Tensor) and value.requires_grad]
     if outputs and leaves:
         _grad(outputs, leaves, [torch.ones_like(each) for each in outputs], allow_unused=True)
+
+
+@contextmanager
+def threads(count: int) -> Iterator[None]:
+    """With so many threads instead of those that there are; 0 for these."""
+    before = _get_threads()
+    if count:
+        _set_threads(count)
+    try:
+        yield
+    finally:
+        if count and _get_threads() == count:  # else somebody set another number, which is to be seen
+            _set_threads(before)
 
 
 class Call:

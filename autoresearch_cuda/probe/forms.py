@@ -75,13 +75,16 @@ def layout_of(cotangent: torch.Tensor, layout: str) -> torch.Tensor:
     (behind every line of the last axis), "outer gaps" (behind the first two axes' lines, as in a part of a longer
     sequence; of two axes as "gaps"), "offset" (three elements into a block), "strided" (every second element); or
     one element seen in many places, whose values must be equal: "expanded" (everywhere, as the sum's backward hands
-    on), "expanded first", "expanded last" (along that axis).
+    on), "expanded first", "expanded last" (along that axis). A single number has one other layout: it is one of several
+    in a block, as where losses are weighed together.
 
     Raises ValueError for another name.
     """
     shape, axes = cotangent.shape, cotangent.ndim
-    if layout == "contiguous" or not axes:
+    if layout == "contiguous":
         return cotangent.contiguous()
+    if not axes:
+        return cotangent.new_zeros(4)[3].copy_(cotangent)
     if layout == "transposed":
         return cotangent.transpose(0, 1).contiguous().transpose(0, 1) if axes > 1 else cotangent.contiguous()
     if layout == "expanded":

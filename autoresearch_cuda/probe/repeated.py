@@ -1,10 +1,10 @@
-"""One small call made many times: does it always give the same bits, later in a training too and whatever other calls
-are in flight, and does memory grow?"""
+"""One small call made many times: does it always give the same bits, later in a training too, whatever other calls are in
+flight and whatever came before, and does memory grow?"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -26,19 +26,23 @@ LATER = 100_000
 UNFILLED, SEED = 0xFF, 42
 # Calls whose results are all wanted at once, as a model of many layers has them; fewer where they take long.
 IN_FLIGHT, IN_FLIGHT_SECONDS = 64, 0.4
+# Calls that follow each other as in a training, and by how much what they are given changes from one to the next.
+FOLLOWING, DRIFT = 8, 2.0**-8
 
 
 @dataclass(frozen=True)
 class Repeated:
     """calls: made; strayed: of them gave other bits than the first; late: of those the ones in `_a_training`. leaked:
     bytes by which the memory in use grew with each call. crossed: of calls with other contents, all in flight at once,
-    those that gave other bits than by themselves."""
+    those that gave other bits than by themselves. followed: of calls on what the one before left, those that gave other
+    bits than by themselves."""
 
     calls: int
     strayed: int
     late: int
     leaked: float
     crossed: int
+    followed: int
 
 
 def repeat(
@@ -48,24 +52,26 @@ def repeat(
     count: int,
     clock: MovableClock,
     pattern: int = UNFILLED,
+    updated: Collection[str] = (),
 ) -> Repeated:
-    """At most `count` calls in at most REPEAT_SECONDS, forward and backward. refill: puts the contents back before a
-    call, which may have updated them. pattern: the byte that fresh memory is filled with."""
-    leaves = [value for value in values.values() if isinstance(value, torch.Tensor) and value.requires_grad]
+    """At most `count` calls in at most REPEAT_SECONDS, forward and backward, every other one with new tensors, as a
+    trainer makes them. refill: puts the contents back before a call, which may have updated them. pattern: the byte
+    that fresh memory is filled with. updated: arguments that a call updates in place."""
+    given = list(values.values())
+    leaves = [value for value in given if isinstance(value, torch.Tensor) and value.requires_grad]
 
-    def results() -> list[torch.Tensor]:
+    def results(anew: bool) -> list[torch.Tensor]:
         refill()
-        return _backward(leaves, tensors_of(function(*values.values())))
+        return _differentiated(function, _copies(given) if anew else given)
 
-    first = results()
+    first = [results(anew) for anew in (False, True)]
     made = strayed = late = 0
 
-    def once() -> bool:
-        found = results()
-        return len(found) == len(first) and all(map(_same_bits, found, first))
+    def once(number: int) -> bool:
+        return _same(results(bool(number % 2)), first[number % 2])
 
     # Garbage that holds a result, or something as large.
-    sizes = [each.nbytes for each in first if each.ndim]
+    sizes = [each.nbytes for each in first[0] if each.ndim]
     growths = (Growth(_used, max(LEAST_GARBAGE, min(sizes, default=0))), Growth(mapped))
     with no_collection():
         began = _monotonic()
@@ -73,14 +79,16 @@ def repeat(
         for part in range(1, PARTS + 1):
             end = began + REPEAT_SECONDS * part / PARTS
             while made < count * part / PARTS and _monotonic() < end:
-                strayed += not once()
+                strayed += not once(made)
                 made += 1
             _read(growths, made)
     with _a_training(leaves, pattern, clock):
-        for _ in range(min(made, 2)):
-            late += not once()
+        for number in range(min(made, 2)):
+            late += not once(number)
     leaked = max(growth.per_call() for growth in growths)
-    return Repeated(made, strayed + late, late, leaked, _crossed(function, values))
+    refill()
+    followed = _followed(function, values, updated)
+    return Repeated(made, strayed + late, late, leaked, _crossed(function, values), followed)
 
 
 @contextmanager
@@ -118,14 +126,33 @@ def _crossed(function: Kernel, values: Mapping[str, Any]) -> int:
     end = _monotonic() + IN_FLIGHT_SECONDS
     while len(calls) < IN_FLIGHT and (len(calls) < 2 or _monotonic() < end):
         calls.append([_shuffled(value, generator) for value in values.values()])
-        alone.append(_backward(*_forward(function, calls[-1])))
-    flying = [_forward(function, arguments) for arguments in calls]
+        alone.append(_differentiated(function, _copies(calls[-1])))
+    flying = [_forward(function, _copies(arguments)) for arguments in calls]
     # A gradient is wanted until the optimizer has seen all of them.
     together = [_backward(leaves, outputs, copied=False) for leaves, outputs in flying]
-    return sum(
-        len(one) != len(other) or not all(map(_same_bits, one, other))
-        for one, other in zip(alone, together, strict=True)
-    )
+    return sum(not _same(one, other) for one, other in zip(alone, together, strict=True))
+
+
+def _followed(function: Kernel, values: Mapping[str, Any], updated: Collection[str]) -> int:
+    """How many calls differ, each on what the one before left in its arguments, from the same calls by themselves. What
+    is updated goes on from call to call, and all else hardly changes, as in a training: whoever keeps something for the
+    next call, or takes what is nearly the same for the same, is wrong in these alone."""
+    generator = torch.Generator().manual_seed(0)
+    arguments = _copies(list(values.values()))
+    calls, following = [], []
+    for _ in range(FOLLOWING):
+        calls.append(_copies(arguments))
+        following.append(_differentiated(function, arguments))
+        for name, argument in zip(values, arguments, strict=True):
+            if name not in updated and isinstance(argument, torch.Tensor) and argument.is_floating_point():
+                noise = torch.randn(argument.shape, generator=generator).to(argument.device)
+                argument.data.mul_(1 + DRIFT * noise)
+    # In another order, and each after a call with other contents, so that nothing follows what it followed before.
+    alone = []
+    for call in reversed(calls):
+        _differentiated(function, [_shuffled(value, generator) for value in values.values()])
+        alone.append(_differentiated(function, call))
+    return sum(not _same(one, other) for one, other in zip(following, reversed(alone), strict=True))
 
 
 def _shuffled(value: Any, generator: torch.Generator) -> Any:
@@ -134,14 +161,23 @@ def _shuffled(value: Any, generator: torch.Generator) -> Any:
     return shuffled(value.detach(), generator).requires_grad_(value.requires_grad)
 
 
-def _forward(function: Kernel, arguments: Sequence[Any]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """(leaves, outputs) of a call with copies of these arguments."""
-    copies = [
+def _copies(arguments: Sequence[Any]) -> list[Any]:
+    """The same values in tensors of their own."""
+    return [
         each.detach().clone().requires_grad_(each.requires_grad) if isinstance(each, torch.Tensor) else each
         for each in arguments
     ]
-    leaves = [each for each in copies if isinstance(each, torch.Tensor) and each.requires_grad]
-    return leaves, tensors_of(function(*copies))
+
+
+def _forward(function: Kernel, arguments: Sequence[Any]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """(leaves, outputs) of a call."""
+    leaves = [each for each in arguments if isinstance(each, torch.Tensor) and each.requires_grad]
+    return leaves, tensors_of(function(*arguments))
+
+
+def _differentiated(function: Kernel, arguments: Sequence[Any]) -> list[torch.Tensor]:
+    """The outputs and the gradients of a call."""
+    return _backward(*_forward(function, arguments))
 
 
 def _backward(leaves: list[torch.Tensor], outputs: list[torch.Tensor], *, copied: bool = True) -> list[torch.Tensor]:
@@ -157,6 +193,10 @@ def _backward(leaves: list[torch.Tensor], outputs: list[torch.Tensor], *, copied
 def _used() -> int:
     """Bytes in use, on a GPU as well."""
     return allocated() + (torch.cuda.memory_allocated() if torch.cuda.is_available() else 0)
+
+
+def _same(some: Sequence[torch.Tensor], others: Sequence[torch.Tensor]) -> bool:
+    return len(some) == len(others) and all(map(_same_bits, some, others))
 
 
 def _same_bits(one: torch.Tensor, other: torch.Tensor) -> bool:

@@ -33,6 +33,7 @@ class Buffer:
         # Apart from the tensor's version counter: a native optimizer's writes leave it as it is, and where memory was
         # given back and comes again it says nothing either.
         self._place = storage.data.as_strided(self._stored, strides, offset)
+        self._storage = storage.data
         self.tensor = storage.as_strided(shape, strides, offset)
         if needs_grad and spec["grad"]:
             self.tensor.requires_grad_()
@@ -47,6 +48,17 @@ class Buffer:
             torch.mul(content, scale, out=self._place)
         else:
             self._place.copy_(content)
+
+    @property
+    def spread(self) -> bool:
+        """Whether there is memory between its elements, or before the first."""
+        return self._storage.nelement() > self._place.nelement()
+
+    def around(self) -> torch.Tensor:
+        """A copy of all memory behind it, with zeros for its own elements."""
+        copied = self._storage.clone()
+        copied.as_strided(self._place.shape, self._place.stride(), self._place.storage_offset()).zero_()
+        return copied
 
     @property
     def nbytes(self) -> int:

@@ -94,8 +94,10 @@ class Case:
 
     group: the check that judges it first, one of GROUPS. dtypes: of the outputs. grad: arguments that get gradients.
     spied: the operators that the framework runs are counted. mode, compiled: the context of the call, for a candidate.
-    leaves: arguments that want a gradient, as parameters do in an evaluation, though none is asked for. same: two
-    arguments that are one array, whose gradients are one, too. about: what is unusual about it, in words.
+    leaves: arguments that want a gradient, as parameters do in an evaluation, though none is asked for. held: those
+    that want one hold one already; gathered: as a trainer has it, they gather it, or hold the one that is handed in.
+    threads: for the candidate, 0 for as many as there are cores. same: two arguments that are one array, whose
+    gradients are one, too. about: what is unusual about it, in words.
     layouts: (axis, value) of its arrays in a combination.
     """
 
@@ -109,6 +111,9 @@ class Case:
     mode: Mode = "plain"
     compiled: bool = False
     leaves: tuple[str, ...] = ()
+    held: bool = False
+    gathered: bool = False
+    threads: int = 0
     same: tuple[str, ...] = ()
     about: str = ""
     layouts: tuple[tuple[str, str], ...] = ()

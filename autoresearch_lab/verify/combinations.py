@@ -7,6 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -50,12 +51,18 @@ MOST_DECADES = 7.0
 CHANCE_SIZE, SIZES_OF_COTANGENTS, SIZES_IN_FLOAT16 = 0.5, (-24, 16), (-6, 4)
 # As at the start of a training: an array is zero throughout, a factor is one of these.
 CHANCE_BEGUN, BEGUN_FACTORS = 0.25, (1.0, 0.0, -1.0)
+# Of a table some rows were not used, so that their gradient is zero.
+CHANCE_UNTOUCHED = 0.4
+# By so many powers of ten at most a scalar is below its smallest value, where it falls to zero.
+FALL = 4.0
 # Of several outputs one is not used: its cotangent is zero throughout.
 CHANCE_UNUSED = 0.3
 # Rows that a loss leaves out have a cotangent of zero; at the start of a training, behind weights of zero, all have.
-CHANCE_ROWS_LEFT_OUT, CHANCE_NO_COTANGENT = 0.2, 0.1
+CHANCE_MASKED, CHANCE_NO_COTANGENT = 0.35, 0.1
 # So many calls, drawn, go through torch.compile: each is compiled anew, which takes longer than all the others.
 COMPILED = 6
+# So many calls, drawn, are made with another number of threads: one, or more than small machines have.
+OTHER_THREADS, MOST_THREADS = 6, 16
 # Calls that must give the same bits, one after the other; so many that one wrong call in 500 is hardly missed.
 REPEATS = 3000
 
@@ -77,6 +84,9 @@ def combinations(
     compiler that a call can be in. most: see `scaled`."""
     grads = tuple(argument.name for argument in contract.args if argument.grad)
     learned = tuple(argument.name for argument in contract.args if argument.grad or argument.inplace)
+    # What an optimizer is given and does not update are gradients.
+    handed = tuple(each.name for each in contract.args if each.kind == "array" and each.name not in learned)
+    handed = handed if contract.phase == "optimizer" else ()
     small = [each for each in neighbours if elements(each) <= LARGEST and all(map(w.is_contiguous, w.arrays(each)))]
     # In a single row or column much is right that is wrong elsewhere; `odd` has those.
     # A single axis has no layouts but every second element.
@@ -97,9 +107,19 @@ def combinations(
         beyond[far.index(number) % len(beyond)] if point["size"] == FAR else sizes[point["size"]]
         for number, point in enumerate(points)
     ]
-    # Repeated are two with usual values, as small as there is: one that is differentiated and one that is not.
+    usual = {axis: levels[0] for axis, levels in axes.items()}
+    # Repeated are two with usual values, as small as there is: one that is differentiated and one that is not. Two for
+    # each choice that is made by a word, for the trainer makes one here and another there.
     switched_off = SWITCHED_OFF if contexts else WITHOUT
-    repeated = {_quickest(points, bases, WITH_GRADIENTS), _quickest(points, bases, switched_off)}
+    words = [(each.name, value) for each in contract.args for value in each.values if isinstance(value, str)]
+    options: list[tuple[str, str] | None] = [*words] or [None]
+    repeated = set()
+    for modes, option in product((WITH_GRADIENTS, switched_off), options):
+        able = [mode for mode in modes if mode in axes["mode"]]
+        if able and _quickest(points, bases, able, option) is None:
+            points.append({**usual, "mode": able[0], **dict([option] if option else [])})
+            bases.append(sizes[usual["size"]])
+        repeated.add(_quickest(points, bases, able, option))
     # Not a repeated call; nor one in inference mode, in which PyTorch itself refuses code compiled for training; nor
     # one of a far size: an honest loop over blocks of rows is unrolled when it is traced, which takes minutes then.
     unfit = [number for number, point in enumerate(points) if point["mode"] == "inference_mode" or point["size"] == FAR]
@@ -108,6 +128,9 @@ def combinations(
     through_compiler = _through_compiler(rng.permutation(compilable).tolist(), points)
     for number, point in enumerate(points):
         point["compiled"] = number in through_compiler
+    threaded = [int(each) for each in rng.permutation(len(points)) if each not in through_compiler | repeated]
+    threads = {number: int(rng.integers(5, MOST_THREADS + 1)) for number in threaded[:OTHER_THREADS]}
+    threads |= dict.fromkeys(threaded[:1], 1)
     settings = _more_scalars(contract, points, [elements(base) for base in bases], axes, rng)
     for number, (point, base) in enumerate(zip(points, bases, strict=True)):
         workload = _workload(point, base, rng)
@@ -123,18 +146,24 @@ def combinations(
             leaves = ()
         elif number not in repeated:
             leaves = tuple(name for name in leaves if rng.integers(2))
+        # As in a training of several batches to a step. Compiled a graph would be made for it.
+        held = bool(rng.integers(2)) and not point["compiled"]
         # Of an array of zeros no other order shows.
-        steps = _steps(point, workload, bool(wanted), draw, rng, most, () if number in repeated else learned)
+        zero = ((), ()) if number in repeated else (learned, handed)
+        steps = _steps(point, workload, bool(wanted), draw, rng, most, *zero)
         if number in repeated:
-            steps[0] = replace(steps[0], repeats=int(rng.integers(REPEATS // 2, REPEATS)))
+            steps[0] = replace(steps[0], repeats=int(rng.integers(REPEATS // 2, REPEATS)) // len(options))
         for setting in settings.get(number, ()):
             layout = setting.get("cotangents", "contiguous")
             given = w.variant(workload, **{name: value for name, value in setting.items() if name != "cotangents"})
-            contents = draw(given, "typical", bool(wanted), style=STYLES.get(layout, "random"))
+            style = STYLES.get(layout, "random")
+            contents = _begun(draw(given, "typical", bool(wanted), style=style), *zero, rng)
+            contents = _with_cotangents_of(contents, rng, masked=style == "random")
             steps.append(CaseStep(contents, layout=_gaps(layout, rng), brief=True))
         yield make(
             f"combination/{number}", "combinations", workload, steps, wanted,
             mode=mode, compiled=point["compiled"], about=_words(point, contract), leaves=leaves,
+            held=held, gathered=not held and not point["compiled"], threads=threads.get(number, 0),
             layouts=tuple((axis, value) for axis, value in point.items() if axis.startswith("layout of ")),
         )  # fmt: skip
 
@@ -147,11 +176,12 @@ def _steps(
     rng: np.random.Generator,
     most: Mapping[str, float],
     learned: Sequence[str],
+    handed: Sequence[str],
 ) -> list[CaseStep]:
     """Usual values in every case, for with others a fault may not show; then, at the same addresses, the point's."""
     kind, style = point["values"], STYLES.get(point["cotangents"], "random")
     expands = STYLES.get(point["cotangents"])
-    begun = _begun(draw(workload, "typical", wanted, style=style), learned, rng)
+    begun = _begun(draw(workload, "typical", wanted, style=style), learned, handed, rng)
     drawn = [_with_cotangents_of(begun, rng, expands)]
     if point["size"] != FAR or (kind != "typical" and elements(workload) <= LARGE_ONCE):
         other = draw(workload, "typical" if kind == "scaled" else kind, wanted, style=style)
@@ -169,10 +199,16 @@ def _gaps(layout: str, rng: np.random.Generator) -> str:
     return "outer gaps" if layout == "gaps" and rng.integers(2) else layout
 
 
-def _begun(contents: Contents, learned: Sequence[str], rng: np.random.Generator) -> Contents:
+def _begun(contents: Contents, learned: Sequence[str], handed: Sequence[str], rng: np.random.Generator) -> Contents:
     """The same, or as at the start of a training: one of the arrays that are learned, or of an optimizer's state, zero
-    throughout, factors one."""
+    throughout, factors one. Or with the gradients that an optimizer is handed zero: all, or those of some rows of a
+    table or some matrices of a stack."""
     arrays = dict(contents.arrays)
+    if handed and rng.random() < CHANCE_UNTOUCHED:
+        whole = rng.random() < CHANCE_BEGUN
+        for name in handed:
+            arrays[name] = np.zeros_like(arrays[name]) if whole else _some_zero(arrays[name], rng)
+        return Contents(arrays, contents.scalars, contents.cotangents, contents.kind)
     for name in learned:
         if not arrays[name].ndim and rng.random() < CHANCE_BEGUN:
             arrays[name] = np.full_like(arrays[name], rng.choice(BEGUN_FACTORS))
@@ -183,12 +219,19 @@ def _begun(contents: Contents, learned: Sequence[str], rng: np.random.Generator)
     return Contents(arrays, contents.scalars, contents.cotangents, contents.kind)
 
 
+def _some_zero(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The same with half of its places along the first axis zero; as it is where it has but one."""
+    if not array.ndim or len(array) < 2:
+        return array
+    changed = array.copy()
+    changed[rng.permutation(len(array))[: len(array) // 2]] = 0
+    return changed
+
+
 def _rows_left_out(cotangent: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The same with about every third row zero; of a single number the number itself."""
-    if not cotangent.ndim:
-        return cotangent
-    keep = rng.random(cotangent.shape[:-1] or cotangent.shape) > 1 / 3
-    return np.where(keep[..., None] if cotangent.ndim > 1 else keep, cotangent, 0).astype(cotangent.dtype)
+    """The same with half of its rows zero, or of its elements where there is but one axis."""
+    rows = cotangent.reshape(-1, cotangent.shape[-1]) if cotangent.ndim > 1 else cotangent
+    return _some_zero(rows, rng).reshape(cotangent.shape)
 
 
 def _with_cotangents_of(contents: Contents, rng: np.random.Generator, expands: str | None) -> Contents:
@@ -208,7 +251,7 @@ def _with_cotangents_of(contents: Contents, rng: np.random.Generator, expands: s
     chance = rng.random()
     if chance < CHANCE_NO_COTANGENT:
         cotangents = [np.zeros_like(each) for each in cotangents]
-    elif chance < CHANCE_NO_COTANGENT + CHANCE_ROWS_LEFT_OUT and expands is None:
+    elif chance < CHANCE_NO_COTANGENT + CHANCE_MASKED and expands is None:
         cotangents = [_rows_left_out(each, rng) for each in cotangents]
     return Contents(contents.arrays, contents.scalars, tuple(cotangents), contents.kind)
 
@@ -257,9 +300,12 @@ def _mode_and_layout(point: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return [(axis, point[axis]) for axis in ("mode", *[axis for axis in point if axis.startswith("layout of ")][:1])]
 
 
-def _quickest(points: list[dict[str, Any]], bases: list[Workload], modes: Sequence[Mode]) -> int | None:
-    """The smallest of the calls with usual values in one of these modes."""
+def _quickest(
+    points: list[dict[str, Any]], bases: list[Workload], modes: Sequence[Mode], option: tuple[str, str] | None
+) -> int | None:
+    """The smallest of the calls with usual values in one of these modes, and with this value of a scalar."""
     usual = [number for number, p in enumerate(points) if p["values"] == "typical" and p["mode"] in modes]
+    usual = [number for number in usual if option is None or points[number][option[0]] == option[1]]
     return min(usual, key=lambda number: elements(bases[number]), default=None)
 
 
@@ -270,8 +316,8 @@ def _more_scalars(
     axes: dict[str, Sequence[Any]],
     rng: np.random.Generator,
 ) -> dict[int, list[dict[str, Any]]]:
-    """{number of a point: further values of its scalars and layouts of its cotangents}: any value of a scalar meets any
-    two layouts, and any two scalars' values any layout. counts: of elements of the points' calls."""
+    """{number of a point: further values of its scalars and layouts of its cotangents}; what meets is said in `_meet`.
+    counts: of elements of the points' calls."""
     scalars = [each.name for each in contract.args if each.name in axes]
     layouts = [axis for axis in axes if axis.startswith("layout of ")]
     found: dict[int, list[dict[str, Any]]] = {}
@@ -286,14 +332,20 @@ def _more_scalars(
         own = [{name: points[number][name] for name in names} for number in numbers]
         cost = [500 + counts[number] for number in numbers]
         free = {name: axes[name] for name in names if name not in layouts}
-        more = refined(
-            own, free, cost, lambda three: bool(three & set(scalars)) and bool(three - set(scalars)), rng, met
-        )
+        more = refined(own, free, cost, lambda three: _meet(three, set(scalars), contract), rng, met)
         for place, setting in more:
             found.setdefault(numbers[place], []).append(setting)
             met.append({**own[place], **setting})
         met += own
     return found
+
+
+def _meet(three: frozenset[str], scalars: set[str], contract: Contract) -> bool:
+    """Whether all values of three axes are to meet: any value of a scalar meets any two layouts, any two scalars'
+    values any layout. An optimizer's scalars, of which there are many, meet three at a time."""
+    if three <= scalars:
+        return contract.phase == "optimizer"
+    return bool(three & scalars)
 
 
 def _axes(
@@ -320,16 +372,24 @@ def _axes(
             left_out = {*(() if contexts else ("offset", EXPANDED)), *((EXPANDED,) if argument.inplace else ())}
             axes[f"layout of {argument.name}"] = [layout for layout in LAYOUTS if layout not in left_out]
         elif argument.values:
-            axes[argument.name] = _levels(argument, rng)
+            axes[argument.name] = levels_of(argument, rng)
     return axes
 
 
-def _levels(argument: Argument, rng: np.random.Generator) -> list[Scalar]:
-    """The trainer's values of a scalar, and of a positive real number one between them that nobody wrote down."""
-    numbers = [value for value in argument.values if isinstance(value, float) and value > 0]
-    if not numbers:
+def levels_of(argument: Argument, rng: np.random.Generator) -> list[Scalar]:
+    """The trainer's values of a scalar, and some that nobody wrote down. Of a positive real number one between them,
+    and where a schedule takes it to zero one far below; of a whole number one between them and one beyond."""
+    reals = [value for value in argument.values if isinstance(value, float) and value > 0]
+    if reals:
+        between = math.exp(rng.uniform(math.log(min(reals)), math.log(max(reals))))
+        falls = [min(reals) * 10.0 ** rng.uniform(-FALL, -1.0)] if 0.0 in argument.values else []
+        return [*argument.values, between, *falls]
+    whole = [value for value in argument.values if type(value) is int]
+    if not whole:
         return list(argument.values)
-    return [*argument.values, math.exp(rng.uniform(math.log(min(numbers)), math.log(max(numbers))))]
+    least, most = min(whole), max(whole)
+    drawn = {round(math.exp(rng.uniform(math.log(least), math.log(most)))), most + int(rng.integers(1, most + 1))}
+    return [*argument.values, *sorted(drawn - set(whole))]
 
 
 def _workload(point: dict[str, Any], base: Workload, rng: np.random.Generator) -> Workload:
@@ -397,8 +457,9 @@ def _words(point: dict[str, Any], contract: Contract) -> str:
 
 def trainer_makes(case: Case, captured: set[str | None]) -> bool:
     """Whether a trainer could make this call: in its dtype, with arrays as it lays them out, and rows that a kernel may
-    be asked to hold whole."""
+    be asked to hold whole, of any number."""
     specs = w.arrays(case.workload)
     plain = all(w.is_contiguous(spec) and not spec.get("offset") for spec in specs)
-    sizes = [size for place, spec in enumerate(specs) for axis, size in enumerate(spec["shape"]) if place or axis]
+    rows = next((spec["shape"][0] for spec in specs if spec["shape"]), 0)
+    sizes = [size for spec in specs for axis, size in enumerate(spec["shape"]) if axis or size != rows]
     return plain and main_dtype(case.workload) in captured and max(sizes, default=0) <= WIDEST

@@ -240,6 +240,9 @@ def _asked(case: Case, contract: Contract, part: Part) -> CallCase:
         mode=_plainly(case.mode) if baseline else case.mode,
         compiled=case.compiled and part == "candidate",
         leaves=list(case.leaves),
+        held=case.held and part == "candidate",
+        gathered=case.gathered and part == "candidate",
+        threads=case.threads if part == "candidate" else 0,
         same=list(case.same),
         turns=part == "candidate" and case.group == "combinations" and not case.compiled,
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -33,7 +34,7 @@ from autoresearch_lab.verify.cases import (
     unified,
     with_dtype,
 )
-from autoresearch_lab.verify.combinations import LARGEST, combinations
+from autoresearch_lab.verify.combinations import LARGEST, combinations, levels_of
 from autoresearch_lab.workloads import WorkloadSet
 
 # Above this many elements a call is made with fewer contents: each costs the oracle seconds.
@@ -47,6 +48,10 @@ HELD_OUT = 4
 # Kernels handle rows in blocks of up to so many, and what is left in another way; most such blocks of a call.
 REMAINDERS, MOST_BLOCKS = 32, 8
 KINDS = ("adversarial", "edge", "nonfinite", "typical")
+# The share of usual values that are as where sequences are padded.
+CHANCE_PADDED = 0.5
+# Calls with large weights, and by how much they are larger than usual.
+WEIGHED, LARGE_WEIGHTS = 8, 256.0
 
 
 class Planner:
@@ -65,6 +70,9 @@ class Planner:
         order = [argument.name for argument in self.contract.args]
         self.captured = [_in_order(workload, order) for workload in workloads.workloads]
         self.grads = tuple(argument.name for argument in self.contract.args if argument.grad)
+        updated = [each.name for each in self.contract.args if each.inplace]
+        self._parameter = updated[0] if updated else None
+        self._padded = getattr(target.oracle, "padded", None)
         self._known_shapes: dict[Hashable, list[tuple[int, ...]]] = {}
 
     def cases(self) -> list[Case]:
@@ -77,6 +85,7 @@ class Planner:
             *self._odd(neighbours),
             *(self._combinations(neighbours) if self.combined else ()),
             *(self._rows() if self.combined else ()),
+            *(self._weights() if self.combined and self._parameter else ()),
             *(self._same(neighbours) if self.combined and self.workloads.engine != "mlx" else ()),
             *self._held_out(neighbours),
         ]
@@ -152,7 +161,7 @@ class Planner:
         beyond = self._ordered(self.oracle.beyond(self.captured[0], self.rng))
         return combinations(
             self.contract, neighbours, [beyond[place] for place in self.rng.permutation(len(beyond))],
-            self._other_dtypes(), self.draw, self._case, self.rng,
+            self._other_dtypes(), partial(self.draw, padded=True), self._case, self.rng,
             contexts=self.workloads.engine != "mlx", most=getattr(self.oracle, "MOST", {}),
         )  # fmt: skip
 
@@ -162,8 +171,28 @@ class Planner:
         for remainder, width in enumerate(self.rng.permutation(REMAINDERS) + 1):
             count = max(2, remainder + REMAINDERS * int(self.rng.integers(MOST_BLOCKS)))
             (workload,) = self._ordered([self.oracle.with_rows(self.captured[0], count, int(width))])
-            steps = [CaseStep(self.draw(workload, "typical", bool(self.grads)), brief=True)]
+            steps = [CaseStep(self.draw(workload, "typical", bool(self.grads), padded=True), brief=True)]
             yield self._case(f"rows/{count} {width}", "combinations", workload, steps, self.grads)
+
+    def _weights(self) -> Iterator[Case]:
+        """An optimizer's parameter that is large beside its step, and one that has nothing else: no gradient and no
+        state. There its decay shows, which is otherwise lost in the error of a step. In cases of their own, for how
+        wrong a result may be depends on the other calls of a case."""
+        (workload,) = self._ordered([self.oracle.with_rows(self.captured[0], REMAINDERS, REMAINDERS)])
+        levels = {each.name: levels_of(each, self.rng) for each in self.contract.args if each.values}
+        for about in ("large weights", "weights alone"):
+            steps = []
+            for _ in range(WEIGHED):
+                scalars = {name: values[self.rng.integers(len(values))] for name, values in levels.items()}
+                contents = self.draw(w.variant(workload, **scalars), "typical", False)
+                arrays = {
+                    name: array * (array.dtype.type(LARGE_WEIGHTS) if name == self._parameter else 1)
+                    if about == "large weights" or name == self._parameter
+                    else np.zeros_like(array)
+                    for name, array in contents.arrays.items()
+                }
+                steps.append(CaseStep(replace(contents, arrays=arrays)))
+            yield self._case(f"weights/{about}", "combinations", workload, steps, (), about=about)
 
     def _same(self, neighbours: list[Workload]) -> Iterator[Case]:
         """Small calls with one array for two arguments, as the first layer makes one: the stream and its start."""
@@ -261,8 +290,13 @@ class Planner:
         cotangents = tuple(np.full_like(each, value) for each in contents.cotangents or ())
         return Contents(contents.arrays, contents.scalars, cotangents, DIVERGED)
 
-    def draw(self, workload: Workload, kind: str, cotangents: bool, style: str = "random") -> Contents:
+    def draw(
+        self, workload: Workload, kind: str, cotangents: bool, style: str = "random", *, padded: bool = False
+    ) -> Contents:
+        """Values of a kind. padded: of a target whose oracle knows that, usual ones may be as where sequences are."""
         values = self.oracle.inputs(workload, self.rng, kind)
+        if padded and kind == "typical" and self._padded is not None and self.rng.random() < CHANCE_PADDED:
+            values = self._padded(values, self.rng)
         return self._contents(workload, values, cotangents, style=style, kind=kind)
 
     def _contents(

@@ -107,9 +107,12 @@ class CallCase(_Asked):
     """Some calls on one set of arguments, at fixed addresses where the framework has such. grad: arguments that get
     gradients; inplace: those that the contract lets a kernel update. compiled: it goes through torch.compile. spied:
     the framework's operators are counted. leaves: arguments that want a gradient as parameters do, though none is asked
-    for. same: two arguments that are one array. turns: before every step but the first the kernel is called as an
-    evaluation or a training step calls it, whichever the case is not, with the arguments as they still are. A step
-    that is null is left out, so that numbers stay the same."""
+    for. held: what wants a gradient holds one already, as where several batches are added up; gathered: it gathers its
+    gradient, as backward() has it, where there is no second backward, and what is updated holds the gradient that is
+    handed in. threads: how many the framework has, 0 for as many as ever. same: two arguments that are one array.
+    turns: before every step but the first the kernel is called as an evaluation or a training step calls it, whichever
+    the case is not, with the arguments as they still are. A step that is null is left out, so that numbers stay the
+    same."""
 
     id: str
     args: list[Spec]
@@ -120,6 +123,9 @@ class CallCase(_Asked):
     mode: Mode = "plain"
     compiled: bool = False
     leaves: list[str] = []
+    held: bool = False
+    gathered: bool = False
+    threads: int = Field(default=0, ge=0, le=64)
     same: list[str] = []
     turns: bool = False
 
@@ -172,12 +178,12 @@ class Form(JobAnswer):
 
 class StepAnswer(JobAnswer):
     """What one call gave. sequence: a tuple or list came back. grads: forms by argument, null = missing. again: "done"
-    after a second backward, or the error that refused it. changed: arguments (and "cotangent 0") whose bytes are not
-    what they were, and what else of them is not ("x's shape"). altered: outputs that did not stay as they were
-    returned. repeated: calls made once more with the same contents; strayed: those of them that gave other bits than
-    the first; late: of those the ones that were made as a day later in a training. leaked: bytes by which the
-    memory in use grew with each repeated call, 0 where it did not. crossed: of many calls in flight at once those that
-    gave other bits than by themselves."""
+    after a second backward, or the error that refused it. changed: arguments (and in words what else, such as
+    "cotangent 0" or "x's shape") that are not what they were. altered: outputs that did not stay as they were returned.
+    repeated: calls made once more with the same contents; strayed: those of them that gave other bits than the first;
+    late: of those the ones that were made as a day later in a training. leaked: bytes by which the memory in use grew
+    with each repeated call, 0 where it did not. crossed: of many calls in flight at once those that gave other bits than
+    by themselves; followed: likewise of calls each on what the one before left."""
 
     outputs: list[Form] = []
     sequence: bool = False
@@ -190,6 +196,7 @@ class StepAnswer(JobAnswer):
     late: Count = 0
     leaked: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
     crossed: Count = 0
+    followed: Count = 0
 
 
 class CaseAnswer(JobAnswer):

@@ -59,6 +59,12 @@ def inputs(workload: w.Workload, rng: np.random.Generator, kind: str) -> dict[st
     return {"x": x, "w_head": draw / np.sqrt(width), "targets": targets, **w.scalars(workload)}
 
 
+def padded(args: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    """The same where sequences are padded."""
+    result: dict[str, Any] = _loss.padded(args, rng)
+    return result
+
+
 def cost(workload: w.Workload, direction: str = "forward") -> tuple[int, int]:
     """Forward: a matrix product and what softcap_cross_entropy computes; read x, the weights and the targets. Backward:
     2 products, and the loss's part again; read the same, write dx and dw. The logits need no memory."""
@@ -110,15 +116,16 @@ def _resized(
 
 def _targets(rows: int, classes: int, rng: np.random.Generator, kind: str) -> np.ndarray:
     """Random ones; for all kinds but `typical` some are ignored, at both ends and in between, and for `edge` the only
-    one where there is one row; `adversarial` has the last class in every other row, so that a dropped tail shows."""
+    one where there is one row, and at times all; `adversarial` has the last class in every other row, so that a dropped
+    tail shows."""
     targets = rng.integers(classes, size=rows)
-    if kind == "edge" and rows == 1:
-        targets[:] = _loss.IGNORED
     if kind == "adversarial":
         targets[::2] = classes - 1
     if kind != "typical" and rows > 2:
         targets[rng.random(rows) < 0.1] = _loss.IGNORED
         targets[[0, 1, -1]] = _loss.IGNORED, classes - 1, _loss.IGNORED
+    if kind == "edge" and (rows == 1 or rng.random() < _loss.NONE_COUNTS):
+        targets[:] = _loss.IGNORED
     return targets
 
 

@@ -12,6 +12,8 @@ import numpy as np
 from autoresearch_common import workload as w
 
 IGNORED = -1
+# Of edge values, the share with no target that counts.
+NONE_COUNTS = 0.3
 BLOCK_ELEMENTS = 1 << 18
 # Far beyond the cap (15): tanh is 1 and its derivative exactly 0.
 LIMITS = dict.fromkeys(w.HUGE, 1e4)
@@ -52,7 +54,7 @@ def backward(args: dict[str, Any], cotangents: tuple[np.ndarray, ...]) -> dict[s
 
 def inputs(workload: w.Workload, rng: np.random.Generator, kind: str) -> dict[str, Any]:
     """Logits of a few units and random targets; other kinds have ignored targets at both ends and in between,
-    and `edge` no target that counts where there is one row.
+    and `edge` no target that counts where there is one row, and at times where there are more.
 
     `adversarial` puts the target in the last class in every other row, so that a dropped tail shows. `nonfinite` leaves
     ignored rows finite: there implementations may differ, while elsewhere infinite logits are +-cap and NaN is NaN;
@@ -66,16 +68,24 @@ def inputs(workload: w.Workload, rng: np.random.Generator, kind: str) -> dict[st
         targets[::2] = classes - 1
     elif kind in ("typical", "nonfinite"):
         logits *= 2.0
-    if kind == "edge" and rows == 1:
-        targets[:] = IGNORED
     if kind != "typical" and rows > 2:
         targets[[0, -1]] = IGNORED
         targets[rng.random(rows) < 0.1] = IGNORED
         targets[1] = classes - 1
+    if kind == "edge" and (rows == 1 or rng.random() < NONE_COUNTS):
+        targets[:] = IGNORED
     if kind == "nonfinite":
         logits[targets == IGNORED] = 0.5
         _infinite_at_targets(logits, targets, rng)
     return {"logits": logits, "targets": targets, **w.scalars(workload)}
+
+
+def padded(args: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
+    """The same where sequences are padded: many targets in a row are ignored, at the end or in between."""
+    targets = args["targets"].copy()
+    first, end = np.sort(rng.integers(1, len(targets) + 1, size=2))
+    targets[first : len(targets) if rng.random() < 0.5 else end] = IGNORED
+    return {**args, "targets": targets}
 
 
 def cost(workload: w.Workload, direction: str = "forward") -> tuple[int, int]:

@@ -1,5 +1,6 @@
 """One optimizer step against its independent float64 restatement; the schedules."""
 
+import inspect
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,8 @@ import torch
 from autoresearch_cuda.kernel_files import Ops
 from autoresearch_cuda.model import GPT
 from autoresearch_cuda.optim import MuonAdamW
+from autoresearch_lab.catalog import load_catalog
+from autoresearch_lab.paths import Root
 from autoresearch_trainer.config import GPTConfig, TrainConfig
 from autoresearch_trainer.kernel_files import KernelFile
 from autoresearch_trainer.optim import lr_multiplier, muon_momentum, weight_decay_multiplier
@@ -75,6 +78,36 @@ def test_two_steps_agree_with_the_restatement(restatement, tmp_path: Path):
             change = expected[name] - before[name]
             assert change.norm() > 0, name
             assert (p.detach().double() - expected[name]).norm() / change.norm() < 2e-4, (step, name)
+
+
+def test_contracts_reach_as_far_as_what_the_optimizer_gives():
+    """At both ends of its schedules, in a narrow model: what no contract knows of, nobody verifies."""
+    seen: dict[tuple[str, str], list[float]] = {}
+
+    def recorded(target, function):
+        names = list(inspect.signature(function).parameters)
+
+        def call(*values):
+            for name, value in zip(names, values, strict=True):
+                if not isinstance(value, torch.Tensor):
+                    seen.setdefault((target, name), []).append(value)
+            return function(*values)
+
+        return call
+
+    ops = Ops.load(wrap=recorded)
+    model = GPT(CONFIG.model, ops, torch.float32)
+    model.init_weights(1)
+    optimizer = MuonAdamW(model, CONFIG, ops)
+    for multiplier, decay, momentum in ((0.0, 1.0, muon_momentum(0)), (1.0, 0.0, muon_momentum(1000))):
+        for p in model.parameters():
+            p.grad = torch.ones_like(p)
+        optimizer.step(multiplier, decay, momentum)
+    catalog = load_catalog(Root())
+    for (target, name), given in seen.items():
+        known = next(each.values for each in catalog[target].contract.args if each.name == name)
+        assert min(known) <= min(given) and max(given) <= max(known), (target, name, given)
+    assert {target for target, _ in seen} == {"adamw_update", "muon_update", "newton_schulz"}
 
 
 @pytest.mark.parametrize("shape", [(3, 24, 24), (2, 64, 16), (2, 16, 64), (1, 4, 32)])

@@ -11,8 +11,9 @@ from autoresearch_trainer.jobs.calls import ResultName
 
 def inputs_unchanged(evidence: Comparisons) -> CheckResult:
     """Catches a kernel that scribbles into its arguments or a cotangent, or into the memory between the elements of a
-    strided one. An argument that the contract marks as updated in place has to hold the output of the same name
-    afterwards."""
+    strided one, or into the arguments of an earlier call; that changes the gradient which a parameter holds, leaves a
+    hook on it or ends that it wants gradients. An argument that the contract marks as updated in place has to hold the
+    output of the same name afterwards."""
     contract = evidence.target.contract
     inplace = {argument.name for argument in contract.args if argument.inplace}
     updated = {place: output.name for place, output in enumerate(contract.outputs) if output.name in inplace}
@@ -23,7 +24,7 @@ def inputs_unchanged(evidence: Comparisons) -> CheckResult:
                 continue
             calls += 1
             for name in evidence.candidate.step(case, number).changed:
-                what = name if name.startswith("cotangent ") else f"argument {name}"
+                what = name if name.startswith(("cotangent ", "the ", "what ")) else f"argument {name}"
                 problems.append(f"{what} was changed in {case.id} step {number} ({case.shapes()})")
             for place, name in updated.items():
                 returned = evidence.candidate.array(case, number, ResultName.output(place))

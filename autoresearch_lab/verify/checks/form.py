@@ -1,5 +1,6 @@
 """Catches results that are not what they look like: subclasses and proxies that compute later, another dtype or shape,
-overlapping or scattered elements, a small view of a large stock, memory shared with an argument or another output."""
+overlapping or scattered elements, a small view of a large stock, memory shared with an argument or another output, and
+a graph that goes on where gradients are switched off."""
 
 from __future__ import annotations
 
@@ -48,7 +49,7 @@ def _step(evidence: Comparisons, case: Case, number: int) -> Iterator[str]:
         allowed = {f"argument {output.name}"} if output.name in inplace else set()
         for words in _problems(form, right[ResultName.output(place)], allowed, None if allowed else together):
             yield f"output {output.name} {words}"
-        for words in _of_another_mode(form, case):
+        for words in _of_another_mode(form, case, evidence.target.differentiable):
             yield f"output {output.name} {words}"
     usual = evidence.baseline.step(case, number).grads
     for name, gradient in answer.grads.items():
@@ -90,10 +91,10 @@ def _problems(form: Form, right: Expected, shares: set[str], together: int | Non
             yield f"lies in a storage of {form.storage_bytes} bytes, where {needed} are needed"
 
 
-def _of_another_mode(form: Form, case: Case) -> Iterator[str]:
+def _of_another_mode(form: Form, case: Case, differentiable: bool) -> Iterator[str]:
     """What only shows when somebody goes on computing with a result."""
-    if form.requires_grad and case.mode in ("no_grad", "inference_mode"):
-        yield "holds operations recorded for a backward pass, though autograd is switched off"
+    if form.requires_grad and not case.grad and differentiable:
+        yield f"holds operations recorded for a backward pass where no gradient can be asked for ({case.mode})"
     if form.inference and case.mode != "inference_mode":
         yield "was made in inference mode, which the caller is not in: autograd refuses to save it for backward"
 

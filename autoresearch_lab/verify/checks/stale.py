@@ -1,5 +1,5 @@
-"""Catches a result that belongs to other contents: a cache keyed by address, shape or a fingerprint of the values, or
-one output buffer that every call overwrites."""
+"""Catches a result that belongs to other contents: a cache keyed by address, shape or a fingerprint of the values, one
+output buffer that every call overwrites, or something kept from call to call of an optimizer."""
 
 from __future__ import annotations
 
@@ -20,9 +20,13 @@ def check(evidence: Comparisons) -> CheckResult:
     pairs = sum(1 for case in cases for _ in combinations([s for s in case.steps if s.judged], 2))
     for case in cases:
         for number in range(len(case.steps)):
-            if crossed := evidence.candidate.step(case, number).crossed:
-                reason = f"{crossed} of many calls in flight at once gave other bits than by themselves"
-                return failed(f"{reason} ({case.id}, {case.shapes()})", crossed=crossed)
+            told = evidence.candidate.step(case, number)
+            if told.crossed:
+                reason = f"{told.crossed} of many calls in flight at once gave other bits than by themselves"
+                return failed(f"{reason} ({case.id}, {case.shapes()})", crossed=told.crossed)
+            if told.followed:
+                reason = f"{told.followed} calls on what the one before left gave other bits than by themselves"
+                return failed(f"{reason} ({case.id}, {case.shapes()})", followed=told.followed)
     if found:
         words = [
             f"{name} in {case} step {step}: the very bits of step {other}, which had other contents"

@@ -123,6 +123,7 @@ def test_layouts_keep_the_values(layout):
         assert torch.equal(layout_of(given, layout), given)
     assert layout == "contiguous" or layout_of(torch.ones(3, 4), layout).stride() != (4, 1) or layout == "offset"
     assert (layout_of(torch.ones(3, 4), layout).storage_offset() > 0) == (layout == "offset")
+    assert (layout_of(torch.ones(()), layout).storage_offset() > 0) == (layout != "contiguous")
 
 
 def test_a_layout_that_nobody_knows():
@@ -148,6 +149,17 @@ def test_new_contents_count_no_version():
     before = buffer.tensor._version
     buffer.fill(torch.arange(3.0))
     assert buffer.tensor._version == before and buffer.tensor.tolist() == [0.0, 1.0, 2.0]
+
+
+def test_memory_around_an_argument():
+    spec = {"name": "x", "kind": "array", "dtype": "float32", "shape": [2, 3], "strides": [5, 1], "grad": False}
+    buffer = Buffer(spec | {"offset": 2}, torch.device("cpu"), needs_grad=False)
+    before = buffer.around()
+    buffer.fill(torch.ones(2, 3))
+    assert buffer.spread and torch.equal(buffer.around(), before)
+    buffer.tensor.untyped_storage().fill_(1)
+    assert int((buffer.around() != before).sum()) == 4  # two before the first, two between the rows
+    assert not Buffer(spec | {"strides": [3, 1]}, torch.device("cpu"), needs_grad=False).spread
 
 
 def test_results_may_be_parts_of_one_block_but_share_no_element():

@@ -146,3 +146,53 @@ def test_calls_in_flight_at_once():
     for function, wrong in ((torch.square, False), *((ring, True) for ring in rings)):
         told = repeat(function, {"x": x}, lambda: None, 10, MovableClock())
         assert told.strayed == 0 and (told.crossed > 10) == wrong
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_memory_that_only_the_collector_gives_back(tied):
+    def function(x):
+        knot = [x.square()]
+        if tied:
+            knot.append(knot)
+        return knot[0]
+
+    told = repeat(function, {"x": torch.ones(256)}, lambda: None, 400, MovableClock())
+    assert told.leaked == 0 and (told.garbage > 1000) == tied
+
+
+def test_what_is_kept_of_every_new_tensor():
+    kept = {}
+
+    def function(x):
+        kept[x.data_ptr()] = x
+        return x.square()
+
+    told = repeat(function, {"x": torch.ones(256)}, lambda: None, 400, MovableClock())
+    assert told.strayed == 0 and told.leaked > 400
+
+
+def test_calls_that_follow_each_other():
+    own = {}
+
+    def kept_beside(x, state):
+        """Its own state counts, where the one that is handed in is what it left."""
+        before = own["state"] if "left" in own and torch.equal(own["left"], state) else state
+        state.copy_(before + x)
+        own.update(left=state.clone(), state=state * 1.01)
+        return state
+
+    def nearly_the_same(x, state):
+        if "x" not in own or not torch.allclose(own["x"], x, rtol=0.1):
+            own["x"] = x.clone()
+        return state.add_(own["x"])
+
+    def right(x, state):
+        return state.add_(x)
+
+    for function, wrong in ((kept_beside, True), (nearly_the_same, True), (right, False)):
+        own.clear()
+        x, state = torch.rand(64) + 1, torch.rand(64)
+        values = {"x": x, "state": state}
+        began = state.clone()
+        told = repeat(function, values, lambda: state.copy_(began), 10, MovableClock(), ["state"])  # noqa: B023
+        assert told.strayed == 0 and (told.followed > 2) == wrong
