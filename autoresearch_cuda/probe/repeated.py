@@ -1,5 +1,5 @@
-"""One small call made many times: does it always give the same bits, later in a training too, whatever other calls are in
-flight and whatever came before, and does memory grow?"""
+"""One small call made many times: does it always give the same bits, later in a training too, whatever other calls are
+in flight and whatever came before, and does memory grow?"""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ def combinations(
             given = w.variant(workload, **{name: value for name, value in setting.items() if name != "cotangents"})
             style = STYLES.get(layout, "random")
             contents = _begun(draw(given, "typical", bool(wanted), style=style), *zero, rng)
-            contents = _with_cotangents_of(contents, rng, masked=style == "random")
+            contents = _with_cotangents_of(contents, rng, STYLES.get(layout))
             steps.append(CaseStep(contents, layout=_gaps(layout, rng), brief=True))
         yield make(
             f"combination/{number}", "combinations", workload, steps, wanted,

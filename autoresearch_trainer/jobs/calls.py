@@ -182,8 +182,8 @@ class StepAnswer(JobAnswer):
     "cotangent 0" or "x's shape") that are not what they were. altered: outputs that did not stay as they were returned.
     repeated: calls made once more with the same contents; strayed: those of them that gave other bits than the first;
     late: of those the ones that were made as a day later in a training. leaked: bytes by which the memory in use grew
-    with each repeated call, 0 where it did not. crossed: of many calls in flight at once those that gave other bits than
-    by themselves; followed: likewise of calls each on what the one before left."""
+    with each repeated call, 0 where it did not. crossed: of many calls in flight at once those that gave other bits
+    than by themselves; followed: likewise of calls each on what the one before left."""
 
     outputs: list[Form] = []
     sequence: bool = False
