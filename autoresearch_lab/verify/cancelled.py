@@ -5,11 +5,6 @@ dimensions a gradient of L = <c, y> for an argument a of n_a elements is as larg
     size = rms(c) rms(y) / rms(a)  sqrt(n_y / n_a),
 which it is exactly, up to chance, where y is linear in a; an error is then relative to that. Where an argument, a
 result or a cotangent is zero itself, zero is what it must be, to the last bit.
-
-A norm over one element is such a sum but for eps, which keeps its gradient from zero. Where an argument has a
-half-precision type and rows have one element, what is smaller than one rounding to that type of what was summed has
-cancelled: a kernel may keep something in that type on the way (the norm's result for its backward, say), and of a
-smaller gradient that rounding leaves nothing.
 """
 
 from __future__ import annotations
@@ -22,9 +17,8 @@ import numpy as np
 from autoresearch_common.arrays import is_float
 from autoresearch_lab.verify.cases import Contents, widen
 
-# What the oracle's float64 leaves of a sum that cancels; and half a unit in the last place of the narrow types.
+# What the oracle's float64 leaves of a sum that cancels.
 RESIDUE = 2.0**-40
-HALF_UNITS = {"float16": 2.0**-12, "bfloat16": 2.0**-9}
 
 
 def summed_size(contents: Contents, outputs: Sequence[np.ndarray], argument: str, gradient: np.ndarray) -> float:
@@ -43,10 +37,7 @@ def summed_size(contents: Contents, outputs: Sequence[np.ndarray], argument: str
     if not all(0.0 < size < math.inf for size in (*sizes, own, total)):
         return 0.0
     size = total / own
-    residue = RESIDUE
-    if gradient.shape[-1:] == (1,):
-        residue = max(HALF_UNITS.get(str(array.dtype), RESIDUE) for array in contents.arrays.values())
-    return size if _rms(gradient) <= residue * size else 0.0
+    return size if _rms(gradient) <= RESIDUE * size else 0.0
 
 
 def _rms(array: np.ndarray) -> float:
