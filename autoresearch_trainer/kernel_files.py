@@ -45,6 +45,7 @@ TARGETS = (
 # What an engine does before the code of a kernel runs, given all that this process has loaded, that kernel the last.
 before_loading: list[Callable[[Sequence["KernelFile"]], None]] = []
 _loaded: list["KernelFile"] = []
+_modules: list[ModuleType] = []
 _module_numbers = itertools.count()
 _resolver: ContextVar[Resolver | None] = ContextVar("resolver of the kernel file being loaded", default=None)
 
@@ -108,10 +109,16 @@ def load_kernel(file: KernelFile, parts: Resolver | None = None) -> Kernel:
         except (Exception, SystemExit) as error:
             del sys.modules[module.__name__]
             raise KernelError(f"{file.target}={file.name} does not load: {type(error).__name__}: {error}") from error
+    _modules.append(module)
     function = getattr(module, file.target, None)
     if not callable(function):
         raise KernelError(f"{file.target}={file.name}: {path} defines no function {file.target!r}")
     return function
+
+
+def loaded_modules() -> Sequence[ModuleType]:
+    """The kernel files that were executed, as modules."""
+    return _modules
 
 
 @dataclass(frozen=True)

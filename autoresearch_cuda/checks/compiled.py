@@ -62,8 +62,9 @@ def between(function: Kernel, args: Sequence[Any], key: str) -> Any:
         else:
             given.append(value)
     returned = function(*given)
-    left = leave(list(returned) if isinstance(returned, tuple) else [returned], entered[place])
-    return tuple(left) if isinstance(returned, tuple) else left[0]
+    several = isinstance(returned, (tuple, list))
+    left = leave(list(returned) if several else [returned], entered[place])
+    return tuple(left) if several else left[0]
 
 
 def _copies(tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -132,6 +132,7 @@ class _Case:
         self.function = context.compiled(function) if case.compiled else function
         self.look = look
         self.clock = clock
+        self.operators: dict[str, dict[str, int]] = {"forward": {}, "backward": {}}
         self.sizes: set[int] = set()
         self.scalars: dict[str, Any] = {}
         # By the names of outputs: the step that returned each, and a hash of what it held then.
@@ -167,12 +168,10 @@ class _Case:
         """All steps; whatever the kernel raises ends the case and is told in words."""
         error: Raised | None = None
         steps: list[StepAnswer | None] = []
-        operators: dict[str, int] = {}
         kept: dict[str, torch.Tensor] = {}
         try:
-            with _operators(self.case.spied, operators):
-                for number, step in enumerate(self.case.steps):
-                    steps.append(None if step is None else self._step(step, number, kept))
+            for number, step in enumerate(self.case.steps):
+                steps.append(None if step is None else self._step(step, number, kept))
             # Only now: a result that a later call overwrote must show.
             for name, tensor in kept.items():
                 arrays[name] = _clone(_contiguous(_detach(tensor))).cpu()
@@ -184,8 +183,14 @@ class _Case:
             error = words(raised)
             if self.case.compiled and context.is_of_compiler(raised):
                 error = error.model_copy(update={"type": NOT_COMPILED})
-        counted = operators if self.case.spied and error is None else None
-        return CaseAnswer(id=self.case.id, error=error, steps=steps, operators=counted)
+        counted = self.operators if self.case.spied and error is None else {}
+        return CaseAnswer(
+            id=self.case.id,
+            error=error,
+            steps=steps,
+            operators=counted.get("forward"),
+            backward_operators=counted.get("backward"),
+        )
 
     def _step(self, step: CallStep, number: int, kept: dict[str, torch.Tensor]) -> StepAnswer:
         values: dict[str, Any] = {spec["name"]: spec.get("value") for spec in self.case.args} | step.scalars
@@ -203,7 +208,7 @@ class _Case:
         fill_fresh_memory(step.pattern)
         dirty_blocks(self.sizes, step.pattern, self.device)
         call = context.Call(self.function, values, self.case.mode, seen=number % 2 == 1)
-        with context.threads(self.case.threads):
+        with context.threads(self.case.threads), _operators(self.case.spied, self.operators["forward"]):
             returned = call.forward()
         if self.case.mode == "not a leaf":
             # What the arguments' memory held is gone where nobody kept it.
@@ -227,7 +232,7 @@ class _Case:
         again: str | None = None
         spoilt: list[str] = []
         if step.cotangents is not None and self.case.grad:
-            with context.threads(self.case.threads):
+            with context.threads(self.case.threads), _operators(self.case.spied, self.operators["backward"]):
                 grads, again, spoilt = self._backward(step, usable, number, kept)
                 call.backward()
         for name in self.case.inplace:
@@ -397,12 +402,13 @@ def _expect_many_shapes() -> None:
 
 @contextlib.contextmanager
 def _operators(wanted: bool, counts: dict[str, int]) -> Iterator[None]:
-    """Count the operators that PyTorch runs meanwhile, inside custom ones too, by name, into `counts`."""
+    """Add the operators that PyTorch runs meanwhile, inside custom ones too, to `counts`, by name."""
     if not wanted:
         yield
         return
     # The plain recorder: torch.profiler takes a second to start and imports torch's compiler.
     with profiler_legacy.profile() as profile:
         yield
-    rows = profile.key_averages()
-    counts |= {row.key: row.count for row in rows if "::" in row.key and " " not in row.key}
+    for row in profile.key_averages():
+        if "::" in row.key and " " not in row.key:
+            counts[row.key] = counts.get(row.key, 0) + row.count

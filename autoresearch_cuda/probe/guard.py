@@ -17,6 +17,7 @@ from autoresearch_cuda.probe import environment
 from autoresearch_trainer.probe.state import WATCHED, GuardBase, State, surroundings
 
 _SETTINGS = ("torch._dynamo.config", "torch._inductor.config")
+_HOLDERS_OF_DECOMPOSITIONS = ("torch._functorch.predispatch", "torch._functorch.vmap")
 
 
 class Guard(GuardBase):
@@ -47,7 +48,7 @@ class Guard(GuardBase):
         }
 
     def planted(self, kernel_folder: Path, everywhere: bool = False) -> list[str]:
-        registered = sorted(_own_kernels() - self._own)
+        registered = sorted(_own_kernels() - self._own - _decompositions())
         return super().planted(kernel_folder, everywhere) + [
             f"{name} was registered for PyTorch's own operator" for name in registered
         ]
@@ -101,3 +102,9 @@ def _own_kernels() -> set[str]:
     """What Python has registered for PyTorch's own operators, such as "aten/relu/CPU"; torch itself does for shapes
     alone (Meta)."""
     return {key for key in torch.library._impls if key.startswith("aten/") and not key.endswith("/Meta")}
+
+
+def _decompositions() -> set[str]:
+    """What torch registers itself when vmap is first used: other forms of operators that it cannot batch."""
+    held = (getattr(sys.modules.get(name), "VMAP_DECOMPOSITIONS_LIB", None) for name in _HOLDERS_OF_DECOMPOSITIONS)
+    return {key for library in held for key in getattr(library, "_op_impls", ())}

@@ -201,12 +201,13 @@ class StepAnswer(JobAnswer):
 
 class CaseAnswer(JobAnswer):
     """What one case gave. error: what ended it, null where it came to its end. steps: null for those left out.
-    operators: {name: how often it ran}, where they were counted."""
+    operators: {name: how often it ran} in forward, where they were counted; backward_operators: in backward."""
 
     id: Text
     error: Raised | None = None
     steps: list[StepAnswer | None] = []
     operators: dict[Text, Count] | None = None
+    backward_operators: dict[Text, Count] | None = None
 
 
 class NoopAnswer(JobAnswer):

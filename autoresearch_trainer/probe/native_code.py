@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from autoresearch_trainer.kernel_files import loaded_modules
+
 
 class NoOps:
     """Counts what was replaced and how often the stand-ins were called."""
@@ -77,5 +79,10 @@ def uses_triton(function: Callable[..., Any]) -> bool:
 
 
 def definitions(function: Callable) -> dict[str, Any]:
-    """What the module that defines the kernel holds by name; a decorator such as torch.no_grad() is looked through."""
-    return getattr(inspect.unwrap(function), "__globals__", {})
+    """What the module that defines the kernel holds by name; a decorator such as torch.no_grad() is looked through.
+    What is no function (an operator of torch.library, a module) does not say where it is from; its file holds it."""
+    found = getattr(inspect.unwrap(function), "__globals__", None)
+    if found is not None:
+        return found
+    held = (vars(module) for module in loaded_modules())
+    return next((each for each in held if any(value is function for value in each.values())), {})

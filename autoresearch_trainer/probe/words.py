@@ -1,6 +1,7 @@
 """What an answer says of kernels and data: a kernel from outside, its death in words, what a trainer ran with."""
 
 import inspect
+import re
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +13,7 @@ from autoresearch_trainer.jobs.calls import Parameter, Raised
 from autoresearch_trainer.kernel_files import Kernel, KernelFile
 
 MOST_MESSAGE = 500
+_ERROR = re.compile(r"\w*(Error|Exception): ")
 
 
 def signature(function: Kernel) -> list[Parameter] | str:
@@ -24,8 +26,10 @@ def signature(function: Kernel) -> list[Parameter] | str:
 
 
 def words(error: BaseException) -> Raised:
-    """Type, first line of the message, and file and line of an exception."""
-    message = (str(error).splitlines() or ["no message"])[0][:MOST_MESSAGE]
+    """Type, first line of the message (and the last where that names an error of its own, as TorchScript's does), and
+    file and line of an exception."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or ["no message"]
+    message = " ".join([lines[0], *filter(_ERROR.match, lines[1:][-1:])])[:MOST_MESSAGE]
     frames = traceback.extract_tb(error.__traceback__)
     where = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     return Raised(type=type(error).__name__, message=message, where=where)

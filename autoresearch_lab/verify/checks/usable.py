@@ -6,7 +6,7 @@ from autoresearch_lab.results.verify import CheckResult
 from autoresearch_lab.verify.checks.result import failed, passed
 from autoresearch_lab.verify.comparisons import Comparisons
 
-_POSITIONAL = ("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD")
+_POSITIONAL, _ANY = ("POSITIONAL_ONLY", "POSITIONAL_OR_KEYWORD"), "VAR_POSITIONAL"
 
 
 def loads(evidence: Comparisons) -> CheckResult:
@@ -20,10 +20,13 @@ def loads(evidence: Comparisons) -> CheckResult:
     wanted = [argument.name for argument in evidence.target.contract.args]
     found = evidence.candidate.told.signature
     if not isinstance(found, list):
-        return failed(f"the function has no readable signature: {found}")
-    names = [parameter.name for parameter in found]
-    odd = [f"{p.name} ({p.kind.lower().replace('_', ' ')})" for p in found if p.kind not in _POSITIONAL]
-    if names != wanted or odd:
+        return passed(signature=found)  # a scripted function has none to read; whether it fits, calls tell
+    # An operator of torch.library, a module or a decorated function takes whatever comes by position: likewise.
+    takes_any = any(parameter.kind == _ANY for parameter in found)
+    told = [parameter for parameter in found if not (takes_any and parameter.kind.startswith("VAR_"))]
+    names = [parameter.name for parameter in told]
+    odd = [f"{p.name} ({p.kind.lower().replace('_', ' ')})" for p in told if p.kind not in _POSITIONAL]
+    if names != (wanted[: len(names)] if takes_any else wanted) or odd:
         reason = f"signature is ({', '.join(names)}), the contract asks for ({', '.join(wanted)})"
         return failed(reason + (f"; not positional: {', '.join(odd)}" if odd else ""))
     return passed()
