@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -65,6 +65,14 @@ COMPILED = 6
 OTHER_THREADS, MOST_THREADS = 6, 16
 # Calls that must give the same bits, one after the other; so many that one wrong call in 500 is hardly missed.
 REPEATS = 3000
+
+
+class _MayBeZero(NamedTuple):
+    """Arrays that usual contents may have zero: those that are learned or an optimizer's state, and the gradients that
+    an optimizer is handed."""
+
+    learned: Sequence[str]
+    handed: Sequence[str]
 
 
 def combinations(
@@ -149,15 +157,15 @@ def combinations(
         # As in a training of several batches to a step. Compiled a graph would be made for it.
         held = bool(rng.integers(2)) and not point["compiled"]
         # Of an array of zeros no other order shows.
-        zero = ((), ()) if number in repeated else (learned, handed)
-        steps = _steps(point, workload, bool(wanted), draw, rng, most, *zero)
+        zero = _MayBeZero((), ()) if number in repeated else _MayBeZero(learned, handed)
+        steps = _steps(point, workload, bool(wanted), draw, rng, most, zero)
         if number in repeated:
             steps[0] = replace(steps[0], repeats=int(rng.integers(REPEATS // 2, REPEATS)) // len(options))
         for setting in settings.get(number, ()):
             layout = setting.get("cotangents", "contiguous")
             given = w.variant(workload, **{name: value for name, value in setting.items() if name != "cotangents"})
             style = STYLES.get(layout, "random")
-            contents = _begun(draw(given, "typical", bool(wanted), style=style), *zero, rng)
+            contents = _begun(draw(given, "typical", bool(wanted), style=style), zero, rng)
             contents = _with_cotangents_of(contents, rng, STYLES.get(layout))
             steps.append(CaseStep(contents, layout=_gaps(layout, rng), brief=True))
         yield make(
@@ -175,13 +183,12 @@ def _steps(
     draw: Callable[..., Contents],
     rng: np.random.Generator,
     most: Mapping[str, float],
-    learned: Sequence[str],
-    handed: Sequence[str],
+    zero: _MayBeZero,
 ) -> list[CaseStep]:
     """Usual values in every case, for with others a fault may not show; then, at the same addresses, the point's."""
     kind, style = point["values"], STYLES.get(point["cotangents"], "random")
     expands = STYLES.get(point["cotangents"])
-    begun = _begun(draw(workload, "typical", wanted, style=style), learned, handed, rng)
+    begun = _begun(draw(workload, "typical", wanted, style=style), zero, rng)
     drawn = [_with_cotangents_of(begun, rng, expands)]
     if point["size"] != FAR or (kind != "typical" and elements(workload) <= LARGE_ONCE):
         other = draw(workload, "typical" if kind == "scaled" else kind, wanted, style=style)
@@ -199,11 +206,11 @@ def _gaps(layout: str, rng: np.random.Generator) -> str:
     return "outer gaps" if layout == "gaps" and rng.integers(2) else layout
 
 
-def _begun(contents: Contents, learned: Sequence[str], handed: Sequence[str], rng: np.random.Generator) -> Contents:
+def _begun(contents: Contents, zero: _MayBeZero, rng: np.random.Generator) -> Contents:
     """The same, or as at the start of a training: one of the arrays that are learned, or of an optimizer's state, zero
     throughout, factors one. Or with the gradients that an optimizer is handed zero: all, or those of some rows of a
     table or some matrices of a stack."""
-    arrays = dict(contents.arrays)
+    arrays, (learned, handed) = dict(contents.arrays), zero
     if handed and rng.random() < CHANCE_UNTOUCHED:
         whole = rng.random() < CHANCE_BEGUN
         for name in handed:
