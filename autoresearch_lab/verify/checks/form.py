@@ -104,7 +104,7 @@ def _needed(right: Expected) -> int:
 
 
 def dense(shape: list[int], strides: list[int]) -> bool:
-    """Whether the elements fill a block of memory in some order of the axes, each once. Where there are none they do."""
+    """Whether the elements fill a block of memory in some order of the axes, each once; none always do."""
     if 0 in shape:
         return True
     expected = 1
