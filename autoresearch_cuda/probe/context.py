@@ -43,8 +43,8 @@ def caller_of(function: Kernel) -> Kernel:
 def compiled(function: Kernel) -> Kernel:
     """`function` as torch.compile hands it on, without a code generator: traced, with fakes and functional, not fused.
 
-    What an operator of the kernel's own returns must lie as its fake said (shape, strides, dtype): code that is
-    generated takes its word for that. One that does not raises RuntimeError.
+    What an operator of the kernel's own returns for row-major arrays must lie as its fake said (shape, strides, dtype):
+    code that is generated takes its word for that. One that does not raises RuntimeError.
     """
     from torch._dynamo.backends.common import aot_autograd
     from torch._functorch.partitioners import min_cut_rematerialization_partition
@@ -64,13 +64,16 @@ def _held_to_its_word(graph: torch.fx.GraphModule, inputs: Sequence[Any]) -> Cal
 
     class Run(torch.fx.Interpreter):
         def run_node(self, n: torch.fx.Node) -> Any:
+            given, _ = self.fetch_args_kwargs_from_env(n)
+            row_major = all(each.is_contiguous() for each in tensors_of(given))
             found = super().run_node(n)
-            if isinstance(n.target, torch._ops.OpOverload) and n.target.namespace not in ("aten", "prims", "prim"):
+            own = isinstance(n.target, torch._ops.OpOverload) and n.target.namespace not in ("aten", "prims", "prim")
+            if own and row_major:
                 told = n.meta.get("val")
                 for one, other in zip(tensors_of(found), tensors_of(told), strict=False):
                     if _form(one) != _form(other):
                         raise RuntimeError(
-                            f"operator {n.target.name()} returns {_form(one)} where its fake says {_form(other)} "
+                            f"operator {n.target} returns {_form(one)} where its fake says {_form(other)} "
                             "(shape, strides, dtype)"
                         )
             return found

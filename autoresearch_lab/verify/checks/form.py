@@ -105,7 +105,7 @@ def _needed(right: Expected) -> int:
 
 
 def dense(shape: list[int], strides: list[int]) -> bool:
-    """Whether the elements fill a block of memory in some order of the axes, each once; where there are none, yes."""
+    """Whether the elements fill a block of memory in some order of the axes, each once; none always do."""
     if 0 in shape:
         return True
     expected = 1
