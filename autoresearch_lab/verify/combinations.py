@@ -29,7 +29,8 @@ LARGE_ONCE = 1 << 16
 FAR = -1
 # How an array lies in memory, the usual first: row-major; with its last two axes exchanged; rows with gaps behind them;
 # beginning inside a larger block, where no vector is aligned; every second element; one element of the first axis seen
-# in all its places, which an argument that is written to cannot be.
+# in all its places. That only the first argument is, unless it is written to: weights or keys that are all alike make
+# sums that cancel, by which no honest kernel can be measured.
 EXPANDED = "expanded"
 LAYOUTS = ("contiguous", "transposed", "gaps", "offset", "strided", EXPANDED)
 # Of arrays of three axes and more with gaps, the share that has them not behind rows.
@@ -374,9 +375,10 @@ def _axes(
         "again": [False, True] if grads else [False],
         "cotangents": cotangents if grads else cotangents[:1],
     }
+    first = next((each.name for each in contract.args if each.kind == "array" and not each.inplace), None)
     for argument in contract.args:
         if argument.kind == "array":
-            left_out = {*(() if contexts else ("offset", EXPANDED)), *((EXPANDED,) if argument.inplace else ())}
+            left_out = {*(() if contexts else ("offset", EXPANDED)), *(() if argument.name == first else (EXPANDED,))}
             axes[f"layout of {argument.name}"] = [layout for layout in LAYOUTS if layout not in left_out]
         elif argument.values:
             axes[argument.name] = levels_of(argument, rng)
