@@ -324,8 +324,8 @@ def _more_scalars(
     axes: dict[str, Sequence[Any]],
     rng: np.random.Generator,
 ) -> dict[int, list[dict[str, Any]]]:
-    """{number of a point: further values of its scalars and layouts of its cotangents}; what meets is said in `_meet`.
-    counts: of elements of the points' calls."""
+    """{number of a point: further values of its scalars and layouts of its cotangents}: any value of a scalar meets any
+    two layouts, and any two scalars' values any layout. counts: of elements of the points' calls."""
     scalars = [each.name for each in contract.args if each.name in axes]
     layouts = [axis for axis in axes if axis.startswith("layout of ")]
     found: dict[int, list[dict[str, Any]]] = {}
@@ -340,20 +340,14 @@ def _more_scalars(
         own = [{name: points[number][name] for name in names} for number in numbers]
         cost = [500 + counts[number] for number in numbers]
         free = {name: axes[name] for name in names if name not in layouts}
-        more = refined(own, free, cost, lambda three: _meet(three, set(scalars), contract), rng, met)
+        more = refined(
+            own, free, cost, lambda three: bool(three & set(scalars)) and bool(three - set(scalars)), rng, met
+        )
         for place, setting in more:
             found.setdefault(numbers[place], []).append(setting)
             met.append({**own[place], **setting})
         met += own
     return found
-
-
-def _meet(three: frozenset[str], scalars: set[str], contract: Contract) -> bool:
-    """Whether all values of three axes are to meet: any value of a scalar meets any two layouts, any two scalars'
-    values any layout. An optimizer's scalars, of which there are many, meet three at a time."""
-    if three <= scalars:
-        return contract.phase == "optimizer"
-    return bool(three & scalars)
 
 
 def _axes(

@@ -13,7 +13,7 @@ from autoresearch_common import workload as w
 
 IGNORED = -1
 # Of edge values, the share with no target that counts.
-NONE_COUNTS = 0.3
+NONE_COUNTS = 0.5
 BLOCK_ELEMENTS = 1 << 18
 # Far beyond the cap (15): tanh is 1 and its derivative exactly 0.
 LIMITS = dict.fromkeys(w.HUGE, 1e4)

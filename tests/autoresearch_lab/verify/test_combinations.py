@@ -157,14 +157,14 @@ def test_sequences_are_padded() -> None:
         assert sum(run > 16 for run in longest) > 3 and longest.count(0) > 20
         assert any(len(each) > 4096 for each, run in zip(targets, longest, strict=True) if run)
         edges = [CATALOG[target].oracle.inputs(workloads.workloads[0], rng, "edge")["targets"] for _ in range(40)]
-        assert 4 < sum((each == -1).all() for each in edges) < 25
+        assert 4 < sum((each == -1).all() for each in edges) < 35
 
 
 def test_scalars_that_nobody_wrote_down() -> None:
     seen = [w.scalars(case.workload) for seed in range(3) for case in cases("adamw_update", seed=seed)]
     rates, steps = {each["lr"] for each in seen}, {each["step"] for each in seen}
     assert any(0 < rate < 1e-3 for rate in rates) and any(0.01 < rate < 0.6 for rate in rates)
-    assert any(step > 16_384 for step in steps) and len(steps - {1, 2, 7, 1000, 5040, 16_384}) > 3
+    assert any(step > 2048 for step in steps) and len(steps - {1, 7, 1000, 2048}) > 3
     assert all(type(step) is int for step in steps)
 
 
