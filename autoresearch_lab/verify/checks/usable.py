@@ -21,7 +21,7 @@ def loads(evidence: Comparisons) -> CheckResult:
     found = evidence.candidate.told.signature
     if not isinstance(found, list):
         return passed(signature=found)  # a scripted function has none to read; whether it fits, calls tell
-    # An operator of torch.library or a decorated function takes whatever comes by position: likewise.
+    # An operator of torch.library, a module or a decorated function takes whatever comes by position: likewise.
     takes_any = any(parameter.kind == _ANY for parameter in found)
     told = [parameter for parameter in found if not (takes_any and parameter.kind.startswith("VAR_"))]
     names = [parameter.name for parameter in told]
