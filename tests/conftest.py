@@ -121,7 +121,7 @@ EVERY_KERNEL = {
     "kernels/test_triton_verify.py": {"test_kernel_passes_verify_through_the_interpreter"},
 }  # fmt: skip
 SAMPLE = {"loss_head", "muon_update", "rms_norm"}
-# Of the kernels that have to be caught, and of planted faults, `make test` takes every third one of a file. They are
+# Of the kernels that have to be caught, and of planted faults, `make test` takes every fourth one of a file. They are
 # sorted by target and by the check that catches them, so some of each are there; `make test-all` has all.
 CHEATS = {
     "exploits/test_exploits.py", "exploits/test_in_place.py", "exploits/test_metal_faults.py",
@@ -140,7 +140,7 @@ def _thorough(items: list[pytest.Item]) -> Iterator[pytest.Item]:
         sampled = getattr(item, "originalname", None) in EVERY_KERNEL.get(name, ())
         cheat = name in CHEATS and (not sampled or any(getattr(value, "expected", None) for value in values))
         seen[name] += cheat
-        left_out = cheat and seen[name] % 3 != 1
+        left_out = cheat and seen[name] % 4 != 1
         other = sampled and not cheat and SAMPLE.isdisjoint({getattr(value, "target", value) for value in values})
         if name in GPU_CALLS or left_out or other:
             yield item
