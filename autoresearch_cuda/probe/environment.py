@@ -43,7 +43,7 @@ def snapshot() -> State:
         "autograd's threads": torch._C._is_multithreading_enabled(),
         "profiler": torch.autograd._profiler_enabled(),
         "deterministic": torch.are_deterministic_algorithms_enabled(),
-        "float32 products": _product_precision(),
+        "float32 products": _answer(torch.get_float32_matmul_precision),
         "float32 products (backends)": _precisions(),
         "attention": [
             *(flags.cuda.flash_sdp_enabled(), flags.cuda.math_sdp_enabled(), flags.cuda.mem_efficient_sdp_enabled()),
@@ -64,7 +64,14 @@ def snapshot() -> State:
 
 def _flags() -> State:
     """All settings that PyTorch tells through functions without arguments."""
-    return {f"torch._C.{name}": ask() for name, ask in _tellers().items()}
+    return {f"torch._C.{name}": _answer(ask) for name, ask in _tellers().items()}
+
+
+def _answer(ask: Callable[[], object]) -> object:
+    try:
+        return ask()
+    except RuntimeError:
+        return "refuses to tell"  # what was set for one library alone
 
 
 @cache
@@ -84,13 +91,6 @@ def _tellers() -> dict[str, Callable[[], object]]:
         if isinstance(answer, (bool, int, float, str)) and not warned:
             found[name] = ask
     return found
-
-
-def _product_precision() -> str:
-    try:
-        return torch.get_float32_matmul_precision()
-    except RuntimeError:
-        return "set for one library alone"  # PyTorch refuses to tell then
 
 
 def _precisions() -> list[str | None]:

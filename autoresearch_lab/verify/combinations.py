@@ -118,10 +118,11 @@ def combinations(
     ]
     usual = {axis: levels[0] for axis, levels in axes.items()}
     # Repeated are two with usual values, as small as there is: one that is differentiated and one that is not. Two for
-    # each choice that is made by a word, for the trainer makes one here and another there.
+    # each choice that is made by a word, for the trainer makes one here and another there; of an optimizer one for each
+    # dtype, for what is kept of parameters in half precision need not be kept of others.
     switched_off = SWITCHED_OFF if contexts else WITHOUT
     words = [(each.name, value) for each in contract.args for value in each.values if isinstance(value, str)]
-    options: list[tuple[str, str] | None] = [*words] or [None]
+    options: list[tuple[str, Any] | None] = [*words, *[("dtype", dtype) for dtype in axes["dtype"] if handed]] or [None]
     repeated = set()
     for modes, option in product((WITH_GRADIENTS, switched_off), options):
         able = [mode for mode in modes if mode in axes["mode"]]
@@ -309,7 +310,7 @@ def _mode_and_layout(point: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _quickest(
-    points: list[dict[str, Any]], bases: list[Workload], modes: Sequence[Mode], option: tuple[str, str] | None
+    points: list[dict[str, Any]], bases: list[Workload], modes: Sequence[Mode], option: tuple[str, Any] | None
 ) -> int | None:
     """The smallest of the calls with usual values in one of these modes, and with this value of a scalar."""
     usual = [number for number, p in enumerate(points) if p["values"] == "typical" and p["mode"] in modes]

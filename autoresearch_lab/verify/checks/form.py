@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator
 
 from autoresearch_common.workload import ITEMSIZE
+from autoresearch_lab.catalog import Target
 from autoresearch_lab.results.verify import CheckResult
 from autoresearch_lab.verify.cases import GROUPS, Case
 from autoresearch_lab.verify.checks.result import MOST_EXAMPLES, failed, passed
@@ -49,7 +50,7 @@ def _step(evidence: Comparisons, case: Case, number: int) -> Iterator[str]:
         allowed = {f"argument {output.name}"} if output.name in inplace else set()
         for words in _problems(form, right[ResultName.output(place)], allowed, None if allowed else together):
             yield f"output {output.name} {words}"
-        for words in _of_another_mode(form, case, evidence.target.differentiable):
+        for words in _of_another_mode(form, case, evidence.target):
             yield f"output {output.name} {words}"
     usual = evidence.baseline.step(case, number).grads
     for name, gradient in answer.grads.items():
@@ -91,11 +92,11 @@ def _problems(form: Form, right: Expected, shares: set[str], together: int | Non
             yield f"lies in a storage of {form.storage_bytes} bytes, where {needed} are needed"
 
 
-def _of_another_mode(form: Form, case: Case, differentiable: bool) -> Iterator[str]:
-    """What only shows when somebody goes on computing with a result."""
-    if form.requires_grad and not case.grad and differentiable:
+def _of_another_mode(form: Form, case: Case, target: Target) -> Iterator[str]:
+    """What only shows when somebody goes on computing with a result. Nobody differentiates an optimizer's."""
+    if form.requires_grad and not case.grad and target.differentiable:
         yield f"holds operations recorded for a backward pass where no gradient can be asked for ({case.mode})"
-    if form.inference and case.mode != "inference_mode":
+    if form.inference and case.mode != "inference_mode" and target.contract.phase != "optimizer":
         yield "was made in inference mode, which the caller is not in: autograd refuses to save it for backward"
 
 
