@@ -14,4 +14,8 @@ def loss_head(x: mx.array, w_head: mx.array, targets: mx.array, softcap: float, 
     counted = targets != -1
     capped = _capped(x @ w_head.astype(x.dtype).T, softcap)
     loss = mx.where(counted, mx.fast.cross_entropy(capped, mx.maximum(targets, 0)), 0.0)
-    return loss.sum() / counted.sum() if reduction == "mean" else loss
+    if reduction == "none":
+        return loss
+    # Where no target counts the mean is NaN and its gradient 0.
+    count = counted.sum()
+    return mx.where(count > 0, loss.sum() / mx.maximum(count, 1), float("nan"))

@@ -16,4 +16,8 @@ def softcap_cross_entropy(logits: mx.array, targets: mx.array, softcap: float, r
     """
     counted = targets != -1
     loss = mx.where(counted, mx.fast.cross_entropy(_capped(logits, softcap), mx.maximum(targets, 0)), 0.0)
-    return loss.sum() / counted.sum() if reduction == "mean" else loss
+    if reduction == "none":
+        return loss
+    # Where no target counts the mean is NaN and its gradient 0.
+    count = counted.sum()
+    return mx.where(count > 0, loss.sum() / mx.maximum(count, 1), float("nan"))

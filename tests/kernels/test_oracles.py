@@ -25,7 +25,7 @@ def mask(seq_len, window, like):
 def attention(q, k, v, window):
     q, k, v = (t.transpose(1, 2) for t in (q, k, v))
     visible = mask(q.shape[2], window, None)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=visible).transpose(1, 2)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=visible, enable_gqa=True).transpose(1, 2)
 
 
 def newton_schulz(g, steps):

@@ -157,7 +157,7 @@ def test_memory_that_only_the_collector_gives_back(tied):
         return knot[0]
 
     told = repeat(function, {"x": torch.ones(256)}, lambda: None, 400, MovableClock())
-    assert told.leaked == 0 and (told.garbage > 1000) == tied
+    assert (told.leaked > 1000) == tied
 
 
 def test_what_is_kept_of_every_new_tensor():
@@ -194,5 +194,5 @@ def test_calls_that_follow_each_other():
         x, state = torch.rand(64) + 1, torch.rand(64)
         values = {"x": x, "state": state}
         began = state.clone()
-        told = repeat(function, values, lambda: state.copy_(began), 10, MovableClock(), ["state"])  # noqa: B023
+        told = repeat(function, values, lambda: state.copy_(began), 10, MovableClock(), updated=["state"])  # noqa: B023
         assert told.strayed == 0 and (told.followed > 2) == wrong

@@ -11,7 +11,7 @@ import pytest
 from autoresearch_common import workload as w
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.paths import Root
-from autoresearch_lab.verify.cases import Case, elements
+from autoresearch_lab.verify.cases import Case, elements, main_dtype
 from autoresearch_lab.verify.combinations import (
     COMPILED,
     COTANGENTS,
@@ -81,8 +81,9 @@ def test_most_calls_are_small_and_contents_change_at_the_same_addresses(target: 
         assert not case.grad if case.mode in WITHOUT else set(case.grad) <= set(wanted)
     words = [value for each in CATALOG[target].contract.args for value in each.values if isinstance(value, str)]
     repeated = [case for case in found for step in case.steps if step.repeats > 0]
-    assert [case.mode in WITHOUT for case in repeated].count(True) == max(1, len(words))
-    assert len(repeated) <= 2 * max(1, len(words))
+    dtypes = {main_dtype(case.workload) for case in found} if CATALOG[target].contract.phase == "optimizer" else ()
+    assert [case.mode in WITHOUT for case in repeated].count(True) == max(1, len(words) + len(dtypes))
+    assert len(repeated) <= 2 * max(1, len(words) + len(dtypes))
 
 
 def test_calls_are_as_in_a_training() -> None:

@@ -263,5 +263,5 @@ def test_training_leaves_weights_that_another_process_evaluates(preset, tmp_path
 
 
 def test_jobs_are_those_of_the_other_engine_and_traces():
-    shared = {"describe", "ceilings", "profile", "call", "time", "throughput", "train", "evaluate"}
+    shared = {"describe", "ceilings", "profile", "call", "time", "throughput", "train", "evaluate", "check"}
     assert set(JOBS) == {*shared, "gputrace"}
