@@ -142,6 +142,9 @@ def _thorough(items: list[pytest.Item]) -> Iterator[pytest.Item]:
         seen[name] += cheat
         left_out = cheat and seen[name] % 4 != 1
         other = sampled and not cheat and SAMPLE.isdisjoint({getattr(value, "target", value) for value in values})
+        if name in CHEATS and sampled and not cheat and not other:  # of the honest ones every second
+            seen[f"honest of {name}"] += 1
+            other = seen[f"honest of {name}"] % 2 == 0
         if name in GPU_CALLS or left_out or other:
             yield item
 
