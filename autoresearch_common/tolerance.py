@@ -57,15 +57,16 @@ def allowed(baseline: Errors, factor: float, floor: float, rows: int) -> Errors:
     return Errors(**{name: max(factor * getattr(baseline, name), floors[name]) for name in NAMES})
 
 
+def excess(error: float, limit: float) -> float:
+    """An error over what is allowed; infinite where none is."""
+    return error / limit if limit > 0 else (math.inf if error else 0.0)
+
+
 def excess_of(measured: Errors, limits: Errors) -> tuple[float, str]:
     """(error over what is allowed, of which measure), the largest."""
-
-    def ratio(metric: str) -> float:
-        error, limit = getattr(measured, metric), getattr(limits, metric)
-        return error / limit if limit > 0 else (float("inf") if error else 0.0)
-
-    metric = max(NAMES, key=ratio)
-    return ratio(metric), metric
+    ratios = {metric: excess(getattr(measured, metric), getattr(limits, metric)) for metric in NAMES}
+    metric = max(NAMES, key=lambda name: ratios[name])
+    return ratios[metric], metric
 
 
 def of_a_sum(terms: float) -> float:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Protocol
 
+from autoresearch_trainer.contract import CallContract
 from autoresearch_trainer.errors import KernelWrong
 from autoresearch_trainer.kernel_files import KERNELS_ROOT, InstalledKernels, KernelFile
 from autoresearch_trainer.probe.state import GuardBase, State, changes
@@ -44,6 +45,9 @@ class TakenCall(Protocol):
 class Judge(Protocol):
     """Compares calls of one target."""
 
+    @property
+    def contract(self) -> CallContract: ...
+
     def examine(self, call: Any) -> Finding: ...
 
 
@@ -64,7 +68,7 @@ class CheckedCallsBase:
         self.seconds = 0.0
         self.step = 1
         self.in_step = False
-        self._sampler = sampler
+        self._sampler, self._judges = sampler, judges
         self._pending: list[Any] = []
 
     def judge_pending(self) -> None:
@@ -84,7 +88,7 @@ class CheckedCallsBase:
         if self.wrong is not None:
             return
         started = time.perf_counter()
-        found = self.examine(call)
+        found = self._judges[call.target].examine(call)
         spent = time.perf_counter() - started
         self.seconds += spent
         self._sampler.spent(call.target, spent)
@@ -93,10 +97,6 @@ class CheckedCallsBase:
         self.worst[call.target] = max(self.worst.get(call.target, 0.0), found.excess)
         if found.problem is not None:
             self.wrong = call.target, f"call {call.number} of it, in step {call.step}: {found.problem}"
-
-    def examine(self, call: Any) -> Finding:
-        """By the target's judge."""
-        raise NotImplementedError
 
 
 class FingerprintsBase:

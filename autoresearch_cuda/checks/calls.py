@@ -11,7 +11,7 @@ from torch import Tensor
 from autoresearch_cuda.checks import compiled
 from autoresearch_cuda.checks.eager import watch
 from autoresearch_cuda.checks.judge import Call, Judge
-from autoresearch_trainer.in_place import CheckedCallsBase, Finding, nothing
+from autoresearch_trainer.in_place import CheckedCallsBase, nothing
 from autoresearch_trainer.kernel_files import Kernel
 from autoresearch_trainer.sampling import Sampler
 
@@ -23,10 +23,6 @@ class CheckedCalls(CheckedCallsBase):
         super().__init__(sampler, judges)
         # Begins a look at what an optimizer's kernel, called with these arguments, must leave alone; ends it.
         self.around_update: Callable[[tuple[Any, ...]], Callable[[], None]] = lambda args: nothing
-        self._judges = judges
-
-    def examine(self, call: Call) -> Finding:
-        return self._judges[call.target].examine(call)
 
     def wrap(self, target: str, function: Kernel) -> Kernel:
         """The kernel with its calls sampled; any other target's as it is."""

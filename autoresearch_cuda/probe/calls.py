@@ -331,15 +331,15 @@ class _Case:
         gradient that one holds; what happens to its gradients."""
         found: dict[str, object] = {}
         for name, buffer in self.buffers.items():
-            held = buffer.tensor.grad
+            held, about = buffer.tensor.grad, standing(buffer.tensor)
             found[f"the gradient held by {name}"] = "" if held is None else _digest(held)
             if name not in self.case.inplace:
                 found[name] = _digest(buffer.tensor)
-                found |= {f"{name}'s {what}": value for what, value in standing(buffer.tensor).items()}
+                found |= {f"{name}'s {what}": value for what, value in about.items()}
                 continue
             if buffer.spread:
                 found[f"the memory around {name}"] = _digest(buffer.around())
-            found[f"what happens to gradients of {name}"] = f"{buffer.tensor.requires_grad} {_hooks(buffer.tensor)}"
+            found[f"what happens to gradients of {name}"] = about["wish for a gradient"], about["hooks"]
         return found
 
     def remember(self) -> None:
@@ -376,12 +376,6 @@ def _with_moved(answer: CaseAnswer, moved: list[str]) -> CaseAnswer:
 def _without_none(gradients: Sequence[torch.Tensor | None], inputs: Sequence[torch.Tensor]) -> tuple[torch.Tensor, ...]:
     pairs = zip(gradients, inputs, strict=True)
     return tuple(torch.zeros_like(given) if gradient is None else gradient for gradient, given in pairs)
-
-
-def _hooks(tensor: torch.Tensor) -> int:
-    """How many hooks it has."""
-    hooks = (tensor._backward_hooks, getattr(tensor, "_post_accumulate_grad_hooks", None))
-    return sum(len(each) for each in hooks if each)
 
 
 def _digest(tensor: torch.Tensor) -> str:

@@ -168,7 +168,7 @@ def combinations(
             given = w.variant(workload, **{name: value for name, value in setting.items() if name != "cotangents"})
             style = STYLES.get(layout, "random")
             contents = _begun(draw(given, "typical", bool(wanted), style=style), zero, rng)
-            contents = _with_cotangents_of(contents, rng, STYLES.get(layout))
+            contents = _with_cotangents_of(contents, rng, masked=style == "random")
             steps.append(CaseStep(contents, layout=_gaps(layout, rng), brief=True))
         yield make(
             f"combination/{number}", "combinations", workload, steps, wanted,
@@ -189,9 +189,8 @@ def _steps(
 ) -> list[CaseStep]:
     """Usual values in every case, for with others a fault may not show; then, at the same addresses, the point's."""
     kind, style = point["values"], STYLES.get(point["cotangents"], "random")
-    expands = STYLES.get(point["cotangents"])
     begun = _begun(draw(workload, "typical", wanted, style=style), zero, rng)
-    drawn = [_with_cotangents_of(begun, rng, expands)]
+    drawn = [_with_cotangents_of(begun, rng, masked=style == "random")]
     if point["size"] != FAR or (kind != "typical" and elements(workload) <= LARGE_ONCE):
         other = draw(workload, "typical" if kind == "scaled" else kind, wanted, style=style)
         drawn.append(scaled(other, rng, most) if kind == "scaled" else other)
@@ -243,9 +242,9 @@ def _rows_left_out(cotangent: np.ndarray, rng: np.random.Generator) -> np.ndarra
     return _some_zero(rows, rng).reshape(cotangent.shape)
 
 
-def _with_cotangents_of(contents: Contents, rng: np.random.Generator, expands: str | None) -> Contents:
+def _with_cotangents_of(contents: Contents, rng: np.random.Generator, *, masked: bool) -> Contents:
     """The same, or with cotangents far from 1, or zero in some rows or throughout, or with one of several outputs not
-    used. expands: where one element stands for many, of which way; these stay equal."""
+    used. masked: some rows may be zero; where one element stands for many they stay equal."""
     if contents.cotangents is None:
         return contents
     cotangents = list(contents.cotangents)
@@ -260,7 +259,7 @@ def _with_cotangents_of(contents: Contents, rng: np.random.Generator, expands: s
     chance = rng.random()
     if chance < CHANCE_NO_COTANGENT:
         cotangents = [np.zeros_like(each) for each in cotangents]
-    elif chance < CHANCE_NO_COTANGENT + CHANCE_MASKED and expands is None:
+    elif chance < CHANCE_NO_COTANGENT + CHANCE_MASKED and masked:
         cotangents = [_rows_left_out(each, rng) for each in cotangents]
     return Contents(contents.arrays, contents.scalars, tuple(cotangents), contents.kind)
 

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from autoresearch_common.metrics import errors
-from autoresearch_common.tolerance import NAMES, Errors, allowed, of_a_sum, worst
+from autoresearch_common.tolerance import Errors, allowed, excess, excess_of, of_a_sum, worst
 from autoresearch_lab.catalog import Target
 from autoresearch_lab.results.verify import ComparedResult
 from autoresearch_lab.verify.cases import DIVERGED, ROUGH, Case, main_dtype, widen
@@ -196,26 +196,24 @@ class Comparisons:
         if problem:
             return Comparison(case, step, name, 0.0, "", 0.0, 0.0, 0.0, problem)
         measured = measure(values, right)
-        ratios = {metric: _ratio(getattr(measured, metric), getattr(limits, metric)) for metric in NAMES}
-        worst = max(ratios, key=lambda metric: ratios[metric])
+        most, metric = excess_of(measured, limits)
         factor = self.factors.of(case, step, name, right, values)
-        if factor is not None and _ratio(factor.sure, factor.allowed) > ratios[worst]:
-            excess = _ratio(factor.sure, factor.allowed)
+        if factor is not None and (by_factor := excess(factor.sure, factor.allowed)) > most:
             return Comparison(
-                case, step, name, excess, METRIC, factor.sure, factor.trusted, factor.allowed, factor=factor
+                case, step, name, by_factor, METRIC, factor.sure, factor.trusted, factor.allowed, factor=factor
             )
-        side = self.factors.of_a_side(case, step, name, right, values) if ratios[worst] <= 1.0 else None
+        side = self.factors.of_a_side(case, step, name, right, values) if most <= 1.0 else None
         if side is not None:
-            excess = _ratio(side.sure, side.allowed)
-            return Comparison(case, step, name, excess, SIDE, side.sure, side.trusted, side.allowed, factor=factor)
-        part = self.factors.of_a_part(case, step, name, right, values) if ratios[worst] <= 1.0 else None
+            beyond = excess(side.sure, side.allowed)
+            return Comparison(case, step, name, beyond, SIDE, side.sure, side.trusted, side.allowed, factor=factor)
+        part = self.factors.of_a_part(case, step, name, right, values) if most <= 1.0 else None
         if part is not None:
             words, one = part
-            excess = _ratio(one.sure, one.allowed)
-            return Comparison(case, step, name, excess, words, one.sure, one.trusted, one.allowed, factor=factor)
+            beyond = excess(one.sure, one.allowed)
+            return Comparison(case, step, name, beyond, words, one.sure, one.trusted, one.allowed, factor=factor)
         return Comparison(
-            case, step, name, ratios[worst], worst,
-            getattr(measured, worst), getattr(own, worst), getattr(limits, worst), factor=factor,
+            case, step, name, most, metric,
+            getattr(measured, metric), getattr(own, metric), getattr(limits, metric), factor=factor,
         )  # fmt: skip
 
     def _own(self, case: Case, step: int, name: ResultName, right: Expected) -> Errors | None:
@@ -349,9 +347,3 @@ def measure(values: np.ndarray, right: Expected) -> Errors:
 def _finite(error: float) -> float:
     """JSON has no infinity."""
     return min(error, 1e308)
-
-
-def _ratio(error: float, limit: float) -> float:
-    if limit > 0:
-        return error / limit
-    return 0.0 if error == 0 else float("inf")

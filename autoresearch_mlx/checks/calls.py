@@ -14,7 +14,7 @@ import mlx.core as mx
 
 from autoresearch_mlx.checks.judge import Call, Judge, differentiated, is_float, listed
 from autoresearch_mlx.kernel_files import is_traced, traced
-from autoresearch_trainer.in_place import CheckedCallsBase, Finding
+from autoresearch_trainer.in_place import CheckedCallsBase
 from autoresearch_trainer.kernel_files import Kernel
 from autoresearch_trainer.sampling import Sampler
 
@@ -24,12 +24,8 @@ class CheckedCalls(CheckedCallsBase):
 
     def __init__(self, sampler: Sampler, judges: Mapping[str, Judge]) -> None:
         super().__init__(sampler, judges)
-        self._judges = judges
         # Calls in the function that is being traced now; None where none is, or one whose calls nobody takes.
         self._traced: list[Call] | None = None
-
-    def examine(self, call: Call) -> Finding:
-        return self._judges[call.target].examine(call)
 
     def wrap(self, target: str, function: Kernel) -> Kernel:
         """The kernel with its calls sampled; any other target's as it is."""
