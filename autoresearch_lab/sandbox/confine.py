@@ -56,6 +56,9 @@ _ENVIRONMENT_PREFIXES = (
     *("TORCH_", "TRITON_", "MLX_"),
 )
 
+# Each C++ compiler takes some hundred megabytes.
+MOST_COMPILERS = 8
+
 
 def confine(run_dir: Path, readable: Iterable[str] = (), gpu: bool = False) -> list[str]:
     """Cut this process off; returns what could not be enforced.
@@ -106,15 +109,21 @@ def discard_scratch(run_dir: Path) -> None:
         shutil.rmtree(run_dir / name, ignore_errors=True)
 
 
-def environment(full: dict[str, str], run_dir: Path) -> dict[str, str]:
-    """The environment of a confined job: what computing needs, with home, caches and temporary files in `run_dir`."""
+def environment(full: dict[str, str], run_dir: Path, gpu: bool = False) -> dict[str, str]:
+    """The environment of a confined job: what computing needs, with home, caches and temporary files in `run_dir`.
+
+    gpu: its graphs are compiled for an NVIDIA GPU.
+    """
     kept = {k: v for k, v in full.items() if k in _ENVIRONMENT or k.startswith(_ENVIRONMENT_PREFIXES)}
     temporary, cache = run_dir / "tmp", run_dir / "cache"
     for folder in (temporary, cache):
         folder.mkdir(parents=True, exist_ok=True)
-    # Inductor's pool of compile workers needs semaphores in /dev/shm, which a confined job cannot make. A user of its
-    # own (see `user`) has no entry in /etc/passwd, where libraries look its name up that find none here.
-    own = {"TORCHINDUCTOR_COMPILE_THREADS": "1", "USER": user.NAME, "LOGNAME": user.NAME}
+    # Inductor compiles Triton code in a pool of processes, which needs semaphores in /dev/shm that a confined job
+    # cannot make; C++ it compiles in threads. A user of its own (see `user`) has no entry in /etc/passwd, where
+    # libraries look its name up that find none here.
+    threads = 1 if gpu else min(MOST_COMPILERS, os.cpu_count() or 1)
+    own = {"TORCHINDUCTOR_COMPILE_THREADS": str(threads), "TORCH_WARM_POOL": "0"}
+    own |= {"USER": user.NAME, "LOGNAME": user.NAME}
     places = {
         "TMPDIR": temporary,
         "HOME": run_dir,

@@ -123,7 +123,7 @@ def _start(
             process = subprocess.Popen(
                 [sys.executable, "-m", "autoresearch_lab.sandbox.child", str(job_file)],
                 cwd=run_dir,
-                env={**environment(inherited, run_dir), **variables} if limits.confined else inherited,
+                env={**environment(inherited, run_dir, limits.gpu), **variables} if limits.confined else inherited,
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,

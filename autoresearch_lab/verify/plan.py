@@ -18,6 +18,7 @@ from autoresearch_common import workload as w
 from autoresearch_common.arrays import storage
 from autoresearch_common.workload import Workload
 from autoresearch_lab.catalog import Target
+from autoresearch_lab.verify.axes import levels_of
 from autoresearch_lab.verify.cases import (
     DIVERGED,
     SECOND_PATTERN,
@@ -34,7 +35,7 @@ from autoresearch_lab.verify.cases import (
     unified,
     with_dtype,
 )
-from autoresearch_lab.verify.combinations import LARGEST, combinations, levels_of
+from autoresearch_lab.verify.combinations import LARGEST, Combinations
 from autoresearch_lab.workloads import WorkloadSet
 
 # Above this many elements a call is made with fewer contents: each costs the oracle seconds.
@@ -159,11 +160,12 @@ class Planner:
     def _combinations(self, neighbours: list[Workload]) -> Iterator[Case]:
         """Calls that are unusual in several ways at once."""
         beyond = self._ordered(self.oracle.beyond(self.captured[0], self.rng))
-        return combinations(
-            self.contract, neighbours, [beyond[place] for place in self.rng.permutation(len(beyond))],
-            self._other_dtypes(), partial(self.draw, padded=True), self._case, self.rng,
+        drawn = Combinations(
+            self.contract, partial(self.draw, padded=True), self._case, self.rng,
             contexts=self.workloads.engine != "mlx", most=getattr(self.oracle, "MOST", {}),
         )  # fmt: skip
+        far = [beyond[place] for place in self.rng.permutation(len(beyond))]
+        return drawn.cases(neighbours, far, self._other_dtypes())
 
     def _rows(self) -> Iterator[Case]:
         """Small calls whose numbers of rows leave every remainder that a block of rows may have, and whose widths leave

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from autoresearch_cuda.probe import context
 from autoresearch_cuda.probe.forms import describe, layout_of
 from autoresearch_cuda.probe.tensors import Buffer
-from autoresearch_lab.verify.combinations import COTANGENTS
+from autoresearch_lab.verify.axes import COTANGENTS
 
 
 class Static(torch.autograd.Function):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from autoresearch_lab.paths import CHECKOUT
 from autoresearch_lab.sandbox import landlock
-from autoresearch_lab.sandbox.confine import WITHOUT, environment
+from autoresearch_lab.sandbox.confine import MOST_COMPILERS, WITHOUT, environment
 from autoresearch_lab.sandbox.parent import JobFailed, Limits, run_job
 
 JOBS = """
@@ -214,3 +215,10 @@ def test_the_environment_is_reduced_to_what_computing_needs(tmp_path: Path) -> N
     assert not {"AWS_SECRET_ACCESS_KEY", "SSH_AUTH_SOCK"} & set(found)
     assert Path(found["TMPDIR"]).is_dir()
     assert CHECKOUT.is_dir()
+
+
+def test_graphs_are_compiled_by_threads_and_never_by_a_pool_of_processes(tmp_path: Path) -> None:
+    on_cpu, on_gpu = environment({}, tmp_path), environment({}, tmp_path, gpu=True)
+    assert int(on_cpu["TORCHINDUCTOR_COMPILE_THREADS"]) == min(MOST_COMPILERS, os.cpu_count() or 1)
+    assert on_gpu["TORCHINDUCTOR_COMPILE_THREADS"] == "1"
+    assert on_cpu["TORCH_WARM_POOL"] == on_gpu["TORCH_WARM_POOL"] == "0"

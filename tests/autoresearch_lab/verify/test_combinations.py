@@ -11,21 +11,12 @@ import pytest
 from autoresearch_common import workload as w
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.paths import Root
+from autoresearch_lab.verify.axes import COTANGENTS, EXPANDED, LAYOUTS, WITH_GRADIENTS, WITHOUT, laid_out
 from autoresearch_lab.verify.cases import Case, elements, main_dtype
-from autoresearch_lab.verify.combinations import (
-    COMPILED,
-    COTANGENTS,
-    EXPANDED,
-    LARGEST,
-    LAYOUTS,
-    WITH_GRADIENTS,
-    WITHOUT,
-    laid_out,
-    scaled,
-    trainer_makes,
-)
+from autoresearch_lab.verify.combinations import COMPILED, LARGEST, trainer_makes
 from autoresearch_lab.verify.plan import REMAINDERS, Planner
 from autoresearch_lab.verify.small import small_workloads
+from autoresearch_lab.verify.unusual import scaled
 
 CATALOG = load_catalog(Root())
 

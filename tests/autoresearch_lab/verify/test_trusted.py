@@ -20,7 +20,7 @@ from autoresearch_lab.verify.small import small_workloads
 CATALOG = load_catalog(Root())
 # scaled_dot_product_attention on the CPU gives numbers where the only key's score is NaN: such a result is left out of
 # the set, and as a candidate the kernel is refused for it, rightly.
-HIDES_NAN = {"windowed_attention"}
+HIDES_NAN = {("windowed_attention", "torch_library")}
 MEMBERS = [member for target in CATALOG.values() for member in target.trusted("torch", "cpu")[1:]]
 
 
@@ -41,7 +41,7 @@ def test_the_set_begins_with_the_baseline_and_needs_no_compiler() -> None:
 @pytest.mark.parametrize("member", MEMBERS, ids=lambda member: f"{member.target}={member.name}")
 def test_every_member_passes_by_itself(member: Kernel, tmp_path: Path, prepared: dict) -> None:
     record = suite.run_kernel(member, CATALOG[member.target], tmp_path, prepared, seconds=60.0)
-    if member.target in HIDES_NAN and record.verdict == "FAIL":
+    if (member.target, member.name) in HIDES_NAN and record.verdict == "FAIL":
         assert record.results.failed_check in ("odd", "held_out") and "NaN" in record.results.reason
     else:
         assert record.verdict == "PASS", record.results.reason

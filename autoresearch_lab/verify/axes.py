@@ -1,0 +1,125 @@
+"""The space from which unusual calls are drawn: its axes with their values, the points that no kernel may decline, and
+the call that a point stands for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from autoresearch_common import workload as w
+from autoresearch_common.workload import Scalar, Workload
+from autoresearch_lab.catalog import Argument, Contract
+from autoresearch_lab.verify.cases import with_dtype
+from autoresearch_trainer.jobs.calls import Mode
+
+# The level of the axis "size" whose calls are far larger than the others, or have other proportions.
+FAR = -1
+# How an array lies in memory, the usual first: row-major; with its last two axes exchanged; rows with gaps behind them;
+# beginning inside a larger block, where no vector is aligned; every second element; one element of the first axis seen
+# in all its places. That only the first argument is, unless it is written to: weights or keys that are all alike make
+# sums that cancel, by which no honest kernel can be measured.
+EXPANDED = "expanded"
+LAYOUTS = ("contiguous", "transposed", "gaps", "offset", "strided", EXPANDED)
+# Of arrays of three axes and more with gaps, the share that has them not behind rows.
+OUTER = 2 / 3
+# Cotangents come as the operator behind the kernel hands them on: like arguments, or one element seen in many places.
+COTANGENTS = (*LAYOUTS, "expanded first", "expanded last")
+WITH_GRADIENTS: tuple[Mode, ...] = ("plain", "not a leaf", "interleaved", "checkpointed")
+WITHOUT: tuple[Mode, ...] = ("nothing wanted", "no_grad", "inference_mode")
+# By so many powers of ten at most a scalar is below its smallest value, where it falls to zero.
+FALL = 4.0
+
+
+def axes_of(
+    contract: Contract,
+    sizes: Sequence[int],
+    other_dtypes: Sequence[str],
+    grads: tuple[str, ...],
+    rng: np.random.Generator,
+    contexts: bool,
+) -> dict[str, Sequence[Any]]:
+    modes = [*(WITH_GRADIENTS if grads else ()), *WITHOUT] if contexts else ["plain" if grads else "nothing wanted"]
+    cotangents = COTANGENTS if contexts else ("contiguous", "transposed", "expanded")
+    axes: dict[str, Sequence[Any]] = {
+        "size": sizes,
+        "dtype": [None, *other_dtypes],
+        "values": ["typical", "scaled", "adversarial", "nonfinite"],
+        "mode": modes,
+        "alone": [False, True] if len(grads) > 1 else [False],
+        "again": [False, True] if grads else [False],
+        "cotangents": cotangents if grads else cotangents[:1],
+    }
+    first = next((each.name for each in contract.args if each.kind == "array" and not each.inplace), None)
+    for argument in contract.args:
+        if argument.kind == "array":
+            left_out = {*(() if contexts else ("offset", EXPANDED)), *(() if argument.name == first else (EXPANDED,))}
+            axes[f"layout of {argument.name}"] = [layout for layout in LAYOUTS if layout not in left_out]
+        elif argument.values:
+            axes[argument.name] = levels_of(argument, rng)
+    return axes
+
+
+def levels_of(argument: Argument, rng: np.random.Generator) -> list[Scalar]:
+    """The trainer's values of a scalar, and some that nobody wrote down. Of a positive real number one between them,
+    and where a schedule takes it to zero one far below; of a whole number one between them and one beyond."""
+    reals = [value for value in argument.values if isinstance(value, float) and value > 0]
+    if reals:
+        between = math.exp(rng.uniform(math.log(min(reals)), math.log(max(reals))))
+        falls = [min(reals) * 10.0 ** rng.uniform(-FALL, -1.0)] if 0.0 in argument.values else []
+        return [*argument.values, between, *falls]
+    whole = [value for value in argument.values if type(value) is int]
+    if not whole:
+        return list(argument.values)
+    least, most = min(whole), max(whole)
+    drawn = {round(math.exp(rng.uniform(math.log(least), math.log(most)))), most + int(rng.integers(1, most + 1))}
+    return [*argument.values, *sorted(drawn - set(whole))]
+
+
+def as_a_trainer(axes: Mapping[str, Sequence[Any]], beyond: int, differentiable: bool) -> list[dict[str, Any]]:
+    """Points in the trainer's dtype and with arrays in row-major order, which no kernel may decline: every value of
+    every other axis at least once, and as many far sizes as there are, with gradients where there are any."""
+    plain = {axis: values[:1] for axis, values in axes.items() if axis == "dtype" or axis.startswith("layout of ")}
+    small = {**axes, **plain, "size": [size for size in axes["size"] if size != FAR]}
+    points = [_turn(small, number) for number in range(max(map(len, small.values())))]
+    modes = [mode for mode in axes["mode"] if mode in WITH_GRADIENTS or not differentiable]
+    far = {**axes, **plain, "size": [FAR], "mode": modes, "values": axes["values"][:1]}
+    return points + [_turn(far, number) for number in range(beyond)]
+
+
+def _turn(axes: Mapping[str, Sequence[Any]], number: int) -> dict[str, Any]:
+    """The values of all axes whose turn it is."""
+    return {axis: values[number % len(values)] for axis, values in axes.items()}
+
+
+def workload_at(point: dict[str, Any], base: Workload, rng: np.random.Generator) -> Workload:
+    given = {spec["name"]: point[spec["name"]] for spec in base["args"] if spec["name"] in point}
+    workload = w.variant(with_dtype(base, point["dtype"]) if point["dtype"] else base, **given)
+    for spec in w.arrays(workload):
+        spec["strides"], spec["offset"] = laid_out(spec["shape"], point[f"layout of {spec['name']}"], rng)
+    return workload
+
+
+def laid_out(shape: Sequence[int], layout: str, rng: np.random.Generator) -> tuple[list[int], int]:
+    """(strides, offset) in elements of an array in one of LAYOUTS."""
+    if layout == "transposed" and len(shape) > 1:
+        return w.transposed(shape, -2, -1), 0
+    if layout == "gaps" and len(shape) > 1:
+        # Behind rows, or behind some of them, as in a part of a longer sequence.
+        outer = [axis for axis in range(1, len(shape) - 1) if math.prod(shape[:axis]) > 1]
+        axis = int(rng.choice(outer)) if outer and rng.random() < OUTER else -1
+        wider = list(shape)
+        wider[axis] += int(rng.integers(1, 9))
+        return w.contiguous(wider), 0
+    if layout == EXPANDED and shape:
+        return [0, *w.contiguous(shape)[1:]], 0
+    if layout == "strided" and shape:
+        return w.sliced([*shape, 1], 2, -1)[:-1], 0
+    return w.contiguous(shape), int(rng.integers(1, 33)) if layout == "offset" else 0
+
+
+def cotangent_layout(layout: str, rng: np.random.Generator) -> str:
+    """Cotangents with gaps have them behind rows, or are a part of longer sequences."""
+    return "outer gaps" if layout == "gaps" and rng.integers(2) else layout

@@ -1,0 +1,113 @@
+"""What the arrays of unusual calls hold: values as at the start of a training, factors that neither usual numbers nor
+extreme ones reach, and cotangents as a mean, a mask or an unused output makes them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from autoresearch_common.arrays import is_float
+from autoresearch_lab.verify.cases import Contents
+
+# Factors for all values of an array, as powers of ten; float16 has no room for more.
+DECADES = {"float16": 2.0}
+MOST_DECADES = 7.0
+# Cotangents times powers of two, as a mean over many rows and a scaled loss make them; float16 has little room.
+CHANCE_SIZE, SIZES_OF_COTANGENTS, SIZES_IN_FLOAT16 = 0.5, (-24, 16), (-6, 4)
+# As at the start of a training: an array is zero throughout, a factor is one of these.
+CHANCE_BEGUN, BEGUN_FACTORS = 0.25, (1.0, 0.0, -1.0)
+# Of a table some rows were not used, so that their gradient is zero.
+CHANCE_UNTOUCHED = 0.4
+# Of several outputs one is not used: its cotangent is zero throughout.
+CHANCE_UNUSED = 0.3
+# Rows that a loss leaves out have a cotangent of zero; at the start of a training, behind weights of zero, all have.
+CHANCE_MASKED, CHANCE_NO_COTANGENT = 0.35, 0.1
+
+
+class MayBeZero(NamedTuple):
+    """Arrays that usual contents may have zero: those that are learned or an optimizer's state, and the gradients that
+    an optimizer is handed."""
+
+    learned: Sequence[str]
+    handed: Sequence[str]
+
+
+def begun(contents: Contents, zero: MayBeZero, rng: np.random.Generator) -> Contents:
+    """The same, or as at the start of a training: one of the arrays that are learned, or of an optimizer's state, zero
+    throughout, factors one. Or with the gradients that an optimizer is handed zero: all, or those of some rows of a
+    table or some matrices of a stack."""
+    arrays, (learned, handed) = dict(contents.arrays), zero
+    if handed and rng.random() < CHANCE_UNTOUCHED:
+        whole = rng.random() < CHANCE_BEGUN
+        for name in handed:
+            arrays[name] = np.zeros_like(arrays[name]) if whole else _some_zero(arrays[name], rng)
+        return Contents(arrays, contents.scalars, contents.cotangents, contents.kind)
+    for name in learned:
+        if not arrays[name].ndim and rng.random() < CHANCE_BEGUN:
+            arrays[name] = np.full_like(arrays[name], rng.choice(BEGUN_FACTORS))
+    names = [name for name in learned if arrays[name].ndim]
+    if names and rng.random() < CHANCE_BEGUN:
+        name = names[int(rng.integers(len(names)))]
+        arrays[name] = np.zeros_like(arrays[name])
+    return Contents(arrays, contents.scalars, contents.cotangents, contents.kind)
+
+
+def _some_zero(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The same with half of its places along the first axis zero; as it is where it has but one."""
+    if not array.ndim or len(array) < 2:
+        return array
+    changed = array.copy()
+    changed[rng.permutation(len(array))[: len(array) // 2]] = 0
+    return changed
+
+
+def with_cotangents_of(contents: Contents, rng: np.random.Generator, *, masked: bool) -> Contents:
+    """The same, or with cotangents far from 1, or zero in some rows or throughout, or with one of several outputs not
+    used. masked: some rows may be zero; where one element stands for many they stay equal."""
+    if contents.cotangents is None:
+        return contents
+    cotangents = list(contents.cotangents)
+    if rng.random() < CHANCE_SIZE:
+        small = any(str(array.dtype) == "float16" for array in (*contents.arrays.values(), *cotangents))
+        low, high = SIZES_IN_FLOAT16 if small else SIZES_OF_COTANGENTS
+        factor = 2.0 ** int(rng.integers(low, high + 1))
+        cotangents = [(each.astype(np.float64) * factor).astype(each.dtype) for each in cotangents]
+    if len(cotangents) > 1 and rng.random() < CHANCE_UNUSED:
+        place = int(rng.integers(len(cotangents)))
+        cotangents[place] = np.zeros_like(cotangents[place])
+    chance = rng.random()
+    if chance < CHANCE_NO_COTANGENT:
+        cotangents = [np.zeros_like(each) for each in cotangents]
+    elif chance < CHANCE_NO_COTANGENT + CHANCE_MASKED and masked:
+        cotangents = [_rows_left_out(each, rng) for each in cotangents]
+    return Contents(contents.arrays, contents.scalars, tuple(cotangents), contents.kind)
+
+
+def _rows_left_out(cotangent: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The same with half of its rows zero, or of its elements where there is but one axis."""
+    rows = cotangent.reshape(-1, cotangent.shape[-1]) if cotangent.ndim > 1 else cotangent
+    return _some_zero(rows, rng).reshape(cotangent.shape)
+
+
+def scaled(contents: Contents, rng: np.random.Generator, most: Mapping[str, float]) -> Contents:
+    """The same with every floating array times a factor of its own, some rows constant and some with their largest
+    element twice: values that neither usual numbers nor extreme ones reach. most: by argument, the largest magnitude
+    that a factor may bring it to."""
+    arrays = {}
+    for name, array in contents.arrays.items():
+        if not is_float(array) or array.ndim == 0 or not array.size:
+            arrays[name] = array
+            continue
+        decades = DECADES.get(str(array.dtype), MOST_DECADES)
+        rows = array.astype(np.float64).reshape(-1, array.shape[-1])
+        room = most.get(name, np.inf) / (np.max(np.abs(rows)) or 1.0)
+        rows *= 10.0 ** rng.uniform(-decades, min(decades, math.log10(room)))
+        for row in rng.permutation(len(rows))[: max(1, len(rows) // 8)]:
+            rows[row] = rows[row, 0]
+        for row in rng.permutation(len(rows))[: max(1, len(rows) // 8)]:
+            rows[row, rng.integers(rows.shape[1])] = rows[row].max()
+        arrays[name] = rows.reshape(array.shape).astype(array.dtype)
+    return Contents(arrays, contents.scalars, contents.cotangents, "scaled")
