@@ -6,6 +6,7 @@ How each is measured says `autoresearch_common.metrics`, and `autoresearch_cuda.
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 
 NAMES = ("element", "row", "whole", "bias")
@@ -33,6 +34,17 @@ class Errors:
         return {name: round_up(value) for name, value in asdict(self).items()}
 
 
+def coarsest(dtypes: Collection[str]) -> str:
+    """The floating dtype that bounds how precise a result can be: a gradient is as coarse as any floating argument."""
+    return next((dtype for dtype in ("bfloat16", "float16") if dtype in dtypes), "float32")
+
+
+def rounding_rows(shape: Sequence[int], data: Sequence[int]) -> int:
+    """How many rows round by themselves in a result of this shape: its own or, if these are fewer, those of the first
+    floating argument, of shape `data`. The gradient of weights has many rows, and of one row of data one rounding."""
+    return min(math.prod(shape[:-1]), math.prod(data[:-1]))
+
+
 def worst(many: list[Errors]) -> Errors:
     """The largest of each measure."""
     return Errors(**{name: max(getattr(one, name) for one in many) for name in NAMES})
@@ -44,7 +56,7 @@ def allowed(baseline: Errors, factor: float, floor: float, rows: int) -> Errors:
     Within a row errors may have one cause, such as its sum; over many rows they average out. So the floors of `whole`
     and `bias` shrink with the number of rows, and over few rows, where the baseline's own error says little about what
     is usual, the factor grows. A bias of half the baseline's whole error is what another order of operations may
-    bring. rows: how many rounded by themselves; see `Case.rows`.
+    bring. rows: how many rounded by themselves; see `rounding_rows`.
     """
     root = math.sqrt(max(1, rows))
     factor *= 1.0 + 4.0 / root

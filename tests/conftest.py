@@ -121,14 +121,20 @@ EVERY_KERNEL = {
     "kernels/test_triton_verify.py": {"test_kernel_passes_verify_through_the_interpreter"},
 }  # fmt: skip
 SAMPLE = {"loss_head", "muon_update", "rms_norm"}
-# Of the kernels that have to be caught, and of planted faults, `make test` takes every fourth one of a file. They are
-# sorted by target and by the check that catches them, so some of each are there; `make test-all` has all.
+# Of the kernels that have to be caught, and of planted faults, `make test` takes every sixth one of a file, and of the
+# honest kernels of its three targets every third. They are sorted by target and by the check that catches them, so some
+# of each are there; `make test-all` has all.
+EVERY_CHEAT, EVERY_HONEST = 6, 3
 CHEATS = {
     "exploits/test_exploits.py", "exploits/test_in_place.py", "exploits/test_metal_faults.py",
     "exploits/test_triton_faults.py",
 }  # fmt: skip
-# What takes minutes: the bundle for a GPU and its two calls from end to end. Their parts have tests of their own.
-GPU_CALLS = {"benchmarks/test_gpu_bundle.py", "benchmarks/test_gpu_rehearsal.py"}
+# What takes minutes: the bundle for a GPU and its two calls from end to end, and three compiled trainings in processes
+# of their own. Their parts have tests of their own.
+MINUTES = {
+    "benchmarks/test_gpu_bundle.py", "benchmarks/test_gpu_rehearsal.py",
+    "autoresearch_lab/cli/test_train_compiled.py",
+}  # fmt: skip
 
 
 def _thorough(items: list[pytest.Item]) -> Iterator[pytest.Item]:
@@ -140,12 +146,12 @@ def _thorough(items: list[pytest.Item]) -> Iterator[pytest.Item]:
         sampled = getattr(item, "originalname", None) in EVERY_KERNEL.get(name, ())
         cheat = name in CHEATS and (not sampled or any(getattr(value, "expected", None) for value in values))
         seen[name] += cheat
-        left_out = cheat and seen[name] % 4 != 1
+        left_out = cheat and seen[name] % EVERY_CHEAT != 1
         other = sampled and not cheat and SAMPLE.isdisjoint({getattr(value, "target", value) for value in values})
-        if name in CHEATS and sampled and not cheat and not other:  # of the honest ones every second
+        if name in CHEATS and sampled and not cheat and not other:
             seen[f"honest of {name}"] += 1
-            other = seen[f"honest of {name}"] % 2 == 0
-        if name in GPU_CALLS or left_out or other:
+            other = seen[f"honest of {name}"] % EVERY_HONEST != 1
+        if name in MINUTES or left_out or other:
             yield item
 
 

@@ -11,7 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autoresearch_common.tolerance import NAMES, Errors, allowed, excess_of, of_a_sum, worst
+from autoresearch_common.tolerance import (
+    NAMES,
+    Errors,
+    allowed,
+    coarsest,
+    excess_of,
+    of_a_sum,
+    rounding_rows,
+    worst,
+)
 from autoresearch_cuda.checks.accuracy import errors, nonfinite_problem
 from autoresearch_cuda.checks.wider import Wider, wide_dtype
 from autoresearch_trainer.contract import CallContract
@@ -126,8 +135,10 @@ class Judge:
             if own[0].get(name) is not None and _measured(own[0][name], truth) is None:
                 return Finding(0, 0.0)
             return Finding(0, float("inf"), f"{name}: {nonfinite_problem(value, truth)}")
-        floor = self.contract.floor.get(_coarsest(name, value, call), 0.0)
-        rows = _rows(value, call)
+        floats = [tensor for tensor in call.tensors if tensor.is_floating_point()]
+        coarse = coarsest({_dtype(value), *(map(_dtype, floats) if name.startswith("gradient") else ())})
+        floor = self.contract.floor.get(coarse, 0.0)
+        rows = rounding_rows(value.shape, (floats or [value])[0].shape)
         # Of a kernel that updates nothing: along one axis of an argument it may sum. An optimizer's change is small.
         more = 0.0 if self.contract.updated else of_a_sum(max((n for t in call.tensors for n in t.shape), default=1))
         limits = allowed(Errors(0.0, 0.0, 0.0, 0.0), self.contract.factor, floor, rows).widened(more)
@@ -175,6 +186,10 @@ def _copy(value: Any, wide: torch.dtype | None) -> Any:
     return value.to(wide, copy=True) if wide and value.is_floating_point() else value.clone()
 
 
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
 def _measured(value: Tensor, truth: Tensor) -> Errors | None:
     """The errors of the finite elements; None where one is NaN or infinite and the other is not, or is another one."""
     found = errors(value, truth)
@@ -184,18 +199,3 @@ def _measured(value: Tensor, truth: Tensor) -> Errors | None:
         return None
     finite = torch.isfinite(truth) & torch.isfinite(value)
     return errors(value.where(finite, 0.0), truth.where(finite, 0.0))
-
-
-def _coarsest(name: str, value: Tensor, call: Call) -> str:
-    """The dtype that bounds a result's precision: its own, for a gradient the coarsest floating argument's."""
-    dtypes = [value.dtype]
-    if name.startswith("gradient"):
-        dtypes += [tensor.dtype for tensor in call.tensors if tensor.is_floating_point()]
-    ranked = (torch.bfloat16, torch.float16, torch.float32)
-    return next((str(dtype).removeprefix("torch.") for dtype in ranked if dtype in dtypes), "float32")
-
-
-def _rows(value: Tensor, call: Call) -> int:
-    """How many rows round by themselves: the result's or, if these are fewer, those of the first floating argument."""
-    first = next((tensor for tensor in call.tensors if tensor.is_floating_point()), value)
-    return min(value.shape[:-1].numel(), first.shape[:-1].numel())

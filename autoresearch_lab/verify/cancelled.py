@@ -5,6 +5,10 @@ dimensions a gradient of L = <c, y> for an argument a of n_a elements is as larg
     size = rms(c) rms(y) / rms(a)  sqrt(n_y / n_a),
 which it is exactly, up to chance, where y is linear in a; an error is then relative to that. Where an argument, a
 result or a cotangent is zero itself, zero is what it must be, to the last bit.
+
+Single rows cancel, too: that of a key that is seen by one query, which sees no other. What they sum is as large as in
+other rows. Whether a row of zeros is such a sum, and not the zero of a cotangent that is left out, the trusted
+implementations tell: one of them rounds on the way, and gives something else than zero there.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from autoresearch_common.arrays import is_float
+from autoresearch_common.metrics import Scale, as_rows
 from autoresearch_lab.verify.cases import Contents, widen
 
 # What the oracle's float64 leaves of a sum that cancels.
@@ -38,6 +43,22 @@ def summed_size(contents: Contents, outputs: Sequence[np.ndarray], argument: str
         return 0.0
     size = total / own
     return size if _rms(gradient) <= RESIDUE * size else 0.0
+
+
+def with_cancelled_rows(scale: Scale, gradient: np.ndarray, trusted: Sequence[np.ndarray]) -> Scale:
+    """The scale of a gradient, with rows (last axis) that cancelled counted as large as the median of those that did
+    not. trusted: what the trusted implementations give for it, of the same shape."""
+    rows = as_rows(gradient)
+    sizes = np.sqrt(np.mean(np.square(rows), axis=1)) if rows.size else np.zeros(len(rows))
+    present = sizes[sizes > 0.0]
+    if not present.size or present.size == len(rows):
+        return scale
+    inexact = np.any([as_rows(np.nan_to_num(values)).any(axis=1) for values in trusted], axis=0)
+    cancelled = (sizes == 0.0) & inexact
+    if not cancelled.any():
+        return scale
+    least = np.where(cancelled, np.median(present), 0.0)[:, None]
+    return Scale(np.maximum(scale.elements, least), np.maximum(scale.rows, least), scale.power)
 
 
 def _rms(array: np.ndarray) -> float:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import itertools
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from autoresearch_common.arrays import is_float, storage
+from autoresearch_common.tolerance import rounding_rows
 from autoresearch_common.workload import Scalar, Spec, Workload
 from autoresearch_common.workload import arrays as array_specs
 from autoresearch_common.workload import size as elements_of
@@ -123,10 +123,9 @@ class Case:
         return self.workload["args"]
 
     def rows(self, shape: tuple[int, ...]) -> int:
-        """How many rows round by themselves in a result of this shape: its own or, if these are fewer, those of the
-        first floating argument. The gradient of weights has many rows, and of one row of data one rounding in all."""
+        """How many rows round by themselves in a result of this shape."""
         first = next((spec["shape"] for spec in array_specs(self.workload) if "float" in spec["dtype"]), list(shape))
-        return min(math.prod(shape[:-1]), math.prod(first[:-1]))
+        return rounding_rows(shape, first)
 
     def shapes(self) -> str:
         """For people: the array arguments in one line, such as "x bfloat16 (8, 256)", and what is unusual."""

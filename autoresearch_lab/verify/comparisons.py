@@ -12,6 +12,7 @@ from autoresearch_common.metrics import errors
 from autoresearch_common.tolerance import Errors, allowed, excess, excess_of, of_a_sum, worst
 from autoresearch_lab.catalog import Target
 from autoresearch_lab.results.verify import ComparedResult
+from autoresearch_lab.verify.cancelled import with_cancelled_rows
 from autoresearch_lab.verify.cases import DIVERGED, ROUGH, Case, main_dtype, widen
 from autoresearch_lab.verify.exchange import Answers, shadow_number
 from autoresearch_lab.verify.factors import METRIC, SIDE, Factor, Factors, coarsest_dtype
@@ -98,6 +99,7 @@ class Comparisons:
         # The candidate once more with its C++ built so that an access out of bounds ends it; None where it has none.
         self.sanitized = sanitized
         self.not_judged: dict[str, str] = {}
+        self._results: dict[tuple[str, int], Results] = {}
         self._compared: dict[str, list[Comparison]] = {}
         self._own_errors: dict[str, Errors | None] = {}
 
@@ -132,8 +134,22 @@ class Comparisons:
         return self._compared[case.id]
 
     def results(self, case: Case, step: int) -> Results:
-        """What the oracle gives for a step."""
-        return self.references.of(case, case.steps[step])
+        """What the oracle gives for a step, and the scale of errors."""
+        key = case.id, step
+        if key not in self._results:
+            found = self.references.of(case, case.steps[step])
+            self._results[key] = {name: self._scaled(case, step, name, right) for name, right in found.items()}
+        return self._results[key]
+
+    def _scaled(self, case: Case, step: int, name: ResultName, right: Expected) -> Expected:
+        """With rows of a gradient that cancel as large as others."""
+        if name.kind != "gradient" or right.scale is None:
+            return right
+        arrays = [answers.array(case, step, name) for answers in (self.baseline, *self.trusted)]
+        given = [widen(array) for array in arrays if array is not None and array.shape == right.value.shape]
+        finite = np.where(right.finite, right.value, 0.0)
+        scale = with_cancelled_rows(right.scale, finite, given) if given else right.scale
+        return right if scale is right.scale else replace(right, scale=scale)
 
     @cached_property
     def everything(self) -> list[Comparison]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from autoresearch_common.tolerance import coarsest
 from autoresearch_lab.catalog import Contract
 from autoresearch_lab.verify.bias import Bias, bias_of, limit, part_limit, parts_of
 from autoresearch_lab.verify.cases import Case, Contents, widen
@@ -20,7 +21,6 @@ from autoresearch_trainer.jobs.calls import ResultName
 
 # The names of the measures beside those of `metrics`.
 METRIC, SIDE = "factor", "shift to one side"
-_RANK = {"float32": 0, "float16": 1, "bfloat16": 2}
 
 
 @dataclass(frozen=True)
@@ -144,11 +144,10 @@ def _once(name: ResultName) -> ResultName:
 
 
 def coarsest_dtype(case: Case, name: ResultName, right: Expected) -> str:
-    """The dtype that bounds a result's precision: its own, for a gradient the coarsest floating argument's."""
-    dtypes = {right.dtype}
-    if name.kind == "gradient":
-        dtypes |= {spec["dtype"] for spec in case.specs if spec["kind"] == "array" and spec["dtype"] in _RANK}
-    return max(dtypes, key=lambda dtype: _RANK.get(dtype, -1))
+    """The dtype that bounds a result's precision: its own, for a gradient the coarsest floating argument's. Of what is
+    no number, its own."""
+    given = {spec["dtype"] for spec in case.specs if spec["kind"] == "array" and name.kind == "gradient"}
+    return right.dtype if right.scale is None else coarsest({right.dtype, *given})
 
 
 def _looked_at(case: Case, step: int, name: ResultName, right: Expected) -> bool:

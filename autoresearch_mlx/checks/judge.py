@@ -15,7 +15,7 @@ import numpy as np
 
 from autoresearch_common.arrays import storage
 from autoresearch_common.metrics import errors, scale_of
-from autoresearch_common.tolerance import Errors, allowed, excess_of, of_a_sum, worst
+from autoresearch_common.tolerance import Errors, allowed, coarsest, excess_of, of_a_sum, rounding_rows, worst
 from autoresearch_mlx.arrays import to_numpy
 from autoresearch_trainer.contract import CallContract
 from autoresearch_trainer.in_place import Finding
@@ -107,7 +107,9 @@ class Judge:
             if theirs is not None and _measured(theirs, truth) is None:
                 return Finding(0, 0.0)  # nor does the baseline agree with the oracle here
             return Finding(0, float("inf"), f"{name}: NaN or infinite where it should not be, or finite")
-        floor = self.contract.floor.get(_coarsest(name, value, call), 0.0)
+        given = [str(one.dtype).removeprefix("mlx.core.") for one in call.floats if name.startswith("gradient")]
+        floor = self.contract.floor.get(coarsest({value.dtype.name, *given}), 0.0)
+        rows = rounding_rows(value.shape, call.floats[0].shape if call.floats else value.shape)
         # Of a kernel that updates nothing: along one axis of an argument it may sum. An optimizer's change is small.
         longest = max((n for argument in call.floats for n in argument.shape), default=1)
         more = 0.0 if self.contract.updated else of_a_sum(longest)
@@ -115,7 +117,7 @@ class Judge:
         if theirs is not None and (error := _measured(theirs, truth)) is not None:
             key = name, value.shape
             self._known[key] = own = worst([error, *([self._known[key]] if key in self._known else [])])
-        limits = allowed(own, self.contract.factor, floor, _rows(value, call)).widened(more)
+        limits = allowed(own, self.contract.factor, floor, rows).widened(more)
         excess, metric = excess_of(measured, limits)
         if excess <= 1.0:
             return Finding(value.size, excess)
@@ -166,17 +168,3 @@ def _measured(value: np.ndarray, truth: np.ndarray) -> Errors | None:
         return None
     right = np.where(finite, truth, 0.0)
     return errors(np.where(finite, given, 0.0), right, scale_of(right, None, dtype))
-
-
-def _coarsest(name: str, value: np.ndarray, call: Call) -> str:
-    """The dtype that bounds a result's precision: its own, for a gradient the coarsest floating argument's."""
-    dtypes = {value.dtype.name}
-    if name.startswith("gradient"):
-        dtypes |= {str(argument.dtype).removeprefix("mlx.core.") for argument in call.floats}
-    return next((name for name in ("bfloat16", "float16", "float32") if name in dtypes), "float32")
-
-
-def _rows(value: np.ndarray, call: Call) -> int:
-    """How many rows round by themselves: the result's or, if these are fewer, those of the first floating argument."""
-    first = next(iter(call.floats), value)
-    return int(min(np.prod(value.shape[:-1]), np.prod(first.shape[:-1])))
