@@ -49,8 +49,23 @@ def rank(
                 includes=[part for part in catalog[name].contract.replaces if calls_of(part, measured)],
             )
         )
+    by_name = {row.target: row for row in rows}
+    rows = [row.model_copy(update={"saveable_ms": _saveable(row, by_name)}) for row in rows]
     rows.sort(key=lambda row: (row.saveable_ms is None, -(row.saveable_ms or 0.0), -row.total_ms, row.target))
     return [row.model_copy(update={"rank": place}) for place, row in enumerate(rows, start=1)]
+
+
+def _saveable(row: TargetTimes, rows: Mapping[str, TargetTimes]) -> float | None:
+    """What lies between a target's time and its floor, and of a composite at least what its parts could save within it:
+    the ceilings of products and of copies come from different measurements, and a floor of both may be the less sharp.
+    """
+    if row.saveable_ms is None:
+        return None
+    parts = [rows[part] for part in row.includes if rows[part].saveable_ms]
+    within = [
+        (part.saveable_ms or 0.0) * min(1.0, part.within.get(row.target, 0.0) / part.calls_per_step) for part in parts
+    ]
+    return min(row.total_ms, max(row.saveable_ms, sum(within)))
 
 
 def calls_of(target: str, measured: Mapping[str, Mapping[str, Any]]) -> float:

@@ -77,6 +77,17 @@ def test_order_is_by_saveable_time_then_unknown():
     assert rows[2].floor_ms is None and rows[2].saveable_ms is None and not rows[2].impossible
 
 
+@pytest.mark.parametrize(("inside", "expected"), [(2.0, 5.9), (1.0, 2.95), (0.0, 0.2)])
+def test_a_composite_can_save_what_its_parts_can_inside_it(inside, expected):
+    outer = target("outer", lambda w, d: (98 * 10**7, 8), replaces=["inner"])
+    catalog = {"outer": outer, "inner": target("inner", copying(10))}
+    calls = {name: [workload(grad=False)] for name in catalog}
+    measured = {"outer": times(10.0), "inner": {**times(6.0, 2.0), "within": {"outer": inside}}}
+    rows = {row.target: row for row in rank(measured, calls, catalog, CEILINGS, 100.0)}
+    assert rows["outer"].floor_ms == pytest.approx(9.8) and rows["outer"].includes == ["inner"]
+    assert rows["outer"].saveable_ms == pytest.approx(expected)
+
+
 def test_faster_than_possible_is_flagged_and_saves_nothing():
     catalog = {"t": target("t", copying(1000))}
     (row,) = rank({"t": times(5.0)}, {"t": [workload(grad=False)]}, catalog, CEILINGS, 100.0)
