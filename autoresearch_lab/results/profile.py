@@ -31,7 +31,8 @@ class TargetTimes(Typed):
 
     total_ms is inclusive: it holds what the targets in `includes` took inside it; self_ms does not. flops and bytes are
     the least work that the captured calls need, floor_ms the least time for it on this machine, saveable_ms what lies
-    between, and at least what the targets in `includes` could save inside it; null = unknown. impossible: measured faster than the floor, so one of the two is wrong.
+    between, and at least what the targets in `includes` could save inside it; null = unknown. impossible: measured
+    faster than the floor, so one of the two is wrong.
     within: {target: how many of the calls are made by that one's}; the trainer itself makes the others.
     """
 
