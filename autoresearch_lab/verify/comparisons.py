@@ -12,6 +12,7 @@ from autoresearch_common.metrics import errors
 from autoresearch_common.tolerance import Errors, allowed, excess, excess_of, of_a_sum, worst
 from autoresearch_lab.catalog import Target
 from autoresearch_lab.results.verify import ComparedResult
+from autoresearch_lab.verify.axes import EXPANDED
 from autoresearch_lab.verify.cancelled import with_cancelled_rows
 from autoresearch_lab.verify.cases import DIVERGED, ROUGH, Case, main_dtype, widen
 from autoresearch_lab.verify.exchange import Answers, shadow_number
@@ -237,7 +238,8 @@ class Comparisons:
         measure.
 
         The error in one call may be small by luck. On edge and adversarial values the worst of all calls with such
-        values counts; on an odd or held-out shape the worst of the calls of that shape, edge values apart.
+        values counts; on an odd or held-out shape the worst of the calls of that shape, edge values apart. Where all
+        rows of an argument are one, all are rounded alike, and nothing averages out: the worst of all such calls.
         """
         own = self._baseline_errors(case, step, name, right)
         if own is None:
@@ -328,6 +330,8 @@ def _pools_of(case: Case, step: int, name: ResultName) -> list[Hashable]:
         pools.append((kind, main_dtype(case.workload), name))
     if case.group in ("odd", "combinations", "held_out") and kind != "edge":
         pools.append((case.id, name))
+    if any(layout == EXPANDED for _, layout in case.layouts):
+        pools.append((EXPANDED, main_dtype(case.workload), name))
     return pools
 
 

@@ -11,6 +11,8 @@ from autoresearch_lab.catalog import Kernel, load_catalog
 from autoresearch_lab.paths import Root
 from autoresearch_lab.verify import controls
 from autoresearch_lab.verify import exploits as suite
+from autoresearch_lab.verify.axes import EXPANDED
+from autoresearch_lab.verify.cases import Case, main_dtype
 from autoresearch_lab.verify.comparisons import Comparisons
 from autoresearch_lab.verify.exchange import Answers
 from autoresearch_lab.verify.plan import Planner
@@ -73,3 +75,31 @@ def test_the_worst_of_the_set_is_the_measure_and_one_that_is_useless_is_left_out
     assert passes(off(0.02))
     assert not passes(off(3.0)) and not passes(Answers())
     assert passes(Answers(), off(0.02))
+
+
+def test_calls_in_which_one_row_stands_for_all_share_their_measure() -> None:
+    target = CATALOG["rms_norm"]
+    planned = Planner(target, small_workloads(target, "cpu"), np.random.default_rng(0)).cases()
+    drawn = [case for case in planned if case.group == "combinations" and not case.compiled and case.grad]
+    typical = [case for case in drawn if main_dtype(case.workload) == "bfloat16"]
+    alike = [case for case in typical if ("layout of x", EXPANDED) in case.layouts][:2]
+    plain = next(case for case in typical if ("layout of x", "contiguous") in case.layouts)
+    references = References(target.oracle)
+    cases = [*alike, plain]
+    right = controls._answers(cases, references)
+
+    def wrong_in(case: Case) -> Answers:
+        """Off by a twentieth throughout the first step."""
+        prefix = f"{case.id}/0/"
+        return Answers(arrays={
+            name: (array.astype(float) * 1.05).astype(array.dtype) if name.startswith(prefix) else array
+            for name, array in right.arrays.items()
+        })  # fmt: skip
+
+    def passes(case: Case, baseline: Answers) -> bool:
+        evidence = Comparisons(target, cases, wrong_in(case), baseline, references)
+        return all(comparison.passed for comparison in evidence.comparisons(case))
+
+    assert not passes(alike[0], right) and not passes(plain, right)
+    assert passes(alike[0], wrong_in(alike[1]))
+    assert not passes(plain, wrong_in(alike[1])) and not passes(alike[0], wrong_in(plain))
