@@ -13,7 +13,7 @@ from autoresearch_common.tolerance import Errors, allowed, excess, excess_of, of
 from autoresearch_lab.catalog import Target
 from autoresearch_lab.results.verify import ComparedResult
 from autoresearch_lab.verify.axes import EXPANDED
-from autoresearch_lab.verify.cancelled import with_cancelled_rows
+from autoresearch_lab.verify.cancelled import as_large_as_others, cancelled_rows
 from autoresearch_lab.verify.cases import DIVERGED, ROUGH, Case, main_dtype, widen
 from autoresearch_lab.verify.exchange import Answers, shadow_number
 from autoresearch_lab.verify.factors import METRIC, SIDE, Factor, Factors, coarsest_dtype
@@ -149,8 +149,10 @@ class Comparisons:
         arrays = [answers.array(case, step, name) for answers in (self.baseline, *self.trusted)]
         given = [widen(array) for array in arrays if array is not None and array.shape == right.value.shape]
         finite = np.where(right.finite, right.value, 0.0)
-        scale = with_cancelled_rows(right.scale, finite, given) if given else right.scale
-        return right if scale is right.scale else replace(right, scale=scale)
+        which = cancelled_rows(finite, given)
+        if any(layout == EXPANDED and axis != f"layout of {name.which}" for axis, layout in case.layouts):
+            which = np.ones_like(which)
+        return replace(right, scale=as_large_as_others(right.scale, finite, which))
 
     @cached_property
     def everything(self) -> list[Comparison]:

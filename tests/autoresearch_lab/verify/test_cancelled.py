@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from autoresearch_lab.verify.cancelled import summed_size, with_cancelled_rows
+from autoresearch_lab.verify.cancelled import as_large_as_others, cancelled_rows, summed_size
 from autoresearch_lab.verify.cases import Contents
 from autoresearch_lab.verify.reference import expected
 
@@ -53,17 +53,25 @@ def test_a_row_that_cancels_is_as_large_as_others_where_a_trusted_implementation
     rounds[3, 2] = 1e-7
     scale = expected(gradient, "float32").scale
     assert scale is not None
-    assert with_cancelled_rows(scale, gradient, [exact]) is scale
-    wider = with_cancelled_rows(scale, gradient, [exact, rounds])
+    assert not cancelled_rows(gradient, [exact]).any() and not cancelled_rows(gradient, []).any()
+    which = cancelled_rows(gradient, [exact, rounds])
+    assert which.tolist() == [place == 3 for place in range(16)]
+    wider = as_large_as_others(scale, gradient, which)
     typical = np.median(np.sqrt(np.mean(np.delete(gradient, [3, 7], axis=0) ** 2, axis=1)))
-    assert wider.rows[3, 0] == typical == wider.elements[3].min() and scale.rows[3, 0] < typical / 2
-    others = np.delete(np.arange(16), 3)
-    assert np.array_equal(wider.rows[others], scale.rows[others])
-    assert np.array_equal(wider.elements[others], scale.elements[others])
+    assert wider.rows[3, 0] == pytest.approx(typical) == wider.elements[3].min() and scale.rows[3, 0] < typical / 2
+    assert np.array_equal(wider.rows[~which], scale.rows[~which])
+    assert np.array_equal(wider.elements[~which], scale.elements[~which])
     assert wider.power == scale.power
 
 
-def test_a_gradient_without_rows_of_zeros_or_with_nothing_else_keeps_its_scale(x: np.ndarray) -> None:
-    for gradient in (x, np.zeros_like(x), np.zeros((0, 8))):
+def test_where_nothing_cancels_or_everything_is_zero_the_scale_stays(x: np.ndarray) -> None:
+    for gradient, which in ((x, np.zeros(16, bool)), (np.zeros_like(x), np.ones(16, bool)), (x[:0], np.ones(0, bool))):
         scale = expected(gradient, "float32").scale
-        assert scale is not None and with_cancelled_rows(scale, gradient, [np.ones_like(gradient)]) is scale
+        assert scale is not None and as_large_as_others(scale, gradient, which) is scale
+    small = x.copy()
+    small[5] *= 1e-6
+    scale = expected(small, "float32").scale
+    assert scale is not None
+    wider = as_large_as_others(scale, small, np.ones(16, bool))
+    assert wider.rows[5, 0] == pytest.approx(np.median(np.sqrt(np.mean(small**2, axis=1)))) and scale.rows[5, 0] < 0.5
+    assert np.array_equal(wider.rows[0], scale.rows[0])
