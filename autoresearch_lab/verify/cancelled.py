@@ -6,11 +6,9 @@ dimensions a gradient of L = <c, y> for an argument a of n_a elements is as larg
 which it is exactly, up to chance, where y is linear in a; an error is then relative to that. Where an argument, a
 result or a cotangent is zero itself, zero is what it must be, to the last bit.
 
-Single rows cancel, too: that of a key that is seen by one query, which sees no other. What they sum is as large as in
-other rows. Whether a row of zeros is such a sum, and not the zero of a cotangent that is left out, the trusted
-implementations tell: one of them rounds on the way, and gives something else than zero there. And where all rows of
-another argument are one, each is rounded alike: the rounding of a sum over them is as large as the terms are, however
-near to zero the sum comes.
+Single rows cancel, too: that of a query which sees one key. What they sum is as large as in other
+rows. And where all rows of another argument are one, each is rounded alike: the rounding of a sum over them is as large
+as the terms are, however near to zero the sum comes.
 """
 
 from __future__ import annotations
@@ -47,22 +45,12 @@ def summed_size(contents: Contents, outputs: Sequence[np.ndarray], argument: str
     return size if _rms(gradient) <= RESIDUE * size else 0.0
 
 
-def cancelled_rows(gradient: np.ndarray, trusted: Sequence[np.ndarray]) -> np.ndarray:
-    """Which rows (last axis) of a gradient are zero because what they sum cancels, bool (rows,). trusted: what the
-    trusted implementations give for it, of the same shape."""
-    rows = as_rows(gradient)
-    if not trusted:
-        return np.zeros(len(rows), dtype=bool)
-    inexact = np.any([as_rows(np.nan_to_num(values)).any(axis=1) for values in trusted], axis=0)
-    return np.asarray(~rows.any(axis=1) & inexact)
-
-
-def as_large_as_others(scale: Scale, gradient: np.ndarray, which: np.ndarray) -> Scale:
-    """The scale of a gradient, some of its rows, `which` (bool (rows,)), counted as large as the median of those that
-    are not zero at least."""
+def as_large_as_others(scale: Scale, gradient: np.ndarray, *, every: bool) -> Scale:
+    """The scale of a gradient whose rows of zeros (last axis), or every row, count at least as large as the median of
+    those that are not zero."""
     rows = as_rows(gradient)
     sizes = np.sqrt(np.mean(np.square(rows), axis=1)) if rows.size else np.zeros(len(rows))
-    present = sizes[sizes > 0.0]
+    present, which = sizes[sizes > 0.0], (sizes == 0.0) | every
     if not present.size or not which.any():
         return scale
     wider = np.where(which[:, None], np.maximum(scale.rows, np.median(present)), scale.rows)

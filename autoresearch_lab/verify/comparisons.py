@@ -13,7 +13,7 @@ from autoresearch_common.tolerance import Errors, allowed, excess, excess_of, of
 from autoresearch_lab.catalog import Target
 from autoresearch_lab.results.verify import ComparedResult
 from autoresearch_lab.verify.axes import EXPANDED
-from autoresearch_lab.verify.cancelled import as_large_as_others, cancelled_rows
+from autoresearch_lab.verify.cancelled import as_large_as_others
 from autoresearch_lab.verify.cases import DIVERGED, ROUGH, Case, main_dtype, widen
 from autoresearch_lab.verify.exchange import Answers, shadow_number
 from autoresearch_lab.verify.factors import METRIC, SIDE, Factor, Factors, coarsest_dtype
@@ -139,20 +139,16 @@ class Comparisons:
         key = case.id, step
         if key not in self._results:
             found = self.references.of(case, case.steps[step])
-            self._results[key] = {name: self._scaled(case, step, name, right) for name, right in found.items()}
+            self._results[key] = {name: self._scaled(case, name, right) for name, right in found.items()}
         return self._results[key]
 
-    def _scaled(self, case: Case, step: int, name: ResultName, right: Expected) -> Expected:
+    def _scaled(self, case: Case, name: ResultName, right: Expected) -> Expected:
         """With rows of a gradient that cancel as large as others."""
         if name.kind != "gradient" or right.scale is None:
             return right
-        arrays = [answers.array(case, step, name) for answers in (self.baseline, *self.trusted)]
-        given = [widen(array) for array in arrays if array is not None and array.shape == right.value.shape]
+        alike = any(layout == EXPANDED and axis != f"layout of {name.which}" for axis, layout in case.layouts)
         finite = np.where(right.finite, right.value, 0.0)
-        which = cancelled_rows(finite, given)
-        if any(layout == EXPANDED and axis != f"layout of {name.which}" for axis, layout in case.layouts):
-            which = np.ones_like(which)
-        return replace(right, scale=as_large_as_others(right.scale, finite, which))
+        return replace(right, scale=as_large_as_others(right.scale, finite, every=alike))
 
     @cached_property
     def everything(self) -> list[Comparison]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from autoresearch_lab.verify.cancelled import as_large_as_others, cancelled_rows, summed_size
+from autoresearch_lab.verify.cancelled import as_large_as_others, summed_size
 from autoresearch_lab.verify.cases import Contents
 from autoresearch_lab.verify.reference import expected
 
@@ -46,32 +46,36 @@ def test_a_single_nan_elsewhere_changes_no_size(x: np.ndarray) -> None:
     assert size == pytest.approx(np.sqrt(np.mean(x**2)), rel=0.1)
 
 
-def test_a_row_that_cancels_is_as_large_as_others_where_a_trusted_implementation_rounds(x: np.ndarray) -> None:
-    gradient = x.copy()
-    gradient[3] = gradient[7] = 0.0
-    rounds, exact = gradient.copy(), gradient.copy()
-    rounds[3, 2] = 1e-7
+def typical_row(values: np.ndarray) -> float:
+    sizes = np.sqrt(np.mean(values**2, axis=1))
+    return float(np.median(sizes[sizes > 0]))
+
+
+def test_rows_of_zeros_count_as_large_as_others(x: np.ndarray) -> None:
+    gradient, zero = x.copy(), np.arange(16) % 4 == 3
+    gradient[zero] = 0.0
     scale = expected(gradient, "float32").scale
     assert scale is not None
-    assert not cancelled_rows(gradient, [exact]).any() and not cancelled_rows(gradient, []).any()
-    which = cancelled_rows(gradient, [exact, rounds])
-    assert which.tolist() == [place == 3 for place in range(16)]
-    wider = as_large_as_others(scale, gradient, which)
-    typical = np.median(np.sqrt(np.mean(np.delete(gradient, [3, 7], axis=0) ** 2, axis=1)))
-    assert wider.rows[3, 0] == pytest.approx(typical) == wider.elements[3].min() and scale.rows[3, 0] < typical / 2
-    assert np.array_equal(wider.rows[~which], scale.rows[~which])
-    assert np.array_equal(wider.elements[~which], scale.elements[~which])
+    wider = as_large_as_others(scale, gradient, every=False)
+    assert wider.rows[zero] == pytest.approx(typical_row(gradient)) == wider.elements[zero]
+    assert scale.rows[zero].max() < typical_row(gradient) / 2
+    assert np.array_equal(wider.rows[~zero], scale.rows[~zero])
+    assert np.array_equal(wider.elements[~zero], scale.elements[~zero])
     assert wider.power == scale.power
 
 
-def test_where_nothing_cancels_or_everything_is_zero_the_scale_stays(x: np.ndarray) -> None:
-    for gradient, which in ((x, np.zeros(16, bool)), (np.zeros_like(x), np.ones(16, bool)), (x[:0], np.ones(0, bool))):
-        scale = expected(gradient, "float32").scale
-        assert scale is not None and as_large_as_others(scale, gradient, which) is scale
-    small = x.copy()
-    small[5] *= 1e-6
-    scale = expected(small, "float32").scale
-    assert scale is not None
-    wider = as_large_as_others(scale, small, np.ones(16, bool))
-    assert wider.rows[5, 0] == pytest.approx(np.median(np.sqrt(np.mean(small**2, axis=1)))) and scale.rows[5, 0] < 0.5
+def test_every_row_counts_as_large_as_others_where_another_arguments_rows_are_one(x: np.ndarray) -> None:
+    gradient = x.copy()
+    gradient[5] *= 1e-6
+    scale = expected(gradient, "float32").scale
+    assert scale is not None and as_large_as_others(scale, gradient, every=False) is scale
+    wider = as_large_as_others(scale, gradient, every=True)
+    assert wider.rows[5, 0] == pytest.approx(typical_row(gradient)) and scale.rows[5, 0] < wider.rows[5, 0] / 2
     assert np.array_equal(wider.rows[0], scale.rows[0])
+
+
+@pytest.mark.parametrize("every", [False, True])
+def test_a_gradient_of_zeros_and_one_of_nothing_keep_their_scale(x: np.ndarray, every: bool) -> None:
+    for gradient in (np.zeros_like(x), x[:0]):
+        scale = expected(gradient, "float32").scale
+        assert scale is not None and as_large_as_others(scale, gradient, every=every) is scale
