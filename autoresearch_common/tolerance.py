@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 
 NAMES = ("element", "row", "whole", "bias")
 # A sum in float32 to which one term after the other is added is off by at most 0.8 sqrt(n) of these (n from 64 to
-# 8,191, values of all kinds; docs/decisions.md, 2026-11-29).
+# 8,191; docs/decisions.md, 2026-11-29), and by n / 4 of these and hardly more where all terms are equal (n from 64 to 16,384).
 HALF_UNIT = 2.0**-24
 # An error that is far below any tolerance of a float32 kernel is not told apart from one of this size.
 _FLOAT32_BIAS = 8 * HALF_UNIT
@@ -81,9 +81,10 @@ def excess_of(measured: Errors, limits: Errors) -> tuple[float, str]:
     return ratios[metric], metric
 
 
-def of_a_sum(terms: float) -> float:
-    """What a sum of so many terms may add to an error where it is made in float32 in the plainest way."""
-    return HALF_UNIT * math.sqrt(terms) if terms > 1.0 else 0.0
+def of_a_sum(terms: float, *, equal: bool = False) -> float:
+    """What a sum of so many terms may add to an error where it is made in float32 in the plainest way. equal: all terms
+    may be one number, so that roundings go one way for long."""
+    return HALF_UNIT * (math.sqrt(terms) + (terms / 4 if equal else 0.0)) if terms > 1.0 else 0.0
 
 
 def round_up(value: float) -> float:

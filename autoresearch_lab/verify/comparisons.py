@@ -24,6 +24,8 @@ from autoresearch_trainer.jobs.calls import Raised, ResultName
 # Where the baseline itself is this wrong, or raises, the case says nothing about a candidate.
 BASELINE_USELESS = 0.5
 EDGE_FLOORS = 8.0
+# Kinds of values of which some rows are one number throughout.
+CONSTANT_ROWS = ("edge", "scaled")
 
 
 @dataclass(frozen=True)
@@ -312,12 +314,13 @@ class Comparisons:
     def _sum(self, case: Case, step: int, name: ResultName, right: Expected) -> float:
         """What a result's longest sum may add to its error where it is made in float32 in the plainest way. A gradient
         of something smaller than the results is such a sum itself."""
-        terms = float(self.references.longest_sum(case))
+        equal = case.steps[step].contents.kind in CONSTANT_ROWS
+        most = of_a_sum(self.references.longest_sum(case), equal=equal)
         if name.kind == "gradient" and right.value.size:
             results = self.results(case, step).items()
             whole = max(result.value.size for other, result in results if other.kind == "output")
-            terms = max(terms, whole / right.value.size)
-        return of_a_sum(terms)
+            most = max(most, of_a_sum(whole / right.value.size))
+        return most
 
 
 def _pools_of(case: Case, step: int, name: ResultName) -> list[Hashable]:

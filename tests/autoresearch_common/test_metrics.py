@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from autoresearch_common.metrics import errors, scale_of
-from autoresearch_common.tolerance import Errors, allowed, worst
+from autoresearch_common.tolerance import Errors, allowed, of_a_sum, worst
 from autoresearch_lab.verify.comparisons import measure, nonfinite_problem
 from autoresearch_lab.verify.reference import expected
 
@@ -103,3 +103,20 @@ def test_booleans_are_right_or_wrong() -> None:
 
 def test_the_worst_of_several_is_taken_measure_by_measure() -> None:
     assert worst([Errors(1, 2, 3, 4), Errors(4, 3, 2, 1)]) == Errors(4, 3, 3, 4)
+
+
+@pytest.mark.parametrize("count", [64, 1000, 8192])
+@pytest.mark.parametrize("equal", [False, True])
+def test_a_plain_sum_stays_below_what_it_may_add(count: int, equal: bool) -> None:
+    rng = np.random.default_rng(count)
+    terms = rng.uniform(1.0, 4.0, (200, 1 if equal else count)).astype(np.float32) ** 2
+    terms = np.broadcast_to(terms, (200, count))
+    total = np.cumsum(terms, axis=1, dtype=np.float32)[:, -1].astype(np.float64)  # one term after the other
+    exact = terms.astype(np.float64).sum(axis=1)
+    error = np.max(np.abs(total - exact) / exact)
+    assert error <= of_a_sum(count, equal=equal)
+    assert not equal or error > of_a_sum(count)
+
+
+def test_a_single_term_adds_nothing() -> None:
+    assert of_a_sum(1) == of_a_sum(1, equal=True) == 0.0
