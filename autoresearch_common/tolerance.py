@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 
 NAMES = ("element", "row", "whole", "bias")
 # A sum in float32 to which one term after the other is added is off by at most 0.8 sqrt(n) of these (n from 64 to
-# 8,191; docs/decisions.md, 2026-11-29), and by n / 4 of these and hardly more where all terms are equal (n from 64 to 16,384).
+# 8,191; docs/decisions.md, 2026-11-29), and by n / 4 of these and hardly more where all terms are equal (n from 64 to
+# 16,384).
 HALF_UNIT = 2.0**-24
 # An error that is far below any tolerance of a float32 kernel is not told apart from one of this size.
 _FLOAT32_BIAS = 8 * HALF_UNIT
