@@ -15,11 +15,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 import ml_dtypes
 import numpy as np
 
 from autoresearch_common.tolerance import Errors
+
+FullRows = Literal["no rows", "rows of zeros", "all rows"]
 
 
 @dataclass(frozen=True)
@@ -31,9 +34,16 @@ class Scale:
     power: float
 
 
-def scale_of(reference: np.ndarray, condition: np.ndarray | None, dtype: str, least: float = 0.0) -> Scale:
+def scale_of(
+    reference: np.ndarray,
+    condition: np.ndarray | None,
+    dtype: str,
+    least: float = 0.0,
+    full: FullRows = "no rows",
+) -> Scale:
     """Scale of a finite float64 reference. `condition`: same shape, its change per relative change of the inputs.
-    `least`: what is smaller counts as this large."""
+    `least`: what is smaller counts as this large. `full`: the rows that count at least as large as the typical one,
+    not as a share of it, because what they sum cancels (`autoresearch_lab.verify.cancelled`)."""
     ref = as_rows(reference)
     width = ref.shape[1]
     rms = np.sqrt(np.mean(np.square(ref), axis=1, keepdims=True)) if width else np.zeros((len(ref), 1))
@@ -47,6 +57,8 @@ def scale_of(reference: np.ndarray, condition: np.ndarray | None, dtype: str, le
     smallest = max(least, float(ml_dtypes.finfo(dtype).tiny))
     share = min(1.0, max(0.02, 1.0 / math.sqrt(max(1, width))))
     rows = size + share * typical + smallest
+    if full != "no rows":
+        rows = np.where((rms == 0.0) | (full == "all rows"), np.maximum(rows, typical), rows)
     return Scale(np.abs(ref) + rows, rows, max(power, ref.size * smallest**2))
 
 

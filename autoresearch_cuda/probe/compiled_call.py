@@ -20,8 +20,6 @@ class CompiledCall:
         import torch._inductor.config as inductor
 
         torch._dynamo.config.recompile_limit = torch._dynamo.config.accumulated_recompile_limit = MOST_COMPILES
-        if torch.cuda.is_available():
-            inductor.compile_threads = 1  # workers would still be there while others are timed
         # Two thirds of what the first compilation in an empty cache takes: a trial of what the compiler has just been
         # asked for anyway (where it cannot, the compilation fails), and headers for many more graphs than these few.
         inductor.cpp.vec_isa_ok = True

@@ -119,8 +119,8 @@ def environment(full: dict[str, str], run_dir: Path, gpu: bool = False) -> dict[
     for folder in (temporary, cache):
         folder.mkdir(parents=True, exist_ok=True)
     # Inductor compiles Triton code in a pool of processes, which needs semaphores in /dev/shm that a confined job
-    # cannot make; C++ it compiles in threads. A user of its own (see `user`) has no entry in /etc/passwd, where
-    # libraries look its name up that find none here.
+    # cannot make, and which would still be there while kernels are timed; C++ it compiles in threads. A user of its own
+    # (see `user`) has no entry in /etc/passwd, where libraries look its name up that find none here.
     threads = 1 if gpu else min(MOST_COMPILERS, os.cpu_count() or 1)
     own = {"TORCHINDUCTOR_COMPILE_THREADS": str(threads), "TORCH_WARM_POOL": "0"}
     own |= {"USER": user.NAME, "LOGNAME": user.NAME}

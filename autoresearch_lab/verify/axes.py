@@ -12,7 +12,7 @@ import numpy as np
 from autoresearch_common import workload as w
 from autoresearch_common.workload import Scalar, Workload
 from autoresearch_lab.catalog import Argument, Contract
-from autoresearch_lab.verify.cases import with_dtype
+from autoresearch_lab.verify.cases import Case, with_dtype
 from autoresearch_trainer.jobs.calls import Mode
 
 # The level of the axis "size" whose calls are far larger than the others, or have other proportions.
@@ -123,3 +123,8 @@ def laid_out(shape: Sequence[int], layout: str, rng: np.random.Generator) -> tup
 def cotangent_layout(layout: str, rng: np.random.Generator) -> str:
     """Cotangents with gaps have them behind rows, or are a part of longer sequences."""
     return "outer gaps" if layout == "gaps" and rng.integers(2) else layout
+
+
+def in_one_row(case: Case) -> set[str]:
+    """The arguments of which one row stands in all places."""
+    return {axis.removeprefix("layout of ") for axis, layout in case.layouts if layout == EXPANDED}

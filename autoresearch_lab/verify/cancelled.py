@@ -6,9 +6,9 @@ dimensions a gradient of L = <c, y> for an argument a of n_a elements is as larg
 which it is exactly, up to chance, where y is linear in a; an error is then relative to that. Where an argument, a
 result or a cotangent is zero itself, zero is what it must be, to the last bit.
 
-Single rows cancel, too: that of a query which sees one key. What they sum is as large as in other
-rows. And where all rows of another argument are one, each is rounded alike: the rounding of a sum over them is as large
-as the terms are, however near to zero the sum comes.
+Single rows cancel, too: that of a query which sees one key. What they sum is as large as in other rows, so a row of
+zeros counts as large as the typical one. And where all rows of another argument are one, each is rounded alike: the
+rounding of a sum over them is as large as the terms are, however near to zero the sum comes, so every row does.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from autoresearch_common.arrays import is_float
-from autoresearch_common.metrics import Scale, as_rows
 from autoresearch_lab.verify.cases import Contents, widen
 
 # What the oracle's float64 leaves of a sum that cancels.
@@ -43,18 +42,6 @@ def summed_size(contents: Contents, outputs: Sequence[np.ndarray], argument: str
         return 0.0
     size = total / own
     return size if _rms(gradient) <= RESIDUE * size else 0.0
-
-
-def as_large_as_others(scale: Scale, gradient: np.ndarray, *, every: bool) -> Scale:
-    """The scale of a gradient whose rows of zeros (last axis), or every row, count at least as large as the median of
-    those that are not zero."""
-    rows = as_rows(gradient)
-    sizes = np.sqrt(np.mean(np.square(rows), axis=1)) if rows.size else np.zeros(len(rows))
-    present, which = sizes[sizes > 0.0], (sizes == 0.0) | every
-    if not present.size or not which.any():
-        return scale
-    wider = np.where(which[:, None], np.maximum(scale.rows, np.median(present)), scale.rows)
-    return Scale(scale.elements + (wider - scale.rows), wider, scale.power)
 
 
 def _rms(array: np.ndarray) -> float:

@@ -139,11 +139,11 @@ class Combinations:
             able = [mode for mode in modes if mode in axes["mode"]]
             if not able:
                 continue
-            if _quickest(points, bases, able, option) is None:
+            number = _quickest(points, bases, able, option)
+            if number is None:
+                number = len(points)
                 points.append({**usual, "mode": able[0], **dict([option] if option else [])})
                 bases.append(size)
-            number = _quickest(points, bases, able, option)
-            assert number is not None
             found.add(number)
         return found
 

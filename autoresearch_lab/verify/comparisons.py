@@ -12,8 +12,7 @@ from autoresearch_common.metrics import errors
 from autoresearch_common.tolerance import Errors, allowed, excess, excess_of, of_a_sum, worst
 from autoresearch_lab.catalog import Target
 from autoresearch_lab.results.verify import ComparedResult
-from autoresearch_lab.verify.axes import EXPANDED
-from autoresearch_lab.verify.cancelled import as_large_as_others
+from autoresearch_lab.verify.axes import in_one_row
 from autoresearch_lab.verify.cases import DIVERGED, ROUGH, Case, main_dtype, widen
 from autoresearch_lab.verify.exchange import Answers, shadow_number
 from autoresearch_lab.verify.factors import METRIC, SIDE, Factor, Factors, coarsest_dtype
@@ -102,7 +101,6 @@ class Comparisons:
         # The candidate once more with its C++ built so that an access out of bounds ends it; None where it has none.
         self.sanitized = sanitized
         self.not_judged: dict[str, str] = {}
-        self._results: dict[tuple[str, int], Results] = {}
         self._compared: dict[str, list[Comparison]] = {}
         self._own_errors: dict[str, Errors | None] = {}
 
@@ -137,20 +135,8 @@ class Comparisons:
         return self._compared[case.id]
 
     def results(self, case: Case, step: int) -> Results:
-        """What the oracle gives for a step, and the scale of errors."""
-        key = case.id, step
-        if key not in self._results:
-            found = self.references.of(case, case.steps[step])
-            self._results[key] = {name: self._scaled(case, name, right) for name, right in found.items()}
-        return self._results[key]
-
-    def _scaled(self, case: Case, name: ResultName, right: Expected) -> Expected:
-        """With rows of a gradient that cancel as large as others."""
-        if name.kind != "gradient" or right.scale is None:
-            return right
-        alike = any(layout == EXPANDED and axis != f"layout of {name.which}" for axis, layout in case.layouts)
-        finite = np.where(right.finite, right.value, 0.0)
-        return replace(right, scale=as_large_as_others(right.scale, finite, every=alike))
+        """What the oracle gives for a step."""
+        return self.references.of(case, case.steps[step])
 
     @cached_property
     def everything(self) -> list[Comparison]:
@@ -331,8 +317,8 @@ def _pools_of(case: Case, step: int, name: ResultName) -> list[Hashable]:
         pools.append((kind, main_dtype(case.workload), name))
     if case.group in ("odd", "combinations", "held_out") and kind != "edge":
         pools.append((case.id, name))
-    if any(layout == EXPANDED for _, layout in case.layouts):
-        pools.append((EXPANDED, main_dtype(case.workload), name))
+    if in_one_row(case):
+        pools.append(("in one row", main_dtype(case.workload), name))
     return pools
 
 

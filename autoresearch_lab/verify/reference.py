@@ -8,7 +8,8 @@ from types import ModuleType
 import numpy as np
 
 from autoresearch_common.arrays import storage
-from autoresearch_common.metrics import Scale, scale_of
+from autoresearch_common.metrics import FullRows, Scale, scale_of
+from autoresearch_lab.verify.axes import in_one_row
 from autoresearch_lab.verify.cancelled import summed_size
 from autoresearch_lab.verify.cases import JITTER, ROUGH, Case, CaseStep, Contents
 from autoresearch_trainer.jobs.calls import ResultName
@@ -70,7 +71,11 @@ class References:
         least = _with_cancelled(least, contents, values)
         return {
             name: expected(
-                value, dtypes[name], _condition(value, [other[name] for other in others]), least.get(name, 0.0)
+                value,
+                dtypes[name],
+                _condition(value, [other[name] for other in others]),
+                least.get(name, 0.0),
+                _full_rows(case, name),
             )
             for name, value in values.items()
         }
@@ -99,8 +104,15 @@ class References:
         return values | {ResultName.gradient(name): np.asarray(value) for name, value in gradients.items()}
 
 
-def expected(value: np.ndarray, dtype: str, condition: np.ndarray | None = None, least: float = 0.0) -> Expected:
-    """An oracle's value with its masks; what overflows in `dtype` counts as infinite."""
+def expected(
+    value: np.ndarray,
+    dtype: str,
+    condition: np.ndarray | None = None,
+    least: float = 0.0,
+    full: FullRows = "no rows",
+) -> Expected:
+    """An oracle's value with its masks; what overflows in `dtype` counts as infinite. condition, least, full: see
+    `scale_of`."""
     value = np.asarray(value)
     if value.dtype == np.bool_:
         yes = np.ones(value.shape, dtype=bool)
@@ -108,8 +120,15 @@ def expected(value: np.ndarray, dtype: str, condition: np.ndarray | None = None,
     with np.errstate(all="ignore"):
         stored = value.astype(storage(dtype)).astype(np.float64)
     finite = np.isfinite(stored)
-    scale = scale_of(np.where(finite, value, 0.0), condition, dtype, least)
+    scale = scale_of(np.where(finite, value, 0.0), condition, dtype, least, full)
     return Expected(value, dtype, finite, np.isnan(stored), stored == np.inf, scale)
+
+
+def _full_rows(case: Case, name: ResultName) -> FullRows:
+    """The rows of a result that may cancel."""
+    if name.kind != "gradient":
+        return "no rows"
+    return "all rows" if in_one_row(case) - {str(name.which)} else "rows of zeros"
 
 
 def _with_cancelled(least: dict[ResultName, float], contents: Contents, values: Values) -> dict[ResultName, float]:

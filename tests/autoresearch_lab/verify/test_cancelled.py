@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from autoresearch_lab.verify.cancelled import as_large_as_others, summed_size
+from autoresearch_common.metrics import FullRows
+from autoresearch_lab.verify.cancelled import summed_size
 from autoresearch_lab.verify.cases import Contents
 from autoresearch_lab.verify.reference import expected
 
@@ -55,8 +56,8 @@ def test_rows_of_zeros_count_as_large_as_others(x: np.ndarray) -> None:
     gradient, zero = x.copy(), np.arange(16) % 4 == 3
     gradient[zero] = 0.0
     scale = expected(gradient, "float32").scale
-    assert scale is not None
-    wider = as_large_as_others(scale, gradient, every=False)
+    wider = expected(gradient, "float32", full="rows of zeros").scale
+    assert scale is not None and wider is not None
     assert wider.rows[zero] == pytest.approx(typical_row(gradient)) == wider.elements[zero]
     assert scale.rows[zero].max() < typical_row(gradient) / 2
     assert np.array_equal(wider.rows[~zero], scale.rows[~zero])
@@ -68,14 +69,18 @@ def test_every_row_counts_as_large_as_others_where_another_arguments_rows_are_on
     gradient = x.copy()
     gradient[5] *= 1e-6
     scale = expected(gradient, "float32").scale
-    assert scale is not None and as_large_as_others(scale, gradient, every=False) is scale
-    wider = as_large_as_others(scale, gradient, every=True)
+    zeros = expected(gradient, "float32", full="rows of zeros").scale
+    wider = expected(gradient, "float32", full="all rows").scale
+    assert scale is not None and zeros is not None and wider is not None
+    assert np.array_equal(zeros.rows, scale.rows) and np.array_equal(zeros.elements, scale.elements)
     assert wider.rows[5, 0] == pytest.approx(typical_row(gradient)) and scale.rows[5, 0] < wider.rows[5, 0] / 2
     assert np.array_equal(wider.rows[0], scale.rows[0])
 
 
-@pytest.mark.parametrize("every", [False, True])
-def test_a_gradient_of_zeros_and_one_of_nothing_keep_their_scale(x: np.ndarray, every: bool) -> None:
+@pytest.mark.parametrize("full", ["rows of zeros", "all rows"])
+def test_a_gradient_of_zeros_and_one_of_nothing_keep_their_scale(x: np.ndarray, full: FullRows) -> None:
     for gradient in (np.zeros_like(x), x[:0]):
         scale = expected(gradient, "float32").scale
-        assert scale is not None and as_large_as_others(scale, gradient, every=every) is scale
+        wider = expected(gradient, "float32", full=full).scale
+        assert scale is not None and wider is not None
+        assert np.array_equal(wider.rows, scale.rows) and np.array_equal(wider.elements, scale.elements)
