@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,11 @@ from autoresearch_lab.errors import LabError
 from autoresearch_lab.hardware import amd, detect, has_apple_gpu, suggest_preset
 from autoresearch_lab.sandbox.parent import JobFailed, Limits, run_job
 from autoresearch_trainer.jobs import AnswerRefused, Job, Progress
-from autoresearch_trainer.jobs.base import A, R
+from autoresearch_trainer.jobs.base import A, JobArgs, R
+from autoresearch_trainer.jobs.calls import CallArgs
+from autoresearch_trainer.jobs.machine import CompileArgs
+from autoresearch_trainer.jobs.timing import TimeArgs
+from autoresearch_trainer.jobs.training import CheckArgs, EvaluateArgs, ThroughputArgs, TrainArgs
 from autoresearch_trainer.probe.identity import torch_build
 
 
@@ -51,6 +55,14 @@ class Engine:
 
     def _variables(self) -> dict[str, str]:
         return {"TRITON_INTERPRET": "1"} if self.interpreted and self.name == "cuda" else {}
+
+    def _imported(self, args: JobArgs) -> list[str]:
+        """What that job imports before anything of a kernel, and may find imported (see `sandbox.forked`). A GPU's
+        driver must not start before a fork, and MLX is imported in no time."""
+        if self.framework != "torch" or self.job_device != "cpu":
+            return []
+        modules = _imported_by_pytorch(args)
+        return [*modules, "triton"] if modules and self.interpreted else modules
 
     def unavailable(self) -> str | None:
         """Why this engine cannot run here, in one line; None where it can."""
@@ -87,7 +99,13 @@ class Engine:
         given = args.model_copy(update={"device": self.job_device, "interpreted": self.interpreted})
         plain = given.model_dump(mode="json")
         raw = self.perform(
-            job.name, plain, run_dir=run_dir, limits=limits, variables=variables, on_progress=on_progress
+            job.name,
+            plain,
+            run_dir=run_dir,
+            limits=limits,
+            modules=self._imported(given),
+            variables=variables,
+            on_progress=on_progress,
         )
         try:
             return job.read(raw)
@@ -101,6 +119,7 @@ class Engine:
         *,
         run_dir: Path,
         limits: Limits | None = None,
+        modules: Sequence[str] = (),
         variables: Mapping[str, str] | None = None,
         on_progress: Callable[[Progress], None] | None = None,
     ) -> Mapping[str, Any]:
@@ -116,6 +135,7 @@ class Engine:
                 args,
                 run_dir=run_dir,
                 limits=limits or Limits(),
+                modules=modules,
                 variables={**(variables or {}), **self._variables()},
                 on_progress=on_progress,
             )
@@ -124,6 +144,31 @@ class Engine:
                 if not path.exists():
                     raise LabError(f"{job}: {path} was deleted while the lab worked; nothing follows from it") from None
             raise
+
+
+def _imported_by_pytorch(args: JobArgs) -> list[str]:
+    """Of jobs that come in numbers; no more than such a job imports by itself, because calls take longer where the
+    compiler is loaded, even of what is not compiled (15 us for a kernel with a backward in Python)."""
+    compiler = ["torch._dynamo", "torch._inductor.compile_fx"]
+    match args:
+        case CallArgs():
+            place, compiler, compiled = "calls", compiler[:1], any(case.compiled for case in args.cases)
+        case TimeArgs():
+            place, compiled = "timing", bool(args.compiled)
+        case ThroughputArgs():
+            place, compiled = "training", bool(args.compiled)
+        case TrainArgs():
+            place, compiled = "training", args.compile
+        case CheckArgs():
+            place, compiled = "training", any(run.compile for run in args.runs)
+        case EvaluateArgs():
+            place, compiled = "training", False
+        case CompileArgs():
+            place, compiler, compiled = "compilation", ["triton"], True
+        case _:
+            return []
+    first_gradient = "torch.fx.experimental.symbolic_shapes"  # of which PyTorch imports it
+    return [f"autoresearch_cuda.probe.{place}", first_gradient, *(compiler if compiled else ())]
 
 
 ENGINES = {

@@ -1,5 +1,4 @@
-"""What the tests of both engines share: a small in-memory dataset with the interface of Dataset, a model for it, and
-jobs that start by fork."""
+"""What the tests of both engines share: a small in-memory dataset with the interface of Dataset, and a model for it."""
 
 import importlib.util
 import os
@@ -15,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from autoresearch_data.tokens import Tokens
-from autoresearch_lab.sandbox import parent
+from autoresearch_lab.sandbox import forked, parent
 from autoresearch_trainer.config import GPTConfig, TrainConfig
 
 VOCAB = 64
@@ -38,7 +37,7 @@ def _module(name: str) -> ModuleType:
     return module
 
 
-warm_start, crash_points = _module("warm_start"), _module("crash_points")
+metal_runtime, crash_points = _module("metal_runtime"), _module("crash_points")
 
 
 # What takes most of the time, in seconds of a processor: `make test-quick` goes without, and workers begin with it.
@@ -179,7 +178,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_sessionstart() -> None:
-    parent.subprocess = warm_start.SUBPROCESS
+    parent.subprocess = metal_runtime.SUBPROCESS
+    # One process serves many tests, which differ in this alone.
+    forked.OF_ONE_JOB |= {"PYTEST_CURRENT_TEST"}
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -197,15 +198,10 @@ def crashes() -> Any:
     return crash_points.CrashPoints()
 
 
-@pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
-    warm_start.Warm.cold = any(item.iter_markers("cold"))
-    return (yield)
-
-
-def pytest_sessionfinish() -> None:
-    for server in warm_start.Warm.servers.values():
-        server.end()
+@pytest.fixture(autouse=True)
+def cold(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.node.get_closest_marker("cold"):
+        monkeypatch.setattr(forked, "start", lambda *args, **options: None)
 
 
 def _split(seed: int, documents: int) -> Tokens:

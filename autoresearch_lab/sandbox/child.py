@@ -1,6 +1,7 @@
 """The child side: reads a job file, confines itself, runs the job, answers through the pipe.
 
-Started by `parent` as `python -m autoresearch_lab.sandbox.child JOBFILE`; not meant to be run by hand.
+Started by `parent` as `python -m autoresearch_lab.sandbox.child JOBFILE`, or forked by `fork_server`; not meant to be
+run by hand.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from autoresearch_common import sanitizer
 from autoresearch_lab.sandbox.limits import Limits, apply_in_child
@@ -47,9 +48,13 @@ def main(job_file: str) -> int:
     return 0
 
 
-if __name__ == "__main__":
-    code = main(sys.argv[1])
+def run(job_file: str) -> NoReturn:
+    code = main(job_file)
     sys.stdout.flush()
     sys.stderr.flush()
     # Skip interpreter shutdown: what a candidate registered for exit is not part of the job.
     os._exit(code)
+
+
+if __name__ == "__main__":
+    run(sys.argv[1])

@@ -56,6 +56,19 @@ _ENVIRONMENT_PREFIXES = (
     *("TORCH_", "TRITON_", "MLX_"),
 )
 
+# Where a confined job finds these, by its run folder.
+_TEMPORARY, _CACHE = "tmp", "cache"
+_PLACES = {
+    "TMPDIR": _TEMPORARY,
+    "HOME": "",
+    "XDG_CACHE_HOME": _CACHE,
+    "AUTORESEARCH_CACHE": _CACHE,
+    "TRITON_CACHE_DIR": f"{_CACHE}/triton",
+    "TORCHINDUCTOR_CACHE_DIR": f"{_CACHE}/inductor",
+    "TORCH_EXTENSIONS_DIR": f"{_CACHE}/extensions",
+}
+# Variables that differ from one job to the next; nothing that is imported before a kernel reads them.
+OF_ONE_JOB = frozenset(_PLACES)
 # Each C++ compiler takes some hundred megabytes.
 MOST_COMPILERS = 8
 
@@ -105,7 +118,7 @@ def _left_out() -> set[str]:
 
 def discard_scratch(run_dir: Path) -> None:
     """Remove the caches and temporary files of confined jobs (see `environment`): Inductor alone leaves 150 MB."""
-    for name in ("cache", "tmp"):
+    for name in (_CACHE, _TEMPORARY):
         shutil.rmtree(run_dir / name, ignore_errors=True)
 
 
@@ -115,25 +128,15 @@ def environment(full: dict[str, str], run_dir: Path, gpu: bool = False) -> dict[
     gpu: its graphs are compiled for an NVIDIA GPU.
     """
     kept = {k: v for k, v in full.items() if k in _ENVIRONMENT or k.startswith(_ENVIRONMENT_PREFIXES)}
-    temporary, cache = run_dir / "tmp", run_dir / "cache"
-    for folder in (temporary, cache):
-        folder.mkdir(parents=True, exist_ok=True)
+    for name in (_TEMPORARY, _CACHE):
+        (run_dir / name).mkdir(parents=True, exist_ok=True)
     # Inductor compiles Triton code in a pool of processes, which needs semaphores in /dev/shm that a confined job
     # cannot make, and which would still be there while kernels are timed; C++ it compiles in threads. A user of its own
     # (see `user`) has no entry in /etc/passwd, where libraries look its name up that find none here.
     threads = 1 if gpu else min(MOST_COMPILERS, os.cpu_count() or 1)
     own = {"TORCHINDUCTOR_COMPILE_THREADS": str(threads), "TORCH_WARM_POOL": "0"}
     own |= {"USER": user.NAME, "LOGNAME": user.NAME}
-    places = {
-        "TMPDIR": temporary,
-        "HOME": run_dir,
-        "XDG_CACHE_HOME": cache,
-        "AUTORESEARCH_CACHE": cache,
-        "TRITON_CACHE_DIR": cache / "triton",
-        "TORCHINDUCTOR_CACHE_DIR": cache / "inductor",
-        "TORCH_EXTENSIONS_DIR": cache / "extensions",
-    }
-    return {**kept, **own, **{name: str(path) for name, path in places.items()}}
+    return {**kept, **own, **{name: str(run_dir / place) for name, place in _PLACES.items()}}
 
 
 def _python_folders() -> list[Path]:

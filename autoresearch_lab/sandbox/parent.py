@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +19,10 @@ from typing import Any, Literal, cast
 from autoresearch_common.reading import parse_json
 from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.paths import CHECKOUT, writable_folder
+from autoresearch_lab.sandbox import forked
 from autoresearch_lab.sandbox.attempts import planted
 from autoresearch_lab.sandbox.confine import environment
+from autoresearch_lab.sandbox.forked import Started
 from autoresearch_lab.sandbox.limits import Limits
 from autoresearch_lab.sandbox.protocol import Message, decode
 from autoresearch_lab.sandbox.supervisor import GIVE_UP_SECONDS, GRACE_SECONDS
@@ -63,6 +65,7 @@ def run_job(
     *,
     run_dir: Path,
     limits: Limits,
+    modules: Sequence[str] = (),
     variables: Mapping[str, str] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Message:
@@ -72,7 +75,8 @@ def run_job(
     The child's stdout and stderr go to files in `run_dir` and are never read for results. When the time limit passes,
     or the parent is interrupted or killed, all that the job started is killed (see `supervisor`). Whatever a confined
     job left running when it ended is told last, as {"left": [names]}. `variables` are added to the child's
-    environment, a confined job's too.
+    environment, a confined job's too. `modules`: what the job imports before anything of a kernel; where this system
+    can, it is forked from a process that has done so (see `forked`).
 
     Raises:
         LabError: `run_dir` cannot be made or written.
@@ -81,7 +85,7 @@ def run_job(
     run_dir = writable_folder(Path(run_dir).resolve(), "run folder")
     with planted() if limits.confined else nullcontext() as forbidden:
         request = {"engine_package": package, "job": job, "args": dict(args), "planted": forbidden and str(forbidden)}
-        process, pipes = _start(request, run_dir, limits, dict(variables or {}))
+        process, pipes = _start(request, run_dir, limits, modules, dict(variables or {}))
         try:
             answer = _listen(pipes, limits, on_progress)
             if answer is None:
@@ -109,8 +113,8 @@ class _Pipes:
 
 
 def _start(
-    request: dict[str, Any], run_dir: Path, limits: Limits, variables: dict[str, str]
-) -> tuple[subprocess.Popen, _Pipes]:
+    request: dict[str, Any], run_dir: Path, limits: Limits, modules: Sequence[str], variables: dict[str, str]
+) -> tuple[Started, _Pipes]:
     inherited = {**_environment(), **variables}
     messages, writer = os.pipe()
     end, end_writer = os.pipe()
@@ -119,16 +123,14 @@ def _start(
     job_file = run_dir / "job.json"
     try:
         job_file.write_text(json.dumps({**request, "pipe": writer, "end_pipe": end_writer}), encoding="utf-8")
+        full = {**environment(inherited, run_dir, limits.gpu), **variables} if limits.confined else inherited
         with open(run_dir / "stdout.log", "wb") as out, open(run_dir / "stderr.log", "wb") as err:
-            process = subprocess.Popen(
+            given: Any = {"cwd": run_dir, "env": full, "stdout": out, "stderr": err, "pass_fds": [writer, end_writer]}
+            process: Started = forked.start(job_file, modules, **given) or subprocess.Popen(
                 [sys.executable, "-m", "autoresearch_lab.sandbox.child", str(job_file)],
-                cwd=run_dir,
-                env={**environment(inherited, run_dir, limits.gpu), **variables} if limits.confined else inherited,
                 stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                pass_fds=[writer, end_writer],
                 start_new_session=True,
+                **given,
             )
     except BaseException:
         os.close(messages)
@@ -194,7 +196,7 @@ def _listen(pipes: _Pipes, limits: Limits, on_progress: Callable[[Progress], Non
                     on_progress(cast(Progress, told))
 
 
-def _end(process: subprocess.Popen, pipes: _Pipes) -> tuple[int, list[str]]:
+def _end(process: Started, pipes: _Pipes) -> tuple[int, list[str]]:
     """End whatever is left of the job: (its exit status as `Popen.returncode` has it, the names of what it had started
     and left behind)."""
     os.close(pipes.messages)
@@ -212,10 +214,10 @@ def _end(process: subprocess.Popen, pipes: _Pipes) -> tuple[int, list[str]]:
         left = [f"{printable(name)[:40]}" for name in dict.fromkeys([*said["left"], *said["adopted"]])]
         return int(said["status"]), left
     except (ValueError, KeyError, TypeError):
-        return process.returncode, []
+        return process.wait(), []
 
 
-def end_all(process: subprocess.Popen, seconds: float = GRACE_SECONDS + GIVE_UP_SECONDS) -> None:
+def end_all(process: Started, seconds: float = GRACE_SECONDS + GIVE_UP_SECONDS) -> None:
     """End a process that leads a group, and everything below it: it is asked first, for its supervisor knows what the
     group does not hold, and killed with its group after so many seconds."""
     if process.returncode is None and seconds:

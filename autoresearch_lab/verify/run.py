@@ -210,8 +210,8 @@ def _compute(
     *,
     fresh: bool,
 ) -> tuple[Answers, Answers | None, Sanitized | None]:
-    """Run the trusted implementations (the baseline first) and the candidate side by side, each in its own process,
-    while the oracle computes here.
+    """Run the trusted implementations (the baseline first), the candidate, and the candidate under the sanitizer side
+    by side, each in its own process, while the oracle computes here.
 
     The candidate's process never runs the baseline, and cannot read the folders in which the others' results lie. One
     that was killed from outside is no verdict: it is tried again when the others have ended, and then counts.
@@ -227,39 +227,38 @@ def _compute(
             part="candidate", run_dir=folders["candidate"], seconds=seconds, on_progress=tell,
         )  # fmt: skip
         asked = in_background(compute)
+        checks = partial(run_sanitized, engine, kernel, calls, run_dir=folders["bounds"], seconds=seconds)
+        checked = in_background(checks) if has_source(engine, kernel) else None
+        others = [
+            partial(
+                ask, engine, member, calls,
+                part="baseline", run_dir=folders["baseline" if member is baseline else member.name],
+                seconds=BASELINE_SECONDS,
+            )
+            for member in trusted
+        ]  # fmt: skip
+        own = [in_background(other) for other in others] if fresh else []
         if fresh:
-            others = [
-                partial(
-                    ask, engine, member, calls,
-                    part="baseline", run_dir=folders["baseline" if member is baseline else member.name],
-                    seconds=BASELINE_SECONDS,
-                )
-                for member in trusted
-            ]  # fmt: skip
-            own = [in_background(other) for other in others]
             for case in ready.cases:
                 for step in case.steps:
                     ready.references.of(case, step)
-            answered = [answer() for answer in own]
-            asked()  # all have ended
+        answered, candidate, sanitized = [answer() for answer in own], asked(), checked() if checked else None
+        # All have ended.
+        if fresh:
             ready.baseline, *ready.trusted = [again_if_killed(*pair) for pair in zip(answered, others, strict=True)]
-        candidate = again_if_killed(asked(), compute)
+        candidate = again_if_killed(candidate, compute)
         if ready.baseline.failure is not None:
             raise LabFailure(f"verify: the baseline {baseline.name} itself fails: {ready.baseline.failure.message}")
-        checked, checks = None, partial(
-            run_sanitized, engine, kernel, calls, run_dir=folders["bounds"], seconds=seconds
-        )  # fmt: skip
-        if candidate.failure is None and has_source(engine, kernel):
-            checked = in_background(checks)
+        if candidate.failure is not None:
+            return candidate, None, None
+        if sanitized is not None and sanitized.killed:
+            sanitized = checks()
         _vouch(Comparisons(target, ready.cases, ready.baseline, ready.baseline, ready.references), baseline.name)
         idle = None
         # In the candidate's folder, where its compiled code is cached.
         idles = partial(ask, engine, kernel, calls, part="idle", run_dir=folders["candidate"], seconds=seconds)
-        if candidate.failure is None and candidate.told.native:
+        if candidate.told.native:
             idle = idles()
-        sanitized = checked() if checked else None
-        if sanitized is not None and sanitized.killed:
-            sanitized = checks()
         return candidate, again_if_killed(idle, idles) if idle else None, sanitized
     finally:
         for folder in folders.values():

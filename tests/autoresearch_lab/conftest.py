@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +19,27 @@ from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, Root
+from autoresearch_lab.sandbox import forked
 from autoresearch_lab.workloads import WorkloadSet
 from autoresearch_lab.workspace import Workspace, create
+
+
+@pytest.fixture(params=["started", "forked"])
+def modules(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What a job is told to import first; where that is anything, it is forked, and must be."""
+    if request.param == "started":
+        return []
+    if sys.platform != "linux":
+        pytest.skip("jobs are forked on Linux")
+    real, named = forked.start, ["json"]
+
+    def start(job_file: Path, modules: Sequence[str], **options: Any) -> forked.Forked:
+        process = real(job_file, named, **options)
+        assert process is not None
+        return process
+
+    monkeypatch.setattr(forked, "start", start)
+    return named
 
 
 @pytest.fixture

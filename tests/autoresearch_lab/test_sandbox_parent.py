@@ -50,7 +50,7 @@ JOBS = {f.__name__: f for f in (add, fail, hang, crash, leave, hoard, not_a_numb
 
 
 @pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modules: list[str]):
     package = tmp_path / "path" / "toy_engine"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("")

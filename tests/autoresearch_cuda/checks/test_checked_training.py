@@ -68,7 +68,6 @@ def test_every_baseline_is_right_by_its_own_contract(config, dataset):
         assert one["elements"] > 0 and one["worst"] <= 1.0, target
 
 
-@pytest.mark.cold
 def test_a_compiled_training_is_checked_forward_and_backward(config, dataset, planted):
     compiled = replace(config, compile=True, model=replace(config.model, n_layer=2))  # each layer is compiled anew
     _, _, checks = trained(compiled, dataset, planted(RIGHT), 1.0)

@@ -34,7 +34,7 @@ class PlantedEngine(Engine):
     asked: list = []
     folders: set = set()
 
-    def perform(self, job, args, *, run_dir, limits=None, variables=None, on_progress=None):
+    def perform(self, job, args, *, run_dir, limits=None, modules=(), variables=None, on_progress=None):
         plan = self.plan
         plan.update(plan.get("presets", {}).get(args.get("preset"), {}))
         if plan.get("dies_after") is not None and len(self.asked) >= plan["dies_after"]:

@@ -22,8 +22,6 @@ from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, Root
 
-pytestmark = pytest.mark.cold
-
 SLOW = "import time\nimport torch\ndef relu_squared(x):\n    time.sleep(0.004)\n    return torch.relu(x).square()\n"
 BREAKS = "import torch\ndef relu_squared(x):\n    print(end='')\n    return torch.relu(x).square()\n"
 QUICK = "import torch\ndef relu_squared(x):\n    return torch.relu(x).square()\n"

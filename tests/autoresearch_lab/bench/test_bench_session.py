@@ -62,7 +62,7 @@ class PlantedEngine:
         except AnswerRefused as error:
             raise JobFailed("protocol", str(error)) from None
 
-    def perform(self, job, args, *, run_dir: Path, limits=None, variables=None, on_progress=None):
+    def perform(self, job, args, *, run_dir: Path, limits=None, modules=(), variables=None, on_progress=None):
         assert job == "time" and limits.confined
         # Slow calls may take long, silence may not.
         assert limits.quiet_seconds < 600 < limits.seconds

@@ -174,7 +174,6 @@ def test_equal_versions_pass_and_unknown_ones_are_bad_input(edited, tmp_path, ca
 
 
 @pytest.mark.slow
-@pytest.mark.cold
 def test_a_loss_in_real_processes(edited):
     sleeps = SOURCE.replace("    return", "    import time\n    time.sleep(0.004)\n    return")
     (edited.home / "mine.py").write_text(sleeps, encoding="utf-8")

@@ -42,7 +42,6 @@ def call(lab, *arguments):
     return app.main(["--engine", "cpu", "--root", str(lab.path), "profile", "--dataset", "small", *arguments])
 
 
-@pytest.mark.cold
 def test_profile_for_real(lab, tmp_path, capsys):
     output = tmp_path / "deep" / "profile.json"
     assert call(lab, "--preset", "cpu-nano", "--steps", "4", "--top-k", "3", "--output", str(output), "--json") == 0

@@ -44,7 +44,7 @@ class FakeEngine(Engine):
     asked: list = []
     value: list = [1.0]
 
-    def perform(self, job, args, *, run_dir, limits=None, variables=None, on_progress=None):
+    def perform(self, job, args, *, run_dir, limits=None, modules=(), variables=None, on_progress=None):
         self.asked.append((job, args))
         if job == "ceilings":
             return CEILINGS

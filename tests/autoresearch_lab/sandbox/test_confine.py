@@ -85,7 +85,7 @@ JOBS = {"start_like_a_driver": start_like_a_driver, "look": look, "leave_a_child
 
 
 @pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modules: list[str]) -> Path:
     folder = tmp_path / "lib" / "untrusted_jobs"
     folder.mkdir(parents=True)
     (folder / "__init__.py").write_text("")

@@ -80,7 +80,7 @@ JOBS = {f.__name__: f for f in (
 
 
 @pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, modules: list[str]) -> Path:
     folder = tmp_path / "lib" / "leaving_jobs"
     folder.mkdir(parents=True)
     (folder / "__init__.py").write_text("")
@@ -154,11 +154,12 @@ def test_the_limit_of_processor_time_is_no_kill_from_outside(package: Path, tmp_
     assert failed.value.kind == "crash"
 
 
-def test_a_job_ends_with_a_lab_that_is_killed(package: Path, tmp_path: Path) -> None:
+def test_a_job_ends_with_a_lab_that_is_killed(package: Path, tmp_path: Path, modules: list[str]) -> None:
     run_dir = tmp_path / "run"
     code = (
         "from pathlib import Path; from autoresearch_lab.sandbox.parent import Limits, run_job;"
-        f"run_job('leaving_jobs', 'hang_and_leave', {{}}, run_dir=Path({str(run_dir)!r}), limits=Limits(seconds=60))"
+        f"run_job('leaving_jobs', 'hang_and_leave', {{}}, run_dir=Path({str(run_dir)!r}), limits=Limits(seconds=60),"
+        f"modules={modules})"
     )
     environment = {**os.environ, "PYTHONPATH": f"{CHECKOUT}{os.pathsep}{package}"}
     lab = subprocess.Popen([sys.executable, "-c", code], env=environment)
