@@ -15,7 +15,7 @@ import numpy as np
 
 from autoresearch_common import compiler
 
-COMMAND = ["-m", "autoresearch_lab.sandbox.child"]
+CHILD = "autoresearch_lab.sandbox.child"
 
 
 def _popen(command: list[str], **options: Any) -> subprocess.Popen:
@@ -31,9 +31,9 @@ SUBPROCESS = SimpleNamespace(Popen=_popen, DEVNULL=subprocess.DEVNULL, TimeoutEx
 
 def _is_metal(command: list[str], environment: dict[str, str]) -> bool:
     """Whether that job runs Metal kernels on the CPU, with a cache of its own, which is empty."""
-    if command[1:3] != COMMAND:
+    if command[-2] != CHILD:
         return False
-    job = json.loads(Path(command[3]).read_text(encoding="utf-8"))
+    job = json.loads(Path(command[-1]).read_text(encoding="utf-8"))
     metal = job.get("engine_package") == "autoresearch_mlx" and job["args"].get("interpreted")
     return bool(metal and environment.get("AUTORESEARCH_CACHE", "").startswith(job["run_dir"]))
 

@@ -67,7 +67,7 @@ _PLACES = {
     "TORCHINDUCTOR_CACHE_DIR": f"{_CACHE}/inductor",
     "TORCH_EXTENSIONS_DIR": f"{_CACHE}/extensions",
 }
-# Variables that differ from one job to the next; nothing that is imported before a kernel reads them.
+# Variables that differ from one job to the next; what is imported before a fork must not keep what they say.
 OF_ONE_JOB = frozenset(_PLACES)
 # Each C++ compiler takes some hundred megabytes.
 MOST_COMPILERS = 8

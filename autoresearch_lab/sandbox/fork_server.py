@@ -14,6 +14,7 @@ import json
 import mmap
 import os
 import select
+import signal
 import socket
 import sys
 import tempfile
@@ -25,7 +26,6 @@ from typing import Any, NoReturn
 from autoresearch_lab.sandbox import child
 
 MOST_BYTES, MOST_DESCRIPTORS = 1 << 18, 8
-_FREE = 512  # nobody's descriptors, from here on
 _MOST_PAGES = 4096  # of address space, none of memory
 _kept: list[mmap.mmap] = []
 
@@ -34,7 +34,8 @@ def serve(control: socket.socket) -> None:
     """Fork jobs until the lab closes its end.
 
     A request is a line of JSON (see `forked`), with the descriptors that the job gets and, first, a channel through
-    which its process number is told and, when it has ended, its exit code.
+    which its process number is told and, when it has ended, its exit code. Where it cannot be forked, the channel is
+    closed.
     """
     jobs: dict[int, tuple[int, socket.socket]] = {}
     while True:
@@ -49,37 +50,38 @@ def serve(control: socket.socket) -> None:
             message, descriptors, _, _ = socket.recv_fds(control, MOST_BYTES, MOST_DESCRIPTORS)
             if not message:
                 return
-            request = json.loads(message)
-            process = os.fork()
-            if process == 0:
-                _become(request, descriptors[1:])
-            with suppress(OSError):  # by the job itself, be it sooner
-                os.setpgid(process, process)
-            channel = socket.socket(fileno=descriptors[0])
-            with suppress(OSError):
-                channel.send(str(process).encode())
+            channel, process = socket.socket(fileno=descriptors[0]), -1
+            try:
+                process = os.fork()
+                if process == 0:
+                    jobs.clear()
+                    _become(json.loads(message), descriptors[1:])
+                jobs[os.pidfd_open(process)] = process, channel
+                with suppress(OSError):  # by the job itself, be it sooner
+                    os.setpgid(process, process)
+                with suppress(OSError):
+                    channel.send(str(process).encode())
+            except OSError:
+                channel.close()
+                if process > 0:
+                    os.kill(process, signal.SIGKILL)
+                    os.waitpid(process, 0)
             for each in descriptors[1:]:
                 os.close(each)
-            jobs[os.pidfd_open(process)] = process, channel
 
 
 def _become(request: Mapping[str, Any], descriptors: list[int]) -> NoReturn:
     """Take what the job's process would have been started with, and run it."""
     try:
         os.setpgid(0, 0)
-        held = [fcntl.fcntl(each, fcntl.F_DUPFD, _FREE) for each in descriptors]
-        os.closerange(3, _FREE)
-        for each, place in zip(held, request["places"], strict=True):
-            os.dup2(each, place)
-        os.closerange(_FREE, _FREE + len(held))
+        _take(descriptors, request["places"])
         os.environ.clear()
         os.environ.update(request["environment"])
         os.chdir(request["folder"])
         tempfile.tempdir = None
-        sys.path[0] = request["folder"]
-        if numpy := sys.modules.get("numpy"):
-            numpy.random.seed()
+        _draw_anew()
         _move_addresses()
+        _forget_folders()
         child.run(request["job"])
     except BaseException:
         traceback.print_exc()
@@ -87,11 +89,42 @@ def _become(request: Mapping[str, Any], descriptors: list[int]) -> NoReturn:
     os._exit(1)
 
 
+def _take(descriptors: list[int], places: list[int]) -> None:
+    """Have these descriptors at those places, and none else but stdin."""
+    beyond = max(places) + 1
+    held = [fcntl.fcntl(each, fcntl.F_DUPFD, beyond) for each in descriptors]
+    present = [int(name) for name in os.listdir("/proc/self/fd")]
+    for each in present:
+        if each and each not in held:
+            with suppress(OSError):  # that of the list itself
+                os.close(each)
+    for each, place in zip(held, places, strict=True):
+        os.dup2(each, place)
+        os.close(each)
+
+
+def _draw_anew() -> None:
+    """Python's own generator does so by itself after a fork."""
+    if numpy := sys.modules.get("numpy"):
+        numpy.random.seed()
+    if torch := sys.modules.get("torch"):
+        torch.default_generator.seed()
+
+
 def _move_addresses() -> None:
-    """What this process maps and allocates from here on lies elsewhere than in its siblings, as it would if it had
-    been started: a kernel's speed, and its faults, may depend on that."""
+    """What this process maps from here on (large arrays, a kernel's library) lies elsewhere than in its siblings, as it
+    would if it had been started: a kernel's speed, and its faults, may depend on that."""
     pages = 1 + int.from_bytes(os.urandom(2)) % _MOST_PAGES
     _kept.append(mmap.mmap(-1, pages * mmap.PAGESIZE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=0))
+
+
+def _forget_folders() -> None:
+    """Inductor asks for the folder of its precompiled headers when it is imported, and this job has another one."""
+    codecache: Any = sys.modules.get("torch._inductor.codecache")
+    if codecache is not None:
+        headers = os.path.join(codecache.default_cache_dir(), os.path.basename(codecache._HEADER_DIR))
+        codecache._HEADER_LOCK_DIR = codecache._HEADER_LOCK_DIR.replace(codecache._HEADER_DIR, headers)
+        codecache._HEADER_DIR = headers
 
 
 if __name__ == "__main__":

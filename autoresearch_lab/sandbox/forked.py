@@ -10,14 +10,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import IO, Protocol
 
 from autoresearch_common import sanitizer
 from autoresearch_lab.sandbox.confine import OF_ONE_JOB
 
-MOST_SERVERS = 3  # some 300 MB each
+MOST_SERVERS = 3  # that have nothing to do; some 300 MB each
 START_SECONDS = 120.0  # of imports, on a slow disk
+# Where PyTorch leaves what a developer looks for, which it decides when it is imported.
+_DEVELOPERS = {"TORCH_COMPILE_DEBUG", "TORCH_COMPILE_DEBUG_DIR", "TORCH_LOGS_OUT", "TORCH_TRACE"}
 
 
 class Started(Protocol):
@@ -44,7 +47,7 @@ class Forked:
             self._channel.settimeout(timeout)
             try:
                 told = self._channel.recv(64)
-            except TimeoutError:
+            except (TimeoutError, BlockingIOError):
                 raise subprocess.TimeoutExpired("job", timeout or 0.0) from None
             self._channel.close()
             self.returncode = int(told or b"-9")
@@ -53,10 +56,12 @@ class Forked:
 
 class _Server:
     def __init__(self, modules: Sequence[str], environment: Mapping[str, str]) -> None:
+        self.starting = 0  # jobs that were asked for and have not begun; changed with the lock
+        self._jobs: list[Forked] = []
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "autoresearch_lab.sandbox.fork_server", str(theirs.fileno()), *modules],
+                [*python(confined=False), "autoresearch_lab.sandbox.fork_server", str(theirs.fileno()), *modules],
                 cwd="/",
                 env=dict(environment),
                 stdin=subprocess.DEVNULL,
@@ -73,10 +78,20 @@ class _Server:
             with theirs:
                 socket.send_fds(self._control, [request], [theirs.fileno(), *descriptors])
             ours.settimeout(START_SECONDS)
-            return Forked(int(ours.recv(64)), ours)
+            job = Forked(int(ours.recv(64)), ours)
         except BaseException:
             ours.close()
             raise
+        self._jobs = [other for other in self._jobs if other.returncode is None] + [job]
+        return job
+
+    @property
+    def idle(self) -> bool:
+        return not self.starting and all(job.returncode is not None for job in self._jobs)
+
+    @property
+    def ended(self) -> bool:
+        return self._process.poll() is not None
 
     def end(self) -> None:
         self._control.close()
@@ -85,7 +100,14 @@ class _Server:
 
 
 _servers: dict[str, _Server] = {}  # by what they have imported, and the environment; the one used last is the last
+_useless: set[str] = set()  # keys of those that were not ready in time
 _lock = threading.Lock()
+
+
+def python(confined: bool) -> list[str]:
+    """A command line up to the name of the module to run. Nothing is imported from the working folder, where an earlier
+    job may have left anything, nor from the user's own packages below a confined job's home, which is that folder."""
+    return [sys.executable, "-P", *(["-s"] if confined else []), "-m"]
 
 
 def start(
@@ -100,31 +122,49 @@ def start(
 ) -> Forked | None:
     """A job of `child`, from a server that has imported these modules, and no other job's, in the job's environment;
     None where there can be none. What is different from one job to the next (`confine.OF_ONE_JOB`) no server has."""
-    if sys.platform != "linux" or not modules or sanitizer.PRELOAD in env:
+    if not modules or not _possible() or sanitizer.PRELOAD in env or _DEVELOPERS & env.keys():
         return None
     lasting = {name: value for name, value in env.items() if name not in OF_ONE_JOB}
     key = json.dumps([os.getpid(), *modules, sorted(lasting.items())])
+    if key in _useless:
+        return None
     request = {"job": str(job_file), "environment": dict(env), "folder": str(cwd), "places": [1, 2, *pass_fds]}
-    server = None
+    server = _server(key, modules, lasting)
     try:
-        server = _server(key, modules, lasting)
         return server.start(json.dumps(request).encode(), [stdout.fileno(), stderr.fileno(), *pass_fds])
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
         with _lock:
-            if server is not None and _servers.get(key) is server:
+            if isinstance(error, TimeoutError):
+                _useless.add(key)
+            if (key in _useless or server.ended) and _servers.get(key) is server:
                 del _servers[key]
                 server.end()
         return None
+    finally:
+        with _lock:
+            server.starting -= 1
+
+
+@cache
+def _possible() -> bool:
+    """Whether this system lets a process wait for several others (Linux since 5.3; some containers refuse)."""
+    if sys.platform != "linux":
+        return False
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except OSError:
+        return False
+    return True
 
 
 def _server(key: str, modules: Sequence[str], environment: Mapping[str, str]) -> _Server:
     with _lock:
-        server = _servers.pop(key, None)
-        if server is None:
-            server = _Server(modules, environment)
+        server = _servers.pop(key, None) or _Server(modules, environment)
+        idle = [name for name, other in _servers.items() if other.idle]
+        for name in idle[: max(0, len(_servers) + 1 - MOST_SERVERS)]:
+            _servers.pop(name).end()
         _servers[key] = server
-        while len(_servers) > MOST_SERVERS:
-            _servers.pop(next(iter(_servers))).end()
+        server.starting += 1
         return server
 
 

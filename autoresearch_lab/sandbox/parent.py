@@ -22,7 +22,7 @@ from autoresearch_lab.paths import CHECKOUT, writable_folder
 from autoresearch_lab.sandbox import forked
 from autoresearch_lab.sandbox.attempts import planted
 from autoresearch_lab.sandbox.confine import environment
-from autoresearch_lab.sandbox.forked import Started
+from autoresearch_lab.sandbox.forked import Started, python
 from autoresearch_lab.sandbox.limits import Limits
 from autoresearch_lab.sandbox.protocol import Message, decode
 from autoresearch_lab.sandbox.supervisor import GIVE_UP_SECONDS, GRACE_SECONDS
@@ -127,7 +127,7 @@ def _start(
         with open(run_dir / "stdout.log", "wb") as out, open(run_dir / "stderr.log", "wb") as err:
             given: Any = {"cwd": run_dir, "env": full, "stdout": out, "stderr": err, "pass_fds": [writer, end_writer]}
             process: Started = forked.start(job_file, modules, **given) or subprocess.Popen(
-                [sys.executable, "-m", "autoresearch_lab.sandbox.child", str(job_file)],
+                [*python(limits.confined), "autoresearch_lab.sandbox.child", str(job_file)],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
                 **given,

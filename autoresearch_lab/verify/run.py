@@ -9,6 +9,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -226,9 +227,7 @@ def _compute(
             ask, engine, kernel, calls,
             part="candidate", run_dir=folders["candidate"], seconds=seconds, on_progress=tell,
         )  # fmt: skip
-        asked = in_background(compute)
         checks = partial(run_sanitized, engine, kernel, calls, run_dir=folders["bounds"], seconds=seconds)
-        checked = in_background(checks) if has_source(engine, kernel) else None
         others = [
             partial(
                 ask, engine, member, calls,
@@ -237,12 +236,21 @@ def _compute(
             )
             for member in trusted
         ]  # fmt: skip
+        asked = in_background(compute)
+        checked = in_background(checks) if has_source(engine, kernel) else None
         own = [in_background(other) for other in others] if fresh else []
-        if fresh:
-            for case in ready.cases:
-                for step in case.steps:
-                    ready.references.of(case, step)
-        answered, candidate, sanitized = [answer() for answer in own], asked(), checked() if checked else None
+        running = [asked, *([checked] if checked else []), *own]
+        try:
+            if fresh:
+                for case in ready.cases:
+                    for step in case.steps:
+                        ready.references.of(case, step)
+            answered, candidate, sanitized = [answer() for answer in own], asked(), checked() if checked else None
+        except Exception:
+            for answer in running:  # they work in these folders
+                with suppress(Exception):
+                    answer()
+            raise
         # All have ended.
         if fresh:
             ready.baseline, *ready.trusted = [again_if_killed(*pair) for pair in zip(answered, others, strict=True)]

@@ -106,6 +106,22 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="confinement is Linux
 
 
 @linux
+def test_what_a_job_left_in_its_folder_is_not_run_by_the_next(package: Path, tmp_path: Path) -> None:
+    run_dir, outside = tmp_path / "run", _outside(tmp_path)
+    code = f"open({str(outside / 'escaped')!r}, 'w').close()\n"
+    for name in ("json.py", "autoresearch_lab/__init__.py", "untrusted_jobs/__init__.py", "usercustomize.py"):
+        (run_dir / name).parent.mkdir(parents=True, exist_ok=True)
+        (run_dir / name).write_text(code)
+    site = run_dir / ".local" / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
+    site.mkdir(parents=True)
+    (site / "usercustomize.py").write_text(code)
+    limits = Limits(seconds=60, confined=True)
+    found = run_job("untrusted_jobs", "look", {"outside": str(outside)}, run_dir=run_dir, limits=limits)
+    assert found["write here"] == "done"
+    assert not (outside / "escaped").exists()
+
+
+@linux
 @pytest.mark.skipif(landlock.version() < 1, reason="this kernel has no Landlock")
 def test_only_the_run_folder_can_be_written(package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECRET_TOKEN", "very secret")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,21 +24,26 @@ from autoresearch_trainer.kernel_files import KernelFile
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="jobs are forked on Linux")
 
 JOBS = """
-import ctypes, os, random, sys, tempfile
+import ctypes, os, random, sys, tempfile, time
 import numpy
 
 def look(args, run_dir, report):
     return {
-        "folders": [os.getcwd(), sys.path[0], tempfile.gettempdir()],
+        "folders": [os.getcwd(), tempfile.gettempdir()],
         "variable": os.environ.get("MARK"),
         "drawn": [random.random(), numpy.random.rand()],
         "address": ctypes.addressof(ctypes.create_string_buffer(1 << 24)),
         "parent": os.getppid(),
         "imported": "colorsys" in sys.modules,
         "descriptors": sorted(map(int, os.listdir("/proc/self/fd"))),
+        "seed": sys.modules["torch"].initial_seed() if "torch" in sys.modules else 0,
     }
 
-JOBS = {"look": look}
+def wait(args, run_dir, report):
+    time.sleep(2)
+    return {}
+
+JOBS = {"look": look, "wait": wait}
 """
 
 
@@ -49,9 +56,9 @@ def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("PYTHONPATH", str(folder.parent))
     monkeypatch.setattr(forked, "_servers", {})
 
-    def look(name: str, *modules: str, **variables: str) -> dict[str, Any]:
+    def look(name: str, *modules: str, job: str = "look", **variables: str) -> dict[str, Any]:
         run_dir = tmp_path / name
-        return {**run_job("looking_jobs", "look", {}, run_dir=run_dir, limits=Limits(), modules=modules,
+        return {**run_job("looking_jobs", job, {}, run_dir=run_dir, limits=Limits(), modules=modules,
                           variables={"TMPDIR": str(tmp_path / "lib"), **variables})}  # fmt: skip
 
     yield look
@@ -61,7 +68,7 @@ def look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_a_forked_job_finds_what_a_started_one_does(look: Any, tmp_path: Path) -> None:
     started, one, two = look("a", MARK="1"), look("b", "numpy", MARK="1"), look("c", "numpy", MARK="1")
     for name, found in (("a", started), ("b", one), ("c", two)):
-        assert found["folders"] == [str(tmp_path / name), str(tmp_path / name), str(tmp_path / "lib")]
+        assert found["folders"] == [str(tmp_path / name), str(tmp_path / "lib")]
         assert found["variable"] == "1"
         assert len(found["descriptors"]) == len(started["descriptors"])
     assert len(forked._servers) == 1
@@ -87,6 +94,44 @@ def test_a_job_runs_after_its_server_was_killed(look: Any) -> None:
     assert forked._servers == {}
     look("c", "json")
     assert len(forked._servers) == 1
+
+
+def test_no_server_is_ended_while_a_job_of_it_runs(look: Any) -> None:
+    count = forked.MOST_SERVERS + 2
+    with ThreadPoolExecutor(count) as pool:
+        waiting = [pool.submit(look, f"a{number}", "json", job="wait", MARK=f"{number}") for number in range(count)]
+        assert [job.result() for job in waiting] == [{}] * count
+    look("b", "json")
+    assert len(forked._servers) == forked.MOST_SERVERS
+
+
+def test_a_request_that_is_too_large_costs_no_other_job_anything(look: Any) -> None:
+    look("a", "json")
+    (server,) = forked._servers.values()
+    assert look("b", "json", HOME="x" * 120_000, XDG_CACHE_HOME="y" * 120_000)["imported"] is False
+    assert server in forked._servers.values() and not server.ended
+
+
+def test_few_descriptors_are_enough(look: Any) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(map(int, os.listdir("/proc/self/fd")))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 40, limits[1]))
+    try:
+        assert look("a", "json")["variable"] is None
+        assert len(forked._servers) == 1
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+def test_where_none_can_be_forked_jobs_are_started(look: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forked, "_possible", lambda: False)
+    assert look("a", "json")["variable"] is None and forked._servers == {}
+
+
+def test_every_job_has_a_seed_of_pytorchs_of_its_own(look: Any) -> None:
+    pytest.importorskip("torch")
+    seeds = {look(name, "torch")["seed"] for name in "ab"}
+    assert len(seeds) == 2 and 0 not in seeds
 
 
 def test_a_server_ends_with_its_lab(tmp_path: Path) -> None:
