@@ -6,6 +6,7 @@ How each is measured says `autoresearch_common.metrics`, and `autoresearch_cuda.
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 
@@ -31,6 +32,9 @@ class Errors:
         """Each measure larger by so much."""
         return Errors(**{name: value + more for name, value in asdict(self).items()})
 
+    def times(self, factor: float) -> Errors:
+        return Errors(**{name: value * factor for name, value in asdict(self).items()})
+
     def plain(self) -> dict[str, float]:
         return {name: round_up(value) for name, value in asdict(self).items()}
 
@@ -49,6 +53,11 @@ def rounding_rows(shape: Sequence[int], data: Sequence[int]) -> int:
 def worst(many: list[Errors]) -> Errors:
     """The largest of each measure."""
     return Errors(**{name: max(getattr(one, name) for one in many) for name in NAMES})
+
+
+def median(many: list[Errors]) -> Errors:
+    """The median of each measure."""
+    return Errors(**{name: statistics.median(getattr(one, name) for one in many) for name in NAMES})
 
 
 def allowed(baseline: Errors, factor: float, floor: float, rows: int) -> Errors:

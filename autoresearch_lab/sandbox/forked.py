@@ -56,8 +56,8 @@ class Forked:
 
 class _Server:
     def __init__(self, modules: Sequence[str], environment: Mapping[str, str]) -> None:
-        self.starting = 0  # jobs that were asked for and have not begun; changed with the lock
-        self._jobs: list[Forked] = []
+        self.starting = 0  # jobs that were asked for and have not begun
+        self.jobs: list[Forked] = []
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self._process = subprocess.Popen(
@@ -78,16 +78,14 @@ class _Server:
             with theirs:
                 socket.send_fds(self._control, [request], [theirs.fileno(), *descriptors])
             ours.settimeout(START_SECONDS)
-            job = Forked(int(ours.recv(64)), ours)
+            return Forked(int(ours.recv(64)), ours)
         except BaseException:
             ours.close()
             raise
-        self._jobs = [other for other in self._jobs if other.returncode is None] + [job]
-        return job
 
     @property
     def idle(self) -> bool:
-        return not self.starting and all(job.returncode is not None for job in self._jobs)
+        return not self.starting and all(job.returncode is not None for job in self.jobs)
 
     @property
     def ended(self) -> bool:
@@ -101,7 +99,7 @@ class _Server:
 
 _servers: dict[str, _Server] = {}  # by what they have imported, and the environment; the one used last is the last
 _useless: set[str] = set()  # keys of those that were not ready in time
-_lock = threading.Lock()
+_lock = threading.Lock()  # of these, and of what a server has to do
 
 
 def python(confined: bool) -> list[str]:
@@ -129,20 +127,20 @@ def start(
     if key in _useless:
         return None
     request = {"job": str(job_file), "environment": dict(env), "folder": str(cwd), "places": [1, 2, *pass_fds]}
-    server = _server(key, modules, lasting)
+    server, job = _server(key, modules, lasting), None
     try:
-        return server.start(json.dumps(request).encode(), [stdout.fileno(), stderr.fileno(), *pass_fds])
-    except (OSError, ValueError) as error:
-        with _lock:
-            if isinstance(error, TimeoutError):
-                _useless.add(key)
-            if (key in _useless or server.ended) and _servers.get(key) is server:
-                del _servers[key]
-                server.end()
-        return None
-    finally:
-        with _lock:
-            server.starting -= 1
+        job = server.start(json.dumps(request).encode(), [stdout.fileno(), stderr.fileno(), *pass_fds])
+    except TimeoutError:
+        _useless.add(key)
+    except (OSError, ValueError):
+        pass  # it is no more, or this one cannot be forked
+    with _lock:
+        server.starting -= 1
+        server.jobs = [each for each in [*server.jobs, job] if each is not None and each.returncode is None]
+        if (key in _useless or server.ended) and _servers.get(key) is server:
+            del _servers[key]
+            server.end()
+    return job
 
 
 @cache

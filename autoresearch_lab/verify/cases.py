@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -124,8 +125,15 @@ class Case:
 
     def rows(self, shape: tuple[int, ...]) -> int:
         """How many rows round by themselves in a result of this shape."""
-        first = next((spec["shape"] for spec in array_specs(self.workload) if "float" in spec["dtype"]), list(shape))
-        return rounding_rows(shape, first)
+        return rounding_rows(shape, self._data(shape))
+
+    def rows_of_data(self) -> int:
+        """Rows of the first floating argument, at least 1."""
+        return max(1, math.prod(self._data()[:-1]))
+
+    def _data(self, default: Sequence[int] = ()) -> Sequence[int]:
+        """Shape of the first floating argument."""
+        return next((spec["shape"] for spec in array_specs(self.workload) if "float" in spec["dtype"]), default)
 
     def shapes(self) -> str:
         """For people: the array arguments in one line, such as "x bfloat16 (8, 256)", and what is unusual."""

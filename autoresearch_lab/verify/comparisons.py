@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,7 +10,7 @@ from functools import cached_property
 import numpy as np
 
 from autoresearch_common.metrics import errors
-from autoresearch_common.tolerance import Errors, allowed, excess, excess_of, of_a_sum, worst
+from autoresearch_common.tolerance import Errors, allowed, excess, excess_of, median, of_a_sum, worst
 from autoresearch_lab.catalog import Target
 from autoresearch_lab.results.verify import ComparedResult
 from autoresearch_lab.verify.axes import in_one_row
@@ -23,6 +24,8 @@ from autoresearch_trainer.jobs.calls import Raised, ResultName
 # Where the baseline itself is this wrong, or raises, the case says nothing about a candidate.
 BASELINE_USELESS = 0.5
 EDGE_FLOORS = 8.0
+# Of fewer single numbers nobody knows what is usual.
+LEAST_NUMBERS = 5
 # Kinds of values of which some rows are one number throughout.
 CONSTANT_ROWS = ("edge", "scaled")
 
@@ -225,27 +228,47 @@ class Comparisons:
 
         The error in one call may be small by luck. On edge and adversarial values the worst of all calls with such
         values counts; on an odd or held-out shape the worst of the calls of that shape, edge values apart. Where all
-        rows of an argument are one, all are rounded alike, and nothing averages out: the worst of all such calls.
+        rows of an argument are one, all are rounded alike, and nothing averages out: the worst of all such calls. A
+        single number, the mean of rows, may be right by luck in all calls of a shape: its error counts at least as
+        large as is usual over so many rows.
         """
         own = self._baseline_errors(case, step, name, right)
         if own is None:
             return None
-        return worst([own, *(more for pool in _pools_of(case, step, name) for more in self._pools.get(pool, []))])
+        pooled = [more for pool in _pools_of(case, step, name) for more in self._pools.get(pool, [])]
+        if (usual := self._usual.get(_number_of(case, step, name, right))) is not None:
+            pooled.append(usual.times(1.0 / math.sqrt(case.rows_of_data())))
+        return worst([own, *pooled])
 
     @cached_property
     def _pools(self) -> dict[Hashable, list[Errors]]:
         pools: dict[Hashable, list[Errors]] = {}
+        for case, number, name, right in self._measures():
+            wanted = _pools_of(case, number, name)
+            own = self._baseline_errors(case, number, name, right) if wanted else None
+            if own is not None:
+                for pool in wanted:
+                    pools.setdefault(pool, []).append(own)
+        return pools
+
+    @cached_property
+    def _usual(self) -> dict[Hashable, Errors]:
+        """The median error of outputs that are single numbers, each times the square root of its rows; of many."""
+        found: dict[Hashable, list[Errors]] = {}
+        for case, number, name, right in self._measures():
+            kind = _number_of(case, number, name, right)
+            own = self._baseline_errors(case, number, name, right) if kind else None
+            if own is not None:
+                found.setdefault(kind, []).append(own.times(math.sqrt(case.rows_of_data())))
+        return {kind: median(errors) for kind, errors in found.items() if len(errors) >= LEAST_NUMBERS}
+
+    def _measures(self) -> Iterator[tuple[Case, int, ResultName, Expected]]:
+        """All results that a trusted implementation may be a measure of: case, step, name, and what is right."""
         for case in self.cases:
             for number, step in enumerate(case.steps):
-                if not step.judged or step.contents.kind == DIVERGED or not self.usable(case):
-                    continue
-                for name, right in self.results(case, number).items():
-                    wanted = _pools_of(case, number, name)
-                    own = self._baseline_errors(case, number, name, right) if wanted else None
-                    if own is not None:
-                        for pool in wanted:
-                            pools.setdefault(pool, []).append(own)
-        return pools
+                if step.judged and step.contents.kind != DIVERGED and self.usable(case):
+                    for name, right in self.results(case, number).items():
+                        yield case, number, name, right
 
     def _baseline_errors(self, case: Case, step: int, name: ResultName, right: Expected) -> Errors | None:
         """The worst of the trusted implementations' errors on this step and its shadows; None (and a remark) where the
@@ -320,6 +343,13 @@ def _pools_of(case: Case, step: int, name: ResultName) -> list[Hashable]:
     if in_one_row(case):
         pools.append(("in one row", main_dtype(case.workload), name))
     return pools
+
+
+def _number_of(case: Case, step: int, name: ResultName, right: Expected) -> Hashable:
+    """Name of the set of single numbers that an output belongs to, by which it is measured as well; None for others."""
+    if name.kind != "output" or right.value.shape or case.steps[step].contents.kind != "typical":
+        return None
+    return main_dtype(case.workload), name
 
 
 def nonfinite_problem(values: np.ndarray, right: Expected) -> str | None:
