@@ -1,0 +1,58 @@
+"""What a candidate may be wrong by: a trusted implementation's luck in one call is no measure."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from autoresearch_lab.catalog import load_catalog
+from autoresearch_lab.paths import Root
+from autoresearch_lab.verify.cases import Case
+from autoresearch_lab.verify.comparisons import Comparisons
+from autoresearch_lab.verify.exchange import Answers, shadow_number
+from autoresearch_lab.verify.plan import Planner
+from autoresearch_lab.verify.reference import References
+from autoresearch_lab.verify.small import small_workloads
+
+TARGET = load_catalog(Root())["softcap_cross_entropy"]
+# Of a mean over N rows, times sqrt(N): what rounding to bfloat16 leaves.
+ROUNDING = 2.0**-9
+
+
+def _means() -> list[tuple[Case, int]]:
+    """Calls whose result is one number, of usual values."""
+    cases = Planner(TARGET, small_workloads(TARGET, "cpu"), np.random.default_rng(0)).cases()
+    return [
+        (case, number)
+        for case in cases
+        for number, step in enumerate(case.steps)
+        if step.judged and step.contents.kind == "typical" and step.contents.scalars["reduction"] == "mean"
+    ]
+
+
+def _answers(means: list[tuple[Case, int]], references: References, wrong: float, lucky: Case | None = None) -> Answers:
+    """Every mean off by so much, over the square root of its rows; those of one case not at all."""
+    answers = Answers()
+    for case, number in means:
+        off = 1.0 + (0.0 if case is lucky else wrong / np.sqrt(case.rows_of_data()))
+        for name, right in references.of(case, case.steps[number]).items():
+            if name.kind == "output":
+                answers.arrays[name.key(case.id, number)] = (right.value * off).astype(np.float32)
+                for place, contents in enumerate(case.steps[number].shadows):
+                    value = references.shadow(case, contents)[name].value * off
+                    answers.arrays[name.key(case.id, shadow_number(case, number, place))] = value.astype(np.float32)
+    return answers
+
+
+@pytest.mark.parametrize(
+    ("wrong", "passes"), [(0.0, True), (ROUNDING, True), (4 * ROUNDING, True), (16 * ROUNDING, False)]
+)
+def test_a_mean_that_the_baseline_has_right_by_luck_counts_as_usual(wrong: float, passes: bool) -> None:
+    means, references = _means(), References(TARGET.oracle)
+    lucky = next(case for case, _ in means if case.group == "odd" and case.rows_of_data() > 8)
+    candidate = _answers([pair for pair in means if pair[0] is lucky], references, wrong)
+    baseline = _answers(means, references, ROUNDING, lucky)
+    cases = list({case.id: case for case, _ in means}.values())
+    evidence = Comparisons(TARGET, cases, candidate, baseline, references)
+    found = [one for one in evidence.comparisons(lucky) if one.name.kind == "output" and one.limit]
+    assert found and all(one.passed for one in found) == passes
