@@ -66,7 +66,7 @@ mac:
 test:
 	@$(MAKE) --no-print-directory setup EXTRAS=$(TEST_EXTRAS)
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not alone and not thorough"
-	@$(BIN)/python -m pytest -m alone
+	@$(BIN)/python -m pytest -m alone $$(grep -rl "mark.alone" tests --include="test_*.py")
 
 test-all: test
 	@$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m thorough

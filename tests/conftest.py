@@ -161,11 +161,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in _thorough(items):
         item.add_marker(pytest.mark.thorough)
+    of_file: dict[Path, list[pytest.Item]] = {}
+    for item in items:
+        of_file.setdefault(item.path, []).append(item)
     parts: list[list[pytest.Item]] = [[], []]
     seconds = [0, 0]
     for name, cost in SLOW.items():
         part = seconds.index(min(seconds))
-        parts[part] += [item for item in items if item.path == here / name]
+        parts[part] += of_file.get(here / name, [])
         seconds[part] += cost
     slow = {*parts[0], *parts[1]}
     for item in slow:

@@ -75,8 +75,9 @@ def test_a_compiled_training_is_checked_forward_and_backward(config, dataset, pl
     # Two layers, two passes, three steps; a result and a gradient of 2 x 32 x 128 elements each.
     assert one["calls"] == one["checked"] == 2 * 2 * 3
     assert one["elements"] == 12 * 2 * 2 * 32 * 128 and one["worst"] <= 1.0
+    one_layer = replace(compiled, model=replace(config.model, n_layer=1))
     with pytest.raises(KernelWrong, match="result y"):
-        trained(compiled, dataset, planted(WRONG), 1.0)
+        trained(one_layer, dataset, planted(WRONG), 1.0)
 
 
 def test_baseline_kernels_are_not_checked(config, dataset, planted):
