@@ -67,9 +67,15 @@ SLOW = {
     "autoresearch_lab/versions/test_trial_real.py": 25,
     "autoresearch_lab/research/test_night.py": 25,
     "autoresearch_lab/profile/test_cli.py": 20,
+    "autoresearch_lab/sandbox/test_supervisor.py": 23,
+    "autoresearch_mlx/probe/test_probe.py": 18,
     "autoresearch_lab/cli/test_selftest.py": 15,
     "autoresearch_cuda/probe/test_profiler.py": 15,
+    "autoresearch_cuda/probe/test_repeated.py": 12,
+    "autoresearch_lab/sandbox/test_forked.py": 12,
+    "autoresearch_lab/sandbox/test_confine.py": 12,
     "autoresearch_lab/cli/test_triton_verbs.py": 12,
+    "autoresearch_lab/test_sandbox_parent.py": 10,
     "kernels/test_metal_numbers.py": 10,
     "autoresearch_lab/cli/test_metal_verbs.py": 10,
     "autoresearch_lab/cli/test_mcp.py": 40,
@@ -121,8 +127,8 @@ EVERY_KERNEL = {
 }  # fmt: skip
 SAMPLE = {"loss_head", "muon_update", "rms_norm"}
 # Of the kernels that have to be caught, and of planted faults, `make test` takes every eighth one of a file, and of the
-# honest kernels of its three targets every fourth. They are sorted by target and by the check that catches them, so some
-# of each are there; `make test-all` has all.
+# honest kernels of its three targets every fourth. They are sorted by target and by the check that catches them, so
+# some of each are there; `make test-all` has all.
 EVERY_CHEAT, EVERY_HONEST = 8, 4
 CHEATS = {
     "exploits/test_exploits.py", "exploits/test_in_place.py", "exploits/test_metal_faults.py",
@@ -161,9 +167,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in _thorough(items):
         item.add_marker(pytest.mark.thorough)
+    alone = [item for item in items if item.get_closest_marker("alone")]  # never run with the others
     of_file: dict[Path, list[pytest.Item]] = {}
     for item in items:
-        of_file.setdefault(item.path, []).append(item)
+        if not item.get_closest_marker("alone"):
+            of_file.setdefault(item.path, []).append(item)
     parts: list[list[pytest.Item]] = [[], []]
     seconds = [0, 0]
     for name, cost in SLOW.items():
@@ -173,7 +181,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     slow = {*parts[0], *parts[1]}
     for item in slow:
         item.add_marker(pytest.mark.slow)
-    alone = [item for item in items if item.get_closest_marker("alone")]  # never run with the others
     placed = {*slow, *alone}
     rest = [item for item in items if item not in placed]
     middle = max(0, (len(rest) + len(slow)) // 2 - len(parts[0]))
