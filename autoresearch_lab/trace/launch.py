@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.jobs import REFUSED
 from autoresearch_lab.paths import python_path
 from autoresearch_lab.sandbox.command import run_within
+from autoresearch_lab.sandbox.forked import python
 from autoresearch_lab.trace.child import ANSWER
 from autoresearch_trainer.jobs import AnswerRefused, Job
 from autoresearch_trainer.jobs.base import A, R
@@ -72,7 +72,7 @@ def run_under(
     content = {"engine_package": engine.package, "job": job.name, "args": given}
     request.write_text(json.dumps({**content, "run_dir": str(run_dir)}), encoding="utf-8")
     tool = Path(command[0]).name
-    words = [*command, sys.executable, "-m", "autoresearch_lab.trace.child", str(request)]
+    words = [*command, *python(confined=False), "autoresearch_lab.trace.child", str(request)]
     with open(run_dir / "stdout.log", "wb") as out, open(run_dir / "stderr.log", "wb") as err:
         code = run_within(seconds, words, run_dir, {**_environment(), **(variables or {})}, out, err)
     if code is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -26,6 +26,9 @@ BASELINE_USELESS = 0.5
 EDGE_FLOORS = 8.0
 # Of fewer single numbers nobody knows what is usual.
 LEAST_NUMBERS = 5
+SetsOf = Callable[
+    [Case, int, ResultName, Expected], list[Hashable]
+]  # names of sets, by case, step, name, what is right
 # Kinds of values of which some rows are one number throughout.
 CONSTANT_ROWS = ("edge", "scaled")
 
@@ -235,40 +238,39 @@ class Comparisons:
         own = self._baseline_errors(case, step, name, right)
         if own is None:
             return None
-        pooled = [more for pool in _pools_of(case, step, name) for more in self._pools.get(pool, [])]
-        if (usual := self._usual.get(_number_of(case, step, name, right))) is not None:
-            pooled.append(usual.times(1.0 / math.sqrt(case.rows_of_data())))
+        pooled = [more for pool in _pools_of(case, step, name, right) for more in self._pools.get(pool, [])]
+        for number in _number_of(case, step, name, right):
+            if number in self._usual:
+                pooled.append(self._usual[number].times(1.0 / math.sqrt(case.rows_of_data())))
         return worst([own, *pooled])
 
     @cached_property
     def _pools(self) -> dict[Hashable, list[Errors]]:
-        pools: dict[Hashable, list[Errors]] = {}
-        for case, number, name, right in self._measures():
-            wanted = _pools_of(case, number, name)
-            own = self._baseline_errors(case, number, name, right) if wanted else None
-            if own is not None:
-                for pool in wanted:
-                    pools.setdefault(pool, []).append(own)
-        return pools
+        return {pool: [own for _, own in members] for pool, members in self._by(_pools_of).items()}
 
     @cached_property
     def _usual(self) -> dict[Hashable, Errors]:
         """The median error of outputs that are single numbers, each times the square root of its rows; of many."""
-        found: dict[Hashable, list[Errors]] = {}
-        for case, number, name, right in self._measures():
-            kind = _number_of(case, number, name, right)
-            own = self._baseline_errors(case, number, name, right) if kind else None
-            if own is not None:
-                found.setdefault(kind, []).append(own.times(math.sqrt(case.rows_of_data())))
-        return {kind: median(errors) for kind, errors in found.items() if len(errors) >= LEAST_NUMBERS}
+        return {
+            number: median([own.times(math.sqrt(case.rows_of_data())) for case, own in members])
+            for number, members in self._by(_number_of).items()
+            if len(members) >= LEAST_NUMBERS
+        }
 
-    def _measures(self) -> Iterator[tuple[Case, int, ResultName, Expected]]:
-        """All results that a trusted implementation may be a measure of: case, step, name, and what is right."""
+    def _by(self, sets_of: SetsOf) -> dict[Hashable, list[tuple[Case, Errors]]]:
+        """{set: the trusted implementations' errors on every result that belongs to it, with its case}."""
+        members: dict[Hashable, list[tuple[Case, Errors]]] = {}
         for case in self.cases:
             for number, step in enumerate(case.steps):
-                if step.judged and step.contents.kind != DIVERGED and self.usable(case):
-                    for name, right in self.results(case, number).items():
-                        yield case, number, name, right
+                if not step.judged or step.contents.kind == DIVERGED or not self.usable(case):
+                    continue
+                for name, right in self.results(case, number).items():
+                    wanted = sets_of(case, number, name, right)
+                    own = self._baseline_errors(case, number, name, right) if wanted else None
+                    if own is not None:
+                        for one in wanted:
+                            members.setdefault(one, []).append((case, own))
+        return members
 
     def _baseline_errors(self, case: Case, step: int, name: ResultName, right: Expected) -> Errors | None:
         """The worst of the trusted implementations' errors on this step and its shadows; None (and a remark) where the
@@ -332,7 +334,7 @@ class Comparisons:
         return most
 
 
-def _pools_of(case: Case, step: int, name: ResultName) -> list[Hashable]:
+def _pools_of(case: Case, step: int, name: ResultName, right: Expected) -> list[Hashable]:
     """Names of the sets of calls over which the baseline's worst error counts for a result of this step."""
     kind = case.steps[step].contents.kind
     pools: list[Hashable] = []
@@ -345,11 +347,11 @@ def _pools_of(case: Case, step: int, name: ResultName) -> list[Hashable]:
     return pools
 
 
-def _number_of(case: Case, step: int, name: ResultName, right: Expected) -> Hashable:
-    """Name of the set of single numbers that an output belongs to, by which it is measured as well; None for others."""
+def _number_of(case: Case, step: int, name: ResultName, right: Expected) -> list[Hashable]:
+    """Name of the set of single numbers that an output belongs to, by which it is measured as well; none for others."""
     if name.kind != "output" or right.value.shape or case.steps[step].contents.kind != "typical":
-        return None
-    return main_dtype(case.workload), name
+        return []
+    return [(main_dtype(case.workload), name)]
 
 
 def nonfinite_problem(values: np.ndarray, right: Expected) -> str | None:

@@ -234,11 +234,11 @@ def _compute(
                 part="baseline", run_dir=folders["baseline" if member is baseline else member.name],
                 seconds=BASELINE_SECONDS,
             )
-            for member in trusted
+            for member in (trusted if fresh else ())
         ]  # fmt: skip
         asked = in_background(compute)
         checked = in_background(checks) if has_source(engine, kernel) else None
-        own = [in_background(other) for other in others] if fresh else []
+        own = [in_background(other) for other in others]
         running = [asked, *([checked] if checked else []), *own]
         try:
             if fresh:
