@@ -11,12 +11,15 @@ import fcntl
 import os
 import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 # What the name of an unfinished file ends with: no editor and no user names a file so.
 UNFINISHED = ".unfinished"
+# A process may still be at work in a cache's folder that was used so recently.
+_IN_USE_SECONDS = 3600.0
 
 
 def regular_file(path: Path) -> Path:
@@ -84,6 +87,24 @@ def remove_abandoned(paths: Iterable[Path]) -> None:
     for path in paths:
         with suppress(OSError), left_over(path):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def prune(paths: Iterable[Path], most_bytes: int) -> None:
+    """Remove the least recently used of these files and folders beyond so many bytes, and the empty ones, but none that
+    was just used. Of a folder its own time of change counts."""
+    found = []
+    for path in paths:
+        with suppress(OSError):  # gone meanwhile
+            about, folder = path.lstat(), path.is_dir() and not path.is_symlink()
+            size = sum(one.lstat().st_size for one in path.rglob("*")) if folder else about.st_size
+            used = about.st_mtime if folder else max(about.st_mtime, about.st_atime)
+            found.append((time.time() - used, size, path))
+    total = 0
+    for age, size, path in sorted(found):
+        total += size
+        if (not size or total > most_bytes) and age > _IN_USE_SECONDS:
+            with suppress(OSError):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @contextmanager

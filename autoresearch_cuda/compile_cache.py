@@ -1,10 +1,12 @@
-"""Where torch.compile keeps what it made: a folder for each list of kernels, so that stale code is never found.
+"""Where torch.compile keeps what it made, and what it may find there, so that code is never stale.
 
-The caches of Inductor and AOTAutograd look code up by the graph that was traced. Of a custom operator that holds the
-name only: not its backward (pytorch #144344) nor its schema (#187319); in some versions the number of threads is
-missing as well (#167463). Here all their files (graphs, generated sources, shared objects, tuning results) lie in
-`<cache root>/inductor/<key>`, and the key is a hash of what `keyed_by` lists. A process that loads another list of
-kernels, or the same in another order, reads and writes another folder.
+The caches of Inductor and AOTAutograd look a graph up by what was traced. Of a custom operator that holds the name
+only: not its backward (pytorch #144344) nor its schema (#187319); in some versions the number of threads is missing
+as well (#167463). So all their files lie in `<cache root>/inductor/<a hash of the machine's and the software's part
+of what keyed_by lists>`, and graphs are looked up there with a hash of the kernels' part besides (`cache_key_tag`,
+which PyTorch has for that): a process that loads another list of kernels, or the same in another order, finds no
+graph of this one. The C++ that graphs are made of does not know kernels. It is found by its own content and flags,
+and shared by all lists: of a compiled step most of it is the same whatever kernels are in use.
 
 Not in the key: files that a kernel reads or imports beside its own and those of this package, and environment variables
 that it reads. Outside the folder: Inductor's precompiled headers, which are named by their content, and the cache of
@@ -15,25 +17,23 @@ from __future__ import annotations
 
 import os
 import platform
-import shutil
 import sys
-import time
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 from autoresearch_common import compiler, instruction_set
+from autoresearch_common.files import prune
 from autoresearch_common.hashing import json_sha256
 from autoresearch_trainer.kernel_files import KernelFile
 from autoresearch_trainer.process import cpu_name
 from autoresearch_trainer.record import CompileCache, CompileKey
 
 VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
-MOST_BYTES = 1 << 30  # of all folders together; one of cpu-nano has 5 MB
-# A process may still be at work in a folder that was used so recently.
-KEPT_SECONDS = 3600.0
+MOST_BYTES = 1 << 30  # of all folders together; the first step of cpu-nano leaves 5 MB
 
 _key: CompileKey | None = None
+_compiled_before = (0, 0)  # what was compiled before the last kernels were loaded
 
 
 def keyed_by(kernels: Sequence[KernelFile]) -> CompileKey:
@@ -59,13 +59,25 @@ def keyed_by(kernels: Sequence[KernelFile]) -> CompileKey:
 
 
 def follow(kernels: Sequence[KernelFile]) -> None:
-    """Point torch.compile at the folder of these kernels, all that this process has loaded so far.
+    """Point torch.compile at the folder and the graphs of these kernels, all that this process has loaded so far.
 
-    For `kernel_files.before_loading`. What the environment said before does not count: it is a folder for everything.
+    For `kernel_files.before_loading`. What the environment said before does not count: it is for whatever is compiled.
     """
-    global _key
-    _key = keyed_by(kernels)
-    os.environ[VARIABLE] = str(_root() / _name(_key))
+    global _key, _compiled_before
+    _key, _compiled_before = keyed_by(kernels), _compiled()
+    _look_in(_folder(_key), tag=_key["kernels"])
+
+
+def stay_in(folder: Path) -> None:
+    """Point torch.compile at a folder that no other list of kernels uses, but for parts of this one."""
+    _look_in(folder, tag="")
+
+
+def _look_in(folder: Path, tag: str) -> None:
+    from torch.compiler import config
+
+    os.environ[VARIABLE] = str(folder)
+    config.cache_key_tag = tag
 
 
 def try_instructions() -> None:
@@ -85,38 +97,29 @@ def try_instructions() -> None:
 
 
 def used() -> CompileCache | None:
-    """What this process took from its folder so far, and left there; None where nothing was compiled.
+    """What this process took from the cache so far, and left there; None where nothing was compiled with the kernels
+    that it loaded last.
 
-    The folder counts as used now. The least recently used ones go as soon as all hold more than MOST_BYTES.
+    The least recently used files go as soon as all hold more than MOST_BYTES.
     """
+    if _key is None or _compiled() == _compiled_before:
+        return None
+    (found, made), seconds = _compiled(), sys.modules["torch._dynamo.utils"].calculate_time_spent()["total_wall_time"]
+    prune((path for path in _root().rglob("*") if path.is_file()), MOST_BYTES)
+    return {"name": json_sha256(_key)[:32], "key": _key, "found": found, "made": made, "seconds": seconds}
+
+
+def _compiled() -> tuple[int, int]:
+    """(graphs found in the cache, graphs made)."""
     dynamo = sys.modules.get("torch._dynamo.utils")
-    if dynamo is None or _key is None:
-        return None
-    counts, seconds = dynamo.counters["inductor"], dynamo.calculate_time_spent()["total_wall_time"]
-    found, made = counts["fxgraph_cache_hit"], counts["fxgraph_cache_miss"] + counts["fxgraph_cache_bypass"]
-    if not found + made:
-        return None
-    folder = _root() / _name(_key)
-    if not folder.is_dir():
-        return None  # what was compiled belongs to kernels that this process loaded before these
-    os.utime(folder)
-    prune(folder.parent, MOST_BYTES)
-    return {"name": folder.name, "key": _key, "found": found, "made": made, "seconds": seconds}
+    if dynamo is None:
+        return 0, 0
+    counts = dynamo.counters["inductor"]
+    return counts["fxgraph_cache_hit"], counts["fxgraph_cache_miss"] + counts["fxgraph_cache_bypass"]
 
 
-def prune(root: Path, most_bytes: int) -> None:
-    """Remove the least recently used folders in `root` beyond so many bytes and the empty ones, but none that was just
-    used."""
-    total, now = 0, time.time()
-    for age, folder in sorted((now - path.stat().st_mtime, path) for path in root.iterdir()):
-        size = sum(path.lstat().st_size for path in folder.rglob("*"))
-        total += size
-        if (not size or total > most_bytes) and age > KEPT_SECONDS:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _name(key: CompileKey) -> str:
-    return json_sha256(key)[:32]
+def _folder(key: CompileKey) -> Path:
+    return _root() / json_sha256({name: value for name, value in key.items() if name != "kernels"})[:32]
 
 
 def _root() -> Path:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,10 @@ from autoresearch_lab import diet, workloads
 from autoresearch_lab.ab.run import ab, describe_dataset
 from autoresearch_lab.ab.settings import Settings
 from autoresearch_lab.bench.rule import BUDGET_SECONDS
-from autoresearch_lab.bench.run import bench
+from autoresearch_lab.bench.run import bench, compile_ahead
 from autoresearch_lab.catalog import Kernel, Target, load_catalog
 from autoresearch_lab.engine import lacks_gpu
-from autoresearch_lab.errors import LabError
+from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.evidence import Subject, newest_ab
 from autoresearch_lab.executor.cluster import Cluster
 from autoresearch_lab.executor.executor import Executor
@@ -33,12 +34,14 @@ from autoresearch_lab.promote.selection import resolve
 from autoresearch_lab.results.note import FailedResults, FailedSettings
 from autoresearch_lab.results.record import AbRecord, FailedRecord
 from autoresearch_lab.status import CandidateStatus, StatusFile
-from autoresearch_lab.verify.run import verify
+from autoresearch_lab.verify.run import in_background, verify
 from autoresearch_lab.workloads import WorkloadSet
 from autoresearch_lab.workspace import create
 from autoresearch_lab.workspace.folder import LOCK
 from autoresearch_lab.workspace.listing import Workspaces
 from autoresearch_trainer.jobs import Progress, Report
+
+COMPILE_SECONDS = 300.0
 
 
 @dataclass
@@ -215,9 +218,15 @@ class Pipeline:
         )
 
     def verify(self, candidate: Candidate) -> None:
-        with running(self._run_dir(candidate, "verify")) as run_dir:
-            verify(*self._subject(candidate), run_dir=run_dir, profile_id=self.profile.id, on_progress=self.on_progress)
-            shutil.rmtree(run_dir, ignore_errors=True)
+        """What a bench compiles first is compiled beside it, for verify leaves cores idle and times nothing."""
+        subject, folders = self._subject(candidate), [self._run_dir(candidate, step) for step in ("verify", "compile")]
+        with running(folders[0]) as run_dir, running(folders[1]) as beside:
+            ahead = in_background(compile_ahead, *subject, beside, COMPILE_SECONDS)
+            verify(*subject, run_dir=run_dir, profile_id=self.profile.id, on_progress=self.on_progress)
+            with suppress(LabError, LabFailure):  # the bench tries again and says more
+                ahead()
+            for folder in folders:
+                shutil.rmtree(folder, ignore_errors=True)
 
     def bench(self, candidate: Candidate) -> None:
         seconds, tell = self.bench_seconds, self.on_progress

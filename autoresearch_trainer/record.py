@@ -57,8 +57,8 @@ class CompileKey(TypedDict):
 
 
 class CompileCache(TypedDict):
-    """What a process shared with others of compiled code. name: of the folder, a hash of `key`; found, made: graphs
-    taken from there, and compiled anew; seconds: that both took, tracing included."""
+    """What a process shared with others of compiled code. name: a hash of `key`; found, made: graphs taken from
+    the cache, and compiled anew; seconds: that both took, tracing included."""
 
     name: str
     key: CompileKey

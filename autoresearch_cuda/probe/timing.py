@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from autoresearch_cuda import compile_cache
 from autoresearch_cuda.kernel_files import Ops
 from autoresearch_cuda.probe import Report, extra_timings
 from autoresearch_cuda.probe.compiled_call import CompiledCall
@@ -19,10 +20,11 @@ from autoresearch_cuda.probe.replay import replay_short
 from autoresearch_cuda.probe.stopwatch import Call, Stopwatch
 from autoresearch_cuda.process import prepare_process
 from autoresearch_trainer.jobs.base import facts
-from autoresearch_trainer.jobs.timing import OUTPUTS, GpuTimes, TimeAnswer, TimeArgs
+from autoresearch_trainer.jobs.timing import GRAPHS, OUTPUTS, GpuTimes, TimeAnswer, TimeArgs
+from autoresearch_trainer.kernel_files import Kernel
 from autoresearch_trainer.probe.keeper import Keeper
-from autoresearch_trainer.probe.rounds import Rounds
-from autoresearch_trainer.probe.timing import contents_of, load_arms, measure, peaks
+from autoresearch_trainer.probe.rounds import Rounds, Watch
+from autoresearch_trainer.probe.timing import contents_of, load_arm, measure, peaks
 
 
 def run(args: TimeArgs, run_dir: Path, report: Report) -> TimeAnswer:
@@ -38,11 +40,12 @@ def run(args: TimeArgs, run_dir: Path, report: Report) -> TimeAnswer:
     rng = random.Random(args.seed)
     torch.manual_seed(rng.randrange(1 << 31))
     calls = _calls(args, device)
-    loaded = load_arms(args, Ops)
-    arms = [CompiledCall(arm) if place in args.compiled else arm for place, arm in enumerate(loaded)]
+    arms, compile_ms = _load(args, calls, watch, run_dir / GRAPHS, report)
     rounds = Rounds(watch, arms, calls, rng, Keeper(args.checked, rng, output_probe(rng)))
 
     measured = measure(rounds, args, report)
+    for place, took in compile_ms.items():
+        measured["first_call_ms"][place] = took
     beside = {}
     if isinstance(watch, GpuStopwatch):
         beside = {**extra_timings.look(watch, arms, calls, rng), **watch.account()}
@@ -62,6 +65,26 @@ def run(args: TimeArgs, run_dir: Path, report: Report) -> TimeAnswer:
         configurations=tuned,
         graph_breaks=[arm.graph_break if isinstance(arm, CompiledCall) else None for arm in arms],
     )
+
+
+def _load(
+    args: TimeArgs, calls: list[Call], watch: Watch, folder: Path, report: Report
+) -> tuple[list[Kernel], dict[int, list[float]]]:
+    """The arms, and how long the first calls of those that are compiled took, in ms per workload.
+
+    Each is compiled before the next is loaded: when a candidate's code runs for the first time, nothing in the folder
+    is needed any more by what stands before it.
+    """
+    arms, took = list[Kernel](), dict[int, list[float]]()
+    for place in range(len(args.arms)):
+        arm = load_arm(args, place, Ops)
+        if place in args.compiled:
+            report({"stage": "compile"})
+            compile_cache.stay_in(folder)
+            arm = CompiledCall(arm)
+            took[place] = [round(watch.measure(arm, call, 0).ns / 1e6, 4) for call in calls]
+        arms.append(arm)
+    return arms, took
 
 
 def _calls(args: TimeArgs, device: torch.device) -> list[Call]:

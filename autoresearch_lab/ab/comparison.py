@@ -320,7 +320,7 @@ class AbComparison:
 
     def _after(self, arm: str) -> dict[str, KernelFile] | None:
         """What a process with the kernels of that arm loads before them: with the candidate's the baseline's, as a race
-        does, so that all of them share compiled code. The baseline's process reads nothing that those wrote."""
+        does, so that all of them share their graphs. The baseline's process finds no graph that those made."""
         return self.arms["baseline"].files if arm == "candidate" else None
 
     def _note_compiled(self, process: str, cache: CompileCache | None) -> None:

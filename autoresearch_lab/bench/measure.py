@@ -19,6 +19,7 @@ from autoresearch_lab.engine import Engine
 from autoresearch_lab.errors import LabFailure
 from autoresearch_lab.jobs import call
 from autoresearch_lab.results.bench import ArmId
+from autoresearch_lab.sandbox.compiled import lend
 from autoresearch_lab.sandbox.limits import GIB, Limits
 from autoresearch_lab.sandbox.protocol import not_enforced
 from autoresearch_trainer.jobs import Progress
@@ -65,7 +66,8 @@ class Arm:
 @dataclass(frozen=True)
 class TimingBed:
     """What kernels are timed on: a target's calls with their contents in the file `inputs`, the folder in which one
-    process after the other runs, and the most seconds that each may take."""
+    process after the other runs, and the most seconds that each may take. kept: what a process without a candidate
+    compiled, where there is such a folder (see `sandbox.compiled`); each process begins with a copy."""
 
     engine: Engine
     target: Target
@@ -73,6 +75,7 @@ class TimingBed:
     inputs: Path
     run_dir: Path
     most_seconds: float = MOST_PROCESS_SECONDS
+    kept: Path | None = None
 
 
 def measure(
@@ -124,9 +127,12 @@ def ask(
     seed: int,
     calls: list[int] | None = None,
     memory: bool = False,
+    least_rounds: int = LEAST_ROUNDS,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> TimeAnswer:
     """What a fresh process answers, unchecked. Raises as `measure`, where the job fails."""
+    if bed.kept is not None:
+        lend(bed.kept, bed.run_dir)
     args = TimeArgs(
         arms=[arm.kernel.file for arm in arms],
         compiled=[place for place, arm in enumerate(arms) if arm.compiled],
@@ -135,7 +141,7 @@ def ask(
         inputs=str(bed.inputs),
         workloads=bed.workloads,
         seconds=seconds,
-        least_rounds=LEAST_ROUNDS,
+        least_rounds=least_rounds,
         most_rounds=MOST_ROUNDS,
         seed=seed,
         calls=calls,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import secrets
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -30,11 +33,12 @@ from autoresearch_lab.promote.selection import resolve
 from autoresearch_lab.results.base import Artifact, Ceilings
 from autoresearch_lab.results.bench import BenchRule, BenchSeeds, BenchSettings
 from autoresearch_lab.results.record import BenchRecord, VerifyRecord
-from autoresearch_lab.sandbox.compiled import keep, lend
+from autoresearch_lab.sandbox.compiled import keep
 from autoresearch_lab.sandbox.confine import discard_scratch
 from autoresearch_lab.workloads import WorkloadSet
 from autoresearch_trainer.jobs import Report
 from autoresearch_trainer.jobs.timing import OUTPUTS
+from autoresearch_trainer.process import usable_cores
 
 # The folder in which the processes run, one after the other.
 PROCESS = "process"
@@ -79,12 +83,13 @@ def bench(
         if not worth_an_arm(library, lab.context.engine)
     }
     chosen = choose_arms(kernel, target, lab.context, running, compiled)
-    lend(_kept(_trusted(chosen), workload_set, lab), run_dir / PROCESS)
     workloads = job_workloads(target, workload_set, rng)
     inputs = run_dir / "inputs.safetensors"
     write_inputs(inputs, target, workload_set, rng)
     try:
-        bed = TimingBed(lab.context.engine, target, workloads, inputs, run_dir / PROCESS)
+        kept = _kept(_trusted(chosen), workload_set, lab)
+        bed = TimingBed(lab.context.engine, target, workloads, inputs, run_dir / PROCESS, kept=kept)
+        ahead = _compile_first(bed, chosen, tell) if compiled else []
         session = BenchSession(bed, chosen, weights(workload_set), tell, without)
         outcome = session.run(rule, budget_seconds, rng)
         arms = session.arms  # those that could be timed
@@ -106,7 +111,7 @@ def bench(
         remarks.append("no prediction: no profile here was taken with the kernels in use (profile --kernels promoted)")
     if left := sorted({name for process in session.processes for name in process.left}):
         remarks.append(f"a kernel started processes and left them behind: {', '.join(left)}")
-    results.remarks += remarks
+    results.remarks += ahead + remarks
     return lab.ledger.append(
         BenchRecord,
         **lab.context.fields(),
@@ -134,9 +139,8 @@ def bench(
 def compile_ahead(
     kernel: Kernel, target: Target, workload_set: WorkloadSet, lab: Lab, run_dir: Path, seconds: float
 ) -> int:
-    """Have a process without `kernel` compile what a bench of it is measured beside, and keep Triton's part of that for
-    this bench (see `sandbox.compiled`); how many entries. Several may do that at once: no time is taken. seconds: that
-    it may take.
+    """Have a process without `kernel` compile what a bench of it is measured beside, and keep that for this bench (see
+    `sandbox.compiled`); how many files. Several may do that at once: no time is taken. seconds: that it may take.
 
     Raises:
         LabError, LabFailure: that process failed; the bench will say more.
@@ -144,20 +148,40 @@ def compile_ahead(
     compiled, _ = compiles(target, lab.context.engine)
     arms = _trusted(choose_arms(kernel, target, lab.context, {}, compiled))
     kept = _kept(arms, workload_set, lab)
-    if kept.exists():
+    if kept.exists() or not compiled:
         return 0
     rng = np.random.default_rng(0)
     inputs = writable_folder(run_dir, "bench") / "inputs.safetensors"
     write_inputs(inputs, target, workload_set, rng)
     try:
         workloads = job_workloads(target, workload_set, rng)
-        bed = TimingBed(lab.context.engine, target, workloads, inputs, run_dir / PROCESS, seconds)
-        ask(bed, arms, seconds=0.0, seed=0)
-        return keep(bed.run_dir, kept)
+        bed = TimingBed(lab.context.engine, target, workloads, inputs, run_dir / PROCESS, seconds, kept)
+        return _compile(bed, arms)
     finally:
-        for path in (inputs, run_dir / PROCESS / OUTPUTS):
-            path.unlink(missing_ok=True)
+        inputs.unlink(missing_ok=True)
         discard_scratch(run_dir / PROCESS)
+
+
+def _compile_first(bed: TimingBed, arms: Sequence[Arm], tell: Report | None) -> list[str]:
+    """`_compile`, unless an earlier bench of these calls did; what to say of it."""
+    if bed.kept is None or bed.kept.exists():
+        return []
+    if tell is not None:
+        tell({"stage": "compiling what it is measured beside"})
+    began = time.monotonic()
+    with suppress(LabError, LabFailure):  # the first process will say more
+        _compile(bed, arms)
+    seconds = time.monotonic() - began
+    return [f"a process without the candidate took {seconds:.1f} s to compile what it is measured beside"]
+
+
+def _compile(bed: TimingBed, arms: Sequence[Arm]) -> int:
+    """Have a process with nothing but the trusted of these arms compile them, and keep that; how many files."""
+    try:
+        ask(bed, _trusted(arms), seconds=0.0, seed=0, calls=[1] * len(bed.workloads), least_rounds=1)
+        return keep(bed.run_dir, bed.kept) if bed.kept else 0
+    finally:
+        (bed.run_dir / OUTPUTS).unlink(missing_ok=True)
 
 
 def _trusted(arms: Sequence[Arm]) -> list[Arm]:
@@ -168,7 +192,9 @@ def _trusted(arms: Sequence[Arm]) -> list[Arm]:
 def _kept(arms: Sequence[Arm], workload_set: WorkloadSet, lab: Lab) -> Path:
     """Where the compiled code of a process with just these arms is kept."""
     kernels = [[arm.kernel.target, arm.kernel.sha256, arm.compiled] for arm in arms]
-    return lab.root.results / "compiled" / json_sha256([kernels, workload_set.sha256, lab.context.keys()])[:32]
+    threads = [os.environ.get("OMP_NUM_THREADS"), usable_cores()]
+    key = json_sha256([kernels, workload_set.sha256, lab.context.keys(), threads])
+    return lab.root.results / "compiled" / key[:32]
 
 
 def check_ceilings(session: BenchSession, lab: Lab) -> tuple[Ceilings, list[str]]:

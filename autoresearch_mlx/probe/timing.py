@@ -16,7 +16,7 @@ from autoresearch_trainer.jobs.base import facts
 from autoresearch_trainer.jobs.timing import OUTPUTS, TimeAnswer, TimeArgs
 from autoresearch_trainer.probe.keeper import Keeper
 from autoresearch_trainer.probe.rounds import Rounds
-from autoresearch_trainer.probe.timing import contents_of, load_arms, measure, peaks
+from autoresearch_trainer.probe.timing import contents_of, load_arm, measure, peaks
 
 
 def run(args: TimeArgs, run_dir: Path, report: Report) -> TimeAnswer:
@@ -30,7 +30,7 @@ def run(args: TimeArgs, run_dir: Path, report: Report) -> TimeAnswer:
     rng = random.Random(args.seed)
     rng.randrange(1 << 31)
     calls = _calls(args)
-    arms = load_arms(args, Ops)
+    arms = [load_arm(args, place, Ops) for place in range(len(args.arms))]
     rounds = Rounds(watch, arms, calls, rng, Keeper(args.checked, rng, output_probe(rng)))
 
     measured = measure(rounds, args, report)

@@ -12,6 +12,8 @@ from autoresearch_trainer.jobs.calls import Configuration
 from autoresearch_trainer.kernel_files import KernelFile
 
 OUTPUTS = "outputs.safetensors"
+# Below the run folder: what torch.compile makes of the arms.
+GRAPHS = "cache/graphs"
 # Nested lists, named by their axes from the outside in.
 PerCall = list[float]  # forward, backward
 # A visit: the workload, and the arms in their order. JSON has no tuples, so that a list is taken for one.

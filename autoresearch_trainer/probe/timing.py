@@ -14,18 +14,17 @@ from autoresearch_trainer.ops import Ops
 from autoresearch_trainer.probe.rounds import Rounds
 
 
-def load_arms(args: TimeArgs, ops: type[Ops]) -> list[Kernel]:
-    """The arms' functions; those that are `standing` as a run with `parts` selected would call them.
+def load_arm(args: TimeArgs, place: int, ops: type[Ops]) -> Kernel:
+    """The function of an arm; of one that is `standing` as a run with `parts` selected would call it.
 
     Raises:
         KernelError: a kernel does not load, or is not the one that was named.
     """
-    return [
-        getattr(ops.load({**args.parts, file.target: file}), file.target)
-        if place in args.standing
-        else load_kernel(file)
-        for place, file in enumerate(args.arms)
-    ]
+    file = args.arms[place]
+    if place in args.standing:
+        standing: Kernel = getattr(ops.load({**args.parts, file.target: file}), file.target)
+        return standing
+    return load_kernel(file)
 
 
 def measure(rounds: Rounds, args: TimeArgs, report: Report) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 import os
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
-from autoresearch_common.files import begun, replacing_file, write_atomic
+from autoresearch_common.files import begun, prune, replacing_file, write_atomic
 
 
 @pytest.mark.parametrize("how", ["kill", "full", "exit"])
@@ -57,3 +58,21 @@ def test_writers_in_one_folder_never_take_each_others_files_for_left_over(tmp_pa
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(write, range(8)))
     assert sorted(os.listdir(tmp_path)) == [str(number) for number in range(8)]
+
+
+def test_the_least_recently_used_go(tmp_path: Path):
+    for age, name in enumerate(("new", "mid", "old", "older")):
+        (tmp_path / name / "fxgraph").mkdir(parents=True)
+        (tmp_path / name / "fxgraph" / "graph").write_bytes(bytes(1000))
+        for path in (tmp_path / name / "fxgraph" / "graph", tmp_path / name):
+            os.utime(path, (1e9 - age, 1e9 - age))
+    prune(tmp_path.iterdir(), most_bytes=10**6)
+    assert len(list(tmp_path.iterdir())) == 4
+    space = sum(path.stat().st_size for path in (tmp_path / "new").rglob("*"))
+    os.utime(tmp_path / "older")  # in use
+    prune(tmp_path.iterdir(), most_bytes=2 * space)
+    assert {path.name for path in tmp_path.iterdir()} == {"new", "older"}
+    (tmp_path / "new" / "empty").touch()
+    os.utime(tmp_path / "new" / "empty", (1e9, 1e9))
+    prune((path for path in tmp_path.rglob("*") if path.is_file()), most_bytes=1500)
+    assert [path.parent.parent.name for path in tmp_path.rglob("*") if path.is_file()] == ["new"]

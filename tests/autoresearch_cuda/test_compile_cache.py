@@ -1,4 +1,4 @@
-"""torch.compile never serves code of other kernels: their contents, the threads and the compiler name its folder."""
+"""torch.compile never serves graphs of other kernels, nor code for other threads or of another compiler."""
 
 import json
 import os
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.compiler import config
 
 from autoresearch_common import compiler
 from autoresearch_cuda import compile_cache
@@ -73,7 +74,6 @@ def first(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     kernel.write_text(KERNEL)
     found = compiled_call(kernel, cache)
     assert found["numbers"] == [4.0, 4.0] and found["found"] == 0 and found["made"] == 2 and found["seconds"] > 0
-    assert (cache / "inductor" / found["name"]).is_dir()
     return kernel, cache
 
 
@@ -98,20 +98,22 @@ def test_another_number_of_threads_is_compiled_anew(first: tuple[Path, Path]):
     assert found["found"] == 0 and found["made"] == 2 and found["key"]["threads"] == 2
 
 
-def test_the_folder_is_named_by_all_kernels_in_their_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_graphs_are_looked_up_by_all_kernels_in_their_order(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("AUTORESEARCH_CACHE", str(tmp_path))
     monkeypatch.setenv(compile_cache.VARIABLE, "/one/folder/for/everything")
+    monkeypatch.setattr(config, "cache_key_tag", "")
     kernels = [installed_kernel(target) for target in ("rms_norm", "rope", "mlp")]
 
-    def folder(*chosen: KernelFile) -> str:
+    def place(*chosen: KernelFile) -> tuple[str, str]:
         compile_cache.follow(chosen)
-        return os.environ[compile_cache.VARIABLE]
+        return os.environ[compile_cache.VARIABLE], config.cache_key_tag
 
-    names = {folder(*kernels), folder(*kernels[:2]), folder(*kernels[1::-1]), folder()}
-    assert len(names) == 4 and {Path(name).parent for name in names} == {tmp_path / "inductor"}
-    assert folder(*kernels) in names
+    places = {place(*kernels), place(*kernels[:2]), place(*kernels[1::-1]), place()}
+    (folder,) = {name for name, _ in places}
+    assert len(places) == 4 and Path(folder).parent == tmp_path / "inductor"
+    assert place(*kernels) in places
     monkeypatch.setattr(torch, "__version__", "9.9")
-    assert folder(*kernels) not in names
+    assert place(*kernels)[0] != folder
 
 
 def test_a_kernel_is_in_the_key_before_its_code_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
@@ -151,17 +153,3 @@ assert os.environ[{compile_cache.VARIABLE!r}] == folder and not os.path.exists(f
         seen.append(sorted((str(path), path.stat().st_mtime_ns) for path in built))
     assert seen[0] == seen[1]
     assert seen[0] or torch.backends.cpu.get_cpu_capability() == "DEFAULT"
-
-
-def test_the_least_recently_used_folders_go(tmp_path: Path):
-    for age, name in enumerate(("new", "mid", "old", "older")):
-        (tmp_path / name / "fxgraph").mkdir(parents=True)
-        (tmp_path / name / "fxgraph" / "graph").write_bytes(bytes(1000))
-        stamp = 1e9 - age
-        os.utime(tmp_path / name, (stamp, stamp))
-    compile_cache.prune(tmp_path, most_bytes=10**6)
-    assert len(list(tmp_path.iterdir())) == 4
-    space = sum(path.stat().st_size for path in (tmp_path / "new").rglob("*"))
-    os.utime(tmp_path / "older")  # in use
-    compile_cache.prune(tmp_path, most_bytes=2 * space)
-    assert {path.name for path in tmp_path.iterdir()} == {"new", "older"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from threading import Event
 from types import SimpleNamespace
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 from autoresearch_lab import pipeline as module
 from autoresearch_lab.catalog import Kernel, load_catalog
 from autoresearch_lab.engine import ENGINES
-from autoresearch_lab.errors import LabError
+from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
@@ -198,3 +199,23 @@ def test_those_who_watch_hear_where_all_candidates_stand_when_a_step_begins(monk
     assert said == ["verify on node-a: rope=one"]
     rows = {row.candidate: (row.step, row.reason, row.since is not None) for row in made.status.now.candidates}
     assert rows == {"rope=one": ("verify", "none yet", True), "rope=two": (None, "SAME", False)}
+
+
+def test_what_the_bench_compiles_first_is_compiled_while_its_kernel_is_verified(
+    pipeline: Pipeline, context: Context, root: Root, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.lab, pipeline.profile.id, pipeline.on_progress = Lab.of(context, root), None, None
+    candidate, begun, done = pipeline.candidates()[0], Event(), []
+
+    def compile_ahead(*subject, **options):
+        begun.set()
+        raise LabFailure("no compiler")
+
+    def verify(*subject, run_dir: Path, **options):
+        assert begun.wait(10.0) and run_dir.is_dir()
+        done.append(subject)
+
+    monkeypatch.setattr(module, "compile_ahead", compile_ahead)
+    monkeypatch.setattr(module, "verify", verify)
+    pipeline.verify(candidate)
+    assert done[0][0] is candidate.kernel and not list(root.runs.iterdir())

@@ -1,4 +1,4 @@
-"""What confined jobs compiled is handed on as a copy, found by its content, and never from a job with a candidate."""
+"""What a job without a candidate compiled is lent to each job as a copy, and found by its content."""
 
 import importlib.util
 import json
@@ -19,7 +19,7 @@ from autoresearch_lab.lab import Lab
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import Root
 from autoresearch_lab.sandbox import compiled
-from autoresearch_lab.sandbox.compiled import TRITON, keep, lend
+from autoresearch_lab.sandbox.compiled import INDUCTOR, TRITON, keep, lend
 
 
 @pytest.fixture
@@ -33,19 +33,49 @@ def ran(tmp_path):
 
 
 def test_what_was_compiled_is_found_where_the_next_job_looks(ran, tmp_path):
-    assert keep(ran, tmp_path / "kept" / "key") == 1 and lend(tmp_path / "kept" / "key", tmp_path / "second") == 1
+    assert keep(ran, tmp_path / "kept" / "key") == 2 and lend(tmp_path / "kept" / "key", tmp_path / "second") == 2
     entry = tmp_path / "second" / TRITON / "HASH"
     (named,) = json.loads((entry / "__grp__k.json").read_text())["child_paths"].values()
     assert named == str(entry / "k.cubin") and (entry / "k.cubin").read_bytes() == b"code"
 
 
-def test_what_a_job_does_to_its_copy_stays_its_own(ran, tmp_path):
-    kept = tmp_path / "kept" / "key"
-    keep(ran, kept)
+def write(folder, **contents):
+    for name, content in contents.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+
+
+def texts(folder):
+    return {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_candidate_finds_its_own_code_again_and_changes_no_other(tmp_path):
+    trusted = {"ab/cabc.so": "trusted", "fxgraph/qr/KEY/graph": "trusted"}
+    write(tmp_path / "first" / INDUCTOR, **trusted)
+    kept, place = tmp_path / "kept" / "key", tmp_path / "second" / INDUCTOR
+    keep(tmp_path / "first", kept)
     lend(kept, tmp_path / "second")
-    (tmp_path / "second" / TRITON / "HASH" / "k.cubin").write_bytes(b"planted")
-    assert keep(tmp_path / "second", kept) == 0 and (kept / "HASH" / "k.cubin").read_bytes() == b"code"
-    assert lend(kept, tmp_path / "second") == 0, "nothing is written into a folder in which a job has run"
+    own = {"ab/cown.so": "own", "fxgraph/qr/OWN/graph": "own", "cd/cother.so": "own"}
+    write(place, **{"ab/cabc.so": "planted", "fxgraph/qr/KEY/earlier": "planted"}, **own)
+    lend(kept, tmp_path / "second")
+    assert texts(place) == trusted | own and keep(tmp_path / "second", kept) == 0
+    shutil.rmtree(place / "fxgraph")
+    write(place, **{"fxgraph": "a file"})
+    lend(kept, tmp_path / "second")
+    assert texts(place) == {**trusted, "ab/cown.so": "own", "cd/cother.so": "own"}
+
+
+@pytest.mark.parametrize("link", ["cache", INDUCTOR, INDUCTOR / "ab", INDUCTOR / "ab" / "cabc.so"])
+def test_nothing_is_written_through_a_link_that_a_job_left(link, tmp_path):
+    write(tmp_path / "first" / INDUCTOR, **{"ab/cabc.so": "trusted"})
+    keep(tmp_path / "first", tmp_path / "kept" / "key")
+    write(tmp_path / "elsewhere", **{"a": "a"})
+    run_dir = tmp_path / "second"
+    (run_dir / link).parent.mkdir(parents=True)
+    (run_dir / link).symlink_to(tmp_path / "elsewhere")
+    lend(tmp_path / "kept" / "key", run_dir)
+    assert texts(run_dir / INDUCTOR) == {"ab/cabc.so": "trusted"} and not (run_dir / link).is_symlink()
+    assert texts(tmp_path / "elsewhere") == {"a": "a"}
 
 
 def test_links_and_groups_that_point_elsewhere_are_not_followed(ran, tmp_path):
@@ -101,8 +131,7 @@ def test_triton_takes_what_is_lent_for_its_own(tmp_path):
 
 def test_there_is_a_limit(ran, tmp_path, monkeypatch):
     monkeypatch.setattr(compiled, "MOST_BYTES", 3)
-    keep(ran, tmp_path / "kept")
-    assert not list((tmp_path / "kept" / "HASH").iterdir())
+    assert keep(ran, tmp_path / "kept") == 0 and not (tmp_path / "kept").exists()
 
 
 CATALOG = load_catalog(Root())
