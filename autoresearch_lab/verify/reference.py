@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
-from autoresearch_common.arrays import storage
+from autoresearch_common.arrays import is_float, storage
 from autoresearch_common.metrics import FullRows, Scale, scale_of
+from autoresearch_common.tolerance import HALF_UNIT
 from autoresearch_lab.verify.axes import in_one_row
 from autoresearch_lab.verify.cancelled import summed_size
 from autoresearch_lab.verify.cases import JITTER, ROUGH, Case, CaseStep, Contents
 from autoresearch_trainer.jobs.calls import ResultName
 
 Values = dict[ResultName, np.ndarray]
+# Draws by which it is told what roundings can do to a result.
+DISTURBANCES = 4
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class References:
     def __init__(self, oracle: ModuleType) -> None:
         self._oracle = oracle
         self._known: dict[int, Results] = {}
+        self._disturbed: dict[int, list[Values]] = {}
 
     def of(self, case: Case, step: CaseStep) -> Results:
         """All results of a step by name."""
@@ -56,6 +61,16 @@ class References:
     def shadow(self, case: Case, contents: Contents) -> Results:
         """All results for one of a step's shadows."""
         return _asked_for(case, self._remembered(case, contents, ()))
+
+    def disturbed(self, case: Case, step: CaseStep) -> list[Values]:
+        """What the oracle gives where every floating element of the arguments is half a unit of float32 off, up or
+        down: several draws."""
+        contents = step.contents
+        if contents.number not in self._disturbed:
+            rng = np.random.default_rng(contents.number)
+            drawn = [_half_a_unit_off(contents, case.same, rng) for _ in range(DISTURBANCES)]
+            self._disturbed[contents.number] = [self._values(args, contents, case.same) for args in drawn]
+        return self._disturbed[contents.number]
 
     def _remembered(self, case: Case, contents: Contents, shadows: tuple[Contents, ...]) -> Results:
         if contents.number not in self._known:
@@ -93,7 +108,9 @@ class References:
         return {name: _rms(result) for name, result in results.items() if result.scale is not None}
 
     def _evaluate(self, contents: Contents, same: tuple[str, ...]) -> Values:
-        args = contents.widened()
+        return self._values(contents.widened(), contents, same)
+
+    def _values(self, args: dict[str, Any], contents: Contents, same: tuple[str, ...]) -> Values:
         values = {ResultName.output(place): np.asarray(value) for place, value in enumerate(self._oracle.forward(args))}
         if contents.cotangents is None:
             return values
@@ -102,6 +119,16 @@ class References:
             one, other = same
             gradients = {**gradients, one: gradients[one] + gradients[other]}
         return values | {ResultName.gradient(name): np.asarray(value) for name, value in gradients.items()}
+
+
+def _half_a_unit_off(contents: Contents, same: tuple[str, ...], rng: np.random.Generator) -> dict[str, Any]:
+    args = contents.widened()
+    for name, array in contents.arrays.items():
+        if is_float(array):
+            args[name] = args[name] * (1.0 + HALF_UNIT * rng.choice((-1.0, 1.0), array.shape))
+    if same:
+        args[same[1]] = args[same[0]]
+    return args
 
 
 def expected(

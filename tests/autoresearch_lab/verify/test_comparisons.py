@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from autoresearch_common.tolerance import HALF_UNIT
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.paths import Root
 from autoresearch_lab.verify.cases import Case
@@ -56,3 +59,29 @@ def test_a_mean_that_the_baseline_has_right_by_luck_counts_as_usual(wrong: float
     evidence = Comparisons(TARGET, cases, candidate, baseline, references)
     found = [one for one in evidence.comparisons(lucky) if one.name.kind == "output" and one.limit]
     assert found and all(one.passed for one in found) == passes
+
+
+@pytest.mark.parametrize(("units", "passes"), [(1, True), (16, False)])
+def test_what_roundings_do_to_a_sum_that_cancels_is_no_fault(units: int, passes: bool) -> None:
+    """A baseline that has everything right by luck, and a candidate whose arguments were rounded; no other call shows
+    how ill-conditioned this one is."""
+    target = load_catalog(Root())["residual_norm"]
+    cases = Planner(target, small_workloads(target, "cpu"), np.random.default_rng(4)).cases()
+    chosen = [
+        replace(case, steps=tuple(replace(step, shadows=()) for step in case.steps))
+        for case in cases
+        if case.group == "odd" and case.specs[0]["dtype"] == "float32"
+    ]
+    references, right, rounded = References(target.oracle), Answers(), Answers()
+    for case in chosen:
+        for number, step in enumerate(case.steps):
+            args = step.contents.widened()
+            for name in step.contents.arrays:
+                signs = np.random.default_rng(7).choice((-1.0, 1.0), np.shape(args[name]))
+                args[name] = args[name] * (1.0 + units * HALF_UNIT * signs)
+            off = references._values(args, step.contents, case.same)
+            for name, expected in references.of(case, step).items():
+                right.arrays[name.key(case.id, number)] = expected.value.astype(np.float32)
+                rounded.arrays[name.key(case.id, number)] = off[name].astype(np.float32)
+    evidence = Comparisons(target, chosen, rounded, right, references)
+    assert all(one.passed for case in chosen for one in evidence.comparisons(case)) == passes

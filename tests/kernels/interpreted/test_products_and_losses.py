@@ -26,7 +26,7 @@ TARGETS = (
 # Several tiles each way, ragged at every edge: the trainer's proportions, scaled down.
 LARGER = {
     "softcap_cross_entropy": {"logits": (130, 2500), "targets": (130,)},
-    "windowed_attention": dict.fromkeys("qkv", (1, 300, 2, 128)) | {"window": 150},
+    "windowed_attention": dict.fromkeys("qkv", (1, 300, 1, 128)) | {"window": 150},
     "newton_schulz": {"g": (1, 150, 140)},
     "adamw_update": dict.fromkeys(("p", "grad", "exp_avg", "exp_avg_sq"), (75, 101)),
     "muon_update": dict.fromkeys(("p", "grad", "momentum"), (2, 150, 70)) | {"second_momentum": (2, 150, 1)},
