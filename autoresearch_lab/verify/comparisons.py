@@ -234,7 +234,8 @@ class Comparisons:
         """What two roundings of each argument in float32 do to a result: no order of operations can avoid that much. In
         a row that nearly cancels it may be most of the error, and the trusted implementations, which round alike, may
         be lucky in just this row. A bias is none of it."""
-        disturbed = [values[name] for values in self.references.disturbed(case, case.steps[step])]
+        known = name if name.kind == "output" else ResultName.gradient(str(name.which))  # asked for twice, the same
+        disturbed = [values[known] for values in self.references.disturbed(case, case.steps[step])]
         usable = [values for values in disturbed if nonfinite_problem(values, right) is None]
         found = [replace(measure(values, right).times(ROUNDINGS), bias=0.0) for values in usable]
         return worst([Errors(0.0, 0.0, 0.0, 0.0), *found])
