@@ -51,6 +51,8 @@ REMAINDERS, MOST_BLOCKS = 32, 8
 KINDS = ("adversarial", "edge", "nonfinite", "typical")
 # The share of usual values that are as where sequences are padded.
 CHANCE_PADDED = 0.5
+# Of a block that several arguments are cut from, so many places along the axis at most lie between two of them.
+MOST_BETWEEN = 2
 # Calls with large weights, and by how much they are larger than usual.
 WEIGHED, LARGE_WEIGHTS = 8, 256.0
 
@@ -226,8 +228,9 @@ class Planner:
             for names in _able_to_be_cut(workload, arrays):
                 found.setdefault(names, []).append(workload)
         for names, able in found.items():
+            order = tuple(str(name) for name in self.rng.permutation(names))
             for mode, grad in (("plain", self.grads), ("no_grad", ())):
-                order = tuple(str(name) for name in self.rng.permutation(names))
+                order = order[::-1]
                 workload = cut_from_one_block(able[self.rng.integers(len(able))], order, self.rng)
                 steps = [CaseStep(self.draw(workload, "typical", bool(grad))) for _ in range(2)]
                 about = f"{', '.join(order)} cut from one block"
@@ -408,19 +411,18 @@ def _axes_of_a_cut(specs: Sequence[w.ArraySpec]) -> list[int]:
 
 
 def cut_from_one_block(workload: Workload, names: Sequence[str], rng: np.random.Generator) -> Workload:
-    """The same with these arguments behind each other in one block, along an axis that is drawn; strides and offsets
-    are in the block."""
+    """The same with these arguments behind each other in one block, along an axis that is drawn, often with something
+    else between them; strides and offsets are in the block."""
     cut = w.variant(workload)
     specs = _specs(cut, names)
-    axis, before = int(rng.choice(_axes_of_a_cut(specs))), 0
-    for spec in specs:
-        if axis < 0:
-            spec["offset"], before = before, before + 1
-            continue
-        block = list(spec["shape"])
-        block[axis] = sum(other["shape"][axis] for other in specs)
-        spec["strides"] = w.contiguous(block)
-        spec["offset"], before = before * spec["strides"][axis], before + spec["shape"][axis]
+    axis = int(rng.choice(_axes_of_a_cut(specs)))
+    ends = np.cumsum([(spec["shape"][axis] if axis >= 0 else 1) + rng.integers(MOST_BETWEEN + 1) for spec in specs])
+    for spec, begin in zip(specs, [0, *ends.tolist()], strict=False):
+        if axis >= 0:
+            block = list(spec["shape"])
+            block[axis] = int(ends[-1])
+            spec["strides"] = w.contiguous(block)
+        spec["offset"] = begin * (spec["strides"][axis] if axis >= 0 else 1)
     return cut
 
 
