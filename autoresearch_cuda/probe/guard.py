@@ -6,6 +6,7 @@ replaced by others.
 """
 
 import hashlib
+import operator
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,8 @@ from autoresearch_cuda.probe import environment
 from autoresearch_trainer.probe.state import OF_TRACING, WATCHED, GuardBase, State, surroundings
 
 _SETTINGS = ("torch._dynamo.config", "torch._inductor.config", "torch._functorch.config")
-# Of these torch.compile sets some itself when it is used.
-_SET_BY_USE = {"compile_threads", "fake_tensor_allow_unsafe_data_ptr_access", "deterministic"}
+# Of these torch.compile sets some itself when it is used; others it sets for a while, and puts back.
+_SET_BY_USE = {"compile_threads", "fake_tensor_allow_unsafe_data_ptr_access"}
 _HOLDERS_OF_DECOMPOSITIONS = ("torch._functorch.predispatch", "torch._functorch.vmap")
 
 
@@ -55,7 +56,7 @@ class Guard(GuardBase):
         found += [f"{name} was registered for PyTorch's own operator" for name in registered]
         if everywhere:
             lines = sorted(_compiler_settings() - self._settings)
-            others = [line for line in lines if line.split(" = ")[0].rpartition(".")[2] not in _SET_BY_USE]
+            others = [line for line in lines if not _put_back(line)]
             found += [f"{line} was set for everybody" for line in others]
             now = _methods()
             pairs = [(name, now.get(name), method) for name, method in self._methods.items()]
@@ -116,6 +117,16 @@ def _compiler_settings() -> set[str]:
     modules = [sys.modules.get(name) for name in _SETTINGS]
     lines = [line for module in modules if module is not None for line in module.codegen_config().splitlines()]
     return {line for line in lines if "recompile_limit" not in line}
+
+
+def _put_back(line: str) -> bool:
+    """Whether a setting, as a line of code, is the compiler's own affair: set by its use, or as it is by default."""
+    place = line.split(" = ")[0]
+    home = next(name for name in _SETTINGS if place.startswith(f"{name}."))
+    name = place.removeprefix(f"{home}.")
+    module: Any = sys.modules[home]
+    entry = module._config.get(name)
+    return name in _SET_BY_USE or (entry is not None and operator.attrgetter(name)(module) == entry.default)
 
 
 def _own_kernels() -> set[str]:

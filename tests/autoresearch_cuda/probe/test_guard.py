@@ -63,6 +63,15 @@ def test_functions_of_pytorchs_own_in_each_others_places(tmp_path: Path, monkeyp
     assert found == "torch.nn.modules.activation.GELU.forward was replaced"
 
 
+def test_settings_of_the_compiler_that_were_not_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch._dynamo.config as settings
+
+    guard = Guard()
+    with settings.patch(suppress_errors=True):
+        assert "torch._dynamo.config.suppress_errors = True was set for everybody" in guard.planted(tmp_path, True)
+    assert guard.planted(tmp_path, everywhere=True) == []
+
+
 def test_warnings_that_are_errors(tmp_path: Path) -> None:
     guard = Guard()
     with warnings.catch_warnings():
