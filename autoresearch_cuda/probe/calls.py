@@ -7,6 +7,7 @@ handle the results are bound before the kernel is loaded.
 
 import contextlib
 import hashlib
+import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -22,7 +23,7 @@ from autoresearch_cuda.probe.forms import describe, layout_of, storage_bytes, st
 from autoresearch_cuda.probe.guard import Guard
 from autoresearch_cuda.probe.observers import configurations
 from autoresearch_cuda.probe.repeated import Repeated, repeat
-from autoresearch_cuda.probe.tensors import Buffer, dirty_blocks, standing
+from autoresearch_cuda.probe.tensors import DTYPES, Buffer, dirty_blocks, span_of, standing
 from autoresearch_trainer.jobs.calls import (
     NOT_COMPILED,
     OUTPUTS,
@@ -54,6 +55,8 @@ HELD = 0.5
 MOST_REMEMBERED = 1 << 20
 MOST_COMPILES = 256
 MOST_CHANGES = 50
+# Counts the calls whose arguments are no leaves.
+_turns = itertools.count()
 
 
 def run(args: CallArgs, run_dir: Path, report: Report) -> CallAnswer:
@@ -92,12 +95,15 @@ def run(args: CallArgs, run_dir: Path, report: Report) -> CallAnswer:
         changed.update(dict.fromkeys(guard.glance(pattern)))
 
     # All cases live to the end: an address that comes back with another case's contents would look like a stale result.
-    cases = [_Case(case, contents, device, function, look, clock) for case in args.cases]
+    earlier: list[_Case] = []
+    cases = [_Case(case, contents, device, function, look, clock, earlier) for case in args.cases]
     answers = []
     for case in cases:
         report({"stage": "case", "case": case.case.id})
         answers.append(case.run(arrays))
         case.remember()
+        if answers[-1].error is None and not case.case.compiled:
+            earlier.append(case)
         changed.update(dict.fromkeys(guard.changes(folder)))
     answers = [_with_moved(answer, case.moved()) for answer, case in zip(answers, cases, strict=True)]
     changed.update(dict.fromkeys(guard.changes(folder, last=True)))
@@ -125,8 +131,10 @@ class _Case:
         function: Kernel,
         look: Callable[[int], None],
         clock: MovableClock,
+        earlier: "Sequence[_Case]" = (),
     ) -> None:
         self.case = case
+        self.earlier = earlier
         self.contents = contents
         self.device = device
         self.function = context.compiled(function) if case.compiled else function
@@ -140,9 +148,11 @@ class _Case:
         self._left: dict[str, str] = {}
         self.buffers: dict[str, Buffer] = {}
         wanted = {*case.grad, *case.leaves}
+        block = self._block()
         for spec in case.args:
             if spec["kind"] == "array":
-                buffer = Buffer({**spec, "grad": spec["name"] in wanted}, device, needs_grad=True)
+                given = block if spec["name"] in case.together else None
+                buffer = Buffer({**spec, "grad": spec["name"] in wanted}, device, needs_grad=True, block=given)
                 # What lies between the elements of a strided argument belongs to somebody else.
                 cast(Any, buffer.tensor.untyped_storage()).fill_(0xFF)
                 if buffer.tensor.requires_grad:
@@ -154,6 +164,12 @@ class _Case:
                 self.sizes.add(buffer.nbytes)
         if case.gathered:
             self._hand_its_own()
+
+    def _block(self) -> torch.Tensor | None:
+        """The memory of the arguments that lie together, if any do."""
+        parts = [spec for spec in self.case.args if spec["kind"] == "array" and spec["name"] in self.case.together]
+        spans = [span_of(spec) for spec in parts]
+        return torch.zeros(max(spans), dtype=DTYPES[parts[0]["dtype"]], device=self.device) if parts else None
 
     def _hand_its_own(self) -> None:
         """An optimizer's parameter holds the very gradient that is handed in beside it, as in a training."""
@@ -194,20 +210,25 @@ class _Case:
 
     def _step(self, step: CallStep, number: int, kept: dict[str, torch.Tensor]) -> StepAnswer:
         values: dict[str, Any] = {spec["name"]: spec.get("value") for spec in self.case.args} | step.scalars
-        if self.case.turns and number and not self.case.inplace:
+        turns = self.case.turns and not self.case.inplace
+        if turns and number:
             # With what the arguments held before, and the scalars of that call.
-            held = {name: self.buffers[name].tensor if name in self.buffers else self.scalars[name] for name in values}
-            context.other_turn(self.function, held, self.case.mode)
+            context.other_turn(self.function, self.arguments(), self.case.mode)
         self.scalars = dict(values)
         self._fill(step)
-        values |= {name: buffer.tensor for name, buffer in self.buffers.items()}
+        values = self.arguments()
+        if turns and not number:
+            # With the very same, as where a step begins with an evaluation.
+            context.other_turn(self.function, values, self.case.mode)
         if self.case.same:
             one, other = self.case.same
             values[other] = values[one]
         before = self._states()
         fill_fresh_memory(step.pattern)
         dirty_blocks(self.sizes, step.pattern, self.device)
-        call = context.Call(self.function, values, self.case.mode, seen=number % 2 == 1)
+        others = self._others(values) if self.case.mode == "interleaved" and not self.case.compiled else ()
+        turn = next(_turns) if self.case.mode == "not a leaf" else 0
+        call = context.Call(self.function, values, self.case.mode, number=turn, others=others)
         with context.threads(self.case.threads), _operators(self.case.spied, self.operators["forward"]):
             returned = call.forward()
         if self.case.mode == "not a leaf":
@@ -223,20 +244,23 @@ class _Case:
         tensors = {f"argument {name}": buffer.tensor for name, buffer in self.buffers.items()}
         forms = [describe(output, tensors, outputs[:place]) for place, output in enumerate(outputs)]
         usable = [(place, output) for place, output in enumerate(outputs) if forms[place].plain]
-        for place, output in usable:
-            key = ResultName.output(place).key(self.case.id, number)
-            kept[key] = _clone(_detach(output)) if self.case.inplace else output
-            self.returned[key] = number, f"output {place}", _content_digest(output)
-            self.sizes.add(storage_bytes(output))
+        sequence = isinstance(returned, (tuple, list))
+        self._keep(usable, number, kept)
         grads: dict[str, Form | None] = {}
         again: str | None = None
         spoilt: list[str] = []
+        if self.case.mode == "not a leaf":
+            # Nor is a result still there, unless somebody kept it for the backward pass.
+            usable = [(place, context.consumed(output)) for place, output in usable]
+            del returned, outputs
+            dirty_blocks(self.sizes, step.pattern, self.device)
         if step.cotangents is not None and self.case.grad:
             with context.threads(self.case.threads), _operators(self.case.spied, self.operators["backward"]):
                 grads, again, spoilt = self._backward(step, usable, number, kept)
                 call.backward()
         for name in self.case.inplace:
             kept[ResultName.argument(name).key(self.case.id, number)] = _clone(_detach(self.buffers[name].tensor))
+        spoilt += list(dict.fromkeys(call.touched))
         after = self._states()
         repeated = Repeated(0, 0, 0, 0.0, 0, 0)
         if step.repeats:
@@ -247,7 +271,7 @@ class _Case:
                 )
         return StepAnswer(
             outputs=forms,
-            sequence=isinstance(returned, (tuple, list)),
+            sequence=sequence,
             grads=grads,
             again=again,
             changed=[name for name in before if not before[name] == meanwhile.get(name) == after.get(name)] + spoilt,
@@ -258,6 +282,33 @@ class _Case:
             crossed=repeated.crossed,
             followed=repeated.followed,
         )
+
+    def _keep(self, outputs: list[tuple[int, torch.Tensor]], number: int, kept: dict[str, torch.Tensor]) -> None:
+        """The results of a step, until they are written; copies where the results themselves may go."""
+        copied = bool(self.case.inplace) or self.case.mode == "not a leaf"
+        for place, output in outputs:
+            key = ResultName.output(place).key(self.case.id, number)
+            kept[key] = _clone(_detach(output)) if copied else output
+            self.returned[key] = number, f"output {place}", _content_digest(output)
+            self.sizes.add(storage_bytes(output))
+
+    def arguments(self) -> dict[str, Any]:
+        """The call as it stands: {argument: value}, in order."""
+        names = [spec["name"] for spec in self.case.args]
+        return {name: self.buffers[name].tensor if name in self.buffers else self.scalars[name] for name in names}
+
+    def _others(self, values: dict[str, Any]) -> list[dict[str, Any]]:
+        """Calls that may come between forward and backward: one with the scalars of another of the steps, and one of an
+        earlier case, whose sizes and scalars are others."""
+        scalars = [step.scalars for step in self.case.steps if step is not None]
+        found = [values | each for each in scalars if any(values[name] != each[name] for name in each)][:1]
+        able = [each for each in self.earlier if not each.case.same and each.nbytes <= MOST_REMEMBERED]
+        able.sort(key=lambda other: other.scalars != self.scalars)
+        return found + [other.arguments() for other in able[-1:]]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(buffer.nbytes for buffer in self.buffers.values())
 
     def _fill(self, step: CallStep) -> None:
         for name, buffer in self.buffers.items():

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from autoresearch_cuda.probe.forms import storage_content
 from autoresearch_cuda.probe.tensors import relocated, rolled
 from autoresearch_trainer.jobs.calls import Mode
 from autoresearch_trainer.kernel_files import Kernel
@@ -124,32 +125,62 @@ def threads(count: int) -> Iterator[None]:
 
 
 class Call:
-    """One call of `function` with `values` ({argument: value}, in order) in a mode. seen: arguments that are no leaves
-    are views."""
+    """A call of `function` with `values` ({argument: value}, in order) in a mode. number: decides what made the
+    arguments that are no leaves. others: arguments of other calls, with other scalars or of other sizes, that may come
+    between forward and backward."""
 
-    def __init__(self, function: Kernel, values: Mapping[str, Any], mode: Mode, *, seen: bool = False) -> None:
-        self._function, self._values, self._mode, self._seen = function, list(values.values()), mode, seen
+    def __init__(
+        self,
+        function: Kernel,
+        values: Mapping[str, Any],
+        mode: Mode,
+        *,
+        number: int = 0,
+        others: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        self._function, self._values, self._mode, self._number = function, list(values.values()), mode, number
+        self._between = [list(each.values()) for each in others]
         self._others: list[tuple[list[torch.Tensor], list[torch.Tensor]]] = []
+        self._copies: list[tuple[str, torch.Tensor, bytes]] = []
+        self._names = list(values)
+        self.touched: list[str] = []
 
     def forward(self) -> Any:
         """What the kernel returns. Interleaved: other calls have followed, whose backward is still to come. Not a leaf:
-        nobody but the kernel holds its arguments any more."""
+        in every second such call nobody but the kernel holds its arguments any more."""
         with entered(self._mode):
             if self._mode == "checkpointed":
                 from torch.utils.checkpoint import checkpoint
 
                 return checkpoint(self._function, *self._values, use_reentrant=False)
             if self._mode == "not a leaf":
-                return self._function(*_behind(self._values, self._seen))
+                copies = _behind(self._values, PRODUCERS[self._number % len(PRODUCERS)])
+                self._watch(copies)
+                try:
+                    return self._function(*copies)
+                finally:
+                    self._look()
+                    if self._number % 2 == 0:
+                        self._copies.clear()
             returned = self._function(*self._values)
             if self._mode == "interleaved":
-                self._others = [_another(self._function, self._values, number + 1) for number in range(BETWEEN)]
+                calls = [self._values] * BETWEEN + self._between
+                self._others = [_another(self._function, given, number + 1) for number, given in enumerate(calls)]
                 self._run_back(self._others[-1:])
         return returned
 
     def backward(self) -> None:
-        """The other calls' backward, after this one's."""
+        """The other calls' backward, after this one's. What is no leaf, and others kept as well, is as it was."""
         self._run_back(self._others[:-1])
+        self._look()
+
+    def _watch(self, copies: Sequence[Any]) -> None:
+        pairs = zip(self._names, copies, strict=True)
+        self._copies = [(name, each, _bytes(each)) for name, each in pairs if isinstance(each, torch.Tensor)]
+
+    def _look(self) -> None:
+        """Note the arguments that were written to, the memory between their elements included."""
+        self.touched += [name for name, each, before in self._copies if _bytes(each) != before]
 
     @staticmethod
     def _run_back(calls: list[tuple[list[torch.Tensor], list[torch.Tensor]]]) -> None:
@@ -170,14 +201,42 @@ class _Moved(torch.autograd.Function):
         return gradient
 
 
-def _behind(values: list[Any], seen: bool) -> list[Any]:
-    """Copies behind an operator, that live as long as somebody holds them; what is one array stays one."""
+def _bytes(tensor: torch.Tensor) -> bytes:
+    return storage_content(tensor).tobytes()
+
+
+def consumed(result: torch.Tensor) -> torch.Tensor:
+    """The values of a result in other memory, with its history: whoever took it has not kept it, as a sum does not."""
+    return _Moved.apply(result) if result.requires_grad else result  # type: ignore[no-any-return]
+
+
+def _behind(values: list[Any], produced: Callable[[torch.Tensor], torch.Tensor]) -> list[Any]:
+    """Copies behind an operator, that live as long as somebody holds them; what is one array stays one. produced: what
+    comes between them and the kernel."""
     copies: dict[int, Any] = {}
     for value in values:
         if isinstance(value, torch.Tensor) and id(value) not in copies:
-            copy = _Moved.apply(value) if value.requires_grad else relocated(value)
-            copies[id(value)] = copy.view_as(copy) if seen else copy
+            copies[id(value)] = produced(_Moved.apply(value) if value.requires_grad else relocated(value))
     return [copies.get(id(value), value) for value in values]
+
+
+def _by(operation: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
+    """An operation that changes no value, where it does not change how an array lies either."""
+
+    def produce(value: torch.Tensor) -> torch.Tensor:
+        plain = value.is_floating_point() and value.is_contiguous() and not value.storage_offset()
+        return operation(value) if plain else value
+
+    return produce
+
+
+# What makes an argument that is no leaf: a copy by nobody's operator, a view, a sum, a product. Kernels may look.
+PRODUCERS: tuple[Callable[[torch.Tensor], torch.Tensor], ...] = (
+    lambda value: value,
+    lambda value: value.view_as(value),
+    _by(lambda value: value + 0),
+    _by(lambda value: value * 1),
+)
 
 
 def _another(function: Kernel, values: list[Any], number: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:

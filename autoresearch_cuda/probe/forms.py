@@ -34,6 +34,7 @@ def describe(value: Any, given: dict[str, torch.Tensor], earlier: list[Any]) -> 
         "lazy": value.is_conj() or value.is_neg(),
         "requires_grad": value.requires_grad,
         "inference": value.is_inference(),
+        "hooked": bool(value.retains_grad or value._backward_hooks),
     })  # fmt: skip
     if value.layout is not torch.strided or value.device.type == "meta" or form.wrapped or form.lazy:
         return form
@@ -71,7 +72,8 @@ def storage_content(tensor: torch.Tensor) -> np.ndarray:
 
 
 def layout_of(cotangent: torch.Tensor, layout: str) -> torch.Tensor:
-    """The same values in another layout: "contiguous"; "transposed" (stored with the first two axes exchanged); "gaps"
+    """The same values in another layout: "contiguous"; "transposed" (stored with the first two axes exchanged); "inner
+    transposed" (the second and the third, of two axes as "transposed"); "gaps"
     (behind every line of the last axis), "outer gaps" (behind the first two axes' lines, as in a part of a longer
     sequence; of two axes as "gaps"), "offset" (three elements into a block), "strided" (every second element); or
     one element seen in many places, whose values must be equal: "expanded" (everywhere, as the sum's backward hands
@@ -87,6 +89,9 @@ def layout_of(cotangent: torch.Tensor, layout: str) -> torch.Tensor:
         return cotangent.new_zeros(4)[3].copy_(cotangent)
     if layout == "transposed":
         return cotangent.transpose(0, 1).contiguous().transpose(0, 1) if axes > 1 else cotangent.contiguous()
+    if layout == "inner transposed":
+        one, other = (1, 2) if axes > 2 else (0, min(1, axes - 1))
+        return cotangent.transpose(one, other).contiguous().transpose(one, other)
     if layout == "expanded":
         return cotangent.reshape(-1)[:1].reshape([1] * axes).expand(shape)
     if layout in ("expanded first", "expanded last"):

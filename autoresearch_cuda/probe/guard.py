@@ -6,6 +6,7 @@ replaced by others.
 """
 
 import hashlib
+import operator
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ import torch
 import torch.nn.functional as functional
 
 from autoresearch_cuda.probe import environment
-from autoresearch_trainer.probe.state import WATCHED, GuardBase, State, surroundings
+from autoresearch_trainer.probe.state import OF_TRACING, WATCHED, GuardBase, State, surroundings
 
-_SETTINGS = ("torch._dynamo.config", "torch._inductor.config")
+_SETTINGS = ("torch._dynamo.config", "torch._inductor.config", "torch._functorch.config")
+# Of these torch.compile sets some itself when it is used; others it sets for a while, and puts back.
+_SET_BY_USE = {"compile_threads", "fake_tensor_allow_unsafe_data_ptr_access"}
 _HOLDERS_OF_DECOMPOSITIONS = ("torch._functorch.predispatch", "torch._functorch.vmap")
 
 
@@ -32,7 +35,7 @@ class Guard(GuardBase):
 
     def __init__(self) -> None:
         super().__init__()
-        self._own, self._settings = _own_kernels(), _compiler_settings()
+        self._own, self._settings, self._methods = _own_kernels(), _compiler_settings(), _methods()
 
     def state(self) -> State:
         return {
@@ -49,9 +52,16 @@ class Guard(GuardBase):
 
     def planted(self, kernel_folder: Path, everywhere: bool = False) -> list[str]:
         registered = sorted(_own_kernels() - self._own - _decompositions())
-        return super().planted(kernel_folder, everywhere) + [
-            f"{name} was registered for PyTorch's own operator" for name in registered
-        ]
+        found = super().planted(kernel_folder, everywhere)
+        found += [f"{name} was registered for PyTorch's own operator" for name in registered]
+        if everywhere:
+            lines = sorted(_compiler_settings() - self._settings)
+            others = [line for line in lines if not _put_back(line)]
+            found += [f"{line} was set for everybody" for line in others]
+            now = _methods()
+            pairs = [(name, now.get(name), method) for name, method in self._methods.items()]
+            found += [f"{name} was replaced" for name, current, method in pairs if self.replaced(current, method)]
+        return found
 
     def set_while_loading(self) -> list[str]:
         return [f"{line} was set for everybody" for line in sorted(_compiler_settings() - self._settings)]
@@ -72,6 +82,17 @@ class Guard(GuardBase):
         code = getattr(current, "__code__", None)
         own = code is not None and Path(code.co_filename).is_relative_to(Path(torch.__file__).parent)
         return not (own and getattr(current, "__wrapped__", None) is original)
+
+
+def _methods() -> dict[str, Any]:
+    """The functions of PyTorch's own modules, by name."""
+    return {
+        f"{place.__module__}.{place.__name__}.{name}": method
+        for place in vars(torch.nn.modules).values()
+        if isinstance(place, type) and place.__module__.startswith("torch.")
+        for name, method in vars(place).items()
+        if callable(method) and name not in OF_TRACING
+    }
 
 
 def _hooks_of_all() -> list[int]:
@@ -96,6 +117,16 @@ def _compiler_settings() -> set[str]:
     modules = [sys.modules.get(name) for name in _SETTINGS]
     lines = [line for module in modules if module is not None for line in module.codegen_config().splitlines()]
     return {line for line in lines if "recompile_limit" not in line}
+
+
+def _put_back(line: str) -> bool:
+    """Whether a setting, as a line of code, is the compiler's own affair: set by its use, or as it is by default."""
+    place = line.split(" = ")[0]
+    home = next(name for name in _SETTINGS if place.startswith(f"{name}."))
+    name = place.removeprefix(f"{home}.")
+    module: Any = sys.modules[home]
+    entry = module._config.get(name)
+    return name in _SET_BY_USE or (entry is not None and operator.attrgetter(name)(module) == entry.default)
 
 
 def _own_kernels() -> set[str]:

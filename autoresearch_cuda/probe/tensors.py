@@ -17,19 +17,21 @@ DTYPES = {
 class Buffer:
     """One array argument at a fixed address: `tensor` is what a kernel gets, `fill` gives it new contents.
 
-    An axis of stride 0 is one that was expanded. A tensor that needs a gradient is a leaf. Raises ValueError for
-    strides whose elements overlap in any other way.
+    An axis of stride 0 is one that was expanded. A tensor that needs a gradient is a leaf. block: the memory in which
+    it lies, by its strides and offset; None for memory of its own. Raises ValueError for strides whose elements overlap
+    in any other way.
     """
 
-    def __init__(self, spec: ArraySpec, device: torch.device, needs_grad: bool) -> None:
+    def __init__(
+        self, spec: ArraySpec, device: torch.device, needs_grad: bool, block: torch.Tensor | None = None
+    ) -> None:
         shape, strides = spec["shape"], spec["strides"]
         dtype = DTYPES[spec["dtype"]]
         self._stored = [size if stride else min(size, 1) for size, stride in zip(shape, strides, strict=True)]
         if _overlaps(self._stored, strides):
             raise ValueError(f"argument {spec['name']}: strides {strides} of shape {shape} overlap")
         offset = spec.get("offset", 0)
-        span = offset + 1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))
-        storage = torch.zeros(span if all(shape) else offset, dtype=dtype, device=device)
+        storage = torch.zeros(span_of(spec), dtype=dtype, device=device) if block is None else block.detach()
         # Apart from the tensor's version counter: a native optimizer's writes leave it as it is, and where memory was
         # given back and comes again it says nothing either.
         self._place = storage.data.as_strided(self._stored, strides, offset)
@@ -63,6 +65,13 @@ class Buffer:
     @property
     def nbytes(self) -> int:
         return self._place.nelement() * self._place.element_size()
+
+
+def span_of(spec: ArraySpec) -> int:
+    """How many elements the memory behind an array has at least."""
+    offset = spec.get("offset", 0)
+    last = sum((size - 1) * stride for size, stride in zip(spec["shape"], spec["strides"], strict=True))
+    return offset + 1 + last if all(spec["shape"]) else offset
 
 
 def _overlaps(shape: list[int], strides: list[int]) -> bool:
@@ -115,6 +124,8 @@ def standing(tensor: torch.Tensor) -> dict[str, object]:
         "wish for a gradient": tensor.requires_grad,
         "gradient": None if tensor.grad is None else id(tensor.grad),
         "hooks": (len(hooks._backward_hooks or ()), len(hooks._post_accumulate_grad_hooks or ())),
+        # What is left on it lives as long as it does. torch.compile marks what it has seen.
+        "attributes": sorted(name for name in vars(tensor) if not name.startswith("_dynamo")),
     }
 
 

@@ -17,14 +17,15 @@ from autoresearch_trainer.jobs.calls import Mode
 
 # The level of the axis "size" whose calls are far larger than the others, or have other proportions.
 FAR = -1
-# How an array lies in memory, the usual first: row-major; with its last two axes exchanged; rows with gaps behind them;
+# How an array lies in memory, the usual first: row-major; with two axes exchanged; rows with gaps behind them;
 # beginning inside a larger block, where no vector is aligned; every second element; one element of the first axis seen
 # in all its places. That only the first argument is, unless it is written to: weights or keys that are all alike make
 # sums that cancel, by which no honest kernel can be measured.
 EXPANDED = "expanded"
 LAYOUTS = ("contiguous", "transposed", "gaps", "offset", "strided", EXPANDED)
-# Of arrays of three axes and more with gaps, the share that has them not behind rows.
-OUTER = 2 / 3
+# Of arrays of three axes and more with gaps, the share that has them not behind rows; with axes exchanged, the share
+# that has the last two so.
+OUTER, LAST_AXES = 2 / 3, 1 / 2
 # Cotangents come as the operator behind the kernel hands them on: like arguments, or one element seen in many places.
 COTANGENTS = (*LAYOUTS, "expanded first", "expanded last")
 WITH_GRADIENTS: tuple[Mode, ...] = ("plain", "not a leaf", "interleaved", "checkpointed")
@@ -105,7 +106,9 @@ def workload_at(point: dict[str, Any], base: Workload, rng: np.random.Generator)
 def laid_out(shape: Sequence[int], layout: str, rng: np.random.Generator) -> tuple[list[int], int]:
     """(strides, offset) in elements of an array in one of LAYOUTS."""
     if layout == "transposed" and len(shape) > 1:
-        return w.transposed(shape, -2, -1), 0
+        # Any two: attention holds its heads before the positions.
+        last = len(shape) < 3 or rng.random() < LAST_AXES
+        return w.transposed(shape, *([-2, -1] if last else sorted(rng.permutation(len(shape))[:2].tolist()))), 0
     if layout == "gaps" and len(shape) > 1:
         # Behind rows, or behind some of them, as in a part of a longer sequence.
         outer = [axis for axis in range(1, len(shape) - 1) if math.prod(shape[:axis]) > 1]
@@ -121,8 +124,10 @@ def laid_out(shape: Sequence[int], layout: str, rng: np.random.Generator) -> tup
 
 
 def cotangent_layout(layout: str, rng: np.random.Generator) -> str:
-    """Cotangents with gaps have them behind rows, or are a part of longer sequences."""
-    return "outer gaps" if layout == "gaps" and rng.integers(2) else layout
+    """Cotangents with gaps have them behind rows, or are a part of longer sequences; exchanged are the first two axes,
+    or the two that follow, as attention hands on what lies head by head."""
+    other = {"gaps": "outer gaps", "transposed": "inner transposed"}.get(layout)
+    return other if other and rng.integers(2) else layout
 
 
 def in_one_row(case: Case) -> set[str]:

@@ -26,6 +26,8 @@ from autoresearch_trainer.jobs.calls import Mode
 # Largest relative change of a value in a shadow: one unit in the last place of bfloat16. In the finer types it is many
 # units, so that every rounding on the way is drawn anew.
 JITTER = 2.0**-7
+# What becomes of the elements of an array of few that has to change.
+FEW_GROW, FEW_MOVE = 1.5, 0.25
 # The checks that judge cases, in their order.
 GROUPS = ("accuracy", "gradients", "odd", "combinations", "held_out")
 # Usual values with cotangents that are not finite. What comes of each element is left open (0 times NaN); that it shows
@@ -98,7 +100,7 @@ class Case:
     leaves: arguments that want a gradient, as parameters do in an evaluation, though none is asked for. held: those
     that want one hold one already; gathered: as a trainer has it, they gather it, or hold the one that is handed in.
     threads: for the candidate, 0 for as many as there are cores. same: two arguments that are one array, whose
-    gradients are one, too. about: what is unusual about it, in words.
+    gradients are one, too. together: arguments that lie in one block. about: what is unusual about it, in words.
     layouts: (axis, value) of its arrays in a combination.
     """
 
@@ -116,6 +118,7 @@ class Case:
     gathered: bool = False
     threads: int = 0
     same: tuple[str, ...] = ()
+    together: tuple[str, ...] = ()
     about: str = ""
     layouts: tuple[tuple[str, str], ...] = ()
 
@@ -152,7 +155,7 @@ def shadow(contents: Contents, rng: np.random.Generator) -> Contents:
 
 def exchanged(contents: Contents, rng: np.random.Generator, *, alone: str | None = None) -> Contents:
     """The same values and cotangents, with a few interior elements of each array (or of that one alone) in each other's
-    place: sums and ends are as they were."""
+    place: sums and ends are as they were. One alone that has too few elements for that has others."""
     arrays = {}
     for name, array in contents.arrays.items():
         flat = array.reshape(-1).copy()
@@ -160,6 +163,8 @@ def exchanged(contents: Contents, rng: np.random.Generator, *, alone: str | None
             count = max(2, min(32, flat.size // 4)) // 2 * 2
             places = 1 + rng.choice(flat.size - 2, size=count, replace=False)
             flat[places] = flat[places[::-1]]
+        elif alone == name and is_float(flat):
+            flat = (flat.astype(np.float64) * FEW_GROW + FEW_MOVE).astype(flat.dtype)
         arrays[name] = flat.reshape(array.shape)
     return Contents(arrays, contents.scalars, contents.cotangents, "exchanged")
 

@@ -185,11 +185,14 @@ class Combinations:
         steps = self._steps(point, workload, bool(wanted), zero)
         if repeats:
             steps[0] = replace(steps[0], repeats=int(self.rng.integers(repeats // 2, repeats)))
-        for setting in settings:
+        for place, setting in enumerate(settings):
             layout = setting.get("cotangents", "contiguous")
             given = w.variant(workload, **{name: value for name, value in setting.items() if name != "cotangents"})
-            contents = self._usual(given, bool(wanted), layout, zero)
-            steps.append(CaseStep(contents, layout=cotangent_layout(layout, self.rng), brief=True))
+            if place % 2:
+                contents = self._usual(given, bool(wanted), layout, zero)
+            else:
+                contents = self._other_scalars(given, bool(wanted), layout, steps[-1].contents)
+            steps.append(CaseStep(contents, layout=self._layout(layout), brief=True))
         return self.make(
             f"combination/{number}", "combinations", workload, steps, wanted,
             mode=point["mode"], compiled=point["compiled"], about=_words(point, self.contract), leaves=leaves,
@@ -219,6 +222,14 @@ class Combinations:
         contents = begun(self.draw(workload, "typical", wanted, style=style), zero, self.rng)
         return with_cotangents_of(contents, self.rng, masked=style == "random")
 
+    def _other_scalars(self, workload: Workload, wanted: bool, cotangents: str, before: Contents) -> Contents:
+        """What the arrays held before, with other scalars: what was kept for these contents may not come again."""
+        drawn = self.draw(workload, "typical", wanted, style=STYLES.get(cotangents, "random"))
+        return Contents(before.arrays, drawn.scalars, drawn.cotangents, before.kind)
+
+    def _layout(self, cotangents: str) -> str:
+        return cotangent_layout(cotangents, self.rng) if self.contexts else cotangents
+
     def _steps(self, point: dict[str, Any], workload: Workload, wanted: bool, zero: MayBeZero) -> list[CaseStep]:
         """Usual values in every case, for with others a fault may not show; at the same addresses then the point's."""
         kind, layout = point["values"], point["cotangents"]
@@ -232,7 +243,7 @@ class Combinations:
             drawn.append(exchanged(drawn[0], self.rng))
             if len(drawn[0].arrays) > 1:
                 drawn.append(exchanged(drawn[0], self.rng, alone=str(self.rng.choice(list(drawn[0].arrays)))))
-        return [CaseStep(each, layout=cotangent_layout(layout, self.rng), again=point["again"]) for each in drawn]
+        return [CaseStep(each, layout=self._layout(layout), again=point["again"]) for each in drawn]
 
 
 def _through_compiler(numbers: Sequence[int], points: list[dict[str, Any]]) -> set[int]:

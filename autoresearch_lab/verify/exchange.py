@@ -244,6 +244,7 @@ def _asked(case: Case, contract: Contract, part: Part) -> CallCase:
         gathered=case.gathered and part == "candidate",
         threads=case.threads if part == "candidate" else 0,
         same=list(case.same),
+        together=list(case.together),
         turns=part == "candidate" and case.group == "combinations" and not case.compiled,
     )
 

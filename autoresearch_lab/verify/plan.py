@@ -7,7 +7,7 @@ that nobody could have seen before.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, cast
@@ -51,6 +51,8 @@ REMAINDERS, MOST_BLOCKS = 32, 8
 KINDS = ("adversarial", "edge", "nonfinite", "typical")
 # The share of usual values that are as where sequences are padded.
 CHANCE_PADDED = 0.5
+# Of a block that several arguments are cut from, so many places along the axis at most lie between two of them.
+MOST_BETWEEN = 2
 # Calls with large weights, and by how much they are larger than usual.
 WEIGHED, LARGE_WEIGHTS = 8, 256.0
 
@@ -81,21 +83,23 @@ class Planner:
         bases = self._distinct(self.captured)
         neighbours = [other for base in bases for other in self._neighbours(base)]
         return [
-            *(self._captured(number, workload) for number, workload in enumerate(self.captured)),
+            *(case for number, workload in enumerate(self.captured) for case in self._captured(number, workload)),
             *self._gradients(self._base(neighbours)),
             *self._odd(neighbours),
             *(self._combinations(neighbours) if self.combined else ()),
             *(self._rows() if self.combined else ()),
             *(self._weights() if self.combined and self._parameter else ()),
             *(self._same(neighbours) if self.combined and self.workloads.engine != "mlx" else ()),
+            *(self._together(neighbours) if self.combined and self.workloads.engine != "mlx" else ()),
             *self._held_out(neighbours),
         ]
 
     # One kind of case each.
 
-    def _captured(self, number: int, workload: Workload) -> Case:
+    def _captured(self, number: int, workload: Workload) -> Iterator[Case]:
         """Real values three times (the memory around them filled differently the second time), then others in the same
-        place, then the real ones with a few elements exchanged, which leaves sums and ends as they were."""
+        place, then the real ones with a few elements exchanged, which leaves sums and ends as they were. Where there
+        are gradients, the real ones once more without, as an evaluation has them."""
         grad = tuple(spec["name"] for spec in w.arrays(workload) if spec["grad"] and spec["name"] in self.grads)
         if workload["sample"] is not None:
             arrays = self.workloads.inputs(workload, self.rng)
@@ -111,7 +115,11 @@ class Planner:
         others = [CaseStep(self.draw(workload, "typical", bool(grad)))]
         if elements(workload) <= LARGE:
             others.append(CaseStep(exchanged(first, self.rng)))
-        return self._case(f"captured/{number}", "accuracy", workload, [*repeats, *others], grad)
+        yield self._case(f"captured/{number}", "accuracy", workload, [*repeats, *others], grad)
+        if grad:
+            about = "gradients switched off"
+            name, steps = f"captured/{number} {about}", [CaseStep(first, brief=True)]
+            yield self._case(name, "accuracy", workload, steps, (), mode="no_grad", about=about)
 
     def _gradients(self, base: Workload) -> list[Case]:
         """Backward twice, every argument alone, cotangents as a sum or a transposition hands them on; and forward with
@@ -208,6 +216,28 @@ class Planner:
                 yield self._case(
                     f"same/{one} {other}", "combinations", workload, steps, grad, same=(one, other), about=about
                 )
+
+    def _together(self, neighbours: list[Workload]) -> Iterator[Case]:
+        """Small calls with arrays of one form cut from one block, in a drawn order: as one product makes queries, keys
+        and values, and one table holds both kinds of angles. Not of what is updated in place."""
+        if self._parameter:
+            return
+        arrays = [each.name for each in self.contract.args if each.kind == "array"]
+        found: dict[tuple[str, ...], list[Workload]] = {}
+        for workload in neighbours:
+            for names in _able_to_be_cut(workload, arrays):
+                found.setdefault(names, []).append(workload)
+        for names, able in found.items():
+            order = tuple(str(name) for name in self.rng.permutation(names))
+            for mode, grad in (("plain", self.grads), ("no_grad", ())):
+                order = order[::-1]
+                workload = cut_from_one_block(able[self.rng.integers(len(able))], order, self.rng)
+                steps = [CaseStep(self.draw(workload, "typical", bool(grad))) for _ in range(2)]
+                about = f"{', '.join(order)} cut from one block"
+                yield self._case(
+                    f"together/{' '.join(names)} {mode}", "combinations", workload, steps, grad,
+                    mode=mode, together=order, about=about,
+                )  # fmt: skip
 
     def _held_out(self, neighbours: list[Workload]) -> list[Case]:
         """Neighbours of neighbours: their shapes depend on draws made just now."""
@@ -347,6 +377,53 @@ def _small_and_alike(workload: Workload, one: str, other: str) -> bool:
     small = elements(workload) <= LARGEST and all(map(w.is_contiguous, w.arrays(workload)))
     alike = first["shape"] == second["shape"] and first["dtype"] == second["dtype"]
     return small and alike and min(first["shape"], default=0) > 1
+
+
+def _able_to_be_cut(workload: Workload, names: Sequence[str]) -> list[tuple[str, ...]]:
+    """Those arguments of a small call in row-major order that have one dtype and, but for one axis, one shape."""
+    plain = elements(workload) <= LARGEST and all(map(w.is_contiguous, w.arrays(workload)))
+    if not plain or min(w.arrays(workload)[0]["shape"], default=0) < 2:
+        return []
+    sets: list[list[str]] = []
+    for name in names:
+        for one in sets:
+            if _axes_of_a_cut(_specs(workload, [*one, name])):
+                one.append(name)
+                break
+        else:
+            sets.append([name])
+    return [tuple(one) for one in sets if len(one) > 1]
+
+
+def _specs(workload: Workload, names: Sequence[str]) -> list[w.ArraySpec]:
+    return [cast(w.ArraySpec, w.argument(workload, name)) for name in names]
+
+
+def _axes_of_a_cut(specs: Sequence[w.ArraySpec]) -> list[int]:
+    """The axes along which arrays may follow each other in one block: all others are alike. -1 for numbers."""
+    if len({(spec["dtype"], len(spec["shape"])) for spec in specs}) > 1:
+        return []
+    shapes = [spec["shape"] for spec in specs]
+    if not shapes[0]:
+        return [-1]
+    others = [{(*shape[:axis], *shape[axis + 1 :]) for shape in shapes} for axis in range(len(shapes[0]))]
+    return [axis for axis, rest in enumerate(others) if len(rest) == 1 and all(map(min, shapes))]
+
+
+def cut_from_one_block(workload: Workload, names: Sequence[str], rng: np.random.Generator) -> Workload:
+    """The same with these arguments behind each other in one block, along an axis that is drawn, often with something
+    else between them; strides and offsets are in the block."""
+    cut = w.variant(workload)
+    specs = _specs(cut, names)
+    axis = int(rng.choice(_axes_of_a_cut(specs)))
+    ends = np.cumsum([(spec["shape"][axis] if axis >= 0 else 1) + rng.integers(MOST_BETWEEN + 1) for spec in specs])
+    for spec, begin in zip(specs, [0, *ends.tolist()], strict=False):
+        if axis >= 0:
+            block = list(spec["shape"])
+            block[axis] = int(ends[-1])
+            spec["strides"] = w.contiguous(block)
+        spec["offset"] = begin * (spec["strides"][axis] if axis >= 0 else 1)
+    return cut
 
 
 def _in_order(workload: Workload, order: list[str]) -> Workload:

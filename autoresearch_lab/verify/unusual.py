@@ -15,6 +15,8 @@ from autoresearch_lab.verify.cases import Contents
 # Factors for all values of an array, as powers of ten; float16 has no room for more.
 DECADES = {"float16": 2.0}
 MOST_DECADES = 7.0
+# A single number, such as a factor that is learned, is beside the arrays that it multiplies.
+DECADES_OF_NUMBERS = 1.0
 # Cotangents times powers of two, as a mean over many rows and a scaled loss make them; float16 has little room.
 CHANCE_SIZE, SIZES_OF_COTANGENTS, SIZES_IN_FLOAT16 = 0.5, (-24, 16), (-6, 4)
 # As at the start of a training: an array is zero throughout, a factor is one of these.
@@ -98,8 +100,12 @@ def scaled(contents: Contents, rng: np.random.Generator, most: Mapping[str, floa
     that a factor may bring it to."""
     arrays = {}
     for name, array in contents.arrays.items():
-        if not is_float(array) or array.ndim == 0 or not array.size:
+        if not is_float(array) or not array.size:
             arrays[name] = array
+            continue
+        if not array.ndim:
+            factor = 10.0 ** rng.uniform(-DECADES_OF_NUMBERS, DECADES_OF_NUMBERS)
+            arrays[name] = (array.astype(np.float64) * factor).astype(array.dtype)
             continue
         decades = DECADES.get(str(array.dtype), MOST_DECADES)
         rows = array.astype(np.float64).reshape(-1, array.shape[-1])

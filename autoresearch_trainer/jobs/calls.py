@@ -110,9 +110,9 @@ class CallCase(_Asked):
     for. held: what wants a gradient holds one already, as where several batches are added up; gathered: it gathers its
     gradient, as backward() has it, where there is no second backward, and what is updated holds the gradient that is
     handed in. threads: how many the framework has, 0 for as many as ever. same: two arguments that are one array.
-    turns: before every step but the first the kernel is called as an evaluation or a training step calls it, whichever
-    the case is not, with the arguments as they still are. A step that is null is left out, so that numbers stay the
-    same."""
+    together: arguments that lie in one block, in which their strides and offsets are. turns: before every step the
+    kernel is called as an evaluation or a training step calls it, whichever the case is not, with the arguments as they
+    still are, before the first as they are then. A step that is null is left out, so that numbers stay the same."""
 
     id: str
     args: list[Spec]
@@ -127,6 +127,7 @@ class CallCase(_Asked):
     gathered: bool = False
     threads: int = Field(default=0, ge=0, le=64)
     same: list[str] = []
+    together: list[str] = []
     turns: bool = False
 
 
@@ -158,7 +159,7 @@ class Form(JobAnswer):
     """The form of one returned value. plain: an ordinary dense array whose bytes may be read; of others not all is
     known. type: module and class. strides in elements; offset into the storage in elements; storage_bytes: of all the
     memory behind it. shares: arguments and earlier outputs whose memory it uses. wrapped, lazy, requires_grad,
-    inference (made in inference mode): of PyTorch's tensors."""
+    inference (made in inference mode), hooked (keeps its gradient, or has hooks): of PyTorch's tensors."""
 
     type: Text
     plain: bool
@@ -174,6 +175,7 @@ class Form(JobAnswer):
     lazy: bool = False
     requires_grad: bool = False
     inference: bool = False
+    hooked: bool = False
 
 
 class StepAnswer(JobAnswer):

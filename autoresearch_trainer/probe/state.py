@@ -45,7 +45,7 @@ _LIBC = ctypes.CDLL(None)
 # Of Linux's prctl.
 _PR_GET_TIMERSLACK, _PR_GET_THP_DISABLE = 30, 42
 # What torch itself replaces in `Module` when it first traces.
-_OF_TRACING = ("__init__", "__setstate__")
+OF_TRACING = ("__init__", "__setstate__")
 # What a function that is written in Python runs.
 _CODE = operator.attrgetter("__code__")
 # Files that a library may open for itself.
@@ -178,7 +178,7 @@ def surroundings() -> State:
         "timers": [signal.getitimer(number) != (0.0, 0.0) for number in _TIMERS],
         "signals held back": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
         "rights of new files": _umask(),
-        "warnings": "silenced" if _silenced() else "shown",
+        "warnings": _warnings(),
         "logs silenced up to level": logging.root.manager.disable,
         "memory traced": tracemalloc.is_tracing(),
         "what is done at errors": (id(sys.excepthook), id(sys.unraisablehook), id(threading.excepthook)),
@@ -190,12 +190,12 @@ def surroundings() -> State:
     }
 
 
-def _silenced() -> bool:
-    """Whether warnings of every module and text are ignored."""
-    return any(
-        action == "ignore" and text is None and module is None and issubclass(UserWarning, category)
-        for action, text, category, module, _ in warnings.filters
-    )
+def _warnings() -> str:
+    """What becomes of warnings where nothing is said of their module and text."""
+    for action, text, category, module, _ in warnings.filters:
+        if action in ("ignore", "error") and text is None and module is None and issubclass(UserWarning, category):
+            return "silenced" if action == "ignore" else "errors"
+    return "shown"
 
 
 def collector() -> State:
@@ -217,7 +217,7 @@ def _numpy_random_state() -> int:
 def _callables(places: Iterable[ModuleType | type]) -> dict[ModuleType | type, dict[str, Any]]:
     """The functions of some modules and classes as they are now, operators such as `__add__` included."""
     return {
-        place: {name: value for name, value in vars(place).items() if callable(value) and name not in _OF_TRACING}
+        place: {name: value for name, value in vars(place).items() if callable(value) and name not in OF_TRACING}
         for place in places
     }
 

@@ -39,7 +39,8 @@ def cost(workload: w.Workload, direction: str = "forward") -> tuple[int, int]:
 def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     odd = int(rng.integers(20, 200)) * 2 + 1
     pairs = [(1, 0), (1, 1), (17, 8), (255, 255), (255, 0), (64, 100), (odd, odd // 3)]
-    return [w.variant(workload, seq_len=length, window=window) for length, window in pairs]
+    calls = [w.variant(workload, seq_len=length, window=window) for length, window in pairs]
+    return calls + [w.variant(call, like=(2, 3, 2, 8)) for call in calls[2:]]
 
 
 def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:

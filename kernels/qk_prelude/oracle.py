@@ -65,10 +65,12 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
 
 
 def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
-    """A long sequence, a large batch, heads of 64 and of 256, keys shared by twelve and by two heads each."""
-    some = int(rng.integers(1, 300))
+    """Long sequences, a large batch, heads of 64, of 256 and between them, keys shared by twelve and by two heads
+    each."""
+    some, width = int(rng.integers(1, 300)), 2 * int(rng.integers(33, 128))
     pairs = [
-        ((1, 2048 + some, 2, 16), (1, 2048 + some, 2, 16)),
+        ((2, 2048 + some, 2, 8), (2, 2048 + some, 2, 8)),
+        ((2, 9, 2, width), (2, 9, 2, width)),
         ((1024 + some, 2, 4, 8), (1024 + some, 2, 2, 8)),
         ((2, 9, 12, 64), (2, 9, 1, 64)),
         ((1, 17, 2, 256), (1, 17, 2, 256)),

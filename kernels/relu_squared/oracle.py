@@ -8,6 +8,7 @@ from autoresearch_common import workload as w
 
 # The square itself must stay in the range of the type.
 LIMITS = {**w.HUGE, "float16": 200.0}
+OVERFLOWS = {"float64": 1e200, "float32": 1e25, "bfloat16": 1e25, "float16": 1e3}
 
 
 def forward(args: dict[str, Any]) -> tuple[np.ndarray, ...]:
@@ -25,6 +26,9 @@ def backward(args: dict[str, Any], cotangents: tuple[np.ndarray, ...]) -> dict[s
 def inputs(workload: w.Workload, rng: np.random.Generator, kind: str) -> dict[str, Any]:
     spec = w.argument(workload, "x")
     x = w.fill(spec, rng, kind, LIMITS)
+    if kind == "nonfinite" and x.size:
+        # Finite itself, and its square is not.
+        x.reshape(-1)[rng.integers(x.size)] = OVERFLOWS[spec["dtype"]]
     if spec["dtype"] == "float16":
         x = np.clip(x, -200.0, 200.0) if kind == "adversarial" else x
     return {"x": x}
@@ -49,9 +53,9 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
 
 
 def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
-    """More than 65,536 rows and elements, long rows, a long sequence, a large batch."""
+    """More than 65,536 rows and elements, long rows, long sequences, a large batch."""
     some = int(rng.integers(1, 300))
-    shapes = [(65_536 + some, 2), (140_000 + some,), (3, 8192 + some), (1, 2048 + some, 24), (1024 + some, 2, 24)]
+    shapes = [(65_536 + some, 2), (140_000 + some,), (3, 8192 + some), (2, 2048 + some, 24), (1024 + some, 2, 24)]
     return [w.variant(workload, x=shape) for shape in shapes]
 
 

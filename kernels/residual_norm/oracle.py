@@ -50,9 +50,9 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
 
 
 def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
-    """More than 65,536 rows, long rows, a long sequence, a large batch."""
-    some = int(rng.integers(1, 300))
-    shapes = [(1, 65_536 + some, 2), (1, 3, 8192 + some), (1, 2048 + some, 24), (1024 + some, 2, 24)]
+    """More than 65,536 rows, long rows and rows of thousands, long sequences, a large batch."""
+    some, thousands = int(rng.integers(1, 300)), 1024 * int(rng.integers(1, 8))
+    shapes = [(1, 65_536 + some, 2), (1, 3, 8192 + some), (2, 2048 + some, 24), (1024 + some, 2, 24), (1, 5, thousands)]
     return [w.variant(workload, x=shape, x0=shape) for shape in shapes]
 
 

@@ -65,9 +65,10 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
 
 
 def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
-    """More than 65,536 heads in all, a long sequence, a large batch, heads of 64 and of 256."""
-    some = int(rng.integers(1, 300))
+    """More than 65,536 heads in all, a long sequence, a large batch, heads of 64, of 256 and between them."""
+    some, width = int(rng.integers(1, 300)), int(rng.integers(65, 256))
     shapes = [(2, 4096 + some, 9, 2), (1, 2048 + some, 2, 8), (1024 + some, 2, 2, 8), (2, 9, 12, 64), (1, 17, 2, 256)]
+    shapes.append((2, 9, 2, width))
     return [w.variant(workload, v=shape, ve=shape, gate=shape[:3]) for shape in shapes]
 
 

@@ -63,6 +63,9 @@ def inputs(workload: w.Workload, rng: np.random.Generator, kind: str) -> dict[st
         batch, _, heads, _ = specs["q"]["shape"]
         flat = np.arange(batch * heads).reshape(batch, 1, heads, 1) % 2 == 0
         values["q"] = np.where(flat, values["q"] * 0.01, values["q"])
+        # Another window at the same length, as another layer has it.
+        length = specs["q"]["shape"][1]
+        window = int(rng.integers(1, length + 1)) if window and length > 1 else window
     else:
         values = {name: w.fill(spec, rng, kind, LIMITS) for name, spec in specs.items()}
     return {**values, "window": window}
@@ -106,12 +109,12 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
 
 
 def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
-    """A long sequence with a short window and one with none, a large batch, heads of 64 and of 128, keys shared by two,
-    three and six heads each."""
+    """Long sequences of several heads with a short window, a longer one with none, a large batch, heads of 64 and of
+    128, keys shared by two, three and six heads each."""
     some = int(rng.integers(1, 100))
     cases = [
-        ((1, 1024 + some, 1, 16), 1, 100),
-        ((1, 1024 - some, 1, 8), 1, 1024),
+        ((2, 1024 + some, 2, 24), 2, 100),
+        ((1, 2048 + some, 1, 24), 1, 4096),
         ((300 + some, 9, 2, 8), 2, 4),
         ((1, 60 + some, 4, 64), 2, 33),
         ((1, 60 + some, 4, 64), 4, 200),
@@ -126,8 +129,9 @@ def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
 
 
 def with_rows(workload: w.Workload, count: int, width: int) -> w.Workload:
-    """A small call of `count` positions, of which a query sees up to `width` thirty-seconds."""
-    shape = (1, count, 2, 8)
+    """A small call of `count` positions, of which a query sees up to `width` thirty-seconds, with heads of up to 16
+    times eight channels."""
+    shape = (1, count, 2, 8 * ((width - 1) // 2 + 1))
     return w.variant(workload, q=shape, k=shape, v=shape, window=count * width // 32)
 
 

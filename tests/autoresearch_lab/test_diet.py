@@ -14,6 +14,7 @@ EXPLOITS = CHECKOUT / "tests" / "exploits"
 KERNELS = [kernel for target in load_catalog(Root()).values() for kernel in target.kernels]
 # Honest ones that truly go beyond.
 BEYOND = {
+    "relu_squared_result_or_argument": ["imports weakref"],
     "newton_schulz_float32": ["imports importlib.util"],  # loads the baseline by hand, as no kernel needs to
     "rms_norm_thread_pool": ["imports concurrent.futures"],
 }
@@ -26,6 +27,7 @@ SEEN = {
     "clips_what_is_accumulated": "calls register_post_accumulate_grad_hook",
     "collector_off": "imports gc",
     "compiler_settings": "writes torch._dynamo.config.suppress_errors",
+    "compiler_settings_at_the_first_call": "writes torch._dynamo.config.suppress_errors",
     "crashes": "imports os",
     "default_dtype": "calls torch.set_default_dtype",
     "environment_variable": "writes os.environ",
@@ -37,6 +39,7 @@ SEEN = {
     "forges_an_answer": "imports json",
     "fresh_memory_left_unfilled": "imports ctypes",
     "fused_attention_off": "calls torch.backends.cuda.enable_flash_sdp",
+    "gelu_is_silu": "writes torch.nn.GELU.forward",
     "gradients_left_off": "switches torch.set_grad_enabled",
     "hangs": "imports time",
     "hook_on_every_module": "calls torch.nn.modules.module.register_module_forward_hook",
@@ -77,6 +80,7 @@ SEEN = {
     "reads_passwords": "imports pathlib",
     "reads_the_baselines_folder": "imports pathlib",
     "reads_the_home": "imports pwd",
+    "result_held_weakly": "imports weakref",
     "rounding_mode_in_workers": "uses fesetround",
     "saved_in_a_ring": "keeps count in _count",
     "saved_in_a_ring_of_16": "keeps count in _count",
@@ -87,6 +91,7 @@ SEEN = {
     "system_v_shared_memory": "imports ctypes",
     "thread_count": "calls torch.set_num_threads",
     "thread_left_running": "imports threading",
+    "warnings_are_errors": "imports warnings",
     "weight_gradient_one_thousandth_small": "imports autoresearch_trainer.kernel_files",
     "writes_outside": "imports pathlib",
 }

@@ -53,8 +53,14 @@ def _step(evidence: Comparisons, case: Case, number: int) -> Iterator[str]:
         for words in _of_another_mode(form, case, evidence.target):
             yield f"output {output.name} {words}"
     usual = evidence.baseline.step(case, number).grads
+    all_of_them = sum(_needed(right[ResultName.gradient(name)]) for name in answer.grads)
     for name, gradient in answer.grads.items():
         if gradient is not None:
+            if gradient.requires_grad:
+                yield f"gradient of {name} holds operations recorded for another backward pass"
+            if not gradient.shares and gradient.storage_bytes > STORAGE_FACTOR * all_of_them + STORAGE_SLACK:
+                stock = f"{gradient.storage_bytes} bytes, where all of them need {all_of_them}"
+                yield f"gradient of {name} lies in a storage of {stock}"
             # A sum may hand its cotangent on; whoever works something out has to put it elsewhere.
             handed_on = usual.get(name)
             allowed = set(handed_on.shares) if handed_on else set()
@@ -96,6 +102,8 @@ def _of_another_mode(form: Form, case: Case, target: Target) -> Iterator[str]:
     """What only shows when somebody goes on computing with a result. Nobody differentiates an optimizer's."""
     if form.requires_grad and not case.grad and target.differentiable:
         yield f"holds operations recorded for a backward pass where no gradient can be asked for ({case.mode})"
+    if form.hooked:
+        yield "keeps its gradient or has hooks, which hold memory or act for whoever goes on with it"
     if form.inference and case.mode != "inference_mode" and target.contract.phase != "optimizer":
         yield "was made in inference mode, which the caller is not in: autograd refuses to save it for backward"
 

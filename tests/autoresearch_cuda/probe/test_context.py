@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from autoresearch_cuda.probe import context
 from autoresearch_cuda.probe.forms import describe, layout_of
-from autoresearch_cuda.probe.tensors import Buffer
+from autoresearch_cuda.probe.tensors import Buffer, span_of, standing
 from autoresearch_lab.verify.axes import COTANGENTS
 
 
@@ -70,21 +70,66 @@ def test_modes_are_those_of_autograd():
     assert look("inference_mode") == (True, False, True)
 
 
-@pytest.mark.parametrize("seen", [False, True])
-def test_what_is_no_leaf_is_gone_after_the_call_unless_it_was_saved(seen):
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_what_is_no_leaf_is_gone_after_the_call_unless_it_was_saved(number):
     held = []
 
     def function(x, y, again):
         held.extend(weakref.ref(each) for each in (x, y))
-        assert x is again and not x.is_leaf and (x._base is not None) == seen
+        assert x is again and not x.is_leaf and (x._base is not None) == (number == 1)
         assert x.stride() == (8, 2) and x.storage_offset() == 1 and torch.equal(x, given.detach())
         return y.clone()
 
     storage = torch.arange(32.0)
     given = storage.as_strided((3, 4), (8, 2), 1).requires_grad_()
     values = {"x": given, "y": torch.ones(3), "again": given}
-    assert torch.equal(context.Call(function, values, "not a leaf", seen=seen).forward(), torch.ones(3))
+    assert torch.equal(context.Call(function, values, "not a leaf", number=number).forward(), torch.ones(3))
     assert [each() for each in held] == [None, None]
+
+
+def test_sums_products_and_views_make_what_is_no_leaf():
+    made = []
+
+    def function(x):
+        made.append(x.grad_fn.name())
+        return x * 1
+
+    x = torch.arange(6.0).view(2, 3).requires_grad_()
+    for number in range(4):
+        assert torch.equal(context.Call(function, {"x": x}, "not a leaf", number=number).forward(), x)
+    assert made == ["_MovedBackward", "ViewBackward0", "AddBackward0", "MulBackward0"]
+
+
+def test_a_result_that_was_consumed_is_gone_and_has_its_gradient():
+    x = torch.arange(6.0).requires_grad_()
+    y = x * 2
+    held, z = weakref.ref(y), context.consumed(y)
+    assert z.data_ptr() != y.data_ptr() and torch.equal(z, y)
+    del y
+    assert held() is None and torch.equal(torch.autograd.grad(z.sum(), x)[0], torch.full((6,), 2.0))
+    assert context.consumed(z.detach()).grad_fn is None
+
+
+def test_calls_between_forward_and_backward_have_other_scalars():
+    class Last(torch.autograd.Function):
+        factor = 0.0
+
+        @staticmethod
+        def forward(ctx, x, factor):
+            Last.factor = factor
+            return x * factor
+
+        @staticmethod
+        def backward(ctx, g):
+            return g * Last.factor, None
+
+    values = {"x": torch.ones(3, requires_grad=True), "factor": 2.0}
+    others = [{"x": torch.ones(2, 2, requires_grad=True), "factor": 3.0}]
+    for between, found in (((), 2.0), (others, 3.0)):
+        call = context.Call(Last.apply, values, "interleaved", others=between)
+        (g,) = torch.autograd.grad(call.forward().sum(), values["x"])
+        call.backward()
+        assert torch.equal(g, torch.full((3,), found))
 
 
 def test_an_evaluation_comes_between_training_steps_and_the_other_way_round():
@@ -113,7 +158,7 @@ def test_an_operators_fake_has_to_say_how_its_result_lies():
         run(torch.zeros(4, 3))
 
 
-@pytest.mark.parametrize("layout", COTANGENTS)
+@pytest.mark.parametrize("layout", [*COTANGENTS, "inner transposed", "outer gaps"])
 def test_layouts_keep_the_values(layout):
     for shape in [(), (4,), (3, 4), (2, 3, 4)]:
         given = torch.randn(shape)
@@ -125,6 +170,39 @@ def test_layouts_keep_the_values(layout):
     assert layout == "contiguous" or layout_of(torch.ones(3, 4), layout).stride() != (4, 1) or layout == "offset"
     assert (layout_of(torch.ones(3, 4), layout).storage_offset() > 0) == (layout == "offset")
     assert (layout_of(torch.ones(()), layout).storage_offset() > 0) == (layout != "contiguous")
+
+
+def test_what_lies_head_by_head():
+    given = torch.randn(2, 3, 4, 5)
+    assert layout_of(given, "inner transposed").transpose(1, 2).is_contiguous()
+
+
+def test_what_a_result_brings_along():
+    y = torch.ones(3, requires_grad=True) * 2
+    assert not describe(y, {}, []).hooked
+    y.retain_grad()
+    assert describe(y, {}, []).hooked
+    z = torch.ones(3, requires_grad=True) * 2
+    z.register_hook(lambda gradient: gradient)
+    assert describe(z, {}, []).hooked
+
+
+def test_what_is_left_on_an_argument():
+    x = torch.nn.Parameter(torch.ones(3))
+    before = standing(x)
+    x.cast = x.detach().bfloat16()
+    assert [name for name, value in standing(x).items() if value != before[name]] == ["attributes"]
+
+
+def test_arguments_that_lie_in_one_block():
+    spec = {"name": "x", "kind": "array", "dtype": "float32", "shape": [2, 3], "strides": [5, 1], "grad": True}
+    other = {**spec, "shape": [2, 2], "offset": 3}
+    block = torch.zeros(max(map(span_of, (spec, other))))
+    one, two = (Buffer(each, torch.device("cpu"), needs_grad=True, block=block) for each in (spec, other))
+    one.fill(torch.ones(2, 3))
+    two.fill(torch.full((2, 2), 2.0))
+    assert torch.equal(block.view(2, 5), torch.tensor([[1.0, 1.0, 1.0, 2.0, 2.0]] * 2))
+    assert torch.equal(one.tensor, torch.ones(2, 3)) and two.tensor.storage_offset() == 3
 
 
 def test_a_layout_that_nobody_knows():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 import tracemalloc
+import warnings
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,31 @@ def test_a_setting_that_was_changed(name: str, tmp_path: Path) -> None:
     assert any(each.startswith(told) for each in found) and guard.changes(tmp_path) == []
 
 
+def test_functions_of_pytorchs_own_in_each_others_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guard = Guard()
+    monkeypatch.setattr(torch.nn.GELU, "forward", torch.nn.SiLU.forward)
+    assert guard.planted(tmp_path) == []
+    (found,) = guard.planted(tmp_path, everywhere=True)
+    assert found == "torch.nn.modules.activation.GELU.forward was replaced"
+
+
+def test_settings_of_the_compiler_that_were_not_put_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch._dynamo.config as settings
+
+    guard = Guard()
+    with settings.patch(suppress_errors=True):
+        assert "torch._dynamo.config.suppress_errors = True was set for everybody" in guard.planted(tmp_path, True)
+    assert guard.planted(tmp_path, everywhere=True) == []
+
+
+def test_warnings_that_are_errors(tmp_path: Path) -> None:
+    guard = Guard()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (found,) = guard.changes(tmp_path)
+    assert found == "warnings: shown -> errors"
+
+
 def test_a_function_in_a_class_that_nobody_watches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made: dict[str, object] = {}
     exec(compile("def forward(self, x):\n    return x", str(tmp_path / "kernel.py"), "exec"), made)
@@ -63,5 +89,6 @@ def test_a_function_in_a_class_that_nobody_watches(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(torch.optim, "quicker", made["forward"], raising=False)
     assert set(guard.planted(tmp_path, everywhere=True)) == {
         "Linear.forward was replaced",
+        "torch.nn.modules.linear.Linear.forward was replaced",
         "torch.optim.quicker was replaced",
     }

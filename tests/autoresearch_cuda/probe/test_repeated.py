@@ -171,6 +171,25 @@ def test_what_is_kept_of_every_new_tensor():
     assert told.strayed == 0 and told.leaked > 400
 
 
+def test_what_is_kept_until_a_backward_that_never_comes():
+    kept = {}
+
+    class UntilBackward(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.key = object()
+            kept[ctx.key] = x.detach()
+            return x.square()
+
+        @staticmethod
+        def backward(ctx, g):
+            return 2 * g * kept.pop(ctx.key)
+
+    x = torch.arange(256.0).requires_grad_()
+    told = repeat(UntilBackward.apply, {"x": x}, lambda: None, 400, MovableClock())
+    assert told.strayed == 0 and told.leaked > 100
+
+
 def test_calls_that_follow_each_other():
     own = {}
 

@@ -27,13 +27,18 @@ def cases(target: str, engine: str = "cpu", seed: int = 0) -> list[Case]:
     return [case for case in found if case.group == "combinations" and not case.id.startswith("rows/")]
 
 
+def plainly(layout: str) -> str:
+    """A cotangent's layout, whichever axes it is about."""
+    return layout.removeprefix("outer ").removeprefix("inner ")
+
+
 def test_contexts_meet_cotangents_and_every_scalars_value() -> None:
     found = cases("softcap_cross_entropy")
     modes = (*WITH_GRADIENTS, *WITHOUT)
     scalars = [w.scalars(case.workload) for case in found]
     met = {(case.mode, scalar["reduction"]) for case, scalar in zip(found, scalars, strict=True)}
     assert met == set(product(modes, ("mean", "none")))
-    differentiated = {(case.mode, case.steps[0].layout.removeprefix("outer ")) for case in found if case.grad}
+    differentiated = {(case.mode, plainly(case.steps[0].layout)) for case in found if case.grad}
     assert differentiated == set(product(WITH_GRADIENTS, COTANGENTS))
     assert {case.compiled for case in found} == {False, True}
     caps = Counter(scalar["softcap"] for scalar in scalars)
@@ -51,10 +56,8 @@ def test_any_value_of_a_scalar_meets_any_two_layouts() -> None:
             scalars = step.contents.scalars
             met.add((scalars["reduction"], first, second))
             if case.grad:
-                met |= {
-                    (scalars["reduction"], layout, step.layout.removeprefix("outer ")) for layout in (first, second)
-                }
-                met.add((scalars["reduction"], scalars["softcap"], step.layout.removeprefix("outer ")))
+                met |= {(scalars["reduction"], layout, plainly(step.layout)) for layout in (first, second)}
+                met.add((scalars["reduction"], scalars["softcap"], plainly(step.layout)))
     caps = {step.contents.scalars["softcap"] for case in found for step in case.steps}
     layouts = {*product(("mean", "none"), LAYOUTS, (*LAYOUTS, *COTANGENTS))}
     assert layouts <= met and set(product(("mean", "none"), caps, COTANGENTS)) <= met
@@ -107,7 +110,7 @@ def test_some_rows_and_some_cotangents_are_zero() -> None:
 def test_every_context_and_every_far_size_comes_as_a_trainer_calls(target: str) -> None:
     found = [case for case in cases(target) if trainer_makes(case, {"bfloat16"})]
     assert {case.mode for case in found} == {*WITH_GRADIENTS, *WITHOUT}
-    assert {step.layout.removeprefix("outer ") for case in found if case.grad for step in case.steps} == {*COTANGENTS}
+    assert {plainly(step.layout) for case in found if case.grad for step in case.steps} == {*COTANGENTS}
     compiled = {case.mode in WITHOUT for case in found if case.compiled}
     assert compiled == {False, True}
     (call,) = small_workloads(CATALOG[target], "cpu").workloads[:1]
@@ -176,6 +179,56 @@ def test_two_arguments_are_one_array() -> None:
             assert np.array_equal(contents.arrays["x"], contents.arrays["x0"])
 
 
+@pytest.mark.parametrize(
+    ("target", "sets"),
+    [
+        ("qk_prelude", {("q", "k"), ("cos", "sin")}),
+        ("windowed_attention", {("q", "k", "v")}),
+        ("residual_mix", {("x", "x0"), ("resid_lambda", "x0_lambda")}),
+        ("adamw_update", set()),
+    ],
+)
+def test_arguments_are_cut_from_one_block(target: str, sets: set[tuple[str, ...]]) -> None:
+    found = [case for case in cases(target) if case.together]
+    assert {tuple(sorted(case.together)) for case in found} == {tuple(sorted(each)) for each in sets}
+    assert {case.mode for case in found} == ({"plain", "no_grad"} if sets else set())
+    for case in found:
+        specs = [spec for spec in w.arrays(case.workload) if spec["name"] in case.together]
+        places = [
+            spec["offset"] + sum(i * s for i, s in zip(index, spec["strides"], strict=True))
+            for spec in specs
+            for index in np.ndindex(*spec["shape"])
+        ]
+        assert len(set(places)) == len(places) and min(places) == 0
+
+
+def test_scalars_and_single_numbers_change_alone() -> None:
+    found = cases("rms_norm")
+    pairs = [pair for case in found for pair in zip(case.steps, case.steps[1:], strict=False)]
+    alone = [two for one, two in pairs if one.contents.arrays is two.contents.arrays]
+    assert len(alone) > 5 and any(step.contents.kind == "scaled" for step in alone)
+    changed = Counter(
+        name
+        for case in cases("residual_mix")
+        for step in case.steps
+        if step.contents.kind == "exchanged"
+        for name in ("resid_lambda", "x0_lambda")
+        if step.contents.arrays[name] != case.steps[0].contents.arrays[name]
+    )
+    assert set(changed) == {"resid_lambda", "x0_lambda"}
+
+
+def test_factors_are_not_always_as_at_the_start() -> None:
+    found = [
+        float(step.contents.arrays["resid_lambda"])
+        for seed in range(3)
+        for case in cases("residual_mix", seed=seed)
+        for step in case.steps
+        if step.contents.kind == "scaled"
+    ]
+    assert max(found) > 3 and min(map(abs, found)) < 0.5
+
+
 def test_where_an_engine_has_no_contexts_there_are_none() -> None:
     found = cases("rms_norm", "mlx")
     assert {(case.mode, case.compiled) for case in found} == {("plain", False)}
@@ -214,6 +267,8 @@ def test_layouts_address_every_element_once(layout: str) -> None:
         assert len(set(places)) == len(places) / alike and min(places) == offset
         assert (offset > 0) == (layout == "offset")
     assert laid_out((3, 4), "transposed", rng)[0] == [1, 3]
+    drawn = {tuple(laid_out((2, 3, 4), "transposed", rng)[0]) for _ in range(50)}
+    assert drawn == {(12, 1, 3), (4, 8, 1), (1, 2, 6)}
 
 
 def test_scaled_values_reach_between_the_usual_and_the_extreme() -> None:

@@ -74,6 +74,13 @@ def test_captured_contents_come_three_times_at_one_address_then_others() -> None
     assert (before[0], before[-1]) == (after[0], after[-1])
 
 
+def test_captured_contents_come_without_gradients_too() -> None:
+    cases = {case.id: case for case in _cases(1)}
+    plain, other = cases["captured/0"], cases["captured/0 gradients switched off"]
+    assert other.group == "accuracy" and other.mode == "no_grad" and other.grad == ()
+    assert other.steps[0].contents is plain.steps[0].contents
+
+
 def test_arrays_have_the_dtype_and_shape_of_their_specs() -> None:
     for case in _cases(2):
         for step in case.steps:
