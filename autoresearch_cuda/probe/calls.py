@@ -232,12 +232,14 @@ class _Case:
         again: str | None = None
         spoilt: list[str] = []
         if step.cotangents is not None and self.case.grad:
+            call.hold()
             with context.threads(self.case.threads), _operators(self.case.spied, self.operators["backward"]):
                 grads, again, spoilt = self._backward(step, usable, number, kept)
                 call.backward()
         for name in self.case.inplace:
             kept[ResultName.argument(name).key(self.case.id, number)] = _clone(_detach(self.buffers[name].tensor))
         after = self._states()
+        spoilt += [f"{name} (no leaf)" for name in call.written()]
         repeated = Repeated(0, 0, 0, 0.0, 0, 0)
         if step.repeats:
             with context.entered(self.case.mode):

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from autoresearch_cuda.probe.tensors import relocated, rolled
+from autoresearch_cuda.probe.tensors import Lent, relocated, rolled
 from autoresearch_trainer.jobs.calls import Mode
 from autoresearch_trainer.kernel_files import Kernel
 
@@ -129,7 +129,18 @@ class Call:
 
     def __init__(self, function: Kernel, values: Mapping[str, Any], mode: Mode, *, seen: bool = False) -> None:
         self._function, self._values, self._mode, self._seen = function, list(values.values()), mode, seen
+        self._names = list(values)
         self._others: list[tuple[list[torch.Tensor], list[torch.Tensor]]] = []
+        self._lent: list[Lent] = []
+
+    def written(self) -> list[str]:
+        """The arguments that were no leaves and were written to, in forward or since `hold`, by names."""
+        return [each.name for each in self._lent if each.look()]
+
+    def hold(self) -> None:
+        """Before backward: what the kernel saved of arguments that were no leaves lives on until it is looked at."""
+        for each in self._lent:
+            each.hold()
 
     def forward(self) -> Any:
         """What the kernel returns. Interleaved: other calls have followed, whose backward is still to come. Not a leaf:
@@ -140,11 +151,20 @@ class Call:
 
                 return checkpoint(self._function, *self._values, use_reentrant=False)
             if self._mode == "not a leaf":
-                return self._function(*_behind(self._values, self._seen))
+                return self._lend()
             returned = self._function(*self._values)
             if self._mode == "interleaved":
                 self._others = [_another(self._function, self._values, number + 1) for number in range(BETWEEN)]
                 self._run_back(self._others[-1:])
+        return returned
+
+    def _lend(self) -> Any:
+        """A call on copies that only the kernel holds afterwards; in a trainer others may still read them."""
+        self._lent = [Lent(name) for name in self._names]
+        copies = _behind(self._values, self._lent, self._seen)
+        returned = self._function(*copies)
+        for each in self._lent:
+            each.look()
         return returned
 
     def backward(self) -> None:
@@ -170,12 +190,14 @@ class _Moved(torch.autograd.Function):
         return gradient
 
 
-def _behind(values: list[Any], seen: bool) -> list[Any]:
-    """Copies behind an operator, that live as long as somebody holds them; what is one array stays one."""
+def _behind(values: list[Any], lent: Sequence[Lent], seen: bool) -> list[Any]:
+    """Copies behind an operator, that live as long as somebody holds them; what is one array stays one. lent: for each
+    value, what becomes of its copy."""
     copies: dict[int, Any] = {}
-    for value in values:
+    for value, about in zip(values, lent, strict=True):
         if isinstance(value, torch.Tensor) and id(value) not in copies:
             copy = _Moved.apply(value) if value.requires_grad else relocated(value)
+            about.follow(copy)
             copies[id(value)] = copy.view_as(copy) if seen else copy
     return [copies.get(id(value), value) for value in values]
 

@@ -87,6 +87,35 @@ def test_what_is_no_leaf_is_gone_after_the_call_unless_it_was_saved(seen):
     assert [each() for each in held] == [None, None]
 
 
+@pytest.mark.parametrize("seen", [False, True])
+def test_what_is_no_leaf_may_not_be_written_to_either(seen):
+    class Square(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, where):
+            ctx.save_for_backward(x)
+            ctx.where = where
+            y = x.square()
+            if where == "forward":
+                x.data.zero_()
+            return y
+
+        @staticmethod
+        def backward(ctx, g):
+            (x,) = ctx.saved_tensors
+            found = 2 * x * g
+            if ctx.where == "backward":
+                x.data.copy_(found)
+            return found, None
+
+    x = torch.ones(4, requires_grad=True)
+    for where, written in (("forward", ["x"]), ("backward", ["x"]), ("nowhere", [])):
+        call = context.Call(Square.apply, {"x": x, "where": where}, "not a leaf", seen=seen)
+        y = call.forward()
+        call.hold()
+        torch.autograd.grad(y, x, torch.full_like(y, 3.0))
+        assert call.written() == written
+
+
 def test_an_evaluation_comes_between_training_steps_and_the_other_way_round():
     seen = []
 
