@@ -81,9 +81,10 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
 
 
 def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
-    """More than 64 matrices, long and tall ones, and square ones of more than 128 rows."""
+    """More than 64 matrices, long and tall ones, very long ones, and square ones of more than 256 rows."""
     some = int(rng.integers(1, 60))
-    shapes = [(64 + some, 6, 8), (1, 12, 512 + some), (1, 512 + some, 12), (2, 128 + some, 128 + some)]
+    shapes = [(64 + some, 6, 8), (1, 12, 512 + some), (1, 4096 + some, 4), (1, 256 + some, 256 + some)]
+    shapes += [(1, 4, 8192 + some), (1, 512 + some, 12)]
     return [w.variant(workload, g=shape) for shape in shapes]
 
 
