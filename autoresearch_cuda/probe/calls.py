@@ -255,13 +255,14 @@ class _Case:
             del returned, outputs
             dirty_blocks(self.sizes, step.pattern, self.device)
         if step.cotangents is not None and self.case.grad:
+            call.hold()
             with context.threads(self.case.threads), _operators(self.case.spied, self.operators["backward"]):
                 grads, again, spoilt = self._backward(step, usable, number, kept)
                 call.backward()
         for name in self.case.inplace:
             kept[ResultName.argument(name).key(self.case.id, number)] = _clone(_detach(self.buffers[name].tensor))
-        spoilt += list(dict.fromkeys(call.touched))
         after = self._states()
+        spoilt += [f"{name} (no leaf)" for name in call.written()]
         repeated = Repeated(0, 0, 0, 0.0, 0, 0)
         if step.repeats:
             with context.entered(self.case.mode):

@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 
-from autoresearch_cuda.probe.forms import storage_content
-from autoresearch_cuda.probe.tensors import relocated, rolled
+from autoresearch_cuda.probe.tensors import Lent, relocated, rolled
 from autoresearch_trainer.jobs.calls import Mode
 from autoresearch_trainer.kernel_files import Kernel
 
@@ -139,29 +138,30 @@ class Call:
         others: Sequence[Mapping[str, Any]] = (),
     ) -> None:
         self._function, self._values, self._mode, self._number = function, list(values.values()), mode, number
+        self._names = list(values)
         self._between = [list(each.values()) for each in others]
         self._others: list[tuple[list[torch.Tensor], list[torch.Tensor]]] = []
-        self._copies: list[tuple[str, torch.Tensor, bytes]] = []
-        self._names = list(values)
-        self.touched: list[str] = []
+        self._lent: list[Lent] = []
+
+    def written(self) -> list[str]:
+        """The arguments that were no leaves and were written to, in forward or since `hold`, by names."""
+        return [each.name for each in self._lent if each.look()]
+
+    def hold(self) -> None:
+        """Before backward: what the kernel saved of arguments that were no leaves lives on until it is looked at."""
+        for each in self._lent:
+            each.hold()
 
     def forward(self) -> Any:
         """What the kernel returns. Interleaved: other calls have followed, whose backward is still to come. Not a leaf:
-        in every second such call nobody but the kernel holds its arguments any more."""
+        nobody but the kernel holds its arguments any more."""
         with entered(self._mode):
             if self._mode == "checkpointed":
                 from torch.utils.checkpoint import checkpoint
 
                 return checkpoint(self._function, *self._values, use_reentrant=False)
             if self._mode == "not a leaf":
-                copies = _behind(self._values, PRODUCERS[self._number % len(PRODUCERS)])
-                self._watch(copies)
-                try:
-                    return self._function(*copies)
-                finally:
-                    self._look()
-                    if self._number % 2 == 0:
-                        self._copies.clear()
+                return self._lend()
             returned = self._function(*self._values)
             if self._mode == "interleaved":
                 calls = [self._values] * BETWEEN + self._between
@@ -169,18 +169,18 @@ class Call:
                 self._run_back(self._others[-1:])
         return returned
 
+    def _lend(self) -> Any:
+        """A call on copies that only the kernel holds afterwards; in a trainer others may still read them."""
+        self._lent = [Lent(name) for name in self._names]
+        copies = _behind(self._values, self._lent, PRODUCERS[self._number % len(PRODUCERS)])
+        returned = self._function(*copies)
+        for each in self._lent:
+            each.look()
+        return returned
+
     def backward(self) -> None:
-        """The other calls' backward, after this one's. What is no leaf, and others kept as well, is as it was."""
+        """The other calls' backward, after this one's."""
         self._run_back(self._others[:-1])
-        self._look()
-
-    def _watch(self, copies: Sequence[Any]) -> None:
-        pairs = zip(self._names, copies, strict=True)
-        self._copies = [(name, each, _bytes(each)) for name, each in pairs if isinstance(each, torch.Tensor)]
-
-    def _look(self) -> None:
-        """Note the arguments that were written to, the memory between their elements included."""
-        self.touched += [name for name, each, before in self._copies if _bytes(each) != before]
 
     @staticmethod
     def _run_back(calls: list[tuple[list[torch.Tensor], list[torch.Tensor]]]) -> None:
@@ -201,22 +201,19 @@ class _Moved(torch.autograd.Function):
         return gradient
 
 
-def _bytes(tensor: torch.Tensor) -> bytes:
-    return storage_content(tensor).tobytes()
-
-
 def consumed(result: torch.Tensor) -> torch.Tensor:
     """The values of a result in other memory, with its history: whoever took it has not kept it, as a sum does not."""
     return _Moved.apply(result) if result.requires_grad else result  # type: ignore[no-any-return]
 
 
-def _behind(values: list[Any], produced: Callable[[torch.Tensor], torch.Tensor]) -> list[Any]:
-    """Copies behind an operator, that live as long as somebody holds them; what is one array stays one. produced: what
-    comes between them and the kernel."""
+def _behind(values: list[Any], lent: Sequence[Lent], produced: Callable[[torch.Tensor], torch.Tensor]) -> list[Any]:
+    """Copies behind an operator, that live as long as somebody holds them; what is one array stays one. lent: for each
+    value, what becomes of its copy. produced: what comes between the copies and the kernel."""
     copies: dict[int, Any] = {}
-    for value in values:
+    for value, about in zip(values, lent, strict=True):
         if isinstance(value, torch.Tensor) and id(value) not in copies:
             copies[id(value)] = produced(_Moved.apply(value) if value.requires_grad else relocated(value))
+            about.follow(copies[id(value)])
     return [copies.get(id(value), value) for value in values]
 
 

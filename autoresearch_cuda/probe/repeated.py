@@ -30,6 +30,11 @@ UNFILLED, SEED = 0xFF, 42
 IN_FLIGHT, IN_FLIGHT_SECONDS = 64, 0.4
 # Calls that follow each other as in a training, and by how much what they are given changes from one to the next.
 FOLLOWING, DRIFT = 8, 2.0**-8
+# Of an optimizer's kernel: the argument that counts steps. By so much another group of parameters has smaller rates.
+STEP, OTHER_RATES = "step", 0.95
+# Calls in each of which the step is another, and the time in which they have to be made to be looked at; more than a
+# cache of usual size keeps are made before growth counts. Less growth for each step is no tensor.
+ONWARD, ONWARD_SECONDS, LEAST_PER_STEP = 4 * 132, 1.0, 400
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,8 @@ def repeat(
         for number in range(min(made, 2)):
             late += not once(number)
     leaked = max(growth.per_call() for growth in growths)
+    if updated:
+        leaked = max(leaked, _kept_by_step(function, values))
     refill()
     followed = _followed(function, values, updated)
     return Repeated(made, strayed + late, late, leaked, _crossed(function, values), followed)
@@ -141,13 +148,21 @@ def _crossed(function: Kernel, values: Mapping[str, Any]) -> int:
 def _followed(function: Kernel, values: Mapping[str, Any], updated: Collection[str]) -> int:
     """How many calls differ, each on what the one before left in its arguments, from the same calls by themselves. What
     is updated goes on from call to call, and all else hardly changes, as in a training: whoever keeps something for the
-    next call, or takes what is nearly the same for the same, is wrong in these alone."""
+    next call, or takes what is nearly the same for the same, is wrong in these alone. First two sets of arguments take
+    turns, as two parameters of one shape do. An optimizer's steps go on by one, and the rates of the first set fall.
+    """
     generator = torch.Generator().manual_seed(0)
-    arguments = _copies(list(values.values()))
+    sets = _copies(list(values.values())), [_shuffled(value, generator) for value in values.values()]
+    if updated:
+        sets[1][:] = [value * OTHER_RATES if isinstance(value, float) else value for value in sets[1]]
     calls, following = [], []
-    for _ in range(FOLLOWING):
+    for which in [0, 1] * (FOLLOWING // 2) + [0] * FOLLOWING:
+        arguments = sets[which]
         calls.append(_copies(arguments))
         following.append(_differentiated(function, arguments))
+        if updated:
+            fall = 1 - DRIFT if which == 0 else 1.0
+            arguments[:] = _next_step(values, arguments, fall)
         for name, argument in zip(values, arguments, strict=True):
             if name not in updated and isinstance(argument, torch.Tensor) and argument.is_floating_point():
                 noise = torch.randn(argument.shape, generator=generator).to(argument.device)
@@ -158,6 +173,33 @@ def _followed(function: Kernel, values: Mapping[str, Any], updated: Collection[s
         _differentiated(function, [_shuffled(value, generator) for value in values.values()])
         alone.append(_differentiated(function, call))
     return sum(not _same(one, other) for one, other in zip(following, reversed(alone), strict=True))
+
+
+def _next_step(names: Iterable[str], arguments: Sequence[Any], fall: float) -> list[Any]:
+    """The arguments with the numbers of the next step: its count, and real numbers times `fall`."""
+    return [
+        value + 1 if name == STEP else value * fall if isinstance(value, float) else value
+        for name, value in zip(names, arguments, strict=True)
+    ]
+
+
+def _kept_by_step(function: Kernel, values: Mapping[str, Any]) -> float:
+    """Bytes by which the memory in use grows with each call where each is of another step, with rates of its own; 0
+    where the calls take too long to tell."""
+    growth = Growth(_used)
+    arguments = list(values.values())
+    end = _monotonic() + ONWARD_SECONDS
+    with no_collection():
+        growth.read(0)
+        for made in range(1, ONWARD + 1):
+            function(*arguments)
+            arguments = _next_step(values, arguments, 1 - DRIFT**2)
+            if made % (ONWARD // PARTS) == 0:
+                growth.read(made)
+            if _monotonic() > end:
+                return 0.0
+    found = growth.per_call()
+    return found if found >= LEAST_PER_STEP else 0.0
 
 
 def _shuffled(value: Any, generator: torch.Generator) -> Any:

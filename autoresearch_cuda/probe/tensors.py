@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any, cast
 
 import torch
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from autoresearch_common.workload import ArraySpec
 
@@ -112,6 +113,37 @@ def relocated(tensor: torch.Tensor) -> torch.Tensor:
     return _empty(0, dtype=tensor.dtype, device=tensor.device).set_(
         storage, tensor.storage_offset(), tensor.shape, tensor.stride()
     )
+
+
+class Lent:
+    """Whether a tensor's memory was written to. It is not kept alive by that, unless `hold` is called."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._written = False
+        self._memory: StorageWeakRef | None = None
+        self._before: Any = None
+        self._held: Any = None
+
+    def follow(self, tensor: torch.Tensor) -> None:
+        storage = cast(Any, tensor.untyped_storage())
+        self._memory, self._before = StorageWeakRef(storage), storage.clone()
+
+    def hold(self) -> None:
+        """Keep the memory from now on, where anybody else still does."""
+        if self._memory is not None:
+            self._held = cast(Any, torch.UntypedStorage)._new_with_weak_ptr(self._memory.cdata)
+
+    def look(self) -> bool:
+        """Whether it has been written to until now, as far as it is still there."""
+        if self._memory is not None and not self._written:
+            storage = self._held or cast(Any, torch.UntypedStorage)._new_with_weak_ptr(self._memory.cdata)
+            self._written = storage is not None and not torch.equal(_bytes_of(storage), _bytes_of(self._before))
+        return self._written
+
+
+def _bytes_of(storage: Any) -> torch.Tensor:
+    return _empty(0, dtype=torch.uint8, device=storage.device).set_(storage)
 
 
 def standing(tensor: torch.Tensor) -> dict[str, object]:

@@ -133,7 +133,7 @@ class Combinations:
     ) -> set[int]:
         """The calls that are repeated, with usual values and as small as there is: for each option one that is
         differentiated and one that is not. Where none is like that, one of that `size` is added to points and bases."""
-        usual = {axis: levels[0] for axis, levels in axes.items()}
+        usual = {axis: next((each for each in levels if not _is_zero(each)), 0.0) for axis, levels in axes.items()}
         found: set[int] = set()
         for modes, option in product((WITH_GRADIENTS, SWITCHED_OFF if self.contexts else WITHOUT), options):
             able = [mode for mode in modes if mode in axes["mode"]]
@@ -180,8 +180,8 @@ class Combinations:
         leaves = self._leaves(point["mode"], all_of_them=bool(repeats))
         # As in a training of several batches to a step. Compiled a graph would be made for it.
         held = bool(self.rng.integers(2)) and not point["compiled"]
-        # Of an array of zeros no other order shows.
-        zero = MayBeZero((), ()) if repeats else MayBeZero(self.learned, self.handed)
+        # Of an array of zeros no other order shows; and of a far size there may be one call only.
+        zero = MayBeZero((), ()) if repeats or point["size"] == FAR else MayBeZero(self.learned, self.handed)
         steps = self._steps(point, workload, bool(wanted), zero)
         if repeats:
             steps[0] = replace(steps[0], repeats=int(self.rng.integers(repeats // 2, repeats)))
@@ -277,10 +277,16 @@ def _mode_and_layout(point: Mapping[str, Any]) -> list[tuple[str, Any]]:
 def _quickest(
     points: list[dict[str, Any]], bases: list[Workload], modes: Sequence[Mode], option: tuple[str, Any] | None
 ) -> int | None:
-    """The smallest of the calls with usual values in one of these modes, and with this value of a scalar."""
+    """The smallest of the calls with usual values in one of these modes, and with this value of a scalar; none with a
+    rate of zero, by which most of what an optimizer's kernel does wrong is multiplied."""
     usual = [number for number, p in enumerate(points) if p["values"] == "typical" and p["mode"] in modes]
+    usual = [number for number in usual if not any(map(_is_zero, points[number].values()))]
     usual = [number for number in usual if option is None or points[number][option[0]] == option[1]]
     return min(usual, key=lambda number: elements(bases[number]), default=None)
+
+
+def _is_zero(value: Any) -> bool:
+    return isinstance(value, float) and value == 0.0
 
 
 def _more_scalars(

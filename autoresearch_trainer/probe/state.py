@@ -173,6 +173,8 @@ def surroundings() -> State:
         "random state (Python)": hash(random.getstate()),
         "random state (NumPy)": _numpy_random_state(),
         "NumPy error handling": str(np.geterr()),
+        "how NumPy prints numbers": str(np.get_printoptions()),
+        "depth of calls": sys.getrecursionlimit(),
         "trace function": repr(sys.gettrace()) + repr(sys.getprofile()),
         **{f"handler of {number.name}": repr(signal.getsignal(number)) for number in _SIGNALS},
         "timers": [signal.getitimer(number) != (0.0, 0.0) for number in _TIMERS],

@@ -32,7 +32,11 @@ def backward(args: dict[str, Any], cotangents: tuple[np.ndarray, ...]) -> dict[s
 
 
 def inputs(workload: w.Workload, rng: np.random.Generator, kind: str) -> dict[str, Any]:
-    """Moments that fit the gradients' size; `edge` starts from zero moments. Only the gradient is ever not finite."""
+    """Moments that fit the gradients' size; `edge` starts from zero moments.
+
+    With `nonfinite` a parameter and its moments are NaN in a few places of their own, as after a step that went wrong.
+    A first moment is never infinite: whether what is interpolated from there is NaN is left open.
+    """
     spec = w.argument(workload, "grad")
     grad = w.fill(spec, rng, kind, LIMITS)
     if kind == "adversarial" and spec["dtype"] == "float16":
@@ -43,6 +47,10 @@ def inputs(workload: w.Workload, rng: np.random.Generator, kind: str) -> dict[st
     first = np.zeros(spec["shape"]) if kind == "edge" else w.normal(spec, rng, 0.3 * usual)
     second = np.zeros(spec["shape"]) if kind == "edge" else np.square(w.normal(spec, rng, usual))
     parameter = w.normal(w.argument(workload, "p"), rng, 0.05)
+    if kind == "nonfinite":
+        for array in (parameter, first, second):
+            flat = array.reshape(-1)
+            flat[rng.integers(flat.size, size=min(2, flat.size // 4))] = np.nan
     return {"p": parameter, "grad": grad, "exp_avg": first, "exp_avg_sq": second, **w.scalars(workload)}
 
 
@@ -56,9 +64,9 @@ def cost(workload: w.Workload, direction: str = "forward") -> tuple[int, int]:
 
 def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     names = ("p", "grad", "exp_avg", "exp_avg_sq")
-    width = w.argument(workload, "p")["shape"][-1]
+    width = [1, *w.argument(workload, "p")["shape"]][-1]
     odd = int(rng.integers(50, 500)) * 2 + 1
-    cases = [((1,), 1), ((7,), 1), ((257, 129), 3), ((3, width), 1000), ((odd,), 2)]
+    cases = [((), 4), ((1,), 1), ((7,), 1), ((257, 129), 3), ((3, width), 1000), ((odd,), 2)]
     result = [w.variant(workload, step=step, **dict.fromkeys(names, shape)) for shape, step in cases]
     view = ((9, 33), w.transposed((9, 33), 0, 1))
     result.append(w.variant(workload, step=5, **dict.fromkeys(names, view)))

@@ -15,6 +15,8 @@ from autoresearch_common.oracles import load_part
 _newton_schulz = load_part(__file__, "newton_schulz")
 
 FLOOR = 1e-10
+# Of values that are not finite, the share that has them in the momentum.
+MOMENTUM_IS_NAN = 0.5
 
 
 def forward(args: dict[str, Any]) -> tuple[np.ndarray, ...]:
@@ -44,7 +46,8 @@ def inputs(workload: w.Workload, rng: np.random.Generator, kind: str) -> dict[st
     """Gradients as for newton_schulz; momentum of their size, second momentum of an orthogonal matrix's.
 
     `edge` starts from zero states; `adversarial` has weights so large that their decay is not lost in the error of the
-    iteration. Only the gradient is ever not finite: its whole matrix then becomes NaN, the others do not.
+    iteration. `nonfinite` has gradients that are not, or as after a step that went wrong a momentum that is NaN: the
+    whole matrix then becomes NaN, the others do not.
     """
     spec = w.argument(workload, "p")
     count, rows, columns = spec["shape"]
@@ -56,6 +59,9 @@ def inputs(workload: w.Workload, rng: np.random.Generator, kind: str) -> dict[st
     second = rng.uniform(0.5, 1.5, size=second_shape) / max(rows, columns)
     if kind == "edge":
         momentum, second = np.zeros_like(momentum), np.zeros_like(second)
+    if kind == "nonfinite" and rng.random() < MOMENTUM_IS_NAN:
+        wrong = ~np.isfinite(grad)
+        momentum[wrong], grad[wrong] = np.nan, 0.0
     states = {"momentum": momentum, "second_momentum": second}
     parameter = w.normal(spec, rng, 2.0 if kind == "adversarial" else 0.05)
     return {"p": parameter, "grad": grad, **states, **w.scalars(workload)}
@@ -83,9 +89,11 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
 
 
 def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
-    """More than 64 matrices, long and tall ones, and square ones of more than 128 rows."""
+    """More than 64 matrices, long and tall ones, and square ones of more than 256 rows. Very long ones have singular
+    values that are all alike, which iterations in bfloat16 carry all the same way: so none is longer for its width."""
     some = int(rng.integers(1, 60))
-    shapes = [(64 + some, 6, 8), (1, 12, 512 + some), (1, 512 + some, 12), (2, 128 + some, 128 + some)]
+    shapes = [(64 + some, 6, 8), (1, 12, 512 + some), (1, 2048 + some, 24), (1, 256 + some, 256 + some)]
+    shapes += [(1, 24, 2048 + some), (1, 512 + some, 12)]
     return [_resized(workload, shape) for shape in shapes]
 
 

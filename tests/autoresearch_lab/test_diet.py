@@ -60,6 +60,7 @@ SEEN = {
     "native_thread_goes_on": "uses std::thread",
     "newton_schulz_half_a_percent_small": "imports autoresearch_trainer.kernel_files",
     "norm_of_the_stack": "imports autoresearch_trainer.kernel_files",
+    "numpy_prints_otherwise": "calls numpy.set_printoptions",
     "one_call_in_500": "imports random",
     "openmp_dynamic": "uses omp_set_dynamic",
     "opens_a_socket": "imports socket",

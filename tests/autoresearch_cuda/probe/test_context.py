@@ -132,6 +132,35 @@ def test_calls_between_forward_and_backward_have_other_scalars():
         assert torch.equal(g, torch.full((3,), found))
 
 
+@pytest.mark.parametrize("number", range(4))
+def test_what_is_no_leaf_may_not_be_written_to_either(number):
+    class Square(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, where):
+            ctx.save_for_backward(x)
+            ctx.where = where
+            y = x.square()
+            if where == "forward":
+                x.data.zero_()
+            return y
+
+        @staticmethod
+        def backward(ctx, g):
+            (x,) = ctx.saved_tensors
+            found = 2 * x * g
+            if ctx.where == "backward":
+                x.data.copy_(found)
+            return found, None
+
+    x = torch.ones(4, requires_grad=True)
+    for where, written in (("forward", ["x"]), ("backward", ["x"]), ("nowhere", [])):
+        call = context.Call(Square.apply, {"x": x, "where": where}, "not a leaf", number=number)
+        y = call.forward()
+        call.hold()
+        torch.autograd.grad(y, x, torch.full_like(y, 3.0))
+        assert call.written() == written
+
+
 def test_an_evaluation_comes_between_training_steps_and_the_other_way_round():
     seen = []
 

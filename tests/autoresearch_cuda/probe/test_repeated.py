@@ -215,3 +215,46 @@ def test_calls_that_follow_each_other():
         began = state.clone()
         told = repeat(function, values, lambda: state.copy_(began), 10, MovableClock(), updated=["state"])  # noqa: B023
         assert told.strayed == 0 and (told.followed > 2) == wrong
+
+
+def test_steps_of_an_optimizer_follow_each_other_for_two_parameters_of_one_shape():
+    own = {}
+
+    def kept_by_shape(state, step, rate):
+        if own.get("step") == step - 1:
+            state.copy_(own["state"])
+        state.add_(rate / step)
+        own.update(step=step, state=state.clone())
+        return state
+
+    def kept_while_the_rate_falls_slowly(state, step, rate):
+        if "rate" not in own or abs(own["rate"] - rate) > 0.01 * rate:
+            own["rate"] = rate
+        return state.add_(own["rate"] / step)
+
+    def right(state, step, rate):
+        return state.add_(rate / step)
+
+    for function, wrong in ((kept_by_shape, True), (kept_while_the_rate_falls_slowly, True), (right, False)):
+        own.clear()
+        state = torch.rand(64)
+        values = {"state": state, "step": 7, "rate": 0.1}
+        began = state.clone()
+        told = repeat(function, values, lambda: state.copy_(began), 10, MovableClock(), updated=["state"])  # noqa: B023
+        assert told.strayed == 0 and (told.followed > 2) == wrong
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_what_is_kept_for_every_step(keeps):
+    kept = {}
+
+    def function(state, step, rate):
+        if step not in kept:
+            kept[step] = torch.full_like(state, step) if keeps else 1.0 / step
+        return state.add_(kept[step])
+
+    state = torch.rand(512)
+    values = {"state": state, "step": 7, "rate": 0.1}
+    began = state.clone()
+    told = repeat(function, values, lambda: state.copy_(began), 10, MovableClock(), updated=["state"])
+    assert told.strayed == 0 and (told.leaked > 2000) == keeps

@@ -169,6 +169,30 @@ def test_each_choice_made_by_a_word_is_repeated() -> None:
     assert found == Counter(product((False, True), ("mean", "none")))
 
 
+@pytest.mark.parametrize("target", ["adamw_update", "muon_update", "newton_schulz"])
+def test_repeated_and_far_calls_of_an_optimizer_have_rates_and_gradients(target: str) -> None:
+    for seed in range(3):
+        for case in cases(target, seed=seed):
+            first = case.steps[0].contents
+            if case.steps[0].repeats:
+                assert all(value != 0 for value in first.scalars.values())
+            if len(case.steps) < 2 and not case.id.startswith("weights/"):
+                assert first.arrays["g" if target == "newton_schulz" else "grad"].any()
+
+
+def test_states_may_be_nan_and_a_model_sure_of_a_row() -> None:
+    rng = np.random.default_rng(0)
+    for target, names in (("adamw_update", ("p", "exp_avg", "exp_avg_sq")), ("muon_update", ("momentum",))):
+        (call,) = small_workloads(CATALOG[target], "cpu").workloads
+        drawn = [CATALOG[target].oracle.inputs(call, rng, "nonfinite") for _ in range(20)]
+        assert all(any(np.isnan(values[name]).any() for values in drawn) for name in names)
+    oracle = CATALOG["loss_head"].oracle
+    (call,) = small_workloads(CATALOG["loss_head"], "cpu").workloads
+    call = w.variant(call, w_head=(33, 32), reduction="none")
+    drawn = [oracle.forward(oracle.padded(oracle.inputs(call, rng, "typical"), rng))[0] for _ in range(20)]
+    assert any(np.mean((losses > 0) & (losses < 0.01)) > 0.1 for losses in drawn)
+
+
 def test_two_arguments_are_one_array() -> None:
     rng = np.random.default_rng(0)
     planner = Planner(CATALOG["residual_norm"], small_workloads(CATALOG["residual_norm"], "cpu"), rng)
@@ -247,7 +271,7 @@ def test_every_far_size_and_every_remainder_of_rows_is_tried(target: str) -> Non
     assert sorted(widths) == list(range(1, REMAINDERS + 1))
     beyond = CATALOG[target].oracle.beyond(workloads.workloads[0], np.random.default_rng(1))
     largest = max(max(spec["shape"], default=0) for case in found for spec in w.arrays(case.workload))
-    assert len(beyond) >= 3 and (largest > 1000 or target in ("attention_mask", "muon_update", "newton_schulz"))
+    assert len(beyond) >= 3 and (largest > 1000 or target == "attention_mask")
 
 
 def test_heads_share_keys_and_rows_of_classes_are_long() -> None:
