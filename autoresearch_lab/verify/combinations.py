@@ -216,9 +216,14 @@ class Combinations:
         leaves = self.grads or self.learned[:1]
         return leaves if all_of_them else tuple(name for name in leaves if self.rng.integers(2))
 
-    def _usual(self, workload: Workload, wanted: bool, cotangents: str, zero: MayBeZero) -> Contents:
-        """Values as in a training. cotangents: their layout. wanted: whether there are any."""
+    def _usual(
+        self, workload: Workload, wanted: bool, cotangents: str, zero: MayBeZero, *, far: Mode | None = None
+    ) -> Contents:
+        """Values as in a training. cotangents: their layout. wanted: whether there are any. far: the mode of a call of
+        a far size."""
         style = STYLES.get(cotangents, "random")
+        if far:  # there are few such calls: no cotangents are zero, and in the plain ones no padding lies at the end
+            return self.draw(workload, "typical", wanted, style=style, padded=far != "plain")
         contents = begun(self.draw(workload, "typical", wanted, style=style), zero, self.rng)
         return with_cotangents_of(contents, self.rng, masked=style == "random")
 
@@ -233,7 +238,8 @@ class Combinations:
     def _steps(self, point: dict[str, Any], workload: Workload, wanted: bool, zero: MayBeZero) -> list[CaseStep]:
         """Usual values in every case, for with others a fault may not show; at the same addresses then the point's."""
         kind, layout = point["values"], point["cotangents"]
-        drawn = [self._usual(workload, wanted, layout, zero)]
+        far = point["mode"] if point["size"] == FAR else None
+        drawn = [self._usual(workload, wanted, layout, zero, far=far)]
         if point["size"] != FAR or (kind != "typical" and elements(workload) <= LARGE_ONCE):
             style = STYLES.get(layout, "random")
             other = self.draw(workload, "typical" if kind == "scaled" else kind, wanted, style=style)

@@ -26,6 +26,8 @@ BASELINE_USELESS = 0.5
 EDGE_FLOORS = 8.0
 # Of fewer single numbers nobody knows what is usual.
 LEAST_NUMBERS = 5
+# What the names of the small calls of many rows and widths begin with.
+ROWS = "rows/"
 # An error up to so many times what is allowed is held against what roundings do, of so many half units per argument.
 NEARLY, ROUNDINGS = 4.0, 2.0
 SetsOf = Callable[
@@ -245,10 +247,10 @@ class Comparisons:
         measure.
 
         The error in one call may be small by luck. On edge and adversarial values the worst of all calls with such
-        values counts; on an odd or held-out shape the worst of the calls of that shape, edge values apart. Where all
-        rows of an argument are one, all are rounded alike, and nothing averages out: the worst of all such calls. A
-        single number, the mean of rows, may be right by luck in all calls of a shape: its error counts at least as
-        large as is usual over so many rows.
+        values counts; on an odd or held-out shape the worst of the calls of that shape, edge values apart; of small
+        calls of many rows and widths, one of each, the worst of all. Where all rows of an argument are one, all are
+        rounded alike, and nothing averages out: the worst of all such calls. A single number, the mean of rows, may be
+        right by luck in all calls of a shape: its error counts at least as large as is usual over so many rows.
         """
         own = self._baseline_errors(case, step, name, right)
         if own is None:
@@ -357,6 +359,8 @@ def _pools_of(case: Case, step: int, name: ResultName, right: Expected) -> list[
         pools.append((kind, main_dtype(case.workload), name))
     if case.group in ("odd", "combinations", "held_out") and kind != "edge":
         pools.append((case.id, name))
+    if case.id.startswith(ROWS):
+        pools.append((ROWS, main_dtype(case.workload), name))
     if in_one_row(case):
         pools.append(("in one row", main_dtype(case.workload), name))
     return pools
