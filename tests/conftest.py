@@ -126,10 +126,10 @@ EVERY_KERNEL = {
     "kernels/test_triton_verify.py": {"test_kernel_passes_verify_through_the_interpreter"},
 }  # fmt: skip
 SAMPLE = {"loss_head", "muon_update", "rms_norm"}
-# Of the kernels that have to be caught, and of planted faults, `make test` takes every twelfth one of a file, and of
-# the honest kernels of its three targets every fourth. They are sorted by target and by the check that catches them,
+# Of the kernels that have to be caught, and of planted faults, `make test` takes every 24th one of a file, and of
+# the honest kernels of its three targets every eighth. They are sorted by target and by the check that catches them,
 # so some of each are there; `make test-all` has all.
-EVERY_CHEAT, EVERY_HONEST = 12, 4
+EVERY_CHEAT, EVERY_HONEST = 24, 8
 CHEATS = {
     "exploits/test_exploits.py", "exploits/test_in_place.py", "exploits/test_metal_faults.py",
     "exploits/test_triton_faults.py",

@@ -63,9 +63,6 @@ def inputs(workload: w.Workload, rng: np.random.Generator, kind: str) -> dict[st
         batch, _, heads, _ = specs["q"]["shape"]
         flat = np.arange(batch * heads).reshape(batch, 1, heads, 1) % 2 == 0
         values["q"] = np.where(flat, values["q"] * 0.01, values["q"])
-        # Another window at the same length, as another layer has it.
-        length = specs["q"]["shape"][1]
-        window = int(rng.integers(1, length + 1)) if window and length > 1 else window
     else:
         values = {name: w.fill(spec, rng, kind, LIMITS) for name, spec in specs.items()}
     return {**values, "window": window}
