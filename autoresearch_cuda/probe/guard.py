@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as functional
 
 from autoresearch_cuda.probe import environment
-from autoresearch_trainer.probe.state import OF_TRACING, WATCHED, GuardBase, State, surroundings
+from autoresearch_trainer.probe.state import WATCHED, GuardBase, State, callables, surroundings
 
 _SETTINGS = ("torch._dynamo.config", "torch._inductor.config", "torch._functorch.config")
 # Of these torch.compile sets some itself when it is used; others it sets for a while, and puts back.
@@ -86,12 +86,12 @@ class Guard(GuardBase):
 
 def _methods() -> dict[str, Any]:
     """The functions of PyTorch's own modules, by name."""
+    classes = [each for each in vars(torch.nn.modules).values() if isinstance(each, type)]
+    own = callables(each for each in classes if each.__module__.startswith("torch."))
     return {
         f"{place.__module__}.{place.__name__}.{name}": method
-        for place in vars(torch.nn.modules).values()
-        if isinstance(place, type) and place.__module__.startswith("torch.")
-        for name, method in vars(place).items()
-        if callable(method) and name not in OF_TRACING
+        for place, methods in own.items()
+        for name, method in methods.items()
     }
 
 

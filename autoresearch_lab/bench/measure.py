@@ -66,8 +66,8 @@ class Arm:
 @dataclass(frozen=True)
 class TimingBed:
     """What kernels are timed on: a target's calls with their contents in the file `inputs`, the folder in which one
-    process after the other runs, and the most seconds that each may take. kept: what a process without a candidate
-    compiled, where there is such a folder (see `sandbox.compiled`); each process begins with a copy."""
+    process after the other runs, and the most seconds and fewest rounds that each may take. kept: what a process
+    without a candidate compiled, where there is such a folder (see `sandbox.compiled`); each begins with a copy."""
 
     engine: Engine
     target: Target
@@ -76,6 +76,7 @@ class TimingBed:
     run_dir: Path
     most_seconds: float = MOST_PROCESS_SECONDS
     kept: Path | None = None
+    least_rounds: int = LEAST_ROUNDS
 
 
 def measure(
@@ -127,7 +128,6 @@ def ask(
     seed: int,
     calls: list[int] | None = None,
     memory: bool = False,
-    least_rounds: int = LEAST_ROUNDS,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> TimeAnswer:
     """What a fresh process answers, unchecked. Raises as `measure`, where the job fails."""
@@ -141,7 +141,7 @@ def ask(
         inputs=str(bed.inputs),
         workloads=bed.workloads,
         seconds=seconds,
-        least_rounds=least_rounds,
+        least_rounds=bed.least_rounds,
         most_rounds=MOST_ROUNDS,
         seed=seed,
         calls=calls,

@@ -6,7 +6,7 @@ import os
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -87,9 +87,10 @@ def bench(
     inputs = run_dir / "inputs.safetensors"
     write_inputs(inputs, target, workload_set, rng)
     try:
-        kept = _kept(_trusted(chosen), workload_set, lab)
+        trusted = _trusted(chosen)
+        kept = _kept(trusted, workload_set, lab)
         bed = TimingBed(lab.context.engine, target, workloads, inputs, run_dir / PROCESS, kept=kept)
-        ahead = _compile_first(bed, chosen, tell) if compiled else []
+        ahead = _compile_first(bed, trusted, kept, tell) if compiled else []
         session = BenchSession(bed, chosen, weights(workload_set), tell, without)
         outcome = session.run(rule, budget_seconds, rng)
         arms = session.arms  # those that could be timed
@@ -148,7 +149,7 @@ def compile_ahead(
     compiled, _ = compiles(target, lab.context.engine)
     arms = _trusted(choose_arms(kernel, target, lab.context, {}, compiled))
     kept = _kept(arms, workload_set, lab)
-    if kept.exists() or not compiled:
+    if kept.exists() or not (compiled or lab.context.engine.device == "cuda"):  # a GPU's libraries are compiled anyway
         return 0
     rng = np.random.default_rng(0)
     inputs = writable_folder(run_dir, "bench") / "inputs.safetensors"
@@ -156,30 +157,33 @@ def compile_ahead(
     try:
         workloads = job_workloads(target, workload_set, rng)
         bed = TimingBed(lab.context.engine, target, workloads, inputs, run_dir / PROCESS, seconds, kept)
-        return _compile(bed, arms)
+        return _compile(bed, arms, kept)
     finally:
         inputs.unlink(missing_ok=True)
         discard_scratch(run_dir / PROCESS)
 
 
-def _compile_first(bed: TimingBed, arms: Sequence[Arm], tell: Report | None) -> list[str]:
+def _compile_first(bed: TimingBed, trusted: Sequence[Arm], kept: Path, tell: Report | None) -> list[str]:
     """`_compile`, unless an earlier bench of these calls did; what to say of it."""
-    if bed.kept is None or bed.kept.exists():
+    if kept.exists():
         return []
     if tell is not None:
         tell({"stage": "compiling what it is measured beside"})
     began = time.monotonic()
-    with suppress(LabError, LabFailure):  # the first process will say more
-        _compile(bed, arms)
+    try:
+        _compile(bed, trusted, kept)
+    except (LabError, LabFailure):
+        return []  # the first process will say more
     seconds = time.monotonic() - began
     return [f"a process without the candidate took {seconds:.1f} s to compile what it is measured beside"]
 
 
-def _compile(bed: TimingBed, arms: Sequence[Arm]) -> int:
-    """Have a process with nothing but the trusted of these arms compile them, and keep that; how many files."""
+def _compile(bed: TimingBed, trusted: Sequence[Arm], kept: Path) -> int:
+    """Have a process with nothing but these arms compile them, and keep that; how many files."""
     try:
-        ask(bed, _trusted(arms), seconds=0.0, seed=0, calls=[1] * len(bed.workloads), least_rounds=1)
-        return keep(bed.run_dir, bed.kept) if bed.kept else 0
+        brief = replace(bed, least_rounds=1)
+        ask(brief, trusted, seconds=0.0, seed=0, calls=[1] * len(bed.workloads))
+        return keep(bed.run_dir, kept)
     finally:
         (bed.run_dir / OUTPUTS).unlink(missing_ok=True)
 

@@ -17,7 +17,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -70,7 +70,7 @@ def lend(kept: Path, run_dir: Path) -> int:
             if os.path.lexists(place):
                 os.rename(place, before)
             found += _copy(kept / part, place)
-            _copy(before, place, entries=set(_entries(place)))
+            _copy(before, place, entries=_entries(place))
     for group in (run_dir / TRITON).glob(f"*/{GROUP}*"):
         _move(group)
     return found
@@ -87,13 +87,11 @@ def _files(folder: Path) -> Iterator[Path]:
                 yield path.relative_to(folder)
 
 
-def _entries(folder: Path) -> Iterator[Path]:
-    for name in _files(folder):
-        if len(name.parent.name) > _LETTERS:
-            yield name.parent
+def _entries(folder: Path) -> set[Path]:
+    return {name.parent for name in _files(folder) if len(name.parent.name) > _LETTERS}
 
 
-def _copy(source: Path, to: Path, entries: set[Path] | frozenset[Path] = frozenset()) -> int:
+def _copy(source: Path, to: Path, entries: Collection[Path] = ()) -> int:
     """Copy the files that `to` lacks, but none of these entries; how many."""
     found, total = 0, 0
     for name in _files(source):

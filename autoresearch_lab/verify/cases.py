@@ -28,6 +28,8 @@ from autoresearch_trainer.jobs.calls import Mode
 JITTER = 2.0**-7
 # What becomes of the elements of an array of few that has to change.
 FEW_GROW, FEW_MOVE = 1.5, 0.25
+# What the names of the small calls of many rows and widths begin with.
+ROWS = "rows/"
 # The checks that judge cases, in their order.
 GROUPS = ("accuracy", "gradients", "odd", "combinations", "held_out")
 # Usual values with cotangents that are not finite. What comes of each element is left open (0 times NaN); that it shows

@@ -14,7 +14,7 @@ from autoresearch_common.tolerance import Errors, allowed, excess, excess_of, me
 from autoresearch_lab.catalog import Target
 from autoresearch_lab.results.verify import ComparedResult
 from autoresearch_lab.verify.axes import in_one_row
-from autoresearch_lab.verify.cases import DIVERGED, ROUGH, Case, main_dtype, widen
+from autoresearch_lab.verify.cases import DIVERGED, ROUGH, ROWS, Case, main_dtype, widen
 from autoresearch_lab.verify.exchange import Answers, shadow_number
 from autoresearch_lab.verify.factors import METRIC, SIDE, Factor, Factors, coarsest_dtype
 from autoresearch_lab.verify.reference import Expected, References, Results
@@ -26,13 +26,10 @@ BASELINE_USELESS = 0.5
 EDGE_FLOORS = 8.0
 # Of fewer single numbers nobody knows what is usual.
 LEAST_NUMBERS = 5
-# What the names of the small calls of many rows and widths begin with.
-ROWS = "rows/"
 # An error up to so many times what is allowed is held against what roundings do, of so many half units per argument.
 NEARLY, ROUNDINGS = 4.0, 2.0
-SetsOf = Callable[
-    [Case, int, ResultName, Expected], list[Hashable]
-]  # names of sets, by case, step, name, what is right
+# Names of sets, by case, step, name, and what is right.
+SetsOf = Callable[[Case, int, ResultName, Expected], list[Hashable]]
 # Kinds of values of which some rows are one number throughout.
 CONSTANT_ROWS = ("edge", "scaled")
 

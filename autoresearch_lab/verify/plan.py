@@ -21,6 +21,7 @@ from autoresearch_lab.catalog import Target
 from autoresearch_lab.verify.axes import levels_of
 from autoresearch_lab.verify.cases import (
     DIVERGED,
+    ROWS,
     SECOND_PATTERN,
     Case,
     CaseStep,
@@ -182,7 +183,7 @@ class Planner:
             count = max(2, remainder + REMAINDERS * int(self.rng.integers(MOST_BLOCKS)))
             (workload,) = self._ordered([self.oracle.with_rows(self.captured[0], count, int(width))])
             steps = [CaseStep(self.draw(workload, "typical", bool(self.grads), padded=True), brief=True)]
-            yield self._case(f"rows/{count} {width}", "combinations", workload, steps, self.grads)
+            yield self._case(f"{ROWS}{count} {width}", "combinations", workload, steps, self.grads)
 
     def _weights(self) -> Iterator[Case]:
         """An optimizer's parameter that is large beside its step, and one that has nothing else: no gradient and no

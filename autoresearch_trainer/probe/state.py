@@ -45,7 +45,7 @@ _LIBC = ctypes.CDLL(None)
 # Of Linux's prctl.
 _PR_GET_TIMERSLACK, _PR_GET_THP_DISABLE = 30, 42
 # What torch itself replaces in `Module` when it first traces.
-OF_TRACING = ("__init__", "__setstate__")
+_OF_TRACING = ("__init__", "__setstate__")
 # What a function that is written in Python runs.
 _CODE = operator.attrgetter("__code__")
 # Files that a library may open for itself.
@@ -71,7 +71,7 @@ class GuardBase:
     watches_memory = True
 
     def __init__(self) -> None:
-        self._functions = _callables(self.watched)
+        self._functions = callables(self.watched)
         self._written = {
             place: {name: value for name, value in functions.items() if getattr(value, "__code__", None) is not None}
             for place, functions in self._functions.items()
@@ -216,10 +216,10 @@ def _numpy_random_state() -> int:
     return hash((name, keys.tobytes(), *rest))  # type: ignore[union-attr]
 
 
-def _callables(places: Iterable[ModuleType | type]) -> dict[ModuleType | type, dict[str, Any]]:
+def callables(places: Iterable[ModuleType | type]) -> dict[ModuleType | type, dict[str, Any]]:
     """The functions of some modules and classes as they are now, operators such as `__add__` included."""
     return {
-        place: {name: value for name, value in vars(place).items() if callable(value) and name not in OF_TRACING}
+        place: {name: value for name, value in vars(place).items() if callable(value) and name not in _OF_TRACING}
         for place in places
     }
 
