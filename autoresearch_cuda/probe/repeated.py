@@ -188,8 +188,9 @@ def _kept_by_step(function: Kernel, values: Mapping[str, Any]) -> float:
     where the calls take too long to tell."""
     growth = Growth(_used)
     arguments = list(values.values())
-    end = _monotonic() + ONWARD_SECONDS
     with no_collection():
+        # Only now: the collection before it takes long in a large process.
+        end = _monotonic() + ONWARD_SECONDS
         growth.read(0)
         for made in range(1, ONWARD + 1):
             function(*arguments)

@@ -2,12 +2,15 @@
 
 import gc
 import time
+from contextlib import contextmanager
 
 import pytest
 import torch
 
+from autoresearch_cuda.probe import repeated
 from autoresearch_cuda.probe.repeated import repeat
 from autoresearch_trainer.probe.clock import NAMES, MovableClock
+from autoresearch_trainer.probe.memory import no_collection
 from autoresearch_trainer.process import fill_fresh_memory
 
 
@@ -245,8 +248,16 @@ def test_steps_of_an_optimizer_follow_each_other_for_two_parameters_of_one_shape
 
 
 @pytest.mark.parametrize("keeps", [True, False])
-def test_what_is_kept_for_every_step(keeps):
+def test_what_is_kept_for_every_step(keeps, monkeypatch):
     kept = {}
+
+    @contextmanager
+    def long_in_coming():
+        time.sleep(repeated.ONWARD_SECONDS)  # a collection in a large process, which is no call's time
+        with no_collection():
+            yield
+
+    monkeypatch.setattr(repeated, "no_collection", long_in_coming)
 
     def function(state, step, rate):
         if step not in kept:
