@@ -16,6 +16,8 @@ READY := $(VENV)/.ready-$(subst $(comma),-,$(EXTRAS))
 UV := $(shell command -v uv 2>/dev/null)
 # uv does not read pip's own setting for a folder of wheels at hand.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+# Without Python's compiled files every process would compile this project's modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 # What the lab's main job trains on, and for how long the closing run trains (seconds).
 PRESET ?= cpu-nano
 TOP ?= 8

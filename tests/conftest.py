@@ -1,5 +1,6 @@
 """What the tests of both engines share: a small in-memory dataset with the interface of Dataset, and a model for it."""
 
+import gc
 import importlib.util
 import os
 import sys
@@ -37,7 +38,7 @@ def _module(name: str) -> ModuleType:
     return module
 
 
-metal_runtime, crash_points = _module("metal_runtime"), _module("crash_points")
+metal_runtime, crash_points, mlx_header = map(_module, ("metal_runtime", "crash_points", "mlx_header"))
 
 
 # What takes most of the time, in seconds of a processor: `make test-quick` goes without, and workers begin with it.
@@ -187,6 +188,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = [*parts[0], *rest[:middle], *parts[1], *rest[middle:], *alone]
 
 
+# Python looks for garbage among all objects, and thousands of tests are many, none of them garbage: they are left out,
+# and stay so when what is tested gives back what it had left out itself.
+gc.disable()
+_unfreeze = gc.unfreeze
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
+    gc.unfreeze = lambda: None
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze = _unfreeze
+    gc.unfreeze()
+
+
 def pytest_sessionstart() -> None:
     parent.subprocess = metal_runtime.SUBPROCESS
     # One process serves many tests, which differ in this alone.
@@ -200,6 +218,15 @@ def locks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AUTORESEARCH_LOCKS", str(folder))
         yield folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def compiler_with_header() -> Iterator[None]:
+    folder = mlx_header.folder_of_compiler()
+    with pytest.MonkeyPatch.context() as patch:
+        if folder is not None:
+            patch.setenv("PATH", str(folder), prepend=os.pathsep)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -80,7 +80,9 @@ class PlantedEngine:
             if not workload["gradient"]:
                 times[:, :, :, place, 1] = 0.0
         on_progress({"stage": "measure"})
+        began = time.monotonic()
         time.sleep(0.01)
+        span = time.monotonic() - began
         on_progress({"stage": "measured"})
         run_dir.mkdir(parents=True, exist_ok=True)
         write_arrays(run_dir / "outputs.safetensors", self._outputs(rng, arms, args["workloads"]))
@@ -92,7 +94,7 @@ class PlantedEngine:
         return {
             "samples": times.tolist(), "clean": np.ones(times.shape[:-1], bool).tolist(), "orders": orders,
             "foreign_load": [0.0] * rounds, "calls": [1] * places,
-            "disturbed": [clean] * arms, "span_seconds": 0.01, "timed_seconds": 0.005, "window_ns": 50.0,
+            "disturbed": [clean] * arms, "span_seconds": span, "timed_seconds": 0.005, "window_ns": 50.0,
             "first_call_ms": [[1.0] * places] * arms, "peak_bytes": [[1024] * places] * arms,
             "load_average": [0.0, 0.0, 0.0], "process": {"threads": 2}, **self.changes,
         }  # fmt: skip
