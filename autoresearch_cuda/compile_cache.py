@@ -18,9 +18,11 @@ from __future__ import annotations
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from autoresearch_common import compiler, instruction_set
 from autoresearch_common.files import prune
@@ -82,18 +84,45 @@ def _look_in(folder: Path, tag: str) -> None:
 
 def try_instructions() -> None:
     """Let Inductor try the compiler on this processor's instruction sets, once for all folders: kernels have no part in
-    it (8 s, later 1 s). Inductor remembers the result, so this has to come before the first compilation."""
+    it (8 s). Inductor remembers the result, so this has to come before the first compilation."""
     folder = os.environ.get(VARIABLE)
     os.environ[VARIABLE] = str(_root() / "instruction-sets")
     try:
         from torch._inductor import cpu_vec_isa  # a second of imports
 
-        cpu_vec_isa.valid_vec_isa_list()
+        with _libraries_loaded_once(cpu_vec_isa.VecISA):
+            cpu_vec_isa.valid_vec_isa_list()
     finally:
         if folder is None:
             del os.environ[VARIABLE]
         else:
             os.environ[VARIABLE] = folder
+
+
+@contextmanager
+def _libraries_loaded_once(isa: Any) -> Iterator[None]:
+    """Within it Inductor loads no library, in a process of its own, that one of its processes could load before (1.5 s
+    for four of them). A PyTorch without that method, as before 2.13, goes on as it does."""
+    load = getattr(isa, "_probe_load", None)
+    if load is None:
+        yield
+        return
+
+    def loads(self: Any, path: str) -> bool:
+        mark = Path(f"{path}.loads")
+        if mark.exists():
+            return True
+        found = bool(load(self, path))
+        if found:
+            with suppress(OSError):
+                mark.touch()
+        return found
+
+    isa._probe_load = loads
+    try:
+        yield
+    finally:
+        isa._probe_load = load
 
 
 def used() -> CompileCache | None:

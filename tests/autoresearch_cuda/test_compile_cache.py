@@ -134,20 +134,28 @@ def test_a_cache_that_cannot_be_written_is_replaced(monkeypatch: pytest.MonkeyPa
 @pytest.mark.slow
 @pytest.mark.skipif(not any(map(shutil.which, compiler.COMPILERS)), reason="no C++ compiler")
 def test_what_the_compiler_can_do_is_tried_once_for_all_folders(tmp_path: Path):
-    """Two lists of kernels, so two folders: neither holds the trial's code, and the second process builds nothing."""
+    """Two lists of kernels, so two folders: neither holds the trial's code, and the second process builds nothing, nor
+    does it load it again."""
     script = f"""
 import os, sys
+from torch._inductor.cpu_vec_isa import VecISA
 from autoresearch_cuda import compile_cache
+load, loaded = getattr(VecISA, "_probe_load", None), []
+if load is not None:
+    VecISA._probe_load = lambda isa, path: loaded.append(path) or load(isa, path)
 from autoresearch_cuda.kernel_files import installed_kernel
 compile_cache.follow([installed_kernel(sys.argv[1])])
 folder = os.environ[{compile_cache.VARIABLE!r}]
 compile_cache.try_instructions()
 assert os.environ[{compile_cache.VARIABLE!r}] == folder and not os.path.exists(folder)
+assert load is None or bool(loaded) == (sys.argv[2] == "first")
 """
     seen = []
-    for target in ("rope", "mlp"):
+    first = "first" if torch.backends.cpu.get_cpu_capability() != "DEFAULT" else "none"
+    for target, turn in (("rope", first), ("mlp", "second")):
         variables = {"AUTORESEARCH_CACHE": str(tmp_path), "PYTHONPATH": str(CHECKOUT)}
-        done = subprocess.run([sys.executable, "-c", script, target], env={**os.environ, **variables}, text=True)
+        command = [sys.executable, "-c", script, target, turn]
+        done = subprocess.run(command, env={**os.environ, **variables}, text=True)
         assert done.returncode == 0
         built = (tmp_path / "inductor" / "instruction-sets").rglob("*.so")
         seen.append(sorted((str(path), path.stat().st_mtime_ns) for path in built))
