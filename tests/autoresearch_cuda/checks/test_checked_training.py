@@ -2,7 +2,9 @@
 
 import json
 import random
+import sys
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -68,7 +70,9 @@ def test_every_baseline_is_right_by_its_own_contract(config, dataset):
         assert one["elements"] > 0 and one["worst"] <= 1.0, target
 
 
-def test_a_compiled_training_is_checked_forward_and_backward(config, dataset, planted):
+def test_a_compiled_training_is_checked_forward_and_backward(config, dataset, planted, monkeypatch):
+    # The graphs are what Inductor would be given; what it makes of them, exploits/test_in_place.py tries.
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="aot_eager"))
     compiled = replace(config, compile=True, model=replace(config.model, n_layer=2))  # each layer is compiled anew
     _, _, checks = trained(compiled, dataset, planted(RIGHT), 1.0)
     one = checks.record()["targets"]["relu_squared"]
@@ -78,6 +82,19 @@ def test_a_compiled_training_is_checked_forward_and_backward(config, dataset, pl
     one_layer = replace(compiled, model=replace(config.model, n_layer=1))
     with pytest.raises(KernelWrong, match="result y"):
         trained(one_layer, dataset, planted(WRONG), 1.0)
+
+
+def test_what_the_compiler_sets_is_no_kernels_doing(config, dataset, planted):
+    """Inductor lets calls be deeper in its first compilation, and adds a folder to the end of the import path."""
+
+    depth, path = sys.getrecursionlimit(), list(sys.path)
+    sets = f"def relu_squared(x):\n    sys.setrecursionlimit({depth + 1000})\n    sys.path.append('x')\n"
+    try:
+        trained(config, dataset, planted("import sys\n" + RIGHT.replace("def relu_squared(x):\n", sets)), 1.0)
+        assert sys.getrecursionlimit() > depth
+    finally:
+        sys.setrecursionlimit(depth)
+        sys.path[:] = path
 
 
 def test_baseline_kernels_are_not_checked(config, dataset, planted):

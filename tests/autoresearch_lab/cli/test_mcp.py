@@ -153,6 +153,7 @@ def test_a_server_that_is_ended_does_not_wait_for_its_caller(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_profile_verify_and_bench_by_a_client(tmp_path):
     """One small target, so that each verb does the least that it can."""
     from autoresearch_data.build import prepare
