@@ -158,7 +158,7 @@ def objections(
     if often > 2 * usual + rule.interrupted:
         found.append(f"{often:.0%} of its calls were interrupted ({usual:.0%} of the baseline's): too many threads?")
     shift = analysis.disturbance(candidate)
-    if shift is not None and shift.low > math.log(rule.disturbance):
+    if shift is not None and shift.low > math.log(rule.disturbance) and low <= rule.outweighed * shift.high:
         found.append(f"the baseline takes x{shift.ratio().point:.3f} as long right after it: it leaves work behind")
     return found
 

@@ -34,8 +34,10 @@ class Rule:
     coarsest: float = 1.03
     # A single workload that is surely this much slower forbids FASTER.
     regression: float = 1.05
-    # So does a candidate that surely slows what runs after it by this: it spoils the baseline's times.
+    # So does a candidate that surely slows what runs after it by this: it spoils the baseline's times, and pays with
+    # others' time. Not where the win is so many times as large (both as logarithms): then it is none of that.
     disturbance: float = 1.02
+    outweighed: float = 10.0
     # With this share of the machine in use by others, and this share of samples without one undisturbed call, a win has
     # to be a clear one: threads that wait at barriers for others that were put aside make kernels with few parallel
     # regions look better.

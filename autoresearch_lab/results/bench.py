@@ -34,6 +34,7 @@ class BenchRule(Typed):
     coarsest: float
     regression: float
     disturbance: float
+    outweighed: float | None = None
     crowded: float
     unclean: float
     clear: float

@@ -293,22 +293,36 @@ def test_a_clear_win_holds_on_a_busy_machine(session):
     assert any("90% of the machine" in remark for remark in outcome.results.remarks)
 
 
-def test_a_candidate_that_slows_its_neighbours_is_not_faster(session):
-    class Spinning(PlantedEngine):
-        def perform(self, *args, **kwargs):
-            raw = super().perform(*args, **kwargs)
-            times = np.array(raw["samples"])
-            for number, visited in enumerate(raw["orders"]):
-                for place, order in visited:
-                    sequence = [*order, *reversed(order)]
-                    for after in range(1, len(sequence)):
-                        if sequence[after - 1] == 2 and sequence[after] != 2:
-                            times[number, after // 3, sequence[after], place] *= 1.3
-            return {**raw, "samples": times.tolist()}
+class Spinning(PlantedEngine):
+    """What runs after the candidate takes `slowed` times as long."""
 
-    outcome = run(session(Spinning(speed={2: 1.3})))
+    def __init__(self, slowed, **options):
+        super().__init__(**options)
+        self.slowed = slowed
+
+    def perform(self, *args, **kwargs):
+        raw = super().perform(*args, **kwargs)
+        times = np.array(raw["samples"])
+        for number, visited in enumerate(raw["orders"]):
+            for place, order in visited:
+                sequence = [*order, *reversed(order)]
+                for after in range(1, len(sequence)):
+                    if sequence[after - 1] == 2 and sequence[after] != 2:
+                        times[number, after // 3, sequence[after], place] *= self.slowed
+        return {**raw, "samples": times.tolist()}
+
+
+@pytest.mark.parametrize(("slowed", "speed"), [(1.3, 1.3), (1.3, 4.0), (1.05, 1.4)])
+def test_a_candidate_that_slows_its_neighbours_is_not_faster(session, slowed, speed):
+    outcome = run(session(Spinning(slowed, speed={2: speed})))
     assert outcome.verdict == "AMBIGUOUS" and "right after it" in outcome.results.reason
-    assert outcome.results.disturbance[1] == pytest.approx(1.3, rel=0.05)
+    assert outcome.results.disturbance[1] == pytest.approx(slowed, rel=0.05)
+
+
+def test_a_win_that_is_far_larger_than_what_it_leaves_behind_is_one(session):
+    outcome = run(session(Spinning(1.04, speed={2: 2.0})))
+    assert outcome.verdict == "FASTER" and outcome.results.looks == 1
+    assert outcome.results.disturbance[0] > 1.02
 
 
 def test_impossible_times_are_refused_and_unknown_ceilings_said(session):
