@@ -3,12 +3,14 @@
 Kernel files that are composed of others use `part`.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 
+from autoresearch_cuda import native
 from autoresearch_trainer import ops as shared
-from autoresearch_trainer.kernel_files import TARGETS, InstalledKernels, Kernel
+from autoresearch_trainer.kernel_files import TARGETS, InstalledKernels, Kernel, KernelFile
 
 BASELINE = "torch_eager"
 
@@ -20,6 +22,10 @@ class Ops(shared.Ops):
     """The PyTorch kernels of one run."""
 
     installed = INSTALLED
+
+    @staticmethod
+    def prepare(kernels: Iterable[KernelFile]) -> None:
+        native.build_together(kernels)
 
 
 class CallCounter(shared.CallCounter):

@@ -4,7 +4,7 @@ Each attribute (`ops.rms_norm`, `ops.rope`, ...) is a plain function, resolved o
 built or compiled. There is no dispatch and no fallback in the hot path.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import ClassVar, Self
 
 from autoresearch_trainer.errors import KernelError
@@ -59,6 +59,7 @@ class Ops:
             if file.target != target:
                 raise KernelError(f"kernel {file.name!r} is for target {file.target!r}, selected for {target!r}")
         kernels = {target: chosen.get(target) or cls.installed.installed_kernel(target) for target in targets}
+        cls.prepare(kernels.values())
         loaded: dict[str, Kernel] = {}
         loading: list[str] = []
 
@@ -75,6 +76,10 @@ class Ops:
             return loaded[target]
 
         return cls({target: resolve(target) for target in targets}, kernels)
+
+    @staticmethod
+    def prepare(kernels: Iterable[KernelFile]) -> None:
+        """What is done better for all kernels at once than while each is loaded."""
 
     @classmethod
     def baseline(cls, wrap: Wrap | None = None) -> Self:

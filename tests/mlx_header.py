@@ -43,4 +43,3 @@ def folder_of_compiler() -> Path | None:
             (root / "g++").write_text(f'#!/bin/sh\nexec "{real}" -I "{root}" "$@"\n')
             (root / "g++").chmod(0o755)
     return root
-
