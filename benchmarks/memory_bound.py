@@ -2,11 +2,12 @@
 
     python benchmarks/memory_bound.py
 
-A kernel has to read its arguments and write its results once (the oracle's `cost` counts these bytes); a copy that reads
-half of so many bytes and writes the other half shows what this machine needs for that. Copy, kernel and the baseline
-through torch.compile take turns in every round; shares and ratios are medians over the rounds of ratios within one round.
-Backward is timed through autograd, which at these sizes costs nothing beside it. Thread counts and allocator are the
-trainer's, and the process has used more memory before than any call needs: fresh pages would cost more than the work.
+A kernel has to read its arguments and write its results once (the oracle's `cost` counts these bytes); a copy that
+reads half of so many bytes and writes the other half shows what this machine needs for that. Copy, kernel and the
+baseline through torch.compile take turns in every round; shares and ratios are medians over the rounds of ratios within
+one round. Backward is timed through autograd, which at these sizes costs nothing beside it. Thread counts and allocator
+are the trainer's, and the process has used more memory before than any call needs: fresh pages would cost more than the
+work.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from autoresearch_trainer.process import cpu_name
 B, T, C, HEADS, WIDTH = 64, 2048, 256, 2, 128
 ROWS = 4096  # of logits
 LEAST_ROUNDS = 3
+NAMES = ("copy", "kernel", "inductor")
 USED_BEFORE = 3 << 29  # bytes: less than from where on the allocator gives memory back
 
 
@@ -116,7 +118,8 @@ class Copy:
 
 
 def measure(target: str, rounds: int, order: random.Random) -> list[dict[str, Any]]:
-    """A row for each direction: bytes, GB/s of the copy, the kernel's share of it, and Inductor's time over its."""
+    """A row for each direction, and for both together: bytes, GB/s of the copy, the kernel's share of it, and
+    Inductor's time over its."""
     specs, oracle = CALLS[target], load_catalog(Root())[target].oracle
     trained = any(spec["kind"] == "array" and spec["grad"] for spec in specs)
     directions = ("forward", "backward") if trained else ("forward",)
@@ -129,21 +132,26 @@ def measure(target: str, rounds: int, order: random.Random) -> list[dict[str, An
     copies = {direction: Copy(moved[direction]) for direction in directions}
     times: dict[tuple[str, str], list[float]] = {}
     for number in range(rounds + 1):  # the first is a warm-up
-        for name in order.sample(("copy", *arms), 3):
+        for name in order.sample(NAMES, 3):
             for direction in directions:
                 took: Callable[[], float] = copies[direction] if name == "copy" else getattr(arms[name], direction)
                 seconds = took()
                 if number:
                     times.setdefault((name, direction), []).append(seconds)
+    summed = {name: {each: times[name, each] for each in directions} for name in NAMES}
+    if trained:
+        moved["both"] = sum(moved.values())
+        for each in summed.values():
+            each["both"] = [sum(pair) for pair in zip(*each.values(), strict=True)]
     rows = []
-    for direction in directions:
-        copy, kernel, inductor = (times[name, direction] for name in ("copy", *arms))
+    for direction, size in moved.items():
+        copy, kernel, inductor = (summed[name][direction] for name in NAMES)
         rows.append(
             {
                 "target": target,
                 "direction": direction,
-                "megabytes": moved[direction] / 1e6,
-                "copy_gb_s": moved[direction] / 1e9 / median(copy),
+                "megabytes": size / 1e6,
+                "copy_gb_s": size / 1e9 / median(copy),
                 "kernel_ms": 1e3 * median(kernel),
                 "share": median(one / other for one, other in zip(copy, kernel, strict=True)),
                 "over_inductor": median(one / other for one, other in zip(inductor, kernel, strict=True)),

@@ -44,9 +44,12 @@ void prepare(const Heads<T>& heads, const T* cos, const T* sin, int64_t rows, in
         float reciprocals[BLOCK] = {}, shares[BLOCK];
         const auto at = [&](int i) { return (first + i) * 2 * half; };
         int64_t angles[BLOCK];
-        for (int row = 0; row < count; ++row) {
-            const int64_t position = (first + row) / heads.count, h = (first + row) % heads.count;
-            const int64_t b = position / length, t = position % length;
+        int64_t h = first % heads.count, t = first / heads.count % length, b = first / heads.count / length;
+        for (int row = 0; row < count; ++row, ++h) {
+            if (h == heads.count) {
+                h = 0;
+                if (++t == length) t = 0, ++b;
+            }
             angles[row] = t * half;
             const T* x = heads.x + b * heads.batch + t * heads.row + h * heads.head;
             const T *g = heads.g + at(row), *c = cos + angles[row], *s = sin + angles[row];
