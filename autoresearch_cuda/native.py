@@ -142,7 +142,7 @@ def build_together(kernels: Iterable[KernelFile]) -> None:
         return
     with ThreadPoolExecutor(usable_cores()) as pool:
         for built in [pool.submit(build, source) for source in sources]:
-            with suppress(NativeError):
+            with suppress(Exception):
                 built.result()
 
 

@@ -40,7 +40,6 @@ LEAST_ROUNDS = 3
 NAMES = ("copy", "kernel", "inductor")
 USED_BEFORE = 3 << 29  # bytes: less than from where on the allocator gives memory back
 
-
 LAMBDAS = [array(name, (), "float32", grad=True) for name in ("resid_lambda", "x0_lambda")]
 ANGLES = [array(name, (1, T, 1, WIDTH // 2)) for name in ("cos", "sin")]
 
