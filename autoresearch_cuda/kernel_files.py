@@ -4,6 +4,9 @@ Kernel files that are composed of others use `part`.
 """
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +14,7 @@ import torch
 from autoresearch_cuda import native
 from autoresearch_trainer import ops as shared
 from autoresearch_trainer.kernel_files import TARGETS, InstalledKernels, Kernel, KernelFile
+from autoresearch_trainer.process import usable_cores
 
 BASELINE = "torch_eager"
 
@@ -25,7 +29,15 @@ class Ops(shared.Ops):
 
     @staticmethod
     def prepare(kernels: Iterable[KernelFile]) -> None:
-        native.build_together(kernels)
+        """Build the C++ sources beside these kernels side by side, since the compiler uses one core for each. What
+        fails here fails again, with its message, where the kernel is loaded."""
+        sources = [path for kernel in kernels if (path := Path(kernel.path).with_suffix(".cpp")).is_file()]
+        if len(sources) < 2:
+            return
+        with ThreadPoolExecutor(usable_cores()) as pool:
+            for built in [pool.submit(native.build, source) for source in sources]:
+                with suppress(Exception):
+                    built.result()
 
 
 class CallCounter(shared.CallCounter):

@@ -16,9 +16,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,8 +29,6 @@ from autoresearch_common.hashing import kernel_hash
 from autoresearch_common.instruction_set import InstructionSet
 from autoresearch_cuda.operators import Operators
 from autoresearch_trainer.errors import KernelError
-from autoresearch_trainer.kernel_files import KernelFile
-from autoresearch_trainer.process import usable_cores
 
 # Argument types of C functions: a tensor's data_ptr(), int64_t, a dtype code or other int, float, int64_t* and double*.
 POINTER, INTEGER, CODE, REAL = ctypes.c_void_p, ctypes.c_int64, ctypes.c_int, ctypes.c_float
@@ -132,18 +128,6 @@ def build(source: Path, flags: Sequence[str] = ()) -> Path:
         _compile(source, target, compiler, command, link_flags)
 
     return system_compiler.cached("native", f"{digest}.so", make)
-
-
-def build_together(kernels: Iterable[KernelFile]) -> None:
-    """Build the sources beside these kernels side by side, since the compiler uses one core for each. What fails here
-    fails again, with its message, where the kernel is loaded."""
-    sources = [path for kernel in kernels if (path := Path(kernel.path).with_suffix(".cpp")).is_file()]
-    if len(sources) < 2:
-        return
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        for built in [pool.submit(build, source) for source in sources]:
-            with suppress(Exception):
-                built.result()
 
 
 def dtype_code(tensor: torch.Tensor) -> int:

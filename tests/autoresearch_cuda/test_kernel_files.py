@@ -1,11 +1,13 @@
 """Loading kernels: by content hash, with parts, without fallback."""
 
+import threading
 from pathlib import Path
 
 import pytest
 import torch
 
 from autoresearch_common.hashing import kernel_hash
+from autoresearch_cuda import native
 from autoresearch_cuda.kernel_files import CallCounter, Ops, installed_kernel
 from autoresearch_trainer.errors import KernelChanged, KernelError
 from autoresearch_trainer.kernel_files import TARGETS, KernelFile, load_kernel
@@ -115,3 +117,29 @@ def test_calls_are_counted_through_composites_too():
     ops.muon_update(p, p.clone(), torch.zeros(1, 4, 4), torch.zeros(1, 4, 1), 0.9, 0.02, 0.0, 0.95, 5)
     counted = {t: n for t, n in counter.eager.items() if n}
     assert counted == {"relu_squared": 2, "muon_update": 1, "newton_schulz": 1}
+
+
+def test_what_a_run_loads_is_built_side_by_side(tmp_path, monkeypatch):
+    begun, both = [], threading.Barrier(2, timeout=60)
+
+    def build(source):
+        begun.append(source.parent.name)
+        if source.parent.name != "broken":
+            both.wait()  # for the other: one after the other they never end
+        raise native.CompileFailed("refused")
+
+    monkeypatch.setattr(native, "build", build)
+    monkeypatch.setattr("autoresearch_cuda.kernel_files.usable_cores", lambda: 2)
+    kernels = []
+    for name in ("one", "other", "broken", "python"):
+        path = tmp_path / name / "kernel.py"
+        path.parent.mkdir()
+        path.write_text("")
+        if name != "python":
+            path.with_suffix(".cpp").write_text(f"// {name}\n")
+        kernels.append(KernelFile.at("rms_norm", path))
+    Ops.prepare(kernels)
+    assert sorted(begun) == ["broken", "one", "other"]
+    begun.clear()
+    Ops.prepare(kernels[2:])  # one alone is left to its loading
+    assert begun == []

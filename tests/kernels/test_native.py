@@ -4,7 +4,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ import torch
 
 from autoresearch_common import compiler, instruction_set, sanitizer
 from autoresearch_cuda import native
-from autoresearch_trainer.kernel_files import KERNELS_ROOT, KernelFile
+from autoresearch_trainer.kernel_files import KERNELS_ROOT
 
 SOURCE = """
 #include "native.h"
@@ -111,32 +110,6 @@ def test_processes_may_build_side_by_side(kernel_file, cache_folder):
     paths = {process.communicate()[0].strip() for process in running}
     assert all(process.returncode == 0 for process in running)
     assert paths == {str(path) for path in cache_folder.glob("*.so")} and len(paths) == 1
-
-
-def test_what_a_run_loads_is_built_side_by_side(tmp_path, cache_folder, monkeypatch):
-    begun, both = [], threading.Barrier(2, timeout=60)
-
-    def compiled(source, target, *command):
-        begun.append(source.parent.name)
-        if source.parent.name != "broken":
-            both.wait()  # for the other: one after the other they never end
-        raise native.CompileFailed("refused")
-
-    monkeypatch.setattr(native, "_compile", compiled)
-    monkeypatch.setattr(native, "usable_cores", lambda: 2)
-    kernels = []
-    for name in ("one", "other", "broken", "python"):
-        path = tmp_path / name / "kernel.py"
-        path.parent.mkdir()
-        path.write_text("")
-        if name != "python":
-            path.with_suffix(".cpp").write_text(f"// {name}\n")
-        kernels.append(KernelFile.at("rms_norm", path))
-    native.build_together(kernels)
-    assert sorted(begun) == ["broken", "one", "other"]
-    begun.clear()
-    native.build_together(kernels[2:])  # one alone is left to its loading
-    assert begun == []
 
 
 def test_errors_are_one_clear_line(kernel_file, cache_folder, monkeypatch):
