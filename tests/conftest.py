@@ -101,20 +101,26 @@ SLOW = {
     "autoresearch_cuda/test_compiling.py": 8,
     "autoresearch_lab/verify/test_negative_controls.py": 8,
     "autoresearch_mlx/metal_cpu/test_faults.py": 8,
+    "autoresearch_lab/test_ledger_crash_points.py": 8,
     "autoresearch_lab/workspace/test_workspace.py": 7,
     "autoresearch_lab/versions/test_turns.py": 7,
     "autoresearch_lab/cli/test_train.py": 7,
+    "autoresearch_lab/ab/test_ab_rule.py": 7,
     "autoresearch_lab/export/test_export.py": 6,
     "autoresearch_lab/report/test_charts.py": 6,
     "autoresearch_lab/versions/test_rule.py": 6,
     "autoresearch_cuda/test_loop.py": 6,
     "autoresearch_lab/gate/test_gate.py": 6,
     "autoresearch_cuda/test_process.py": 6,
+    "autoresearch_mlx/metal_cpu/test_simd.py": 6,
+    "tools/test_torch_index.py": 6,
     "exploits/test_in_place.py": 5,
     "exploits/test_metal_faults.py": 5,
     "autoresearch_cuda/probe/test_repeated.py": 5,
     "autoresearch_lab/cli/test_mcp.py": 5,
     "autoresearch_lab/test_evidence_property.py": 5,
+    "autoresearch_mlx/metal_cpu/test_kernel.py": 5,
+    "autoresearch_lab/watch/test_screen.py": 5,
     "benchmarks/test_gpu_calls.py": 4,
     "kernels/test_native.py": 3,
 }
@@ -194,16 +200,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = [*parts[0], *rest[:middle], *parts[1], *rest[middle:], *alone]
 
 
-# Python looks for garbage among all objects, and thousands of tests are many, none of them garbage: they are left out,
-# and stay so when what is tested gives back what it had left out itself.
+# Python looks for garbage among all objects, and thousands of tests are many, none of them garbage: they are left out.
+# They stay so where what is tested gives back what it had left out itself: after the last test of its file that is
+# done.
 gc.disable()
-_unfreeze = gc.unfreeze
+_unfreeze, _given_back = gc.unfreeze, list[bool]()
 
 
 def pytest_collection_finish() -> None:
     gc.freeze()
     gc.enable()
-    gc.unfreeze = lambda: None
+    gc.unfreeze = lambda: _given_back.append(True)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    if _given_back and (nextitem is None or nextitem.path != item.path):
+        _given_back.clear()
+        _unfreeze()
+        gc.collect()
+        gc.freeze()
 
 
 def pytest_unconfigure() -> None:
