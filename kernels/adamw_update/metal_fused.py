@@ -43,6 +43,10 @@ def adamw_update(
     """
     if p.size >= MOST_ELEMENTS:
         raise ValueError(f"adamw_update takes fewer than 2^31 elements, not {p.size}")
+    if p.ndim == 0:  # of these MLX hands the number to a kernel, and not the array
+        rows = (each.reshape(1) for each in (p, grad, exp_avg, exp_avg_sq))
+        p, m, v = adamw_update(*rows, step, lr, beta1, beta2, eps, weight_decay)
+        return p.reshape(()), m.reshape(()), v.reshape(())
     states = (p, exp_avg, exp_avg_sq)
     groups = -(-p.size // (PER_THREAD * THREADS))
     return tuple(
