@@ -27,6 +27,7 @@ from nano_calls import CAP, EPS, MEAN, VOCAB, adam, array
 from autoresearch_common.workload import Spec, Workload
 from autoresearch_cuda.kernel_files import installed_kernel
 from autoresearch_cuda.probe.compiled_call import CompiledCall
+from autoresearch_cuda.probe.context import tensors_of
 from autoresearch_cuda.process import prepare_process
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.paths import Root
@@ -80,8 +81,7 @@ class Arm:
         started = time.perf_counter()
         found = self.function(*self.arguments)
         seconds = time.perf_counter() - started
-        together = found if isinstance(found, tuple) else (found,)
-        self.results = [each for each in together if isinstance(each, torch.Tensor) and each.requires_grad]
+        self.results = [each for each in tensors_of(found) if each.requires_grad]
         return seconds
 
     def backward(self) -> float:
@@ -129,22 +129,21 @@ def measure(target: str, rounds: int, order: random.Random) -> list[dict[str, An
         "inductor": Arm(CompiledCall(load_kernel(installed_kernel(target, "torch_eager"))), specs),
     }
     copies = {direction: Copy(moved[direction]) for direction in directions}
-    times: dict[tuple[str, str], list[float]] = {}
+    times = {name: {direction: list[float]() for direction in directions} for name in NAMES}
     for number in range(rounds + 1):  # the first is a warm-up
         for name in order.sample(NAMES, 3):
             for direction in directions:
                 took: Callable[[], float] = copies[direction] if name == "copy" else getattr(arms[name], direction)
                 seconds = took()
                 if number:
-                    times.setdefault((name, direction), []).append(seconds)
-    summed = {name: {each: times[name, each] for each in directions} for name in NAMES}
+                    times[name][direction].append(seconds)
     if trained:
         moved["both"] = sum(moved.values())
-        for each in summed.values():
+        for each in times.values():
             each["both"] = [sum(pair) for pair in zip(*each.values(), strict=True)]
     rows = []
     for direction, size in moved.items():
-        copy, kernel, inductor = (summed[name][direction] for name in NAMES)
+        copy, kernel, inductor = (times[name][direction] for name in NAMES)
         rows.append(
             {
                 "target": target,

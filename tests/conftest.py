@@ -134,11 +134,14 @@ EVERY_KERNEL = {
     "kernels/test_kernels.py": {
         "test_native_kernel_at_every_instruction_set", "test_native_kernel_at_every_other_instruction_set"
     },
+    "kernels/test_metal_numbers.py": {"test_kernel_agrees_with_the_oracle"},
     "kernels/test_metal_verify.py": {"test_kernel_passes_verify_on_the_cpu"},
     "kernels/test_triton_compile.py": {"test_kernel_compiles_without_spills_and_with_wide_loads"},
     "kernels/test_triton_verify.py": {"test_kernel_passes_verify_through_the_interpreter"},
 }  # fmt: skip
 SAMPLE = {"loss_head", "muon_update", "rms_norm"}
+# Of these files `make test` takes every kernel, the others than the sample in the dtype of the trainer alone.
+IN_ONE_DTYPE, DTYPE = {"kernels/test_metal_numbers.py"}, "bfloat16"
 # Of the kernels that have to be caught, and of planted faults, `make test` takes every 24th one of a file, and of
 # the honest kernels of its three targets every eighth. They are sorted by target and by the check that catches them,
 # so some of each are there; `make test-all` has all.
@@ -165,7 +168,8 @@ def _thorough(items: list[pytest.Item]) -> Iterator[pytest.Item]:
         cheat = name in CHEATS and (not sampled or any(getattr(value, "expected", None) for value in values))
         seen[name] += cheat
         left_out = cheat and seen[name] % EVERY_CHEAT != 1
-        other = sampled and not cheat and SAMPLE.isdisjoint({getattr(value, "target", value) for value in values})
+        taken = SAMPLE | {DTYPE} if name in IN_ONE_DTYPE else SAMPLE
+        other = sampled and not cheat and taken.isdisjoint({getattr(value, "target", value) for value in values})
         if name in CHEATS and sampled and not cheat and not other:
             seen[f"honest of {name}"] += 1
             other = seen[f"honest of {name}"] % EVERY_HONEST != 1

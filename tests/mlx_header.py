@@ -9,8 +9,6 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from filelock import FileLock
-
 from autoresearch_common import compiler
 from autoresearch_common.hashing import json_sha256
 
@@ -31,15 +29,17 @@ def folder_of_compiler() -> Path | None:
         return None
     versions = [real, told, importlib.metadata.version("mlx")]
     root = compiler.cache_root() / f"tests_mlx_header-{json_sha256(versions)[:12]}"
-    root.mkdir(parents=True, exist_ok=True)
-    with FileLock(root / "lock"):
-        if not (root / "g++").exists():
-            own = root / HEADER
-            own.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(include / HEADER, own)
-            command = [real, *FLAGS, "-I", include, "-x", "c++-header", own, "-o", f"{own}.gch"]
-            if subprocess.run(command, capture_output=True).returncode:
-                return None
-            (root / "g++").write_text(f'#!/bin/sh\nexec "{real}" -I "{root}" "$@"\n')
-            (root / "g++").chmod(0o755)
-    return root
+
+    def make(wrapper: Path) -> None:
+        own = root / HEADER
+        own.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(include / HEADER, own)
+        command = [real, *FLAGS, "-I", str(include), "-x", "c++-header", str(own), "-o", f"{own}.gch"]
+        compiler.run(command, HEADER.name)
+        wrapper.write_text(f'#!/bin/sh\nexec "{real}" -I "{root}" "$@"\n')
+        wrapper.chmod(0o755)
+
+    try:
+        return compiler.cached(root.name, "g++", make).parent
+    except (compiler.CompileFailed, OSError):
+        return None

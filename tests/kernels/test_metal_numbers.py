@@ -17,9 +17,8 @@ from autoresearch_trainer.kernel_files import load_kernel  # noqa: E402
 
 pytestmark = needs_metal_cpu
 DTYPES = ("float32", "bfloat16", "float16")
+CASES = [(kernel.target, dtype) for kernel in KERNELS for dtype in DTYPES]
 STACKED = {"muon_update"}  # its small workload is float32
-# With these kernels `make test` takes every dtype, with the others that of the trainer.
-EVERY_DTYPE = {"loss_head", "muon_update", "rms_norm"}
 
 
 @cache
@@ -34,14 +33,9 @@ def normal(shape, seed, dtype=mx.float32):
     return mx.random.normal(shape, key=mx.random.key(seed)).astype(dtype)
 
 
-def _cases():
-    for kernel in KERNELS:
-        for dtype in DTYPES[:1] if kernel.target in STACKED else DTYPES:
-            seldom = dtype != "bfloat16" and kernel.target not in EVERY_DTYPE
-            yield pytest.param(kernel.target, dtype, marks=[pytest.mark.thorough] if seldom else [])
-
-
-@pytest.mark.parametrize(("target", "dtype"), _cases())
+@pytest.mark.parametrize(
+    ("target", "dtype"), [case for case in CASES if case[0] not in STACKED or case[1] == DTYPES[0]]
+)
 def test_kernel_agrees_with_the_oracle(target, dtype):
     base = workload(target, dtype)
     with metal_on_cpu():
