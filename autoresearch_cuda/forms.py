@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from autoresearch_cuda.kernel_files import INSTALLED, Ops
+from autoresearch_cuda.kernel_files import INSTALLED, Ops, runs_when_traced
 from autoresearch_trainer import forms as shared
 from autoresearch_trainer.forms import Form, outputs
 from autoresearch_trainer.kernel_files import Kernel
@@ -34,7 +34,7 @@ class Forms(shared.Forms):
         seen: set[Any] = set()
         tries: Counter[Any] = Counter()
 
-        @torch.compiler.assume_constant_result
+        @runs_when_traced
         def traced(arguments: tuple[Any, ...], returned: tuple[Form, ...]) -> bool:
             self.compare(target, returned, self._wanted(target, arguments))
             return True

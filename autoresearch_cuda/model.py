@@ -27,6 +27,11 @@ class Linear(nn.Module):
         return F.linear(x, self.weight.to(x.dtype))
 
 
+def embedding(rows: int, width: int, dtype: torch.dtype) -> nn.Embedding:
+    """A table without values; nn.Embedding itself draws some, which `init_weights` would only draw anew."""
+    return nn.Embedding.from_pretrained(torch.empty(rows, width, dtype=dtype), freeze=False)
+
+
 class Attention(nn.Module):
     """Causal self-attention with RoPE, then QK-norm; on some layers a gated value embedding is added to v."""
 
@@ -89,12 +94,12 @@ class Trunk(nn.Module):
 
     def __init__(self, config: GPTConfig, ops: Ops, compute_dtype: torch.dtype) -> None:
         super().__init__()
-        self.wte = nn.Embedding(config.vocab_size, config.n_embd, dtype=compute_dtype)
+        self.wte = embedding(config.vocab_size, config.n_embd, compute_dtype)
         self.h = nn.ModuleList(Block(config, layer, ops) for layer in range(config.n_layer))
 
 
 class GPT(Model, nn.Module):
-    """The language model. Built without storage; `init_weights` (or loading weights) fills it.
+    """The language model. Built without values; `init_weights` (or loading weights) fills it.
 
     Raises ConfigError, through GPTConfig, for shapes that do not fit.
     """
@@ -110,19 +115,15 @@ class GPT(Model, nn.Module):
         self.config = config
         self.ops = ops
         self.compute_dtype = compute_dtype
-        with torch.device("meta"):
+        with torch.device(device):
             self.transformer = Trunk(config, ops, compute_dtype)
             self.lm_head = Linear(config.n_embd, config.vocab_size)
             self.resid_lambdas = nn.Parameter(torch.empty(config.n_layer))
             self.x0_lambdas = nn.Parameter(torch.empty(config.n_layer))
             kv_width = config.n_kv_head * config.head_dim
             self.value_embeds = nn.ModuleDict(
-                {
-                    str(i): nn.Embedding(config.vocab_size, kv_width, dtype=compute_dtype)
-                    for i in config.value_embed_layers()
-                }
+                {str(i): embedding(config.vocab_size, kv_width, compute_dtype) for i in config.value_embed_layers()}
             )
-        self.to_empty(device=device)
         cos, sin = rope_tables(config.sequence_len, config.head_dim, compute_dtype)
         self.cos, self.sin = nn.Buffer(cos.to(device), persistent=False), nn.Buffer(sin.to(device), persistent=False)
 

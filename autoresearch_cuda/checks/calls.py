@@ -11,6 +11,7 @@ from torch import Tensor
 from autoresearch_cuda.checks import compiled
 from autoresearch_cuda.checks.eager import watch
 from autoresearch_cuda.checks.judge import Call, Judge
+from autoresearch_cuda.kernel_files import runs_when_traced
 from autoresearch_trainer.in_place import CheckedCallsBase, nothing
 from autoresearch_trainer.kernel_files import Kernel
 from autoresearch_trainer.sampling import Sampler
@@ -30,7 +31,7 @@ class CheckedCalls(CheckedCallsBase):
             return function
         names = self._judges[target].contract.arguments
 
-        @torch.compiler.assume_constant_result
+        @runs_when_traced
         def traced_site(*constants: Any) -> str:
             return compiled.site(self, target, constants)
 

@@ -8,6 +8,7 @@ from autoresearch_cuda.checks.calls import CheckedCalls
 from autoresearch_cuda.checks.fingerprint import Fingerprints, ProcessGuard
 from autoresearch_cuda.checks.judge import Judge
 from autoresearch_cuda.kernel_files import INSTALLED, Ops
+from autoresearch_cuda.probe.context import import_compiler
 from autoresearch_cuda.train import Trainer
 from autoresearch_trainer import contract
 from autoresearch_trainer.in_place import InPlaceChecksBase, nothing
@@ -26,6 +27,7 @@ class InPlaceChecks(InPlaceChecksBase):
         only: Collection[str] | None = None,
     ) -> None:
         super().__init__(INSTALLED, selection, sampler, only)
+        import_compiler()
         baseline = Ops.baseline() if self.kernels else None
         judges = {}
         for target in self.kernels:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch.nn.attention.flex_attention import create_block_mask, flex_attention
 
 from autoresearch_cuda import attention
-from autoresearch_cuda.kernel_files import part
+from autoresearch_cuda.kernel_files import part, runs_when_traced
 
 attention_mask = part("attention_mask")
 
@@ -25,7 +25,7 @@ _biases, _block_masks = SimpleNamespace(), SimpleNamespace()
 _flash, _can_flex = attention.gpu_flash(), attention.can_flex()
 
 
-@torch.compiler.assume_constant_result
+@runs_when_traced
 def _build(seq_len: int, window: int, dtype: torch.dtype, device: torch.device) -> str:
     """Build the additive (T, T) form of the mask, 0 or −inf, unless it is there; returns its name in `_biases`.
 
@@ -94,7 +94,7 @@ def _compiled_flex() -> Callable[..., torch.Tensor]:
     return torch.compile(flex_attention, dynamic=False)
 
 
-@torch.compiler.assume_constant_result
+@runs_when_traced
 def _build_blocks(seq_len: int, window: int, device: torch.device) -> str:
     """Build the window's block mask unless it is there; returns its name in `_block_masks`."""
     name = f"{seq_len}_{window}_{device}".replace(":", "_")

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import torch
 import torch.nn.functional as F
 
-from autoresearch_cuda.kernel_files import part
+from autoresearch_cuda.kernel_files import part, runs_when_traced
 
 attention_mask = part("attention_mask")
 
@@ -15,7 +15,7 @@ VECTOR = 16
 _masks = SimpleNamespace()
 
 
-@torch.compiler.assume_constant_result
+@runs_when_traced
 def _build(seq_len: int, window: int, device: torch.device) -> str:
     """Build the boolean (T, T) mask unless it is there; returns its name in `_masks`. Compiled code runs this once."""
     name = f"{seq_len}_{window}_{device}".replace(".", "_")

@@ -8,7 +8,7 @@ import torch
 
 from autoresearch_common.hashing import kernel_hash
 from autoresearch_cuda import native
-from autoresearch_cuda.kernel_files import CallCounter, Ops, installed_kernel
+from autoresearch_cuda.kernel_files import CallCounter, Ops, installed_kernel, runs_when_traced
 from autoresearch_trainer.errors import KernelChanged, KernelError
 from autoresearch_trainer.kernel_files import TARGETS, KernelFile, load_kernel
 
@@ -143,3 +143,11 @@ def test_what_a_run_loads_is_built_side_by_side(tmp_path, monkeypatch):
     begun.clear()
     Ops.prepare(kernels[2:])  # one alone is left to its loading
     assert begun == []
+
+
+def test_the_mark_of_a_function_that_runs_when_traced_is_pytorchs_own():
+    def marked() -> None: ...
+
+    def ours() -> None: ...
+
+    assert vars(runs_when_traced(ours)) == vars(torch.compiler.assume_constant_result(marked)) != {}
