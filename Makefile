@@ -48,7 +48,8 @@ $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or later is needed; set PYTHON=..."; exit 2; }
 ifneq ($(UV),)
 	test -d $(VENV) || uv venv --python $(PYTHON) $(VENV)
-	@index="$$($(BIN)/python tools/torch_index.py $(EXTRAS) uv)"; env $$index uv pip install --python $(BIN)/python -e '.[$(EXTRAS)]'
+# Compiled now, as pip does by itself: confined jobs, which may not write here, would compile modules in every verify.
+	@index="$$($(BIN)/python tools/torch_index.py $(EXTRAS) uv)"; env $$index uv pip install --compile-bytecode --python $(BIN)/python -e '.[$(EXTRAS)]'
 # uv's environments have no pip, which test-triton and the advice to install an extra call; without a network, no matter.
 	-@$(BIN)/python -m pip --version >/dev/null 2>&1 || uv pip install --quiet --python $(BIN)/python pip
 else

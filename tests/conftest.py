@@ -23,6 +23,8 @@ BOS = VOCAB - 1
 
 # Threads that wait give their core away: those of other tests' processes want it, and spinning took half of the time.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# Inductor does not try first, in each new cache, what the compiler can do: 8 s, and if it cannot, tests fail anyway.
+os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "1")
 
 
 # A machine that is busy, with these very tests, is no fault of what they draw.

@@ -17,5 +17,7 @@ def planned(*arguments: str) -> str:
 def test_an_environment_of_uv_gets_pip_too():
     """`make test-triton` and the advice that errors give run it."""
     with_uv = planned("UV=uv", "setup")
+    # Else confined jobs, which may not write there, compile modules in every verification.
+    assert "pip install --compile-bytecode" in with_uv
     assert "uv venv" in with_uv and "-m pip --version" in with_uv and "uv pip install --quiet" in with_uv
     assert "uv pip" not in planned("UV=", "setup")
