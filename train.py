@@ -12,6 +12,8 @@ def main() -> int:
     except ModuleNotFoundError as error:
         print(f"error: {error.name} is not installed here: make setup, then . .venv/bin/activate", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return 130
     return train()
 
 

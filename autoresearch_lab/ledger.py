@@ -60,7 +60,15 @@ HEAD_BLOCK, MOST_HEAD_BYTES = 512, 1 << 20
 
 
 class LedgerCorrupt(LabError):
-    """A line in the middle of the ledger cannot be read."""
+    """A line in the middle of the ledger cannot be read. what: which one and why, in words."""
+
+    def __init__(self, path: Path, number: int, error: Exception) -> None:
+        why = str(error).splitlines()[0]
+        self.what = f"line {number} cannot be read ({why})"
+        super().__init__(
+            f"ledger: line {number} of {path} cannot be read ({why}); nothing was changed. "
+            "Restore the line from a copy, or move the file away to start a new ledger"
+        )
 
 
 class Head(BaseModel):
@@ -159,7 +167,10 @@ class Ledger:
                 raise LabError(f"ledger: {other.path} is this ledger itself")
             if not other.path.is_file():
                 raise LabError(f"ledger: there is no file {other.path}")
-            other.read_again(partial(tell, f"read {other.path}"))
+            try:
+                other.read_again(partial(tell, f"read {other.path}"))
+            except LedgerCorrupt as error:
+                raise LabError(f"ledger: {other.path} is not merged: {error.what}") from None
             if problems := other.problems():
                 raise LabError(f"ledger: {other.path} is not merged, it is not what was written: {problems[0]}")
         return [self._take_over(other, partial(tell, f"take over {other.path}")) for other in others]
@@ -329,7 +340,7 @@ class Ledger:
             try:
                 self._index.catch_up(tell, look)
             except LineUnreadable as error:
-                raise _corrupt(self.path, error.number, error) from None
+                raise LedgerCorrupt(self.path, error.number, error) from None
             except TooMuchToRead:
                 raise LabError(
                     f"ledger: {self.path} is large and has no index of what is in it; `kernel-lab ledger` makes it"
@@ -359,7 +370,7 @@ class Ledger:
                         record = _read_faulty(content) if fault else read(content)
                         record._fault = fault
                     except (ValueError, TypeError, AttributeError) as error:
-                        raise _corrupt(self.path, line.number, error) from None
+                        raise LedgerCorrupt(self.path, line.number, error) from None
                     yield record
 
     def _lost(self) -> list[str]:
@@ -509,13 +520,6 @@ def _read_faulty(content: Facts) -> Record:
         return read(content)
     except ValueError:
         return bare(content)
-
-
-def _corrupt(path: Path, number: int, error: Exception) -> LedgerCorrupt:
-    return LedgerCorrupt(
-        f"ledger: line {number} of {path} cannot be read ({str(error).splitlines()[0]}); nothing was changed. "
-        "Restore the line from a copy, or move the file away to start a new ledger"
-    )
 
 
 def _names(of: Any) -> list[str]:

@@ -128,7 +128,7 @@ def run_parts(root: Root, request: GpuRequest, say: Callable[[str], None]) -> Gp
     """
     began = _began()
     if not request.rehearse and not has_nvidia_gpu():
-        raise LabError("no NVIDIA GPU answers (nvidia-smi finds none); --rehearse runs on a CPU")
+        raise LabError("no NVIDIA GPU answers (nvidia-smi finds none); run --plan cpu takes any machine")
     out = request.out.expanduser().resolve()
     out.mkdir(parents=True, exist_ok=True)
     own = separate_root(out / "lab") if request.rehearse else root

@@ -109,6 +109,27 @@ def test_without_the_environment_a_front_door_says_how_to_make_it(door: str):
     assert line.endswith("make setup, then . .venv/bin/activate")
 
 
+INTERRUPTED = """
+import runpy, sys
+
+class Interrupts:
+    def find_spec(self, name, path=None, target=None):
+        if name == "click":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Interrupts())
+sys.argv = sys.argv[1:]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("door", ["kernel-lab.py", "train.py", "prepare.py"])
+def test_an_interrupt_while_a_front_door_imports_is_no_traceback(door: str):
+    command = [sys.executable, "-c", INTERRUPTED, str(CHECKOUT / door)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=CHECKOUT)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
+
+
 def test_in_a_pipe_tables_are_wide_unless_the_user_says_how_wide(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("COLUMNS", raising=False)
     assert console(stderr=False).width == PIPED_COLUMNS

@@ -142,6 +142,10 @@ def test_a_damaged_ledger_is_not_merged(root: Root, tmp_path: Path, capsys: pyte
     other = elsewhere(root, tmp_path / "other.jsonl")
     other.path.write_text(other.path.read_text().replace("FASTER", "SLOWER"))
     before = root.ledger.read_bytes()
+    text = tmp_path / "README.md"
+    text.write_text("# No ledger\n")
+    assert run(root, "ledger", "merge", str(text)) == 2
+    assert f"{text} is not merged: line 1 cannot be read" in capsys.readouterr().err
     for arguments in ([str(other.path)], [str(tmp_path / "none.jsonl")], [str(root.ledger)], [], ["x", "--tail", "1"]):
         assert run(root, "ledger", "merge", *arguments) == 2
         printed = capsys.readouterr()
