@@ -1,7 +1,8 @@
 """The command line's frame: global options, the list of verbs, and how a verb ends.
 
-Exit codes: 0 = done and positive, 1 = done and negative, or failed for a reason of its own, 2 = bad input
-or a place that cannot be read or written, 130 = interrupted, 143 = terminated.
+Exit codes: 0 = done, and the answer is yes; 1 = done, and the answer is no, or it failed for a reason of its own;
+2 = bad input or a place that cannot be read or written; 130 = interrupted; 141 = nobody reads what it prints;
+143 = terminated.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.status import StatusFile, reporting
 
+PIPE_CLOSED = 128 + 13  # as shells say it of a program that SIGPIPE ended
 # Verbs that write nothing into the ledger. The others ask it first whether a record could be appended: what is found in
 # minutes or hours must not be lost at the end.
 READ_ONLY = frozenset(
@@ -97,6 +99,12 @@ VERBS = {
 PIPED_COLUMNS = 160
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Rich ends the process with 1, which means no here."""
+        raise BrokenPipeError
+
+
 def console(*, stderr: bool) -> Console:
     """On a terminal as wide as that; in a pipe or a file wide enough for every table, unless $COLUMNS says how wide.
 
@@ -104,7 +112,7 @@ def console(*, stderr: bool) -> Console:
     """
     there = (sys.stderr if stderr else sys.stdout).isatty() or "COLUMNS" in os.environ
     width = None if there else PIPED_COLUMNS
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=False, width=width)
+    return _Console(stderr=stderr, markup=False, emoji=False, highlight=False, width=width)
 
 
 @dataclass
@@ -148,6 +156,14 @@ class LazyGroup(click.Group):
             ctx.fail(f"No such command '{name}'; {f'did you mean {near[0]}?' if near else '--help lists them'}")
         module = importlib.import_module(f"autoresearch_lab.cli.{VERBS[name]}")
         return module.COMMANDS[name]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:  # of which click makes a 1, too
+            # What is still in the buffer is not tried again when the process ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(PIPE_CLOSED)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
@@ -289,8 +305,6 @@ def run_guarded(command: Callable[[], Any]) -> int:
         return complain("terminated", 143)
     except (KeyboardInterrupt, click.Abort):
         return complain("interrupted", 130)
-    except BrokenPipeError:
-        return 1
     except OSError as error:
         where = f"cannot use {error.filename}: " if error.filename is not None else ""
         return complain(f"{where}{error.strerror or error}", 2)

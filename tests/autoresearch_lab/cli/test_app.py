@@ -38,12 +38,21 @@ def _raise(error: BaseException):
         (SystemExit(1), 1, ""),
         (PermissionError(13, "Permission denied", "/a/b"), 2, "error: cannot use /a/b: Permission denied"),
         (OSError(28, "No space left on device"), 2, "error: No space left on device"),
-        (BrokenPipeError(32, "Broken pipe"), 1, ""),
     ],
 )
 def test_every_end_has_its_exit_code(error: BaseException, code: int, line: str, capsys):
     assert run_guarded(_raise(error)) == code
     assert capsys.readouterr().err.strip() == line
+
+
+def test_who_closes_the_pipe_gets_no_verdict():
+    """Not 1, which means no; and nothing on stderr."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, CHECKOUT / "kernel-lab.py", "list-targets"]
+    ended = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert (ended.returncode, ended.stderr) == (141, "")
 
 
 def test_a_terminated_command_says_so(capsys):
