@@ -170,7 +170,8 @@ COMMANDS = {
         click.option(
             "--most-finalists",
             type=Count(min=1),
-            help="cpu: winners of the benchmark that enter the trainer, the largest predicted gain first  [default: 3]",
+            help="cpu: winners of the benchmark that enter the trainer one by one, where all of them together are not "
+            "promoted; the largest predicted gain first  [default: 3]",
         ),
         click.option("--train-seconds", type=FiniteRange(min=1), help="cpu: of the closing run  [default: 20]"),
         _BENCH_SECONDS,
