@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 
@@ -28,8 +29,7 @@ EDGE_FLOORS = 8.0
 LEAST_NUMBERS = 5
 # An error up to so many times what is allowed is held against what roundings do, of so many half units per argument.
 NEARLY, ROUNDINGS = 4.0, 2.0
-# Names of sets, by case, step, name, and what is right.
-SetsOf = Callable[[Case, int, ResultName, Expected], list[Hashable]]
+K = TypeVar("K", bound=Hashable)  # a set of calls
 # Kinds of values of which some rows are one number throughout.
 CONSTANT_ROWS = ("edge", "scaled")
 
@@ -247,15 +247,16 @@ class Comparisons:
         values counts; on an odd or held-out shape the worst of the calls of that shape, edge values apart; of small
         calls of many rows and widths, one of each, the worst of all. Where all rows of an argument are one, all are
         rounded alike, and nothing averages out: the worst of all such calls. A single number, the mean of rows, may be
-        right by luck in all calls of a shape: its error counts at least as large as is usual over so many rows.
+        right by luck in all calls of a shape: its error counts at least as large as is usual over so many rows. So may
+        one number for each row, where few rows count: its error counts at least as large as is usual.
         """
         own = self._baseline_errors(case, step, name, right)
         if own is None:
             return None
         pooled = [more for pool in _pools_of(case, step, name, right) for more in self._pools.get(pool, [])]
-        for number in _number_of(case, step, name, right):
-            if number in self._usual:
-                pooled.append(self._usual[number].times(1.0 / math.sqrt(case.rows_of_data())))
+        for numbers in _numbers_of(case, step, name, right):
+            if numbers in self._usual:
+                pooled.append(self._usual[numbers].times(1.0 / math.sqrt(numbers.averaged(case))))
         return worst([own, *pooled])
 
     @cached_property
@@ -263,17 +264,18 @@ class Comparisons:
         return {pool: [own for _, own in members] for pool, members in self._by(_pools_of).items()}
 
     @cached_property
-    def _usual(self) -> dict[Hashable, Errors]:
-        """The median error of outputs that are single numbers, each times the square root of its rows; of many."""
+    def _usual(self) -> dict[_Numbers, Errors]:
+        """The median error of outputs that are numbers, each times the square root of the rows that it is the mean of;
+        of many calls."""
         return {
-            number: median([own.times(math.sqrt(case.rows_of_data())) for case, own in members])
-            for number, members in self._by(_number_of).items()
+            numbers: median([own.times(math.sqrt(numbers.averaged(case))) for case, own in members])
+            for numbers, members in self._by(_numbers_of).items()
             if len(members) >= LEAST_NUMBERS
         }
 
-    def _by(self, sets_of: SetsOf) -> dict[Hashable, list[tuple[Case, Errors]]]:
+    def _by(self, sets_of: Callable[..., list[K]]) -> dict[K, list[tuple[Case, Errors]]]:
         """{set: the trusted implementations' errors on every result that belongs to it, with its case}."""
-        members: dict[Hashable, list[tuple[Case, Errors]]] = {}
+        members: dict[K, list[tuple[Case, Errors]]] = {}
         for case in self.cases:
             for number, step in enumerate(case.steps):
                 if not step.judged or step.contents.kind == DIVERGED or not self.usable(case):
@@ -363,11 +365,25 @@ def _pools_of(case: Case, step: int, name: ResultName, right: Expected) -> list[
     return pools
 
 
-def _number_of(case: Case, step: int, name: ResultName, right: Expected) -> list[Hashable]:
-    """Name of the set of single numbers that an output belongs to, by which it is measured as well; none for others."""
-    if name.kind != "output" or right.value.shape or case.steps[step].contents.kind != "typical":
+@dataclass(frozen=True)
+class _Numbers:
+    """Outputs of usual values that are one number, or one for each row of data."""
+
+    dtype: str | None
+    name: ResultName
+    by_row: bool
+
+    def averaged(self, case: Case) -> int:
+        """Of how many rows each number is the mean."""
+        return 1 if self.by_row else case.rows_of_data()
+
+
+def _numbers_of(case: Case, step: int, name: ResultName, right: Expected) -> list[_Numbers]:
+    """The set of numbers that an output belongs to, by which it is measured as well; none for others."""
+    by_row = right.value.shape == (case.rows_of_data(),)
+    if name.kind != "output" or case.steps[step].contents.kind != "typical" or (right.value.shape and not by_row):
         return []
-    return [(main_dtype(case.workload), name)]
+    return [_Numbers(main_dtype(case.workload), name, by_row)]
 
 
 def nonfinite_problem(values: np.ndarray, right: Expected) -> str | None:

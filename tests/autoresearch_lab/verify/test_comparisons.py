@@ -22,22 +22,25 @@ TARGET = load_catalog(Root())["softcap_cross_entropy"]
 ROUNDING = 2.0**-9
 
 
-def _means() -> list[tuple[Case, int]]:
-    """Calls whose result is one number, of usual values."""
+def _losses(reduction: str) -> list[tuple[Case, int]]:
+    """Calls whose result is one number, or one for each row, of usual values."""
     cases = Planner(TARGET, small_workloads(TARGET, "cpu"), np.random.default_rng(0)).cases()
     return [
         (case, number)
         for case in cases
         for number, step in enumerate(case.steps)
-        if step.judged and step.contents.kind == "typical" and step.contents.scalars["reduction"] == "mean"
+        if step.judged and step.contents.kind == "typical" and step.contents.scalars["reduction"] == reduction
     ]
 
 
-def _answers(means: list[tuple[Case, int]], references: References, wrong: float, lucky: Case | None = None) -> Answers:
-    """Every mean off by so much, over the square root of its rows; those of one case not at all."""
+def _answers(
+    losses: list[tuple[Case, int]], references: References, wrong: float, lucky: Case | None = None
+) -> Answers:
+    """Every loss off by so much, a mean over the square root of its rows; those of one case not at all."""
     answers = Answers()
-    for case, number in means:
-        off = 1.0 + (0.0 if case is lucky else wrong / np.sqrt(case.rows_of_data()))
+    for case, number in losses:
+        rows = case.rows_of_data() if case.steps[number].contents.scalars["reduction"] == "mean" else 1
+        off = 1.0 + (0.0 if case is lucky else wrong / np.sqrt(rows))
         for name, right in references.of(case, case.steps[number]).items():
             if name.kind == "output":
                 answers.arrays[name.key(case.id, number)] = (right.value * off).astype(np.float32)
@@ -50,12 +53,14 @@ def _answers(means: list[tuple[Case, int]], references: References, wrong: float
 @pytest.mark.parametrize(
     ("wrong", "passes"), [(0.0, True), (ROUNDING, True), (4 * ROUNDING, True), (16 * ROUNDING, False)]
 )
-def test_a_mean_that_the_baseline_has_right_by_luck_counts_as_usual(wrong: float, passes: bool) -> None:
-    means, references = _means(), References(TARGET.oracle)
-    lucky = next(case for case, _ in means if case.group == "odd" and case.rows_of_data() > 8)
-    candidate = _answers([pair for pair in means if pair[0] is lucky], references, wrong)
-    baseline = _answers(means, references, ROUNDING, lucky)
-    cases = list({case.id: case for case, _ in means}.values())
+@pytest.mark.parametrize("reduction", ["mean", "none"])
+def test_a_loss_that_the_baseline_has_right_by_luck_counts_as_usual(wrong: float, passes: bool, reduction: str) -> None:
+    """As a mean may be, or a loss of which few rows count."""
+    losses, references = _losses(reduction), References(TARGET.oracle)
+    lucky = next(case for case, _ in losses if case.group in ("odd", "combinations") and case.rows_of_data() > 8)
+    candidate = _answers([pair for pair in losses if pair[0] is lucky], references, wrong)
+    baseline = _answers(losses, references, ROUNDING, lucky)
+    cases = list({case.id: case for case, _ in losses}.values())
     evidence = Comparisons(TARGET, cases, candidate, baseline, references)
     found = [one for one in evidence.comparisons(lucky) if one.name.kind == "output" and one.limit]
     assert found and all(one.passed for one in found) == passes
