@@ -24,7 +24,7 @@ from autoresearch_lab.verify.axes import (
     cotangent_layout,
     workload_at,
 )
-from autoresearch_lab.verify.cases import Case, CaseStep, Contents, elements, exchanged, main_dtype
+from autoresearch_lab.verify.cases import ROUGH, Case, CaseStep, Contents, elements, exchanged, main_dtype
 from autoresearch_lab.verify.covering import pairwise, refined
 from autoresearch_lab.verify.unusual import MayBeZero, begun, scaled, with_cotangents_of
 from autoresearch_trainer.jobs.calls import Mode
@@ -95,8 +95,9 @@ class Combinations:
         small = [each for each in neighbours if elements(each) <= LARGEST and all(map(w.is_contiguous, w.arrays(each)))]
         # A single axis has no layouts but every second element.
         several = [each for each in small if len(w.arrays(each)[0]["shape"]) > 1]
-        # In a single row or column much is right that is wrong elsewhere; `odd` has those.
-        small = [each for each in several or small if min(w.arrays(each)[0]["shape"], default=0) > 1] or small
+        # In a single row or column much is right that is wrong elsewhere, and a loss over one class has no gradient;
+        # `odd` has those.
+        small = [each for each in several or small if not _is_single(each)] or small
         return [small[place] for place in self.rng.permutation(len(small))[:SIZES]]
 
     def _points(
@@ -239,7 +240,10 @@ class Combinations:
         """Usual values in every case, for with others a fault may not show; at the same addresses then the point's."""
         kind, layout = point["values"], point["cotangents"]
         far = point["mode"] if point["size"] == FAR else None
-        drawn = [self._usual(workload, wanted, layout, zero, far=far)]
+        if kind in ROUGH and far is None:  # the size of usual results is a measure for those of rough values
+            drawn = [self.draw(workload, "typical", wanted, style=STYLES.get(layout, "random"))]
+        else:
+            drawn = [self._usual(workload, wanted, layout, zero, far=far)]
         if point["size"] != FAR or (kind != "typical" and elements(workload) <= LARGE_ONCE):
             style = STYLES.get(layout, "random")
             other = self.draw(workload, "typical" if kind == "scaled" else kind, wanted, style=style)
@@ -269,6 +273,12 @@ def _through_compiler(numbers: Sequence[int], points: list[dict[str, Any]]) -> s
         others.sort(key=lambda number: [seen[value] for value in _mode_and_layout(points[number])])
         first.append(others.pop(0))
     return set(first)
+
+
+def _is_single(workload: Workload) -> bool:
+    """Whether the first array, or a matrix among the others, has one row or column, or is a single number."""
+    shapes = [spec["shape"] for spec in w.arrays(workload)]
+    return min(shapes[0], default=0) <= 1 or any(1 in shape for shape in shapes if len(shape) == 2)
 
 
 def _row_major(point: Mapping[str, Any]) -> bool:

@@ -256,7 +256,9 @@ class Comparisons:
         pooled = [more for pool in _pools_of(case, step, name, right) for more in self._pools.get(pool, [])]
         for numbers in _numbers_of(case, step, name, right):
             if numbers in self._usual:
-                pooled.append(self._usual[numbers].times(1.0 / math.sqrt(numbers.averaged(case))))
+                usual = self._usual[numbers].times(1.0 / math.sqrt(numbers.averaged(case)))
+                counted = max(1, int(np.count_nonzero(right.value))) if numbers.by_row else 1
+                pooled.append(replace(usual, bias=usual.whole / math.sqrt(counted)))
         return worst([own, *pooled])
 
     @cached_property

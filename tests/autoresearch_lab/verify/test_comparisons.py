@@ -36,11 +36,12 @@ def _losses(reduction: str) -> list[tuple[Case, int]]:
 def _answers(
     losses: list[tuple[Case, int]], references: References, wrong: float, lucky: Case | None = None
 ) -> Answers:
-    """Every loss off by so much, a mean over the square root of its rows; those of one case not at all."""
+    """Every loss off by so much, up or down, a mean over the square root of its rows; those of one case not at all."""
     answers = Answers()
     for case, number in losses:
-        rows = case.rows_of_data() if case.steps[number].contents.scalars["reduction"] == "mean" else 1
-        off = 1.0 + (0.0 if case is lucky else wrong / np.sqrt(rows))
+        mean, rows = case.steps[number].contents.scalars["reduction"] == "mean", case.rows_of_data()
+        by = wrong / np.sqrt(rows) if mean else wrong * np.random.default_rng(rows).choice((-1.0, 1.0), rows)
+        off = 1.0 + (0.0 if case is lucky else by)
         for name, right in references.of(case, case.steps[number]).items():
             if name.kind == "output":
                 answers.arrays[name.key(case.id, number)] = (right.value * off).astype(np.float32)
