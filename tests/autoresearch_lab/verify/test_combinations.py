@@ -12,7 +12,7 @@ from autoresearch_common import workload as w
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.paths import Root
 from autoresearch_lab.verify.axes import COTANGENTS, EXPANDED, LAYOUTS, WITH_GRADIENTS, WITHOUT, laid_out
-from autoresearch_lab.verify.cases import Case, elements, main_dtype
+from autoresearch_lab.verify.cases import ROUGH, Case, elements, main_dtype
 from autoresearch_lab.verify.combinations import COMPILED, LARGEST, trainer_makes
 from autoresearch_lab.verify.plan import REMAINDERS, Planner
 from autoresearch_lab.verify.small import small_workloads
@@ -325,3 +325,21 @@ def test_any_number_of_rows_is_a_trainers() -> None:
         if trainer_makes(case, {"bfloat16"})
     ]  # fmt: skip
     assert max(rows) > 65_536
+
+
+def test_no_loss_is_one_over_a_single_class() -> None:
+    """It has no gradient and is always zero, so that a repeated call would show nothing."""
+    found = [case for seed in range(4) for case in cases("loss_head", seed=seed)]
+    assert min(min(spec["shape"]) for case in found for spec in w.arrays(case.workload)) > 1
+
+
+def test_rough_values_have_usual_ones_beside_them_that_are_usual() -> None:
+    """By these it is said what size counts, so nothing in them is zero, or 2^20 times as large."""
+    seen = 0
+    for case in (case for seed in range(4) for case in cases("loss_head", seed=seed)):
+        if any(step.contents.kind in ROUGH for step in case.steps) and elements(case.workload) <= LARGEST:
+            first = case.steps[0].contents
+            assert all(array.any() for array in first.arrays.values())
+            assert all(0.01 < np.abs(each.astype(np.float64)).max() < 100.0 for each in first.cotangents or ())
+            seen += first.cotangents is not None
+    assert seen > 20
