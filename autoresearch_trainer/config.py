@@ -195,6 +195,15 @@ class TrainConfig:
             raise ConfigError(f"seed must be from 0 to {MOST_SEED}, not {self.seed}")
         if self.steps is not None and self.steps < 1:
             raise ConfigError(f"steps must be at least 1, not {self.steps}")
+        for name in ("embedding_lr", "unembedding_lr", "matrix_lr", "scalar_lr", "weight_decay"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"{name} must be 0 or more and finite, not {getattr(self, name)}")
+        for name in ("warmup_ratio", "warmdown_ratio", "final_lr_fraction"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"{name} must be from 0 to 1, not {getattr(self, name)}")
+        for name in ("adam_beta1", "adam_beta2"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be 0 or more and below 1, not {getattr(self, name)}")
         if self.compute_dtype not in COMPUTE_DTYPES:
             raise ConfigError(f"unknown compute_dtype {self.compute_dtype!r}; known: {', '.join(COMPUTE_DTYPES)}")
         if self.batch_size < 1 or self.total_batch_tokens % self.micro_batch_tokens:

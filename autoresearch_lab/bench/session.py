@@ -16,14 +16,12 @@ from autoresearch_lab.bench.measure import Arm, TimingBed, measure
 from autoresearch_lab.bench.rule import AMBIGUOUS, Finding, Rule, decide, find, looks_within
 from autoresearch_lab.bench.samples import Process, total_ratios
 from autoresearch_lab.errors import LabError, LabFailure
-from autoresearch_lab.results.bench import ArmTime, BenchResults, LibraryRatio, Ratio, WorkloadTimes
+from autoresearch_lab.results.bench import BUSY, ArmTime, BenchResults, LibraryRatio, Ratio, WorkloadTimes
 from autoresearch_lab.statistics import Interval
 from autoresearch_trainer.jobs import Progress
 
 # Share of the budget that one process measures for; with start-up and checks it takes about twice that.
 SHARE, LEAST_SECONDS, MOST_SECONDS = 0.04, 0.5, 4.0
-# From this share of the machine used by other processes on, the reader should know (see also Rule.crowded).
-BUSY = 0.2
 
 
 @dataclass(frozen=True)

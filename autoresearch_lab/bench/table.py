@@ -79,7 +79,8 @@ def _notes(found: BenchResults) -> list[str]:
     standing = next((arm.name for arm in found.arms if arm.role == "standing"), None)
     in_graph = found.saved_ms(compiled=True, standing=standing is not None)
     if in_graph is not None:
-        lines.append(f"within a compiled graph it saves {in_graph:.2f} ms per step of {standing or 'the baseline'}")
+        does = f"saves {in_graph:.2f} ms per step of" if in_graph >= 0 else f"costs {-in_graph:.2f} ms per step over"
+        lines.append(f"within a compiled graph it {does} {standing or 'the baseline'}")
     return lines + [f"note: {remark}" for remark in found.remarks]
 
 

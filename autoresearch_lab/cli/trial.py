@@ -18,6 +18,7 @@ from autoresearch_lab.compare import newest as newest_runs
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.evidence import default_preset
 from autoresearch_lab.results.record import VersionRecord
+from autoresearch_lab.results.trial import RecordedSide
 from autoresearch_lab.runs_table import Row, append_row, check_table, old_decision, short_commit
 from autoresearch_lab.versions.review import review
 from autoresearch_lab.versions.rule import LEAST_STEPS, TrialRule
@@ -88,7 +89,13 @@ def _versions(
         open_side("a", "HEAD" if a is None else a, dataset, lab.root),
         open_side("b", WORKING_TREE if b is None else b, dataset, lab.root),
     )
+    if _are_one(*(side.recorded() for side in sides)):
+        session.log.print("side b differs from side a in nothing: a version is held against itself", style="yellow")
     return Versions(lab, *sides, preset or default_preset(lab), replace(_RULE, **numbers), simpler)
+
+
+def _are_one(a: RecordedSide, b: RecordedSide) -> bool:
+    return all(getattr(a, name) == getattr(b, name) for name in ("tree", "options", "dataset"))
 
 
 def _row(record: VersionRecord, description: str) -> Row:
@@ -96,7 +103,7 @@ def _row(record: VersionRecord, description: str) -> Row:
     options = " ".join(f"{name}={value}" for name, value in side.options.items())
     crashed = found.failed is not None and found.failed.side == "b"
     # A version against itself is the baseline that the first idea is compared with.
-    kept = keeps(record) or all(getattr(side, name) == getattr(first, name) for name in ("tree", "options", "dataset"))
+    kept = keeps(record) or _are_one(first, side)
     return Row(
         commit=short_commit(side.commit),
         val_bpb=found.val_bpb.get("b"),

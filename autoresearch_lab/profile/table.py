@@ -25,7 +25,7 @@ def render(profile: Profile, top_k: int, console: Console) -> None:
         Text.assemble(
             (profile.preset, "bold"),
             f" on {profile.device.get('name', profile.engine)}: "
-            f"{profile.step_ms:.1f} ms per step, {profile.tokens_per_second:,.0f} tokens/s\n",
+            f"{profile.step_ms:.1f} ms per uncompiled step, {profile.tokens_per_second:,.0f} tokens/s\n",
         )
     )
     shown = profile.targets[:top_k]

@@ -12,7 +12,7 @@ from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.evidence import Decision, decide
 from autoresearch_lab.invocation import program
 from autoresearch_lab.lab import Lab
-from autoresearch_lab.results.record import AbRecord, Record
+from autoresearch_lab.results.record import AbRecord, BenchRecord, Record
 
 WANTED = {"verify": "PASS", "bench": "FASTER", "ab": "PROMOTE"}
 
@@ -94,8 +94,7 @@ class Readiness:
             if record is None:
                 return self.standing.command(kind)
             if record.verdict != WANTED[kind]:
-                again = kind == "ab" and record.verdict == "UNDECIDED" or record.verdict == "AMBIGUOUS"
-                if not again:
+                if not _may_change(record):
                     return None
                 return self.standing.command(kind, *(["--again"] if kind == "ab" else []))
         return self.standing.command("promote")
@@ -118,6 +117,14 @@ class Readiness:
             "next": self.next_command,
             "remedy": self.remedy,
         }
+
+
+def _may_change(record: Record) -> bool:
+    """Whether measuring once more may change a verdict: an A/B that settled nothing, a bench that others disturbed.
+    On a quiet machine AMBIGUOUS means that the kernel is not clearly faster."""
+    if isinstance(record, BenchRecord):
+        return record.verdict == "AMBIGUOUS" and record.results.busy
+    return record.verdict == "UNDECIDED"
 
 
 def readiness(target: Target, kernel: Kernel, lab: Lab) -> Readiness:

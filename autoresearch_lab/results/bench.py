@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from autoresearch_lab.results.base import Ends, Facts, KernelId, Place, Typed
 
+# From this share of the machine used by other processes on, the reader should know (see also Rule.crowded).
+BUSY = 0.2
+
 
 class BenchSeeds(Typed):
     """bench: of inputs and orders; processes: of each process."""
@@ -196,6 +199,11 @@ class BenchResults(Typed):
     compile_seconds: list[float] = []
     remarks: list[str] = []
     predicted: Prediction | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether other processes used so much of the machine that the reader should know."""
+        return (self.foreign_load or 0.0) > BUSY
 
     def saved_ms(self, compiled: bool, standing: bool) -> float | None:
         """ms per optimizer step that the candidate saves: within a graph or not, over what stood in the trainer or over

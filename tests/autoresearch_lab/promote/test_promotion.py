@@ -178,6 +178,13 @@ def test_readiness_names_the_next_command(lab):
     assert next_command() == f"{lab_command} verify double=fused"
     lab.evidence(lab.kernel(), bench=None, ab=None)
     assert next_command() == f"{lab_command} bench double=fused"
+    lab.evidence(lab.kernel(), verify=None, bench="AMBIGUOUS", ab=None)
+    assert next_command() is None  # on a quiet machine: not clearly faster, and no more so when it is measured again
+    common = {"target": "double", "kernel": lab.kernel().id.model_dump(), **lab.context.fields()}
+    latest = lab.ledger.latest(kind="bench")
+    busy = {"workloads": latest.workloads.model_dump(), "settings": latest.settings.model_dump(exclude_unset=True)}
+    lab.ledger.append("bench", **common, **busy, verdict="AMBIGUOUS", results={"foreign_load": 0.8})
+    assert next_command() == f"{lab_command} bench double=fused"
     lab.evidence(lab.kernel(), verify=None, ab=None)
     assert next_command() == f"{lab_command} ab double=fused"
     lab.evidence(lab.kernel(), verify=None, bench=None, ab="UNDECIDED")

@@ -27,6 +27,7 @@ def rows(here: SimpleNamespace) -> list[list[str]]:
 def test_exit_codes_and_the_table(here: SimpleNamespace, call, capsys: pytest.CaptureFixture[str]):
     kept = here.commit()
     assert call("--b", "HEAD", "--log", "--description", "nothing\tnew") == 1
+    assert "side b differs from side a in nothing" in capsys.readouterr().err
     better = here.commit(bpb=1.9)
     assert call("--a", kept, "--b", better, "--log", "--description", "warm-down") == 0
     here.commit(fails="crash")
@@ -38,7 +39,8 @@ def test_exit_codes_and_the_table(here: SimpleNamespace, call, capsys: pytest.Ca
     assert keep[3:] == ["keep", "warm-down"] and 1.89 < float(keep[1]) < 1.91
     assert crash[1:] == ["0.000000", "0.0", "crash", ""]
     assert words[3:] == ["discard", "bpb=1.95: x"]
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert "differs from side a in nothing" not in err
     assert "BETTER" in out and "val_bpb, equal time" in out and max(map(len, out.splitlines())) <= 160
 
 
