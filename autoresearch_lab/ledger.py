@@ -62,13 +62,9 @@ HEAD_BLOCK, MOST_HEAD_BYTES = 512, 1 << 20
 class LedgerCorrupt(LabError):
     """A line in the middle of the ledger cannot be read. what: which one and why, in words."""
 
-    def __init__(self, path: Path, number: int, error: Exception) -> None:
-        why = str(error).splitlines()[0]
-        self.what = f"line {number} cannot be read ({why})"
-        super().__init__(
-            f"ledger: line {number} of {path} cannot be read ({why}); nothing was changed. "
-            "Restore the line from a copy, or move the file away to start a new ledger"
-        )
+    def __init__(self, message: str, what: str = "") -> None:
+        super().__init__(message)
+        self.what = what
 
 
 class Head(BaseModel):
@@ -340,7 +336,7 @@ class Ledger:
             try:
                 self._index.catch_up(tell, look)
             except LineUnreadable as error:
-                raise LedgerCorrupt(self.path, error.number, error) from None
+                raise _corrupt(self.path, error.number, error) from None
             except TooMuchToRead:
                 raise LabError(
                     f"ledger: {self.path} is large and has no index of what is in it; `kernel-lab ledger` makes it"
@@ -370,7 +366,7 @@ class Ledger:
                         record = _read_faulty(content) if fault else read(content)
                         record._fault = fault
                     except (ValueError, TypeError, AttributeError) as error:
-                        raise LedgerCorrupt(self.path, line.number, error) from None
+                        raise _corrupt(self.path, line.number, error) from None
                     yield record
 
     def _lost(self) -> list[str]:
@@ -550,3 +546,12 @@ def _value(record: Record, name: str, wanted: Any) -> Any:
 def _commit() -> str | None:
     """Of the code that this process runs."""
     return commit_of(CHECKOUT)
+
+
+def _corrupt(path: Path, number: int, error: Exception) -> LedgerCorrupt:
+    why = str(error).splitlines()[0]
+    return LedgerCorrupt(
+        f"ledger: line {number} of {path} cannot be read ({why}); nothing was changed. "
+        "Restore the line from a copy, or move the file away to start a new ledger",
+        f"line {number} cannot be read ({why})",
+    )

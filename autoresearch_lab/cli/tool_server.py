@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import NoReturn
 
 import anyio
 from mcp import MCPError
@@ -25,7 +27,7 @@ from mcp.types import (
     Tool,
 )
 
-from autoresearch_lab.cli.app import run_guarded
+from autoresearch_lab.cli.app import Terminated, run_guarded
 from autoresearch_lab.cli.progress import INDENT
 from autoresearch_lab.cli.subject import FORMS
 from autoresearch_lab.cli.tools import TOOLS, command_line, declared, schema
@@ -119,10 +121,21 @@ async def execute(words: Sequence[str], report: Callable[[float, float | None, s
         return VerbEnd(code, printed.read().decode("utf-8").strip(), told)
 
 
+class _Ended(Terminated, SystemExit):
+    """Terminated as asyncio lets it through: any other exception that a signal raises within a callback of its loop is
+    only logged, and the server would go on."""
+
+
+def _end(*_: object) -> NoReturn:
+    raise _Ended
+
+
 def serve(program: Sequence[str]) -> None:
     """Until the caller closes stdin."""
 
     async def run() -> None:
+        signal.signal(signal.SIGTERM, _end)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         server = make_server(program)
         async with stdio_server() as (incoming, outgoing):
             await server.run(incoming, outgoing, server.create_initialization_options())

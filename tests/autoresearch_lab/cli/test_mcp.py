@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import sysconfig
@@ -142,14 +143,21 @@ def test_the_real_verbs_answer_and_refuse_over_stdio(tmp_path, capsys):
     assert refusal.is_error and capsys.readouterr().err.strip() == refusal.content[0].text
 
 
-def test_a_server_that_is_ended_does_not_wait_for_its_caller(tmp_path):
+@pytest.mark.parametrize(
+    ("number", "code", "line"),
+    [(signal.SIGTERM, 143, "error: terminated\n"), (signal.SIGINT, 130, "error: interrupted\n")],
+)
+def test_a_server_that_is_ended_does_not_wait_for_its_caller(tmp_path, number: int, code: int, line: str):
     words = [sys.executable, "-m", "autoresearch_lab.cli.app", "--root", str(tmp_path), "mcp"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(words, env={**os.environ, "PYTHONPATH": python_path()}, **pipes) as server:
         print(json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping"}), file=server.stdin, flush=True)
         assert json.loads(server.stdout.readline())["id"] == 1
-        server.terminate()
-        assert server.wait(20) == 143 and server.stderr.read() == "error: terminated\n"
+        server.send_signal(number)
+        try:
+            assert server.wait(20) == code and server.stderr.read().endswith(line)
+        finally:
+            server.kill()
 
 
 @pytest.mark.slow
