@@ -16,7 +16,7 @@ from autoresearch_lab.bench.measure import Arm, TimingBed, measure
 from autoresearch_lab.bench.rule import AMBIGUOUS, Finding, Rule, decide, find, looks_within
 from autoresearch_lab.bench.samples import Process, total_ratios
 from autoresearch_lab.errors import LabError, LabFailure
-from autoresearch_lab.results.bench import BUSY, ArmTime, BenchResults, LibraryRatio, Ratio, WorkloadTimes
+from autoresearch_lab.results.bench import ArmTime, BenchResults, LibraryRatio, Ratio, WorkloadTimes, is_busy
 from autoresearch_lab.statistics import Interval
 from autoresearch_trainer.jobs import Progress
 
@@ -126,7 +126,7 @@ class BenchSession:
     @property
     def busy(self) -> bool:
         """Whether other processes used so much of the machine that the reader should know."""
-        return (self.foreign_load or 0.0) > BUSY
+        return is_busy(self.foreign_load)
 
     def _take(self, seconds: float, seed: int) -> None:
         """One more process. A rival is not what is judged: if the first one fails because of a library's kernel (of

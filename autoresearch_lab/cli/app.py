@@ -305,6 +305,8 @@ def run_guarded(command: Callable[[], Any]) -> int:
         return complain("terminated", 143)
     except (KeyboardInterrupt, click.Abort):
         return complain("interrupted", 130)
+    except BrokenPipeError:
+        return PIPE_CLOSED
     except OSError as error:
         where = f"cannot use {error.filename}: " if error.filename is not None else ""
         return complain(f"{where}{error.strerror or error}", 2)

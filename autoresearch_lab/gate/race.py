@@ -13,7 +13,7 @@ import numpy as np
 
 from autoresearch_lab.bench.rule import AMBIGUOUS, FASTER, SLOWER, Finding, Rule, decide, find, looks_within
 from autoresearch_lab.bench.samples import BASELINE, CONTROL, log_ratios
-from autoresearch_lab.bench.session import BUSY
+from autoresearch_lab.results.bench import is_busy
 
 FAIL = "FAIL"
 # Of the three that are timed; before it the base and the base once more, as in a bench.
@@ -90,7 +90,7 @@ def believed(compared: Compared, rule: Rule, *, disturbed: bool = True) -> Compa
     """The same, with the load of others said where there was much; and AMBIGUOUS, unless the difference is a clear one,
     where it was so much that it may have favoured either. disturbed: whether that load touched what was timed."""
     load, interval = compared.foreign_load, compared.interval
-    if load is None or load <= BUSY or interval is None or compared.ratio is None:
+    if load is None or not is_busy(load) or interval is None or compared.ratio is None:
         return compared
     reason = f"{compared.reason}; other processes used {load:.0%} of the machine"
     clear = interval[0] > rule.clear or interval[1] < 1 / rule.clear

@@ -12,6 +12,7 @@ from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.evidence import Decision, decide
 from autoresearch_lab.invocation import program
 from autoresearch_lab.lab import Lab
+from autoresearch_lab.results.bench import is_busy
 from autoresearch_lab.results.record import AbRecord, BenchRecord, Record
 
 WANTED = {"verify": "PASS", "bench": "FASTER", "ab": "PROMOTE"}
@@ -123,7 +124,7 @@ def _may_change(record: Record) -> bool:
     """Whether measuring once more may change a verdict: an A/B that settled nothing, a bench that others disturbed.
     On a quiet machine AMBIGUOUS means that the kernel is not clearly faster."""
     if isinstance(record, BenchRecord):
-        return record.verdict == "AMBIGUOUS" and record.results.busy
+        return record.verdict == "AMBIGUOUS" and is_busy(record.results.foreign_load)
     return record.verdict == "UNDECIDED"
 
 

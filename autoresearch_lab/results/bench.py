@@ -7,8 +7,12 @@ from __future__ import annotations
 
 from autoresearch_lab.results.base import Ends, Facts, KernelId, Place, Typed
 
-# From this share of the machine used by other processes on, the reader should know (see also Rule.crowded).
-BUSY = 0.2
+BUSY = 0.2  # a share of the machine's cores; see also Rule.crowded
+
+
+def is_busy(foreign_load: float | None) -> bool:
+    """Whether other processes used so much of the machine that the reader should know."""
+    return (foreign_load or 0.0) > BUSY
 
 
 class BenchSeeds(Typed):
@@ -199,11 +203,6 @@ class BenchResults(Typed):
     compile_seconds: list[float] = []
     remarks: list[str] = []
     predicted: Prediction | None = None
-
-    @property
-    def busy(self) -> bool:
-        """Whether other processes used so much of the machine that the reader should know."""
-        return (self.foreign_load or 0.0) > BUSY
 
     def saved_ms(self, compiled: bool, standing: bool) -> float | None:
         """ms per optimizer step that the candidate saves: within a graph or not, over what stood in the trainer or over

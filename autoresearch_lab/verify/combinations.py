@@ -217,14 +217,9 @@ class Combinations:
         leaves = self.grads or self.learned[:1]
         return leaves if all_of_them else tuple(name for name in leaves if self.rng.integers(2))
 
-    def _usual(
-        self, workload: Workload, wanted: bool, cotangents: str, zero: MayBeZero, *, far: Mode | None = None
-    ) -> Contents:
-        """Values as in a training. cotangents: their layout. wanted: whether there are any. far: the mode of a call of
-        a far size."""
+    def _usual(self, workload: Workload, wanted: bool, cotangents: str, zero: MayBeZero) -> Contents:
+        """Values as in a training. cotangents: their layout. wanted: whether there are any."""
         style = STYLES.get(cotangents, "random")
-        if far:  # there are few such calls: no cotangents are zero, and in the plain ones no padding lies at the end
-            return self.draw(workload, "typical", wanted, style=style, padded=far != "plain")
         contents = begun(self.draw(workload, "typical", wanted, style=style), zero, self.rng)
         return with_cotangents_of(contents, self.rng, masked=style == "random")
 
@@ -239,16 +234,17 @@ class Combinations:
     def _steps(self, point: dict[str, Any], workload: Workload, wanted: bool, zero: MayBeZero) -> list[CaseStep]:
         """Usual values in every case, for with others a fault may not show; at the same addresses then the point's."""
         kind, layout = point["values"], point["cotangents"]
-        far = point["mode"] if point["size"] == FAR else None
-        if kind in ROUGH and far is None:  # the size of usual results is a measure for those of rough values
-            drawn = [self.draw(workload, "typical", wanted, style=STYLES.get(layout, "random"))]
+        far, style = point["size"] == FAR, STYLES.get(layout, "random")
+        if far:  # there are few such calls: no cotangents are zero, and in the plain ones no padding lies at the end
+            drawn = [self.draw(workload, "typical", wanted, style=style, padded=point["mode"] != "plain")]
+        elif kind in ROUGH:  # the size of usual results is a measure for those of rough values
+            drawn = [self.draw(workload, "typical", wanted, style=style)]
         else:
-            drawn = [self._usual(workload, wanted, layout, zero, far=far)]
-        if point["size"] != FAR or (kind != "typical" and elements(workload) <= LARGE_ONCE):
-            style = STYLES.get(layout, "random")
+            drawn = [self._usual(workload, wanted, layout, zero)]
+        if not far or (kind != "typical" and elements(workload) <= LARGE_ONCE):
             other = self.draw(workload, "typical" if kind == "scaled" else kind, wanted, style=style)
             drawn.append(scaled(other, self.rng, self.most) if kind == "scaled" else other)
-        if not wanted and point["size"] != FAR:
+        if not wanted and not far:
             # As captured calls have it: a result kept by a fingerprint of the contents, or by one argument, shows.
             drawn.append(exchanged(drawn[0], self.rng))
             if len(drawn[0].arrays) > 1:

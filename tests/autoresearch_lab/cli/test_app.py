@@ -38,6 +38,7 @@ def _raise(error: BaseException):
         (SystemExit(1), 1, ""),
         (PermissionError(13, "Permission denied", "/a/b"), 2, "error: cannot use /a/b: Permission denied"),
         (OSError(28, "No space left on device"), 2, "error: No space left on device"),
+        (BrokenPipeError(32, "Broken pipe"), 141, ""),
     ],
 )
 def test_every_end_has_its_exit_code(error: BaseException, code: int, line: str, capsys):
