@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from autoresearch_common.files import begun, left_over
 from autoresearch_lab.engine import Engine
@@ -44,6 +46,28 @@ def call(
         if failure.kind in REFUSED:
             raise LabError(failure.reason) from None
         raise
+
+
+def in_background(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Callable[[], Any]:
+    """Start a call in a thread that does not keep an interrupted process alive; the result waits and returns it."""
+    box: dict[str, Any] = {}
+
+    def run() -> None:
+        try:
+            box["value"] = function(*args, **kwargs)
+        except BaseException as error:  # handed to the caller below
+            box["error"] = error
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+
+    def result() -> Any:
+        thread.join()
+        if "error" in box:
+            raise box["error"]
+        return box["value"]
+
+    return result
 
 
 def about(what: str, report: Report | None) -> Report | None:

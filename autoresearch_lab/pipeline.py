@@ -24,7 +24,7 @@ from autoresearch_lab.executor.cluster import Cluster
 from autoresearch_lab.executor.executor import Executor
 from autoresearch_lab.executor.tasks import Tasks
 from autoresearch_lab.executor.transport import RayTransport, chosen_address, require_ray
-from autoresearch_lab.jobs import running
+from autoresearch_lab.jobs import in_background, running
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.orchestrate import ALLOW_OPTION, Candidate, CandidateState, Steps, drive, state_of
 from autoresearch_lab.profile.schema import Profile
@@ -34,7 +34,7 @@ from autoresearch_lab.promote.selection import resolve
 from autoresearch_lab.results.note import FailedResults, FailedSettings
 from autoresearch_lab.results.record import AbRecord, FailedRecord
 from autoresearch_lab.status import CandidateStatus, StatusFile
-from autoresearch_lab.verify.run import in_background, verify
+from autoresearch_lab.verify.run import verify
 from autoresearch_lab.workloads import WorkloadSet
 from autoresearch_lab.workspace import create
 from autoresearch_lab.workspace.folder import LOCK

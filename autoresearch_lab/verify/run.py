@@ -6,7 +6,6 @@ import errno
 import os
 import secrets
 import shutil
-import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -22,7 +21,7 @@ from autoresearch_common.tolerance import round_up
 from autoresearch_lab import diet
 from autoresearch_lab.catalog import Kernel, Target
 from autoresearch_lab.errors import LabError, LabFailure
-from autoresearch_lab.jobs import about
+from autoresearch_lab.jobs import about, in_background
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.machine import Context
 from autoresearch_lab.results.base import KernelId
@@ -271,28 +270,6 @@ def _compute(
     finally:
         for folder in folders.values():
             discard(folder)
-
-
-def in_background(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Callable[[], Any]:
-    """Start a call in a thread that does not keep an interrupted process alive; the result waits and returns it."""
-    box: dict[str, Any] = {}
-
-    def run() -> None:
-        try:
-            box["value"] = function(*args, **kwargs)
-        except BaseException as error:  # handed to the caller below
-            box["error"] = error
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-
-    def result() -> Any:
-        thread.join()
-        if "error" in box:
-            raise box["error"]
-        return box["value"]
-
-    return result
 
 
 def _vouch(evidence: Comparisons, name: str) -> None:

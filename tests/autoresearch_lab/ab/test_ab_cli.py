@@ -61,7 +61,7 @@ def test_from_ab_to_promote_and_back(call, lab):
     code, out, _ = call(*check)
     assert code == 1 and f"next: {program(lab.root.path, 'cpu')} ab {name}" in out
     code, out, err = call("ab", name)
-    assert code == 0 and out.startswith("PROMOTE") and "tokens/s" in out and "A/B: the baseline eager" in err
+    assert code == 0 and out.startswith("PROMOTE") and "tokens/s" in out and "A/B: compiling both arms" in err
     count = len(lab.ledger.records())
     code, out, err = call("integration-ab", name, "--json")
     assert code == 0 and json.loads(out)["verdict"] == "PROMOTE" and "already decided" in err

@@ -278,18 +278,20 @@ def test_processes_that_loaded_the_same_share_compiled_code(lab, capsys):
     lab.evidence()
     record = lab.ab(gain=0.5, settings=Settings(compile="auto"))
     told = [(one.process, one.cache["made"] > 0) for one in record.results.compile_caches]
-    modes = [("the baseline eager and compiled", True), ("the candidate eager and compiled", True)]
+    ahead = [("compiling the baseline", True), ("compiling the candidate", True)]
+    modes = [("the baseline eager and compiled", False), ("the candidate eager and compiled", False)]
     races = [(f"race {number} of 4", False) for number in (1, 2, 3, 4)]
-    assert told == [*modes, *races, ("training the candidate", False), ("training the baseline", False)]
+    assert told == [*ahead, *modes, *races, ("training the candidate", False), ("training the baseline", False)]
     # What a process with the candidate wrote, the baseline's never read.
     folders = {one.process: one.cache["name"] for one in record.results.compile_caches}
     assert {name for name in folders if folders[name] == folders["training the baseline"]} == {
+        "compiling the baseline",
         "the baseline eager and compiled",
         "training the baseline",
     }
     assert len(set(folders.values())) == 2
     render(record, Console(width=200))
-    line = "compiled anew: the baseline eager and compiled 25 s, the candidate eager and compiled 25 s; 6 more took"
+    line = "compiled anew: compiling the baseline 25 s, compiling the candidate 25 s; 8 more took"
     assert line in capsys.readouterr().out
     assert not lab.ab(gain=0.5).results.compile_caches
 
@@ -325,9 +327,10 @@ def test_each_arm_trains_in_its_fastest_mode_which_is_found_once(lab):
     modes = record.results.modes
     assert (modes["baseline"].used, modes["candidate"].used) == ("compiled", "eager")
     assert modes["baseline"].compiled == pytest.approx(1.4 * modes["baseline"].eager, rel=0.02)
-    assert record.mode_of("candidate") == "eager" and jobs(lab)["throughput"] == 2 + 4
+    assert record.mode_of("candidate") == "eager" and jobs(lab)["throughput"] == 2 + 2 + 4
     raced = [args["compiled"] for job, args in lab.engine.asked if job == "throughput"]
-    assert raced == [["candidate"]] * 2 + [["baseline"]] * 4
+    assert sorted(raced[:2]) == [["baseline", "candidate"], ["candidate"]]  # both compile at once
+    assert raced[2:] == [["candidate"]] * 2 + [["baseline"]] * 4
     # Both arms learn in the candidate's mode: nothing but the kernels tells them apart.
     assert not any(args["compile"] for job, args in lab.engine.asked if job == "train")
     lab.engine.asked.clear()
@@ -340,6 +343,14 @@ def test_what_does_not_train_compiled_trains_eager_and_says_why(lab):
     record = lab.ab(gain=0.5, compiled={"candidate": "Unsupported: a graph break"}, settings=Settings(compile="auto"))
     assert record.verdict == "PROMOTE" and record.results.modes["candidate"].used == "eager"
     assert any("a graph break" in remark for remark in record.results.remarks)
+
+
+def test_what_fails_while_it_is_compiled_beside_the_other_arm_is_asked_again(lab):
+    lab.evidence()
+    dead = {"throughput": JobFailed("crash", "throughput: ended by SIGSEGV")}
+    record = lab.ab(gain=0.5, raises_once=dead, settings=Settings(compile="auto"))
+    assert record.verdict == "PROMOTE"
+    assert "compiling the candidate" not in [one.process for one in record.results.compile_caches]
 
 
 def test_where_nothing_can_be_compiled_both_arms_are_eager(lab, monkeypatch):
