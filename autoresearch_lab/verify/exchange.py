@@ -54,6 +54,11 @@ class Failure:
     stage: str
     detail: str = ""
 
+    @property
+    def at_load(self) -> bool:
+        """Whether no call was made yet."""
+        return self.stage in ("start", "load")
+
 
 @dataclass
 class Answers:
@@ -134,9 +139,10 @@ def ask(
     seconds: float,
     variables: Mapping[str, str] | None = None,
     on_progress: Callable[[Progress], None] | None = None,
+    on_loaded: Callable[[], None] | None = None,
 ) -> Answers:
     """Have `kernel` compute the cases in a confined process of its own. `seconds`: how long it may be quiet.
-    `variables`: added to its environment.
+    `variables`: added to its environment. on_loaded: called once the kernel's file could be executed.
 
     Whatever the process does, this returns: a failure is part of the answer.
     """
@@ -155,6 +161,8 @@ def ask(
             answers.reached += 1
         elif "stage" in message:
             stage = printable(str(message["stage"])[:80])
+            if stage == "loaded" and on_loaded is not None:
+                on_loaded()
         if on_progress is not None:
             on_progress({"stage": "calls", "done": min(answers.reached, len(cases)), "total": len(cases)})
 

@@ -6,6 +6,7 @@ import errno
 import os
 import secrets
 import shutil
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -101,17 +102,17 @@ def verify(
     key = f"{target.contract_sha256} {workload_set.sha256} {workload_set.path} {hashes} {chosen}"
     shared = (prepared or {}).get(key)
     ready = shared or _prepare(target, workload_set, chosen, combined=not interpreted)
-    if prepared is not None:
-        prepared[key] = ready
     candidate, idle, sanitized = _compute(
         kernel, trusted, target, lab.context, ready, run_dir, seconds, tell, fresh=shared is None
     )
+    if prepared is not None and ready.baseline.answer is not None:
+        prepared[key] = ready
     _require_unchanged(kernel)
     tell({"stage": "judge"})
     evidence = Comparisons(
         target, ready.cases, candidate, ready.baseline, ready.references, idle, ready.trusted, sanitized
     )
-    for member, answers in zip(trusted[1:], ready.trusted, strict=True):
+    for member, answers in zip(trusted[1:], ready.trusted, strict=False):  # none where the candidate does not load
         if answers.failure is not None:
             evidence.not_judged[f"trusted {member.name}"] = f"is left out: {answers.failure.message}"
     results = _results(judge(evidence), evidence)
@@ -214,7 +215,8 @@ def _compute(
     by side, each in its own process, while the oracle computes here.
 
     The candidate's process never runs the baseline, and cannot read the folders in which the others' results lie. One
-    that was killed from outside is no verdict: it is tried again when the others have ended, and then counts.
+    that was killed from outside is no verdict: it is tried again when the others have ended, and then counts. The
+    trusted implementations begin when the candidate is loaded; of one that cannot be loaded nothing else is found out.
     """
     baseline = trusted[0]
     folders = {name: run_dir / name for name in ("data", "candidate", "baseline", "bounds")}
@@ -226,6 +228,21 @@ def _compute(
             ask, engine, kernel, calls,
             part="candidate", run_dir=folders["candidate"], seconds=seconds, on_progress=tell,
         )  # fmt: skip
+        begin, refused = threading.Event(), threading.Event()
+
+        def first() -> Answers:
+            try:
+                found = compute(on_loaded=begin.set)
+                if found.failure is not None and found.failure.at_load and found.failure.kind != "killed":
+                    refused.set()
+                return found
+            finally:
+                begin.set()
+
+        def once_loaded(other: Callable[[], Answers]) -> Answers:
+            begin.wait()
+            return Answers() if refused.is_set() else other()
+
         checks = partial(run_sanitized, engine, kernel, calls, run_dir=folders["bounds"], seconds=seconds)
         others = [
             partial(
@@ -235,14 +252,14 @@ def _compute(
             )
             for member in (trusted if fresh else ())
         ]  # fmt: skip
-        asked = in_background(compute)
+        asked = in_background(first)
         checked = in_background(checks) if has_source(engine, kernel) else None
-        own = [in_background(other) for other in others]
+        own = [in_background(once_loaded, other) for other in others]
         running = [asked, *([checked] if checked else []), *own]
         try:
             if fresh:
                 for case in ready.cases:
-                    for step in case.steps:
+                    for step in case.steps if not refused.is_set() else ():
                         ready.references.of(case, step)
             answered, candidate, sanitized = [answer() for answer in own], asked(), checked() if checked else None
         except Exception:
@@ -251,6 +268,8 @@ def _compute(
                     answer()
             raise
         # All have ended.
+        if refused.is_set():
+            return candidate, None, None
         if fresh:
             ready.baseline, *ready.trusted = [again_if_killed(*pair) for pair in zip(answered, others, strict=True)]
         candidate = again_if_killed(candidate, compute)

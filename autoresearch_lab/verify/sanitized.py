@@ -16,8 +16,6 @@ from autoresearch_lab.verify.sanitizer_report import Overrun, read_report, sanit
 METHOD = "AddressSanitizer"
 LOG = "sanitizer"
 MOST_LOG_BYTES = 1 << 16
-# Before it is at the first case, a process has met nothing of the kernel's but its loading.
-_NOT_YET = ("start", "load")
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class Sanitized:
     def built(self) -> bool:
         """Whether the kernel loaded, so that what follows is its own doing."""
         failure = self.answers.failure if self.answers else None
-        return self.answers is not None and (failure is None or failure.stage not in _NOT_YET)
+        return self.answers is not None and (failure is None or not failure.at_load)
 
 
 def has_source(engine: Engine, kernel: Kernel) -> bool:

@@ -13,7 +13,7 @@ def loads(evidence: Comparisons) -> CheckResult:
     """Catches a kernel that cannot be used at all: it does not compile or import, defines no function of the
     target's name, or one with other parameters."""
     failure = evidence.candidate.failure
-    if failure is not None and failure.stage in ("start", "load"):
+    if failure is not None and failure.at_load:
         return failed(f"while loading: {failure.message}", kind=failure.kind, detail=failure.detail[-800:])
     if failure is not None:
         return passed()

@@ -139,6 +139,20 @@ def test_a_file_that_does_not_load_is_told_once(tmp_path: Path, prepared: dict) 
     assert record.results.failed_check == "loads" and record.results.diet == []
 
 
+def test_for_a_file_that_does_not_load_nobody_computes_what_is_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, real, kept = [], verify_run.ask, {}
+
+    def ask(*args: object, part: str, **options: object) -> Answers:
+        asked.append(part)
+        return real(*args, part=part, **options)
+
+    monkeypatch.setattr(verify_run, "ask", ask)
+    record = suite.run(_kernel(tmp_path, "    return x +\n"), tmp_path, kept)
+    assert record.results.failed_check == "loads" and asked == ["candidate"] and not kept
+
+
 KILLED = Failure("killed", "ended by SIGKILL, which the lab did not send", "case captured/0")
 
 
