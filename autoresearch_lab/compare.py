@@ -75,9 +75,10 @@ def _curve(record: Facts) -> list[tuple[float, float]]:
 
 def newest(root: Root, count: int) -> list[Path]:
     """The newest runs below runs/, the oldest of them first. Raises LabError where there is none."""
-    found = sorted((root.path / "runs").glob(f"*/{RUN_FILE}"), key=lambda path: path.stat().st_mtime)
+    runs = [path for path in (root.path / "runs").glob(f"*/{RUN_FILE}") if path.parent.name != "smoke"]
+    found = sorted(runs, key=lambda path: path.stat().st_mtime)
     if not found:
-        raise LabError(f"no run is in {root.path / 'runs'}; train.py --out runs/NAME leaves one there")
+        raise LabError(f"no run is in {root.path / 'runs'}; train.py leaves them there")
     return found[-count:]
 
 

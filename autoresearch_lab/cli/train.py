@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import sys
+import time
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -16,7 +18,7 @@ from autoresearch_data.errors import DataError, DataFailure
 from autoresearch_lab.cli.app import complain, run_guarded, words
 from autoresearch_lab.cli.options import PATH, Count, DatasetName, PresetName
 from autoresearch_lab.device_lock import hold
-from autoresearch_lab.errors import LabError
+from autoresearch_lab.errors import LabError, files_at_hand
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.lookup import unfounded
@@ -57,7 +59,7 @@ from autoresearch_trainer.saver import Interval
 @click.option("--compile", "compile_mode", default="auto", show_default=True, help="auto, on or off.")
 @click.option("--check-kernels", metavar="SHARE", help="Have the baseline compute that share of calls too, such as 1%.")
 @click.option("--smoke", is_flag=True, help="Two small steps and a small evaluation: does everything work here?")
-@click.option("--out", type=PATH, default=None, help="Folder of run.json [default: runs/last].")
+@click.option("--out", type=PATH, default=None, help="Folder of run.json [default: runs/last, or runs/smoke].")
 @click.option("--save-weights", is_flag=True, help="Also write weights.safetensors there.")
 @click.option(
     "--checkpoint/--no-checkpoint", default=None, help="Save at the end too, or never [default: when interrupted]."
@@ -127,13 +129,13 @@ def _run(training: Training, root: Root, options: dict[str, Any]) -> None:
     interval = Interval.parse(every) if every else None
     share = options["check_kernels"]
     check_rate = parse_rate(share) if share is not None else None
-    out = options["out"] or root.path / "runs" / "last"
     if every and options["checkpoint"] is False:
         raise LabError("give --checkpoint-every or --no-checkpoint, not both")
     # A smoke run tries whether training works at all; among those that are compared it would only mislead.
     table = options["results"] or (None if options["smoke"] else root.path / "runs" / "results.tsv")
     if table:
         check_table(table)
+    out = options["out"] or _default_folder(root, smoke=options["smoke"], resume=options["resume"])
     last: dict[str, Any] = {}
     engine, device = trainer_engine(training.engine), training.engine.device
     progress = TrainingProgress(out, lambda: engine.peak_memory_mb(device))
@@ -178,6 +180,26 @@ def _run(training: Training, root: Root, options: dict[str, Any]) -> None:
         print(json.dumps(record, indent=1, allow_nan=False))
     if table:
         append_run(table, record, options["description"], root.path)
+
+
+def _default_folder(root: Root, *, smoke: bool, resume: Path | None) -> Path:
+    """runs/last. What an earlier run left there, unless it is resumed, is moved to a folder that is named by the time
+    of its end. For a smoke run runs/smoke.
+
+    Raises:
+        LabError: it cannot be moved.
+    """
+    if smoke:
+        return root.path / "runs" / "smoke"
+    last = root.path / "runs" / "last"
+    resumed = resume is not None and resume.expanduser().resolve().is_relative_to(last.resolve())
+    if (last / RUN_FILE).is_file() and not resumed:
+        name = time.strftime("%Y%m%d-%H%M%S", time.localtime((last / RUN_FILE).stat().st_mtime))
+        names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+        kept = next(path for path in map(last.with_name, names) if not path.exists())
+        with files_at_hand(f"cannot move {last} to {kept}"):
+            last.rename(kept)
+    return last
 
 
 def _written(path: Path) -> dict[str, Any]:

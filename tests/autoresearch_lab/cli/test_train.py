@@ -16,6 +16,7 @@ from autoresearch_lab import engine, hardware, machine, training
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.cli import app
 from autoresearch_lab.cli.train import main
+from autoresearch_lab.compare import newest
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import device_key
@@ -102,6 +103,21 @@ def test_a_run_prints_its_summary_and_appends_its_line(lab: Path, capsys):
     assert header == ["commit", "val_bpb", "memory_gb", "status", "description"]
     assert row[1] == f"{record['summary']['val_bpb']:.6f}" and row[3:] == ["done", "first try"]
     assert not (lab / "runs" / "last" / "checkpoint").exists()
+
+
+def test_an_earlier_run_is_kept_beside_the_last(lab: Path, capsys):
+    runs = lab / "runs"
+    for _ in range(2):  # within one second, perhaps
+        assert call(lab, *SMALL, "--steps", "1") == 0
+    assert call(lab, *SMALL, "--steps", "2", "--checkpoint") == 0
+    finished = {path.parent.name: json.loads(path.read_text()) for path in runs.glob("*/run.json")}
+    assert len(finished) == 3 and finished["last"]["summary"]["num_steps"] == 2
+    assert [path.parent.name for path in newest(Root(lab), 5)][-1] == "last"
+    # A run that is resumed goes on where it is; one that only tries is none of those that are compared.
+    assert call(lab, "--resume", str(runs / "last" / "checkpoint"), "--steps", "3") == 0
+    assert call(lab, "--preset", "cpu-nano", "--smoke", "--kernels", "baseline") == 0
+    assert (runs / "smoke" / "run.json").is_file() and len(newest(Root(lab), 5)) == 3
+    assert json.loads((runs / "last" / "run.json").read_text())["summary"]["num_steps"] == 3
 
 
 def test_json_leaves_stdout_to_the_record(lab: Path, capsys):
