@@ -93,3 +93,19 @@ def test_what_roundings_do_to_a_sum_that_cancels_is_no_fault(units: int, passes:
                     rounded.arrays[name.again.key(case.id, number)] = off[name].astype(np.float32)
     evidence = Comparisons(target, chosen, rounded, right, references)
     assert all(one.passed for case in chosen for one in evidence.comparisons(case)) == passes
+
+
+@pytest.mark.parametrize(("value", "passes"), [(np.inf, True), (-np.inf, False), (np.nan, False)])
+def test_what_is_infinite_in_a_trusted_implementation_may_be_so_in_a_candidate(value: float, passes: bool) -> None:
+    """As AdamW's step in float16 where its denominator underflows."""
+    losses, references = _losses("none"), References(TARGET.oracle)
+    case, number = losses[0]
+    baseline, candidate, other = (_answers(losses[:1], references, ROUNDING) for _ in range(3))
+    for answers, wrong in ((candidate, value), (other, np.inf)):
+        for key in answers.arrays:
+            answers.arrays[key][0] = wrong
+    evidence = Comparisons(TARGET, [case], candidate, baseline, references, trusted=[other])
+    found = [one for one in evidence.comparisons(case) if one.step == number and one.name.kind == "output"]
+    assert found and all(one.passed for one in found) == passes
+    alone = Comparisons(TARGET, [case], candidate, baseline, references)
+    assert not all(one.passed for one in alone.comparisons(case) if one.step == number and one.name.kind == "output")
