@@ -8,6 +8,7 @@ handle the results are bound before the kernel is loaded.
 import contextlib
 import hashlib
 import itertools
+import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -52,11 +53,13 @@ _run_backward = torch.autograd.backward
 # Every element of a gradient that an argument holds from before.
 HELD = 0.5
 # Arguments of so many bytes at most are looked at once more when all cases are over.
-MOST_REMEMBERED = 1 << 20
+MOST_REMEMBERED = 1 << 26
+# Those of another call that comes between forward and backward have so many at most.
+MOST_BETWEEN = 1 << 20
 MOST_COMPILES = 256
 MOST_CHANGES = 50
-# Counts the calls whose arguments are no leaves.
-_turns = itertools.count()
+# Count the calls whose arguments are no leaves, and the cases of such calls.
+_turns, _behind = itertools.count(), itertools.count()
 
 
 def run(args: CallArgs, run_dir: Path, report: Report) -> CallAnswer:
@@ -137,7 +140,7 @@ class _Case:
         self.earlier = earlier
         self.contents = contents
         self.device = device
-        self.function = context.compiled(function) if case.compiled else function
+        self.function = context.compiled(function, _exchanged(case)) if case.compiled else function
         self.look = look
         self.clock = clock
         self.operators: dict[str, dict[str, int]] = {"forward": {}, "backward": {}}
@@ -162,6 +165,7 @@ class _Case:
                         buffer.tensor.grad = torch.full_like(buffer.tensor, HELD)
                 self.buffers[spec["name"]] = buffer
                 self.sizes.add(buffer.nbytes)
+        self.kept = self._leaves_behind_others() if case.mode == "not a leaf" and not case.same else ()
         if case.gathered:
             self._hand_its_own()
 
@@ -170,6 +174,17 @@ class _Case:
         parts = [spec for spec in self.case.args if spec["kind"] == "array" and spec["name"] in self.case.together]
         spans = [span_of(spec) for spec in parts]
         return torch.zeros(max(spans), dtype=DTYPES[parts[0]["dtype"]], device=self.device) if parts else None
+
+    def _leaves_behind_others(self) -> Sequence[str]:
+        """Of arguments that are no leaves those that are leaves all the same: by turns none, all but the first, as a
+        layer's parameters beside the stream are, and some."""
+        names, turn = self.case.grad, next(_behind) % 3
+        if len(names) < 2 or not turn:
+            return ()
+        if turn == 1:
+            return names[1:]
+        drawn = random.Random(self.case.id)
+        return drawn.sample(names, drawn.randint(1, len(names) - 1))
 
     def _hand_its_own(self) -> None:
         """An optimizer's parameter holds the very gradient that is handed in beside it, as in a training."""
@@ -228,7 +243,7 @@ class _Case:
         dirty_blocks(self.sizes, step.pattern, self.device)
         others = self._others(values) if self.case.mode == "interleaved" and not self.case.compiled else ()
         turn = next(_turns) if self.case.mode == "not a leaf" else 0
-        call = context.Call(self.function, values, self.case.mode, number=turn, others=others)
+        call = context.Call(self.function, values, self.case.mode, number=turn, others=others, kept=self.kept)
         with context.threads(self.case.threads), _operators(self.case.spied, self.operators["forward"]):
             returned = call.forward()
         if self.case.mode == "not a leaf":
@@ -303,7 +318,7 @@ class _Case:
         earlier case, whose sizes and scalars are others."""
         scalars = [step.scalars for step in self.case.steps if step is not None]
         found = [values | each for each in scalars if any(values[name] != each[name] for name in each)][:1]
-        able = [each for each in self.earlier if not each.case.same and each.nbytes <= MOST_REMEMBERED]
+        able = [each for each in self.earlier if not each.case.same and each.nbytes <= MOST_BETWEEN]
         able.sort(key=lambda other: other.scalars != self.scalars)
         return found + [other.arguments() for other in able[-1:]]
 
@@ -403,6 +418,12 @@ class _Case:
         """Arguments that have changed since, in words: calls of other cases were handed others."""
         now = {name: _digest(self.buffers[name].tensor) for name in self._left}
         return [f"{name} (by a call that it was not handed to)" for name in now if now[name] != self._left[name]]
+
+
+def _exchanged(case: CallCase) -> tuple[int, int] | None:
+    """The axes whose exchange hands the case's cotangents on, where one does; see `forms.layout_of`."""
+    layouts = {step.layout for step in case.steps if step is not None}
+    return (1, 2) if "inner transposed" in layouts else (0, 1) if "transposed" in layouts else None
 
 
 def _gathered(

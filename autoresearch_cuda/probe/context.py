@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -40,8 +41,10 @@ def caller_of(function: Kernel) -> Kernel:
     return call
 
 
-def compiled(function: Kernel) -> Kernel:
+def compiled(function: Kernel, exchanged: tuple[int, int] | None = None) -> Kernel:
     """`function` as torch.compile hands it on, without a code generator: traced, with fakes and functional, not fused.
+    exchanged: two axes of the results that what follows in the graph exchanges, as attention does with heads and
+    positions. From outside of a graph PyTorch hands every cotangent on in the order that it saw when it traced.
 
     What an operator of the kernel's own returns for row-major arrays must lie as its fake said (shape, strides, dtype):
     code that is generated takes its word for that. One that does not raises RuntimeError.
@@ -54,8 +57,26 @@ def compiled(function: Kernel) -> Kernel:
         partition_fn=min_cut_rematerialization_partition,
         keep_inference_input_mutations=True,
     )
-    run: Kernel = torch.compile(caller_of(function), backend=backend, dynamic=False)
-    return run
+    compiling = partial(torch.compile, backend=backend, dynamic=False)
+    run: Kernel = compiling(caller_of(function))
+    if exchanged is None:
+        return run
+    turned: Kernel = compiling(_exchanging(caller_of(function), exchanged))
+    return _exchanging(turned, exchanged)
+
+
+def _exchanging(function: Kernel, axes: tuple[int, int]) -> Kernel:
+    """`function` with two axes of its differentiable results exchanged in memory; applied twice, as it was."""
+
+    def exchange(value: Any) -> Any:
+        able = isinstance(value, torch.Tensor) and value.requires_grad and value.ndim > max(axes)
+        return value.transpose(*axes).contiguous() if able else value
+
+    def call(*values: Any) -> Any:
+        found = function(*values)
+        return tuple(exchange(each) for each in found) if isinstance(found, tuple) else exchange(found)
+
+    return call
 
 
 def _held_to_its_word(graph: torch.fx.GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
@@ -68,10 +89,11 @@ def _held_to_its_word(graph: torch.fx.GraphModule, inputs: Sequence[Any]) -> Cal
             row_major = all(each.is_contiguous() for each in tensors_of(given))
             found = super().run_node(n)
             own = isinstance(n.target, torch._ops.OpOverload) and n.target.namespace not in ("aten", "prims", "prim")
-            if own and row_major:
+            if own:
                 told = n.meta.get("val")
                 for one, other in zip(tensors_of(found), tensors_of(told), strict=False):
-                    if _form(one) != _form(other):
+                    # A fake that promises row-major order for whatever is given is held to it as well.
+                    if (row_major or other.is_contiguous()) and _form(one) != _form(other):
                         raise RuntimeError(
                             f"operator {n.target} returns {_form(one)} where its fake says {_form(other)} "
                             "(shape, strides, dtype)"
@@ -126,7 +148,8 @@ def threads(count: int) -> Iterator[None]:
 class Call:
     """A call of `function` with `values` ({argument: value}, in order) in a mode. number: decides what made the
     arguments that are no leaves. others: arguments of other calls, with other scalars or of other sizes, that may come
-    between forward and backward."""
+    between forward and backward. kept: of the arguments that are no leaves those that are leaves all the same, as the
+    parameters of a layer are behind others."""
 
     def __init__(
         self,
@@ -136,9 +159,10 @@ class Call:
         *,
         number: int = 0,
         others: Sequence[Mapping[str, Any]] = (),
+        kept: Sequence[str] = (),
     ) -> None:
         self._function, self._values, self._mode, self._number = function, list(values.values()), mode, number
-        self._names = list(values)
+        self._names, self._kept = list(values), kept
         self._between = [list(each.values()) for each in others]
         self._others: list[tuple[list[torch.Tensor], list[torch.Tensor]]] = []
         self._lent: list[Lent] = []
@@ -172,10 +196,18 @@ class Call:
     def _lend(self) -> Any:
         """A call on copies that only the kernel holds afterwards; in a trainer others may still read them."""
         self._lent = [Lent(name) for name in self._names]
-        copies = _behind(self._values, self._lent, PRODUCERS[self._number % len(PRODUCERS)])
+        given = [None if name in self._kept else value for name, value in zip(self._names, self._values, strict=True)]
+        copies = _behind(given, self._lent, PRODUCERS[self._number % len(PRODUCERS)])
+        copies = [
+            value if name in self._kept else copy
+            for name, value, copy in zip(self._names, self._values, copies, strict=True)
+        ]
+        before = [_of_autograd(copy) for copy in copies]
         returned = self._function(*copies)
-        for each in self._lent:
+        for each, copy, was in zip(self._lent, copies, before, strict=True):
             each.look()
+            if _of_autograd(copy) != was:
+                each.changed = True
         return returned
 
     def backward(self) -> None:
@@ -215,6 +247,13 @@ def _behind(values: list[Any], lent: Sequence[Lent], produced: Callable[[torch.T
             copies[id(value)] = produced(_Moved.apply(value) if value.requires_grad else relocated(value))
             about.follow(copies[id(value)])
     return [copies.get(id(value), value) for value in values]
+
+
+def _of_autograd(value: Any) -> object:
+    """What whoever else reads a tensor relies on besides its contents: where it lies and what it is the result of."""
+    if not isinstance(value, torch.Tensor):
+        return None
+    return value.data_ptr(), value.shape, value.stride(), value.requires_grad, value.grad_fn
 
 
 def _by(operation: Callable[[torch.Tensor], torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:

@@ -29,7 +29,9 @@ UNFILLED, SEED = 0xFF, 42
 # Calls whose results are all wanted at once, as a model of many layers has them; fewer where they take long.
 IN_FLIGHT, IN_FLIGHT_SECONDS = 64, 0.4
 # Calls that follow each other as in a training, and by how much what they are given changes from one to the next.
-FOLLOWING, DRIFT = 8, 2.0**-8
+FOLLOWING, FOLLOWING_SECONDS, DRIFT = 8, 1.0, 2.0**-8
+# A call that takes so long, and a result of so many bytes, are large.
+LONG_SECONDS, LARGE_RESULT = 0.01, 1 << 17
 # Of an optimizer's kernel: the argument that counts steps. By so much another group of parameters has smaller rates.
 STEP, OTHER_RATES = "step", 0.95
 # Calls in each of which the step is another, and the time in which they have to be made to be looked at; more than a
@@ -71,7 +73,9 @@ def repeat(
         refill()
         return _differentiated(function, _copies(given) if anew else given)
 
+    began = _monotonic()
     first = [results(anew) for anew in (False, True)]
+    pace = _Pace((_monotonic() - began) / len(first), max((each.nbytes for each in first[0]), default=0))
     made = strayed = late = 0
 
     def once(number: int) -> bool:
@@ -87,7 +91,7 @@ def repeat(
         began = _monotonic()
         _read(growths, made)
         for part in range(1, PARTS + 1):
-            end = began + REPEAT_SECONDS * part / PARTS
+            end = began + pace.repeating * part / PARTS
             while made < count * part / PARTS and _monotonic() < end:
                 strayed += not once(made)
                 made += 1
@@ -96,11 +100,37 @@ def repeat(
         for number in range(min(made, 2)):
             late += not once(number)
     leaked = max(growth.per_call() for growth in growths)
-    if updated:
+    if updated and ONWARD * pace.seconds < ONWARD_SECONDS:
         leaked = max(leaked, _kept_by_step(function, values))
+    if leaked < pace.least_leak:
+        leaked = 0.0
     refill()
-    followed = _followed(function, values, updated)
+    followed = _followed(function, values, updated, pace.following)
     return Repeated(made, strayed + late, late, leaked, _crossed(function, values), followed)
+
+
+@dataclass(frozen=True)
+class _Pace:
+    """How much is done with a call that takes so many seconds and has a result of so many bytes: of long calls less."""
+
+    seconds: float
+    result_bytes: int
+
+    @property
+    def repeating(self) -> float:
+        """Seconds of calls with the same contents."""
+        return REPEAT_SECONDS if self.seconds < LONG_SECONDS else REPEAT_SECONDS / 2
+
+    @property
+    def following(self) -> int:
+        """How many calls of one set of arguments follow each other."""
+        return min(FOLLOWING, max(2, int(FOLLOWING_SECONDS / (6 * self.seconds)) // 2 * 2))
+
+    @property
+    def least_leak(self) -> float:
+        """Bytes of each call under which growth is chance, where few calls are made and their results are large; all
+        smaller leaks show in small calls."""
+        return self.result_bytes / 8 if self.result_bytes > LARGE_RESULT else 0.0
 
 
 @contextmanager
@@ -145,7 +175,7 @@ def _crossed(function: Kernel, values: Mapping[str, Any]) -> int:
     return sum(not _same(one, other) for one, other in zip(alone, together, strict=True))
 
 
-def _followed(function: Kernel, values: Mapping[str, Any], updated: Collection[str]) -> int:
+def _followed(function: Kernel, values: Mapping[str, Any], updated: Collection[str], count: int = FOLLOWING) -> int:
     """How many calls differ, each on what the one before left in its arguments, from the same calls by themselves. What
     is updated goes on from call to call, and all else hardly changes, as in a training: whoever keeps something for the
     next call, or takes what is nearly the same for the same, is wrong in these alone. First two sets of arguments take
@@ -156,7 +186,7 @@ def _followed(function: Kernel, values: Mapping[str, Any], updated: Collection[s
     if updated:
         sets[1][:] = [value * OTHER_RATES if isinstance(value, float) else value for value in sets[1]]
     calls, following = [], []
-    for which in [0, 1] * (FOLLOWING // 2) + [0] * FOLLOWING:
+    for which in [0, 1] * (count // 2) + [0] * count:
         arguments = sets[which]
         calls.append(_copies(arguments))
         following.append(_differentiated(function, arguments))
@@ -206,15 +236,19 @@ def _kept_by_step(function: Kernel, values: Mapping[str, Any]) -> float:
 def _shuffled(value: Any, generator: torch.Generator) -> Any:
     if not isinstance(value, torch.Tensor):
         return value
-    return shuffled(value.detach(), generator).requires_grad_(value.requires_grad)
+    return _like(value, shuffled(value.detach(), generator))
 
 
 def _copies(arguments: Sequence[Any]) -> list[Any]:
-    """The same values in tensors of their own."""
-    return [
-        each.detach().clone().requires_grad_(each.requires_grad) if isinstance(each, torch.Tensor) else each
-        for each in arguments
-    ]
+    """The same values in tensors of their own; of a parameter a parameter."""
+    return [_like(each, each.detach().clone()) if isinstance(each, torch.Tensor) else each for each in arguments]
+
+
+def _like(value: torch.Tensor, copy: torch.Tensor) -> torch.Tensor:
+    """`copy` as `value` is: a parameter, or something that wants a gradient, or not."""
+    if isinstance(value, torch.nn.Parameter):
+        return torch.nn.Parameter(copy, value.requires_grad)
+    return copy.requires_grad_(value.requires_grad)
 
 
 def _forward(function: Kernel, arguments: Sequence[Any]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:

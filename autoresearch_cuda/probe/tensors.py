@@ -116,10 +116,12 @@ def relocated(tensor: torch.Tensor) -> torch.Tensor:
 
 
 class Lent:
-    """Whether a tensor's memory was written to. It is not kept alive by that, unless `hold` is called."""
+    """Whether a tensor was changed: its memory written to, or it as `changed` says. Nobody keeps it alive by that,
+    unless `hold` is called."""
 
     def __init__(self, name: str) -> None:
         self.name = name
+        self.changed = False  # in another way than by writing to its memory
         self._written = False
         self._memory: StorageWeakRef | None = None
         self._before: Any = None
@@ -139,7 +141,7 @@ class Lent:
         if self._memory is not None and not self._written:
             storage = self._held or cast(Any, torch.UntypedStorage)._new_with_weak_ptr(self._memory.cdata)
             self._written = storage is not None and not torch.equal(_bytes_of(storage), _bytes_of(self._before))
-        return self._written
+        return self._written or self.changed
 
 
 def _bytes_of(storage: Any) -> torch.Tensor:

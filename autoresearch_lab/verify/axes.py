@@ -32,6 +32,8 @@ WITH_GRADIENTS: tuple[Mode, ...] = ("plain", "not a leaf", "interleaved", "check
 WITHOUT: tuple[Mode, ...] = ("nothing wanted", "no_grad", "inference_mode")
 # By so many powers of ten at most a scalar is below its smallest value, where it falls to zero.
 FALL = 4.0
+# Whole numbers that reach over so much are counts that go on: one is drawn up to so far beyond the largest.
+FAR_FROM, FAR_BEYOND = 100, 1000
 
 
 def axes_of(
@@ -65,7 +67,8 @@ def axes_of(
 
 def levels_of(argument: Argument, rng: np.random.Generator) -> list[Scalar]:
     """The trainer's values of a scalar, and some that nobody wrote down. Of a positive real number one between them,
-    and where a schedule takes it to zero one far below; of a whole number one between them and one beyond."""
+    and where a schedule takes it to zero one far below; of a whole number one between them, one beyond, and one far
+    beyond where they reach over decades, as steps do."""
     reals = [value for value in argument.values if isinstance(value, float) and value > 0]
     if reals:
         between = math.exp(rng.uniform(math.log(min(reals)), math.log(max(reals))))
@@ -76,6 +79,8 @@ def levels_of(argument: Argument, rng: np.random.Generator) -> list[Scalar]:
         return list(argument.values)
     least, most = min(whole), max(whole)
     drawn = {round(math.exp(rng.uniform(math.log(least), math.log(most)))), most + int(rng.integers(1, most + 1))}
+    if most > FAR_FROM * least:
+        drawn.add(round(most * math.exp(rng.uniform(0.0, math.log(FAR_BEYOND)))))
     return [*argument.values, *sorted(drawn - set(whole))]
 
 

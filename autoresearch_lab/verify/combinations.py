@@ -53,7 +53,8 @@ class Combinations:
     """Draws the cases of the group "combinations".
 
     draw, make: contents, and cases, of a `Planner`. contexts: whether the framework has modes of autograd and a
-    compiler that a call can be in. most: see `scaled`."""
+    compiler that a call can be in. most: see `scaled`. alike: of an oracle that knows that, a call as another layer
+    makes it, of the same shapes with other scalars."""
 
     contract: Contract
     draw: Callable[..., Contents]
@@ -61,6 +62,7 @@ class Combinations:
     rng: np.random.Generator
     contexts: bool
     most: Mapping[str, float]
+    alike: Callable[[Workload, np.random.Generator], Workload] | None = None
 
     def __post_init__(self) -> None:
         args = self.contract.args
@@ -186,6 +188,11 @@ class Combinations:
         steps = self._steps(point, workload, bool(wanted), zero)
         if repeats:
             steps[0] = replace(steps[0], repeats=int(self.rng.integers(repeats // 2, repeats)))
+        small_and_eager = point["size"] != FAR and not point["compiled"]
+        if self.alike is not None and small_and_eager and point["mode"] in WITH_GRADIENTS:
+            # Beside this call a trainer makes others of the same shapes.
+            other = w.variant(workload, **w.scalars(self.alike(workload, self.rng)))
+            steps.append(CaseStep(self._other_scalars(other, True, "contiguous", steps[-1].contents), brief=True))
         for place, setting in enumerate(settings):
             layout = setting.get("cotangents", "contiguous")
             given = w.variant(workload, **{name: value for name, value in setting.items() if name != "cotangents"})
@@ -282,8 +289,10 @@ def _row_major(point: Mapping[str, Any]) -> bool:
 
 
 def _mode_and_layout(point: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Those of a point, the layout being the first array's."""
-    return [(axis, point[axis]) for axis in ("mode", *[axis for axis in point if axis.startswith("layout of ")][:1])]
+    """Those of a point, the layouts being the first array's and, where there are any, the cotangents'."""
+    layouts = [axis for axis in point if axis.startswith("layout of ")][:1]
+    layouts += ["cotangents"] if point["mode"] in WITH_GRADIENTS else []
+    return [(axis, point[axis]) for axis in ("mode", *layouts)]
 
 
 def _quickest(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
@@ -201,7 +201,7 @@ class Comparisons:
             return Comparison(case, step, name, 0.0, "", 0.0, 0.0, 0.0, None)
         if found.shape != right.value.shape:
             return Comparison(case, step, name, 0.0, "", 0.0, 0.0, 0.0, f"shape {found.shape}, not {right.value.shape}")
-        values = self._not_finite_either(case, step, name, right, widen(found))
+        values = not_finite_either(widen(found), right, [each.array(case, step, name) for each in self.trusted])
         problem = nonfinite_problem(values, right)
         if problem:
             return Comparison(case, step, name, 0.0, "", 0.0, 0.0, 0.0, problem)
@@ -228,19 +228,6 @@ class Comparisons:
             case, step, name, most, metric,
             getattr(measured, metric), getattr(own, metric), getattr(limits, metric), factor=factor,
         )  # fmt: skip
-
-    def _not_finite_either(
-        self, case: Case, step: int, name: ResultName, right: Expected, values: np.ndarray
-    ) -> np.ndarray:
-        """`values`, with the oracle's wherever a trusted implementation has the same infinity, or NaN too: in float16 a
-        denominator that underflows leaves no other choice to whoever computes in it."""
-        for answers in self.trusted:
-            found = answers.array(case, step, name)
-            if found is not None and found.shape == values.shape and values.dtype != np.bool_:
-                other = widen(found)
-                same = (values == other) | (np.isnan(values) & np.isnan(other))
-                values = np.where(same & ~np.isfinite(values), right.value, values)
-        return values
 
     def _unavoidable(self, case: Case, step: int, name: ResultName, right: Expected) -> Errors:
         """What two roundings of each argument in float32 do to a result: no order of operations can avoid that much. In
@@ -417,6 +404,17 @@ def nonfinite_problem(values: np.ndarray, right: Expected) -> str | None:
             lacking = int(np.count_nonzero(wanted & ~found))
             return f"{word} in {extra} elements where the oracle has none, missing in {lacking}"
     return None
+
+
+def not_finite_either(values: np.ndarray, right: Expected, trusted: Iterable[np.ndarray | None]) -> np.ndarray:
+    """`values`, with the oracle's wherever that is finite and a trusted implementation has the same infinity, or NaN
+    too: in float16 a denominator that underflows leaves no other choice to whoever computes in it."""
+    for found in trusted:
+        if found is not None and found.shape == values.shape and values.dtype != np.bool_:
+            other = widen(found)
+            same = (values == other) | (np.isnan(values) & np.isnan(other))
+            values = np.where(same & ~np.isfinite(values) & right.finite, right.value, values)
+    return values
 
 
 def measure(values: np.ndarray, right: Expected) -> Errors:

@@ -38,6 +38,7 @@ from autoresearch_lab.verify.cases import (
 )
 from autoresearch_lab.verify.combinations import LARGEST, Combinations
 from autoresearch_lab.workloads import WorkloadSet
+from autoresearch_trainer.jobs.calls import Mode
 
 # Above this many elements a call is made with fewer contents: each costs the oracle seconds.
 LARGE = 1 << 20
@@ -49,6 +50,8 @@ COMFORTABLE = 1 << 18
 HELD_OUT = 4
 # Kernels handle rows in blocks of up to so many, and what is left in another way; most such blocks of a call.
 REMAINDERS, MOST_BLOCKS = 32, 8
+# Where one array comes for two arguments: in a training, before other layers and behind some, and in an evaluation.
+SAME: tuple[tuple[Mode, bool], ...] = (("plain", False), ("not a leaf", False), ("no_grad", False), ("plain", True))
 KINDS = ("adversarial", "edge", "nonfinite", "typical")
 # The share of usual values that are as where sequences are padded.
 CHANCE_PADDED = 0.5
@@ -56,6 +59,8 @@ CHANCE_PADDED = 0.5
 MOST_BETWEEN = 2
 # Calls with large weights, and by how much they are larger than usual.
 WEIGHED, LARGE_WEIGHTS = 8, 256.0
+# Calls of a large size that are made to see whether they give the same bits; there is no time for more.
+MANY_LARGE = 64
 
 
 class Planner:
@@ -83,8 +88,10 @@ class Planner:
         """All cases, in the order in which they are run."""
         bases = self._distinct(self.captured)
         neighbours = [other for base in bases for other in self._neighbours(base)]
+        largest = max(range(len(self.captured)), key=lambda number: elements(self.captured[number]))
         return [
             *(case for number, workload in enumerate(self.captured) for case in self._captured(number, workload)),
+            *(self._large(largest) if self.combined and self.workloads.engine != "mlx" else ()),
             *self._gradients(self._base(neighbours)),
             *self._odd(neighbours),
             *(self._combinations(neighbours) if self.combined else ()),
@@ -121,6 +128,23 @@ class Planner:
             about = "gradients switched off"
             name, steps = f"captured/{number} {about}", [CaseStep(first, brief=True)]
             yield self._case(name, "accuracy", workload, steps, (), mode="no_grad", about=about)
+
+    def _large(self, number: int) -> Iterator[Case]:
+        """What small calls are for, once more with the largest captured one, for a kernel may do otherwise from some
+        size on: on a CPU many calls at once and one after the other; and, of what a trainer compiles, one compiled."""
+        workload = self.captured[number]
+        if elements(workload) <= LARGEST:
+            return
+        contents = self.draw(workload, "typical", bool(self.grads))
+        if self.workloads.engine == "cpu":
+            steps = [CaseStep(contents, judged=False, repeats=MANY_LARGE)]
+            yield self._case(f"captured/{number} many", "combinations", workload, steps, self.grads, about="many calls")
+        if self.grads:
+            steps = [CaseStep(contents, brief=True)]
+            yield self._case(
+                f"captured/{number} compiled", "combinations", workload, steps, self.grads,
+                compiled=True, about="compiled",
+            )  # fmt: skip
 
     def _gradients(self, base: Workload) -> list[Case]:
         """Backward twice, every argument alone, cotangents as a sum or a transposition hands them on; and forward with
@@ -172,6 +196,7 @@ class Planner:
         drawn = Combinations(
             self.contract, partial(self.draw, padded=True), self._case, self.rng,
             contexts=self.workloads.engine != "mlx", most=getattr(self.oracle, "MOST", {}),
+            alike=getattr(self.oracle, "alike", None),
         )  # fmt: skip
         far = [beyond[place] for place in self.rng.permutation(len(beyond))]
         return drawn.cases(neighbours, far, self._other_dtypes())
@@ -187,18 +212,21 @@ class Planner:
 
     def _weights(self) -> Iterator[Case]:
         """An optimizer's parameter that is large beside its step, and one that has nothing else: no gradient and no
-        state. There its decay shows, which is otherwise lost in the error of a step. In cases of their own, for how
-        wrong a result may be depends on the other calls of a case."""
+        state. There its decay shows, which is otherwise lost in the error of a step. Likewise the last of its states,
+        the second moment, alone with it. In cases of their own, for how wrong a result may be depends on the other
+        calls of a case."""
         (workload,) = self._ordered([self.oracle.with_rows(self.captured[0], REMAINDERS, REMAINDERS)])
         levels = {each.name: levels_of(each, self.rng) for each in self.contract.args if each.values}
-        for about in ("large weights", "weights alone"):
+        last = [each.name for each in self.contract.args if each.inplace][-1]
+        for about in ("large weights", "weights alone", f"weights and {last} alone"):
+            left = (self._parameter, last) if last in about else (self._parameter,)
             steps = []
             for _ in range(WEIGHED):
                 scalars = {name: values[self.rng.integers(len(values))] for name, values in levels.items()}
                 contents = self.draw(w.variant(workload, **scalars), "typical", False)
                 arrays = {
-                    name: array * (array.dtype.type(LARGE_WEIGHTS) if name == self._parameter else 1)
-                    if about == "large weights" or name == self._parameter
+                    name: array * (array.dtype.type(LARGE_WEIGHTS) if name == self._parameter and name != last else 1)
+                    if about == "large weights" or name in left
                     else np.zeros_like(array)
                     for name, array in contents.arrays.items()
                 }
@@ -212,11 +240,14 @@ class Planner:
             if able:
                 workload = able[self.rng.integers(len(able))]
                 grad = tuple(name for name in self.grads if name != other)
-                steps = [CaseStep(self.draw(workload, "typical", True)) for _ in range(2)]
                 about = f"{one} and {other} are one array"
-                yield self._case(
-                    f"same/{one} {other}", "combinations", workload, steps, grad, same=(one, other), about=about
-                )
+                for mode, compiled in SAME:
+                    wanted = () if mode == "no_grad" else grad
+                    steps = [CaseStep(self.draw(workload, "typical", bool(wanted))) for _ in range(2)]
+                    yield self._case(
+                        f"same/{one} {other} {mode}{' compiled' if compiled else ''}", "combinations", workload, steps,
+                        wanted, same=(one, other), mode=mode, compiled=compiled, about=about,
+                    )  # fmt: skip
 
     def _together(self, neighbours: list[Workload]) -> Iterator[Case]:
         """Small calls with arrays of one form cut from one block, in a drawn order: as one product makes queries, keys

@@ -102,12 +102,20 @@ _CALLS: dict[str, list[list[Spec]]] = {
 
 # The same with rows enough to tell a factor from rounding: 0.03 % of a gradient in bfloat16, 0.5 % of an iteration.
 _AMPLE: dict[str, list[list[Spec]]] = {
+    "adamw_update": [[*_arrays("p grad exp_avg exp_avg_sq", _FULL, (512, 128), False), *_scalars(**_ADAMW)]],
     "loss_head": [
         [
             *_arrays("x", _HALF, (1024, 64)),
             *_arrays("w_head", _FULL, (512, 64)),
             *_arrays("targets", "int64", (1024,), False),
             *_scalars(**_LOSS),
+        ]
+    ],
+    "mlp": [
+        [
+            *_arrays("x", _HALF, (8, 128, 64)),
+            *_arrays("w_fc", _FULL, (256, 64)),
+            *_arrays("w_proj", _FULL, (64, 256)),
         ]
     ],
     "muon_update": [

@@ -18,7 +18,7 @@ MOST_DECADES = 7.0
 # A single number, such as a factor that is learned, is beside the arrays that it multiplies.
 DECADES_OF_NUMBERS = 1.0
 # Cotangents times powers of two, as a mean over many rows and a scaled loss make them; float16 has little room.
-CHANCE_SIZE, SIZES_OF_COTANGENTS, SIZES_IN_FLOAT16 = 0.5, (-24, 16), (-6, 4)
+CHANCE_SIZE, SIZES_OF_COTANGENTS, SIZES_IN_FLOAT16 = 0.5, (-36, 16), (-6, 4)
 # As at the start of a training: an array is zero throughout, a factor is one of these.
 CHANCE_BEGUN, BEGUN_FACTORS = 0.25, (1.0, 0.0, -1.0)
 # Of a table some rows were not used, so that their gradient is zero.

@@ -107,8 +107,8 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
 
 def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     """Long sequences of several heads with a short window, a longer one with none, a large batch, heads of 64 and of
-    128, keys shared by two, three and six heads each."""
-    some = int(rng.integers(1, 100))
+    128, keys shared by two, three, six and a drawn number of heads each."""
+    some, group = int(rng.integers(1, 100)), int(rng.integers(4, 13))
     cases = [
         ((2, 1024 + some, 2, 24), 2, 100),
         ((1, 2048 + some, 1, 24), 1, 4096),
@@ -117,12 +117,19 @@ def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
         ((1, 60 + some, 4, 64), 4, 200),
         ((1, 33, 6, 128), 1, 33),
         ((2, 40, 9, 16), 3, 17),
+        ((1, 30, 2 * group, 16), 2, 11),
     ]
     result = []
     for shape, heads, window in cases:
         shared = (*shape[:2], heads, shape[3])
         result.append(w.variant(workload, q=shape, k=shared, v=shared, window=window))
     return result
+
+
+def alike(workload: w.Workload, rng: np.random.Generator) -> w.Workload:
+    """A call of the same shapes as a layer beside this one makes it, with another window."""
+    window = w.scalars(workload)["window"]
+    return w.variant(workload, window=max(1, window // 2) if window > 1 else window + 3)
 
 
 def with_rows(workload: w.Workload, count: int, width: int) -> w.Workload:

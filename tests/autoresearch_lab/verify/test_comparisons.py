@@ -11,10 +11,10 @@ from autoresearch_common.tolerance import HALF_UNIT
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.paths import Root
 from autoresearch_lab.verify.cases import Case
-from autoresearch_lab.verify.comparisons import Comparisons
+from autoresearch_lab.verify.comparisons import Comparisons, not_finite_either
 from autoresearch_lab.verify.exchange import Answers, shadow_number
 from autoresearch_lab.verify.plan import Planner
-from autoresearch_lab.verify.reference import References
+from autoresearch_lab.verify.reference import References, expected
 from autoresearch_lab.verify.small import small_workloads
 
 TARGET = load_catalog(Root())["softcap_cross_entropy"]
@@ -86,13 +86,20 @@ def test_what_roundings_do_to_a_sum_that_cancels_is_no_fault(units: int, passes:
                 signs = np.random.default_rng(7).choice((-1.0, 1.0), np.shape(args[name]))
                 args[name] = args[name] * (1.0 + units * HALF_UNIT * signs)
             off = references._values(args, step.contents, case.same)
-            for name, expected in references.of(case, step).items():
-                right.arrays[name.key(case.id, number)] = expected.value.astype(np.float32)
+            for name, right_one in references.of(case, step).items():
+                right.arrays[name.key(case.id, number)] = right_one.value.astype(np.float32)
                 rounded.arrays[name.key(case.id, number)] = off[name].astype(np.float32)
                 if name.kind == "gradient":
                     rounded.arrays[name.again.key(case.id, number)] = off[name].astype(np.float32)
     evidence = Comparisons(target, chosen, rounded, right, references)
     assert all(one.passed for case in chosen for one in evidence.comparisons(case)) == passes
+
+
+def test_what_overflows_in_the_oracle_stays_infinite() -> None:
+    right = expected(np.array([70_000.0, 1.0, 1.0]), "float16")
+    values = np.array([np.inf, np.inf, np.inf])
+    found = not_finite_either(values, right, [None, np.array([np.inf, np.inf, 1.0], dtype=np.float16)])
+    assert found.tolist() == [np.inf, 1.0, np.inf]
 
 
 @pytest.mark.parametrize(("value", "passes"), [(np.inf, True), (-np.inf, False), (np.nan, False)])
