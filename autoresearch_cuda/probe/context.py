@@ -41,19 +41,20 @@ def caller_of(function: Kernel) -> Kernel:
     return call
 
 
-def compiled(function: Kernel, exchanged: tuple[int, int] | None = None) -> Kernel:
+def compiled(function: Kernel, exchanged: tuple[int, int] | None = None, *, strict: bool = False) -> Kernel:
     """`function` as torch.compile hands it on, without a code generator: traced, with fakes and functional, not fused.
     exchanged: two axes of the results that what follows in the graph exchanges, as attention does with heads and
     positions. From outside of a graph PyTorch hands every cotangent on in the order that it saw when it traced.
 
     What an operator of the kernel's own returns for row-major arrays must lie as its fake said (shape, strides, dtype):
-    code that is generated takes its word for that. One that does not raises RuntimeError.
+    code that is generated takes its word for that. One that does not raises RuntimeError. strict: so it must for other
+    arrays where its fake promises row-major order.
     """
     from torch._dynamo.backends.common import aot_autograd
     from torch._functorch.partitioners import min_cut_rematerialization_partition
 
     backend = aot_autograd(
-        fw_compiler=_held_to_its_word,
+        fw_compiler=partial(_held_to_its_word, strict=strict),
         partition_fn=min_cut_rematerialization_partition,
         keep_inference_input_mutations=True,
     )
@@ -79,7 +80,7 @@ def _exchanging(function: Kernel, axes: tuple[int, int]) -> Kernel:
     return call
 
 
-def _held_to_its_word(graph: torch.fx.GraphModule, inputs: Sequence[Any]) -> Callable[..., Any]:
+def _held_to_its_word(graph: torch.fx.GraphModule, inputs: Sequence[Any], *, strict: bool) -> Callable[..., Any]:
     """Runs a traced graph operator by operator."""
     from functorch.compile import make_boxed_func
 
@@ -92,8 +93,7 @@ def _held_to_its_word(graph: torch.fx.GraphModule, inputs: Sequence[Any]) -> Cal
             if own:
                 told = n.meta.get("val")
                 for one, other in zip(tensors_of(found), tensors_of(told), strict=False):
-                    # A fake that promises row-major order for whatever is given is held to it as well.
-                    if (row_major or other.is_contiguous()) and _form(one) != _form(other):
+                    if (row_major or (strict and other.is_contiguous())) and _form(one) != _form(other):
                         raise RuntimeError(
                             f"operator {n.target} returns {_form(one)} where its fake says {_form(other)} "
                             "(shape, strides, dtype)"

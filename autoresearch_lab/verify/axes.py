@@ -90,6 +90,8 @@ def as_a_trainer(axes: Mapping[str, Sequence[Any]], beyond: int, differentiable:
     plain = {axis: values[:1] for axis, values in axes.items() if axis == "dtype" or axis.startswith("layout of ")}
     small = {**axes, **plain, "size": [size for size in axes["size"] if size != FAR]}
     points = [_turn(small, number) for number in range(max(map(len, small.values())))]
+    if differentiable:  # the call that is most often compiled, with cotangents as attention hands them on
+        points.append({**_turn(small, 0), "cotangents": "transposed"})
     modes = [mode for mode in axes["mode"] if mode in WITH_GRADIENTS or not differentiable]
     far = {**axes, **plain, "size": [FAR], "mode": modes, "values": axes["values"][:1]}
     return points + [_turn(far, number) for number in range(beyond)]

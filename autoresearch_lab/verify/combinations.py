@@ -263,6 +263,8 @@ def _through_compiler(numbers: Sequence[int], points: list[dict[str, Any]]) -> s
     """Which of these points, in a drawn order, are compiled: one as a trainer makes it in a training step and one as in
     an evaluation, and others, each mode once before any comes twice, and as far as that goes each layout."""
     plain = [number for number in numbers if points[number]["dtype"] is None and _row_major(points[number])]
+    # What is promised of an operator shows where its cotangents lie otherwise than its arguments do.
+    plain.sort(key=lambda number: points[number]["cotangents"] != "transposed")
     chosen = [
         next((number for number in plain if points[number]["mode"] in modes), None)
         for modes in (WITH_GRADIENTS, SWITCHED_OFF)

@@ -140,7 +140,7 @@ class Planner:
             steps = [CaseStep(contents, judged=False, repeats=MANY_LARGE)]
             yield self._case(f"captured/{number} many", "combinations", workload, steps, self.grads, about="many calls")
         if self.grads:
-            steps = [CaseStep(contents, brief=True)]
+            steps = [CaseStep(contents, layout="inner transposed", brief=True)]
             yield self._case(
                 f"captured/{number} compiled", "combinations", workload, steps, self.grads,
                 compiled=True, about="compiled",

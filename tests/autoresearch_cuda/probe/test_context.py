@@ -161,6 +161,63 @@ def test_what_is_no_leaf_may_not_be_written_to_either(number):
         assert call.written() == written
 
 
+@pytest.mark.parametrize("change", ["cut off", "exchanged", "nothing"])
+def test_what_is_no_leaf_may_not_be_exchanged_either(change):
+    def function(x):
+        y = x * 2
+        if change == "cut off":
+            x.detach_()
+        elif change == "exchanged":
+            x.data = y.detach()
+        return y
+
+    call = context.Call(function, {"x": torch.ones(4, requires_grad=True)}, "not a leaf")
+    call.forward()
+    assert call.written() == ([] if change == "nothing" else ["x"])
+
+
+def test_a_parameter_beside_what_is_no_leaf():
+    seen = []
+
+    def function(x, w):
+        seen.append((x.is_leaf, w))
+        return x * w
+
+    x, w = torch.rand(4, requires_grad=True), torch.nn.Parameter(torch.rand(4))
+    y = context.Call(function, {"x": x, "w": w}, "not a leaf", kept=["w"]).forward()
+    ((leaf, given),) = seen
+    assert not leaf and given is w
+    found = torch.autograd.grad(y, [x, w], torch.ones(4))
+    assert torch.equal(found[0], w) and torch.equal(found[1], x)
+
+
+def test_cotangents_within_a_graph_may_have_axes_exchanged():
+    seen = []
+
+    @torch.library.custom_op("test_context::twice", mutates_args=())
+    def twice(x: torch.Tensor) -> torch.Tensor:
+        return x * 2
+
+    @torch.library.custom_op("test_context::twice_backward", mutates_args=())
+    def backward(g: torch.Tensor) -> torch.Tensor:
+        seen.append(g.is_contiguous())
+        return g * 2  # which lies as the cotangent does
+
+    twice.register_fake(torch.empty_like)
+    backward.register_fake(lambda g: g.new_empty(g.shape))
+    twice.register_autograd(lambda ctx, g: backward(g))
+    for exchanged, strict in ((None, True), ((0, 1), False), ((0, 1), True)):
+        x = torch.rand(3, 4, requires_grad=True)
+        y = context.compiled(twice, exchanged, strict=strict)(x)
+        assert torch.equal(y, 2 * x)
+        if exchanged and strict:
+            with pytest.raises(RuntimeError, match="twice_backward.* where its fake says"):
+                torch.autograd.grad(y, x, torch.ones(3, 4))
+        else:
+            assert torch.equal(torch.autograd.grad(y, x, torch.ones(3, 4))[0], torch.full((3, 4), 2.0))
+    assert seen == [True, False, False]
+
+
 def test_an_evaluation_comes_between_training_steps_and_the_other_way_round():
     seen = []
 

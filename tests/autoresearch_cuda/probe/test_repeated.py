@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from autoresearch_cuda.probe import repeated
-from autoresearch_cuda.probe.repeated import repeat
+from autoresearch_cuda.probe.repeated import FOLLOWING, _Pace, repeat
 from autoresearch_trainer.probe.clock import NAMES, MovableClock
 from autoresearch_trainer.probe.memory import no_collection
 from autoresearch_trainer.process import fill_fresh_memory
@@ -191,6 +191,24 @@ def test_what_is_kept_until_a_backward_that_never_comes():
     x = torch.arange(256.0).requires_grad_()
     told = repeat(UntilBackward.apply, {"x": x}, lambda: None, 400, MovableClock())
     assert told.strayed == 0 and told.leaked > 100
+
+
+def test_new_tensors_of_a_parameter_are_parameters():
+    seen = set()
+
+    def function(p):
+        seen.add(type(p))
+        return p * 2
+
+    repeat(function, {"p": torch.nn.Parameter(torch.rand(8))}, lambda: None, 10, MovableClock())
+    assert seen == {torch.nn.Parameter}
+
+
+def test_of_long_calls_there_are_fewer():
+    short, long = _Pace(1e-4, 1 << 10), _Pace(0.11, 1 << 20)
+    assert (short.following, long.following) == (FOLLOWING, 2)
+    assert short.repeating > long.repeating
+    assert (short.least_leak, long.least_leak) == (0.0, 1 << 17)
 
 
 def test_calls_that_follow_each_other():

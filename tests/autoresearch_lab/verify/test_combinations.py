@@ -24,7 +24,8 @@ CATALOG = load_catalog(Root())
 def cases(target: str, engine: str = "cpu", seed: int = 0) -> list[Case]:
     workloads = small_workloads(CATALOG[target], engine)
     found = Planner(CATALOG[target], workloads, np.random.default_rng(seed)).cases()
-    return [case for case in found if case.group == "combinations" and not case.id.startswith("rows/")]
+    others = ("rows/", "captured/", "same/")
+    return [case for case in found if case.group == "combinations" and not case.id.startswith(others)]
 
 
 def plainly(layout: str) -> str:
@@ -67,7 +68,7 @@ def test_any_value_of_a_scalar_meets_any_two_layouts() -> None:
 def test_most_calls_are_small_and_contents_change_at_the_same_addresses(target: str) -> None:
     found = cases(target)
     assert 3 <= len(found) <= 110
-    assert sum(elements(case.workload) > LARGEST for case in found) <= 16
+    assert sum(elements(case.workload) > LARGEST for case in found) <= 17
     for case in found:
         assert elements(case.workload) <= 1 << 20
         assert case.steps[0].contents.kind == "typical"
@@ -193,12 +194,30 @@ def test_states_may_be_nan_and_a_model_sure_of_a_row() -> None:
     assert any(np.mean((losses > 0) & (losses < 0.01)) > 0.1 for losses in drawn)
 
 
+def test_the_largest_captured_call_is_made_many_times_and_compiled() -> None:
+    def large(target: str, engine: str = "cpu") -> list[Case]:
+        calls = small_workloads(CATALOG[target], engine, ample=target == "muon_update")
+        planner = Planner(CATALOG[target], calls, np.random.default_rng(0))
+        return [case for case in planner.cases() if case.id.startswith("captured/") and case.group == "combinations"]
+
+    many, compiled = large("loss_head")
+    assert many.steps[0].repeats and not many.steps[0].judged and not many.compiled
+    assert compiled.compiled and compiled.steps[0].judged and compiled.grad
+    assert [case.compiled for case in large("loss_head", "cuda")] == [True]
+    assert not large("loss_head", "mlx") and not large("rms_norm")  # whose call is small
+    assert [bool(case.steps[0].repeats) for case in large("muon_update")] == [True]
+
+
 def test_two_arguments_are_one_array() -> None:
     rng = np.random.default_rng(0)
     planner = Planner(CATALOG["residual_norm"], small_workloads(CATALOG["residual_norm"], "cpu"), rng)
-    (case,) = [case for case in planner.cases() if case.same]
-    assert case.same == ("x", "x0") and case.grad == ("x", "resid_lambda", "x0_lambda")
-    for step in case.steps:
+    found = [case for case in planner.cases() if case.same]
+    contexts = {(case.mode, case.compiled) for case in found}
+    assert contexts == {("plain", False), ("plain", True), ("not a leaf", False), ("no_grad", False)}
+    for case in found:
+        assert case.same == ("x", "x0")
+        assert case.grad == (() if case.mode == "no_grad" else ("x", "resid_lambda", "x0_lambda"))
+    for step in [step for case in found for step in case.steps]:
         for contents in (step.contents, *step.shadows):
             assert np.array_equal(contents.arrays["x"], contents.arrays["x0"])
 
