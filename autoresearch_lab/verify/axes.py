@@ -32,8 +32,8 @@ WITH_GRADIENTS: tuple[Mode, ...] = ("plain", "not a leaf", "interleaved", "check
 WITHOUT: tuple[Mode, ...] = ("nothing wanted", "no_grad", "inference_mode")
 # By so many powers of ten at most a scalar is below its smallest value, where it falls to zero.
 FALL = 4.0
-# Whole numbers that reach over so much are counts that go on: one is drawn up to so far beyond the largest.
-FAR_FROM, FAR_BEYOND = 100, 1000
+# Whole numbers that reach over so much are counts that go on: one is drawn so far beyond the largest.
+FAR_FROM, FAR_BEYOND = 100, (32, 1000)
 
 
 def axes_of(
@@ -80,7 +80,7 @@ def levels_of(argument: Argument, rng: np.random.Generator) -> list[Scalar]:
     least, most = min(whole), max(whole)
     drawn = {round(math.exp(rng.uniform(math.log(least), math.log(most)))), most + int(rng.integers(1, most + 1))}
     if most > FAR_FROM * least:
-        drawn.add(round(most * math.exp(rng.uniform(0.0, math.log(FAR_BEYOND)))))
+        drawn.add(round(most * math.exp(rng.uniform(math.log(FAR_BEYOND[0]), math.log(FAR_BEYOND[1])))))
     return [*argument.values, *sorted(drawn - set(whole))]
 
 

@@ -56,7 +56,7 @@ class Failure:
 
     @property
     def at_load(self) -> bool:
-        """Whether no call was made yet."""
+        """Whether the kernel's file could not be executed."""
         return self.stage in ("start", "load")
 
 
