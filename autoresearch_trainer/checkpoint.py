@@ -124,7 +124,7 @@ def read_state(folder: Path) -> SavedState:
     folder = Path(folder)
     try:
         if not (folder / STATE).is_file():
-            raise ValueError(f"{STATE} is missing")
+            raise ValueError(f"{STATE} is missing" if folder.is_dir() else "there is no such folder")
         state = read_json(folder / STATE)
         if state.pop("sha256") != json_sha256(state) or state["schema"] != SCHEMA:
             raise ValueError(f"{STATE} was altered or is of another version")

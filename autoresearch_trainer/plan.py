@@ -108,11 +108,14 @@ def _passes(config: TrainConfig) -> str:
 
 
 def _resumed(engine: PlanningEngine, request: Request, folder: Path) -> tuple[TrainConfig, list[Choice]]:
-    config = TrainConfig.from_json(read_state(folder)["config"])
+    state = read_state(folder)
+    config, done = TrainConfig.from_json(state["config"]), state["steps_done"]
     if request.preset not in (None, config.preset):
         raise ConfigError(f"the checkpoint is of preset {config.preset}, not {request.preset}")
     if request.batch_size not in (None, config.batch_size):
         raise ConfigError(f"the checkpoint has a batch of {config.batch_size}; a resumed run keeps it")
+    if request.steps is not None and request.steps <= done:
+        raise ConfigError(f"the checkpoint is at step {done} already; --steps counts from the beginning of the run")
     config = replace(config, **(request.changes or {}), **_length(request, None))
     if request.compile != "auto":
         config = replace(config, compile=request.compile == "on")

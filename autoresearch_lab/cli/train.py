@@ -29,7 +29,7 @@ from autoresearch_lab.training import Training, plan_training, trainer_engine
 from autoresearch_lab.training_progress import TrainingProgress
 from autoresearch_trainer.config import parse_changes, preset
 from autoresearch_trainer.console import Console
-from autoresearch_trainer.loop import RUN_FILE, run
+from autoresearch_trainer.loop import CHECKPOINT_FOLDER, RUN_FILE, run
 from autoresearch_trainer.plan import Request
 from autoresearch_trainer.record import Event
 from autoresearch_trainer.rung_report import rung_lines, rung_report
@@ -59,7 +59,12 @@ from autoresearch_trainer.saver import Interval
 @click.option("--compile", "compile_mode", default="auto", show_default=True, help="auto, on or off.")
 @click.option("--check-kernels", metavar="SHARE", help="Have the baseline compute that share of calls too, such as 1%.")
 @click.option("--smoke", is_flag=True, help="Two small steps and a small evaluation: does everything work here?")
-@click.option("--out", type=PATH, default=None, help="Folder of run.json [default: runs/last, or runs/smoke].")
+@click.option(
+    "--out",
+    type=PATH,
+    default=None,
+    help="Folder of run.json; an earlier one there is replaced [default: runs/last, or runs/smoke].",
+)
 @click.option("--save-weights", is_flag=True, help="Also write weights.safetensors there.")
 @click.option(
     "--checkpoint/--no-checkpoint", default=None, help="Save at the end too, or never [default: when interrupted]."
@@ -86,6 +91,7 @@ def train(**options: Any) -> None:
         remarks += unfounded(root, Ledger(root.ledger, hurried=True))
     for remark in remarks:
         print(f"note: {remark}", file=sys.stderr)
+    options["resume"] = _checkpoint(options["resume"])
     training = _plan(root, options)
     for remark in training.selection.remarks:
         print(f"note: {remark}", file=sys.stderr)
@@ -135,7 +141,9 @@ def _run(training: Training, root: Root, options: dict[str, Any]) -> None:
     table = options["results"] or (None if options["smoke"] else root.path / "runs" / "results.tsv")
     if table:
         check_table(table)
-    out = options["out"] or _default_folder(root, smoke=options["smoke"], resume=options["resume"])
+    out, resume = options["out"], options["resume"]
+    if out is None:
+        out, resume = _default_folder(root, smoke=options["smoke"], resume=resume)
     last: dict[str, Any] = {}
     engine, device = trainer_engine(training.engine), training.engine.device
     progress = TrainingProgress(out, lambda: engine.peak_memory_mb(device))
@@ -160,7 +168,7 @@ def _run(training: Training, root: Root, options: dict[str, Any]) -> None:
                 checkpoint=bool(options["checkpoint"]),
                 save_interrupted=options["checkpoint"] is None,
                 checkpoint_every=interval,
-                resume=options["resume"],
+                resume=resume,
                 choices=training.choices,
                 ceiling=training.ceiling,
                 check_rate=check_rate,
@@ -182,24 +190,34 @@ def _run(training: Training, root: Root, options: dict[str, Any]) -> None:
         append_run(table, record, options["description"], root.path)
 
 
-def _default_folder(root: Root, *, smoke: bool, resume: Path | None) -> Path:
-    """runs/last. What an earlier run left there, unless it is resumed, is moved to a folder that is named by the time
-    of its end. For a smoke run runs/smoke.
+def _checkpoint(resume: Path | None) -> Path | None:
+    """The folder of a checkpoint; that of a run stands for the one in it."""
+    inside = resume / CHECKPOINT_FOLDER if resume is not None else None
+    return inside if inside is not None and inside.is_dir() else resume
+
+
+def _default_folder(root: Root, *, smoke: bool, resume: Path | None) -> tuple[Path, Path | None]:
+    """(runs/last, the checkpoint). What an earlier run left there, unless it was interrupted and is resumed, is moved
+    to a folder that is named by the time of its end, and said so. For a smoke run runs/smoke.
 
     Raises:
         LabError: it cannot be moved.
     """
     if smoke:
-        return root.path / "runs" / "smoke"
+        return root.path / "runs" / "smoke", resume
     last = root.path / "runs" / "last"
-    resumed = resume is not None and resume.expanduser().resolve().is_relative_to(last.resolve())
-    if (last / RUN_FILE).is_file() and not resumed:
+    inside = resume is not None and resume.resolve().is_relative_to(last.resolve())
+    goes_on = inside and _written(last / RUN_FILE).get("status") != "complete"
+    if (last / RUN_FILE).is_file() and not goes_on:
         name = time.strftime("%Y%m%d-%H%M%S", time.localtime((last / RUN_FILE).stat().st_mtime))
         names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
         kept = next(path for path in map(last.with_name, names) if not path.exists())
         with files_at_hand(f"cannot move {last} to {kept}"):
             last.rename(kept)
-    return last
+        print(f"note: what the run before left is in {kept}", file=sys.stderr)
+        if inside and resume is not None:
+            resume = kept / resume.resolve().relative_to(last.resolve())
+    return last, resume
 
 
 def _written(path: Path) -> dict[str, Any]:

@@ -106,7 +106,9 @@ def test_a_resumed_run_is_not_compiled_where_that_is_impossible(config, dataset,
     def refuse(*arguments) -> None:
         raise ConfigError("--compile on: no Python.h")
 
-    monkeypatch.setattr(shared_plan, "read_state", lambda folder: {"config": replace(config, compile=True).to_json()})
+    monkeypatch.setattr(
+        shared_plan, "read_state", lambda folder: {"config": replace(config, compile=True).to_json(), "steps_done": 0}
+    )
     monkeypatch.setitem(PRESETS, "test", Preset(config.model, 2, 128, 256, 512))
     monkeypatch.setattr(engine, "resolve_compile", refuse)
     with pytest.raises(ConfigError, match="no Python.h"):

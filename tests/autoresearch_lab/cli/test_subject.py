@@ -117,3 +117,8 @@ def test_words_are_taken_apart(tmp_path: Path, monkeypatch):
         KernelWords.parse(" ")
     (tmp_path / "a=b").mkdir()
     assert KernelWords.parse("a=b").folder == Path("a=b")
+
+
+def test_extract_says_how_a_target_is_named_there(call):
+    said = call("extract", "--profile", "profile.json", "--target", "rms_norm", "--workspace", "new")
+    assert "a target is named by its rank in the profile's table: --rank N" in said

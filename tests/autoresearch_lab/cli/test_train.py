@@ -113,11 +113,31 @@ def test_an_earlier_run_is_kept_beside_the_last(lab: Path, capsys):
     finished = {path.parent.name: json.loads(path.read_text()) for path in runs.glob("*/run.json")}
     assert len(finished) == 3 and finished["last"]["summary"]["num_steps"] == 2
     assert [path.parent.name for path in newest(Root(lab), 5)][-1] == "last"
-    # A run that is resumed goes on where it is; one that only tries is none of those that are compared.
-    assert call(lab, "--resume", str(runs / "last" / "checkpoint"), "--steps", "3") == 0
+    # One that only tries is none of those that are compared.
     assert call(lab, "--preset", "cpu-nano", "--smoke", "--kernels", "baseline") == 0
     assert (runs / "smoke" / "run.json").is_file() and len(newest(Root(lab), 5)) == 3
-    assert json.loads((runs / "last" / "run.json").read_text())["summary"]["num_steps"] == 3
+
+
+def test_a_finished_run_whose_checkpoint_is_resumed_is_kept(lab: Path, capsys):
+    runs = lab / "runs"
+    assert call(lab, *SMALL, "--steps", "2", "--checkpoint") == 0
+    capsys.readouterr()
+    assert call(lab, "--resume", str(runs / "last"), "--steps", "3") == 0  # a run's folder stands for its checkpoint
+    (kept,) = [path.parent for path in runs.glob("2*/run.json")]
+    assert f"note: what the run before left is in {kept}" in capsys.readouterr().err
+    steps = {path.parent: json.loads(path.read_text())["summary"]["num_steps"] for path in runs.glob("*/run.json")}
+    assert steps == {kept: 2, runs / "last": 3}
+    assert call(lab, "--resume", str(kept), "--steps", "2") == 2
+    assert "the checkpoint is at step 2 already" in capsys.readouterr().err
+
+
+def test_an_interrupted_run_goes_on_where_it_is(lab: Path, capsys):
+    runs = lab / "runs"
+    assert call(lab, *SMALL, "--steps", "2", "--checkpoint") == 0
+    record = json.loads((runs / "last" / "run.json").read_text())
+    (runs / "last" / "run.json").write_text(json.dumps({**record, "status": "interrupted"}))
+    assert call(lab, "--resume", str(runs / "last" / "checkpoint"), "--steps", "3") == 0
+    assert [path.parent.name for path in runs.glob("*/run.json")] == ["last"]
 
 
 def test_json_leaves_stdout_to_the_record(lab: Path, capsys):
@@ -248,7 +268,7 @@ def test_training_does_not_wait_until_a_large_ledger_is_read(lab: Path, capsys, 
         (["--checkpoint-every", "often", "--steps", "1"], "cannot read the interval 'often'"),
         (["--check-kernels", "0%", "--steps", "1"], "'0%' is no share of calls"),
         (["--check-kernels", "many", "--steps", "1"], "'many' is no share of calls"),
-        (["--resume", "/nowhere"], "no usable checkpoint in /nowhere: state.json is missing"),
+        (["--resume", "/nowhere"], "no usable checkpoint in /nowhere: there is no such folder"),
         (["--resume", ""], "Invalid value for '--resume': it is empty"),
         (["--kernels", ""], "empty selection"),
         (["--resume", "/nowhere", "--set", "depth=3"], "give --set or --resume, not both"),
