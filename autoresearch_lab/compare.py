@@ -16,6 +16,7 @@ from autoresearch_lab import format as form
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.paths import Root
 from autoresearch_lab.results.base import Facts
+from autoresearch_lab.runs_table import SMOKE_RUN
 from autoresearch_trainer.loop import LOSS_SMOOTHING, RUN_FILE
 
 COLUMNS, ROWS = 68, 14
@@ -75,7 +76,7 @@ def _curve(record: Facts) -> list[tuple[float, float]]:
 
 def newest(root: Root, count: int) -> list[Path]:
     """The newest runs below runs/, the oldest of them first. Raises LabError where there is none."""
-    runs = [path for path in (root.path / "runs").glob(f"*/{RUN_FILE}") if path.parent.name != "smoke"]
+    runs = [path for path in (root.path / "runs").glob(f"*/{RUN_FILE}") if path.parent.name != SMOKE_RUN]
     found = sorted(runs, key=lambda path: path.stat().st_mtime)
     if not found:
         raise LabError(f"no run is in {root.path / 'runs'}; train.py leaves them there")

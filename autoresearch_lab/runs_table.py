@@ -19,6 +19,8 @@ LOCK_SECONDS = 10.0
 HEADER = ("commit", "val_bpb", "memory_gb", "status", "description")
 # Of runs of train.py; a trial writes what became of its side b.
 STATUS = {"complete": "done", "interrupted": "interrupted", "failed": "crash"}
+# The folder of the last run that only tried whether everything works: none of those that are compared.
+SMOKE_RUN = "smoke"
 DECISIONS = ("keep", "discard", "crash")
 
 

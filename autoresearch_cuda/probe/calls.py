@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch.autograd import profiler_legacy
 
-from autoresearch_common.workload import ArraySpec, is_contiguous
+from autoresearch_common.workload import arrays, is_contiguous
 from autoresearch_cuda.probe import Report, context, interpreter
 from autoresearch_cuda.probe.forms import describe, layout_of, storage_bytes, storage_content
 from autoresearch_cuda.probe.guard import Guard
@@ -144,7 +144,7 @@ class _Case:
         self.function = function
         if case.compiled:
             # As a trainer's arguments lie; what a backward is handed may lie otherwise all the same.
-            row_major = all(map(is_contiguous, _arrays_of(case)))
+            row_major = all(map(is_contiguous, arrays({"args": case.args})))
             self.function = context.compiled(function, _exchanged(case), strict=row_major)
         self.look = look
         self.clock = clock
@@ -423,11 +423,6 @@ class _Case:
         """Arguments that have changed since, in words: calls of other cases were handed others."""
         now = {name: _digest(self.buffers[name].tensor) for name in self._left}
         return [f"{name} (by a call that it was not handed to)" for name in now if now[name] != self._left[name]]
-
-
-def _arrays_of(case: CallCase) -> list[ArraySpec]:
-    """The specs of its array arguments."""
-    return [cast(ArraySpec, spec) for spec in case.args if spec["kind"] == "array"]
 
 
 def _exchanged(case: CallCase) -> tuple[int, int] | None:

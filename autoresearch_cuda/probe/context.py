@@ -58,12 +58,9 @@ def compiled(function: Kernel, exchanged: tuple[int, int] | None = None, *, stri
         partition_fn=min_cut_rematerialization_partition,
         keep_inference_input_mutations=True,
     )
-    compiling = partial(torch.compile, backend=backend, dynamic=False)
-    run: Kernel = compiling(caller_of(function))
-    if exchanged is None:
-        return run
-    turned: Kernel = compiling(_exchanging(caller_of(function), exchanged))
-    return _exchanging(turned, exchanged)
+    called = caller_of(function) if exchanged is None else _exchanging(function, exchanged)
+    run: Kernel = torch.compile(called, backend=backend, dynamic=False)
+    return run if exchanged is None else _exchanging(run, exchanged)
 
 
 def _exchanging(function: Kernel, axes: tuple[int, int]) -> Kernel:
@@ -195,19 +192,15 @@ class Call:
 
     def _lend(self) -> Any:
         """A call on copies that only the kernel holds afterwards; in a trainer others may still read them."""
-        self._lent = [Lent(name) for name in self._names]
-        given = [None if name in self._kept else value for name, value in zip(self._names, self._values, strict=True)]
-        copies = _behind(given, self._lent, PRODUCERS[self._number % len(PRODUCERS)])
-        copies = [
-            value if name in self._kept else copy
-            for name, value, copy in zip(self._names, self._values, copies, strict=True)
-        ]
+        lent = [None if name in self._kept else Lent(name) for name in self._names]
+        self._lent = [each for each in lent if each is not None]
+        copies = _behind(self._values, lent, PRODUCERS[self._number % len(PRODUCERS)])
         before = [_of_autograd(copy) for copy in copies]
         returned = self._function(*copies)
-        for each, copy, was in zip(self._lent, copies, before, strict=True):
-            each.look()
-            if _of_autograd(copy) != was:
-                each.changed = True
+        for each, copy, was in zip(lent, copies, before, strict=True):
+            if each is not None:
+                each.look()
+                each.changed = _of_autograd(copy) != was
         return returned
 
     def backward(self) -> None:
@@ -238,12 +231,15 @@ def consumed(result: torch.Tensor) -> torch.Tensor:
     return _Moved.apply(result) if result.requires_grad else result  # type: ignore[no-any-return]
 
 
-def _behind(values: list[Any], lent: Sequence[Lent], produced: Callable[[torch.Tensor], torch.Tensor]) -> list[Any]:
+def _behind(
+    values: list[Any], lent: Sequence[Lent | None], produced: Callable[[torch.Tensor], torch.Tensor]
+) -> list[Any]:
     """Copies behind an operator, that live as long as somebody holds them; what is one array stays one. lent: for each
-    value, what becomes of its copy. produced: what comes between the copies and the kernel."""
+    value, what becomes of its copy; None for one that is handed on as it is. produced: what comes between the copies
+    and the kernel."""
     copies: dict[int, Any] = {}
     for value, about in zip(values, lent, strict=True):
-        if isinstance(value, torch.Tensor) and id(value) not in copies:
+        if isinstance(value, torch.Tensor) and about is not None and id(value) not in copies:
             copies[id(value)] = produced(_Moved.apply(value) if value.requires_grad else relocated(value))
             about.follow(copies[id(value)])
     return [copies.get(id(value), value) for value in values]

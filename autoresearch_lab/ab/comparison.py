@@ -166,7 +166,7 @@ class AbComparison:
         else:
             self.reused += 1
         answer = THROUGHPUT.read({name: value for name, value in kept.items() if name != "wall_seconds"})
-        self._note_compiled(stage, answer.compile_cache)
+        self.note_compiled(stage, answer.compile_cache)
         return answer, kept["wall_seconds"]
 
     def _check_called(self, calls: Mapping[str, Mapping[str, int]]) -> None:
@@ -315,7 +315,7 @@ class AbComparison:
         )
         stage = f"training the {arm}"
         answer = self._job(TRAIN, args, stage, both=arm == "candidate", on_message=keep)
-        self._note_compiled(stage, answer.compile_cache)
+        self.note_compiled(stage, answer.compile_cache)
         return results
 
     def _after(self, arm: str) -> dict[str, KernelFile] | None:
@@ -323,7 +323,8 @@ class AbComparison:
         does, so that all of them share their graphs. The baseline's process finds no graph that those made."""
         return self.arms["baseline"].files if arm == "candidate" else None
 
-    def _note_compiled(self, process: str, cache: CompileCache | None) -> None:
+    def note_compiled(self, process: str, cache: CompileCache | None) -> None:
+        """Keep for the record what a process shared of compiled code; None of one that compiled nothing."""
         if cache is not None:
             self.compile_caches.append(CompiledProcess(process=process, cache=cache))
 

@@ -10,7 +10,7 @@ from autoresearch_lab.ab.comparison import ARMS, CLOCKS, RACE_EXTRA_SECONDS, AbC
 from autoresearch_lab.ab.throughput import summarise
 from autoresearch_lab.engine import cannot_compile
 from autoresearch_lab.errors import LabError, LabFailure
-from autoresearch_lab.results.ab import CompiledProcess, ModeSpeeds
+from autoresearch_lab.results.ab import ModeSpeeds
 from autoresearch_lab.results.base import Mode
 from autoresearch_lab.sandbox.limits import Limits
 from autoresearch_trainer.jobs.training import THROUGHPUT, Arm
@@ -54,9 +54,7 @@ def _compile_ahead(comparison: AbComparison) -> None:
         answers[arm] = jobs.in_background(jobs.call, engine, THROUGHPUT, brief, run_dir=folder, limits=limits)
     for arm, answer in answers.items():
         with suppress(LabError, LabFailure):
-            if (cache := answer().compile_cache) is not None:
-                process = f"compiling the {arm}"
-                comparison.compile_caches.append(CompiledProcess(process=process, cache=cache))
+            comparison.note_compiled(f"compiling the {arm}", answer().compile_cache)
     comparison.seconds[CLOCKS[THROUGHPUT.name]] += time.monotonic() - started
 
 

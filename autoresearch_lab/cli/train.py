@@ -24,7 +24,7 @@ from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.lookup import unfounded
 from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.promote.transaction import settle
-from autoresearch_lab.runs_table import append_run, check_table
+from autoresearch_lab.runs_table import SMOKE_RUN, append_run, check_table
 from autoresearch_lab.training import Training, plan_training, trainer_engine
 from autoresearch_lab.training_progress import TrainingProgress
 from autoresearch_trainer.config import parse_changes, preset
@@ -204,7 +204,7 @@ def _default_folder(root: Root, *, smoke: bool, resume: Path | None) -> tuple[Pa
         LabError: it cannot be moved.
     """
     if smoke:
-        return root.path / "runs" / "smoke", resume
+        return root.path / "runs" / SMOKE_RUN, resume
     last = root.path / "runs" / "last"
     inside = resume is not None and resume.resolve().is_relative_to(last.resolve())
     goes_on = inside and _written(last / RUN_FILE).get("status") != "complete"

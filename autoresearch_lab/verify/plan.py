@@ -217,16 +217,20 @@ class Planner:
         calls of a case."""
         (workload,) = self._ordered([self.oracle.with_rows(self.captured[0], REMAINDERS, REMAINDERS)])
         levels = {each.name: levels_of(each, self.rng) for each in self.contract.args if each.values}
-        last = [each.name for each in self.contract.args if each.inplace][-1]
-        for about in ("large weights", "weights alone", f"weights and {last} alone"):
-            left = (self._parameter, last) if last in about else (self._parameter,)
+        updated = [each.name for each in self.contract.args if each.inplace]
+        left_of: dict[str, list[str | None]] = {
+            "large weights": [each.name for each in self.contract.args],
+            "weights alone": [self._parameter],
+            f"weights and {updated[-1]} alone": [self._parameter, updated[-1]],
+        }
+        for about, left in left_of.items():
             steps = []
             for _ in range(WEIGHED):
                 scalars = {name: values[self.rng.integers(len(values))] for name, values in levels.items()}
                 contents = self.draw(w.variant(workload, **scalars), "typical", False)
                 arrays = {
-                    name: array * (array.dtype.type(LARGE_WEIGHTS) if name == self._parameter and name != last else 1)
-                    if about == "large weights" or name in left
+                    name: array * (array.dtype.type(LARGE_WEIGHTS) if name == self._parameter else 1)
+                    if name in left
                     else np.zeros_like(array)
                     for name, array in contents.arrays.items()
                 }

@@ -105,14 +105,15 @@ def verify(
     candidate, idle, sanitized = _compute(
         kernel, trusted, target, lab.context, ready, run_dir, seconds, tell, fresh=shared is None
     )
-    if prepared is not None and ready.baseline.answer is not None:
+    computed = ready.baseline.answer is not None  # not where the candidate does not load
+    if prepared is not None and computed:
         prepared[key] = ready
     _require_unchanged(kernel)
     tell({"stage": "judge"})
     evidence = Comparisons(
         target, ready.cases, candidate, ready.baseline, ready.references, idle, ready.trusted, sanitized
     )
-    for member, answers in zip(trusted[1:], ready.trusted, strict=False):  # none where the candidate does not load
+    for member, answers in zip(trusted[1:] if computed else (), ready.trusted, strict=True):
         if answers.failure is not None:
             evidence.not_judged[f"trusted {member.name}"] = f"is left out: {answers.failure.message}"
     results = _results(judge(evidence), evidence)
@@ -259,7 +260,9 @@ def _compute(
         try:
             if fresh:
                 for case in ready.cases:
-                    for step in case.steps if not refused.is_set() else ():
+                    if refused.is_set():
+                        break
+                    for step in case.steps:
                         ready.references.of(case, step)
             answered, candidate, sanitized = [answer() for answer in own], asked(), checked() if checked else None
         except Exception:
