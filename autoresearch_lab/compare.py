@@ -99,7 +99,15 @@ def differences(runs: Sequence[FinishedRun]) -> dict[str, list[Any]]:
 
 def comparison(runs: Sequence[FinishedRun]) -> Facts:
     """As data: the differing options, and each run's summary."""
-    rows = [{"run": str(run.path), "status": run.record["status"], "summary": run.summary} for run in runs]
+    rows = [
+        {
+            "run": str(run.path),
+            "description": run.record.get("description", ""),
+            "status": run.record["status"],
+            "summary": run.summary,
+        }
+        for run in runs
+    ]
     return {"differences": differences(runs), "runs": rows}
 
 
@@ -109,6 +117,8 @@ def show(runs: Sequence[FinishedRun], console: Console) -> None:
     table.add_column("")
     for run in runs:
         table.add_column(f"{run.mark}: {run.path.parent.name}", justify="right")
+    if any(run.record.get("description") for run in runs):
+        table.add_row("description", *(run.record.get("description") or form.DASH for run in runs))
     for name, values in differences(runs).items():
         table.add_row(name, *(form.DASH if value is None else f"{value}" for value in values))
     table.add_section()
@@ -116,10 +126,12 @@ def show(runs: Sequence[FinishedRun], console: Console) -> None:
     table.add_row("val_bpb", *(form.bpb(run.summary.get("val_bpb")) for run in runs))
     errors = [(run.record.get("evaluation") or {}).get("standard_error") for run in runs]
     table.add_row("standard error", *map(form.bpb, errors))
-    for name, key in (("tokens/s", "tokens_per_second"), ("memory, MiB", "peak_vram_mb"), ("steps", "num_steps")):
+    for name, key in (("tokens/s", "tokens_per_second"), ("memory, MiB", "peak_vram_mb"), ("steps done", "num_steps")):
         table.add_row(name, *(form.number(run.summary.get(key), 4) for run in runs))
     table.add_row("MFU, %", *(form.number(run.summary.get("mfu_percent")) for run in runs))
     console.print(table)
+    if len({(run.record.get("evaluation") or {}).get("tokens", 0) for run in runs if run.summary.get("val_bpb")}) > 1:
+        console.print("the runs were evaluated on different tokens: their val_bpb do not compare", style="dim")
     if len({run.record["dataset"]["fingerprint"] for run in runs}) > 1:
         console.print("datasets differ: val_bpb compares only if the validation split is the same", style="dim")
     for line in chart([(run.mark, run.curve) for run in runs]):

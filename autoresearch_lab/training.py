@@ -115,9 +115,11 @@ def plan_training(
         config = config.with_peak(ceiling["flops"])
     engine_why = "asked for" if engine_name != "auto" else hardware.describe()
     asked = request.preset or request.resume
+    if asked:
+        preset_why = "asked for" if request.preset else f"as in {request.resume}"
     choices: list[ChoiceRecord] = [
         {"name": "engine", "value": engine.name, "why": engine_why},
-        {"name": "preset", "value": config.preset, "why": "asked for" if asked else preset_why},
+        {"name": "preset", "value": config.preset, "why": preset_why},
         {"name": "dataset", "value": f"{opened.name} {opened.fingerprint[:12]}", "why": dataset_why},
         *(ChoiceRecord(name=c.name, value=c.value, why=c.why) for c in chosen),
         _kernel_choice(selection, kernels),

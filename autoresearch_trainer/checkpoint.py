@@ -131,7 +131,9 @@ def read_state(folder: Path) -> SavedState:
         ((name, sha256),) = state["files"].items()
         if not TENSORS_FILE.fullmatch(name) or file_sha256(folder / name) != sha256:
             raise ValueError(f"{name} is not what was saved")
-    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except (KeyError, AttributeError, TypeError):
+        raise ConfigError(f"no usable checkpoint in {folder}: {STATE} holds no checkpoint's state") from None
+    except (OSError, ValueError) as error:
         raise ConfigError(f"no usable checkpoint in {folder}: {error}") from error
     return state
 

@@ -60,6 +60,7 @@ def run(
     choices: list[ChoiceRecord] | None = None,
     ceiling: CeilingRecord | None = None,
     check_rate: float | None = None,
+    description: str = "",
 ) -> RunRecord:
     """Train with this engine, evaluate, write `out_dir`/run.json; returns what that file holds.
 
@@ -69,7 +70,8 @@ def run(
     save_interrupted: only when interrupted; checkpoint_every: also during training.
     resume: a checkpoint folder to continue from.
     check_rate: the share of the calls of selected kernels that the baseline computes as well, 0 to 1; None = no checks.
-    choices: what was decided before the run, and ceiling: where config.peak_flops comes from; both go into the record.
+    choices: what was decided before the run, ceiling: where config.peak_flops comes from, and description: what the run
+    tries; all three go into the record.
 
     Raises ConfigError and KernelError for bad input and a full disk, KernelFailed for a kernel that fails in training,
     KernelWrong for one that a check finds wrong, TrainingFailed for a diverged loss, OutOfMemory, Interrupted for
@@ -78,7 +80,7 @@ def run(
     """
     run_ = _Run(engine, device, config, dataset, Path(out_dir), report or (lambda event: None))
     with stop_signal() as stop:
-        run_.start(selection, resume, choices or [], ceiling, check_rate)
+        run_.start(selection, resume, choices or [], ceiling, check_rate, description)
         return run_.finish(stop, weights, checkpoint, save_interrupted, checkpoint_every)
 
 
@@ -105,6 +107,7 @@ class _Run:
         choices: list[ChoiceRecord],
         ceiling: CeilingRecord | None,
         check_rate: float | None,
+        description: str,
     ) -> None:
         try:
             make_folder(self.out_dir)
@@ -129,6 +132,7 @@ class _Run:
             "schema": SCHEMA,
             "status": "failed",
             "started": self.started_at.isoformat(timespec="seconds"),
+            "description": description,
             "config": self.config.to_json(),
             "model": trainer.model.describe(),
             "device": engine.describe_device(device),

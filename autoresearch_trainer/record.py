@@ -170,11 +170,13 @@ class Steps(TypedDict):
 
 
 class RunRecord(TypedDict):
-    """run.json. `config`: TrainConfig as JSON. What is NotRequired is known at the end, or in some runs only."""
+    """run.json. description: what the run tries. config: TrainConfig as JSON. What is NotRequired is known at the end,
+    or in some runs only."""
 
     schema: int
     status: Literal["complete", "interrupted", "failed"]
     started: str
+    description: str
     config: dict[str, Any]
     model: ModelDescription
     device: DeviceDescription

@@ -77,7 +77,7 @@ from autoresearch_trainer.saver import Interval
     default=None,
     help="Table of runs to append to [default: runs/results.tsv; none with --smoke].",
 )
-@click.option("--description", default="", help="What this run tries, for that table.")
+@click.option("--description", default="", help="What this run tries, for that table and run.json.")
 @click.option("--print-config", is_flag=True, help="Show what would be trained, and why; train nothing.")
 @click.option("--eval-rungs", "rungs", type=PATH, default=None, help="Evaluate these weights on every rung instead.")
 @click.option("--wait", is_flag=True, help="Wait while others measure on this device.")
@@ -172,6 +172,7 @@ def _run(training: Training, root: Root, options: dict[str, Any]) -> None:
                 choices=training.choices,
                 ceiling=training.ceiling,
                 check_rate=check_rate,
+                description=options["description"],
             )
         except BaseException as error:
             written = _written(out / RUN_FILE) if last else {}  # it had begun

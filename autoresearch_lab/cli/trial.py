@@ -116,7 +116,9 @@ def _row(record: VersionRecord, description: str) -> Row:
 def compare(session: Session, *, runs: tuple[Path, ...], last: int | None) -> VerbResult:
     if bool(runs) == (last is not None):
         raise LabError("compare: name runs, or give --last N")
-    folders = list(runs) if last is None else newest_runs(session.lab.root, last)
+    below = session.lab.root.path / "runs"
+    named = [below / run if not run.exists() and (below / run).exists() else run for run in runs]
+    folders = named if last is None else newest_runs(session.lab.root, last)
     compared = read_runs(folders)
     return VerbResult(comparison(compared), lambda console: show(compared, console))
 
@@ -158,7 +160,8 @@ COMMANDS = {
     "compare": command(
         "compare",
         compare,
-        "Finished runs of train.py beside each other: what differs, val_bpb, speed, memory, and their curves.",
+        "Finished runs of train.py beside each other: what differs, val_bpb, speed, memory, and their curves. A run is "
+        "its folder, or that folder's name in runs/.",
         click.argument("runs", nargs=-1, type=PATH, metavar="[RUN]..."),
         click.option("--last", type=Count(min=1), metavar="N", help="The newest N runs in runs/."),
     ),

@@ -73,7 +73,7 @@ def _verify(record: VerifyRecord) -> str:
     if record.verdict == "FAIL" or not found.checks:
         return found.reason
     passed = sum(check.status == "pass" for check in found.checks)
-    error = f", error {form.number(found.error_ratio)} of what is allowed" if found.error_ratio is not None else ""
+    error = f", error {form.number(found.error_ratio)} times what is allowed" if found.error_ratio is not None else ""
     return f"{passed} checks{error}"
 
 

@@ -28,14 +28,17 @@ def render(record: VerifyRecord, console: Console) -> None:
     table = Table(box=None, pad_edge=False)
     for column in ("check", "", "numbers"):
         table.add_column(column, overflow="fold")
+    skipped = [check for check in results.checks if check.status == "skipped"]
     for check in results.checks:
-        style = _STYLES[check.status]
-        table.add_row(check.name, Text(check.status, style=style), Text(_numbers(check)))
+        if check not in skipped:
+            table.add_row(check.name, Text(check.status, style=_STYLES[check.status]), Text(_numbers(check)))
+    if skipped:  # all for one reason: the kernel gave no answer
+        table.add_row(f"{len(skipped)} more", Text("skipped", style=_STYLES["skipped"]), Text(skipped[0].reason))
     console.print(table)
     ratio = results.error_ratio
-    worst = "" if ratio is None else f"; worst error {number(ratio)} of what is allowed"
+    worst = "" if ratio is None else f"; worst error {number(ratio)} times what is allowed"
     seconds = results.duration_seconds or 0.0
-    console.print(f"{results.cases} cases in {seconds:.1f} s{worst}; ledger {record.id[:12]}", style="dim")
+    console.print(f"{results.cases} cases drawn; {seconds:.1f} s{worst}; ledger {record.id[:12]}", style="dim")
     if results.factors:
         found = ", ".join(f"{factor.result} {100 * factor.smallest:.2g} %" for factor in results.factors)
         console.print(f"smallest common factor that would have been found: {found}", style="dim")

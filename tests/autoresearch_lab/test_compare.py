@@ -13,17 +13,25 @@ from autoresearch_lab.errors import LabError
 from autoresearch_lab.paths import Root
 
 
-def write_run(folder: Path, depth: int = 2, val_bpb: float | None = 2.0, fingerprint: str = "f" * 64) -> Path:
+def write_run(
+    folder: Path,
+    depth: int = 2,
+    val_bpb: float | None = 2.0,
+    fingerprint: str = "f" * 64,
+    tokens: int = 24576,
+    description: str = "",
+) -> Path:
     folder.mkdir(parents=True)
     record = {
         "status": "complete" if val_bpb else "failed",
+        "description": description,
         "config": {"seed": 42, "peak_flops": depth * 1e9, "matrix_lr": 0.04, "model": {"n_layer": depth}},
         "dataset": {"name": "stdlib", "fingerprint": fingerprint},
         "device": {"name": "a CPU"},
         "kernels": {"rope": {"name": "torch_eager"}},
         "summary": {"val_bpb": val_bpb, "tokens_per_second": 12345.6, "peak_vram_mb": 512.4, "num_steps": 100,
                     "mfu_percent": None},
-        "evaluation": {"standard_error": 0.004} if val_bpb else None,
+        "evaluation": {"standard_error": 0.004, "tokens": tokens} if val_bpb else None,
         "losses": [9.0 - depth * step / 100 for step in range(100)],
         "step_seconds": [0.1] * 100,
     }  # fmt: skip
@@ -48,6 +56,20 @@ def test_only_what_differs_is_shown(tmp_path: Path):
 def test_runs_on_other_data_say_so(tmp_path: Path):
     runs = read_runs([write_run(tmp_path / "a"), write_run(tmp_path / "b", fingerprint="e" * 64)])
     assert "val_bpb compares only if the validation split is the same" in printed(runs)
+
+
+def test_what_a_run_tried_is_shown_and_that_others_were_evaluated_on_more(tmp_path: Path):
+    runs = [
+        write_run(tmp_path / "a", description="wider"),
+        write_run(tmp_path / "b"),
+        write_run(tmp_path / "c", 2, None),
+    ]
+    text = printed(read_runs(runs))
+    assert "wider" in text and "evaluated on different tokens" not in text  # the one that failed has no val_bpb
+    runs[1] = write_run(tmp_path / "d", tokens=4096)
+    text = printed(read_runs(runs))
+    assert "evaluated on different tokens: their val_bpb do not compare" in text
+    assert "description" not in printed(read_runs(runs[1:]))
 
 
 def test_curves_are_drawn_without_colour():
@@ -78,5 +100,6 @@ def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert main([*common, str(folder), str(folder / "run.json"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["differences"] == {}
     assert main([*common, "--last", "3"]) == 0 and "1: a" in capsys.readouterr().out
+    assert main([*common, "a"]) == 0 and "1: a" in capsys.readouterr().out
     for arguments in ([], [str(folder), "--last", "1"], [str(tmp_path)]):
         assert main([*common, *arguments]) == 2

@@ -65,8 +65,11 @@ def test_what_another_process_is_saving_is_left_alone(tmp_path):
 def test_a_checkpoint_of_an_earlier_version_is_refused_and_replaced(tmp_path):
     folder = tmp_path / "checkpoint"
     folder.mkdir()
-    (folder / STATE).write_text(json.dumps({"schema": 1, "sha256": "0" * 64}))
     (folder / "tensors.safetensors").write_bytes(b"old")
+    (folder / STATE).write_text("[]")
+    with pytest.raises(ConfigError, match="state.json holds no checkpoint's state"):
+        read_state(folder)
+    (folder / STATE).write_text(json.dumps({"schema": 1, "sha256": "0" * 64}))
     with pytest.raises(ConfigError, match="altered or is of another version"):
         read_state(folder)
     save(tmp_path, 1)

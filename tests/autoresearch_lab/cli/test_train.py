@@ -99,6 +99,7 @@ def test_a_run_prints_its_summary_and_appends_its_line(lab: Path, capsys):
     assert sum(line.startswith("val_bpb:") for line in out.splitlines()) == 1 and "\x1b" not in out
     record = json.loads((lab / "runs" / "last" / "run.json").read_text())
     assert record["choices"][0]["name"] == "engine" and record["ceiling"] is None
+    assert record["description"] == "first try"
     header, row = (line.split("\t") for line in (lab / "runs" / "results.tsv").read_text().splitlines())
     assert header == ["commit", "val_bpb", "memory_gb", "status", "description"]
     assert row[1] == f"{record['summary']['val_bpb']:.6f}" and row[3:] == ["done", "first try"]
@@ -121,7 +122,6 @@ def test_an_earlier_run_is_kept_beside_the_last(lab: Path, capsys):
 def test_a_finished_run_whose_checkpoint_is_resumed_is_kept(lab: Path, capsys):
     runs = lab / "runs"
     assert call(lab, *SMALL, "--steps", "2", "--checkpoint") == 0
-    capsys.readouterr()
     assert call(lab, "--resume", str(runs / "last"), "--steps", "3") == 0  # a run's folder stands for its checkpoint
     (kept,) = [path.parent for path in runs.glob("2*/run.json")]
     assert f"note: what the run before left is in {kept}" in capsys.readouterr().err
@@ -136,7 +136,10 @@ def test_an_interrupted_run_goes_on_where_it_is(lab: Path, capsys):
     assert call(lab, *SMALL, "--steps", "2", "--checkpoint") == 0
     record = json.loads((runs / "last" / "run.json").read_text())
     (runs / "last" / "run.json").write_text(json.dumps({**record, "status": "interrupted"}))
-    assert call(lab, "--resume", str(runs / "last" / "checkpoint"), "--steps", "3") == 0
+    checkpoint = str(runs / "last" / "checkpoint")
+    assert call(lab, "--resume", checkpoint, "--steps", "3") == 0
+    choices = json.loads((runs / "last" / "run.json").read_text())["choices"]
+    assert {"name": "preset", "value": "cpu-nano", "why": f"as in {checkpoint}"} in choices
     assert [path.parent.name for path in runs.glob("*/run.json")] == ["last"]
 
 

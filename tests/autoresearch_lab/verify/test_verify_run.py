@@ -137,6 +137,9 @@ def test_the_terminal_shows_what_was_declined_and_how_to_repeat_a_failure(tmp_pa
 def test_a_file_that_does_not_load_is_told_once(tmp_path: Path, prepared: dict) -> None:
     record = suite.run(_kernel(tmp_path, "    return x +\n"), tmp_path, prepared)
     assert record.results.failed_check == "loads" and record.results.diet == []
+    console = Console(record=True, width=200, file=io.StringIO())
+    render(record, console)
+    assert console.export_text().count("skipped") == 1
 
 
 def test_for_a_file_that_does_not_load_nobody_computes_what_is_right(
