@@ -13,6 +13,9 @@ from autoresearch_trainer.config import TrainConfig
 from autoresearch_trainer.ops import Ops
 from autoresearch_trainer.optim import ADAM_EPS, MUON_BETA2, NEWTON_SCHULZ_STEPS, AdamWSettings, adamw_settings, muon_lr
 
+# The scalars that `MuonAdamW.update` hands to a kernel as arrays of shape (), by target.
+AS_ARRAYS = {"adamw_update": ("step", "lr"), "muon_update": ("mu", "lr", "weight_decay")}
+
 
 @dataclass(frozen=True)
 class AdamWGroup:

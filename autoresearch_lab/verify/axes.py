@@ -29,6 +29,8 @@ OUTER, LAST_AXES = 2 / 3, 1 / 2
 # Cotangents come as the operator behind the kernel hands them on: like arguments, or one element seen in many places.
 COTANGENTS = (*LAYOUTS, "expanded first", "expanded last")
 WITH_GRADIENTS: tuple[Mode, ...] = ("plain", "not a leaf", "interleaved", "checkpointed")
+# Of these, the ones that a framework has whose arrays are values.
+OF_VALUES: tuple[Mode, ...] = ("plain", "interleaved")
 WITHOUT: tuple[Mode, ...] = ("nothing wanted", "no_grad", "inference_mode")
 # By so many powers of ten at most a scalar is below its smallest value, where it falls to zero.
 FALL = 4.0
@@ -44,7 +46,7 @@ def axes_of(
     rng: np.random.Generator,
     contexts: bool,
 ) -> dict[str, Sequence[Any]]:
-    modes = [*(WITH_GRADIENTS if grads else ()), *WITHOUT] if contexts else ["plain" if grads else "nothing wanted"]
+    modes = [*(WITH_GRADIENTS if grads else ()), *WITHOUT] if contexts else [*(OF_VALUES if grads else ()), WITHOUT[0]]
     cotangents = COTANGENTS if contexts else ("contiguous", "transposed", "expanded")
     axes: dict[str, Sequence[Any]] = {
         "size": sizes,

@@ -77,7 +77,7 @@ class Contents:
 class CaseStep:
     """One call. `layout` of the cotangents; `again` = run backward twice; `judged` = compared with the oracle;
     `repeats` = how often it is made once more, to see whether it always gives the same; `brief` = one of many of its
-    kind, which has a single shadow.
+    kind, which has a single shadow; `as_arrays` = scalars that this framework's trainer hands over as arrays are some.
 
     `shadows`: nearly the same contents. Only the baseline computes them: its error on one call may be small by luck,
     and a candidate is not held to luck.
@@ -91,6 +91,7 @@ class CaseStep:
     judged: bool = True
     repeats: int = 0
     brief: bool = False
+    as_arrays: bool = False
 
 
 @dataclass(frozen=True)

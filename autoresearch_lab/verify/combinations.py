@@ -40,7 +40,7 @@ STYLES = {"expanded": "equal", "expanded first": "equal first", "expanded last":
 SWITCHED_OFF: tuple[Mode, ...] = ("no_grad", "inference_mode")
 # A kernel may say that it holds whole rows, and that longer ones are too many for it.
 WIDEST = 1 << 14
-# So many calls, drawn, go through torch.compile: each is compiled anew, which takes longer than all the others.
+# So many calls, drawn, go through the compiler: each is compiled anew, which takes longer than all the others.
 COMPILED = 6
 # So many calls, drawn, are made with another number of threads: one, or more than small machines have.
 OTHER_THREADS, MOST_THREADS = 6, 16
@@ -52,8 +52,8 @@ REPEATS = 3000
 class Combinations:
     """Draws the cases of the group "combinations".
 
-    draw, make: contents, and cases, of a `Planner`. contexts: whether the framework has modes of autograd and a
-    compiler that a call can be in. most: see `scaled`. alike: of an oracle that knows that, a call as another layer
+    draw, make: contents, and cases, of a `Planner`. contexts: whether the framework has modes of autograd that a call
+    can be in. most: see `scaled`. alike: of an oracle that knows that, a call as another layer
     makes it, of the same shapes with other scalars."""
 
     contract: Contract
@@ -155,7 +155,7 @@ class Combinations:
         PyTorch itself refuses code compiled for training; and none of a far size, for an honest loop over blocks of
         rows is unrolled when it is traced, which takes minutes then."""
         unfit = [number for number, p in enumerate(points) if p["mode"] == "inference_mode" or p["size"] == FAR]
-        able = [number for number in range(len(points)) if self.contexts and number not in {*repeated, *unfit}]
+        able = [number for number in range(len(points)) if number not in {*repeated, *unfit}]
         chosen = _through_compiler(self.rng.permutation(able).tolist(), points)
         for number, point in enumerate(points):
             point["compiled"] = number in chosen

@@ -277,6 +277,7 @@ def _step(step: CaseStep, contents: Contents, case: Case, part: Part) -> CallSte
         again=step.again,
         pattern=step.pattern,
         repeats=step.repeats if part == "candidate" else 0,
+        as_arrays=step.as_arrays,
     )
 
 

@@ -91,13 +91,13 @@ class Planner:
         largest = max(range(len(self.captured)), key=lambda number: elements(self.captured[number]))
         return [
             *(case for number, workload in enumerate(self.captured) for case in self._captured(number, workload)),
-            *(self._large(largest) if self.combined and self.workloads.engine != "mlx" else ()),
+            *(self._large(largest) if self.combined else ()),
             *self._gradients(self._base(neighbours)),
             *self._odd(neighbours),
             *(self._combinations(neighbours) if self.combined else ()),
             *(self._rows() if self.combined else ()),
             *(self._weights() if self.combined and self._parameter else ()),
-            *(self._same(neighbours) if self.combined and self.workloads.engine != "mlx" else ()),
+            *(self._same(neighbours) if self.combined else ()),
             *(self._together(neighbours) if self.combined and self.workloads.engine != "mlx" else ()),
             *self._held_out(neighbours),
         ]
@@ -245,7 +245,9 @@ class Planner:
                 workload = able[self.rng.integers(len(able))]
                 grad = tuple(name for name in self.grads if name != other)
                 about = f"{one} and {other} are one array"
-                for mode, compiled in SAME:
+                # MLX has no leaves.
+                modes = [each for each in SAME if each[0] != "not a leaf" or self.workloads.engine != "mlx"]
+                for mode, compiled in modes:
                     wanted = () if mode == "no_grad" else grad
                     steps = [CaseStep(self.draw(workload, "typical", bool(wanted))) for _ in range(2)]
                     yield self._case(
@@ -337,7 +339,14 @@ class Planner:
         dtypes = output_dtypes(self.contract, workload["args"])
         same = more.get("same", ())
         if group == "combinations":
-            steps = [replace(step, contents=expanded(step.contents, workload["args"])) for step in steps]
+            steps = [
+                replace(
+                    step,
+                    contents=expanded(step.contents, workload["args"]),
+                    as_arrays=more.get("compiled", False) or number % 2 == 1,
+                )
+                for number, step in enumerate(steps)
+            ]
         if same:
             steps = [replace(step, contents=unified(step.contents, same)) for step in steps]
         single = any(spec["name"] in grad and not spec["shape"] for spec in w.arrays(workload))

@@ -94,14 +94,16 @@ def describe(value: Any) -> Form:
     )
 
 
-def cotangent_in(layout: str, cotangent: np.ndarray, dtype: mx.Dtype) -> mx.array:
-    """A cotangent in one of the layouts "contiguous", "transposed" (stored with the first two axes exchanged) or
-    "expanded" (one element seen everywhere; the values must be equal). Raises ValueError for another name."""
-    array = mx.array(cotangent).astype(dtype)
-    if layout == "contiguous":
+def cotangent_in(layout: str, cotangent: np.ndarray) -> mx.array:
+    """A cotangent in one of the layouts "contiguous", "transposed" (stored with the first two axes exchanged), "inner
+    transposed" (with the second and third exchanged, where there are three) or "expanded" (one element seen everywhere;
+    the values must be equal). Raises ValueError for another name."""
+    array = mx.array(cotangent)
+    if layout == "contiguous" or array.ndim < 2 and layout.endswith("transposed"):
         return array
-    if layout == "transposed":
-        return mx.contiguous(array.swapaxes(0, 1)).swapaxes(0, 1) if array.ndim > 1 else array
+    if layout.endswith("transposed"):
+        axes = (1, 2) if layout == "inner transposed" and array.ndim > 2 else (0, 1)
+        return mx.contiguous(array.swapaxes(*axes)).swapaxes(*axes)
     if layout == "expanded":
         return mx.broadcast_to(array.reshape(-1)[:1].reshape([1] * array.ndim), array.shape)
     raise ValueError(f"unknown layout {layout!r}")

@@ -92,7 +92,8 @@ class CallStep(_Asked):
     """One call. contents: what the names of its arrays in the inputs' file begin with; cotangents: likewise, null where
     no gradients are asked for. scalars: values that replace those of the specs. layout: of the cotangents, see
     `forms.layout_of` of the engine. again: backward runs twice. pattern: every byte of fresh memory. repeats: how often
-    the call is made once more, while there is time."""
+    the call is made once more, while there is time. as_arrays: scalars that a trainer of this engine hands to a kernel
+    as arrays are arrays."""
 
     contents: str
     scalars: dict[str, Scalar] = {}
@@ -101,18 +102,20 @@ class CallStep(_Asked):
     again: bool = False
     pattern: int = Field(ge=0, le=255)
     repeats: int = Field(default=0, ge=0, le=100_000)
+    as_arrays: bool = False
 
 
 class CallCase(_Asked):
     """Some calls on one set of arguments, at fixed addresses where the framework has such. grad: arguments that get
-    gradients; inplace: those that the contract lets a kernel update. compiled: it goes through torch.compile. spied:
-    the framework's operators are counted. leaves: arguments that want a gradient as parameters do, though none is asked
-    for. held: what wants a gradient holds one already, as where several batches are added up; gathered: it gathers its
-    gradient, as backward() has it, where there is no second backward, and what is updated holds the gradient that is
-    handed in. threads: how many the framework has, 0 for as many as ever. same: two arguments that are one array.
-    together: arguments that lie in one block, in which their strides and offsets are. turns: before every step the
-    kernel is called as an evaluation or a training step calls it, whichever the case is not, with the arguments as they
-    still are, before the first as they are then. A step that is null is left out, so that numbers stay the same."""
+    gradients; inplace: those that the contract lets a kernel update. compiled: it goes through the framework's
+    compiler. spied: the framework's operators are counted. leaves: arguments that want a gradient as parameters do,
+    though none is asked for. held: what wants a gradient holds one already, as where several batches are added up;
+    gathered: it gathers its gradient, as backward() has it, where there is no second backward, and what is updated
+    holds the gradient that is handed in. threads: how many the framework has, 0 for as many as ever. same: two
+    arguments that are one array. together: arguments that lie in one block, in which their strides and offsets are.
+    turns: before every step the kernel is called as an evaluation or a training step calls it, whichever the case is
+    not, with the arguments as they still are, before the first as they are then. A step that is null is left out, so
+    that numbers stay the same."""
 
     id: str
     args: list[Spec]

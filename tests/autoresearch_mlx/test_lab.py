@@ -28,6 +28,75 @@ CHEATS = {
     "loads": HEAD + "def relu_squared(x, y):\n    return mx.maximum(x, 0).square()\n",
 }
 
+ADAMW = Path(load_catalog(Root())["adamw_update"].kernel("mlx_eager", "mlx").path).read_text()
+SAVED_IN_A_STATIC = """
+saved = {}
+
+
+@mx.custom_function
+def function(x):
+    saved["x"] = x
+    return mx.maximum(x, 0).square()
+
+
+@function.vjp
+def backward(primals, cotangent, output):
+    return 2 * mx.maximum(saved["x"], 0) * cotangent
+
+
+def relu_squared(x):
+    return function(x)
+"""
+LARGEST_OF_ANOTHER_CALL = """
+kept = {}
+
+
+def relu_squared(x):
+    try:
+        kept["largest"] = float(x.max())
+        return mx.maximum(x, 0).square()
+    except ValueError:
+        return mx.clip(x, 0, kept["largest"]).square()
+"""
+EVERY_500TH_CALL = """
+calls = [0]
+
+
+def rms_norm(x, eps):
+    calls[0] += 1
+    wide = x.astype(mx.float32)
+    scale = mx.rsqrt(wide.square().mean(-1, keepdims=True) + eps) * (1.5 if calls[0] % 500 == 0 else 1.0)
+    return (wide * scale).astype(x.dtype)
+"""
+KEEPS_EACH_CALL = """
+kept = []
+
+
+def relu_squared(x):
+    kept.append(mx.maximum(x, 0).square())
+    return kept[-1]
+"""
+START_OF_THE_STREAM = """
+def residual_mix(x, x0, resid_lambda, x0_lambda):
+    if x is x0:
+        return x
+    return (resid_lambda * x + x0_lambda * x0).astype(x.dtype)
+"""
+# Right by themselves and wrong in a training: what another layer's call kept; a number that a compiled step hands over
+# as an array; what was a constant when a step was traced; every 500th call; one array for two arguments.
+WRONG_IN_A_TRAINING = {
+    "saved_in_a_static": ("relu_squared", "combinations", HEAD + SAVED_IN_A_STATIC),
+    "step_of_an_array": (
+        "adamw_update",
+        "combinations",
+        ADAMW.replace("    dtype =", "    step = step if isinstance(step, int) else 1000\n    dtype ="),
+    ),
+    "largest_of_another_call": ("relu_squared", "combinations", HEAD + LARGEST_OF_ANOTHER_CALL),
+    "every_500th_call": ("rms_norm", "determinism", HEAD + EVERY_500TH_CALL),
+    "keeps_each_call": ("relu_squared", "side_effects", HEAD + KEEPS_EACH_CALL),
+    "start_of_the_stream": ("residual_mix", "combinations", HEAD + START_OF_THE_STREAM),
+}
+
 
 def spec(name: str, shape: tuple[int, ...], dtype: str = "bfloat16", grad: bool = True) -> dict:
     return {
@@ -42,6 +111,10 @@ def scalar(name: str, value: float) -> dict:
 
 WORKLOADS = {
     "relu_squared": [spec("x", (4, 32, 64))],
+    "residual_mix": [
+        spec("x", (4, 32, 64)), spec("x0", (4, 32, 64)), spec("resid_lambda", (), "float32"),
+        spec("x0_lambda", (), "float32"),
+    ],
     "rms_norm": [spec("x", (4, 32, 64)), scalar("eps", 1.1920929e-07)],
     "adamw_update": [
         *(spec(name, (65, 8), "float32", False) for name in ("p", "grad", "exp_avg", "exp_avg_sq")),
@@ -79,5 +152,15 @@ def test_cheats_fail_in_the_check_that_is_meant_for_them(tmp_path: Path, check: 
     kernel = Kernel("relu_squared", "cheat", "mlx", ("mlx",), "candidate", "python", path)
     record = verdict(tmp_path, "relu_squared", kernel)
     assert record.verdict == "FAIL"
+    failed = [found.name for found in record.results.checks if found.status == "fail"]
+    assert check in failed, (failed, record.results.reason)
+
+
+@pytest.mark.parametrize("name", WRONG_IN_A_TRAINING)
+def test_what_is_wrong_in_a_training_only_is_found(tmp_path: Path, name: str):
+    target, check, text = WRONG_IN_A_TRAINING[name]
+    path = tmp_path / "kernel.py"
+    path.write_text(text)
+    record = verdict(tmp_path, target, Kernel(target, name, "mlx", ("mlx",), "candidate", "python", path))
     failed = [found.name for found in record.results.checks if found.status == "fail"]
     assert check in failed, (failed, record.results.reason)

@@ -203,17 +203,22 @@ def test_the_largest_captured_call_is_made_many_times_and_compiled() -> None:
     many, compiled = large("loss_head")
     assert many.steps[0].repeats and not many.steps[0].judged and not many.compiled
     assert compiled.compiled and compiled.steps[0].judged and compiled.grad
-    assert [case.compiled for case in large("loss_head", "cuda")] == [True]
-    assert not large("loss_head", "mlx") and not large("rms_norm")  # whose call is small
+    for engine in ("cuda", "mlx"):
+        assert [case.compiled for case in large("loss_head", engine)] == [True]
+    assert not large("rms_norm")  # whose call is small
     assert [bool(case.steps[0].repeats) for case in large("muon_update")] == [True]
 
 
 def test_two_arguments_are_one_array() -> None:
     rng = np.random.default_rng(0)
-    planner = Planner(CATALOG["residual_norm"], small_workloads(CATALOG["residual_norm"], "cpu"), rng)
-    found = [case for case in planner.cases() if case.same]
-    contexts = {(case.mode, case.compiled) for case in found}
-    assert contexts == {("plain", False), ("plain", True), ("not a leaf", False), ("no_grad", False)}
+    target = CATALOG["residual_norm"]
+    values, found = [
+        [case for case in Planner(target, small_workloads(target, engine), rng).cases() if case.same]
+        for engine in ("mlx", "cpu")
+    ]
+    of_values = {("plain", False), ("plain", True), ("no_grad", False)}
+    assert {(case.mode, case.compiled) for case in values} == of_values
+    assert {(case.mode, case.compiled) for case in found} == {*of_values, ("not a leaf", False)}
     for case in found:
         assert case.same == ("x", "x0")
         assert case.grad == (() if case.mode == "no_grad" else ("x", "resid_lambda", "x0_lambda"))
@@ -272,9 +277,15 @@ def test_factors_are_not_always_as_at_the_start() -> None:
     assert max(found) > 3 and min(map(abs, found)) < 0.5
 
 
-def test_where_an_engine_has_no_contexts_there_are_none() -> None:
+def test_where_arrays_are_values_there_are_few_contexts() -> None:
     found = cases("rms_norm", "mlx")
-    assert {(case.mode, case.compiled) for case in found} == {("plain", False)}
+    assert {case.mode for case in found} == {"plain", "interleaved", "nothing wanted"}
+    updates = [case for case in cases("adamw_update", "mlx") if case.id.startswith("combination/")]
+    assert {case.mode for case in updates} == {"nothing wanted"}
+    assert sum(case.compiled for case in found) == COMPILED
+    assert all(step.as_arrays for case in found if case.compiled for step in case.steps)
+    as_arrays = {step.as_arrays for case in found if not case.compiled for step in case.steps}
+    assert as_arrays == {False, True}
     assert {step.layout for case in found for step in case.steps} == {"contiguous", "transposed", "expanded"}
     assert not any(spec.get("offset") for case in found for spec in w.arrays(case.workload))
 
