@@ -24,7 +24,7 @@ from autoresearch_cuda.probe import Report, context, interpreter
 from autoresearch_cuda.probe.forms import describe, layout_of, storage_bytes, storage_content
 from autoresearch_cuda.probe.guard import Guard
 from autoresearch_cuda.probe.observers import configurations
-from autoresearch_cuda.probe.repeated import Repeated, repeat
+from autoresearch_cuda.probe.repeated import Repeated, next_step, repeat
 from autoresearch_cuda.probe.tensors import DTYPES, Buffer, dirty_blocks, span_of, standing
 from autoresearch_trainer.jobs.calls import (
     NOT_COMPILED,
@@ -145,7 +145,8 @@ class _Case:
         if case.compiled:
             # As a trainer's arguments lie; what a backward is handed may lie otherwise all the same.
             row_major = all(map(is_contiguous, arrays({"args": case.args})))
-            self.function = context.compiled(function, _exchanged(case), strict=row_major)
+            paired = case.mode == "interleaved"
+            self.function = context.compiled(function, _exchanged(case), strict=row_major, paired=paired)
         self.look = look
         self.clock = clock
         self.operators: dict[str, dict[str, int]] = {"forward": {}, "backward": {}}
@@ -239,7 +240,10 @@ class _Case:
         values = self.arguments()
         if turns and not number:
             # With the very same, as where a step begins with an evaluation.
-            context.other_turn(self.function, values, self.case.mode)
+            for place, output in enumerate(context.other_turn(self.function, values, self.case.mode)):
+                if describe(output, {}, []).plain:
+                    turned = ResultName.output(place).turned
+                    kept[turned.key(self.case.id, number)] = _clone(_detach(output))
         if self.case.same:
             one, other = self.case.same
             values[other] = values[one]
@@ -250,7 +254,7 @@ class _Case:
         turn = next(_turns) if self.case.mode == "not a leaf" else 0
         call = context.Call(self.function, values, self.case.mode, number=turn, others=others, kept=self.kept)
         with context.threads(self.case.threads), _operators(self.case.spied, self.operators["forward"]):
-            returned = call.forward()
+            returned = self._onward(values, call.forward())
         if self.case.mode == "not a leaf":
             # What the arguments' memory held is gone where nobody kept it.
             dirty_blocks(self.sizes, step.pattern, self.device)
@@ -288,8 +292,9 @@ class _Case:
             with context.entered(self.case.mode):
                 refill = partial(self._fill, step)
                 repeated = repeat(
-                    self.function, values, refill, step.repeats, self.clock, step.pattern, self.case.inplace
-                )
+                    self.function, values, refill, step.repeats, self.clock, step.pattern, self.case.inplace,
+                    compiled=self.case.compiled,
+                )  # fmt: skip
         return StepAnswer(
             outputs=forms,
             sequence=sequence,
@@ -303,6 +308,17 @@ class _Case:
             crossed=repeated.crossed,
             followed=repeated.followed,
         )
+
+    def _onward(self, values: dict[str, Any], returned: Any) -> Any:
+        """What the last of the steps returned that follow a call, or the call itself where none does."""
+        arguments = [
+            value if name in self.case.inplace or not isinstance(value, torch.Tensor) else torch.zeros_like(value)
+            for name, value in values.items()
+        ]
+        for _ in range(self.case.onward):
+            arguments = next_step(values, arguments, 1.0)
+            returned = self.function(*arguments)
+        return returned
 
     def _keep(self, outputs: list[tuple[int, torch.Tensor]], number: int, kept: dict[str, torch.Tensor]) -> None:
         """The results of a step, until they are written; copies where the results themselves may go."""

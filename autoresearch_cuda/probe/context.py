@@ -41,14 +41,17 @@ def caller_of(function: Kernel) -> Kernel:
     return call
 
 
-def compiled(function: Kernel, exchanged: tuple[int, int] | None = None, *, strict: bool = False) -> Kernel:
+def compiled(
+    function: Kernel, exchanged: tuple[int, int] | None = None, *, strict: bool = False, paired: bool = False
+) -> Kernel:
     """`function` as torch.compile hands it on, without a code generator: traced, with fakes and functional, not fused.
     exchanged: two axes of the results that what follows in the graph exchanges, as attention does with heads and
     positions. From outside of a graph PyTorch hands every cotangent on in the order that it saw when it traced.
 
     What an operator of the kernel's own returns for row-major arrays must lie as its fake said (shape, strides, dtype):
     code that is generated takes its word for that. One that does not raises RuntimeError. strict: so it must for other
-    arrays where its fake promises row-major order.
+    arrays where its fake promises row-major order. paired: the graph makes a second call, as two layers do, on arrays
+    of its own.
     """
     from torch._dynamo.backends.common import aot_autograd
     from torch._functorch.partitioners import min_cut_rematerialization_partition
@@ -59,8 +62,28 @@ def compiled(function: Kernel, exchanged: tuple[int, int] | None = None, *, stri
         keep_inference_input_mutations=True,
     )
     called = caller_of(function) if exchanged is None else _exchanging(function, exchanged)
-    run: Kernel = torch.compile(called, backend=backend, dynamic=False)
+    run: Kernel = torch.compile(_pair(called) if paired else called, backend=backend, dynamic=False)
+    if paired:
+        run = _first(run)
     return run if exchanged is None else _exchanging(run, exchanged)
+
+
+def _pair(function: Kernel) -> Kernel:
+    """Two calls, one after the other."""
+
+    def call(one: Sequence[Any], other: Sequence[Any]) -> tuple[Any, Any]:
+        return function(*one), function(*other)
+
+    return call
+
+
+def _first(pair: Kernel) -> Kernel:
+    """The first of two calls; what the second is made on has other contents, and leaves of its own."""
+
+    def call(*values: Any) -> Any:
+        return pair(list(values), _rolled(values, 1))[0]
+
+    return call
 
 
 def _exchanging(function: Kernel, axes: tuple[int, int]) -> Kernel:
@@ -117,16 +140,19 @@ def entered(mode: Mode) -> AbstractContextManager[Any]:
     return _MODES.get(mode, torch.enable_grad)()
 
 
-def other_turn(function: Kernel, values: Mapping[str, Any], mode: Mode) -> None:
-    """A call as an evaluation makes it where `mode` is one of training, as a training step makes it where it is not."""
+def other_turn(function: Kernel, values: Mapping[str, Any], mode: Mode) -> list[Any]:
+    """What a call returns that is made as an evaluation makes it where `mode` is one of training, as a training step
+    makes it where it is not; nothing where there is no such turn."""
     turn = _TURNS.get(mode)
     if turn is None:
-        return
+        return []
     with entered(turn):
-        outputs = [each for each in tensors_of(function(*values.values())) if each.requires_grad]
+        returned = function(*values.values())
+        outputs = [each for each in tensors_of(returned) if each.requires_grad]
     leaves = [value for value in values.values() if isinstance(value, torch.Tensor) and value.requires_grad]
     if outputs and leaves:
         _grad(outputs, leaves, [torch.ones_like(each) for each in outputs], allow_unused=True)
+    return list(returned) if isinstance(returned, (tuple, list)) else [returned]
 
 
 @contextmanager
@@ -273,14 +299,19 @@ PRODUCERS: tuple[Callable[[torch.Tensor], torch.Tensor], ...] = (
 
 def _another(function: Kernel, values: list[Any], number: int) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
     """(leaves, differentiable outputs) of a call with other contents in new memory."""
-    copies = [
+    copies = _rolled(values, number)
+    leaves = [each for each in copies if isinstance(each, torch.Tensor) and each.requires_grad]
+    return leaves, [each for each in tensors_of(function(*copies)) if each.requires_grad]
+
+
+def _rolled(values: Sequence[Any], number: int) -> list[Any]:
+    """Other contents in new memory; what wants a gradient as leaves."""
+    return [
         rolled(value.detach().clone(), number).requires_grad_(value.requires_grad)
         if isinstance(value, torch.Tensor)
         else value
         for value in values
     ]
-    leaves = [each for each in copies if isinstance(each, torch.Tensor) and each.requires_grad]
-    return leaves, [each for each in tensors_of(function(*copies)) if each.requires_grad]
 
 
 def tensors_of(returned: Any) -> list[torch.Tensor]:

@@ -74,7 +74,7 @@ def storage_content(tensor: torch.Tensor) -> np.ndarray:
 def layout_of(cotangent: torch.Tensor, layout: str) -> torch.Tensor:
     """The same values in another layout: "contiguous"; "transposed" (stored with the first two axes exchanged); "inner
     transposed" (the second and the third, of two axes as "transposed"); "gaps"
-    (behind every line of the last axis), "outer gaps" (behind the first two axes' lines, as in a part of a longer
+    (around every line of the last axis), "outer gaps" (around the first two axes' lines, as in a part of a longer
     sequence; of two axes as "gaps"), "offset" (three elements into a block), "strided" (every second element); or
     one element seen in many places, whose values must be equal: "expanded" (everywhere, as the sum's backward hands
     on), "expanded first", "expanded last" (along that axis). A single number has one other layout: it is one of several
@@ -99,11 +99,11 @@ def layout_of(cotangent: torch.Tensor, layout: str) -> torch.Tensor:
         return cotangent.narrow(axis, 0, min(1, shape[axis])).contiguous().expand(shape)
     if layout == "outer gaps" and axes > 2:
         longer = cotangent.new_zeros([shape[0], shape[1] + 3, *shape[2:]])
-        return longer.narrow(1, 0, shape[1]).copy_(cotangent)
+        return longer.narrow(1, 1, shape[1]).copy_(cotangent)
     if layout in ("gaps", "outer gaps"):
-        return cotangent.new_zeros([*shape[:-1], shape[-1] + 3]).narrow(-1, 0, shape[-1]).copy_(cotangent)
+        return cotangent.new_zeros([*shape[:-1], shape[-1] + 3]).narrow(-1, 2, shape[-1]).copy_(cotangent)
     if layout == "offset":
         return cotangent.new_zeros(3 + cotangent.numel())[3:].view(shape).copy_(cotangent)
     if layout == "strided":
-        return cotangent.new_zeros([*shape, 2])[..., 0].copy_(cotangent)
+        return cotangent.new_zeros([*shape, 2])[..., 1].copy_(cotangent)
     raise ValueError(f"unknown layout {layout!r}")

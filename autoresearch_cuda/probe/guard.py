@@ -14,6 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as functional
 
+import autoresearch_cuda.train  # noqa: F401  what a kernel does to the trainer's modules is looked at
 from autoresearch_cuda.probe import environment
 from autoresearch_trainer.probe.state import WATCHED, GuardBase, State, callables, surroundings
 

@@ -11,13 +11,16 @@ from typing import Any
 
 import torch
 
-from autoresearch_cuda.probe.context import tensors_of
+from autoresearch_cuda.probe.context import consumed, tensors_of
 from autoresearch_cuda.probe.tensors import shuffled
+from autoresearch_trainer.jobs.calls import COUNTED
 from autoresearch_trainer.kernel_files import Kernel
 from autoresearch_trainer.probe.clock import MovableClock
 from autoresearch_trainer.probe.memory import LEAST_GARBAGE, PARTS, Growth, allocated, mapped, no_collection
 from autoresearch_trainer.process import fill_fresh_memory
 
+# What comes between the leaves of a call and the kernel, for each argument.
+Between = Callable[[Any], Any]
 _grad, _equal, _monotonic = torch.autograd.grad, torch.equal, time.monotonic
 REPEAT_SECONDS = 0.4
 # By so much the clocks are moved on during the last of the calls: a day and some.
@@ -32,8 +35,8 @@ IN_FLIGHT, IN_FLIGHT_SECONDS = 64, 0.4
 FOLLOWING, FOLLOWING_SECONDS, DRIFT = 8, 1.0, 2.0**-8
 # A call that takes so long, and a result of so many bytes, are large.
 LONG_SECONDS, LARGE_RESULT = 0.01, 1 << 17
-# Of an optimizer's kernel: the argument that counts steps. By so much another group of parameters has smaller rates.
-STEP, OTHER_RATES = "step", 0.95
+# By so much another group of parameters has smaller rates.
+OTHER_RATES = 0.95
 # Calls in each of which the step is another, and the time in which they have to be made to be looked at; more than a
 # cache of usual size keeps are made before growth counts. Less growth for each step is no tensor.
 ONWARD, ONWARD_SECONDS, LEAST_PER_STEP = 4 * 132, 1.0, 400
@@ -62,27 +65,33 @@ def repeat(
     clock: MovableClock,
     pattern: int = UNFILLED,
     updated: Collection[str] = (),
+    compiled: bool = False,
 ) -> Repeated:
     """At most `count` calls in at most REPEAT_SECONDS, forward and backward, every other one with new tensors, as a
-    trainer makes them. refill: puts the contents back before a call, which may have updated them. pattern: the byte
-    that fresh memory is filled with. updated: arguments that a call updates in place."""
+    trainer makes them, by turns leaves and behind an operator. refill: puts the contents back before a call, which may
+    have updated them. pattern: the byte that fresh memory is filled with. updated: arguments that a call updates in
+    place. compiled: the function is compiled for what is given, so that nothing comes behind an operator."""
     given = list(values.values())
     leaves = [value for value in given if isinstance(value, torch.Tensor) and value.requires_grad]
 
-    def results(anew: bool) -> list[torch.Tensor]:
+    # A kernel that does otherwise behind other layers is to give the same all the same.
+    layers = (_as_it_is,) if compiled or updated else (_as_it_is, _moved)
+
+    def results(number: int) -> list[torch.Tensor]:
         refill()
-        return _differentiated(function, _copies(given) if anew else given)
+        between = layers[number // 2 % len(layers)]
+        return _differentiated(function, _copies(given) if number % 2 else given, between)
 
     began = _monotonic()
-    first = [results(anew) for anew in (False, True)]
+    first = [results(number) for number in range(2 * len(layers))]
     pace = _Pace((_monotonic() - began) / len(first), max((each.nbytes for each in first[0]), default=0))
     made = strayed = late = 0
 
     def once(number: int) -> bool:
-        if number % DROPPED == 0:
+        if number % DROPPED == number // DROPPED % DROPPED:  # never in step with a count of the kernel's
             # Whose backward never comes: a graph that is thrown away leaves nothing either.
             _forward(function, _copies(given))
-        return _same(results(bool(number % 2)), first[number % 2])
+        return _same(results(number), first[number % len(first)])
 
     # Garbage that holds a result, or something as large.
     sizes = [each.nbytes for each in first[0] if each.ndim]
@@ -97,7 +106,7 @@ def repeat(
                 made += 1
             _read(growths, made)
     with _a_training(leaves, pattern, clock):
-        for number in range(min(made, 2)):
+        for number in range(min(made, len(first))):
             late += not once(number)
     leaked = max(growth.per_call() for growth in growths)
     if updated and ONWARD * pace.seconds < ONWARD_SECONDS:
@@ -106,7 +115,7 @@ def repeat(
         leaked = 0.0
     refill()
     followed = _followed(function, values, updated, pace.following)
-    return Repeated(made, strayed + late, late, leaked, _crossed(function, values), followed)
+    return Repeated(made, strayed + late, late, leaked, _crossed(function, values, layers), followed)
 
 
 @dataclass(frozen=True)
@@ -159,9 +168,9 @@ def _read(growths: Iterable[Growth], made: int) -> None:
         growth.read(made)
 
 
-def _crossed(function: Kernel, values: Mapping[str, Any]) -> int:
+def _crossed(function: Kernel, values: Mapping[str, Any], layers: Sequence[Between]) -> int:
     """How many calls differ when the outputs of all are kept, and backward of none begins before forward of all ended,
-    from the same calls one after the other."""
+    from the same calls one after the other. layers: what comes before the kernel, by turns."""
     generator = torch.Generator().manual_seed(0)
     calls: list[list[Any]] = []
     alone = []
@@ -169,7 +178,9 @@ def _crossed(function: Kernel, values: Mapping[str, Any]) -> int:
     while len(calls) < IN_FLIGHT and (len(calls) < 2 or _monotonic() < end):
         calls.append([_shuffled(value, generator) for value in values.values()])
         alone.append(_differentiated(function, _copies(calls[-1])))
-    flying = [_forward(function, _copies(arguments)) for arguments in calls]
+    flying = [
+        _forward(function, _copies(arguments), layers[number % len(layers)]) for number, arguments in enumerate(calls)
+    ]
     # A gradient is wanted until the optimizer has seen all of them.
     together = [_backward(leaves, outputs, copied=False) for leaves, outputs in flying]
     return sum(not _same(one, other) for one, other in zip(alone, together, strict=True))
@@ -192,7 +203,7 @@ def _followed(function: Kernel, values: Mapping[str, Any], updated: Collection[s
         following.append(_differentiated(function, arguments))
         if updated:
             fall = 1 - DRIFT if which == 0 else 1.0
-            arguments[:] = _next_step(values, arguments, fall)
+            arguments[:] = next_step(values, arguments, fall)
         for name, argument in zip(values, arguments, strict=True):
             if name not in updated and isinstance(argument, torch.Tensor) and argument.is_floating_point():
                 noise = torch.randn(argument.shape, generator=generator).to(argument.device)
@@ -205,10 +216,10 @@ def _followed(function: Kernel, values: Mapping[str, Any], updated: Collection[s
     return sum(not _same(one, other) for one, other in zip(following, reversed(alone), strict=True))
 
 
-def _next_step(names: Iterable[str], arguments: Sequence[Any], fall: float) -> list[Any]:
+def next_step(names: Iterable[str], arguments: Sequence[Any], fall: float) -> list[Any]:
     """The arguments with the numbers of the next step: its count, and real numbers times `fall`."""
     return [
-        value + 1 if name == STEP else value * fall if isinstance(value, float) else value
+        value + 1 if name in COUNTED else value * fall if isinstance(value, float) else value
         for name, value in zip(names, arguments, strict=True)
     ]
 
@@ -224,7 +235,7 @@ def _kept_by_step(function: Kernel, values: Mapping[str, Any]) -> float:
         growth.read(0)
         for made in range(1, ONWARD + 1):
             function(*arguments)
-            arguments = _next_step(values, arguments, 1 - DRIFT**2)
+            arguments = next_step(values, arguments, 1 - DRIFT**2)
             if made % (ONWARD // PARTS) == 0:
                 growth.read(made)
             if _monotonic() > end:
@@ -251,15 +262,26 @@ def _like(value: torch.Tensor, copy: torch.Tensor) -> torch.Tensor:
     return copy.requires_grad_(value.requires_grad)
 
 
-def _forward(function: Kernel, arguments: Sequence[Any]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-    """(leaves, outputs) of a call."""
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
+def _moved(value: Any) -> Any:
+    """What wants a gradient as the result of an operator, as what comes out of a layer is."""
+    return consumed(value) if isinstance(value, torch.Tensor) else value
+
+
+def _forward(
+    function: Kernel, arguments: Sequence[Any], between: Between = _as_it_is
+) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
+    """(leaves, outputs) of a call. between: what comes between the leaves and the kernel."""
     leaves = [each for each in arguments if isinstance(each, torch.Tensor) and each.requires_grad]
-    return leaves, tensors_of(function(*arguments))
+    return leaves, tensors_of(function(*map(between, arguments)))
 
 
-def _differentiated(function: Kernel, arguments: Sequence[Any]) -> list[torch.Tensor]:
+def _differentiated(function: Kernel, arguments: Sequence[Any], between: Between = _as_it_is) -> list[torch.Tensor]:
     """The outputs and the gradients of a call."""
-    return _backward(*_forward(function, arguments))
+    return _backward(*_forward(function, arguments, between))
 
 
 def _backward(leaves: list[torch.Tensor], outputs: list[torch.Tensor], *, copied: bool = True) -> list[torch.Tensor]:

@@ -23,6 +23,8 @@ FAR = -1
 # sums that cancel, by which no honest kernel can be measured.
 EXPANDED = "expanded"
 LAYOUTS = ("contiguous", "transposed", "gaps", "offset", "strided", EXPANDED)
+# Of these, the ones that half of the time begin inside a block as well; so many elements from its start at most.
+WITH_OFFSET, MOST_OFFSET = ("transposed", "gaps", "strided"), 32
 # Of arrays of three axes and more with gaps, the share that has them not behind rows; with axes exchanged, the share
 # that has the last two so.
 OUTER, LAST_AXES = 2 / 3, 1 / 2
@@ -104,11 +106,16 @@ def _turn(axes: Mapping[str, Sequence[Any]], number: int) -> dict[str, Any]:
     return {axis: values[number % len(values)] for axis, values in axes.items()}
 
 
-def workload_at(point: dict[str, Any], base: Workload, rng: np.random.Generator) -> Workload:
+def workload_at(point: dict[str, Any], base: Workload, rng: np.random.Generator, *, offsets: bool) -> Workload:
+    """The call that a point stands for. offsets: whether arrays may begin inside a block."""
     given = {spec["name"]: point[spec["name"]] for spec in base["args"] if spec["name"] in point}
     workload = w.variant(with_dtype(base, point["dtype"]) if point["dtype"] else base, **given)
     for spec in w.arrays(workload):
-        spec["strides"], spec["offset"] = laid_out(spec["shape"], point[f"layout of {spec['name']}"], rng)
+        layout = point[f"layout of {spec['name']}"]
+        spec["strides"], spec["offset"] = laid_out(spec["shape"], layout, rng)
+        if offsets and layout in WITH_OFFSET and rng.integers(2):
+            # As a part of what one product makes lies.
+            spec["offset"] = int(rng.integers(1, MOST_OFFSET + 1))
     return workload
 
 
@@ -129,7 +136,7 @@ def laid_out(shape: Sequence[int], layout: str, rng: np.random.Generator) -> tup
         return [0, *w.contiguous(shape)[1:]], 0
     if layout == "strided" and shape:
         return w.sliced([*shape, 1], 2, -1)[:-1], 0
-    return w.contiguous(shape), int(rng.integers(1, 33)) if layout == "offset" else 0
+    return w.contiguous(shape), int(rng.integers(1, MOST_OFFSET + 1)) if layout == "offset" else 0
 
 
 def cotangent_layout(layout: str, rng: np.random.Generator) -> str:

@@ -103,9 +103,9 @@ class Case:
     leaves: arguments that want a gradient, as parameters do in an evaluation, though none is asked for. held: those
     that want one hold one already; gathered: as a trainer has it, they gather it, or hold the one that is handed in.
     threads: for the candidate, 0 for as many as there are cores. same: two arguments that are one array, whose
-    gradients are one, too. together: arguments that lie in one block. about: what is unusual about it, in words.
-    layouts: (axis, value) of its arrays in a combination.
-    """
+    gradients are one, too. together: arguments that lie in one block. onward: so many steps of an optimizer follow, on
+    what the call left and without a gradient; a result is what the last of them left, updated: in this order. about:
+    what is unusual about it, in words. layouts: (axis, value) of its arrays in a combination."""
 
     id: str
     group: str
@@ -122,6 +122,8 @@ class Case:
     threads: int = 0
     same: tuple[str, ...] = ()
     together: tuple[str, ...] = ()
+    onward: int = 0
+    updated: tuple[str, ...] = ()
     about: str = ""
     layouts: tuple[tuple[str, str], ...] = ()
 

@@ -44,8 +44,9 @@ WIDEST = 1 << 14
 COMPILED = 6
 # So many calls, drawn, are made with another number of threads: one, or more than small machines have.
 OTHER_THREADS, MOST_THREADS = 6, 16
-# Calls that must give the same bits, one after the other; so many that one wrong call in 500 is hardly missed.
-REPEATS = 3000
+# Calls that must give the same bits, one after the other; so many that one wrong call in 500 is hardly missed. Compiled
+# ones take longer.
+REPEATS, COMPILED_REPEATS = 3000, 600
 
 
 @dataclass
@@ -85,22 +86,27 @@ class Combinations:
         points, bases = self._points(axes, sizes, beyond)
         options = self._options(axes)
         repeated = self._repeated(axes, points, bases, options, sizes[0])
-        self._choose_compiled(points, repeated)
+        repeats = dict.fromkeys(repeated, REPEATS // len(options))
+        repeats |= dict.fromkeys(self._choose_compiled(points, repeated), COMPILED_REPEATS)
         threads = self._threads(points, repeated)
         settings = _more_scalars(self.contract, points, [elements(base) for base in bases], axes, self.rng)
         for number, (point, base) in enumerate(zip(points, bases, strict=True)):
-            again = REPEATS // len(options) if number in repeated else 0
-            yield self._case(number, point, base, settings.get(number, ()), again, threads.get(number, 0))
+            again, others = repeats.get(number, 0), threads.get(number, 0)
+            yield self._case(number, point, base, settings.get(number, ()), again, others)
 
     def _sizes(self, neighbours: Sequence[Workload]) -> list[Workload]:
         """Up to SIZES small ones, drawn, in row-major order."""
         small = [each for each in neighbours if elements(each) <= LARGEST and all(map(w.is_contiguous, w.arrays(each)))]
-        # A single axis has no layouts but every second element.
+        # A single axis has no layouts but every second element. An optimizer has vectors whose numbers change all the
+        # same.
         several = [each for each in small if len(w.arrays(each)[0]["shape"]) > 1]
+        vectors = [each for each in small if self.handed and len(w.arrays(each)[0]["shape"]) == 1]
         # In a single row or column much is right that is wrong elsewhere, and a loss over one class has no gradient;
         # `odd` has those.
         small = [each for each in several or small if not _is_single(each)] or small
-        return [small[place] for place in self.rng.permutation(len(small))[:SIZES]]
+        drawn = [small[place] for place in self.rng.permutation(len(small))[:SIZES]]
+        vectors = [each for each in vectors if each not in drawn and w.arrays(each)[0]["shape"][0] > 1][:1]
+        return [*drawn[: SIZES - len(vectors)], *vectors]
 
     def _points(
         self, axes: Mapping[str, Sequence[Any]], sizes: Sequence[Workload], beyond: Sequence[Workload]
@@ -135,10 +141,11 @@ class Combinations:
         size: Workload,
     ) -> set[int]:
         """The calls that are repeated, with usual values and as small as there is: for each option one that is
-        differentiated and one that is not. Where none is like that, one of that `size` is added to points and bases."""
+        differentiated and one as in an evaluation. Where none is like that, one of that `size` is added to points and
+        bases."""
         usual = {axis: next((each for each in levels if not _is_zero(each)), 0.0) for axis, levels in axes.items()}
         found: set[int] = set()
-        for modes, option in product((WITH_GRADIENTS, SWITCHED_OFF if self.contexts else WITHOUT), options):
+        for modes, option in product((WITH_GRADIENTS, SWITCHED_OFF[:1] if self.contexts else WITHOUT), options):
             able = [mode for mode in modes if mode in axes["mode"]]
             if not able:
                 continue
@@ -150,15 +157,17 @@ class Combinations:
             found.add(number)
         return found
 
-    def _choose_compiled(self, points: list[dict[str, Any]], repeated: set[int]) -> None:
-        """Write into each point whether it goes through the compiler: no repeated call; none in inference mode, where
-        PyTorch itself refuses code compiled for training; and none of a far size, for an honest loop over blocks of
-        rows is unrolled when it is traced, which takes minutes then."""
+    def _choose_compiled(self, points: list[dict[str, Any]], repeated: set[int]) -> list[int]:
+        """Write into each point whether it goes through the compiler: no call that is repeated eagerly; none in
+        inference mode, where PyTorch itself refuses code compiled for training; and none of a far size, for an honest
+        loop over blocks of rows is unrolled when it is traced, which takes minutes then. Returns those that a trainer
+        makes, which are repeated compiled."""
         unfit = [number for number, p in enumerate(points) if p["mode"] == "inference_mode" or p["size"] == FAR]
         able = [number for number in range(len(points)) if number not in {*repeated, *unfit}]
-        chosen = _through_compiler(self.rng.permutation(able).tolist(), points)
+        trained, others = _through_compiler(self.rng.permutation(able).tolist(), points)
         for number, point in enumerate(points):
-            point["compiled"] = number in chosen
+            point["compiled"] = number in (*trained, *others)
+        return trained
 
     def _threads(self, points: Sequence[Mapping[str, Any]], repeated: set[int]) -> dict[int, int]:
         """{number of a point: threads that it has instead of the usual ones}."""
@@ -178,7 +187,7 @@ class Combinations:
     ) -> Case:
         """settings: scalars, and layouts of cotangents, of further steps. repeats: at most; 0: the call is not
         repeated."""
-        workload = workload_at(point, base, self.rng)
+        workload = workload_at(point, base, self.rng, offsets=self.contexts)
         wanted = self._wanted(point)
         leaves = self._leaves(point["mode"], all_of_them=bool(repeats))
         # As in a training of several batches to a step. Compiled a graph would be made for it.
@@ -188,8 +197,7 @@ class Combinations:
         steps = self._steps(point, workload, bool(wanted), zero)
         if repeats:
             steps[0] = replace(steps[0], repeats=int(self.rng.integers(repeats // 2, repeats)))
-        small_and_eager = point["size"] != FAR and not point["compiled"]
-        if self.alike is not None and small_and_eager and point["mode"] in WITH_GRADIENTS:
+        if self.alike is not None and point["size"] != FAR and point["mode"] in WITH_GRADIENTS:
             # Beside this call a trainer makes others of the same shapes.
             other = w.variant(workload, **w.scalars(self.alike(workload, self.rng)))
             steps.append(CaseStep(self._other_scalars(other, True, "contiguous", steps[-1].contents), brief=True))
@@ -259,9 +267,9 @@ class Combinations:
         return [CaseStep(each, layout=self._layout(layout), again=point["again"]) for each in drawn]
 
 
-def _through_compiler(numbers: Sequence[int], points: list[dict[str, Any]]) -> set[int]:
+def _through_compiler(numbers: Sequence[int], points: list[dict[str, Any]]) -> tuple[list[int], list[int]]:
     """Which of these points, in a drawn order, are compiled: one as a trainer makes it in a training step and one as in
-    an evaluation, and others, each mode once before any comes twice, and as far as that goes each layout."""
+    an evaluation; and others, each mode once before any comes twice, and as far as that goes each layout and size."""
     plain = [number for number in numbers if points[number]["dtype"] is None and _row_major(points[number])]
     # What is promised of an operator shows where its cotangents lie otherwise than its arguments do.
     plain.sort(key=lambda number: points[number]["cotangents"] != "transposed")
@@ -269,7 +277,8 @@ def _through_compiler(numbers: Sequence[int], points: list[dict[str, Any]]) -> s
         next((number for number in plain if points[number]["mode"] in modes), None)
         for modes in (WITH_GRADIENTS, SWITCHED_OFF)
     ]
-    first = [number for number in chosen if number is not None]
+    trained = [number for number in chosen if number is not None]
+    first = [*trained]
     others = [number for number in numbers if number not in first]
     # Of those alike first the one with axes exchanged: what lies as its argument does lies otherwise there.
     others.sort(key=lambda number: "transposed" not in [value for _, value in _mode_and_layout(points[number])])
@@ -277,7 +286,7 @@ def _through_compiler(numbers: Sequence[int], points: list[dict[str, Any]]) -> s
         seen = Counter(value for number in first for value in _mode_and_layout(points[number]))
         others.sort(key=lambda number: [seen[value] for value in _mode_and_layout(points[number])])
         first.append(others.pop(0))
-    return set(first)
+    return trained, first[len(trained) :]
 
 
 def _is_single(workload: Workload) -> bool:
@@ -291,10 +300,10 @@ def _row_major(point: Mapping[str, Any]) -> bool:
 
 
 def _mode_and_layout(point: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """Those of a point, the layouts being the first array's and, where there are any, the cotangents'."""
+    """Those of a point and its size, the layouts being the first array's and, where there are any, the cotangents'."""
     layouts = [axis for axis in point if axis.startswith("layout of ")][:1]
     layouts += ["cotangents"] if point["mode"] in WITH_GRADIENTS else []
-    return [(axis, point[axis]) for axis in ("mode", *layouts)]
+    return [(axis, point[axis]) for axis in ("mode", *layouts, "size")]
 
 
 def _quickest(

@@ -30,8 +30,9 @@ LEAST_NUMBERS = 5
 # An error up to so many times what is allowed is held against what roundings do, of so many half units per argument.
 NEARLY, ROUNDINGS = 4.0, 2.0
 K = TypeVar("K", bound=Hashable)  # a set of calls
-# Kinds of values of which some rows are one number throughout.
-CONSTANT_ROWS = ("edge", "scaled")
+# Kinds of values in whose sums roundings go one way for long: some rows are one number throughout, or thousands of
+# small terms follow a large one, beside which each of them is rounded away.
+ONE_WAY = ("edge", "scaled", "adversarial")
 
 
 @dataclass(frozen=True)
@@ -181,6 +182,8 @@ class Comparisons:
                 if step.again and name.kind == "gradient":
                     if self.candidate.array(case, number, name.again) is not None:
                         yield self._judge(case, number, name.again, right, own, limits)
+                if name.kind == "output" and self.candidate.array(case, number, name.turned) is not None:
+                    yield self._judge(case, number, name.turned, right, own, limits)
 
     def _hidden(self, case: Case, step: int) -> Iterator[Comparison]:
         """Gradients that are finite throughout where those of the oracle and the baseline are not."""
@@ -233,8 +236,7 @@ class Comparisons:
         """What two roundings of each argument in float32 do to a result: no order of operations can avoid that much. In
         a row that nearly cancels it may be most of the error, and the trusted implementations, which round alike, may
         be lucky in just this row. A bias is none of it."""
-        known = name if name.kind == "output" else ResultName.gradient(str(name.which))  # asked for twice, the same
-        disturbed = [values[known] for values in self.references.disturbed(case, case.steps[step])]
+        disturbed = [values[name.once] for values in self.references.disturbed(case, case.steps[step])]
         usable = [values for values in disturbed if nonfinite_problem(values, right) is None]
         found = [replace(measure(values, right).times(ROUNDINGS), bias=0.0) for values in usable]
         return worst([Errors(0.0, 0.0, 0.0, 0.0), *found])
@@ -343,7 +345,7 @@ class Comparisons:
     def _sum(self, case: Case, step: int, name: ResultName, right: Expected) -> float:
         """What a result's longest sum may add to its error where it is made in float32 in the plainest way. A gradient
         of something smaller than the results is such a sum itself."""
-        equal = case.steps[step].contents.kind in CONSTANT_ROWS
+        equal = case.steps[step].contents.kind in ONE_WAY
         most = of_a_sum(self.references.longest_sum(case), equal=equal)
         if name.kind == "gradient" and right.value.size:
             results = self.results(case, step).items()

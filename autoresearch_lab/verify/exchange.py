@@ -127,6 +127,8 @@ def write_inputs(folder: Path, cases: list[Case], contract: Contract) -> Calls:
 # each with edge values and with what is not finite, for values that a place is worked out from do, too.
 Part = Literal["candidate", "baseline", "idle", "bounds"]
 MOST_BOUNDS_ELEMENTS = 1 << 20
+# Bytes that results may have whatever is given: of a long mask all arguments are numbers.
+MOST_OUTPUT = 128 << 20
 
 
 def ask(
@@ -179,7 +181,7 @@ def ask(
         answer = engine.run(
             CALL, args, run_dir=run_dir, limits=limits, variables=WAITING | dict(variables or {}), on_progress=listen
         )
-        answers.arrays = read_arrays(outputs, most_bytes=(64 << 20) + 16 * calls.bytes)
+        answers.arrays = read_arrays(outputs, most_bytes=MOST_OUTPUT + 16 * calls.bytes)
         answers.answer = answer
     except JobFailed as failed:
         answers.failure = Failure(failed.kind, str(failed).removeprefix("call: "), stage, failed.detail)
@@ -215,7 +217,7 @@ def _limits(engine: Engine, kernel: Kernel, calls: Calls, seconds: float, part: 
         quiet_seconds=seconds,
         cpu_seconds=int(16 * LONGEST_FACTOR * seconds) + 60,
         memory_bytes=None if reserves else SPARE_MEMORY + MEMORY_PER_BYTE * calls.bytes,
-        file_bytes=(256 << 20) + 16 * calls.bytes,
+        file_bytes=2 * MOST_OUTPUT + 16 * calls.bytes,
         processes=MOST_PROCESSES,
         confined=True,
         readable=(str(kernel.path.resolve().parent), str(calls.path)),
@@ -250,9 +252,10 @@ def _asked(case: Case, contract: Contract, part: Part) -> CallCase:
         leaves=list(case.leaves),
         held=case.held and part == "candidate",
         gathered=case.gathered and part == "candidate",
-        threads=case.threads if part == "candidate" else 0,
+        threads=case.threads if part in ("candidate", "bounds") else 0,
         same=list(case.same),
         together=list(case.together),
+        onward=case.onward,
         turns=part == "candidate" and case.group == "combinations" and not case.compiled,
     )
 

@@ -108,7 +108,7 @@ class Factors:
     def _of_trusted(self, case: Case, name: ResultName, sideways: bool) -> list[Bias]:
         """The trusted implementations' factors in this result over the steps of a case: one alone may be small by
         luck."""
-        name = _once(name)
+        name = name.once
         if (case.id, name, sideways) not in self._known:
             theirs = self._results_of_trusted(case, name)
             found = [bias_of(values, right.value, before, sideways=sideways) for values, right, before in theirs]
@@ -119,7 +119,7 @@ class Factors:
         self, case: Case, name: ResultName
     ) -> Iterator[tuple[np.ndarray, Expected, np.ndarray | None]]:
         """(values, what is right, what the argument held) of each trusted implementation in each step."""
-        name = _once(name)
+        name = name.once
         for step in range(len(case.steps)):
             right = self._references.of(case, case.steps[step]).get(name) if case.steps[step].judged else None
             if right is None or not _looked_at(case, step, name, right):
@@ -136,11 +136,6 @@ class Factors:
         output = self._contract.outputs[int(name.which)].name
         updated = any(argument.name == output and argument.inplace for argument in self._contract.args)
         return widen(case.steps[step].contents.arrays[output]) if updated else None
-
-
-def _once(name: ResultName) -> ResultName:
-    """A gradient's own name for that of its second backward."""
-    return ResultName.gradient(str(name.which)) if name.kind == "second_gradient" else name
 
 
 def coarsest_dtype(case: Case, name: ResultName, right: Expected) -> str:

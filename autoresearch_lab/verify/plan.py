@@ -59,6 +59,8 @@ CHANCE_PADDED = 0.5
 MOST_BETWEEN = 2
 # Calls with large weights, and by how much they are larger than usual.
 WEIGHED, LARGE_WEIGHTS = 8, 256.0
+# Steps that follow on what a step left: what is wrong in a state shows in the parameter only then.
+ONWARD = 3
 # Calls of a large size that are made to see whether they give the same bits; there is no time for more.
 MANY_LARGE = 64
 
@@ -107,7 +109,7 @@ class Planner:
     def _captured(self, number: int, workload: Workload) -> Iterator[Case]:
         """Real values three times (the memory around them filled differently the second time), then others in the same
         place, then the real ones with a few elements exchanged, which leaves sums and ends as they were. Where there
-        are gradients, the real ones once more without, as an evaluation has them."""
+        are gradients, the real ones once more without and then others, as batches of an evaluation."""
         grad = tuple(spec["name"] for spec in w.arrays(workload) if spec["grad"] and spec["name"] in self.grads)
         if workload["sample"] is not None:
             arrays = self.workloads.inputs(workload, self.rng)
@@ -126,8 +128,8 @@ class Planner:
         yield self._case(f"captured/{number}", "accuracy", workload, [*repeats, *others], grad)
         if grad:
             about = "gradients switched off"
-            name, steps = f"captured/{number} {about}", [CaseStep(first, brief=True)]
-            yield self._case(name, "accuracy", workload, steps, (), mode="no_grad", about=about)
+            steps = [CaseStep(each, brief=True) for each in (first, self.draw(workload, "typical", False))]
+            yield self._case(f"captured/{number} {about}", "accuracy", workload, steps, (), mode="no_grad", about=about)
 
     def _large(self, number: int) -> Iterator[Case]:
         """What small calls are for, once more with the largest captured one, for a kernel may do otherwise from some
@@ -136,9 +138,19 @@ class Planner:
         if elements(workload) <= LARGEST:
             return
         contents = self.draw(workload, "typical", bool(self.grads))
-        if self.workloads.engine == "cpu":
-            steps = [CaseStep(contents, judged=False, repeats=MANY_LARGE)]
+        many = MANY_LARGE if self.workloads.engine == "cpu" else 0
+        if many:
+            steps = [CaseStep(contents, judged=False, repeats=many)]
             yield self._case(f"captured/{number} many", "combinations", workload, steps, self.grads, about="many calls")
+        if many and self.grads:
+            yield self._case(
+                f"captured/{number} many evaluations", "combinations", workload, steps, (), mode="no_grad",
+                about="many calls, gradients switched off",
+            )  # fmt: skip
+            yield self._case(
+                f"captured/{number} many compiled", "combinations", workload, steps, self.grads,
+                compiled=True, about="many calls, compiled",
+            )  # fmt: skip
         if self.grads:
             steps = [CaseStep(contents, layout="inner transposed", brief=True)]
             yield self._case(
@@ -213,10 +225,9 @@ class Planner:
     def _weights(self) -> Iterator[Case]:
         """An optimizer's parameter that is large beside its step, and one that has nothing else: no gradient and no
         state. There its decay shows, which is otherwise lost in the error of a step. Likewise the last of its states,
-        the second moment, alone with it. In cases of their own, for how wrong a result may be depends on the other
-        calls of a case."""
+        the second moment, alone with it; and steps on what the ones before left. In cases of their own, for how wrong a
+        result may be depends on the other calls of a case."""
         (workload,) = self._ordered([self.oracle.with_rows(self.captured[0], REMAINDERS, REMAINDERS)])
-        levels = {each.name: levels_of(each, self.rng) for each in self.contract.args if each.values}
         updated = [each.name for each in self.contract.args if each.inplace]
         left_of: dict[str, list[str | None]] = {
             "large weights": [each.name for each in self.contract.args],
@@ -226,8 +237,7 @@ class Planner:
         for about, left in left_of.items():
             steps = []
             for _ in range(WEIGHED):
-                scalars = {name: values[self.rng.integers(len(values))] for name, values in levels.items()}
-                contents = self.draw(w.variant(workload, **scalars), "typical", False)
+                contents = self.draw(self._with_other_scalars(workload), "typical", False)
                 arrays = {
                     name: array * (array.dtype.type(LARGE_WEIGHTS) if name == self._parameter else 1)
                     if name in left
@@ -236,24 +246,41 @@ class Planner:
                 }
                 steps.append(CaseStep(replace(contents, arrays=arrays)))
             yield self._case(f"weights/{about}", "combinations", workload, steps, (), about=about)
+        if self.workloads.engine != "mlx":
+            steps = [CaseStep(self.draw(self._with_other_scalars(workload), "typical", False)) for _ in range(WEIGHED)]
+            yield self._case(
+                "weights/onward", "combinations", workload, steps, (), onward=ONWARD, updated=tuple(updated),
+                about=f"{ONWARD} steps without a gradient follow",
+            )  # fmt: skip
+
+    def _with_other_scalars(self, workload: Workload) -> Workload:
+        """The same with any of the values that its scalars may have."""
+        levels = {each.name: levels_of(each, self.rng) for each in self.contract.args if each.values}
+        return w.variant(workload, **{name: values[self.rng.integers(len(values))] for name, values in levels.items()})
 
     def _same(self, neighbours: list[Workload]) -> Iterator[Case]:
-        """Small calls with one array for two arguments, as the first layer makes one: the stream and its start."""
+        """Calls with one array for two arguments, as the first layer makes one: the stream and its start. Small ones in
+        several contexts, and in another dtype; and a captured one."""
         for one, other in itertools.combinations(self.grads, 2):
-            able = [workload for workload in neighbours if _small_and_alike(workload, one, other)]
-            if able:
-                workload = able[self.rng.integers(len(able))]
-                grad = tuple(name for name in self.grads if name != other)
-                about = f"{one} and {other} are one array"
-                # MLX has no leaves.
-                modes = [each for each in SAME if each[0] != "not a leaf" or self.workloads.engine != "mlx"]
-                for mode, compiled in modes:
-                    wanted = () if mode == "no_grad" else grad
-                    steps = [CaseStep(self.draw(workload, "typical", bool(wanted))) for _ in range(2)]
-                    yield self._case(
-                        f"same/{one} {other} {mode}{' compiled' if compiled else ''}", "combinations", workload, steps,
-                        wanted, same=(one, other), mode=mode, compiled=compiled, about=about,
-                    )  # fmt: skip
+            able = [each for each in neighbours if elements(each) <= LARGEST and _alike(each, one, other)]
+            captured = [each for each in self.captured if _alike(each, one, other)][:1]
+            if not able:
+                continue
+            workload = able[self.rng.integers(len(able))]
+            # MLX has no leaves.
+            modes = [each for each in SAME if each[0] != "not a leaf" or self.workloads.engine != "mlx"]
+            calls: list[tuple[str, Workload, Mode, bool]] = [
+                (f"{mode}{' compiled' if compiled else ''}", workload, mode, compiled) for mode, compiled in modes
+            ]
+            calls += [(dtype, with_dtype(workload, dtype), "plain", False) for dtype in self._other_dtypes()]
+            calls += [("captured", each, "plain", False) for each in captured]
+            for words, call, mode, compiled in calls:
+                wanted = () if mode == "no_grad" else tuple(name for name in self.grads if name != other)
+                steps = [CaseStep(self.draw(call, "typical", bool(wanted))) for _ in range(2)]
+                yield self._case(
+                    f"same/{one} {other} {words}", "combinations", call, steps if call is workload else steps[:1],
+                    wanted, same=(one, other), mode=mode, compiled=compiled, about=f"{one} and {other} are one array",
+                )  # fmt: skip
 
     def _together(self, neighbours: list[Workload]) -> Iterator[Case]:
         """Small calls with arrays of one form cut from one block, in a drawn order: as one product makes queries, keys
@@ -416,12 +443,11 @@ class Planner:
         return self._known_shapes[key]
 
 
-def _small_and_alike(workload: Workload, one: str, other: str) -> bool:
-    """Whether a call is small, in row-major order, and has these two arguments of one form."""
+def _alike(workload: Workload, one: str, other: str) -> bool:
+    """Whether a call is in row-major order, and has these two arguments of one form."""
     first, second = (cast(w.ArraySpec, w.argument(workload, name)) for name in (one, other))
-    small = elements(workload) <= LARGEST and all(map(w.is_contiguous, w.arrays(workload)))
     alike = first["shape"] == second["shape"] and first["dtype"] == second["dtype"]
-    return small and alike and min(first["shape"], default=0) > 1
+    return alike and min(first["shape"], default=0) > 1 and all(map(w.is_contiguous, w.arrays(workload)))
 
 
 def _able_to_be_cut(workload: Workload, names: Sequence[str]) -> list[tuple[str, ...]]:

@@ -14,7 +14,7 @@ from autoresearch_common.tolerance import HALF_UNIT
 from autoresearch_lab.verify.axes import in_one_row
 from autoresearch_lab.verify.cancelled import summed_size
 from autoresearch_lab.verify.cases import JITTER, ROUGH, Case, CaseStep, Contents
-from autoresearch_trainer.jobs.calls import ResultName
+from autoresearch_trainer.jobs.calls import COUNTED, ResultName
 
 Values = dict[ResultName, np.ndarray]
 # Draws by which it is told what roundings can do to a result.
@@ -69,7 +69,7 @@ class References:
         if contents.number not in self._disturbed:
             rng = np.random.default_rng(contents.number)
             drawn = [_half_a_unit_off(contents, case.same, rng) for _ in range(DISTURBANCES)]
-            self._disturbed[contents.number] = [self._values(args, contents, case.same) for args in drawn]
+            self._disturbed[contents.number] = [self._values(args, contents, case) for args in drawn]
         return self._disturbed[contents.number]
 
     def _remembered(self, case: Case, contents: Contents, shadows: tuple[Contents, ...]) -> Results:
@@ -78,7 +78,7 @@ class References:
         return self._known[contents.number]
 
     def _compute(self, case: Case, contents: Contents, shadows: tuple[Contents, ...]) -> Results:
-        values = self._evaluate(contents, case.same)
+        values = self._values(contents.widened(), contents, case)
         others = [{name: e.value for name, e in self._remembered(case, shadow, ()).items()} for shadow in shadows]
         dtypes = {ResultName.output(place): dtype for place, dtype in enumerate(case.dtypes)}
         dtypes |= {ResultName.gradient(spec["name"]): spec["dtype"] for spec in case.specs if spec["kind"] == "array"}
@@ -107,16 +107,19 @@ class References:
         results = self._remembered(case, usual.contents, usual.shadows)
         return {name: _rms(result) for name, result in results.items() if result.scale is not None}
 
-    def _evaluate(self, contents: Contents, same: tuple[str, ...]) -> Values:
-        return self._values(contents.widened(), contents, same)
-
-    def _values(self, args: dict[str, Any], contents: Contents, same: tuple[str, ...]) -> Values:
-        values = {ResultName.output(place): np.asarray(value) for place, value in enumerate(self._oracle.forward(args))}
+    def _values(self, args: dict[str, Any], contents: Contents, case: Case) -> Values:
+        outputs = self._oracle.forward(args)
+        for _ in range(case.onward):
+            args = {name: np.zeros_like(value) if name in contents.arrays else value for name, value in args.items()}
+            args |= dict(zip(case.updated, outputs, strict=True))
+            args |= {name: args[name] + 1 for name in COUNTED if name in args}
+            outputs = self._oracle.forward(args)
+        values = {ResultName.output(place): np.asarray(value) for place, value in enumerate(outputs)}
         if contents.cotangents is None:
             return values
         gradients = self._oracle.backward(args, tuple(c.astype(np.float64) for c in contents.cotangents))
-        if same:
-            one, other = same
+        if case.same:
+            one, other = case.same
             gradients = {**gradients, one: gradients[one] + gradients[other]}
         return values | {ResultName.gradient(name): np.asarray(value) for name, value in gradients.items()}
 

@@ -16,14 +16,17 @@ from autoresearch_trainer.kernel_files import KernelFile
 OUTPUTS = "outputs.safetensors"
 # The type of what a case is said to have raised where the framework's compiler does not take the kernel.
 NOT_COMPILED = "NotCompiled"
+# Of an optimizer's kernel: the arguments that count its steps.
+COUNTED = ("step",)
 
 
 @dataclass(frozen=True, order=True)
 class ResultName:
-    """Which result of a call: an output by its place, or by an argument's name its gradient, the gradient of a second
+    """Which result of a call: an output by its place, or the same of a call with these contents as an evaluation or a
+    training step makes it, whichever this one is not; or by an argument's name its gradient, the gradient of a second
     backward, or the argument's own values afterwards where it is updated in place. `str` gives the name in files."""
 
-    kind: Literal["output", "gradient", "second_gradient", "argument"]
+    kind: Literal["output", "turned", "gradient", "second_gradient", "argument"]
     which: int | str
 
     @classmethod
@@ -43,23 +46,36 @@ class ResultName:
         """Of a gradient: the same from a second backward."""
         return ResultName("second_gradient", self.which)
 
+    @property
+    def turned(self) -> ResultName:
+        """Of an output: the same of the other turn."""
+        return ResultName("turned", self.which)
+
+    @property
+    def once(self) -> ResultName:
+        """The same of the call itself, once."""
+        return ResultName(_ONCE.get(self.kind, self.kind), self.which)
+
     @classmethod
     def parse(cls, text: str) -> ResultName:
         """From its name in a file. Raises ValueError for any other text."""
         prefix, _, argument = text.partition(".")
         if prefix in _KINDS and argument:
             return cls(_KINDS[prefix], argument)
-        if text.startswith("out") and text[3:].isdecimal():
-            return cls("output", int(text[3:]))
+        for kind, start in _PLACES.items():
+            if text.startswith(start) and text[len(start) :].isdecimal():
+                return cls(kind, int(text[len(start) :]))
         raise ValueError(f"not the name of a result: {text!r}")
 
     def __str__(self) -> str:
-        return f"out{self.which}" if self.kind == "output" else f"{_PREFIXES[self.kind]}.{self.which}"
+        return f"{_PLACES[self.kind]}{self.which}" if self.kind in _PLACES else f"{_PREFIXES[self.kind]}.{self.which}"
 
     def words(self) -> str:
         """For people."""
         if self.kind == "output":
             return f"output {self.which}"
+        if self.kind == "turned":
+            return f"output {self.which} with gradients where the call has none, or without"
         if self.kind == "argument":
             return f"argument {self.which}"
         return f"gradient of {self.which}" + (" (second backward)" if self.kind == "second_gradient" else "")
@@ -69,6 +85,8 @@ class ResultName:
         return f"{case}/{step}/{self}"
 
 
+_ONCE: dict[str, Literal["output", "gradient"]] = {"turned": "output", "second_gradient": "gradient"}
+_PLACES: dict[Literal["output", "turned"], str] = {"output": "out", "turned": "turn"}
 _PREFIXES: dict[str, str] = {"gradient": "grad", "second_gradient": "again", "argument": "in"}
 _KINDS: dict[str, Literal["gradient", "second_gradient", "argument"]] = {
     "grad": "gradient",
@@ -113,9 +131,10 @@ class CallCase(_Asked):
     gathered: it gathers its gradient, as backward() has it, where there is no second backward, and what is updated
     holds the gradient that is handed in. threads: how many the framework has, 0 for as many as ever. same: two
     arguments that are one array. together: arguments that lie in one block, in which their strides and offsets are.
-    turns: before every step the kernel is called as an evaluation or a training step calls it, whichever the case is
-    not, with the arguments as they still are, before the first as they are then. A step that is null is left out, so
-    that numbers stay the same."""
+    onward: so many steps of an optimizer follow each call, on what it left and without a gradient. turns: before every
+    step the kernel is called as an evaluation or a training step calls it, whichever the case is not, with the
+    arguments as they still are, before the first as they are then. A step that is null is left out, so that numbers
+    stay the same."""
 
     id: str
     args: list[Spec]
@@ -131,6 +150,7 @@ class CallCase(_Asked):
     threads: int = Field(default=0, ge=0, le=64)
     same: list[str] = []
     together: list[str] = []
+    onward: int = Field(default=0, ge=0, le=64)
     turns: bool = False
 
 

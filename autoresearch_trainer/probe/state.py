@@ -24,6 +24,7 @@ import time
 import tracemalloc
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
@@ -46,8 +47,9 @@ _LIBC = ctypes.CDLL(None)
 _PR_GET_TIMERSLACK, _PR_GET_THP_DISABLE = 30, 42
 # What torch itself replaces in `Module` when it first traces.
 _OF_TRACING = ("__init__", "__setstate__")
-# What a function that is written in Python runs.
-_CODE = operator.attrgetter("__code__")
+# What a function that is written in Python runs, and with what where nothing is given.
+_CODE = operator.attrgetter("__code__", "__defaults__", "__kwdefaults__")
+_PLAIN = (bool, int, float, str, bytes, tuple, frozenset)
 # Files that a library may open for itself.
 MOST_OPEN = 64
 PROJECT = ("autoresearch_common", "autoresearch_cuda", "autoresearch_mlx", "autoresearch_trainer")
@@ -77,6 +79,7 @@ class GuardBase:
             for place, functions in self._functions.items()
         }
         self._codes = {place: list(map(_CODE, written.values())) for place, written in self._written.items()}
+        self._constants = _constants()
         self._threads = set(threading.enumerate())
         self._state, self._variables = self._whole_state(), _variables()
         self._cheap_state = self.cheap_state()
@@ -122,8 +125,16 @@ class GuardBase:
         for place, written in self._written.items():
             codes = list(map(_CODE, written.values()))
             if codes != self._codes[place]:
-                unchanged = zip(written, map(operator.is_, codes, self._codes[place]), strict=True)
-                found += [f"the code of {place.__name__}.{name} was replaced" for name, same in unchanged if not same]
+                unchanged = zip(written, map(operator.eq, codes, self._codes[place]), strict=True)
+                what = "the code, or what is given where nothing is, of"
+                found += [f"{what} {place.__name__}.{name} was replaced" for name, same in unchanged if not same]
+        if last:
+            now = _constants()
+            found += [
+                f"{name} is {now.get(name)}, not {value}"
+                for name, value in self._constants.items()
+                if now.get(name) != value
+            ]
         if (more := _open_files() - self._open) > MOST_OPEN:
             found.append(f"{more} more files are open")
         if sys.path[: len(self._import_path)] != self._import_path:  # what comes after them, PyTorch's compiler adds to
@@ -152,11 +163,32 @@ def numerics() -> State:
         "rounding mode": _call("fegetround"),
         "floating-point traps": _call("fegetexcept"),
         "cores": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "cores of threads": _cores_of_threads(),
         "priority": os.getpriority(os.PRIO_PROCESS, 0),
         "scheduling": _system("sched_getscheduler", 0),
         "timer slack": _system("prctl", _PR_GET_TIMERSLACK, 0, 0, 0, 0),
         "huge pages left out": _system("prctl", _PR_GET_THP_DISABLE, 0, 0, 0, 0),
         **limits(),
+    }
+
+
+def _cores_of_threads() -> list[list[int]]:
+    """The sets of cores that this process's threads are tied to, each once; empty where the system does not tell."""
+    found: set[tuple[int, ...]] = set()
+    for task in Path("/proc/self/task").glob("*"):
+        with suppress(OSError):  # it has ended
+            found.add(tuple(sorted(os.sched_getaffinity(int(task.name)))))
+    return sorted(map(list, found))
+
+
+def _constants() -> State:
+    """The values of this project's constants, in modules that are loaded."""
+    modules = [module for name, module in list(sys.modules.items()) if name.split(".")[0] in PROJECT]
+    return {
+        f"{module.__name__}.{name}": value
+        for module in modules
+        for name, value in list(vars(module).items())
+        if name.isupper() and isinstance(value, _PLAIN)
     }
 
 

@@ -76,11 +76,14 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
 
 
 def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
-    """Long sequences, a large batch, more than 4,096 hidden channels, wide rows."""
+    """Long sequences, a large batch, more than 8,192 rows, 16,384 of them, more than 4,096 hidden channels, wide
+    rows."""
     some = int(rng.integers(1, 300))
     shapes = [
         ((2, 2048 + some, 8), 24),
         ((500 + some, 2, 16), 40),
+        ((4, 2048 + some, 8), 24),
+        ((8, 2048, 8), 32),
         ((1, 5, 12), 4096 + some),
         ((1, 7, 1024 + some), 24),
     ]

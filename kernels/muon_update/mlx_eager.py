@@ -20,10 +20,12 @@ def muon_update(
 ) -> tuple[mx.array, mx.array, mx.array]:
     """p and both momenta after the step; arrays of MLX cannot be changed in place.
 
-    p, grad, momentum (N, R, C) float32; second_momentum (N, R, 1) if R ≥ C, else (N, 1, C), float32: a running mean of
-    the mean square of the update along the last axis, or the one before it, without bias correction. Scalars are Python
-    numbers or () arrays.
+    p, grad, momentum (N, R, C); second_momentum (N, R, 1) if R ≥ C, else (N, 1, C): a running mean of the mean square
+    of the update along the last axis, or the one before it, without bias correction. Any floating dtypes, the
+    arithmetic around the polar factor is float32. Scalars are Python numbers or () arrays.
     """
+    dtypes = p.dtype, momentum.dtype, second_momentum.dtype
+    p, grad, momentum, second_momentum = (x.astype(mx.float32) for x in (p, grad, momentum, second_momentum))
     momentum = momentum + (1 - mu) * (grad - momentum)
     update = newton_schulz(grad + mu * (momentum - grad), steps).astype(mx.float32)
 
@@ -38,4 +40,5 @@ def muon_update(
 
     # Cautious decay: only where the update and the weight have one sign, so that decay never fights the update.
     decayed = p * (update * p >= 0)
-    return p - lr * (update + weight_decay * decayed), momentum, second_momentum
+    p = p - lr * (update + weight_decay * decayed)
+    return p.astype(dtypes[0]), momentum.astype(dtypes[1]), second_momentum.astype(dtypes[2])

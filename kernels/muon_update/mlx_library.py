@@ -39,8 +39,11 @@ def muon_update(
     beta2: float,
     steps: int,
 ) -> tuple[mx.array, mx.array, mx.array]:
-    """p (N, R, C) and both momenta after the step, all float32; second_momentum (N, R, 1) if R ≥ C, else (N, 1, C)."""
+    """p (N, R, C) and both momenta after the step, in their dtypes; second_momentum (N, R, 1) if R ≥ C, else (N, 1, C).
+    The arithmetic around the polar factor is float32."""
+    dtypes = p.dtype, momentum.dtype, second_momentum.dtype
+    p, grad, momentum, second_momentum = (x.astype(mx.float32) for x in (p, grad, momentum, second_momentum))
     mu, lr, weight_decay = (mx.array(x, dtype=mx.float32) for x in (mu, lr, weight_decay))
     momentum, update = _nesterov(grad, momentum, mu)
     p, second_momentum = _apply(p, newton_schulz(update, steps), second_momentum, lr, weight_decay, beta2)
-    return p, momentum, second_momentum
+    return p.astype(dtypes[0]), momentum.astype(dtypes[1]), second_momentum.astype(dtypes[2])

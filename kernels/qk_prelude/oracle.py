@@ -65,8 +65,8 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
 
 
 def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
-    """Long sequences, a large batch, heads of 64, of 256 and between them, keys shared by twelve and by two heads
-    each."""
+    """Long sequences, a large batch, heads of 64, of 128, of 256 and between them, keys shared by twelve and by two
+    heads each; round numbers of them all."""
     some, width = int(rng.integers(1, 300)), 2 * int(rng.integers(33, 128))
     pairs = [
         ((2, 2048 + some, 2, 8), (2, 2048 + some, 2, 8)),
@@ -74,6 +74,8 @@ def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
         ((1024 + some, 2, 4, 8), (1024 + some, 2, 2, 8)),
         ((2, 9, 12, 64), (2, 9, 1, 64)),
         ((1, 17, 2, 256), (1, 17, 2, 256)),
+        ((2, 64, 4, 128), (2, 64, 4, 128)),
+        ((1, 2048, 4, 16), (1, 2048, 4, 16)),
     ]
     return [_resized(workload, (q, w.contiguous(q)), (k, w.contiguous(k))) for q, k in pairs]
 

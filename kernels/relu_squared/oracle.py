@@ -49,9 +49,11 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
 
 
 def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
-    """More than 65,536 rows and elements, long rows, long sequences, a large batch."""
+    """More than 65,536 rows and elements, long rows, long sequences, a large batch; round
+    numbers of them."""
     some = int(rng.integers(1, 300))
     shapes = [(65_536 + some, 2), (140_000 + some,), (3, 8192 + some), (2, 2048 + some, 24), (1024 + some, 2, 24)]
+    shapes.append((8, 2048, 32))
     return [w.variant(workload, x=shape) for shape in shapes]
 
 

@@ -107,7 +107,7 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
 
 def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     """Long sequences of several heads with a short window, a longer one with none, a large batch, heads of 64 and of
-    128, keys shared by two, three, six and a drawn number of heads each."""
+    128, keys shared by two, three, six and a drawn number of heads each; round lengths and windows."""
     some, group = int(rng.integers(1, 100)), int(rng.integers(4, 13))
     cases = [
         ((2, 1024 + some, 2, 24), 2, 100),
@@ -118,6 +118,8 @@ def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
         ((1, 33, 6, 128), 1, 33),
         ((2, 40, 9, 16), 3, 17),
         ((1, 30, 2 * group, 16), 2, 11),
+        ((1, 512, 2, 128), 2, 256),
+        ((1, 2048, 1, 16), 1, 1024),
     ]
     result = []
     for shape, heads, window in cases:

@@ -33,7 +33,7 @@ def test_calls_are_held_against_the_first():
     kept = x.clone()
     assert found(rarely, x, lambda: None, 300) == (300, 3)
     assert found(in_place, x, lambda: x.copy_(kept), 50) == (50, 0)
-    assert found(in_place, x, lambda: None, 50) == (50, 52)  # and two at a later hour
+    assert found(in_place, x, lambda: None, 50) == (50, 54)  # and four at a later hour
 
 
 def test_the_last_calls_come_a_day_later(monkeypatch):
@@ -44,7 +44,7 @@ def test_the_last_calls_come_a_day_later(monkeypatch):
     clock.install()
     began = time.monotonic()
     told = repeat(lambda x: x + (time.monotonic() - began > 100), {"x": torch.ones(3)}, lambda: None, 20, clock)
-    assert told.calls == 20 and told.strayed == told.late > 0  # of the two one has new tensors
+    assert told.calls == 20 and told.strayed == told.late > 0  # of the four two have new tensors
 
 
 @pytest.mark.parametrize("keeps", [True, False])
@@ -200,8 +200,11 @@ def test_new_tensors_of_a_parameter_are_parameters():
         seen.add(type(p))
         return p * 2
 
-    repeat(function, {"p": torch.nn.Parameter(torch.rand(8))}, lambda: None, 10, MovableClock())
+    values = {"p": torch.nn.Parameter(torch.rand(8))}
+    repeat(function, values, lambda: None, 10, MovableClock(), updated=["p"])
     assert seen == {torch.nn.Parameter}
+    repeat(function, values, lambda: None, 10, MovableClock())
+    assert seen == {torch.nn.Parameter, torch.Tensor}  # behind an operator
 
 
 def test_of_long_calls_there_are_fewer():

@@ -85,7 +85,7 @@ def test_what_roundings_do_to_a_sum_that_cancels_is_no_fault(units: int, passes:
             for name in step.contents.arrays:
                 signs = np.random.default_rng(7).choice((-1.0, 1.0), np.shape(args[name]))
                 args[name] = args[name] * (1.0 + units * HALF_UNIT * signs)
-            off = references._values(args, step.contents, case.same)
+            off = references._values(args, step.contents, case)
             for name, right_one in references.of(case, step).items():
                 right.arrays[name.key(case.id, number)] = right_one.value.astype(np.float32)
                 rounded.arrays[name.key(case.id, number)] = off[name].astype(np.float32)
