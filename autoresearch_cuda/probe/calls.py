@@ -307,6 +307,7 @@ class _Case:
             leaked=repeated.leaked,
             crossed=repeated.crossed,
             followed=repeated.followed,
+            apart=repeated.apart,
         )
 
     def _onward(self, values: dict[str, Any], returned: Any) -> Any:

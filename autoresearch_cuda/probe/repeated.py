@@ -47,7 +47,7 @@ class Repeated:
     """calls: made; strayed: of them gave other bits than the first; late: of those the ones in `_a_training`. leaked:
     bytes by which the memory in use grew with each call. crossed: of calls with other contents, all in flight at once,
     those that gave other bits than by themselves. followed: of calls on what the one before left, those that gave other
-    bits than by themselves."""
+    bits than by themselves. apart: whether arguments that an operator returned give other bits than leaves."""
 
     calls: int
     strayed: int
@@ -55,6 +55,7 @@ class Repeated:
     leaked: float
     crossed: int
     followed: int
+    apart: bool = False
 
 
 def repeat(
@@ -74,7 +75,6 @@ def repeat(
     given = list(values.values())
     leaves = [value for value in given if isinstance(value, torch.Tensor) and value.requires_grad]
 
-    # A kernel that does otherwise behind other layers is to give the same all the same.
     layers = (_as_it_is,) if compiled or updated else (_as_it_is, _moved)
 
     def results(number: int) -> list[torch.Tensor]:
@@ -115,7 +115,9 @@ def repeat(
         leaked = 0.0
     refill()
     followed = _followed(function, values, updated, pace.following)
-    return Repeated(made, strayed + late, late, leaked, _crossed(function, values, layers), followed)
+    crossed = _crossed(function, values, layers)
+    apart = any(not _same(first[0], each) for each in first)
+    return Repeated(made, strayed + late, late, leaked, crossed, followed, apart)
 
 
 @dataclass(frozen=True)
@@ -173,11 +175,11 @@ def _crossed(function: Kernel, values: Mapping[str, Any], layers: Sequence[Betwe
     from the same calls one after the other. layers: what comes before the kernel, by turns."""
     generator = torch.Generator().manual_seed(0)
     calls: list[list[Any]] = []
-    alone = []
+    alone: list[list[torch.Tensor]] = []
     end = _monotonic() + IN_FLIGHT_SECONDS
     while len(calls) < IN_FLIGHT and (len(calls) < 2 or _monotonic() < end):
         calls.append([_shuffled(value, generator) for value in values.values()])
-        alone.append(_differentiated(function, _copies(calls[-1])))
+        alone.append(_differentiated(function, _copies(calls[-1]), layers[len(alone) % len(layers)]))
     flying = [
         _forward(function, _copies(arguments), layers[number % len(layers)]) for number, arguments in enumerate(calls)
     ]

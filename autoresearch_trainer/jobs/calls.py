@@ -208,7 +208,8 @@ class StepAnswer(JobAnswer):
     repeated: calls made once more with the same contents; strayed: those of them that gave other bits than the first;
     late: of those the ones that were made as a day later in a training. leaked: bytes by which the memory in use grew
     with each repeated call, 0 where it did not. crossed: of many calls in flight at once those that gave other bits
-    than by themselves; followed: likewise of calls each on what the one before left."""
+    than by themselves; followed: likewise of calls each on what the one before left. apart: whether arguments that
+    an operator returned give other bits than leaves."""
 
     outputs: list[Form] = []
     sequence: bool = False
@@ -222,6 +223,7 @@ class StepAnswer(JobAnswer):
     leaked: float = Field(default=0.0, ge=0.0, allow_inf_nan=False)
     crossed: Count = 0
     followed: Count = 0
+    apart: bool = False
 
 
 class CaseAnswer(JobAnswer):

@@ -109,8 +109,8 @@ class GuardBase:
     def changes(self, kernel_folder: Path, last: bool = False) -> list[str]:
         """What differs from the remembered state, in words. `kernel_folder`: threads running code from there count.
         last: nothing is called any more, so it is watched a while whether work goes on."""
-        now, around = self._whole_state(), _variables()
-        found = changes(self._state, now)
+        around = _variables()
+        found = changes(self._state, self._whole_state())
         for name in sorted(set(self._variables) | set(around)):
             before, after = self._variables.get(name), around.get(name)
             if before != after and not name.startswith(self.own_variables):
@@ -125,15 +125,16 @@ class GuardBase:
         for place, written in self._written.items():
             codes = list(map(_CODE, written.values()))
             if codes != self._codes[place]:
-                unchanged = zip(written, map(operator.eq, codes, self._codes[place]), strict=True)
-                what = "the code, or what is given where nothing is, of"
-                found += [f"{what} {place.__name__}.{name} was replaced" for name, same in unchanged if not same]
+                for name, own, other in zip(written, codes, self._codes[place], strict=True):
+                    if own != other:
+                        what = "the code" if own[0] is not other[0] else "what is given where nothing is"
+                        found.append(f"{what} of {place.__name__}.{name} was replaced")
         if last:
-            now = _constants()
+            constants = _constants()
             found += [
-                f"{name} is {now.get(name)}, not {value}"
+                f"{name} is {constants.get(name)}, not {value}"
                 for name, value in self._constants.items()
-                if now.get(name) != value
+                if constants.get(name) != value
             ]
         if (more := _open_files() - self._open) > MOST_OPEN:
             found.append(f"{more} more files are open")

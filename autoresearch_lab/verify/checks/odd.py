@@ -33,7 +33,16 @@ def combinations(evidence: Comparisons) -> CheckResult:
         raised = evidence.error(case) if case.group == "combinations" and evidence.usable(case) else None
         if raised and raised.type == DECLINED and trainer_makes(case, captured):
             return failed(f"declines what a trainer may call: {case.id} ({case.shapes()}): {raised.message}")
-    return _mostly(evidence, "combinations")
+    found = _mostly(evidence, "combinations")
+    return found if found.status != "pass" else _alike_behind_others(evidence) or found
+
+
+def _alike_behind_others(evidence: Comparisons) -> CheckResult | None:
+    """The verdict where a call gives other bits once its arguments come out of an operator, as from another layer."""
+    for case in evidence.group("combinations"):
+        if any(evidence.candidate.step(case, number).apart for number in range(len(case.steps))):
+            return failed(f"arguments that another layer made give other bits than leaves ({case.id}, {case.shapes()})")
+    return None
 
 
 def held_out(evidence: Comparisons) -> CheckResult:

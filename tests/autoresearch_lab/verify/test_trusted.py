@@ -77,12 +77,21 @@ def test_the_worst_of_the_set_is_the_measure_and_one_that_is_useless_is_left_out
     assert passes(Answers(), off(0.02))
 
 
+def _zero(case: Case) -> bool:
+    """Whether all of the first step's values, or cotangents, are zero."""
+    contents = case.steps[0].contents
+    return not (contents.arrays["x"].any() and all(each.any() for each in contents.cotangents or ()))
+
+
 def test_calls_in_which_one_row_stands_for_all_share_their_measure() -> None:
     target = CATALOG["rms_norm"]
-    planned = Planner(target, small_workloads(target, "cpu"), np.random.default_rng(0)).cases()
-    drawn = [case for case in planned if case.group == "combinations" and not case.compiled and case.grad]
-    typical = [case for case in drawn if main_dtype(case.workload) == "bfloat16"]
-    alike = [case for case in typical if ("layout of x", EXPANDED) in case.layouts][:2]
+    for seed in range(20):
+        planned = Planner(target, small_workloads(target, "cpu"), np.random.default_rng(seed)).cases()
+        drawn = [case for case in planned if case.group == "combinations" and not case.compiled and case.grad]
+        typical = [case for case in drawn if main_dtype(case.workload) == "bfloat16" and not _zero(case)]
+        alike = [case for case in typical if ("layout of x", EXPANDED) in case.layouts][:2]
+        if len(alike) == 2:
+            break
     plain = next(case for case in typical if ("layout of x", "contiguous") in case.layouts)
     references = References(target.oracle)
     cases = [*alike, plain]
