@@ -49,6 +49,8 @@ _PR_GET_TIMERSLACK, _PR_GET_THP_DISABLE = 30, 42
 _OF_TRACING = ("__init__", "__setstate__")
 # What a function that is written in Python runs, and with what where nothing is given.
 _CODE = operator.attrgetter("__code__", "__defaults__", "__kwdefaults__")
+# Variables by which OpenMP ties threads to cores.
+_TYING = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY")
 _PLAIN = (bool, int, float, str, bytes, tuple, frozenset)
 # Files that a library may open for itself.
 MOST_OPEN = 64
@@ -174,8 +176,11 @@ def numerics() -> State:
 
 
 def _cores_of_threads() -> list[list[int]]:
-    """The sets of cores that this process's threads are tied to, each once; empty where the system does not tell."""
+    """The sets of cores that this process's threads are tied to, each once; empty where the system does not tell, and
+    where the user has OpenMP tie its threads, each when it is made."""
     found: set[tuple[int, ...]] = set()
+    if any(name in os.environ for name in _TYING):
+        return []
     for task in Path("/proc/self/task").glob("*"):
         with suppress(OSError):  # it has ended
             found.add(tuple(sorted(os.sched_getaffinity(int(task.name)))))

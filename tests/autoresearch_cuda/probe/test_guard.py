@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
+import threading
 import tracemalloc
 import warnings
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from autoresearch_cuda import optim
 from autoresearch_cuda.probe.guard import Guard
 
 
@@ -92,3 +95,37 @@ def test_a_function_in_a_class_that_nobody_watches(tmp_path: Path, monkeypatch: 
         "torch.nn.modules.linear.Linear.forward was replaced",
         "torch.optim.quicker was replaced",
     }
+
+
+def test_defaults_of_a_function_and_constants_of_this_project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guard = Guard()
+    monkeypatch.setattr(torch.nn.functional.layer_norm, "__defaults__", (None, None, 0.5))
+    monkeypatch.setattr(optim, "NEWTON_SCHULZ_STEPS", 4)
+    name = "torch.nn.functional.layer_norm"
+    assert guard.changes(tmp_path) == [f"what is given where nothing is of {name} was replaced"]
+    assert f"{optim.__name__}.NEWTON_SCHULZ_STEPS is 4, not 5" in guard.changes(tmp_path, last=True)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system ties no thread to cores")
+def test_a_thread_that_is_tied_to_a_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cores = os.sched_getaffinity(0)
+    if len(cores) < 2:
+        pytest.skip("there is one core")
+    monkeypatch.delenv("OMP_PROC_BIND", raising=False)
+    guard, tied, end = Guard(), threading.Event(), threading.Event()
+
+    def work() -> None:
+        os.sched_setaffinity(0, {min(cores)})
+        tied.set()
+        end.wait()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    tied.wait()
+    try:
+        assert any(each.startswith("cores of threads: ") for each in guard.changes(tmp_path))
+        monkeypatch.setenv("OMP_PROC_BIND", "true")  # the user's own wish
+        assert Guard().changes(tmp_path) == []
+    finally:
+        end.set()
+        thread.join()

@@ -290,3 +290,24 @@ def test_what_is_kept_for_every_step(keeps, monkeypatch):
     began = state.clone()
     told = repeat(function, values, lambda: state.copy_(began), 10, MovableClock(), updated=["state"])
     assert told.strayed == 0 and (told.leaked > 2000) == keeps
+
+
+def test_calls_behind_an_operator_are_held_against_leaves_and_kept_in_flight():
+    kept: dict[torch.Size, torch.Tensor] = {}
+
+    class InOneBuffer(torch.autograd.Function):
+        """Where another layer made what it is given, all results lie in one place."""
+
+        @staticmethod
+        def forward(ctx, x, inner):
+            return (kept.setdefault(x.shape, torch.empty_like(x)) if inner else torch.empty_like(x)).copy_(x)
+
+        @staticmethod
+        def backward(ctx, g):
+            return g, None
+
+    values = {"x": torch.arange(6.0).requires_grad_()}
+    told = repeat(lambda x: InOneBuffer.apply(x, x.grad_fn is not None), values, lambda: None, 20, MovableClock())
+    assert told.crossed and not told.apart and not told.strayed
+    told = repeat(lambda x: x * (1.0 if x.is_leaf else 1.001), values, lambda: None, 20, MovableClock())
+    assert told.apart and not told.crossed and not told.strayed

@@ -12,9 +12,11 @@ from autoresearch_common.arrays import storage
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.paths import Root
 from autoresearch_lab.verify.cases import SECOND_PATTERN, elements, rounded, shadow, with_dtype
-from autoresearch_lab.verify.plan import KINDS, Planner
+from autoresearch_lab.verify.plan import KINDS, ONWARD, Planner
+from autoresearch_lab.verify.reference import References
 from autoresearch_lab.verify.small import small_workloads
 from autoresearch_lab.workloads import WorkloadSet
+from autoresearch_trainer.jobs.calls import ResultName
 
 CATALOG = load_catalog(Root())
 
@@ -149,3 +151,20 @@ def test_rows_of_data_count_where_the_result_has_more() -> None:
     cases = Planner(target, small_workloads(target, "cpu"), np.random.default_rng(0)).cases()
     single = next(case for case in cases if "x bfloat16 (1, " in case.shapes())
     assert single.rows((512, 32)) == 1 and cases[0].rows((512, 32)) == 48 and cases[0].rows(()) == 1
+
+
+def test_steps_of_an_optimizer_follow_on_what_the_one_before_left() -> None:
+    target = CATALOG["adamw_update"]
+    planned = Planner(target, small_workloads(target, "cpu"), np.random.default_rng(0)).cases()
+    (case,) = [case for case in planned if case.onward]
+    assert case.updated == ("p", "exp_avg", "exp_avg_sq") and case.onward == ONWARD
+    step = case.steps[0]
+    args = step.contents.widened()
+    for number in range(ONWARD + 1):
+        outputs = target.oracle.forward(args)
+        args = {**args, **dict(zip(case.updated, outputs, strict=True)), "grad": np.zeros_like(args["grad"])}
+        args["step"] = step.contents.scalars["step"] + number + 1
+    found = References(target.oracle).of(case, step)
+    assert all(np.array_equal(found[ResultName.output(place)].value, outputs[place]) for place in range(3))
+    mlx = Planner(target, small_workloads(target, "mlx"), np.random.default_rng(0)).cases()
+    assert not any(case.onward for case in mlx)
