@@ -12,7 +12,7 @@ from torch import Tensor
 
 from autoresearch_cuda.kernel_files import INSTALLED, Ops, runs_when_traced
 from autoresearch_trainer import forms as shared
-from autoresearch_trainer.forms import Form, outputs
+from autoresearch_trainer.forms import Form, listed
 from autoresearch_trainer.kernel_files import Kernel
 
 # An update that is zero changes nothing, so later calls are looked at until one does; some arguments never are.
@@ -44,7 +44,7 @@ class Forms(shared.Forms):
                 args = self.positional(target, args, kwargs)
             if torch.compiler.is_dynamo_compiling():
                 returned = function(*args)
-                traced(tuple([_form(value) for value in args]), tuple([_form(value) for value in outputs(returned)]))
+                traced(tuple([_form(value) for value in args]), tuple([_form(value) for value in listed(returned)]))
                 return returned
             # Numbers of an optimizer's kernel change from step to step; those of others may be sizes.
             signature = [(v.shape, v.dtype) if isinstance(v, Tensor) else None if updates else v for v in args]
@@ -55,7 +55,7 @@ class Forms(shared.Forms):
             proven = self._updated(target, function, args) if updates else None
             returned = function(*args) if proven is None else proven[0]
             arguments = tuple(_form(value) if isinstance(value, Tensor) else value for value in args)
-            self.compare(target, [_form(value) for value in outputs(returned)], self._wanted(target, arguments))
+            self.compare(target, [_form(value) for value in listed(returned)], self._wanted(target, arguments))
             if proven is None or proven[1] or tries[key] == MOST_UPDATES:
                 seen.add(key)
             return returned
@@ -68,7 +68,7 @@ class Forms(shared.Forms):
             torch.empty(value[0], dtype=value[1], device="meta") if _is_form(value) else value for value in arguments
         ]
         with torch.no_grad():
-            return [_form(value) for value in outputs(getattr(self._baseline, target)(*given))]
+            return [_form(value) for value in listed(getattr(self._baseline, target)(*given))]
 
     def _updated(self, target: str, function: Kernel, args: tuple[Any, ...]) -> tuple[Any, bool]:
         """(what the kernel returns, whether the baseline changes every argument that is updated in place, so that this

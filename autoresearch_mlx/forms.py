@@ -10,7 +10,7 @@ import mlx.core as mx
 
 from autoresearch_mlx.kernel_files import INSTALLED, Ops
 from autoresearch_trainer import forms as shared
-from autoresearch_trainer.forms import outputs
+from autoresearch_trainer.forms import listed
 from autoresearch_trainer.kernel_files import Kernel
 
 
@@ -35,8 +35,8 @@ class Forms(shared.Forms):
             key = tuple(_form(v) if isinstance(v, mx.array) else None if updates else v for v in args)
             if key not in seen:
                 # Never evaluated, so never computed.
-                wanted = outputs(getattr(self._baseline, target)(*args))
-                self.compare(target, [_form(v) for v in outputs(returned)], [_form(v) for v in wanted])
+                wanted = listed(getattr(self._baseline, target)(*args))
+                self.compare(target, [_form(v) for v in listed(returned)], [_form(v) for v in wanted])
                 seen.add(key)
             return returned
 

@@ -69,9 +69,9 @@ class Forms:
             raise KernelFailed(self.wrong)
 
 
-def outputs(returned: Any) -> Sequence[Any]:
-    """The results of a call, one by one."""
-    return returned if isinstance(returned, (tuple, list)) else (returned,)
+def listed(returned: Any) -> list[Any]:
+    """The results of a call: one value, or several, as a list."""
+    return list(returned) if isinstance(returned, (tuple, list)) else [returned]
 
 
 def _words(form: Form) -> str:

@@ -24,6 +24,7 @@ from autoresearch_common.tolerance import (
 from autoresearch_cuda.checks.accuracy import errors, nonfinite_problem
 from autoresearch_cuda.checks.wider import Wider, wide_dtype
 from autoresearch_trainer.contract import CallContract
+from autoresearch_trainer.forms import listed
 from autoresearch_trainer.in_place import Finding
 from autoresearch_trainer.kernel_files import Kernel
 
@@ -106,7 +107,7 @@ class Judge:
         mode = Wider(wide) if wide else nullcontext()
         with torch.inference_mode(False), torch.set_grad_enabled(bool(call.wanted)), mode:
             returned = kernel(*copies)
-            outputs = list(returned) if isinstance(returned, (tuple, list)) else [returned]
+            outputs = listed(returned)
             found = {self._output(place): value.detach() for place, value in enumerate(outputs)}
             if not call.cotangents:
                 # No backward came. Where there should have been one, a result of the baseline carries gradients.

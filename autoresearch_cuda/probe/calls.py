@@ -24,8 +24,9 @@ from autoresearch_cuda.probe import Report, context, interpreter
 from autoresearch_cuda.probe.forms import describe, layout_of, storage_bytes, storage_content
 from autoresearch_cuda.probe.guard import Guard
 from autoresearch_cuda.probe.observers import configurations
-from autoresearch_cuda.probe.repeated import Repeated, next_step, repeat
+from autoresearch_cuda.probe.repeated import next_step, repeat
 from autoresearch_cuda.probe.tensors import DTYPES, Buffer, dirty_blocks, span_of, standing
+from autoresearch_trainer.forms import listed
 from autoresearch_trainer.jobs.calls import (
     NOT_COMPILED,
     OUTPUTS,
@@ -44,6 +45,7 @@ from autoresearch_trainer.kernel_files import Kernel, load_kernel
 from autoresearch_trainer.probe import native_code
 from autoresearch_trainer.probe.clock import MovableClock
 from autoresearch_trainer.probe.native_code import NoOps
+from autoresearch_trainer.probe.repeated import Repeated
 from autoresearch_trainer.probe.words import signature, words
 from autoresearch_trainer.process import fill_fresh_memory
 
@@ -261,7 +263,7 @@ class _Case:
         # What is put back in backward was changed for whoever reads it in between.
         meanwhile = self._states()
         self.look(step.pattern)
-        outputs = list(returned) if isinstance(returned, (tuple, list)) else [returned]
+        outputs = listed(returned)
         # A parameter that comes back as it was given is as good as the tensor that it is.
         given = {id(buffer.tensor) for buffer in self.buffers.values()}
         outputs = [_detach(output) if id(output) in given else output for output in outputs]
@@ -287,7 +289,7 @@ class _Case:
             kept[ResultName.argument(name).key(self.case.id, number)] = _clone(_detach(self.buffers[name].tensor))
         after = self._states()
         spoilt += [f"{name} (no leaf)" for name in call.written()]
-        repeated = Repeated(0, 0, 0, 0.0, 0, 0)
+        repeated = Repeated()
         if step.repeats:
             with context.entered(self.case.mode):
                 refill = partial(self._fill, step)

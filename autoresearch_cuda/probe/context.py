@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from autoresearch_cuda.probe.tensors import Lent, relocated, rolled
+from autoresearch_trainer.forms import listed
 from autoresearch_trainer.jobs.calls import Mode
 from autoresearch_trainer.kernel_files import Kernel
 
@@ -152,7 +153,7 @@ def other_turn(function: Kernel, values: Mapping[str, Any], mode: Mode) -> list[
     leaves = [value for value in values.values() if isinstance(value, torch.Tensor) and value.requires_grad]
     if outputs and leaves:
         _grad(outputs, leaves, [torch.ones_like(each) for each in outputs], allow_unused=True)
-    return list(returned) if isinstance(returned, (tuple, list)) else [returned]
+    return listed(returned)
 
 
 @contextmanager
@@ -316,5 +317,4 @@ def _rolled(values: Sequence[Any], number: int) -> list[Any]:
 
 def tensors_of(returned: Any) -> list[torch.Tensor]:
     """The tensors among what a kernel returned."""
-    found = list(returned) if isinstance(returned, (tuple, list)) else [returned]
-    return [each for each in found if isinstance(each, torch.Tensor)]
+    return [each for each in listed(returned) if isinstance(each, torch.Tensor)]

@@ -17,20 +17,20 @@ from autoresearch_trainer.jobs.calls import COUNTED
 from autoresearch_trainer.kernel_files import Kernel
 from autoresearch_trainer.probe.clock import MovableClock
 from autoresearch_trainer.probe.memory import LEAST_GARBAGE, PARTS, Growth, allocated, mapped, no_collection
+from autoresearch_trainer.probe.repeated import IN_FLIGHT, REPEAT_SECONDS, Repeated, many_times
 from autoresearch_trainer.process import fill_fresh_memory
 
 # What comes between the leaves of a call and the kernel, for each argument.
 Between = Callable[[Any], Any]
 _grad, _equal, _monotonic = torch.autograd.grad, torch.equal, time.monotonic
-REPEAT_SECONDS = 0.4
 # By so much the clocks are moved on during the last of the calls: a day and some.
 LATER = 100_000
 # Beside so many of the calls there is one more, which nobody differentiates.
 DROPPED = 4
 # A byte that stands for filling nothing, see `fill_fresh_memory`; a seed as a training may have one.
 UNFILLED, SEED = 0xFF, 42
-# Calls whose results are all wanted at once, as a model of many layers has them; fewer where they take long.
-IN_FLIGHT, IN_FLIGHT_SECONDS = 64, 0.4
+# Of the calls in flight there are fewer where they take long.
+IN_FLIGHT_SECONDS = 0.4
 # Calls that follow each other as in a training, and by how much what they are given changes from one to the next.
 FOLLOWING, FOLLOWING_SECONDS, DRIFT = 8, 1.0, 2.0**-8
 # A call that takes so long, and a result of so many bytes, are large.
@@ -40,22 +40,6 @@ OTHER_RATES = 0.95
 # Calls in each of which the step is another, and the time in which they have to be made to be looked at; more than a
 # cache of usual size keeps are made before growth counts. Less growth for each step is no tensor.
 ONWARD, ONWARD_SECONDS, LEAST_PER_STEP = 4 * 132, 1.0, 400
-
-
-@dataclass(frozen=True)
-class Repeated:
-    """calls: made; strayed: of them gave other bits than the first; late: of those the ones in `_a_training`. leaked:
-    bytes by which the memory in use grew with each call. crossed: of calls with other contents, all in flight at once,
-    those that gave other bits than by themselves. followed: of calls on what the one before left, those that gave other
-    bits than by themselves. apart: whether arguments that an operator returned give other bits than leaves."""
-
-    calls: int
-    strayed: int
-    late: int
-    leaked: float
-    crossed: int
-    followed: int
-    apart: bool = False
 
 
 def repeat(
@@ -85,7 +69,6 @@ def repeat(
     began = _monotonic()
     first = [results(number) for number in range(2 * len(layers))]
     pace = _Pace((_monotonic() - began) / len(first), max((each.nbytes for each in first[0]), default=0))
-    made = strayed = late = 0
 
     def once(number: int) -> bool:
         if number % DROPPED == number // DROPPED % DROPPED:  # never in step with a count of the kernel's
@@ -96,15 +79,8 @@ def repeat(
     # Garbage that holds a result, or something as large.
     sizes = [each.nbytes for each in first[0] if each.ndim]
     growths = (Growth(_used, max(LEAST_GARBAGE, min(sizes, default=0))), Growth(mapped))
-    with no_collection():
-        began = _monotonic()
-        _read(growths, made)
-        for part in range(1, PARTS + 1):
-            end = began + pace.repeating * part / PARTS
-            while made < count * part / PARTS and _monotonic() < end:
-                strayed += not once(made)
-                made += 1
-            _read(growths, made)
+    made, strayed = many_times(once, count, pace.repeating, growths)
+    late = 0
     with _a_training(leaves, pattern, clock):
         for number in range(min(made, len(first))):
             late += not once(number)
@@ -163,11 +139,6 @@ def _a_training(leaves: Sequence[torch.Tensor], pattern: int, clock: MovableCloc
     finally:
         torch.set_rng_state(state)
         fill_fresh_memory(pattern)
-
-
-def _read(growths: Iterable[Growth], made: int) -> None:
-    for growth in growths:
-        growth.read(made)
 
 
 def _crossed(function: Kernel, values: Mapping[str, Any], layers: Sequence[Between]) -> int:

@@ -12,8 +12,9 @@ from typing import Any
 
 import mlx.core as mx
 
-from autoresearch_mlx.checks.judge import Call, Judge, differentiated, is_float, listed
+from autoresearch_mlx.checks.judge import Call, Judge, differentiated, is_float
 from autoresearch_mlx.kernel_files import is_traced, traced
+from autoresearch_trainer.forms import listed
 from autoresearch_trainer.in_place import CheckedCallsBase
 from autoresearch_trainer.kernel_files import Kernel
 from autoresearch_trainer.sampling import Sampler

@@ -18,6 +18,7 @@ from autoresearch_common.metrics import errors, scale_of
 from autoresearch_common.tolerance import Errors, allowed, coarsest, excess_of, of_a_sum, rounding_rows, worst
 from autoresearch_mlx.arrays import to_numpy
 from autoresearch_trainer.contract import CallContract
+from autoresearch_trainer.forms import listed
 from autoresearch_trainer.in_place import Finding
 from autoresearch_trainer.kernel_files import Kernel
 
@@ -140,11 +141,6 @@ def differentiated(
         return listed(kernel(*arguments)), []
     outputs, gradients = mx.vjp(alone, [arguments[place] for place in wanted], cotangents)
     return outputs, gradients
-
-
-def listed(value: Any) -> list[Any]:
-    """One array, or several, as a list."""
-    return list(value) if isinstance(value, (tuple, list)) else [value]
 
 
 def is_float(value: Any) -> bool:

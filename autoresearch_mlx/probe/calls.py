@@ -19,7 +19,7 @@ import mlx.core as mx
 import numpy as np
 
 from autoresearch_mlx import arrays as files
-from autoresearch_mlx.checks.judge import is_float, listed
+from autoresearch_mlx.checks.judge import is_float
 from autoresearch_mlx.kernel_files import traced
 from autoresearch_mlx.optim import AS_ARRAYS
 from autoresearch_mlx.probe import Report
@@ -27,7 +27,8 @@ from autoresearch_mlx.probe.environment import Guard
 from autoresearch_mlx.probe.layout import Argument, cotangent_in, describe
 from autoresearch_mlx.probe.metal_code import MetalCode
 from autoresearch_mlx.probe.metal_on_cpu import MetalOnCpu
-from autoresearch_mlx.probe.repeated import Repeated, repeat
+from autoresearch_mlx.probe.repeated import repeat, times
+from autoresearch_trainer.forms import listed
 from autoresearch_trainer.jobs.calls import (
     NOT_COMPILED,
     OUTPUTS,
@@ -44,6 +45,7 @@ from autoresearch_trainer.jobs.calls import (
 from autoresearch_trainer.kernel_files import Kernel, load_kernel
 from autoresearch_trainer.probe import native_code
 from autoresearch_trainer.probe.native_code import NoOps
+from autoresearch_trainer.probe.repeated import Repeated
 from autoresearch_trainer.probe.words import signature, words
 from autoresearch_trainer.process import fill_fresh_memory
 
@@ -154,9 +156,6 @@ class _Case:
             for spec in self.case.args
             if spec["kind"] == "array"
         }
-        if self.case.same:
-            one, other = self.case.same
-            inputs[other] = inputs[one]
         values: dict[str, Any] = {spec["name"]: spec.get("value") for spec in self.case.args} | step.scalars
         if step.as_arrays:
             values |= {name: mx.array(values[name]) for name in self.as_arrays}
@@ -173,7 +172,7 @@ class _Case:
         cotangents = self._cotangents(step) if names else {}
         call = self._compiled if self.case.compiled else self._call
         returned, gradients = call(values, cotangents, names)
-        outputs = list(returned) if isinstance(returned, (tuple, list)) else [returned]
+        outputs = listed(returned)
         forms = [describe(output) for output in outputs]
         usable = {place_of(ResultName.output(place)): o for place, o in enumerate(outputs) if forms[place].plain}
         if self.case.spied and self.operators is None:
@@ -245,7 +244,7 @@ class _Case:
                 return listed(returned), gradients
 
             self.compiled[key] = mx.compile(traced(body)), kinds
-            mx.eval(self.compiled[key][0](_halved(arrays), given))
+            mx.eval(self.compiled[key][0](times(arrays, 0.5), given))
         function, kinds = self.compiled[key]
         outputs, gradients = function(arrays, given)
         return outputs if issubclass(kinds[0], (tuple, list)) else outputs[0], gradients
@@ -278,7 +277,7 @@ class _Case:
             returned = self.function(*found.values())
             if self.case.mode == "interleaved":
                 # Another layer's call comes before this one's backward.
-                self.function(*_halved(values).values())
+                self.function(*times(values, 0.5).values())
             structure.append(type(returned))
             self.others = listed(returned)
             return [self.others[place] for place in reached]
@@ -288,11 +287,6 @@ class _Case:
         returned = [complete[place] for place in range(len(self.others))]
         packed = returned if issubclass(structure[0], (tuple, list)) else returned[0]
         return packed, dict(zip(names, gradients, strict=True))
-
-
-def _halved(values: dict[str, Any]) -> dict[str, Any]:
-    """The same with arrays of floating numbers halved."""
-    return {name: value * 0.5 if is_float(value) else value for name, value in values.items()}
 
 
 def _dirty_blocks(sizes: set[int], pattern: int) -> None:
