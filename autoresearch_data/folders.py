@@ -51,7 +51,8 @@ def make_folder(folder: Path) -> None:
         probe.touch()
         probe.unlink()
     except OSError as error:
-        raise DataError(f"cannot write in {folder}: {error.strerror or error}") from error
+        why = "it is a file, not a folder" if isinstance(error, FileExistsError) else error.strerror or error
+        raise DataError(f"cannot write in {folder}: {why}") from error
 
 
 @contextmanager

@@ -43,7 +43,7 @@ class OutOfMemory(EngineError):
 
 
 class Interrupted(EngineError):
-    """SIGINT or SIGTERM arrived; the run stopped between two steps. remark: where it can be continued."""
+    """SIGINT or SIGTERM arrived; the run stopped between two steps. remark: where it can be continued, if it can."""
 
     def __init__(self, signum: int, step: int, remark: str = "") -> None:
         self.signum = signum

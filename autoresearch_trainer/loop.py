@@ -172,11 +172,12 @@ class _Run:
             record["status"] = "complete"
         except Interrupted as error:
             record["status"] = "interrupted"
-            record["error"] = str(error)
+            remark = "; nothing was saved"
             if (checkpoint or save_interrupted) and trainer.steps_done:
                 self._save_checkpoint()
-                error = Interrupted(error.signum, error.step, f"; continue with --resume {self.checkpoint_folder}")
-                record["error"] = str(error)
+                remark = f"; continue with --resume {self.checkpoint_folder}"
+            error = Interrupted(error.signum, error.step, remark)
+            record["error"] = str(error)
             raise error from None
         except EngineError as error:
             record["error"] = str(error)

@@ -90,7 +90,7 @@ def test_an_interrupted_run_saves_itself_and_says_where(config, dataset, tmp_pat
     assert "--resume" in json.loads((tmp_path / "run.json").read_text())["error"]
     resumed = run(engine, config, None, dataset, tmp_path / "b", resume=tmp_path / "checkpoint", save_interrupted=True)
     assert resumed["resumed_at"] == 3 and not (tmp_path / "b" / "checkpoint").exists()
-    with pytest.raises(Interrupted, match="after 3 steps$"):
+    with pytest.raises(Interrupted, match="after 3 steps; nothing was saved$"):
         run(engine, config, None, dataset, tmp_path / "c", interrupt)
     assert not (tmp_path / "c" / "checkpoint").exists()
 
@@ -100,7 +100,7 @@ def test_a_signal_during_the_start_is_not_lost(config, dataset, tmp_path: Path):
         if event["event"] == "start":
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with pytest.raises(Interrupted, match="interrupted by SIGTERM after 0 steps$") as caught:
+    with pytest.raises(Interrupted, match="interrupted by SIGTERM after 0 steps; nothing was saved$") as caught:
         run(engine, config, None, dataset, tmp_path, interrupt, save_interrupted=True)
     assert caught.value.exit_code == 143
 

@@ -52,7 +52,7 @@ def test_prepares_then_finds_everything_valid(capsys, sources, tmp_path):
         (["--corpus", "stdlib", "--shards", "3"], "--shards is for corpora that are downloaded"),
         (["--corpus", "climbmix", "--shards", "0"], "has training shards 1 to 6542, not 0"),
         (["--corpus", "climbmix", "--hub", "ftp://x"], "bad hub address"),
-        (["--corpus", "stdlib", "--data-dir", "{file}"], "cannot write in"),
+        (["--corpus", "stdlib", "--data-dir", "{file}"], "it is a file, not a folder"),
         (["--corpus", "{empty}"], "holds no files"),
         (["--corpus", "stdlib", "--dataset", "mine", "--like", "nothing"], "no dataset in"),
     ],
