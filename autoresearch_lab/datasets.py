@@ -5,9 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 from autoresearch_lab.errors import LabError
+from autoresearch_lab.paths import Root
 
 MANIFEST = "dataset.json"
 PREFERRED = ("climbmix", "stdlib")
+
+
+def default_dataset(root: Root) -> str:
+    """The name of the dataset that `train.py` takes where none is named. Raises LabError as `choose_dataset` does."""
+    return choose_dataset(root.datasets, None)[0].name
+
+
+def is_own(root: Root, name: str) -> bool:
+    """Whether that dataset was prepared under a name of the user's own: then no corpus says what to prepare it from."""
+    from autoresearch_data.corpora import REGISTRY  # not at the top: it brings readers of Parquet
+
+    return name not in REGISTRY and (root.data(name) / MANIFEST).is_file()
 
 
 def choose_dataset(data: Path, name: str | None) -> tuple[Path, str]:

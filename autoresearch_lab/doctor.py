@@ -200,7 +200,7 @@ def _tool(name: str, use: str, package: str) -> Diagnosis:
 
 def datasets(root: Root) -> list[Diagnosis]:
     """Prepared datasets, by their manifests and the sizes of their files."""
-    folder = root.data("stdlib").parent
+    folder = root.datasets
     found = []
     for manifest in sorted(folder.glob("*/dataset.json")):
         name = manifest.parent.name

@@ -73,18 +73,22 @@ class Root:
     def promoted_shared(self) -> Path:
         return self.kernels / "promoted.toml"
 
+    @property
+    def datasets(self) -> Path:
+        """Folder of all prepared datasets; AUTORESEARCH_DATA moves it to a shared place."""
+        base = os.environ.get("AUTORESEARCH_DATA")
+        return Path(base).expanduser() if base else self.path / "data"
+
     def data(self, dataset: str) -> Path:
-        """Folder of a prepared dataset; AUTORESEARCH_DATA moves all of them to a shared place.
+        """Folder of a prepared dataset.
 
         Raises:
             LabError: the name is no plain folder name.
         """
         try:
-            plain_name(dataset)
+            return self.datasets / plain_name(dataset)
         except DataError as error:
             raise LabError(str(error)) from None
-        base = os.environ.get("AUTORESEARCH_DATA")
-        return (Path(base).expanduser() if base else self.path / "data") / dataset
 
     def relative(self, path: Path) -> str:
         """`path` as it is written into records: relative to the root where it lies inside, else absolute."""

@@ -92,7 +92,7 @@ def plan_training(
     catalog = load_catalog(root)
     choose_kernels = resolve if kernels is None else resolve_named
     selection = choose_kernels("promoted" if kernels is None else kernels, catalog, engine, root)
-    folder, dataset_why = choose_dataset(data_dir.expanduser() if data_dir else root.data("any").parent, dataset)
+    folder, dataset_why = choose_dataset(data_dir.expanduser() if data_dir else root.datasets, dataset)
     opened = open_dataset(folder)
     # What the lab has measured on this machine, with the engines that it measures with.
     lab = None

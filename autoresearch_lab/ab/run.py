@@ -22,6 +22,7 @@ from autoresearch_lab.ab.promise import promise
 from autoresearch_lab.ab.require import Standing, require
 from autoresearch_lab.ab.settings import Settings
 from autoresearch_lab.catalog import Kernel, find_target, load_catalog
+from autoresearch_lab.datasets import default_dataset
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.evidence import attempts_of, default_preset, measured_modes
 from autoresearch_lab.lab import Lab
@@ -40,7 +41,7 @@ def ab(
     lab: Lab,
     *,
     preset: str | None = None,
-    dataset: str = "stdlib",
+    dataset: str | None = None,
     settings: Settings | None = None,
     workloads: Mapping[str, str] | None = None,
     on_progress: Report | None = None,
@@ -62,7 +63,7 @@ def ab(
         require(find_target(catalog, name), kernel, lab, (workloads or {}).get(name))
         for name, kernel in candidate.items()
     ]
-    data = describe_dataset(lab.root, dataset)
+    data = describe_dataset(lab.root, dataset or default_dataset(lab.root))
     asked = request(standings, baseline, preset, data, settings)
     attempt = 1 + len(attempts_of(asked, lab))
     identity = [asked.model_dump(mode="json"), lab.context.keys(), attempt]

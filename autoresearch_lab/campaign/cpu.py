@@ -16,7 +16,7 @@ from autoresearch_common.hashing import file_sha256, json_sha256
 from autoresearch_common.reading import BadFile, read_json
 from autoresearch_data.build import prepare
 from autoresearch_data.corpora import Corpus, find_corpus
-from autoresearch_data.dataset import Dataset
+from autoresearch_data.dataset import Dataset, open_dataset
 from autoresearch_data.errors import DataError, DataFailure
 from autoresearch_data.progress import Reporter
 from autoresearch_lab import lookup
@@ -24,6 +24,7 @@ from autoresearch_lab.campaign.command import python, run_command
 from autoresearch_lab.campaign.profiles import known_profile
 from autoresearch_lab.campaign.steps import CampaignStep, StepFailed, TimeBox
 from autoresearch_lab.catalog import load_catalog
+from autoresearch_lab.datasets import is_own
 from autoresearch_lab.errors import LabError, LabFailure, files_at_hand
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.orchestrate import CandidateState
@@ -71,8 +72,9 @@ class MainJob:
     closing: ClosingRun | None = None
 
     def check(self) -> None:
-        """Raises LabError for a corpus that does not exist, before anything is begun."""
-        _find(self.dataset)
+        """Raises LabError for a dataset that is neither prepared nor a corpus, before anything is begun."""
+        if not is_own(self.lab.root, self.dataset):
+            _find(self.dataset)
 
     def steps(self) -> list[CampaignStep]:
         """In order. With a limit on the time, orchestrate gets what the steps after it can do without."""
@@ -89,15 +91,19 @@ class MainJob:
     def _prepare(self, box: TimeBox) -> None:
         """The dataset; made now if the folder holds none that is valid. Raises what the data package says, as the lab's
         own errors."""
+        folder, reused = self.lab.root.data(self.dataset), True
         try:
-            made = prepare(_find(self.dataset), self.lab.root.data(self.dataset), Reporter())
+            if is_own(self.lab.root, self.dataset):
+                self.prepared = open_dataset(folder)
+            else:
+                made = prepare(_find(self.dataset), folder, Reporter())
+                self.prepared, reused = made.dataset, made.reused
         except DataError as error:
             raise LabError(str(error)) from None
         except DataFailure as error:
             raise LabFailure(str(error)) from None
-        before = " (prepared before)" if made.reused else ""
-        self.say(f"data: {self.dataset} {made.dataset.fingerprint[:12]}{before}")
-        self.prepared = made.dataset
+        before = " (prepared before)" if reused else ""
+        self.say(f"data: {self.dataset} {self.prepared.fingerprint[:12]}{before}")
 
     def _profile(self, box: TimeBox) -> None:
         """The newest profile of the baseline trainer that counts here, or a new one; left where people look for it."""

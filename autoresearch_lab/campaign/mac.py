@@ -10,6 +10,7 @@ from pathlib import Path
 from autoresearch_lab.campaign.command import python, run_command, subject, verb
 from autoresearch_lab.campaign.steps import CampaignStep, TimeBox
 from autoresearch_lab.catalog import Kernel, Target
+from autoresearch_lab.datasets import is_own
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.hardware import has_apple_gpu
 from autoresearch_lab.lab import Lab
@@ -48,7 +49,7 @@ def mac_steps(
     steps = [
         _step("doctor", verb(lab, "mlx", "doctor")),
         _step("tests", python("-m", "pytest")),
-        _step("data", python(str(CHECKOUT / "prepare.py"), *data)),
+        *([] if is_own(lab.root, dataset) else [_step("data", python(str(CHECKOUT / "prepare.py"), *data))]),
         _step("profile", verb(lab, "mlx", "profile", "--preset", preset, "--dataset", dataset, "--output", profile)),
     ]
     for kernel in metal_kernels(catalog):

@@ -11,6 +11,7 @@ from autoresearch_data.errors import DataError
 from autoresearch_data.folders import plain_name
 from autoresearch_lab.ab.settings import Settings
 from autoresearch_lab.cli.subject import SomePath
+from autoresearch_lab.datasets import choose_dataset
 from autoresearch_trainer.config import MOST_SEED, ConfigError, preset
 
 MOST_COUNT = 10**12
@@ -71,9 +72,21 @@ class PresetName(click.ParamType):
 PATH = SomePath()
 SEED = Count(min=0, most=MOST_SEED)
 PRESET = click.option("--preset", type=PresetName(), help="What to train [default: what suits this machine].")
+
+
+def _dataset(ctx: click.Context, param: click.Parameter, name: str | None) -> str | None:
+    """Where none is named, what `train.py` takes: of the verb's --data-dir, where it has one, which is eager. None
+    where a command line is only read, not run."""
+    if name or ctx.obj is None:
+        return name
+    folder = ctx.params.get("data_dir") or ctx.obj.lab.root.datasets
+    return choose_dataset(folder.expanduser(), None)[0].name
+
+
 DATASET = click.option(
-    "--dataset", type=DatasetName(), default="stdlib", show_default=True, help="Prepared dataset to train on."
-)
+    "--dataset", type=DatasetName(), callback=_dataset,
+    help="Prepared dataset to train on [default: the one train.py takes: climbmix, else stdlib, else the only one].",
+)  # fmt: skip
 SELECTION = click.option(
     "--kernels", default="baseline", show_default=True, help="baseline, promoted, or target=kernel,..."
 )

@@ -62,7 +62,12 @@ COMMANDS = {
             help="Pairs of a plain and an instrumented step to measure.",
         ),
         DATASET,
-        click.option("--data-dir", type=PATH, help="Folder of the datasets [default: data]."),
+        click.option(
+            "--data-dir",
+            type=PATH,
+            is_eager=True,
+            help="Folder of the datasets [default: $AUTORESEARCH_DATA, else data].",
+        ),
         SELECTION,
     )
 }

@@ -12,6 +12,7 @@ from rich.text import Text
 from autoresearch_lab.cli.app import Session, VerbResult
 from autoresearch_lab.cli.options import DatasetName, FiniteRange, PresetName
 from autoresearch_lab.cli.progress import progress
+from autoresearch_lab.datasets import default_dataset
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.evidence import default_preset
 from autoresearch_lab.propose.attempts import Budget
@@ -20,7 +21,7 @@ from autoresearch_lab.results.note import IdeaResults
 from autoresearch_lab.versions.rule import TrialRule
 
 _RULE = TrialRule()
-IDEAS, BRANCH, DATASET, MINUTES = 20, "lab-research", "stdlib", 10.0
+IDEAS, BRANCH, MINUTES = 20, "lab-research", 10.0
 COLOURS = {"keep": "bold green", "discard": "", "proposed": "bold", "crash": "red", "refused": "red", "failed": "red"}
 
 
@@ -52,7 +53,7 @@ def night(
         given.research,
         given.branch or BRANCH,
         given.preset or default_preset(session.lab),
-        given.dataset or DATASET,
+        given.dataset or default_dataset(session.lab.root),
         replace(_RULE, steps=steps, foreign_limit=limit),
         ResearchLimits(most, given.hours, seconds or Budget.seconds, given.minutes or MINUTES),
         session.say,
@@ -85,7 +86,7 @@ RESEARCH_OPTIONS = (
                  f"on.  [default: {BRANCH}]"),
     click.option("--hours", type=FiniteRange(min=0.001), help="Of --research: begin no idea after that long."),
     click.option("--minutes", type=FiniteRange(min=0.1), help=f"Of --research: for a trial.  [default: {MINUTES:g}]"),
-    click.option("--dataset", type=DatasetName(), help=f"Of --research: to train on.  [default: {DATASET}]"),
+    click.option("--dataset", type=DatasetName(), help="Of --research: to train on.  [default: as train.py]"),
     click.option("--preset", type=PresetName(),
                  help="Of --research: what to train.  [default: what suits this machine]"),
     click.option("--foreign-limit", type=FiniteRange(0.0, 1.0), help="Of --research: share of the cores that other "

@@ -21,10 +21,14 @@ LEFT_OUT = {
     "watch": "it is a live view for people, which never returns",
     "review-trace": "it records what a person found",
 }
-# Options that are none: those that hand in a command to run, and what only a person may allow.
+# Options that are none: those that hand in a command to run, what only a person may allow, and what is for tests.
 LEFT_OUT_OPTIONS = {
     "gate": {"command_base", "command_head"},
-    "orchestrate": {"proposer", "proposals", "proposer_seconds", "allow_beyond_diet"},
+    "orchestrate": {
+        *("proposer", "proposals", "proposer_seconds", "allow_beyond_diet"),
+        *("research", "branch", "hours", "minutes", "dataset", "preset", "foreign_limit"),
+    },
+    "run": {"rehearse"},
 }
 # What the words are that stand behind a verb; the command line has no help for them.
 PLACES = {

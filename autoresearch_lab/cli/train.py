@@ -45,7 +45,7 @@ from autoresearch_trainer.saver import Interval
 @click.option("--seed", type=int, default=None, help="[default: 42]")
 @click.option("--kernels", default=None, help="baseline, promoted, or target=kernel,... [default: what is promoted].")
 @click.option("--dataset", type=DatasetName(), help="A dataset that prepare.py has made [default: the one there is].")
-@click.option("--data-dir", type=PATH, help="Folder of the datasets [default: data].")
+@click.option("--data-dir", type=PATH, help="Folder of the datasets [default: $AUTORESEARCH_DATA, else data].")
 @click.option("--batch-size", type=Count(1), default=None, help="Sequences per pass [default: fitted to the memory].")
 @click.option(
     "--set",

@@ -11,6 +11,7 @@ from autoresearch_common.hashing import file_sha256, json_sha256
 from autoresearch_lab import jobs, workloads
 from autoresearch_lab.catalog import Target, load_catalog
 from autoresearch_lab.ceilings import ceilings
+from autoresearch_lab.datasets import default_dataset
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.evidence import captures, default_preset
 from autoresearch_lab.lab import Lab
@@ -92,7 +93,7 @@ def ensure_workloads(
     known = newest_workloads(target.name, lab, preset, dataset)
     if known is not None:
         return known
-    preset, dataset = preset or default_preset(lab), dataset or "stdlib"
+    preset, dataset = preset or default_preset(lab), dataset or default_dataset(lab.root)
     catalog = load_catalog(lab.root)
     baseline = resolve("baseline", catalog, lab.context, lab.root)
     with jobs.run_folder(lab.root, "capture") as folder:

@@ -75,7 +75,20 @@ def test_it_goes_on_after_a_failed_step_and_says_so_at_its_end(monkeypatch, tmp_
     assert steps_of(lab)["train"].state == "done"
 
 
-ORCHESTRATE = cpu.MainJob._orchestrate
+ORCHESTRATE, PREPARE = cpu.MainJob._orchestrate, cpu.MainJob._prepare
+
+
+def test_a_dataset_of_the_users_own_name_is_taken_as_it_is(monkeypatch, tmp_path, lab, capsys):
+    folder = tmp_path / "data" / "mine"
+    folder.mkdir(parents=True)
+    (folder / "dataset.json").write_text("{}")
+    monkeypatch.delenv("AUTORESEARCH_DATA", raising=False)
+    monkeypatch.setattr(cpu, "open_dataset", lambda where: SimpleNamespace(folder=where, fingerprint="0123456789abcd"))
+    monkeypatch.setattr(cpu.MainJob, "_prepare", PREPARE)
+    assert run(tmp_path, "--preset", "cpu-nano") == 0
+    told = capsys.readouterr()
+    assert "data: mine 0123456789ab (prepared before)" in told.out + told.err
+    assert steps_of(lab)["data"].state == "done"
 
 
 def test_without_a_profile_nothing_is_orchestrated_and_the_rest_is_done(monkeypatch, tmp_path, lab, capsys):

@@ -23,8 +23,8 @@ CATALOG = load_catalog(Root())
 KERNELS = mac.metal_kernels(CATALOG)
 
 
-def steps(root: Path) -> list[CampaignStep]:
-    return mac.mac_steps(Lab(Root(root), ENGINES["mlx"]), CATALOG, "m5-tiny", "stdlib", 5.0)
+def steps(root: Path, dataset: str = "stdlib") -> list[CampaignStep]:
+    return mac.mac_steps(Lab(Root(root), ENGINES["mlx"]), CATALOG, "m5-tiny", dataset, 5.0)
 
 
 def ending_with(monkeypatch, code: int) -> None:
@@ -46,6 +46,13 @@ def test_the_plan_takes_every_metal_kernel_through_verify_and_bench(tmp_path):
     for kernel in KERNELS:
         assert names.index(f"verify {kernel.target}") < names.index(f"bench {kernel.target}")
     assert names[:4] == ["doctor", "tests", "data", "profile"] and names[-2:] == ["orchestrate", "report"]
+
+
+def test_a_dataset_of_the_users_own_name_is_not_prepared(tmp_path, monkeypatch):
+    monkeypatch.delenv("AUTORESEARCH_DATA", raising=False)
+    (tmp_path / "data" / "mine").mkdir(parents=True)
+    (tmp_path / "data" / "mine" / "dataset.json").write_text("{}")
+    assert [step.name for step in steps(tmp_path, "mine")][:3] == ["doctor", "tests", "profile"]
 
 
 def test_every_command_of_the_lab_takes_its_options(tmp_path):
