@@ -83,7 +83,8 @@ COMMANDS = {
     "bench": command(
         "bench",
         run,
-        "Time a verified kernel against the baseline and the library, and say whether it is faster for sure.",
+        "Time a verified kernel against the baseline and the library, and say whether it is faster for sure. Exit "
+        "code 0 = FASTER.",
         kernel_arguments(),
         budget_option(
             "Seconds after which no further process is started. The first look is always taken; how long it takes is "

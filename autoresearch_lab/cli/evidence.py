@@ -144,7 +144,7 @@ COMMANDS = {
         "`shipped`: one row per record, nested fields as JSON columns, e.g. results->>'ratio').",
         kernel_arguments(least=0),
         click.option("--target", help="The target to show, with all its kernels."),
-        click.option("--sql", metavar="SELECT", help="One SELECT over the table `ledger`."),
+        click.option("--sql", metavar="SELECT", help="One SELECT over the tables `ledger` and `shipped`."),
     ),
     "report": command(
         "report",

@@ -202,7 +202,8 @@ COMMANDS = {
         "orchestrate",
         orchestrate,
         "Take the kernels of a profile's top targets through verify, bench, A/B and promotion; or, with --research, "
-        "somebody's ideas for the trainer through review and trial. Exit code 0 = something is promoted, or kept.",
+        "somebody's ideas for the trainer through review and trial. Exit code 0 = something is promoted, "
+        "or kept, and no step failed.",
         click.option("--profile", type=PATH, help="File of `profile`."),
         click.option("--workspace-root", type=PATH, help="Workspaces [default: workspaces]."),
         _TOP,

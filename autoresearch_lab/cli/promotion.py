@@ -109,7 +109,8 @@ COMMANDS = {
     "promote": command(
         "promote",
         promote,
-        "Let the trainer of this machine use kernels that won their A/B.",
+        "Let the trainer of this machine use kernels that won their A/B. Exit code 0 = it does, 1 = evidence is "
+        "missing.",
         kernel_arguments(most=None),
         click.option("--name", help="Name for a workspace's kernel in the catalogue [default: the folder's]."),
         _SHIP,

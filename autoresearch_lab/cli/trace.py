@@ -230,7 +230,8 @@ COMMANDS = {
         click.option("--time-budget", type=FiniteRange(min=0, min_open=True), metavar="SECONDS",
                      help=f"No traced step begins later [default: {steady.DEFAULT_SECONDS:g}]. Not mlx."),
         click.option("--steps", type=Count(min=1, max=1000),
-                     help=f"Steps to trace at most [default: {steady.DEFAULT_STEPS}; mlx: {METAL_STEPS}]."),
+                     help=f"Steps to trace at most [default: {steady.DEFAULT_STEPS}; mlx: {METAL_STEPS}, and no more "
+                     f"than {MOST_METAL_STEPS}]."),
         SELECTION,
         DATASET,
         PRESET,

@@ -84,7 +84,8 @@ from autoresearch_trainer.saver import Interval
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout, all else on stderr.")
 @click.option("--root", type=PATH, default=CHECKOUT, hidden=True)
 def train(**options: Any) -> None:
-    """Train the model once and print the summary. Exit code: 0 trained, 1 training failed, 2 bad input."""
+    """Train the model once and print the summary. Exit code: 0 trained, 1 training failed, 2 bad input, 130 or 143
+    interrupted."""
     root = Root(options["root"].expanduser().resolve())
     remarks = [ended] if (ended := settle(Lab(root))) is not None else []
     with suppress(LabError):  # training waits for nobody who writes to the ledger
