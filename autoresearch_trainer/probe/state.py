@@ -52,8 +52,8 @@ _CODE = operator.attrgetter("__code__", "__defaults__", "__kwdefaults__")
 # Variables by which OpenMP ties threads to cores.
 _TYING = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY")
 _PLAIN = (bool, int, float, str, bytes, tuple, frozenset)
-# Objects that the collector leaves alone from the start: some 400 in Python 3.12, none in other versions. Measuring gives
-# them back (`gc.unfreeze`), which is nothing that a kernel did.
+# Objects that the collector leaves alone from the start: some 400 in Python 3.12, none in other versions. Measuring
+# gives them back (`gc.unfreeze`), which is nothing that a kernel did.
 _FROZEN = gc.get_freeze_count()
 # Files that a library may open for itself.
 MOST_OPEN = 64

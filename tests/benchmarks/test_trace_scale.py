@@ -20,7 +20,7 @@ def test_both_formats_show_the_same(tmp_path):
     found = [surveyed(tmp_path / name) for name in ("t.sqlite", "t.json")]
     for one in found:
         assert (one.steps, len(one.ranges), len(one.kernels)) == (2, 50, KERNELS)
-        assert one.device_ms == pytest.approx(8.0) and one.attributed_share == 1
+        assert one.device_ms == pytest.approx(8.0) and one.attributed_share == pytest.approx(1)
     for old, new in zip(found[0].kernels, found[1].kernels, strict=True):
         assert (old.name, old.calls_per_step) == (new.name, new.calls_per_step)
         assert old.ms == pytest.approx(new.ms) and len(old.under) == 3
