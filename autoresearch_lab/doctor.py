@@ -58,10 +58,12 @@ def examine(root: Root, ledger: Ledger) -> list[Diagnosis]:
     return [*engines(), *_software(), *_tools(), *datasets(root), *_state(root, ledger), confinement()]
 
 
-def usable(findings: list[Diagnosis]) -> bool:
-    """Whether at least one engine can run and nothing that is needed has a problem."""
-    engine = any(finding.group == "engine" and finding.state == "ok" for finding in findings)
-    return engine and not any(finding.needed and finding.state != "ok" for finding in findings)
+def usable(findings: list[Diagnosis], engine: str = "auto") -> bool:
+    """Whether that engine can run (auto: any one) and nothing that is needed has a problem."""
+    runs = {finding.name for finding in findings if finding.group == "engine" and finding.state == "ok"}
+    return bool(runs if engine == "auto" else engine in runs) and not any(
+        finding.needed and finding.state != "ok" for finding in findings
+    )
 
 
 def engines() -> list[Diagnosis]:

@@ -24,12 +24,12 @@ MARKS = {"ok": Text("ok", "green"), "missing": Text("no", "yellow"), "problem": 
 
 def doctor(session: Session) -> VerbResult:
     findings = examine(session.lab.root, session.lab.ledger)
-    able = usable(findings)
+    able = usable(findings, session.engine_name)
     data = {"usable": able, "findings": [finding.plain() for finding in findings]}
-    return VerbResult(data, lambda console: _show_findings(findings, console), positive=able)
+    return VerbResult(data, lambda console: _show_findings(findings, session.engine_name, console), positive=able)
 
 
-def _show_findings(findings: list[Diagnosis], console: Console) -> None:
+def _show_findings(findings: list[Diagnosis], engine: str, console: Console) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(no_wrap=True, style="dim")
     table.add_column(no_wrap=True)
@@ -44,10 +44,11 @@ def _show_findings(findings: list[Diagnosis], console: Console) -> None:
     console.print(table)
     able = [finding.name for finding in findings if finding.group == "engine" and finding.state == "ok"]
     console.print()
-    if usable(findings):
+    if usable(findings, engine):
         console.print(f"This machine can run: {', '.join(able)}.")
     else:
-        console.print("This machine cannot run the lab yet; see the lines above.", style="red")
+        what = "the lab" if engine == "auto" else f"--engine {engine}"
+        console.print(f"This machine cannot run {what} yet; see the lines above.", style="red")
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,8 @@ COMMANDS = {
     "doctor": command(
         "doctor",
         doctor,
-        "Say what this machine can and cannot do, and what to install. Exit code 0: the lab can work here.",
+        "Say what this machine can and cannot do, and what to install. Exit code 0: the lab (or the engine "
+        "that --engine names) can work here.",
     ),
     "list-targets": command(
         "list-targets", list_targets, "List the targets, their kernels per engine, and the evidence on each."

@@ -9,7 +9,7 @@ from autoresearch_common import compiler as system_compiler
 from autoresearch_data.dataset import Manifest
 from autoresearch_data.tokens import SplitSummary
 from autoresearch_lab import doctor, engine, hardware
-from autoresearch_lab.cli import app, train
+from autoresearch_lab.cli import app, machine, train
 from autoresearch_lab.hardware import Hardware
 from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.paths import CHECKOUT, Root
@@ -34,6 +34,14 @@ def test_this_machine_can_run_the_cpu_engine(lab):
     assert findings["lab", "ledger"].detail == "0 records, chain intact"
     assert findings["data", "datasets"].remedy == "python prepare.py --corpus stdlib"
     assert doctor.usable(list(findings.values()))
+
+
+def test_an_engine_that_is_named_must_be_able_to_run(lab, capsys, monkeypatch):
+    missing = doctor.Diagnosis("engine", "cuda", "missing", "no NVIDIA GPU answers")
+    monkeypatch.setattr(machine, "examine", lambda *_: [doctor.Diagnosis("engine", "cpu", "ok", ""), missing])
+    for name, code in (("auto", 0), ("cpu", 0), ("cuda", 1)):
+        assert app.main(["--root", str(lab.path), "--engine", name, "doctor"]) == code
+    assert "This machine cannot run --engine cuda yet" in capsys.readouterr().out
 
 
 def test_datasets_are_listed_and_damaged_ones_named(lab):
