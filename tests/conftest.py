@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
 
 from autoresearch_data.tokens import Tokens
 from autoresearch_lab.sandbox import forked, parent
@@ -27,9 +26,12 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("TORCHINDUCTOR_VEC_ISA_OK", "1")
 
 
-# A machine that is busy, with these very tests, is no fault of what they draw.
-settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("busy")
+if importlib.util.find_spec("hypothesis"):  # a bare machine with a GPU has none, and no test there draws anything
+    from hypothesis import HealthCheck, settings
+
+    # A machine that is busy, with these very tests, is no fault of what they draw.
+    settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("busy")
 
 
 def _module(name: str) -> ModuleType:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from autoresearch_cuda.probe.context import consumed, tensors_of
-from autoresearch_cuda.probe.tensors import shuffled
+from autoresearch_cuda.probe.tensors import relocated, shuffled
 from autoresearch_trainer.jobs.calls import COUNTED
 from autoresearch_trainer.kernel_files import Kernel
 from autoresearch_trainer.probe.clock import MovableClock
@@ -66,6 +66,7 @@ def repeat(
         between = layers[number // 2 % len(layers)]
         return _differentiated(function, _copies(given) if number % 2 else given, between)
 
+    generator = torch.Generator().manual_seed(1)
     began = _monotonic()
     first = [results(number) for number in range(2 * len(layers))]
     pace = _Pace((_monotonic() - began) / len(first), max((each.nbytes for each in first[0]), default=0))
@@ -73,7 +74,8 @@ def repeat(
     def once(number: int) -> bool:
         if number % DROPPED == number // DROPPED % DROPPED:  # never in step with a count of the kernel's
             # Whose backward never comes: a graph that is thrown away leaves nothing either.
-            _forward(function, _copies(given))
+            # With other contents, in a tenth of a thousandth or all over: nothing is kept for those that came by.
+            _forward(function, [_other(value, generator) for value in given])
         return _same(results(number), first[number % len(first)])
 
     # Garbage that holds a result, or something as large.
@@ -154,8 +156,10 @@ def _crossed(function: Kernel, values: Mapping[str, Any], layers: Sequence[Betwe
     flying = [
         _forward(function, _copies(arguments), layers[number % len(layers)]) for number, arguments in enumerate(calls)
     ]
-    # A gradient is wanted until the optimizer has seen all of them.
-    together = [_backward(leaves, outputs, copied=False) for leaves, outputs in flying]
+    # A gradient is wanted until the optimizer has seen all of them. They come in any order: a model's come last first.
+    order = torch.randperm(len(flying), generator=generator).tolist()
+    ended = {number: _backward(*flying[number], copied=False) for number in order}
+    together = [ended[number] for number in range(len(flying))]
     return sum(not _same(one, other) for one, other in zip(alone, together, strict=True))
 
 
@@ -166,7 +170,8 @@ def _followed(function: Kernel, values: Mapping[str, Any], updated: Collection[s
     turns, as two parameters of one shape do. An optimizer's steps go on by one, and the rates of the first set fall.
     """
     generator = torch.Generator().manual_seed(0)
-    sets = _copies(list(values.values())), [_shuffled(value, generator) for value in values.values()]
+    # What is written to, though seen in many places, lies dense.
+    sets = tuple([_shuffled(value, generator) for value in values.values()] for _ in range(2))
     if updated:
         sets[1][:] = [value * OTHER_RATES if isinstance(value, float) else value for value in sets[1]]
     calls, following = [], []
@@ -223,9 +228,20 @@ def _shuffled(value: Any, generator: torch.Generator) -> Any:
     return _like(value, shuffled(value.detach(), generator))
 
 
+def _other(value: Any, generator: torch.Generator) -> Any:
+    """The value with its rows exchanged, and its numbers, of a single one too, a little different."""
+    if not isinstance(value, torch.Tensor):
+        return value
+    content = shuffled(value.detach(), generator)
+    if content.is_floating_point():
+        content = content * (1 + DRIFT * torch.randn((), generator=generator).to(content))
+    return _like(value, content)
+
+
 def _copies(arguments: Sequence[Any]) -> list[Any]:
-    """The same values in tensors of their own; of a parameter a parameter."""
-    return [_like(each, each.detach().clone()) if isinstance(each, torch.Tensor) else each for each in arguments]
+    """The same values in tensors of their own, which lie as those do: in another layout a library may round otherwise.
+    Of a parameter a parameter."""
+    return [_like(each, relocated(each.detach())) if isinstance(each, torch.Tensor) else each for each in arguments]
 
 
 def _like(value: torch.Tensor, copy: torch.Tensor) -> torch.Tensor:

@@ -36,8 +36,8 @@ OF_VALUES: tuple[Mode, ...] = ("plain", "interleaved")
 WITHOUT: tuple[Mode, ...] = ("nothing wanted", "no_grad", "inference_mode")
 # By so many powers of ten at most a scalar is below its smallest value, where it falls to zero.
 FALL = 4.0
-# Whole numbers that reach over so much are counts that go on: one is drawn so far beyond the largest.
-FAR_FROM, FAR_BEYOND = 100, (32, 1000)
+# Whole numbers that reach over so much are counts that go on: some are drawn so far beyond the largest.
+FAR_FROM, FAR_BEYOND = 100, ((2, 32), (32, 1000))
 
 
 def axes_of(
@@ -71,12 +71,13 @@ def axes_of(
 
 def levels_of(argument: Argument, rng: np.random.Generator) -> list[Scalar]:
     """The trainer's values of a scalar, and some that nobody wrote down. Of a positive real number one between them,
-    and where a schedule takes it to zero one far below; of a whole number one between them, one beyond, and one far
-    beyond where they reach over decades, as steps do."""
+    and where a schedule takes it to zero one below and one far below; of a whole number one between them, one beyond,
+    and two far beyond where they reach over decades, as steps do."""
     reals = [value for value in argument.values if isinstance(value, float) and value > 0]
     if reals:
         between = math.exp(rng.uniform(math.log(min(reals)), math.log(max(reals))))
-        falls = [min(reals) * 10.0 ** rng.uniform(-FALL, -1.0)] if 0.0 in argument.values else []
+        reach = ((-FALL, -1.0), (-1.0, 0.0)) if 0.0 in argument.values else ()
+        falls = [min(reals) * 10.0 ** rng.uniform(low, high) for low, high in reach]
         return [*argument.values, between, *falls]
     whole = [value for value in argument.values if type(value) is int]
     if not whole:
@@ -84,7 +85,7 @@ def levels_of(argument: Argument, rng: np.random.Generator) -> list[Scalar]:
     least, most = min(whole), max(whole)
     drawn = {round(math.exp(rng.uniform(math.log(least), math.log(most)))), most + int(rng.integers(1, most + 1))}
     if most > FAR_FROM * least:
-        drawn.add(round(most * math.exp(rng.uniform(math.log(FAR_BEYOND[0]), math.log(FAR_BEYOND[1])))))
+        drawn |= {round(most * math.exp(rng.uniform(math.log(low), math.log(high)))) for low, high in FAR_BEYOND}
     return [*argument.values, *sorted(drawn - set(whole))]
 
 

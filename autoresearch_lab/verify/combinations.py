@@ -217,10 +217,13 @@ class Combinations:
         )  # fmt: skip
 
     def _wanted(self, point: Mapping[str, Any]) -> tuple[str, ...]:
-        """The arguments whose gradients are asked for: all, or of several one or all but one."""
+        """The arguments whose gradients are asked for: all, or of several one, all but one, or any others."""
         names = self.grads if point["mode"] in WITH_GRADIENTS else ()
         if not point["alone"] or len(names) < 2:
             return names
+        if len(names) > 3 and self.rng.integers(2):
+            chosen = set(self.rng.permutation(len(names))[: int(self.rng.integers(2, len(names) - 1))].tolist())
+            return tuple(name for number, name in enumerate(names) if number in chosen)
         place, others = int(self.rng.integers(len(names))), bool(self.rng.integers(2))
         return tuple(name for number, name in enumerate(names) if (number == place) != others)
 

@@ -27,6 +27,9 @@ CHANCE_UNTOUCHED = 0.4
 CHANCE_UNUSED = 0.3
 # Rows that a loss leaves out have a cotangent of zero; at the start of a training, behind weights of zero, all have.
 CHANCE_MASKED, CHANCE_NO_COTANGENT = 0.35, 0.1
+# Of the rows of what an optimizer is handed one in so many has a gradient, where not all have: of a table of tokens
+# few.
+LEFT_OF = (2, 16)
 
 
 class MayBeZero(NamedTuple):
@@ -58,11 +61,12 @@ def begun(contents: Contents, zero: MayBeZero, rng: np.random.Generator) -> Cont
 
 
 def _some_zero(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The same with half of its places along the first axis zero; as it is where it has but one."""
+    """The same with half of its places along the first axis zero, or all but a few; as it is where it has but one."""
     if not array.ndim or len(array) < 2:
         return array
     changed = array.copy()
-    changed[rng.permutation(len(array))[: len(array) // 2]] = 0
+    left = max(1, len(array) // int(rng.choice(LEFT_OF)))
+    changed[rng.permutation(len(array))[left:]] = 0
     return changed
 
 

@@ -84,7 +84,7 @@ class GuardBase:
             for place, functions in self._functions.items()
         }
         self._codes = {place: list(map(_CODE, written.values())) for place, written in self._written.items()}
-        self._constants = _constants()
+        self._constants, self._project = _constants(), _functions()
         self._threads = set(threading.enumerate())
         self._state, self._variables = self._whole_state(), _variables()
         self._cheap_state = self.cheap_state()
@@ -141,6 +141,12 @@ class GuardBase:
                 for name, value in self._constants.items()
                 if constants.get(name) != value
             ]
+            functions = _functions()
+            found += [
+                f"{name} was replaced"
+                for name, (function, code) in self._project.items()
+                if name not in functions or functions[name][0] is not function or functions[name][1] is not code
+            ]
         if (more := _open_files() - self._open) > MOST_OPEN:
             found.append(f"{more} more files are open")
         if sys.path[: len(self._import_path)] != self._import_path:  # what comes after them, PyTorch's compiler adds to
@@ -169,8 +175,9 @@ def numerics() -> State:
         "rounding mode": _call("fegetround"),
         "floating-point traps": _call("fegetexcept"),
         "cores": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
-        "cores of threads": _cores_of_threads(),
+        "cores of threads": _of_threads(lambda task: sorted(os.sched_getaffinity(task)), _TYING),
         "priority": os.getpriority(os.PRIO_PROCESS, 0),
+        "priority of threads": _of_threads(lambda task: os.getpriority(os.PRIO_PROCESS, task)),
         "scheduling": _system("sched_getscheduler", 0),
         "timer slack": _system("prctl", _PR_GET_TIMERSLACK, 0, 0, 0, 0),
         "huge pages left out": _system("prctl", _PR_GET_THP_DISABLE, 0, 0, 0, 0),
@@ -178,16 +185,16 @@ def numerics() -> State:
     }
 
 
-def _cores_of_threads() -> list[list[int]]:
-    """The sets of cores that this process's threads are tied to, each once; empty where the system does not tell, and
-    where the user has OpenMP tie its threads, each when it is made."""
-    found: set[tuple[int, ...]] = set()
-    if any(name in os.environ for name in _TYING):
+def _of_threads(ask: Callable[[int], Any], unless: Iterable[str] = ()) -> list[Any]:
+    """What this process's threads have, each value once; empty where the system does not tell. unless: variables of the
+    environment with which a thread gets its own when it is made."""
+    found: list[Any] = []
+    if any(name in os.environ for name in unless):
         return []
     for task in Path("/proc/self/task").glob("*"):
         with suppress(OSError):  # it has ended
-            found.add(tuple(sorted(os.sched_getaffinity(int(task.name)))))
-    return sorted(map(list, found))
+            found.append(ask(int(task.name)))
+    return sorted(each for number, each in enumerate(found) if each not in found[:number])
 
 
 def _constants() -> State:
@@ -198,6 +205,17 @@ def _constants() -> State:
         for module in modules
         for name, value in list(vars(module).items())
         if name.isupper() and isinstance(value, _PLAIN)
+    }
+
+
+def _functions() -> dict[str, tuple[Any, Any]]:
+    """This project's functions that are loaded, and the code of each."""
+    modules = [module for name, module in list(sys.modules.items()) if name.split(".")[0] in PROJECT]
+    return {
+        f"{module.__name__}.{name}": (value, value.__code__)
+        for module in modules
+        for name, value in list(vars(module).items())
+        if isinstance(value, FunctionType)
     }
 
 
@@ -217,23 +235,54 @@ def surroundings() -> State:
         "how NumPy prints numbers": str(np.get_printoptions()),
         "trace function": repr(sys.gettrace()) + repr(sys.getprofile()),
         **{f"handler of {number.name}": repr(signal.getsignal(number)) for number in _SIGNALS},
+        "signals ignored, and caught": _dispositions(),
         "timers": [signal.getitimer(number) != (0.0, 0.0) for number in _TIMERS],
+        "timers of the system": _text("/proc/self/timers"),
+        "process group and session": (os.getpgrp(), os.getsid(0)),
+        "where the standard streams lead": [_leads(number) for number in range(3)],
         "signals held back": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
         "rights of new files": _umask(),
         "warnings": _warnings(),
         "what is done at errors": (id(sys.excepthook), id(sys.unraisablehook), id(threading.excepthook)),
         "standard output": (id(sys.stdout), id(sys.stderr)),
         "turns of threads": sys.getswitchinterval(),
+        "stacks of new threads": threading.stack_size(),
         "locale": locale.setlocale(locale.LC_ALL),
         "log messages left out": (logging.root.manager.disable, logging.root.level),
         "allocations traced": tracemalloc.is_tracing(),
     }
 
 
-def _warnings() -> str:
-    """What becomes of warnings where nothing is said of their module and text."""
+def _dispositions() -> list[str]:
+    """The sets of signals that this process ignores and catches, as the system has them: native code changes them
+    without Python's noticing. Empty where the system does not tell."""
+    return [line for line in _text("/proc/self/status").splitlines() if line.startswith(("SigIgn", "SigCgt"))]
+
+
+def _leads(descriptor: int) -> tuple[int, int, bool] | None:
+    """Which file a descriptor stands for, and whether whoever uses it waits; None where it is closed."""
+    try:
+        about = os.fstat(descriptor)
+        return about.st_dev, about.st_ino, os.get_blocking(descriptor)
+    except OSError:
+        return None
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""
+
+
+def _warnings() -> list[str]:
+    """What becomes of warnings, and of those of arithmetic, where nothing is said of their module and text."""
+    return [_warned(UserWarning), _warned(RuntimeWarning)]
+
+
+def _warned(kind: type[Warning]) -> str:
     for action, text, category, module, _ in warnings.filters:
-        if action in ("ignore", "error") and text is None and module is None and issubclass(UserWarning, category):
+        if action in ("ignore", "error") and text is None and module is None and issubclass(kind, category):
             return "silenced" if action == "ignore" else "errors"
     return "shown"
 

@@ -47,7 +47,7 @@ def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     """Long sequences, with a short window, a long one and none; round lengths and windows."""
     some = int(rng.integers(1, 100))
     pairs = [(512 + some, 64), (1024 + some, 1000), (1024 - some, 4096)]
-    pairs += [(512, 256), (2048, 1024)]
+    pairs += [(512, 256), (2048, 1024), (2049 + 4 * some, 700)]
     return [w.variant(workload, seq_len=length, window=window) for length, window in pairs]
 
 

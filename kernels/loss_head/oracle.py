@@ -16,6 +16,8 @@ _loss = load_part(__file__, "softcap_cross_entropy")
 BLOCK_ELEMENTS = 1 << 21
 # Size of adversarial weights, for adversarial rows: the largest logits are about at the cap, most are well below.
 ADVERSARIAL = 0.03
+# How often a weight is NaN, where not all is finite.
+DIVERGED = 0.3
 # How often the model is sure of half of the rows, and the logit that their targets have then.
 SURE, SURE_LOGIT = 0.5, 16.0
 
@@ -48,8 +50,8 @@ def backward(args: dict[str, Any], cotangents: tuple[np.ndarray, ...]) -> dict[s
 def inputs(workload: w.Workload, rng: np.random.Generator, kind: str) -> dict[str, Any]:
     """x as after a norm, weights for logits of about 1, targets as for softcap_cross_entropy.
 
-    `nonfinite` leaves ignored rows finite, as there. An infinite x gives logits at the caps, whose gradient is 0, and
-    NaN (0 times infinity) in its column of the weights' gradient.
+    `nonfinite` leaves ignored rows finite, as there; at times a weight is NaN, and no row ignored. An infinite x gives
+    logits at the caps, whose gradient is 0, and NaN (0 times infinity) in its column of the weights' gradient.
     """
     x_spec, w_spec = w.argument(workload, "x"), w.argument(workload, "w_head")
     (rows, width), classes = x_spec["shape"], w_spec["shape"][0]
@@ -58,7 +60,11 @@ def inputs(workload: w.Workload, rng: np.random.Generator, kind: str) -> dict[st
     if kind == "nonfinite":
         x[targets == _loss.IGNORED] = 0.5
     draw = w.adversarial(w_spec, rng, ADVERSARIAL) if kind == "adversarial" else w.normal(w_spec, rng)
-    return {"x": x, "w_head": draw / np.sqrt(width), "targets": targets, **w.scalars(workload)}
+    weights = draw / np.sqrt(width)
+    if kind == "nonfinite" and rng.random() < DIVERGED:
+        weights[rng.integers(classes), rng.integers(width)] = np.nan
+        targets = np.where(targets == _loss.IGNORED, 0, targets)
+    return {"x": x, "w_head": weights, "targets": targets, **w.scalars(workload)}
 
 
 def padded(args: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
@@ -102,10 +108,11 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
 
 
 def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
-    """More than 4,096 and 65,536 rows; more than 8,192, 32,768 and 65,536 classes; wide rows."""
+    """More than 4,096 and 65,536 rows; more than 8,192, 32,768 and 65,536 classes; wide rows; many rows of many
+    classes."""
     some = int(rng.integers(1, 300))
     cases = [((4096 + some, 8), 17), ((5, 12), 8192 + some), ((3, 8), 32_768 + some), ((2, 4), 65_536 + some)]
-    cases += [((7, 1024 + some), 40), ((65_536 + some, 2), 3)]
+    cases += [((7, 1024 + some), 40), ((65_536 + some, 2), 3), ((64 + some // 16, 8), 8192 + some)]
     return [_resized(workload, (x, w.contiguous(x)), classes) for x, classes in cases]
 
 

@@ -90,10 +90,12 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
 
 def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     """More than 64 matrices, long and tall ones, and square ones of more than 256 rows. Very long ones have singular
-    values that are all alike, which iterations in bfloat16 carry all the same way: so none is longer for its width."""
+    values that are all alike, which iterations in bfloat16 carry all the same way: so none is longer for its width.
+    An odd stack of larger ones."""
     some = int(rng.integers(1, 60))
     shapes = [(64 + some, 6, 8), (1, 12, 512 + some), (1, 2048 + some, 24), (1, 256 + some, 256 + some)]
     shapes += [(1, 24, 2048 + some), (1, 512 + some, 12)]
+    shapes += [(5 + 2 * (some % 2), 64 + some, 96 + some)]
     return [_resized(workload, shape) for shape in shapes]
 
 

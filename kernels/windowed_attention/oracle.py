@@ -47,8 +47,8 @@ def inputs(workload: w.Workload, rng: np.random.Generator, kind: str) -> dict[st
 
     `adversarial`: every other head has nearly equal scores, so that each visible key counts and a dropped tile shows in
     position-coded values; the rest are heavy-tailed. `nonfinite`: one channel of v is NaN in one head, and where every
-    query sees all before it, the last query of another head: the outcome is the same whether hidden keys are skipped or
-    multiplied by zero.
+    query sees all before it, the last query of another head, or the first key, which all
+    see: the outcome is the same whether hidden keys are skipped or multiplied by zero.
     """
     specs = {name: w.argument(workload, name) for name in ("q", "k", "v")}
     window = w.scalars(workload)["window"]
@@ -56,8 +56,10 @@ def inputs(workload: w.Workload, rng: np.random.Generator, kind: str) -> dict[st
         values = {name: w.normal(spec, rng) for name, spec in specs.items()}
         batch, length, heads, width = specs["v"]["shape"]
         values["v"][rng.integers(batch), :, rng.integers(heads), rng.integers(width)] = math.nan
-        if window >= length - 1:
+        if window >= length - 1 and rng.integers(2):
             values["q"][-1, -1, -1, rng.integers(width)] = math.nan
+        elif window >= length - 1:
+            values["k"][-1, 0, -1, rng.integers(width)] = math.nan
     elif kind == "adversarial":
         values = {name: w.adversarial(spec, rng, spread=1.0 if name == "v" else 0.1) for name, spec in specs.items()}
         batch, _, heads, _ = specs["q"]["shape"]
@@ -107,7 +109,8 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
 
 def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     """Long sequences of several heads with a short window, a longer one with none, a large batch, heads of 64 and of
-    128, keys shared by two, three, six and a drawn number of heads each; round lengths and windows."""
+    128, keys shared by two, three, six and a drawn number of heads each; round lengths and windows;
+    long sequences with shared keys, heads of 256 and of twice an odd number."""
     some, group = int(rng.integers(1, 100)), int(rng.integers(4, 13))
     cases = [
         ((2, 1024 + some, 2, 24), 2, 100),
@@ -120,6 +123,9 @@ def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
         ((1, 30, 2 * group, 16), 2, 11),
         ((1, 512, 2, 128), 2, 256),
         ((1, 2048, 1, 16), 1, 1024),
+        ((1, 512 + some, 4, 16), 2, int(rng.integers(200, 500))),
+        ((1, 20, 2, 256), 1, 9),
+        ((2, 24, 3, 2 * int(2 * rng.integers(16, 50) + 1)), 1, 24),
     ]
     result = []
     for shape, heads, window in cases:

@@ -126,9 +126,12 @@ def test_a_bundle_alone_is_enough_on_a_bare_machine(machine, monkeypatch, tmp_pa
     assert result["machine"]["software"]["torch"] == "2.11.0" and "s in all" in done.stdout
     assert result["commit"] == (tmp_path / "1" / bundle.COMMIT).read_text().strip()
     assert not result["packages"]["missing"]
-    # What the judging verbs import is there as well.
+    # What the judging verbs and the tests for a GPU import is there as well.
     lab = tmp_path / "lab"
     paths = {"PYTHONPATH": str(lab / "build" / "gpu-packages")}
+    asked = [machine, "-c", "import runpy; runpy.run_path('tests/conftest.py')"]
+    told = subprocess.run(asked, capture_output=True, text=True, timeout=60, env={**environment, **paths}, cwd=lab)
+    assert told.returncode == 0, told.stderr
     for verb in VERBS:
         asked = [machine, lab / "kernel-lab.py", verb, "--help"]
         told = subprocess.run(asked, capture_output=True, text=True, timeout=60, env={**environment, **paths})
