@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from autoresearch_cuda.probe.tensors import attributes_of
 from autoresearch_trainer.jobs.calls import Form
 
 _storage = torch.Tensor.untyped_storage
@@ -34,7 +35,7 @@ def describe(value: Any, given: dict[str, torch.Tensor], earlier: list[Any]) -> 
         "lazy": value.is_conj() or value.is_neg(),
         "requires_grad": value.requires_grad,
         "inference": value.is_inference(),
-        "hooked": bool(value.retains_grad or value._backward_hooks),
+        "hooked": bool(value.retains_grad or value._backward_hooks or attributes_of(value)),
     })  # fmt: skip
     if value.layout is not torch.strided or value.device.type == "meta" or form.wrapped or form.lazy:
         return form

@@ -73,8 +73,8 @@ def repeat(
 
     def once(number: int) -> bool:
         if number % DROPPED == number // DROPPED % DROPPED:  # never in step with a count of the kernel's
-            # Whose backward never comes: a graph that is thrown away leaves nothing either.
-            # With other contents, in a tenth of a thousandth or all over: nothing is kept for those that came by.
+            # Whose backward never comes: a graph that is thrown away leaves nothing either. With other contents each
+            # time, for which nothing may be kept.
             _forward(function, [_other(value, generator) for value in given])
         return _same(results(number), first[number % len(first)])
 

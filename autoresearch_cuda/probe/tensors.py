@@ -115,6 +115,11 @@ def relocated(tensor: torch.Tensor) -> torch.Tensor:
     )
 
 
+def attributes_of(tensor: torch.Tensor) -> list[str]:
+    """What Python keeps on a tensor, but for what PyTorch's compiler notes there."""
+    return sorted(name for name in vars(tensor) if not name.startswith("_dynamo"))
+
+
 class Lent:
     """Whether a tensor was changed: its memory written to, or it as `changed` says. Nobody keeps it alive by that,
     unless `hold` is called."""
@@ -159,7 +164,7 @@ def standing(tensor: torch.Tensor) -> dict[str, object]:
         "gradient": None if tensor.grad is None else id(tensor.grad),
         "hooks": (len(hooks._backward_hooks or ()), len(hooks._post_accumulate_grad_hooks or ())),
         # What is left on it lives as long as it does. torch.compile marks what it has seen.
-        "attributes": sorted(name for name in vars(tensor) if not name.startswith("_dynamo")),
+        "attributes": attributes_of(tensor),
     }
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from autoresearch_common.metrics import errors
 from autoresearch_common.tolerance import Errors, allowed, excess, excess_of, median, of_a_sum, worst
+from autoresearch_common.workload import scalars
 from autoresearch_lab.catalog import Target
 from autoresearch_lab.results.verify import ComparedResult
 from autoresearch_lab.verify.axes import in_one_row
@@ -65,8 +66,10 @@ class Comparison:
         )
 
     def contents(self) -> str:
-        kind = self.case.steps[self.step].contents.kind
-        return f"{kind} values, {self.case.shapes()}"
+        contents, usual = self.case.steps[self.step].contents, scalars(self.case.workload)
+        own = [f"{name} {value}" for name, value in contents.scalars.items() if usual.get(name) != value]
+        of_this_step = f"; in this step {', '.join(own)}" if own else ""
+        return f"{contents.kind} values, {self.case.shapes()}{of_this_step}"
 
     def recorded(self) -> ComparedResult:
         return ComparedResult(
@@ -404,7 +407,9 @@ def nonfinite_problem(values: np.ndarray, right: Expected) -> str | None:
         if wrong.any():
             extra = int(np.count_nonzero(found & ~wanted))
             lacking = int(np.count_nonzero(wanted & ~found))
-            return f"{word} in {extra} elements where the oracle has none, missing in {lacking}"
+            more = f"{word} in {extra} elements where the oracle has none" if extra else ""
+            less = f"no {word} in {lacking} elements where the oracle has it" if lacking else ""
+            return ", and ".join(filter(None, (more, less)))
     return None
 
 

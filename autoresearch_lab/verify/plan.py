@@ -57,6 +57,8 @@ KINDS = ("adversarial", "edge", "nonfinite", "typical")
 CHANCE_PADDED = 0.5
 # Of a block that several arguments are cut from, so many places along the axis at most lie between two of them.
 MOST_BETWEEN = 2
+# Calls of a captured size with other scalars, of an optimizer.
+OTHER_RATES = 3
 # Calls with large weights, and by how much they are larger than usual.
 WEIGHED, LARGE_WEIGHTS = 8, 256.0
 # Steps that follow on what a step left: what is wrong in a state shows in the parameter only then.
@@ -126,6 +128,10 @@ class Planner:
         if elements(workload) <= LARGE:
             others.append(CaseStep(exchanged(first, self.rng)))
         yield self._case(f"captured/{number}", "accuracy", workload, [*repeats, *others], grad)
+        if self.combined and self._parameter:  # rates and momenta change from step to step
+            drawn = [self._with_other_scalars(workload) for _ in range(OTHER_RATES)]
+            steps = [CaseStep(self.draw(each, "typical", False), brief=True) for each in drawn]
+            yield self._case(f"captured/{number} other scalars", "accuracy", workload, steps, ())
         if grad:
             about = "gradients switched off"
             steps = [CaseStep(each, brief=True) for each in (first, self.draw(workload, "typical", False))]

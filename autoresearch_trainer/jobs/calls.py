@@ -182,7 +182,7 @@ class Form(JobAnswer):
     """The form of one returned value. plain: an ordinary dense array whose bytes may be read; of others not all is
     known. type: module and class. strides in elements; offset into the storage in elements; storage_bytes: of all the
     memory behind it. shares: arguments and earlier outputs whose memory it uses. wrapped, lazy, requires_grad,
-    inference (made in inference mode), hooked (keeps its gradient, or has hooks): of PyTorch's tensors."""
+    inference (made in inference mode), hooked (keeps its gradient, has hooks or attributes): of PyTorch's tensors."""
 
     type: Text
     plain: bool

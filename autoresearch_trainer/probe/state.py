@@ -242,7 +242,8 @@ def surroundings() -> State:
         "where the standard streams lead": [_leads(number) for number in range(3)],
         "signals held back": sorted(signal.pthread_sigmask(signal.SIG_BLOCK, ())),
         "rights of new files": _umask(),
-        "warnings": _warnings(),
+        "warnings": _warned(UserWarning),
+        "warnings of arithmetic": _warned(RuntimeWarning),
         "what is done at errors": (id(sys.excepthook), id(sys.unraisablehook), id(threading.excepthook)),
         "standard output": (id(sys.stdout), id(sys.stderr)),
         "turns of threads": sys.getswitchinterval(),
@@ -275,12 +276,8 @@ def _text(path: str) -> str:
         return ""
 
 
-def _warnings() -> list[str]:
-    """What becomes of warnings, and of those of arithmetic, where nothing is said of their module and text."""
-    return [_warned(UserWarning), _warned(RuntimeWarning)]
-
-
 def _warned(kind: type[Warning]) -> str:
+    """What becomes of such warnings where nothing is said of their module and text."""
     for action, text, category, module, _ in warnings.filters:
         if action in ("ignore", "error") and text is None and module is None and issubclass(kind, category):
             return "silenced" if action == "ignore" else "errors"

@@ -103,7 +103,7 @@ def _of_another_mode(form: Form, case: Case, target: Target) -> Iterator[str]:
     if form.requires_grad and not case.grad and target.differentiable:
         yield f"holds operations recorded for a backward pass where no gradient can be asked for ({case.mode})"
     if form.hooked:
-        yield "keeps its gradient or has hooks, which hold memory or act for whoever goes on with it"
+        yield "keeps its gradient, or has hooks or attributes, which hold memory or act for whoever goes on with it"
     if form.inference and case.mode != "inference_mode" and target.contract.phase != "optimizer":
         yield "was made in inference mode, which the caller is not in: autograd refuses to save it for backward"
 

@@ -41,7 +41,10 @@ def _alike_behind_others(evidence: Comparisons) -> CheckResult | None:
     """The verdict where a call gives other bits once its arguments come out of an operator, as from another layer."""
     for case in evidence.group("combinations"):
         if any(evidence.candidate.step(case, number).apart for number in range(len(case.steps))):
-            return failed(f"arguments that another layer made give other bits than leaves ({case.id}, {case.shapes()})")
+            return failed(
+                "other bits from arguments that come out of an operator, as from another layer, than from leaves with "
+                f"the same values and strides ({case.id}, {case.shapes()})"
+            )
     return None
 
 

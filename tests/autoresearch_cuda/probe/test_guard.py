@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
 import gc
 import logging
 import os
+import signal
+import sys
 import threading
 import tracemalloc
 import warnings
@@ -15,6 +19,7 @@ import torch
 
 from autoresearch_cuda import optim
 from autoresearch_cuda.probe.guard import Guard
+from autoresearch_trainer import optim as schedules
 
 
 def _handle() -> object:
@@ -79,8 +84,31 @@ def test_warnings_that_are_errors(tmp_path: Path) -> None:
     guard = Guard()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        (found,) = guard.changes(tmp_path)
-    assert found == "warnings: shown -> errors"
+        found = guard.changes(tmp_path)
+    assert found == ["warnings: shown -> errors", "warnings of arithmetic: shown -> errors"]
+
+
+def test_a_function_of_this_project_in_another_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guard = Guard()
+    with monkeypatch.context() as patch:
+        slower = functools.partial(schedules.weight_decay_multiplier, 0.1)
+        patch.setattr(schedules, "weight_decay_multiplier", slower)
+        found = guard.changes(tmp_path, last=True)
+    assert "autoresearch_trainer.optim.weight_decay_multiplier was replaced" in found
+    assert guard.changes(tmp_path, last=True) == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_what_native_code_sets_without_python(tmp_path: Path) -> None:
+    guard, libc = Guard(), ctypes.CDLL(None)
+    libc.signal.restype = ctypes.c_void_p
+    libc.signal.argtypes = (ctypes.c_int, ctypes.c_void_p)
+    before = libc.signal(signal.SIGCHLD, 1)
+    try:
+        assert any(each.startswith("signals ignored, and caught") for each in guard.changes(tmp_path))
+    finally:
+        libc.signal(signal.SIGCHLD, before)
+    assert guard.changes(tmp_path) == []
 
 
 def test_a_function_in_a_class_that_nobody_watches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
