@@ -98,7 +98,7 @@ def as_a_trainer(axes: Mapping[str, Sequence[Any]], beyond: int, differentiable:
     if differentiable:  # the call that is most often compiled, with cotangents as attention hands them on
         points.append({**_turn(small, 0), "cotangents": "transposed"})
     modes = [mode for mode in axes["mode"] if mode in WITH_GRADIENTS or not differentiable]
-    far = {**axes, **plain, "size": [FAR], "mode": modes, "values": axes["values"][:1]}
+    far = {**axes, **plain, "size": [FAR], "mode": modes, "values": axes["values"][:1], "alone": [False]}
     return points + [_turn(far, number) for number in range(beyond)]
 
 

@@ -27,9 +27,8 @@ CHANCE_UNTOUCHED = 0.4
 CHANCE_UNUSED = 0.3
 # Rows that a loss leaves out have a cotangent of zero; at the start of a training, behind weights of zero, all have.
 CHANCE_MASKED, CHANCE_NO_COTANGENT = 0.35, 0.1
-# Of the rows of what an optimizer is handed one in so many has a gradient, where not all have: of a table of tokens
-# few.
-LEFT_OF = (2, 16)
+# Where not all rows count, half of them do not, or all but one of so many: of a table of tokens few have a gradient.
+ONE_OF = 16
 
 
 class MayBeZero(NamedTuple):
@@ -65,8 +64,8 @@ def _some_zero(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     if not array.ndim or len(array) < 2:
         return array
     changed = array.copy()
-    left = max(1, len(array) // int(rng.choice(LEFT_OF)))
-    changed[rng.permutation(len(array))[left:]] = 0
+    half, most = len(array) // 2, len(array) - max(1, len(array) // ONE_OF)
+    changed[rng.permutation(len(array))[: half if rng.integers(2) else most]] = 0
     return changed
 
 

@@ -112,7 +112,7 @@ def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     classes."""
     some = int(rng.integers(1, 300))
     cases = [((4096 + some, 8), 17), ((5, 12), 8192 + some), ((3, 8), 32_768 + some), ((2, 4), 65_536 + some)]
-    cases += [((7, 1024 + some), 40), ((65_536 + some, 2), 3), ((64 + some // 16, 8), 8192 + some)]
+    cases += [((7, 1024 + some), 40), ((65_536 + some, 2), 3), ((64 + some // 16, 8), 16_384 + some)]
     return [_resized(workload, (x, w.contiguous(x)), classes) for x, classes in cases]
 
 

@@ -123,7 +123,7 @@ def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
         ((1, 30, 2 * group, 16), 2, 11),
         ((1, 512, 2, 128), 2, 256),
         ((1, 2048, 1, 16), 1, 1024),
-        ((1, 512 + some, 4, 16), 2, int(rng.integers(200, 500))),
+        ((1, 700 + some, 4, 16), 2, int(rng.integers(300, 500))),
         ((1, 20, 2, 256), 1, 9),
         ((2, 24, 3, 2 * int(2 * rng.integers(16, 50) + 1)), 1, 24),
     ]

@@ -92,7 +92,7 @@ def test_calls_are_as_in_a_training() -> None:
     assert any(not each.any() for contents in firsts for each in contents.cotangents or ())
     assert any(contents.arrays["resid_lambda"] == 1 for contents in firsts)
     assert any(not contents.arrays["x"].any() for contents in firsts)
-    assert all(len(case.grad) in (0, 1, 3, 4) for case in found) and any(len(case.grad) == 3 for case in found)
+    assert {len(case.grad) for case in found} == {0, 1, 2, 3, 4}
     switched_off = [case for case in found if case.mode in ("no_grad", "inference_mode")]
     assert len({case.leaves for case in switched_off}) > 3
     assert {case.leaves for case in found if case not in switched_off} == {()}
@@ -136,7 +136,8 @@ def test_an_argument_may_be_one_row_seen_many_times() -> None:
 def test_gradients_of_parts_that_were_not_used() -> None:
     found = [step.contents.arrays["grad"] for case in cases("adamw_update") for step in case.steps[:1]]
     empty = [(~each.any(axis=tuple(range(1, each.ndim)))).mean() for each in found if len(each) > 1]
-    assert empty.count(1.0) > 1 and sum(0.3 < share < 0.6 for share in empty) > 5 and empty.count(0.0) > 20
+    assert empty.count(1.0) > 1 and sum(0.3 < share < 0.6 for share in empty) > 1 and empty.count(0.0) > 20
+    assert any(0.6 < share < 1.0 for share in empty)  # of a table of tokens few have a gradient
 
 
 def test_cotangents_of_rows_that_are_masked() -> None:
