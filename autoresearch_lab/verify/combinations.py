@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import combinations, cycle, product
 from typing import Any
 
 import numpy as np
@@ -68,6 +68,9 @@ class Combinations:
     def __post_init__(self) -> None:
         args = self.contract.args
         self.grads = tuple(each.name for each in args if each.grad)
+        sizes = range(1, len(self.grads))
+        some = [chosen for size in sizes for chosen in combinations(self.grads, size)]
+        self._some = cycle([some[place] for place in self.rng.permutation(len(some))])
         self.learned = tuple(each.name for each in args if each.grad or each.inplace)
         # What an optimizer is given and does not update are gradients.
         handed = tuple(each.name for each in args if each.kind == "array" and each.name not in self.learned)
@@ -217,15 +220,9 @@ class Combinations:
         )  # fmt: skip
 
     def _wanted(self, point: Mapping[str, Any]) -> tuple[str, ...]:
-        """The arguments whose gradients are asked for: all, or of several one, all but one, or any others."""
+        """The arguments whose gradients are asked for: all, or some of several; none comes twice before all did."""
         names = self.grads if point["mode"] in WITH_GRADIENTS else ()
-        if not point["alone"] or len(names) < 2:
-            return names
-        if len(names) > 3 and self.rng.integers(2):
-            chosen = set(self.rng.permutation(len(names))[: int(self.rng.integers(2, len(names) - 1))].tolist())
-            return tuple(name for number, name in enumerate(names) if number in chosen)
-        place, others = int(self.rng.integers(len(names))), bool(self.rng.integers(2))
-        return tuple(name for number, name in enumerate(names) if (number == place) != others)
+        return next(self._some) if point["alone"] and len(names) > 1 else names
 
     def _leaves(self, mode: Mode, *, all_of_them: bool) -> tuple[str, ...]:
         """The arguments that want gradients where gradients are switched off; some, drawn, unless it is to be all."""

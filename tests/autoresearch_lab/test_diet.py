@@ -54,6 +54,7 @@ SEEN = {
     "import_path": "imports sys",
     "kills_its_parent": "imports signal",
     "large_one_in_two_hundred": "keeps count in _calls",
+    "large_ones_saved_in_a_queue": "imports weakref",
     "leaks_descriptors": "imports os",
     "leaks_mapped_memory": "includes sys/mman.h",
     "logs_silenced": "imports logging",

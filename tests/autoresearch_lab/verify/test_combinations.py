@@ -92,7 +92,7 @@ def test_calls_are_as_in_a_training() -> None:
     assert any(not each.any() for contents in firsts for each in contents.cotangents or ())
     assert any(contents.arrays["resid_lambda"] == 1 for contents in firsts)
     assert any(not contents.arrays["x"].any() for contents in firsts)
-    assert {len(case.grad) for case in found} == {0, 1, 2, 3, 4}
+    assert {len(case.grad) for case in several} == {0, 1, 2, 3, 4}
     switched_off = [case for case in found if case.mode in ("no_grad", "inference_mode")]
     assert len({case.leaves for case in switched_off}) > 3
     assert {case.leaves for case in found if case not in switched_off} == {()}
