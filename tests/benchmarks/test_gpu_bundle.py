@@ -17,6 +17,7 @@ from benchmarks.gpu import bundle
 # As much of PyTorch as describing a machine and one eager kernel take.
 TORCH = {
     "version.py": "__version__, cuda = '2.11.0', None\n",
+    "compiler.py": "class config: cache_key_tag = ''\n",
     "__init__.py": """
 from torch.version import __version__
 import torch.nn.functional
