@@ -117,6 +117,11 @@ def scalars(workload: Workload) -> dict[str, Scalar]:
     return {spec["name"]: spec["value"] for spec in workload["args"] if spec["kind"] == "scalar"}
 
 
+def half_steps(rng: np.random.Generator) -> int:
+    """A width of 96 to 992 that is an odd multiple of 32: whoever takes 64 numbers at once has half a step left."""
+    return 32 * int(2 * rng.integers(1, 16) + 1)
+
+
 def size(spec: ArraySpec) -> int:
     """Number of elements."""
     return math.prod(spec["shape"])

@@ -11,9 +11,10 @@ MANIFEST = "dataset.json"
 PREFERRED = ("climbmix", "stdlib")
 
 
-def default_dataset(root: Root) -> str:
-    """The name of the dataset that `train.py` takes where none is named. Raises LabError as `choose_dataset` does."""
-    return choose_dataset(root.datasets, None)[0].name
+def default_dataset(data: Path) -> str:
+    """The name of the dataset below `data` that `train.py` takes where none is named. Raises LabError as
+    `choose_dataset` does."""
+    return choose_dataset(data, None)[0].name
 
 
 def is_own(root: Root, name: str) -> bool:

@@ -158,9 +158,8 @@ def _crossed(function: Kernel, values: Mapping[str, Any], layers: Sequence[Betwe
     ]
     # A gradient is wanted until the optimizer has seen all of them. They come in any order: a model's come last first.
     order = torch.randperm(len(flying), generator=generator).tolist()
-    ended = {number: _backward(*flying[number], copied=False) for number in order}
-    together = [ended[number] for number in range(len(flying))]
-    return sum(not _same(one, other) for one, other in zip(alone, together, strict=True))
+    together = {number: _backward(*flying[number], copied=False) for number in order}
+    return sum(not _same(alone[number], together[number]) for number in order)
 
 
 def _followed(function: Kernel, values: Mapping[str, Any], updated: Collection[str], count: int = FOLLOWING) -> int:
@@ -230,12 +229,10 @@ def _shuffled(value: Any, generator: torch.Generator) -> Any:
 
 def _other(value: Any, generator: torch.Generator) -> Any:
     """The value with its rows exchanged, and its numbers, of a single one too, a little different."""
-    if not isinstance(value, torch.Tensor):
-        return value
-    content = shuffled(value.detach(), generator)
-    if content.is_floating_point():
-        content = content * (1 + DRIFT * torch.randn((), generator=generator).to(content))
-    return _like(value, content)
+    other = _shuffled(value, generator)
+    if isinstance(other, torch.Tensor) and other.is_floating_point():
+        other.data.mul_(1 + DRIFT * float(torch.randn((), generator=generator)))
+    return other
 
 
 def _copies(arguments: Sequence[Any]) -> list[Any]:

@@ -63,7 +63,7 @@ def ab(
         require(find_target(catalog, name), kernel, lab, (workloads or {}).get(name))
         for name, kernel in candidate.items()
     ]
-    data = describe_dataset(lab.root, dataset or default_dataset(lab.root))
+    data = describe_dataset(lab.root, dataset or default_dataset(lab.root.datasets))
     asked = request(standings, baseline, preset, data, settings)
     attempt = 1 + len(attempts_of(asked, lab))
     identity = [asked.model_dump(mode="json"), lab.context.keys(), attempt]

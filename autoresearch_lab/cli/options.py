@@ -11,7 +11,7 @@ from autoresearch_data.errors import DataError
 from autoresearch_data.folders import plain_name
 from autoresearch_lab.ab.settings import Settings
 from autoresearch_lab.cli.subject import SomePath
-from autoresearch_lab.datasets import choose_dataset
+from autoresearch_lab.datasets import default_dataset
 from autoresearch_trainer.config import MOST_SEED, ConfigError, preset
 
 MOST_COUNT = 10**12
@@ -80,7 +80,7 @@ def _dataset(ctx: click.Context, param: click.Parameter, name: str | None) -> st
     if name or ctx.obj is None:
         return name
     folder = ctx.params.get("data_dir") or ctx.obj.lab.root.datasets
-    return choose_dataset(folder.expanduser(), None)[0].name
+    return default_dataset(folder.expanduser())
 
 
 DATASET = click.option(

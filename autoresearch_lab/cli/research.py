@@ -53,7 +53,7 @@ def night(
         given.research,
         given.branch or BRANCH,
         given.preset or default_preset(session.lab),
-        given.dataset or default_dataset(session.lab.root),
+        given.dataset or default_dataset(session.lab.root.datasets),
         replace(_RULE, steps=steps, foreign_limit=limit),
         ResearchLimits(most, given.hours, seconds or Budget.seconds, given.minutes or MINUTES),
         session.say,

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import click
 
 from autoresearch_lab.cli.app import VERBS, cli, words
+from autoresearch_lab.cli.research import ResearchOptions
 from autoresearch_lab.cli.subject import FORMS
 from autoresearch_lab.errors import LabError
 
@@ -26,7 +28,7 @@ LEFT_OUT_OPTIONS = {
     "gate": {"command_base", "command_head"},
     "orchestrate": {
         *("proposer", "proposals", "proposer_seconds", "allow_beyond_diet"),
-        *("research", "branch", "hours", "minutes", "dataset", "preset", "foreign_limit"),
+        *(field.name for field in fields(ResearchOptions)),
     },
     "run": {"rehearse"},
 }

@@ -93,7 +93,7 @@ def ensure_workloads(
     known = newest_workloads(target.name, lab, preset, dataset)
     if known is not None:
         return known
-    preset, dataset = preset or default_preset(lab), dataset or default_dataset(lab.root)
+    preset, dataset = preset or default_preset(lab), dataset or default_dataset(lab.root.datasets)
     catalog = load_catalog(lab.root)
     baseline = resolve("baseline", catalog, lab.context, lab.root)
     with jobs.run_folder(lab.root, "capture") as folder:

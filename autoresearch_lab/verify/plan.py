@@ -129,8 +129,7 @@ class Planner:
             others.append(CaseStep(exchanged(first, self.rng)))
         yield self._case(f"captured/{number}", "accuracy", workload, [*repeats, *others], grad)
         if self.combined and self._parameter:  # rates and momenta change from step to step
-            drawn = [self._with_other_scalars(workload) for _ in range(OTHER_RATES)]
-            steps = [CaseStep(self.draw(each, "typical", False), brief=True) for each in drawn]
+            steps = [CaseStep(self._other_scalars(workload), brief=True) for _ in range(OTHER_RATES)]
             yield self._case(f"captured/{number} other scalars", "accuracy", workload, steps, ())
         if grad:
             about = "gradients switched off"
@@ -243,7 +242,7 @@ class Planner:
         for about, left in left_of.items():
             steps = []
             for _ in range(WEIGHED):
-                contents = self.draw(self._with_other_scalars(workload), "typical", False)
+                contents = self._other_scalars(workload)
                 arrays = {
                     name: array * (array.dtype.type(LARGE_WEIGHTS) if name == self._parameter else 1)
                     if name in left
@@ -253,16 +252,17 @@ class Planner:
                 steps.append(CaseStep(replace(contents, arrays=arrays)))
             yield self._case(f"weights/{about}", "combinations", workload, steps, (), about=about)
         if self.workloads.engine != "mlx":
-            steps = [CaseStep(self.draw(self._with_other_scalars(workload), "typical", False)) for _ in range(WEIGHED)]
+            steps = [CaseStep(self._other_scalars(workload)) for _ in range(WEIGHED)]
             yield self._case(
                 "weights/onward", "combinations", workload, steps, (), onward=ONWARD, updated=tuple(updated),
                 about=f"{ONWARD} steps without a gradient follow",
             )  # fmt: skip
 
-    def _with_other_scalars(self, workload: Workload) -> Workload:
-        """The same with any of the values that its scalars may have."""
+    def _other_scalars(self, workload: Workload) -> Contents:
+        """Usual contents of an optimizer's call, with any of the values that its scalars may have."""
         levels = {each.name: levels_of(each, self.rng) for each in self.contract.args if each.values}
-        return w.variant(workload, **{name: values[self.rng.integers(len(values))] for name, values in levels.items()})
+        drawn = {name: values[self.rng.integers(len(values))] for name, values in levels.items()}
+        return self.draw(w.variant(workload, **drawn), "typical", False)
 
     def _same(self, neighbours: list[Workload]) -> Iterator[Case]:
         """Calls with one array for two arguments, as the first layer makes one: the stream and its start. Small ones in

@@ -23,7 +23,7 @@ import threading
 import time
 import tracemalloc
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -144,8 +144,8 @@ class GuardBase:
             functions = _functions()
             found += [
                 f"{name} was replaced"
-                for name, (function, code) in self._project.items()
-                if name not in functions or functions[name][0] is not function or functions[name][1] is not code
+                for name, held in self._project.items()
+                if not all(map(operator.is_, functions.get(name, (None, None)), held))
             ]
         if (more := _open_files() - self._open) > MOST_OPEN:
             found.append(f"{more} more files are open")
@@ -197,26 +197,22 @@ def _of_threads(ask: Callable[[int], Any], unless: Iterable[str] = ()) -> list[A
     return sorted(each for number, each in enumerate(found) if each not in found[:number])
 
 
+def _of_this_project() -> Iterator[tuple[str, Any]]:
+    """What this project's modules that are loaded hold, by module and name."""
+    for name, module in list(sys.modules.items()):
+        if name.split(".")[0] in PROJECT:
+            yield from ((f"{module.__name__}.{each}", value) for each, value in list(vars(module).items()))
+
+
 def _constants() -> State:
-    """The values of this project's constants, in modules that are loaded."""
-    modules = [module for name, module in list(sys.modules.items()) if name.split(".")[0] in PROJECT]
-    return {
-        f"{module.__name__}.{name}": value
-        for module in modules
-        for name, value in list(vars(module).items())
-        if name.isupper() and isinstance(value, _PLAIN)
-    }
+    """The values of this project's constants."""
+    found = _of_this_project()
+    return {name: value for name, value in found if name.rpartition(".")[2].isupper() and isinstance(value, _PLAIN)}
 
 
 def _functions() -> dict[str, tuple[Any, Any]]:
-    """This project's functions that are loaded, and the code of each."""
-    modules = [module for name, module in list(sys.modules.items()) if name.split(".")[0] in PROJECT]
-    return {
-        f"{module.__name__}.{name}": (value, value.__code__)
-        for module in modules
-        for name, value in list(vars(module).items())
-        if isinstance(value, FunctionType)
-    }
+    """This project's functions, and the code of each."""
+    return {name: (value, value.__code__) for name, value in _of_this_project() if isinstance(value, FunctionType)}
 
 
 def limits() -> State:

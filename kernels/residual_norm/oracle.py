@@ -54,7 +54,7 @@ def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     numbers of them, more than 524,288 elements; rows of an odd number of 32."""
     some, thousands = int(rng.integers(1, 300)), 1024 * int(rng.integers(1, 8))
     shapes = [(1, 65_536 + some, 2), (1, 3, 8192 + some), (2, 2048 + some, 24), (1024 + some, 2, 24), (1, 5, thousands)]
-    shapes += [(2, 2048, 132), (4, 512, 128), (2, 9 + some // 16, 32 * int(2 * rng.integers(1, 16) + 1))]
+    shapes += [(2, 2048, 132), (4, 512, 128), (2, 9 + some // 16, w.half_steps(rng))]
     return [w.variant(workload, x=shape, x0=shape) for shape in shapes]
 
 

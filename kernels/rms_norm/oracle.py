@@ -52,7 +52,7 @@ def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     some, thousands = int(rng.integers(1, 300)), 1024 * int(rng.integers(1, 8))
     shapes = [(65_536 + some, 3), (3, 8192 + some), (2, 2048 + some, 24), (1024 + some, 2, 24), (2, 9, 16, 64)]
     shapes += [(5, thousands), (2, 2048, 64), (4, 1024, 128)]
-    shapes += [(3, 8 + some // 16, 1024 + some), (2, 9 + some // 16, 32 * int(2 * rng.integers(1, 16) + 1))]
+    shapes += [(3, 8 + some // 16, 1024 + some), (2, 9 + some // 16, w.half_steps(rng))]
     return [w.variant(workload, x=shape) for shape in shapes]
 
 

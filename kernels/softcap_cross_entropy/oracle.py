@@ -114,7 +114,7 @@ def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     classes, and of an odd number of 32."""
     some = int(rng.integers(1, 300))
     shapes = [(65_536 + some, 3), (4096 + some, 17), (5, 8192 + some), (3, 32_768 + some), (2, 65_536 + some)]
-    shapes += [(24 + some // 16, 8192 + some), (9 + some // 16, 32 * int(2 * rng.integers(1, 16) + 1))]
+    shapes += [(24 + some // 16, 8192 + some), (9 + some // 16, w.half_steps(rng))]
     return [w.variant(workload, logits=shape, targets=shape[:1]) for shape in shapes]
 
 

@@ -47,8 +47,8 @@ def inputs(workload: w.Workload, rng: np.random.Generator, kind: str) -> dict[st
 
     `adversarial`: every other head has nearly equal scores, so that each visible key counts and a dropped tile shows in
     position-coded values; the rest are heavy-tailed. `nonfinite`: one channel of v is NaN in one head, and where every
-    query sees all before it, the last query of another head, or the first key, which all
-    see: the outcome is the same whether hidden keys are skipped or multiplied by zero.
+    query sees all before it, the last query of another head, or the first key, which all see: the outcome is the same
+    whether hidden keys are skipped or multiplied by zero.
     """
     specs = {name: w.argument(workload, name) for name in ("q", "k", "v")}
     window = w.scalars(workload)["window"]
