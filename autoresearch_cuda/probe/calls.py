@@ -47,7 +47,7 @@ from autoresearch_trainer.probe.clock import MovableClock
 from autoresearch_trainer.probe.native_code import NoOps
 from autoresearch_trainer.probe.repeated import Repeated
 from autoresearch_trainer.probe.words import signature, words
-from autoresearch_trainer.process import fill_fresh_memory
+from autoresearch_trainer.process import fill_fresh_memory, keep_freed_memory
 
 _detach, _clone, _contiguous = torch.Tensor.detach, torch.Tensor.clone, torch.Tensor.contiguous
 _grad, _sha256, _is_tensor = torch.autograd.grad, hashlib.sha256, torch.is_tensor
@@ -71,6 +71,7 @@ def run(args: CallArgs, run_dir: Path, report: Report) -> CallAnswer:
     Raises:
         KernelError: the kernel does not load.
     """
+    keep_freed_memory()  # as in every training, before the guard looks how malloc behaves
     device = torch.device(args.device)
     contents = load_file(args.inputs)
     folder = Path(args.kernel.path).resolve().parent

@@ -29,8 +29,8 @@ LATER = 100_000
 DROPPED = 4
 # A byte that stands for filling nothing, see `fill_fresh_memory`; a seed as a training may have one.
 UNFILLED, SEED = 0xFF, 42
-# Of the calls in flight there are fewer where they take long.
-IN_FLIGHT_SECONDS = 0.4
+# Of the calls in flight there are fewer where they take long, or hold more bytes than that.
+IN_FLIGHT_SECONDS, MOST_IN_FLIGHT_BYTES = 0.4, 1 << 30
 # Calls that follow each other as in a training, and by how much what they are given changes from one to the next.
 FOLLOWING, FOLLOWING_SECONDS, DRIFT = 8, 1.0, 2.0**-8
 # A call that takes so long, and a result of so many bytes, are large.
@@ -94,7 +94,9 @@ def repeat(
     refill()
     followed = _followed(function, values, updated, pace.following)
     crossed = _crossed(function, values, layers)
-    apart = any(not _same(first[0], each) for each in first)
+    # Where gradients are switched off, what comes out of an operator wants none as a parameter still does, by which
+    # PyTorch's own matrix product chooses its way.
+    apart = torch.is_grad_enabled() and any(not _same(first[0], each) for each in first)
     return Repeated(made, strayed + late, late, leaked, crossed, followed, apart)
 
 
@@ -153,9 +155,11 @@ def _crossed(function: Kernel, values: Mapping[str, Any], layers: Sequence[Betwe
     while len(calls) < IN_FLIGHT and (len(calls) < 2 or _monotonic() < end):
         calls.append([_shuffled(value, generator) for value in values.values()])
         alone.append(_differentiated(function, _copies(calls[-1]), layers[len(alone) % len(layers)]))
-    flying = [
-        _forward(function, _copies(arguments), layers[number % len(layers)]) for number, arguments in enumerate(calls)
-    ]
+    flying: list[tuple[list[torch.Tensor], list[torch.Tensor]]] = []
+    before = _used()
+    for number, arguments in enumerate(calls):
+        if len(flying) < 2 or _used() - before < MOST_IN_FLIGHT_BYTES:
+            flying.append(_forward(function, _copies(arguments), layers[number % len(layers)]))
     # A gradient is wanted until the optimizer has seen all of them. They come in any order: a model's come last first.
     order = torch.randperm(len(flying), generator=generator).tolist()
     together = {number: _backward(*flying[number], copied=False) for number in order}

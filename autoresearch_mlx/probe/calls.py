@@ -47,7 +47,7 @@ from autoresearch_trainer.probe import native_code
 from autoresearch_trainer.probe.native_code import NoOps
 from autoresearch_trainer.probe.repeated import Repeated
 from autoresearch_trainer.probe.words import signature, words
-from autoresearch_trainer.process import fill_fresh_memory
+from autoresearch_trainer.process import fill_fresh_memory, keep_freed_memory
 
 MOST_CHANGES = 50
 _BLOCKS_PER_SIZE = 2
@@ -66,6 +66,7 @@ def run(args: CallArgs, run_dir: Path, report: Report) -> CallAnswer:
     Raises:
         KernelError: the kernel does not load.
     """
+    keep_freed_memory()  # as in every training, before the guard looks how malloc behaves
     contents = files.load(Path(args.inputs))
     folder = Path(args.kernel.path).resolve().parent
     places = [Path(run_dir).resolve(), folder]

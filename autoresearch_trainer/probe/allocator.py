@@ -8,13 +8,18 @@ import ctypes
 import platform
 from functools import cache
 
+from autoresearch_trainer.probe.memory import malloc_state
+
 MIB = 1 << 20
 _M_PERTURB = -6
 _IS_MAPPED = 2  # bit of the size that stands before a block
 # malloc raises its thresholds by itself: to 32 MiB for a mapping of its own, to twice that for giving memory back.
 _MOST_DYNAMIC = 32 * MIB
-_HUGE, _BLOCK = 1024 * MIB, _MOST_DYNAMIC - MIB
+_BLOCK = _MOST_DYNAMIC - MIB
 _MOST_BLOCKS, _GROWN_BLOCKS = 24, 4
+# More than malloc takes from its heap by itself, and less than the 2 GiB at whose end even a process that keeps freed
+# memory gives it back.
+_HUGE, _MOST_FREE = 1536 * MIB, 1900 * MIB
 _KEPT, _MOST_LOOKS = "kept", 3
 _FRESH = 4096  # more than the blocks that are kept aside as they were freed
 
@@ -37,7 +42,7 @@ def behaviour() -> Behaviour:
     for _ in range(_MOST_LOOKS):
         if found == _KEPT:  # so it seems, too, where another thread took memory above these blocks meanwhile
             found = _large(libc)
-    return {"malloc: a block of 1 GiB": _huge(libc), "malloc: blocks of 31 MiB": found}
+    return {"malloc: a block of 1.5 GiB": _huge(libc), "malloc: blocks of 31 MiB": found}
 
 
 def fills_with(pattern: int) -> bool:
@@ -65,12 +70,15 @@ def _libc() -> ctypes.CDLL | None:
 
 
 def _huge(libc: ctypes.CDLL) -> str:
-    block = libc.malloc(_HUGE)
+    if malloc_state().keepcost > _MOST_FREE - 2 * _MOST_DYNAMIC:
+        libc.malloc_trim(0)
+    # So large that the heap has to grow for it.
+    block = libc.malloc(max(_HUGE, malloc_state().keepcost + _MOST_DYNAMIC + MIB))
     if not block:
         return "refused"
-    found = "mapped" if _is_mapped(block) else "of the heap"
+    mapped, grown = _is_mapped(block), libc.sbrk(0)
     libc.free(block)
-    return found
+    return "mapped" if mapped else f"of the heap, {_KEPT if libc.sbrk(0) >= grown else 'given back'}"
 
 
 def _large(libc: ctypes.CDLL) -> str:

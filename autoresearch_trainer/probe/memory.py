@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 # Fields of the C library's `struct mallinfo2`, all size_t; of these `hblkhd` are bytes in large blocks of their own,
-# and `uordblks` bytes in all others that are in use.
+# `arena` bytes of all other memory that malloc has, `uordblks` bytes of it that are in use, and `keepcost` bytes that are
+# free at the heap's end.
 _FIELDS = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
 # Python's small objects take whole multiples of 16 bytes.
 BLOCK_BYTES = 16
@@ -24,30 +25,39 @@ LEAST_GARBAGE = 1024  # vmap leaves 633 bytes in circles of Python's own objects
 PARTS = 4
 
 
-class _Mallinfo(ctypes.Structure):
+class MallocState(ctypes.Structure):
+    """The C library's `struct mallinfo2`."""
+
     _fields_ = [(name, ctypes.c_size_t) for name in _FIELDS]
 
 
 def allocated() -> int:
     """Bytes in use: of the C library's memory, where that tells (not on macOS), and of Python's small objects at
     least."""
-    blocks = BLOCK_BYTES * sys.getallocatedblocks()
-    try:
-        mallinfo = ctypes.CDLL(None).mallinfo2
-    except (AttributeError, OSError):
-        return blocks
-    mallinfo.restype = _Mallinfo
-    found = mallinfo()
-    return int(found.uordblks + found.hblkhd) + blocks
+    found = malloc_state()
+    return int(found.uordblks + found.hblkhd) + BLOCK_BYTES * sys.getallocatedblocks()
 
 
 def mapped() -> int:
-    """Bytes of address space in use, what did not come from malloc included; 0 where the system does not tell."""
+    """Bytes of address space that did not come from malloc, which keeps what was freed; 0 where the system does not
+    tell."""
     try:
         pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[0]
     except OSError:
         return 0
-    return int(pages) * resource.getpagesize()
+    found = malloc_state()
+    return int(pages) * resource.getpagesize() - int(found.arena + found.hblkhd)
+
+
+def malloc_state() -> MallocState:
+    """What malloc tells of itself; all zero where the C library does not tell."""
+    try:
+        mallinfo = ctypes.CDLL(None).mallinfo2
+    except (AttributeError, OSError):
+        return MallocState()
+    mallinfo.restype = MallocState
+    found: MallocState = mallinfo()
+    return found
 
 
 class Growth:

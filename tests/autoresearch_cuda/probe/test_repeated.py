@@ -1,6 +1,7 @@
 """One small call many times: strays, a later hour, and memory that grows."""
 
 import gc
+import mmap
 import time
 from contextlib import contextmanager
 
@@ -311,3 +312,23 @@ def test_calls_behind_an_operator_are_held_against_leaves_and_kept_in_flight():
     assert told.crossed and not told.apart and not told.strayed
     told = repeat(lambda x: x * (1.0 if x.is_leaf else 1.001), values, lambda: None, 20, MovableClock())
     assert told.apart and not told.crossed and not told.strayed
+
+
+def test_where_gradients_are_switched_off_no_leaf_is_held_against_what_wants_no_gradient():
+    values = {"x": torch.arange(6.0).requires_grad_()}
+    with torch.no_grad():
+        told = repeat(lambda x: x * (1.0 if x.requires_grad else 1.001), values, lambda: None, 20, MovableClock())
+    assert not told.apart and not told.strayed
+
+
+@pytest.mark.parametrize("kept", [0, 1 << 12])
+def test_memory_that_did_not_come_from_malloc_is_a_leak(kept: int):
+    maps = []
+
+    def function(x):
+        if kept:
+            maps.append(mmap.mmap(-1, kept))
+        return x * 2
+
+    told = repeat(function, {"x": torch.ones(4)}, lambda: None, 40, MovableClock())
+    assert (told.leaked > 0) == bool(kept)
