@@ -121,7 +121,7 @@ class _Pace:
     def least_leak(self) -> float:
         """Bytes of each call under which growth is chance, where few calls are made and their results are large; all
         smaller leaks show in small calls."""
-        return self.result_bytes / 8 if self.result_bytes > LARGE_RESULT else 0.0
+        return self.result_bytes / 32 if self.result_bytes > LARGE_RESULT else 0.0
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 
 from autoresearch_common import workload as w
-from autoresearch_common.arrays import storage
+from autoresearch_common.arrays import is_float, storage
 from autoresearch_common.workload import Workload
 from autoresearch_lab.catalog import Target
 from autoresearch_lab.verify.axes import levels_of
@@ -63,6 +63,8 @@ OTHER_RATES = 3
 WEIGHED, LARGE_WEIGHTS = 8, 256.0
 # Steps that follow on what a step left: what is wrong in a state shows in the parameter only then.
 ONWARD = 3
+# Of rows of which most are zero, every so manieth is not.
+RARE = 8
 # Calls of a large size that are made to see whether they give the same bits; there is no time for more.
 MANY_LARGE = 64
 
@@ -85,6 +87,7 @@ class Planner:
         self.grads = tuple(argument.name for argument in self.contract.args if argument.grad)
         updated = [each.name for each in self.contract.args if each.inplace]
         self._parameter = updated[0] if updated else None
+        self._handed = [each.name for each in self.contract.args if each.kind == "array" and not each.inplace]
         self._padded = getattr(target.oracle, "padded", None)
         self._known_shapes: dict[Hashable, list[tuple[int, ...]]] = {}
 
@@ -133,7 +136,8 @@ class Planner:
             yield self._case(f"captured/{number} other scalars", "accuracy", workload, steps, ())
         if grad:
             about = "gradients switched off"
-            steps = [CaseStep(each, brief=True) for each in (first, self.draw(workload, "typical", False))]
+            other = self.draw(self._with_other_words(workload), "typical", False)
+            steps = [CaseStep(each, brief=True) for each in (first, other)]
             yield self._case(f"captured/{number} {about}", "accuracy", workload, steps, (), mode="no_grad", about=about)
 
     def _large(self, number: int) -> Iterator[Case]:
@@ -147,6 +151,12 @@ class Planner:
         if many:
             steps = [CaseStep(contents, judged=False, repeats=many)]
             yield self._case(f"captured/{number} many", "combinations", workload, steps, self.grads, about="many calls")
+            rare = [sparse(contents, self._handed, self.rng), self.draw(workload, "nonfinite", bool(self.grads))]
+            yield self._case(
+                f"captured/{number} rare", "combinations", workload, [CaseStep(each, brief=True) for each in rare],
+                self.grads, held=bool(self.grads),
+                about="gradients are held from before; most rows are zero, then some numbers are not finite",
+            )  # fmt: skip
         if many and self.grads:
             yield self._case(
                 f"captured/{number} many evaluations", "combinations", workload, steps, (), mode="no_grad",
@@ -263,6 +273,13 @@ class Planner:
         levels = {each.name: levels_of(each, self.rng) for each in self.contract.args if each.values}
         drawn = {name: values[self.rng.integers(len(values))] for name, values in levels.items()}
         return self.draw(w.variant(workload, **drawn), "typical", False)
+
+    def _with_other_words(self, workload: Workload) -> Workload:
+        """The call with another value of every argument that is a word, as an evaluation wants other sums."""
+        now = w.scalars(workload)
+        words = [each for each in self.contract.args if each.values and isinstance(each.values[0], str)]
+        others = {each.name: [value for value in each.values if value != now[each.name]] for each in words}
+        return w.variant(workload, **{name: str(self.rng.choice(values)) for name, values in others.items() if values})
 
     def _same(self, neighbours: list[Workload]) -> Iterator[Case]:
         """Calls with one array for two arguments, as the first layer makes one: the stream and its start. Small ones in
@@ -447,6 +464,16 @@ class Planner:
         if key not in self._known_shapes:
             self._known_shapes[key] = [np.shape(value) for value in self.oracle.forward(contents.widened())]
         return self._known_shapes[key]
+
+
+def sparse(contents: Contents, names: Sequence[str], rng: np.random.Generator) -> Contents:
+    """The same, but for most rows of these arrays, which are zero: as those of a table whose words did not come."""
+    arrays = dict(contents.arrays)
+    for name in names:
+        if is_float(arrays[name]) and arrays[name].ndim > 1:
+            rows = rng.random((*arrays[name].shape[:-1], 1)) < 1 / RARE
+            arrays[name] = np.where(rows, arrays[name], arrays[name].dtype.type(0))
+    return Contents(arrays, contents.scalars, contents.cotangents, contents.kind)
 
 
 def _alike(workload: Workload, one: str, other: str) -> bool:

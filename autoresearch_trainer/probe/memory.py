@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 # Fields of the C library's `struct mallinfo2`, all size_t; of these `hblkhd` are bytes in large blocks of their own,
-# `arena` bytes of all other memory that malloc has, `uordblks` bytes of it that are in use, and `keepcost` bytes that are
-# free at the heap's end.
+# `arena` bytes of all other memory that malloc has, `uordblks` bytes of it that are in use, and `keepcost` bytes at the
+# heap's end that are free.
 _FIELDS = "arena ordblks smblks hblks hblkhd usmblks fsmblks uordblks fordblks keepcost".split()
 # Python's small objects take whole multiples of 16 bytes.
 BLOCK_BYTES = 16

@@ -83,6 +83,13 @@ def test_captured_contents_come_without_gradients_too() -> None:
     assert other.steps[0].contents is plain.steps[0].contents
 
 
+def test_an_evaluation_asks_for_the_other_reduction_too() -> None:
+    target = CATALOG["loss_head"]
+    cases = Planner(target, small_workloads(target, "cpu"), np.random.default_rng(0)).cases()
+    (case,) = [case for case in cases if case.id == "captured/0 gradients switched off"]
+    assert {step.contents.scalars["reduction"] for step in case.steps} == {"mean", "none"}
+
+
 def test_arrays_have_the_dtype_and_shape_of_their_specs() -> None:
     for case in _cases(2):
         for step in case.steps:
