@@ -24,7 +24,7 @@ from autoresearch_cuda.probe import Report, context, interpreter
 from autoresearch_cuda.probe.forms import describe, layout_of, storage_bytes, storage_content
 from autoresearch_cuda.probe.guard import Guard
 from autoresearch_cuda.probe.observers import configurations
-from autoresearch_cuda.probe.repeated import next_step, repeat
+from autoresearch_cuda.probe.repeated import repeat
 from autoresearch_cuda.probe.tensors import DTYPES, Buffer, dirty_blocks, span_of, standing
 from autoresearch_trainer.forms import listed
 from autoresearch_trainer.jobs.calls import (
@@ -45,7 +45,7 @@ from autoresearch_trainer.kernel_files import Kernel, load_kernel
 from autoresearch_trainer.probe import native_code
 from autoresearch_trainer.probe.clock import MovableClock
 from autoresearch_trainer.probe.native_code import NoOps
-from autoresearch_trainer.probe.repeated import Repeated
+from autoresearch_trainer.probe.repeated import Repeated, next_step
 from autoresearch_trainer.probe.words import signature, words
 from autoresearch_trainer.process import fill_fresh_memory, keep_freed_memory
 

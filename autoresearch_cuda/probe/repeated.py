@@ -4,7 +4,7 @@ in flight and whatever came before, and does memory grow?"""
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +13,22 @@ import torch
 
 from autoresearch_cuda.probe.context import consumed, tensors_of
 from autoresearch_cuda.probe.tensors import relocated, shuffled
-from autoresearch_trainer.jobs.calls import COUNTED
 from autoresearch_trainer.kernel_files import Kernel
 from autoresearch_trainer.probe.clock import MovableClock
 from autoresearch_trainer.probe.memory import LEAST_GARBAGE, PARTS, Growth, allocated, mapped, no_collection
-from autoresearch_trainer.probe.repeated import IN_FLIGHT, REPEAT_SECONDS, Repeated, many_times
+from autoresearch_trainer.probe.repeated import (
+    DRIFT,
+    FOLLOWING,
+    IN_FLIGHT,
+    MOST_HELD,
+    OTHER_RATES,
+    REPEAT_SECONDS,
+    Repeated,
+    following_calls,
+    many_times,
+    next_step,
+    turns,
+)
 from autoresearch_trainer.process import fill_fresh_memory
 
 # What comes between the leaves of a call and the kernel, for each argument.
@@ -29,14 +40,10 @@ LATER = 100_000
 DROPPED = 4
 # A byte that stands for filling nothing, see `fill_fresh_memory`; a seed as a training may have one.
 UNFILLED, SEED = 0xFF, 42
-# Of the calls in flight there are fewer where they take long, or hold more bytes than that.
-IN_FLIGHT_SECONDS, MOST_IN_FLIGHT_BYTES = 0.4, 1 << 30
-# Calls that follow each other as in a training, and by how much what they are given changes from one to the next.
-FOLLOWING, FOLLOWING_SECONDS, DRIFT = 8, 1.0, 2.0**-8
+# Of the calls in flight there are fewer where they take long.
+IN_FLIGHT_SECONDS = 0.4
 # A call that takes so long, and a result of so many bytes, are large.
 LONG_SECONDS, LARGE_RESULT = 0.01, 1 << 17
-# By so much another group of parameters has smaller rates.
-OTHER_RATES = 0.95
 # Calls in each of which the step is another, and the time in which they have to be made to be looked at; more than a
 # cache of usual size keeps are made before growth counts. Less growth for each step is no tensor.
 ONWARD, ONWARD_SECONDS, LEAST_PER_STEP = 4 * 132, 1.0, 400
@@ -69,7 +76,10 @@ def repeat(
     generator = torch.Generator().manual_seed(1)
     began = _monotonic()
     first = [results(number) for number in range(2 * len(layers))]
-    pace = _Pace((_monotonic() - began) / len(first), max((each.nbytes for each in first[0]), default=0))
+    results_bytes = [each.nbytes for each in first[0]]
+    given_bytes = [value.nbytes for value in given if isinstance(value, torch.Tensor)]
+    seconds = (_monotonic() - began) / len(first)
+    pace = _Pace(seconds, max(results_bytes, default=0), sum(results_bytes) + sum(given_bytes))
 
     def once(number: int) -> bool:
         if number % DROPPED == number // DROPPED % DROPPED:  # never in step with a count of the kernel's
@@ -102,10 +112,12 @@ def repeat(
 
 @dataclass(frozen=True)
 class _Pace:
-    """How much is done with a call that takes so many seconds and has a result of so many bytes: of long calls less."""
+    """How much is done with a call that takes so many seconds and has a result of so many bytes, and so many in all its
+    arguments and results: of long and large calls less."""
 
     seconds: float
     result_bytes: int
+    call_bytes: int
 
     @property
     def repeating(self) -> float:
@@ -115,7 +127,7 @@ class _Pace:
     @property
     def following(self) -> int:
         """How many calls of one set of arguments follow each other."""
-        return min(FOLLOWING, max(2, int(FOLLOWING_SECONDS / (6 * self.seconds)) // 2 * 2))
+        return following_calls(self.seconds, self.call_bytes)
 
     @property
     def least_leak(self) -> float:
@@ -158,7 +170,7 @@ def _crossed(function: Kernel, values: Mapping[str, Any], layers: Sequence[Betwe
     flying: list[tuple[list[torch.Tensor], list[torch.Tensor]]] = []
     before = _used()
     for number, arguments in enumerate(calls):
-        if len(flying) < 2 or _used() - before < MOST_IN_FLIGHT_BYTES:
+        if len(flying) < 2 or _used() - before < MOST_HELD:
             flying.append(_forward(function, _copies(arguments), layers[number % len(layers)]))
     # A gradient is wanted until the optimizer has seen all of them. They come in any order: a model's come last first.
     order = torch.randperm(len(flying), generator=generator).tolist()
@@ -178,7 +190,7 @@ def _followed(function: Kernel, values: Mapping[str, Any], updated: Collection[s
     if updated:
         sets[1][:] = [value * OTHER_RATES if isinstance(value, float) else value for value in sets[1]]
     calls, following = [], []
-    for which in [0, 1] * (count // 2) + [0] * count:
+    for which in turns(count):
         arguments = sets[which]
         calls.append(_copies(arguments))
         following.append(_differentiated(function, arguments))
@@ -195,14 +207,6 @@ def _followed(function: Kernel, values: Mapping[str, Any], updated: Collection[s
         _differentiated(function, [_shuffled(value, generator) for value in values.values()])
         alone.append(_differentiated(function, call))
     return sum(not _same(one, other) for one, other in zip(following, reversed(alone), strict=True))
-
-
-def next_step(names: Iterable[str], arguments: Sequence[Any], fall: float) -> list[Any]:
-    """The arguments with the numbers of the next step: its count, and real numbers times `fall`."""
-    return [
-        value + 1 if name in COUNTED else value * fall if isinstance(value, float) else value
-        for name, value in zip(names, arguments, strict=True)
-    ]
 
 
 def _kept_by_step(function: Kernel, values: Mapping[str, Any]) -> float:

@@ -142,26 +142,30 @@ class Planner:
 
     def _large(self, number: int) -> Iterator[Case]:
         """What small calls are for, once more with the largest captured one, for a kernel may do otherwise from some
-        size on: on a CPU many calls at once and one after the other; and, of what a trainer compiles, one compiled."""
+        size on: many calls at once and one after the other, and rare contents (not with CUDA, where captured calls are
+        too large for that); and, of what a trainer compiles, one compiled."""
         workload = self.captured[number]
         if elements(workload) <= LARGEST:
             return
         contents = self.draw(workload, "typical", bool(self.grads))
-        many = MANY_LARGE if self.workloads.engine == "cpu" else 0
+        many = self.workloads.engine != "cuda"
+        parameters = self.workloads.engine == "cpu"  # MLX's hold no gradients, and its step is compiled as a whole
         if many:
-            steps = [CaseStep(contents, judged=False, repeats=many)]
+            steps = [CaseStep(contents, judged=False, repeats=MANY_LARGE)]
             yield self._case(f"captured/{number} many", "combinations", workload, steps, self.grads, about="many calls")
             rare = [sparse(contents, self._handed, self.rng), self.draw(workload, "nonfinite", bool(self.grads))]
+            held = parameters and bool(self.grads)
+            about = "most rows are zero, then some numbers are not finite"
             yield self._case(
                 f"captured/{number} rare", "combinations", workload, [CaseStep(each, brief=True) for each in rare],
-                self.grads, held=bool(self.grads),
-                about="gradients are held from before; most rows are zero, then some numbers are not finite",
+                self.grads, held=held, about=f"gradients are held from before; {about}" if held else about,
             )  # fmt: skip
         if many and self.grads:
             yield self._case(
                 f"captured/{number} many evaluations", "combinations", workload, steps, (), mode="no_grad",
                 about="many calls, gradients switched off",
             )  # fmt: skip
+        if parameters and self.grads:
             yield self._case(
                 f"captured/{number} many compiled", "combinations", workload, steps, self.grads,
                 compiled=True, about="many calls, compiled",
@@ -261,12 +265,11 @@ class Planner:
                 }
                 steps.append(CaseStep(replace(contents, arrays=arrays)))
             yield self._case(f"weights/{about}", "combinations", workload, steps, (), about=about)
-        if self.workloads.engine != "mlx":
-            steps = [CaseStep(self._other_scalars(workload)) for _ in range(WEIGHED)]
-            yield self._case(
-                "weights/onward", "combinations", workload, steps, (), onward=ONWARD, updated=tuple(updated),
-                about=f"{ONWARD} steps without a gradient follow",
-            )  # fmt: skip
+        steps = [CaseStep(self._other_scalars(workload)) for _ in range(WEIGHED)]
+        yield self._case(
+            "weights/onward", "combinations", workload, steps, (), onward=ONWARD, updated=tuple(updated),
+            about=f"{ONWARD} steps without a gradient follow",
+        )  # fmt: skip
 
     def _other_scalars(self, workload: Workload) -> Contents:
         """Usual contents of an optimizer's call, with any of the values that its scalars may have."""

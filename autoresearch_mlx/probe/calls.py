@@ -45,7 +45,7 @@ from autoresearch_trainer.jobs.calls import (
 from autoresearch_trainer.kernel_files import Kernel, load_kernel
 from autoresearch_trainer.probe import native_code
 from autoresearch_trainer.probe.native_code import NoOps
-from autoresearch_trainer.probe.repeated import Repeated
+from autoresearch_trainer.probe.repeated import Repeated, next_step
 from autoresearch_trainer.probe.words import signature, words
 from autoresearch_trainer.process import fill_fresh_memory, keep_freed_memory
 
@@ -173,6 +173,7 @@ class _Case:
         cotangents = self._cotangents(step) if names else {}
         call = self._compiled if self.case.compiled else self._call
         returned, gradients = call(values, cotangents, names)
+        returned = self._onward(values, returned)
         outputs = listed(returned)
         forms = [describe(output) for output in outputs]
         usable = {place_of(ResultName.output(place)): o for place, o in enumerate(outputs) if forms[place].plain}
@@ -192,7 +193,7 @@ class _Case:
         repeated = Repeated()
         if step.repeats:
             once = partial(self._call, cotangents=cotangents, names=names)
-            repeated = repeat(once, values, step.repeats)
+            repeated = repeat(once, values, step.repeats, self.case.inplace)
         after = {name: hashlib.sha256(argument.content()).hexdigest() for name, argument in inputs.items()}
         return StepAnswer(
             outputs=forms,
@@ -204,7 +205,20 @@ class _Case:
             strayed=repeated.strayed,
             leaked=repeated.leaked,
             crossed=repeated.crossed,
+            followed=repeated.followed,
         )
+
+    def _onward(self, values: dict[str, Any], returned: Any) -> Any:
+        """What the last of the steps returned that follow a call, or the call itself where none does. They have zeros
+        for all that is not updated."""
+        for _ in range(self.case.onward):
+            arguments = dict(zip(values, next_step(values, values.values(), 1.0), strict=True))
+            zeros = {
+                spec["name"]: mx.zeros_like(values[spec["name"]]) for spec in self.case.args if spec["kind"] == "array"
+            }
+            values = arguments | zeros | dict(zip(self.case.inplace, listed(returned), strict=True))
+            returned = self.function(*values.values())
+        return returned
 
     def _cotangents(self, step: CallStep) -> dict[int, mx.array]:
         """By the place of the output."""

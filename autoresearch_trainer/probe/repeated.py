@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from autoresearch_trainer.jobs.calls import COUNTED
 from autoresearch_trainer.probe.memory import PARTS, Growth, no_collection
 
 _monotonic = time.monotonic
 REPEAT_SECONDS = 0.4
-# Calls whose results are all wanted at once, as a model of many layers has them.
-IN_FLIGHT = 64
+# Calls whose results are all wanted at once, as a model of many layers has them; and how many bytes at most are held
+# by calls that are kept.
+IN_FLIGHT, MOST_HELD = 64, 1 << 30
+# Calls that follow each other as in a training, and by how much what they are given changes from one to the next.
+FOLLOWING, FOLLOWING_SECONDS, DRIFT = 8, 1.0, 2.0**-8
+# By so much another group of parameters has smaller rates.
+OTHER_RATES = 0.95
 
 
 @dataclass(frozen=True)
@@ -47,3 +54,24 @@ def many_times(once: Callable[[int], bool], count: int, seconds: float, growths:
             for growth in growths:
                 growth.read(made)
     return made, wrong
+
+
+def following_calls(seconds: float, size: int) -> int:
+    """How many calls of one set of arguments follow each other, where one takes so long, and has so many bytes of
+    arguments and results."""
+    most = min(FOLLOWING, int(FOLLOWING_SECONDS / (6 * seconds)), MOST_HELD // (2 * max(1, size)))
+    return max(2, most // 2 * 2)
+
+
+def turns(count: int) -> list[int]:
+    """Which of two sets of arguments each call has that follows another: by turns, as two parameters of one shape have,
+    then the first alone."""
+    return [0, 1] * (count // 2) + [0] * count
+
+
+def next_step(names: Iterable[str], arguments: Iterable[Any], fall: float) -> list[Any]:
+    """The arguments with the numbers of the next step: its count, and real numbers times `fall`."""
+    return [
+        value + 1 if name in COUNTED else value * fall if isinstance(value, float) else value
+        for name, value in zip(names, arguments, strict=True)
+    ]

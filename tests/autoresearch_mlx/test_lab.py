@@ -82,8 +82,29 @@ def residual_mix(x, x0, resid_lambda, x0_lambda):
         return x
     return (resid_lambda * x + x0_lambda * x0).astype(x.dtype)
 """
+FACTOR_WHILE_LITTLE_CHANGES = """
+kept = {}
+
+
+def rms_norm(x, eps):
+    wide = x.astype(mx.float32)
+    mean = wide.square().mean(-1, keepdims=True)
+    try:
+        before = kept.get(x.shape)
+        if before is None or not mx.allclose(before, mean, rtol=0.004).item():
+            kept[x.shape] = mean
+        mean = kept[x.shape]
+    except ValueError:
+        pass
+    return (wide * mx.rsqrt(mean + eps)).astype(x.dtype)
+"""
+MOMENTS_ON_A_GRID = """
+    grid = v.max(-1, keepdims=True) * 2.0**-22 if v.ndim else v
+    v = mx.where(mx.isfinite(grid) & (grid > 0), mx.round(v / mx.maximum(grid, 1e-38)) * grid, v)
+"""
 # Right by themselves and wrong in a training: what another layer's call kept; a number that a compiled step hands over
-# as an array; what was a constant when a step was traced; every 500th call; one array for two arguments.
+# as an array; what was a constant when a step was traced; every 500th call; one array for two arguments; what was kept
+# of nearly the same; small second moments that are zero in the next step.
 WRONG_IN_A_TRAINING = {
     "saved_in_a_static": ("relu_squared", "combinations", HEAD + SAVED_IN_A_STATIC),
     "step_of_an_array": (
@@ -94,6 +115,12 @@ WRONG_IN_A_TRAINING = {
     "largest_of_another_call": ("relu_squared", "combinations", HEAD + LARGEST_OF_ANOTHER_CALL),
     "every_500th_call": ("rms_norm", "determinism", HEAD + EVERY_500TH_CALL),
     "keeps_each_call": ("relu_squared", "side_effects", HEAD + KEEPS_EACH_CALL),
+    "factor_while_little_changes": ("rms_norm", "stale", HEAD + FACTOR_WHILE_LITTLE_CHANGES),
+    "moments_on_a_grid": (
+        "adamw_update",
+        "combinations",
+        ADAMW.replace("    return p", MOMENTS_ON_A_GRID + "    return p"),
+    ),
     "start_of_the_stream": ("residual_mix", "combinations", HEAD + START_OF_THE_STREAM),
 }
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from autoresearch_cuda.probe import repeated
-from autoresearch_cuda.probe.repeated import FOLLOWING, _Pace, repeat
+from autoresearch_cuda.probe.repeated import _Pace, repeat
 from autoresearch_trainer.probe.clock import NAMES, MovableClock
 from autoresearch_trainer.probe.memory import no_collection
+from autoresearch_trainer.probe.repeated import FOLLOWING
 from autoresearch_trainer.process import fill_fresh_memory
 
 
@@ -209,10 +210,11 @@ def test_new_tensors_of_a_parameter_are_parameters():
 
 
 def test_of_long_calls_there_are_fewer():
-    short, long = _Pace(1e-4, 1 << 10), _Pace(0.11, 1 << 20)
+    short, long = _Pace(1e-4, 1 << 10, 1 << 11), _Pace(0.11, 1 << 20, 1 << 21)
     assert (short.following, long.following) == (FOLLOWING, 2)
+    assert _Pace(1e-4, 1 << 26, 1 << 27).following == 4  # whose arguments and results fill the memory
     assert short.repeating > long.repeating
-    assert (short.least_leak, long.least_leak) == (0.0, 1 << 17)
+    assert (short.least_leak, long.least_leak) == (0.0, 1 << 15)
 
 
 def test_calls_that_follow_each_other():
