@@ -7,7 +7,7 @@ that nobody could have seen before.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, cast
@@ -15,7 +15,7 @@ from typing import Any, cast
 import numpy as np
 
 from autoresearch_common import workload as w
-from autoresearch_common.arrays import is_float, storage
+from autoresearch_common.arrays import storage
 from autoresearch_common.workload import Workload
 from autoresearch_lab.catalog import Target
 from autoresearch_lab.verify.axes import levels_of
@@ -37,6 +37,8 @@ from autoresearch_lab.verify.cases import (
     with_dtype,
 )
 from autoresearch_lab.verify.combinations import LARGEST, Combinations
+from autoresearch_lab.verify.one_block import able_to_be_cut, cut_from_one_block
+from autoresearch_lab.verify.unusual import sparse
 from autoresearch_lab.workloads import WorkloadSet
 from autoresearch_trainer.jobs.calls import Mode
 
@@ -55,16 +57,12 @@ SAME: tuple[tuple[Mode, bool], ...] = (("plain", False), ("not a leaf", False), 
 KINDS = ("adversarial", "edge", "nonfinite", "typical")
 # The share of usual values that are as where sequences are padded.
 CHANCE_PADDED = 0.5
-# Of a block that several arguments are cut from, so many places along the axis at most lie between two of them.
-MOST_BETWEEN = 2
 # Calls of a captured size with other scalars, of an optimizer.
 OTHER_RATES = 3
 # Calls with large weights, and by how much they are larger than usual.
 WEIGHED, LARGE_WEIGHTS = 8, 256.0
 # Steps that follow on what a step left: what is wrong in a state shows in the parameter only then.
 ONWARD = 3
-# Of rows of which most are zero, every so manieth is not.
-RARE = 8
 # Calls of a large size that are made to see whether they give the same bits; there is no time for more.
 MANY_LARGE = 64
 
@@ -316,7 +314,7 @@ class Planner:
         arrays = [each.name for each in self.contract.args if each.kind == "array"]
         found: dict[tuple[str, ...], list[Workload]] = {}
         for workload in neighbours:
-            for names in _able_to_be_cut(workload, arrays):
+            for names in able_to_be_cut(workload, arrays):
                 found.setdefault(names, []).append(workload)
         for names, able in found.items():
             order = tuple(str(name) for name in self.rng.permutation(names))
@@ -469,68 +467,11 @@ class Planner:
         return self._known_shapes[key]
 
 
-def sparse(contents: Contents, names: Sequence[str], rng: np.random.Generator) -> Contents:
-    """The same, but for most rows of these arrays, which are zero: as those of a table whose words did not come."""
-    arrays = dict(contents.arrays)
-    for name in names:
-        if is_float(arrays[name]) and arrays[name].ndim > 1:
-            rows = rng.random((*arrays[name].shape[:-1], 1)) < 1 / RARE
-            arrays[name] = np.where(rows, arrays[name], arrays[name].dtype.type(0))
-    return Contents(arrays, contents.scalars, contents.cotangents, contents.kind)
-
-
 def _alike(workload: Workload, one: str, other: str) -> bool:
     """Whether a call is in row-major order, and has these two arguments of one form."""
     first, second = (cast(w.ArraySpec, w.argument(workload, name)) for name in (one, other))
     alike = first["shape"] == second["shape"] and first["dtype"] == second["dtype"]
     return alike and min(first["shape"], default=0) > 1 and all(map(w.is_contiguous, w.arrays(workload)))
-
-
-def _able_to_be_cut(workload: Workload, names: Sequence[str]) -> list[tuple[str, ...]]:
-    """Those arguments of a small call in row-major order that have one dtype and, but for one axis, one shape."""
-    plain = elements(workload) <= LARGEST and all(map(w.is_contiguous, w.arrays(workload)))
-    if not plain or min(w.arrays(workload)[0]["shape"], default=0) < 2:
-        return []
-    sets: list[list[str]] = []
-    for name in names:
-        for one in sets:
-            if _axes_of_a_cut(_specs(workload, [*one, name])):
-                one.append(name)
-                break
-        else:
-            sets.append([name])
-    return [tuple(one) for one in sets if len(one) > 1]
-
-
-def _specs(workload: Workload, names: Sequence[str]) -> list[w.ArraySpec]:
-    return [cast(w.ArraySpec, w.argument(workload, name)) for name in names]
-
-
-def _axes_of_a_cut(specs: Sequence[w.ArraySpec]) -> list[int]:
-    """The axes along which arrays may follow each other in one block: all others are alike. -1 for numbers."""
-    if len({(spec["dtype"], len(spec["shape"])) for spec in specs}) > 1:
-        return []
-    shapes = [spec["shape"] for spec in specs]
-    if not shapes[0]:
-        return [-1]
-    others = [{(*shape[:axis], *shape[axis + 1 :]) for shape in shapes} for axis in range(len(shapes[0]))]
-    return [axis for axis, rest in enumerate(others) if len(rest) == 1 and all(map(min, shapes))]
-
-
-def cut_from_one_block(workload: Workload, names: Sequence[str], rng: np.random.Generator) -> Workload:
-    """The same with these arguments behind each other in one block, along an axis that is drawn, often with something
-    else between them; strides and offsets are in the block."""
-    cut = w.variant(workload)
-    specs = _specs(cut, names)
-    axis = int(rng.choice(_axes_of_a_cut(specs)))
-    ends = np.cumsum([(spec["shape"][axis] if axis >= 0 else 1) + rng.integers(MOST_BETWEEN + 1) for spec in specs])
-    for spec, begin in zip(specs, [0, *ends.tolist()], strict=False):
-        if axis >= 0:
-            block = list(spec["shape"])
-            block[axis] = int(ends[-1])
-            spec["strides"] = w.contiguous(block)
-        spec["offset"] = begin * (spec["strides"][axis] if axis >= 0 else 1)
-    return cut
 
 
 def _in_order(workload: Workload, order: list[str]) -> Workload:

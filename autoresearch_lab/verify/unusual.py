@@ -29,6 +29,8 @@ CHANCE_UNUSED = 0.3
 CHANCE_MASKED, CHANCE_NO_COTANGENT = 0.35, 0.1
 # Where not all rows count, half of them do not, or all but one of so many: of a table of tokens few have a gradient.
 ONE_OF = 16
+# Where most rows of large arrays are zero, one of so many is not.
+RARE = 8
 
 
 class MayBeZero(NamedTuple):
@@ -120,3 +122,13 @@ def scaled(contents: Contents, rng: np.random.Generator, most: Mapping[str, floa
             rows[row, rng.integers(rows.shape[1])] = rows[row].max()
         arrays[name] = rows.reshape(array.shape).astype(array.dtype)
     return Contents(arrays, contents.scalars, contents.cotangents, "scaled")
+
+
+def sparse(contents: Contents, names: Sequence[str], rng: np.random.Generator) -> Contents:
+    """The same, but for most rows of these arrays, which are zero: as those of a table whose words did not come."""
+    arrays = dict(contents.arrays)
+    for name in names:
+        if is_float(arrays[name]) and arrays[name].ndim > 1:
+            rows = rng.random((*arrays[name].shape[:-1], 1)) < 1 / RARE
+            arrays[name] = np.where(rows, arrays[name], arrays[name].dtype.type(0))
+    return Contents(arrays, contents.scalars, contents.cotangents, contents.kind)
