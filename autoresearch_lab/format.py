@@ -24,11 +24,15 @@ class Estimate:
     level: float | None = None  # confidence level, 0..1
 
 
+# From here on nobody counts digits.
+MOST_PLAIN = 1e12
+
+
 def number(value: float | None, digits: int = 3) -> str:
-    """Significant digits, thousands separated: 1234.5 -> 1,234; 0.01234 -> 0.0123."""
+    """Significant digits, thousands separated: 1234.5 -> 1,234; 0.01234 -> 0.0123; 2e31 -> 2.00e+31."""
     if value is None:
         return DASH
-    if value and abs(value) < 1e-4:
+    if value and not 1e-4 <= abs(value) < MOST_PLAIN:
         return f"{value:.{digits - 1}e}".replace("-", MINUS)
     if abs(value) >= 10 ** (digits - 1):
         return f"{value:,.0f}".replace("-", MINUS)

@@ -163,6 +163,8 @@ class Ledger:
                 raise LabError(f"ledger: {other.path} is this ledger itself")
             if not other.path.is_file():
                 raise LabError(f"ledger: there is no file {other.path}")
+            if not other.path.stat().st_size:
+                raise LabError(f"ledger: {other.path} is empty: it holds no records")
             try:
                 other.read_again(partial(tell, f"read {other.path}"))
             except LedgerCorrupt as error:

@@ -15,7 +15,7 @@ from autoresearch_cuda.probe.context import consumed, tensors_of
 from autoresearch_cuda.probe.tensors import relocated, shuffled
 from autoresearch_trainer.kernel_files import Kernel
 from autoresearch_trainer.probe.clock import MovableClock
-from autoresearch_trainer.probe.memory import LEAST_GARBAGE, PARTS, Growth, allocated, mapped, no_collection
+from autoresearch_trainer.probe.memory import LEAST_GARBAGE, PARTS, Growth, allocated, in_heap, mapped, no_collection
 from autoresearch_trainer.probe.repeated import (
     DRIFT,
     FOLLOWING,
@@ -90,7 +90,7 @@ def repeat(
 
     # Garbage that holds a result, or something as large.
     sizes = [each.nbytes for each in first[0] if each.ndim]
-    growths = (Growth(_used, max(LEAST_GARBAGE, min(sizes, default=0))), Growth(mapped))
+    growths = (Growth(_used, max(LEAST_GARBAGE, min(sizes, default=0)), _held), Growth(mapped))
     made, strayed = many_times(once, count, pace.repeating, growths)
     late = 0
     with _a_training(leaves, pattern, clock):
@@ -291,6 +291,11 @@ def _backward(leaves: list[torch.Tensor], outputs: list[torch.Tensor], *, copied
 def _used() -> int:
     """Bytes in use, on a GPU as well."""
     return allocated() + (torch.cuda.memory_allocated() if torch.cuda.is_available() else 0)
+
+
+def _held() -> int:
+    """The same without Python's small objects."""
+    return in_heap() + (torch.cuda.memory_allocated() if torch.cuda.is_available() else 0)
 
 
 def _same(some: Sequence[torch.Tensor], others: Sequence[torch.Tensor]) -> bool:

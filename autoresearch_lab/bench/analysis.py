@@ -142,14 +142,16 @@ def objections(
     workloads: Sequence[TimedCall],
     load: float | None,
     low: float,
+    against: str,
 ) -> list[str]:
     """Reasons why this candidate cannot be called FASTER even if it is so on the whole. to_beat: place of the arm that
-    decides; load: share of the machine that other processes used; low: lower end of the deciding log-ratio."""
+    decides, and against its name; load: share of the machine that other processes used; low: lower end of the deciding
+    log-ratio."""
     rule, found = analysis.rule, []
     for place, workload in enumerate(workloads):
         ratio = analysis.regression(place, to_beat, candidate)
         if ratio.high < -math.log(rule.regression):
-            found.append(f"workload {workload['id']} is slower: x{ratio.ratio().point:.3f}")
+            found.append(f"workload {workload['id']} is slower than {against}: x{ratio.ratio().point:.3f}")
     both = analysis.disturbed(0, candidate)
     crowded = load is not None and load > rule.crowded and both.unclean > rule.unclean
     if crowded and low <= math.log(rule.clear):

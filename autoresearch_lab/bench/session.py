@@ -99,17 +99,18 @@ class BenchSession:
             alpha = rule.alpha(look)
             analysis = self._analysis(alpha, rule, rng)
             to_beat, finding = self._find(analysis, rng)
-            against = objections(
-                analysis, to_beat, self.candidate, self.bed.workloads, self.foreign_load, finding.interval.low
-            )
-            verdict, reason = decide(finding, rule, against)
+            doubts = objections(
+                analysis, to_beat, self.candidate, self.bed.workloads, self.foreign_load, finding.interval.low,
+                self.arms[to_beat].name,
+            )  # fmt: skip
+            verdict, reason = decide(finding, rule, doubts)
             if verdict != AMBIGUOUS:
                 break
         elapsed = time.monotonic() - began
         results = self._report(analysis, finding, to_beat)
         results.reason = f"against {self.arms[to_beat].name}: {reason}" if to_beat else reason
         results.seconds, results.level, results.looks = round(elapsed, 2), 1 - alpha, look + 1
-        results.remarks = [*against, *self._remarks(analysis, finding, to_beat), *compiled_remarks(results)]
+        results.remarks = [*doubts, *self._remarks(analysis, finding, to_beat), *compiled_remarks(results)]
         results.remarks += replay_remarks(results.replayed, self._names, results.workloads)
         in_use = analysis.against(self.place("standing") or 0, self.candidate).ratio()
         return BenchOutcome(verdict, finding.interval.ratio(), in_use, results)

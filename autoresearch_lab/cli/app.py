@@ -166,6 +166,10 @@ class LazyGroup(click.Group):
             sys.exit(PIPE_CLOSED)
 
 
+# What a checkout has at its top, for those who have not installed it.
+PROGRAM = "kernel-lab.py"
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--engine", type=click.Choice(["auto", *ENGINES]), default="auto", show_default=True)
 @click.option("--root", type=SomePath(), default=CHECKOUT, help="The lab's folder [default: checkout].")
@@ -175,7 +179,16 @@ def cli(ctx: click.Context, engine: str, root: Path) -> None:
     # Also for verbs that only read: where nothing is, a mistyped root would pass for an empty lab.
     if not root.expanduser().is_dir():
         raise LabError(f"--root {root}: there is no such folder")
-    ctx.obj = Session(Lab(Root(root.expanduser().resolve()), engine), engine)
+    session = ctx.obj = Session(Lab(Root(root.expanduser().resolve()), engine), engine)
+    if root == CHECKOUT and (here := _another_checkout()) is not None:
+        remark = f"note: this is the lab of {CHECKOUT}; that of {here} is called by: python {here / PROGRAM}"
+        session.log.print(remark, style="yellow", markup=False, soft_wrap=True)
+
+
+def _another_checkout() -> Path | None:
+    """The checkout of this project that one stands in, where it is not the one whose program runs."""
+    here = next((path for path in (Path.cwd(), *Path.cwd().parents) if (path / PROGRAM).is_file()), CHECKOUT)
+    return None if here.resolve() == CHECKOUT else here
 
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")

@@ -174,6 +174,9 @@ class KernelCommand(click.Command):
         except click.NoSuchOption as error:
             if error.option_name not in ("--kernel", "--target"):
                 raise
+            takes_kernels = any(isinstance(each, click.Argument) for each in self.params)
+            if not takes_kernels and self.name != "extract":
+                raise
             if self.name == "extract":
                 what = "a target is named by its rank in the profile's table"
                 raise click.UsageError(f"extract: there is no {error.option_name}; {what}: --rank N") from None

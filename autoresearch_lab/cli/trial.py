@@ -160,8 +160,8 @@ COMMANDS = {
     "compare": command(
         "compare",
         compare,
-        "Finished runs of train.py beside each other: what differs, val_bpb, speed, memory, and their curves. A run is "
-        "its folder, or that folder's name in runs/.",
+        "Runs of train.py beside each other: what differs, val_bpb, speed, memory, and their curves. One that was "
+        "interrupted has no val_bpb. A run is its folder, or that folder's name in runs/.",
         click.argument("runs", nargs=-1, type=PATH, metavar="[RUN]..."),
         click.option("--last", type=Count(min=1), metavar="N", help="The newest N runs in runs/."),
     ),

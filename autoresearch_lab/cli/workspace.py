@@ -65,7 +65,9 @@ def _empty(folder: Path) -> None:
     """Said before any long work: the folder must be new or empty."""
     folder = folder.expanduser()
     if not is_free(folder):
-        raise LabError(f"workspace: {folder} exists and is not empty; name a new folder")
+        raise LabError(
+            f"workspace: {folder} {'exists and is not empty' if folder.is_dir() else 'is a file'}; name a new folder"
+        )
 
 
 def _outcome(session: Session, workspace: Workspace) -> VerbResult:

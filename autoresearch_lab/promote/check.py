@@ -121,10 +121,12 @@ class Readiness:
 
 
 def _may_change(record: Record) -> bool:
-    """Whether measuring once more may change a verdict: an A/B that settled nothing, a bench that others disturbed.
-    On a quiet machine AMBIGUOUS means that the kernel is not clearly faster."""
+    """Whether measuring once more may change a verdict: an A/B that settled nothing, a bench that others disturbed and
+    whose interval holds a gain. On a quiet machine AMBIGUOUS means that the kernel is not clearly faster."""
     if isinstance(record, BenchRecord):
-        return record.verdict == "AMBIGUOUS" and is_busy(record.results.foreign_load)
+        found = record.results
+        gain = found.interval is None or found.interval[1] > (found.threshold or 1.0)
+        return record.verdict == "AMBIGUOUS" and is_busy(found.foreign_load) and gain
     return record.verdict == "UNDECIDED"
 
 

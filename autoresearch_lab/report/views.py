@@ -42,6 +42,7 @@ class SpeedRow:
 
     arm: "candidate" or "library"; direction: "forward", "backward", or "both" together. decisive: the verdict rests on
     this direction. floor: how far the baseline was from itself, 0.012 = 1.2 %. Times in ms per optimizer step.
+    against: the kernel that stands in the baseline's place, since the verdict rests on it; empty for the baseline.
     """
 
     source: Source[BenchRecord]
@@ -55,6 +56,7 @@ class SpeedRow:
     baseline_ms: float | None = None
     arm_ms: float | None = None
     verdict: str | None = None
+    against: str = ""
 
 
 def speed_rows(source: Source[BenchRecord]) -> list[SpeedRow]:
@@ -62,28 +64,33 @@ def speed_rows(source: Source[BenchRecord]) -> list[SpeedRow]:
     where nothing was timed."""
     record, found = source.record, source.record.results
     target, name, decisive = record.target, record.kernel.name, found.direction
+    libraries = {arm.name: arm.ms for arm in found.arms if arm.role == "library"}
+    whole = found.directions.get(decisive)
+    baseline_ms, candidate_ms = (whole.baseline_ms, whole.candidate_ms) if whole else (None, None)
+    beaten = found.against if found.against in libraries else ""
     rows = []
-
-    def add(direction: str, ratio: Estimate, floor: float | None = None, verdict: str | None = None) -> None:
-        row = found.directions.get(direction)
-        before, after = (row.baseline_ms, row.candidate_ms) if row else (None, None)
-        decides = direction == decisive
-        rows.append(
-            SpeedRow(source, target, name, "candidate", direction, ratio, decides, floor, before, after, verdict)
-        )
-
     if found.ratio is not None:
         # The deciding interval is the record's own; the ones per direction are shown only.
         low, high = found.interval or (None, None)
+        ratio = Estimate(found.ratio, low, high, found.level)
         floor = found.floor - 1 if found.floor is not None else None
-        add(decisive, Estimate(found.ratio, low, high, found.level), floor, record.verdict)
+        before = libraries.get(beaten, baseline_ms)
+        rows.append(
+            SpeedRow(
+                source, target, name, "candidate", decisive, ratio, True, floor, before, candidate_ms, record.verdict,
+                beaten,
+            )
+        )  # fmt: skip
     for direction in ("both", "forward", "backward"):
         row = found.directions.get(direction)
-        if row is not None and direction != decisive:
-            add(direction, Estimate(row.ratio, *row.interval, found.level))
+        if row is not None and (direction != decisive or beaten):
+            ratio = Estimate(row.ratio, *row.interval, found.level)
+            times = row.baseline_ms, row.candidate_ms
+            rows.append(SpeedRow(source, target, name, "candidate", direction, ratio, False, None, *times))
     for one in found.libraries:
         ratio = Estimate(one.baseline_ratio, *one.baseline_interval, found.level)
-        rows.append(SpeedRow(source, target, one.name, "library", decisive, ratio, True))
+        took = libraries.get(one.name)
+        rows.append(SpeedRow(source, target, one.name, "library", decisive, ratio, True, None, baseline_ms, took))
     return rows
 
 

@@ -15,7 +15,9 @@ Call = tuple[Case, int]
 
 
 def next_step(evidence: Comparisons, failed_check: str, kernel: Kernel, seed: int) -> str:
-    """For people and agents: one or two sentences."""
+    """For people and agents: one or two sentences; none where no call was made."""
+    if failed_check == "loads":
+        return ""
     repeat = f"The same calls again: kernel-lab verify {_subject(kernel)} --seed {seed}"
     calls = _calls(evidence, failed_check)
     look = _in_common(*calls) if calls else ""

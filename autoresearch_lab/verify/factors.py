@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -21,6 +22,11 @@ from autoresearch_trainer.jobs.calls import ResultName
 
 # The names of the measures beside those of `metrics`.
 METRIC, SIDE = "factor", "shift to one side"
+# What a factor is looked for in: the result or, of what is updated in place, its change; how far it lies to one side;
+# all of what is updated in place, and so whether it lies towards zero.
+What = Literal["factor", "side", "whole"]
+# Dtypes whose roundings, all in one direction, move what is updated in place within a training.
+NARROW = ("bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -50,32 +56,33 @@ class Factors:
         self._contract = contract
         self._trusted = trusted
         self._references = references
-        self._known: dict[tuple[str, ResultName, bool], list[Bias]] = {}
+        self._known: dict[tuple[str, ResultName, What], list[Bias]] = {}
 
     def of(self, case: Case, step: int, name: ResultName, right: Expected, values: np.ndarray) -> Factor | None:
         """The factor in a result's float64 `values` (finite as the oracle's are); None where none is looked at."""
         if not _looked_at(case, step, name, right):
             return None
-        return self._factor(case, step, name, right, values, sideways=False)
+        return self._factor(case, step, name, right, values, "factor")
 
     def of_a_side(self, case: Case, step: int, name: ResultName, right: Expected, values: np.ndarray) -> Factor | None:
         """How far a result lies to one side, where that is beyond what is allowed; None where it is not. Of optimizers
-        only the factor is looked at."""
-        if self._contract.phase != "forward" or not _looked_at(case, step, name, right):
+        only what they store in a narrow dtype, and there the side is that of zero."""
+        forward = self._contract.phase == "forward"
+        if not (forward or right.dtype in NARROW) or not _looked_at(case, step, name, right):
             return None
-        factor = self._factor(case, step, name, right, values, sideways=True)
+        factor = self._factor(case, step, name, right, values, "side" if forward else "whole")
         return factor if factor is not None and factor.sure > factor.allowed else None
 
     def _factor(
-        self, case: Case, step: int, name: ResultName, right: Expected, values: np.ndarray, *, sideways: bool
+        self, case: Case, step: int, name: ResultName, right: Expected, values: np.ndarray, what: What
     ) -> Factor | None:
-        before = self._before(case, step, name)
-        found = bias_of(values, right.value, before, sideways=sideways)
+        before = self._before(case, step, name) if what != "whole" else None
+        found = bias_of(values, right.value, before, sideways=what == "side")
         if found is None:
             return None
         floor = self._contract.tolerance.floor.get("float32", 0.0)
         dtype = coarsest_dtype(case, name, right)
-        allowed = limit(self._of_trusted(case, name, sideways), dtype, floor, right.value, before)
+        allowed = limit(self._of_trusted(case, name, what), dtype, floor, right.value, before)
         return Factor(found, allowed.trusted, allowed.allowed)
 
     def of_a_part(
@@ -105,15 +112,17 @@ class Factors:
             for part in parts_of(values, right.value, (axis,))
         ]
 
-    def _of_trusted(self, case: Case, name: ResultName, sideways: bool) -> list[Bias]:
+    def _of_trusted(self, case: Case, name: ResultName, what: What) -> list[Bias]:
         """The trusted implementations' factors in this result over the steps of a case: one alone may be small by
         luck."""
         name = name.once
-        if (case.id, name, sideways) not in self._known:
-            theirs = self._results_of_trusted(case, name)
-            found = [bias_of(values, right.value, before, sideways=sideways) for values, right, before in theirs]
-            self._known[case.id, name, sideways] = [bias for bias in found if bias is not None]
-        return self._known[case.id, name, sideways]
+        if (case.id, name, what) not in self._known:
+            found = [
+                bias_of(values, right.value, before if what != "whole" else None, sideways=what == "side")
+                for values, right, before in self._results_of_trusted(case, name)
+            ]
+            self._known[case.id, name, what] = [bias for bias in found if bias is not None]
+        return self._known[case.id, name, what]
 
     def _results_of_trusted(
         self, case: Case, name: ResultName

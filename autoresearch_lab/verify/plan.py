@@ -38,7 +38,7 @@ from autoresearch_lab.verify.cases import (
 )
 from autoresearch_lab.verify.combinations import LARGEST, Combinations
 from autoresearch_lab.verify.one_block import able_to_be_cut, cut_from_one_block
-from autoresearch_lab.verify.unusual import sparse
+from autoresearch_lab.verify.unusual import sparse, with_few_cotangents
 from autoresearch_lab.workloads import WorkloadSet
 from autoresearch_trainer.jobs.calls import Mode
 
@@ -63,6 +63,8 @@ OTHER_RATES = 3
 WEIGHED, LARGE_WEIGHTS = 8, 256.0
 # Steps that follow on what a step left: what is wrong in a state shows in the parameter only then.
 ONWARD = 3
+# More threads than a usual machine of a developer has cores; drawn from between these.
+MORE_THREADS = (9, 17)
 # Calls of a large size that are made to see whether they give the same bits; there is no time for more.
 MANY_LARGE = 64
 
@@ -85,7 +87,10 @@ class Planner:
         self.grads = tuple(argument.name for argument in self.contract.args if argument.grad)
         updated = [each.name for each in self.contract.args if each.inplace]
         self._parameter = updated[0] if updated else None
-        self._handed = [each.name for each in self.contract.args if each.kind == "array" and not each.inplace]
+        # Arguments that may be zero in most rows: all but an optimizer's parameter.
+        self._often_zero = [
+            each.name for each in self.contract.args if each.kind == "array" and each.name != self._parameter
+        ]
         self._padded = getattr(target.oracle, "padded", None)
         self._known_shapes: dict[Hashable, list[tuple[int, ...]]] = {}
 
@@ -146,34 +151,43 @@ class Planner:
         if elements(workload) <= LARGEST:
             return
         contents = self.draw(workload, "typical", bool(self.grads))
-        many = self.workloads.engine != "cuda"
-        parameters = self.workloads.engine == "cpu"  # MLX's hold no gradients, and its step is compiled as a whole
-        if many:
-            steps = [CaseStep(contents, judged=False, repeats=MANY_LARGE)]
-            yield self._case(f"captured/{number} many", "combinations", workload, steps, self.grads, about="many calls")
-            rare = [sparse(contents, self._handed, self.rng), self.draw(workload, "nonfinite", bool(self.grads))]
-            held = parameters and bool(self.grads)
-            about = "most rows are zero, then some numbers are not finite"
-            yield self._case(
-                f"captured/{number} rare", "combinations", workload, [CaseStep(each, brief=True) for each in rare],
-                self.grads, held=held, about=f"gradients are held from before; {about}" if held else about,
-            )  # fmt: skip
-        if many and self.grads:
-            yield self._case(
-                f"captured/{number} many evaluations", "combinations", workload, steps, (), mode="no_grad",
-                about="many calls, gradients switched off",
-            )  # fmt: skip
-        if parameters and self.grads:
-            yield self._case(
-                f"captured/{number} many compiled", "combinations", workload, steps, self.grads,
-                compiled=True, about="many calls, compiled",
-            )  # fmt: skip
+        once, often = CaseStep(contents, brief=True), [CaseStep(contents, judged=False, repeats=MANY_LARGE)]
+        case = partial(self._large_case, number, workload)
+        # MLX has no parameters that hold a gradient, and its step is compiled as a whole.
+        engine, on_cpu = self.workloads.engine, self.workloads.engine == "cpu"
+        if engine != "cuda":
+            yield case("many", "many calls", often)
+            rare = [sparse(contents, self._often_zero, self.rng), self.draw(workload, "nonfinite", bool(self.grads))]
+            if any(each.ndim > 1 for each in contents.cotangents or ()):
+                rare.append(with_few_cotangents(contents, self.rng))
+            about = "most rows are zero, then some numbers are not finite, then most cotangents are zero"
+            held = on_cpu and bool(self.grads)
+            about = f"gradients are held from before; {about}" if held else about
+            yield case("rare", about, [CaseStep(each, brief=True) for each in rare], held=held)
+        if engine != "cuda" and self.grads:
+            yield case("many evaluations", "many calls, gradients switched off", often, grad=(), mode="no_grad")
+        if on_cpu:
+            for threads in (1, int(self.rng.integers(*MORE_THREADS))):
+                words = f"{threads} thread{'s' * (threads > 1)}"
+                yield case(words, words, [once], threads=threads)
+        if on_cpu and self.grads:
+            yield case("many compiled", "many calls, compiled", often, compiled=True)
         if self.grads:
-            steps = [CaseStep(contents, layout="inner transposed", brief=True)]
-            yield self._case(
-                f"captured/{number} compiled", "combinations", workload, steps, self.grads,
-                compiled=True, about="compiled",
-            )  # fmt: skip
+            yield case("compiled", "compiled", [replace(once, layout="inner transposed")], compiled=True)
+
+    def _large_case(
+        self,
+        number: int,
+        workload: Workload,
+        name: str,
+        about: str,
+        steps: list[CaseStep],
+        grad: tuple[str, ...] | None = None,
+        **more: Any,
+    ) -> Case:
+        """grad: all that have one where None."""
+        wanted = self.grads if grad is None else grad
+        return self._case(f"captured/{number} {name}", "combinations", workload, steps, wanted, about=about, **more)
 
     def _gradients(self, base: Workload) -> list[Case]:
         """Backward twice, every argument alone, cotangents as a sum or a transposition hands them on; and forward with
@@ -253,8 +267,7 @@ class Planner:
         }
         for about, left in left_of.items():
             steps = []
-            for _ in range(WEIGHED):
-                contents = self._other_scalars(workload)
+            for contents in self._one_scalar_at_a_time(workload, WEIGHED):
                 arrays = {
                     name: array * (array.dtype.type(LARGE_WEIGHTS) if name == self._parameter else 1)
                     if name in left
@@ -274,6 +287,19 @@ class Planner:
         levels = {each.name: levels_of(each, self.rng) for each in self.contract.args if each.values}
         drawn = {name: values[self.rng.integers(len(values))] for name, values in levels.items()}
         return self.draw(w.variant(workload, **drawn), "typical", False)
+
+    def _one_scalar_at_a_time(self, workload: Workload, count: int) -> Iterator[Contents]:
+        """The same for calls one after the other, each with another value of one scalar, as a schedule moves one while
+        the others stay: what was kept for these must not come again."""
+        levels = {each.name: levels_of(each, self.rng) for each in self.contract.args if each.values}
+        names = [str(name) for name in self.rng.permutation(list(levels))]
+        now = {name: values[self.rng.integers(len(values))] for name, values in levels.items()}
+        for number in range(count):
+            name = names[number % len(names)]
+            others = [value for value in levels[name] if value != now[name]]
+            if number and others:
+                now[name] = others[self.rng.integers(len(others))]
+            yield self.draw(w.variant(workload, **now), "typical", False)
 
     def _with_other_words(self, workload: Workload) -> Workload:
         """The call with another value of every argument that is a word, as an evaluation wants other sums."""

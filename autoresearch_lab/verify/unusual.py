@@ -29,8 +29,8 @@ CHANCE_UNUSED = 0.3
 CHANCE_MASKED, CHANCE_NO_COTANGENT = 0.35, 0.1
 # Where not all rows count, half of them do not, or all but one of so many: of a table of tokens few have a gradient.
 ONE_OF = 16
-# Where most rows of large arrays are zero, one of so many is not.
-RARE = 8
+# Where most rows of large arrays are zero, one of so many is not: whoever looks at a few sees none.
+RARE = 256
 
 
 class MayBeZero(NamedTuple):
@@ -125,10 +125,28 @@ def scaled(contents: Contents, rng: np.random.Generator, most: Mapping[str, floa
 
 
 def sparse(contents: Contents, names: Sequence[str], rng: np.random.Generator) -> Contents:
-    """The same, but for most rows of these arrays, which are zero: as those of a table whose words did not come."""
-    arrays = dict(contents.arrays)
+    """The same, but for most rows of these arrays, which are zero, the same rows in arrays of one form: as those of a
+    table whose words did not come."""
+    arrays, drawn = dict(contents.arrays), dict[tuple[int, ...], np.ndarray]()
     for name in names:
-        if is_float(arrays[name]) and arrays[name].ndim > 1:
-            rows = rng.random((*arrays[name].shape[:-1], 1)) < 1 / RARE
-            arrays[name] = np.where(rows, arrays[name], arrays[name].dtype.type(0))
+        lead = arrays[name].shape[:-1]
+        if is_float(arrays[name]) and lead:
+            drawn.setdefault(lead, _few(lead, rng))
+            arrays[name] = np.where(drawn[lead], arrays[name], arrays[name].dtype.type(0))
     return Contents(arrays, contents.scalars, contents.cotangents, contents.kind)
+
+
+def with_few_cotangents(contents: Contents, rng: np.random.Generator) -> Contents:
+    """The same with cotangents that are zero in most rows, as where a loss counts few of them."""
+    cotangents = tuple(
+        np.where(_few(each.shape[:-1], rng), each, each.dtype.type(0)) if each.ndim > 1 else each
+        for each in contents.cotangents or ()
+    )
+    return Contents(contents.arrays, contents.scalars, cotangents, contents.kind)
+
+
+def _few(lead: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """One row in RARE, two at least, as a mask that fits arrays of rows."""
+    rows = np.zeros(math.prod(lead), dtype=bool)
+    rows[rng.permutation(rows.size)[: max(2, rows.size // RARE)]] = True
+    return rows.reshape(*lead, 1)

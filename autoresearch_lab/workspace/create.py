@@ -49,7 +49,9 @@ def create(
     start = from_kernel or target.baseline(engine.framework, engine.device)
     layout.finish(folder)
     if not layout.is_free(folder):
-        raise LabError(f"workspace: {folder} exists and is not empty; name a new folder")
+        raise LabError(
+            f"workspace: {folder} {'exists and is not empty' if folder.is_dir() else 'is a file'}; name a new folder"
+        )
     writable_folder(folder.parent, "workspace")
     draft = layout.draft_of(folder)
 

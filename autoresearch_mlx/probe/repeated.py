@@ -13,7 +13,7 @@ import numpy as np
 from autoresearch_mlx.arrays import to_numpy
 from autoresearch_mlx.checks.judge import is_float
 from autoresearch_trainer.forms import listed
-from autoresearch_trainer.probe.memory import Growth, allocated
+from autoresearch_trainer.probe.memory import Growth, allocated, in_heap
 from autoresearch_trainer.probe.repeated import (
     DRIFT,
     IN_FLIGHT,
@@ -43,7 +43,7 @@ def repeat(call: Call, values: Mapping[str, Any], count: int, updated: Sequence[
     began = _monotonic()
     results(1)
     seconds = _monotonic() - began
-    growth = Growth(lambda: allocated() + mx.get_active_memory())
+    growth = Growth(lambda: allocated() + mx.get_active_memory(), held=lambda: in_heap() + mx.get_active_memory())
     made, strayed = many_times(lambda number: results(number) == first, count, REPEAT_SECONDS, [growth])
     size = sum(map(len, first)) + sum(value.nbytes for value in values.values() if isinstance(value, mx.array))
     crossed = _crossed(call, values, min(made, IN_FLIGHT, max(2, MOST_HELD // max(1, size))))

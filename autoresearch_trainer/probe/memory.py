@@ -20,7 +20,7 @@ BLOCK_BYTES = 16
 # Growth of fewer bytes per call in any part of the calls is chance.
 LEAST_PER_CALL = 8
 LEAST = 4096
-LEAST_GARBAGE = 1024  # vmap leaves 633 bytes in circles of Python's own objects with each call
+LEAST_GARBAGE = 1024
 # Parts that the calls are cut into: in the first a cache may fill, in each of the others a leak grows.
 PARTS = 4
 
@@ -34,8 +34,13 @@ class MallocState(ctypes.Structure):
 def allocated() -> int:
     """Bytes in use: of the C library's memory, where that tells (not on macOS), and of Python's small objects at
     least."""
+    return in_heap() + BLOCK_BYTES * sys.getallocatedblocks()
+
+
+def in_heap() -> int:
+    """Bytes in use of the C library's memory, where that tells: arrays are in it, Python's small objects are not."""
     found = malloc_state()
-    return int(found.uordblks + found.hblkhd) + BLOCK_BYTES * sys.getallocatedblocks()
+    return int(found.uordblks + found.hblkhd)
 
 
 def mapped() -> int:
@@ -63,10 +68,13 @@ def malloc_state() -> MallocState:
 class Growth:
     """Readings of the memory in use between equal parts of many calls. used: bytes in use at this moment. garbage: so
     many bytes in each call make what only a collection gives back a leak, since a training collects none in thousands
-    of steps; less are objects of Python's alone, which do no harm."""
+    of steps. held: bytes that count as such; those of Python's small objects do not, which PyTorch's own checkpoints
+    and vmap leave in circles with each call (some 350 bytes for each checkpoint), and which do no harm."""
 
-    def __init__(self, used: Callable[[], int], garbage: int = LEAST_GARBAGE) -> None:
-        self._used = used
+    def __init__(
+        self, used: Callable[[], int], garbage: int = LEAST_GARBAGE, held: Callable[[], int] | None = None
+    ) -> None:
+        self._used, self._held = used, held or used
         self._garbage = garbage
         self._readings: list[tuple[int, int]] = []
         # (objects, bytes) that collecting garbage gave back at each reading.
@@ -74,10 +82,9 @@ class Growth:
 
     def read(self, calls: int) -> None:
         """After so many calls in all."""
-        before, objects = self._used(), gc.collect()
-        now = self._used()
-        self._readings.append((calls, now))
-        self._collected.append((objects, before - now))
+        before, objects = self._held(), gc.collect()
+        self._readings.append((calls, self._used()))
+        self._collected.append((objects, before - self._held()))
 
     def per_call(self) -> float:
         """Bytes by which memory grew with each call, the first part left out; 0 where it did not in every part."""

@@ -25,7 +25,7 @@ def forest(speeds: tuple[SpeedRow, ...]) -> go.Figure | None:
         return None
     labels = list(dict.fromkeys(_label(speed) for speed in speeds))
     place = {label: float(len(labels) - 1 - index) for index, label in enumerate(labels)}
-    fig = figure(96 + ROW_PX * len(labels), "times as fast as the baseline")
+    fig = figure(96 + ROW_PX * len(labels), "times as fast as the baseline, or as what the verdict rests on")
     floors = dict.fromkeys(labels, 0.0)
     for speed in speeds:
         floors[_label(speed)] = max(floors[_label(speed)], speed.floor or 0.0)
@@ -91,7 +91,8 @@ def _points(fig: go.Figure, name: str, group: list[SpeedRow], place: dict[str, f
             line=dict(width=2, color=colours),
         ),
         customdata=[
-            [f"{s.target} {s.kernel}, {direction_name(s.direction)}", _bounds(s), s.verdict or s.arm] for s in group
+            [f"{s.target} {s.kernel}, {direction_name(s.direction)}{_against(s)}", _bounds(s), s.verdict or s.arm]
+            for s in group
         ],
         hovertemplate="%{customdata[0]}: %{x:.4g}× %{customdata[1]}, %{customdata[2]}<extra></extra>",
     )  # fmt: skip
@@ -99,6 +100,10 @@ def _points(fig: go.Figure, name: str, group: list[SpeedRow], place: dict[str, f
 
 def direction_name(direction: str) -> str:
     return "forward + backward" if direction == "both" else direction
+
+
+def _against(speed: SpeedRow) -> str:
+    return f", against {speed.against}" if speed.against else ""
 
 
 def _bounds(speed: SpeedRow) -> str:

@@ -22,7 +22,10 @@ def check(evidence: Comparisons) -> CheckResult:
         for number in range(len(case.steps)):
             told = evidence.candidate.step(case, number)
             if told.crossed:
-                reason = f"{told.crossed} of many calls in flight at once gave other bits than by themselves"
+                reason = (
+                    f"{told.crossed} calls whose results were all wanted at once gave other bits than by themselves"
+                )
+                reason += ": does it keep results, or what backward needs, for calls that look alike?"
                 return failed(f"{reason} ({case.id}, {case.shapes()})", crossed=told.crossed)
             if told.followed:
                 reason = f"{told.followed} calls on what the one before left gave other bits than by themselves"

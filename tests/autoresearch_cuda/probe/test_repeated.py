@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 import torch
+from torch.utils.checkpoint import checkpoint
 
 from autoresearch_cuda.probe import repeated
 from autoresearch_cuda.probe.repeated import _Pace, repeat
@@ -163,6 +164,18 @@ def test_memory_that_only_the_collector_gives_back(tied):
 
     told = repeat(function, {"x": torch.ones(256)}, lambda: None, 400, MovableClock())
     assert (told.leaked > 1000) == tied
+
+
+def test_what_checkpoints_leave_for_the_collector_is_no_leak():
+    def part(x):
+        return torch.tanh(x).sum()
+
+    def parts(x):
+        return sum(checkpoint(part, each, use_reentrant=False) for each in x.split(8))
+
+    x = torch.ones(256, requires_grad=True)
+    told = repeat(lambda x: checkpoint(parts, x, use_reentrant=False), {"x": x}, lambda: None, 100, MovableClock())
+    assert told.calls > 20 and told.leaked == 0.0
 
 
 def test_what_is_kept_of_every_new_tensor():

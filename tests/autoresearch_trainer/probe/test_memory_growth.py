@@ -25,8 +25,8 @@ def test_what_the_c_library_has_given_out_is_counted_to_the_byte() -> None:
 
 
 def growth(*readings: int) -> float:
-    values = iter([reading for reading in readings for _ in range(2)])  # before and after collecting garbage
-    found = Growth(lambda: next(values))
+    values = iter(readings)
+    found = Growth(lambda: next(values), held=lambda: 0)
     for part in range(PARTS + 1):
         found.read(100 * part)
     return found.per_call()
