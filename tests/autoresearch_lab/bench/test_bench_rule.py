@@ -35,6 +35,18 @@ def test_verdicts(low, high, floor, verdict):
     assert decide(finding(low, high, floor), Rule())[0] == verdict
 
 
+@pytest.mark.parametrize(
+    ("low", "high", "floor", "words"),
+    [
+        (0.005, 0.05, 0.0, "reaches below that"),
+        (-0.5, -0.001, 0.0, "no gain shows, and the interval reaches below x0.990"),
+        (-0.05, 0.05, 0.06, "too noisy"),
+    ],
+)
+def test_what_is_ambiguous_says_why(low, high, floor, words):
+    assert words in decide(finding(low, high, floor), Rule())[1]
+
+
 def test_an_objection_turns_a_win_into_ambiguous_and_says_why():
     verdict, reason = decide(finding(0.5, 0.6), Rule(), ["workload x is slower"])
     assert verdict == "AMBIGUOUS" and "workload x is slower" in reason

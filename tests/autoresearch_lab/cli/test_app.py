@@ -81,6 +81,18 @@ def test_a_root_that_is_not_there_is_refused_and_not_made(verb: str, tmp_path: P
     assert capsys.readouterr().err == f"error: --root {missing}: there is no such folder\n" and not missing.exists()
 
 
+def test_who_stands_in_another_checkout_is_told_whose_lab_it_is(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["list-targets"]) == 0
+    assert "note:" not in capsys.readouterr().err
+    (tmp_path / "kernel-lab.py").touch()
+    (tmp_path / "inside").mkdir()
+    monkeypatch.chdir(tmp_path / "inside")
+    assert main(["list-targets"]) == 0
+    told = f"note: this is the lab of {CHECKOUT}; that of {tmp_path} is called by: python {tmp_path}/kernel-lab.py\n"
+    assert capsys.readouterr().err == told
+
+
 def test_what_the_lab_did_not_write_does_not_count_and_is_named(tmp_path: Path, capsys):
     """A verdict changed with an editor."""
     ledger = Lab(Root(tmp_path)).ledger

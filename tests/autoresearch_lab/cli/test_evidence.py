@@ -146,7 +146,10 @@ def test_a_damaged_ledger_is_not_merged(root: Root, tmp_path: Path, capsys: pyte
     text.write_text("# No ledger\n")
     assert run(root, "ledger", "merge", str(text)) == 2
     assert f"{text} is not merged: line 1 cannot be read" in capsys.readouterr().err
-    for arguments in ([str(other.path)], [str(tmp_path / "none.jsonl")], [str(root.ledger)], [], ["x", "--tail", "1"]):
+    empty = tmp_path / "empty.jsonl"
+    empty.touch()  # as a copy that was broken off
+    files = [[str(path)] for path in (other.path, empty, tmp_path / "none.jsonl")]
+    for arguments in (*files, [str(root.ledger)], [], ["x", "--tail", "1"]):
         assert run(root, "ledger", "merge", *arguments) == 2
         printed = capsys.readouterr()
         assert printed.err.startswith("error: ledger") and printed.err.count("\n") == 1 and printed.out == ""

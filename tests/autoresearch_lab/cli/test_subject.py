@@ -86,6 +86,10 @@ def test_the_two_options_of_old_are_answered_with_the_argument(call, verb):
     assert f"a kernel is an argument: {verb} rms_norm=cpp_fused" in told
 
 
+def test_a_verb_without_kernels_does_not_ask_for_one(call):
+    assert "a kernel is an argument" not in call("orchestrate", "--target", "rms_norm")
+
+
 @pytest.mark.parametrize("verb", ["promotion-check", "evidence"])
 def test_a_kernel_or_a_target_and_not_both(call, verb):
     assert "a target with --target" in call(verb, "rms_norm=torch_library", "--target", "rms_norm")

@@ -185,6 +185,9 @@ def test_readiness_names_the_next_command(lab):
     busy = {"workloads": latest.workloads.model_dump(), "settings": latest.settings.model_dump(exclude_unset=True)}
     lab.ledger.append("bench", **common, **busy, verdict="AMBIGUOUS", results={"foreign_load": 0.8})
     assert next_command() == f"{lab_command} bench double=fused"
+    slower = {"foreign_load": 0.8, "interval": [0.6, 0.97], "threshold": 1.01}
+    lab.ledger.append("bench", **common, **busy, verdict="AMBIGUOUS", results=slower)
+    assert next_command() is None  # no gain in sight, however busy the machine was
     lab.evidence(lab.kernel(), verify=None, ab=None)
     assert next_command() == f"{lab_command} ab double=fused"
     lab.evidence(lab.kernel(), verify=None, bench=None, ab="UNDECIDED")
