@@ -14,6 +14,8 @@ from autoresearch_data.folders import plain_name
 from autoresearch_lab.errors import LabError, files_at_hand
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+# The lab's program at the top of a checkout, for those who have not installed it.
+PROGRAM = "kernel-lab.py"
 # The project's own code, below CHECKOUT.
 PACKAGES = (
     "autoresearch_common",

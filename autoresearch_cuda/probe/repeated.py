@@ -290,12 +290,16 @@ def _backward(leaves: list[torch.Tensor], outputs: list[torch.Tensor], *, copied
 
 def _used() -> int:
     """Bytes in use, on a GPU as well."""
-    return allocated() + (torch.cuda.memory_allocated() if torch.cuda.is_available() else 0)
+    return allocated() + _on_gpu()
 
 
 def _held() -> int:
     """The same without Python's small objects."""
-    return in_heap() + (torch.cuda.memory_allocated() if torch.cuda.is_available() else 0)
+    return in_heap() + _on_gpu()
+
+
+def _on_gpu() -> int:
+    return torch.cuda.memory_allocated() if torch.cuda.is_available() else 0
 
 
 def _same(some: Sequence[torch.Tensor], others: Sequence[torch.Tensor]) -> bool:

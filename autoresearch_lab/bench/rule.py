@@ -120,11 +120,9 @@ def decide(finding: Finding, rule: Rule, objections: Sequence[str] = ()) -> tupl
         return SLOWER, text
     if -band <= interval.low and interval.high <= band and band <= math.log(rule.coarsest):
         return SAME, text
+    why = "the machine is too noisy to tell"
     if interval.high > band:
-        return AMBIGUOUS, f"{text}: the interval reaches below that"
-    if interval.low < -band:
-        return (
-            AMBIGUOUS,
-            f"{text}: no gain shows, and the interval reaches below x{math.exp(-band):.3f}, so it may be slower",
-        )
-    return AMBIGUOUS, f"{text}: the machine is too noisy to tell"
+        why = "the interval reaches below that"
+    elif interval.low < -band:
+        why = f"no gain shows, and the interval reaches below x{math.exp(-band):.3f}, so it may be slower"
+    return AMBIGUOUS, f"{text}: {why}"

@@ -35,7 +35,7 @@ def render(record: BenchRecord, console: Console) -> None:
 
 def _directions(found: BenchResults) -> Table:
     table = _table("per step", "baseline", "candidate", "speed-up", "interval")
-    taken = {(arm.role, arm.name): _ms(arm.ms) for arm in found.arms}
+    taken = {name: _ms(ms) for name, ms in found.library_ms.items()}
     beaten = next((library for library in found.libraries if library.name == found.against), None)
     for name, row in found.directions.items():
         style = "bold" if name == found.direction and beaten is None else ""
@@ -44,7 +44,7 @@ def _directions(found: BenchResults) -> Table:
     whole = found.directions[found.direction]
     for library in found.libraries:
         # In the candidate's place; where the candidate has to beat it, in the baseline's.
-        took = taken.get(("library", library.name), "")
+        took = taken.get(library.name, "")
         ratio = _ratio(library.baseline_ratio, library.baseline_interval)
         table.add_row(f"library {library.name}", _ms(whole.baseline_ms), took, *ratio, style="dim")
         if library is beaten and found.ratio is not None and found.interval is not None:

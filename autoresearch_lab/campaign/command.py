@@ -14,7 +14,7 @@ from typing import Any, TextIO
 from autoresearch_lab.campaign.steps import SaidNo, StepFailed, TimeBox
 from autoresearch_lab.catalog import Kernel
 from autoresearch_lab.lab import Lab
-from autoresearch_lab.paths import CHECKOUT, python_path
+from autoresearch_lab.paths import CHECKOUT, PROGRAM, python_path
 from autoresearch_lab.sandbox.parent import end_all
 from autoresearch_lab.sandbox.supervisor import below
 
@@ -103,7 +103,7 @@ def python(*arguments: str) -> tuple[str, ...]:
 
 def verb(lab: Lab, engine: str, *words: str) -> tuple[str, ...]:
     """The command of one of the lab's verbs, in this lab's folder."""
-    return python(str(CHECKOUT / "kernel-lab.py"), "--root", str(lab.root.path), "--engine", engine, *words)
+    return python(str(CHECKOUT / PROGRAM), "--root", str(lab.root.path), "--engine", engine, *words)
 
 
 def subject(kernel: Kernel) -> tuple[str, ...]:

@@ -32,7 +32,7 @@ from autoresearch_lab.device_lock import hold
 from autoresearch_lab.engine import ENGINES
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.lab import Lab
-from autoresearch_lab.paths import CHECKOUT, Root
+from autoresearch_lab.paths import CHECKOUT, PROGRAM, Root
 from autoresearch_lab.status import StatusFile, reporting
 
 PIPE_CLOSED = 128 + 13  # as shells say it of a program that SIGPIPE ended
@@ -164,10 +164,6 @@ class LazyGroup(click.Group):
             # What is still in the buffer is not tried again when the process ends.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(PIPE_CLOSED)
-
-
-# What a checkout has at its top, for those who have not installed it.
-PROGRAM = "kernel-lab.py"
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})

@@ -174,12 +174,11 @@ class KernelCommand(click.Command):
         except click.NoSuchOption as error:
             if error.option_name not in ("--kernel", "--target"):
                 raise
-            takes_kernels = any(isinstance(each, click.Argument) for each in self.params)
-            if not takes_kernels and self.name != "extract":
-                raise
             if self.name == "extract":
                 what = "a target is named by its rank in the profile's table"
                 raise click.UsageError(f"extract: there is no {error.option_name}; {what}: --rank N") from None
+            if not any(isinstance(each, click.Argument) for each in self.params):
+                raise
             words = [word for old in given for word in (old.split("=", 1) if old.startswith("--") else [old])]
             follows = {old: new for old, new in zip(words, words[1:], strict=False) if old in ("--kernel", "--target")}
             kernel, target = follows.get("--kernel", "NAME"), follows.get("--target", "TARGET")

@@ -18,13 +18,13 @@ from autoresearch_lab.errors import LabError
 from autoresearch_lab.invocation import program
 from autoresearch_lab.profile import ensure_workloads, load
 from autoresearch_lab.workspace import Workspace, create
-from autoresearch_lab.workspace.folder import is_free
+from autoresearch_lab.workspace.folder import require_free
 
 
 def init(session: Session, *, target: str, workspace: Path, start: str | None, preset: str | None) -> VerbResult:
     found = find_target(load_catalog(session.lab.root), target)
     kernel = _start(found, start, session)
-    _empty(workspace)
+    require_free(workspace.expanduser())  # said before any long work
     with progress(session.log, session.verb) as show:
         captured = ensure_workloads(found, session.lab, preset=preset, on_progress=show)
     return _outcome(session, create(found, workspace, session.lab, captured, kernel))
@@ -35,7 +35,7 @@ def extract(session: Session, *, profile: Path, rank: int, workspace: Path, star
     row = measured.row(rank)
     found = find_target(load_catalog(session.lab.root), row.target)
     kernel = _start(found, start, session)
-    _empty(workspace)
+    require_free(workspace.expanduser())  # said before any long work
     reference = measured.workloads.get(row.target)
     if reference is None:
         raise LabError(f"extract: the profile {profile} names no workloads for {row.target}; run profile again")
@@ -59,15 +59,6 @@ def _start(target: Target, name: str | None, session: Session) -> Kernel | None:
     if not kernel.runs_on(engine.framework, engine.device) and kernel.language not in INTERPRETERS:
         raise LabError(f"kernel {target.name}={name} {kernel.obstacle(f'engine {engine.name}')}")
     return kernel
-
-
-def _empty(folder: Path) -> None:
-    """Said before any long work: the folder must be new or empty."""
-    folder = folder.expanduser()
-    if not is_free(folder):
-        raise LabError(
-            f"workspace: {folder} {'exists and is not empty' if folder.is_dir() else 'is a file'}; name a new folder"
-        )
 
 
 def _outcome(session: Session, workspace: Workspace) -> VerbResult:

@@ -64,7 +64,7 @@ def speed_rows(source: Source[BenchRecord]) -> list[SpeedRow]:
     where nothing was timed."""
     record, found = source.record, source.record.results
     target, name, decisive = record.target, record.kernel.name, found.direction
-    libraries = {arm.name: arm.ms for arm in found.arms if arm.role == "library"}
+    libraries = found.library_ms
     whole = found.directions.get(decisive)
     baseline_ms, candidate_ms = (whole.baseline_ms, whole.candidate_ms) if whole else (None, None)
     beaten = found.against if found.against in libraries else ""

@@ -204,6 +204,11 @@ class BenchResults(Typed):
     remarks: list[str] = []
     predicted: Prediction | None = None
 
+    @property
+    def library_ms(self) -> dict[str, float]:
+        """What each library's kernel, the compiled baseline among them, takes in ms per optimizer step."""
+        return {arm.name: arm.ms for arm in self.arms if arm.role == "library"}
+
     def saved_ms(self, compiled: bool, standing: bool) -> float | None:
         """ms per optimizer step that the candidate saves: within a graph or not, over what stood in the trainer or over
         the baseline; never more than what lies above the floor. None where the arms for that were not timed."""

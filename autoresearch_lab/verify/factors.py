@@ -76,13 +76,13 @@ class Factors:
     def _factor(
         self, case: Case, step: int, name: ResultName, right: Expected, values: np.ndarray, what: What
     ) -> Factor | None:
-        before = self._before(case, step, name) if what != "whole" else None
-        found = bias_of(values, right.value, before, sideways=what == "side")
+        before = self._before(case, step, name)
+        found = _bias(values, right, before, what)
         if found is None:
             return None
         floor = self._contract.tolerance.floor.get("float32", 0.0)
         dtype = coarsest_dtype(case, name, right)
-        allowed = limit(self._of_trusted(case, name, what), dtype, floor, right.value, before)
+        allowed = limit(self._of_trusted(case, name, what), dtype, floor, right.value, _compared(before, what))
         return Factor(found, allowed.trusted, allowed.allowed)
 
     def of_a_part(
@@ -117,10 +117,8 @@ class Factors:
         luck."""
         name = name.once
         if (case.id, name, what) not in self._known:
-            found = [
-                bias_of(values, right.value, before if what != "whole" else None, sideways=what == "side")
-                for values, right, before in self._results_of_trusted(case, name)
-            ]
+            theirs = self._results_of_trusted(case, name)
+            found = [_bias(values, right, before, what) for values, right, before in theirs]
             self._known[case.id, name, what] = [bias for bias in found if bias is not None]
         return self._known[case.id, name, what]
 
@@ -145,6 +143,15 @@ class Factors:
         output = self._contract.outputs[int(name.which)].name
         updated = any(argument.name == output and argument.inplace for argument in self._contract.args)
         return widen(case.steps[step].contents.arrays[output]) if updated else None
+
+
+def _bias(values: np.ndarray, right: Expected, before: np.ndarray | None, what: What) -> Bias | None:
+    return bias_of(values, right.value, _compared(before, what), sideways=what == "side")
+
+
+def _compared(before: np.ndarray | None, what: What) -> np.ndarray | None:
+    """What an argument held, from which on its change is looked at; None where all of it is."""
+    return None if what == "whole" else before
 
 
 def coarsest_dtype(case: Case, name: ResultName, right: Expected) -> str:

@@ -284,14 +284,18 @@ class Planner:
 
     def _other_scalars(self, workload: Workload) -> Contents:
         """Usual contents of an optimizer's call, with any of the values that its scalars may have."""
-        levels = {each.name: levels_of(each, self.rng) for each in self.contract.args if each.values}
+        levels = self._levels()
         drawn = {name: values[self.rng.integers(len(values))] for name, values in levels.items()}
         return self.draw(w.variant(workload, **drawn), "typical", False)
+
+    def _levels(self) -> dict[str, list[w.Scalar]]:
+        """The values that each scalar may have, some of them drawn."""
+        return {each.name: levels_of(each, self.rng) for each in self.contract.args if each.values}
 
     def _one_scalar_at_a_time(self, workload: Workload, count: int) -> Iterator[Contents]:
         """The same for calls one after the other, each with another value of one scalar, as a schedule moves one while
         the others stay: what was kept for these must not come again."""
-        levels = {each.name: levels_of(each, self.rng) for each in self.contract.args if each.values}
+        levels = self._levels()
         names = [str(name) for name in self.rng.permutation(list(levels))]
         now = {name: values[self.rng.integers(len(values))] for name, values in levels.items()}
         for number in range(count):

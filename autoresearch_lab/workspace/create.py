@@ -48,10 +48,7 @@ def create(
     engine = lab.context.engine
     start = from_kernel or target.baseline(engine.framework, engine.device)
     layout.finish(folder)
-    if not layout.is_free(folder):
-        raise LabError(
-            f"workspace: {folder} {'exists and is not empty' if folder.is_dir() else 'is a file'}; name a new folder"
-        )
+    layout.require_free(folder)
     writable_folder(folder.parent, "workspace")
     draft = layout.draft_of(folder)
 

@@ -117,6 +117,13 @@ def is_free(folder: Path) -> bool:
     return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
 
 
+def require_free(folder: Path) -> None:
+    """Raises LabError where no workspace can be made there."""
+    if not is_free(folder):
+        what = "exists and is not empty" if folder.is_dir() else "is a file"
+        raise LabError(f"workspace: {folder} {what}; name a new folder")
+
+
 def read_lock(folder: Path) -> Lock:
     """The workspace's lock.
 

@@ -25,8 +25,8 @@ def check(evidence: Comparisons) -> CheckResult:
                 reason = (
                     f"{told.crossed} calls whose results were all wanted at once gave other bits than by themselves"
                 )
-                reason += ": does it keep results, or what backward needs, for calls that look alike?"
-                return failed(f"{reason} ({case.id}, {case.shapes()})", crossed=told.crossed)
+                hint = "does it keep results, or what backward needs, for calls that look alike?"
+                return failed(f"{reason}: {hint} ({case.id}, {case.shapes()})", crossed=told.crossed)
             if told.followed:
                 reason = f"{told.followed} calls on what the one before left gave other bits than by themselves"
                 return failed(f"{reason} ({case.id}, {case.shapes()})", followed=told.followed)
