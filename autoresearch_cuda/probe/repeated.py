@@ -18,6 +18,7 @@ from autoresearch_trainer.probe.clock import MovableClock
 from autoresearch_trainer.probe.memory import LEAST_GARBAGE, PARTS, Growth, allocated, in_heap, mapped, no_collection
 from autoresearch_trainer.probe.repeated import (
     DRIFT,
+    FEWEST_FOLLOWING,
     FOLLOWING,
     IN_FLIGHT,
     MOST_HELD,
@@ -102,7 +103,8 @@ def repeat(
     if leaked < pace.least_leak:
         leaked = 0.0
     refill()
-    followed = _followed(function, values, updated, pace.following)
+    # For other rates a compiled step is compiled anew.
+    followed = _followed(function, values, updated, FEWEST_FOLLOWING if compiled and updated else pace.following)
     crossed = _crossed(function, values, layers)
     # Where gradients are switched off, what comes out of an operator wants none as a parameter still does, by which
     # PyTorch's own matrix product chooses its way.

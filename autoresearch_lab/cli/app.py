@@ -199,7 +199,8 @@ def verb(function: Callable[..., VerbResult]) -> Callable[..., None]:
         session: Session = ctx.obj
         session.verb, session.as_json = ctx.info_name or "", as_json
         session.status = StatusFile(session.verb)
-        if ctx.info_name not in READ_ONLY:
+        writes = ctx.info_name not in READ_ONLY
+        if writes:
             session.lab.ledger.check()
         if ctx.info_name not in WITHOUT_EVIDENCE:
             _warn_of_faults(session)
@@ -208,7 +209,14 @@ def verb(function: Callable[..., VerbResult]) -> Callable[..., None]:
         with ExitStack() as stack:
             if measures:
                 _measure(session, wait, stack)
-            outcome = function(session, **options)
+            before = session.lab.ledger.count() if writes else 0
+            try:
+                outcome = function(session, **options)
+            except (KeyboardInterrupt, Terminated):
+                if writes:
+                    new = session.lab.ledger.count() - before
+                    session.log.print(f"broken off; new records in the ledger: {new or 'none'}")
+                raise
         if as_json:
             print(json.dumps(outcome.data, indent=2, sort_keys=True, allow_nan=False))
         else:

@@ -37,7 +37,8 @@ def run(session: Session, *, named: list[KernelWords], format_: str, output: Pat
         "kernel": chosen.kernel.plain(),
         "records": [record.id for record in evidence.records],
     }
-    said = f"{written}: {len(tree)} files, {len(evidence.records)} records of evidence"
+    verdicts = ", ".join(f"{record.kind} {record.verdict}" for record in evidence.records)
+    said = f"{written}: {len(tree)} files; its card and its records say: {verdicts}"
     return VerbResult(data, lambda console: console.print(said, soft_wrap=True))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 
 import click
 from rich.console import Console
@@ -28,7 +29,9 @@ def exploits(session: Session, *, names: tuple[str, ...], honest: bool, seeds: i
     known = {case.name for case in collected.cases()}
     unknown = [name for name in names if name not in known]
     if unknown:
-        raise LabError(f"exploits: no kernel is called '{unknown[0]}'; they lie in {collected.FOLDER}")
+        near = get_close_matches(unknown[0], known, 1)
+        hint = f"did you mean {near[0]}?" if near else f"they lie in {collected.FOLDER}"
+        raise LabError(f"exploits: no kernel is called '{unknown[0]}'; {hint}")
     show = lambda result: None if session.as_json else _show_exploit(result, session.out)  # noqa: E731
     results = collected.judge(set(names), show, honest=honest, seeds=seeds)
     counts = Counter(result.outcome for result in results)

@@ -120,6 +120,8 @@ def compare(session: Session, *, runs: tuple[Path, ...], last: int | None) -> Ve
     named = [below / run if not run.exists() and (below / run).exists() else run for run in runs]
     folders = named if last is None else newest_runs(session.lab.root, last)
     compared = read_runs(folders)
+    if last is not None and len(compared) < last:
+        session.log.print(f"no more than {len(compared)} are in {below}", soft_wrap=True)
     return VerbResult(comparison(compared), lambda console: show(compared, console))
 
 

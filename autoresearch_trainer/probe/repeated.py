@@ -16,7 +16,7 @@ REPEAT_SECONDS = 0.4
 # by calls that are kept.
 IN_FLIGHT, MOST_HELD = 64, 1 << 30
 # Calls that follow each other as in a training, and by how much what they are given changes from one to the next.
-FOLLOWING, FOLLOWING_SECONDS, DRIFT = 8, 1.0, 2.0**-8
+FEWEST_FOLLOWING, FOLLOWING, FOLLOWING_SECONDS, DRIFT = 2, 8, 1.0, 2.0**-8
 # By so much another group of parameters has smaller rates.
 OTHER_RATES = 0.95
 
@@ -60,7 +60,7 @@ def following_calls(seconds: float, size: int) -> int:
     """How many calls of one set of arguments follow each other, where one takes so long, and has so many bytes of
     arguments and results."""
     most = min(FOLLOWING, int(FOLLOWING_SECONDS / (6 * seconds)), MOST_HELD // (2 * max(1, size)))
-    return max(2, most // 2 * 2)
+    return max(FEWEST_FOLLOWING, most // 2 * 2)
 
 
 def turns(count: int) -> list[int]:

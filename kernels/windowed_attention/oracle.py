@@ -1,9 +1,10 @@
 """Float64 oracle of windowed_attention: causal softmax attention, key j visible to query i when 0 <= i - j <= window.
 
-Scores are q k / sqrt(D). Keys outside the window take no part at all. Works on one batch element and head at a time, so
-that memory stays at a few (T,T) matrices.
+Scores are q k / sqrt(D). Keys outside the window take no part at all. Works on a block of queries of one head at a time,
+with the keys that they see.
 """
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any
@@ -15,14 +16,16 @@ from autoresearch_common import workload as w
 # Scores reach some tens: nearly one-hot softmax, yet their own rounding is not what decides the weights.
 LIMITS = dict.fromkeys(w.HUGE, 8.0)
 MOST = {"q": 8.0, "k": 8.0}
+QUERIES = 128
+Index = tuple[int, slice, int]  # a matrix (positions, D) of q, k or v
 
 
 def forward(args: dict[str, Any]) -> tuple[np.ndarray, ...]:
     """q (B,T,H,D), k and v (B,T,K,D) with H a multiple of K (heads share keys in groups) -> (y (B,T,H,D),)."""
     y = np.empty_like(args["q"])
     with np.errstate(all="ignore"):
-        for at, kv in _heads(args):
-            y[at] = _weights(args, at, kv) @ args["v"][kv]
+        for queries, keys in _blocks(args):
+            y[queries] = _weights(args, queries, keys) @ args["v"][keys]
     return (y,)
 
 
@@ -32,13 +35,15 @@ def backward(args: dict[str, Any], cotangents: tuple[np.ndarray, ...]) -> dict[s
     dq, dk, dv = np.zeros_like(q), np.zeros_like(k), np.zeros_like(v)
     scale = 1.0 / math.sqrt(q.shape[-1])
     with np.errstate(all="ignore"):
-        for at, kv in _heads(args):
-            weights = _weights(args, at, kv)
-            d_weights = g[at] @ v[kv].T
-            d_scores = weights * (d_weights - np.sum(weights * d_weights, axis=-1, keepdims=True)) * scale
-            dq[at] = d_scores @ k[kv]
-            dk[kv] += d_scores.T @ q[at]
-            dv[kv] += weights.T @ g[at]
+        for queries, keys in _blocks(args):
+            weights = _weights(args, queries, keys)
+            d_scores = g[queries] @ v[keys].T
+            d_scores -= np.einsum("ij,ij->i", weights, d_scores)[:, None]
+            d_scores *= weights
+            d_scores *= scale
+            dq[queries] = d_scores @ k[keys]
+            dk[keys] += d_scores.T @ q[queries]
+            dv[keys] += weights.T @ g[queries]
     return {"q": dq, "k": dk, "v": dv}
 
 
@@ -147,21 +152,26 @@ def with_rows(workload: w.Workload, count: int, width: int) -> w.Workload:
     return w.variant(workload, q=shape, k=shape, v=shape, window=count * width // 32)
 
 
-def _heads(args: dict[str, Any]) -> Iterator[tuple[tuple, tuple]]:
-    """Index of each (T,D) matrix of q, and of the one in k and v that it attends to."""
-    batches, _, heads, _ = args["q"].shape
+def _blocks(args: dict[str, Any]) -> Iterator[tuple[Index, Index]]:
+    """Where up to QUERIES positions of one head of q lie, and where in k and v the keys that one of them sees."""
+    batches, length, heads, _ = args["q"].shape
     group = heads // args["k"].shape[2]
-    for batch in range(batches):
-        for head in range(heads):
-            yield (batch, slice(None), head), (batch, slice(None), head // group)
+    for batch, head, start in itertools.product(range(batches), range(heads), range(0, length, QUERIES)):
+        end = min(start + QUERIES, length)
+        first = max(0, start - args["window"])
+        yield (batch, slice(start, end), head), (batch, slice(first, end), head // group)
 
 
-def _weights(args: dict[str, Any], at: tuple, kv: tuple) -> np.ndarray:
-    """Softmax weights (T,T) of one head, exactly 0 where hidden."""
-    q, k = args["q"][at], args["k"][kv]
-    positions = np.arange(len(q))
-    distance = positions[:, None] - positions[None, :]
-    visible = (distance >= 0) & (distance <= args["window"])
-    scores = np.where(visible, q @ k.T / math.sqrt(q.shape[-1]), -math.inf)
-    weights = np.exp(scores - np.max(scores, axis=-1, keepdims=True))
-    return np.where(visible, weights / np.sum(weights, axis=-1, keepdims=True), 0.0)
+def _weights(args: dict[str, Any], queries: Index, keys: Index) -> np.ndarray:
+    """Softmax weights (queries, keys) of a block, exactly 0 where hidden."""
+    q, k = args["q"][queries], args["k"][keys]
+    distance = np.arange(queries[1].start, queries[1].stop)[:, None] - np.arange(keys[1].start, keys[1].stop)
+    hidden = (distance < 0) | (distance > args["window"])
+    weights = q @ k.T
+    weights /= math.sqrt(q.shape[-1])
+    weights[hidden] = -math.inf
+    weights -= np.max(weights, axis=-1, keepdims=True)
+    np.exp(weights, out=weights)
+    weights /= np.sum(weights, axis=-1, keepdims=True)
+    weights[hidden] = 0.0  # what is not finite spreads over a row, and hidden keys take no part
+    return weights

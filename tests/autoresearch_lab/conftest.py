@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,19 @@ from autoresearch_lab.ledger import Ledger
 from autoresearch_lab.machine import Context
 from autoresearch_lab.paths import CHECKOUT, Root
 from autoresearch_lab.sandbox import forked
+from autoresearch_lab.verify.plan import Planner
 from autoresearch_lab.workloads import WorkloadSet
 from autoresearch_lab.workspace import Workspace, create
+
+
+@pytest.fixture(scope="module")
+def uncompiled() -> Iterator[None]:
+    """Verifications make no compiled calls, which take half of the time. For tests of what they tell, not of what they
+    find."""
+    plan = Planner.cases
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Planner, "cases", lambda self: [replace(case, compiled=False) for case in plan(self)])
+        yield
 
 
 @pytest.fixture(params=["started", "forked"])

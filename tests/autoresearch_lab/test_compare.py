@@ -99,7 +99,9 @@ def test_the_verb(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     common = ["--root", str(tmp_path), "compare"]
     assert main([*common, str(folder), str(folder / "run.json"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["differences"] == {}
-    assert main([*common, "--last", "3"]) == 0 and "1: a" in capsys.readouterr().out
+    assert main([*common, "--last", "3"]) == 0
+    said = capsys.readouterr()
+    assert "1: a" in said.out and said.err == f"no more than 1 are in {tmp_path / 'runs'}\n"
     assert main([*common, "a"]) == 0 and "1: a" in capsys.readouterr().out
     for arguments in ([], [str(folder), "--last", "1"], [str(tmp_path)]):
         assert main([*common, *arguments]) == 2

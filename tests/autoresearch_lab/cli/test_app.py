@@ -9,7 +9,17 @@ from pathlib import Path
 import click
 import pytest
 
-from autoresearch_lab.cli.app import PIPED_COLUMNS, READ_ONLY, VERBS, console, main, run_guarded
+from autoresearch_lab.cli.app import (
+    PIPED_COLUMNS,
+    READ_ONLY,
+    VERBS,
+    Session,
+    Terminated,
+    command,
+    console,
+    main,
+    run_guarded,
+)
 from autoresearch_lab.errors import LabError, LabFailure
 from autoresearch_lab.lab import Lab
 from autoresearch_lab.paths import CHECKOUT, Root
@@ -66,6 +76,21 @@ def test_a_terminated_verb_is_no_interrupted_one(capsys):
     verb = click.Command("verb", callback=lambda: os.kill(os.getpid(), signal.SIGTERM))
     assert run_guarded(lambda: verb.main(args=[], standalone_mode=False)) == 143
     assert capsys.readouterr().err.strip() == "error: terminated"
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, Terminated])
+def test_a_verb_that_is_broken_off_says_what_it_recorded(end: type[BaseException], tmp_path: Path, capsys):
+    def broken_off(session: Session, *, records: int) -> None:
+        for _ in range(records):
+            session.lab.ledger.append("note", settings={"event": "failed", "step": "ab"}, results={"reason": "x"})
+        raise end
+
+    asked = command("verify", broken_off, "", click.option("--records", type=int))
+    for records, told in ((0, "none"), (2, "2")):
+        words = ["--records", str(records)]
+        session = Session(Lab(Root(tmp_path)))
+        run_guarded(lambda words=words, session=session: asked.main(words, obj=session, standalone_mode=False))
+        assert capsys.readouterr().err.startswith(f"broken off; new records in the ledger: {told}\n")
 
 
 @pytest.mark.parametrize("verb", ["list-targets", "report", "ledger"])

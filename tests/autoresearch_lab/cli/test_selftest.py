@@ -31,8 +31,8 @@ def judged(monkeypatch):
     return plant
 
 
-def test_real_kernels_are_judged(capsys):
-    assert main(["exploits", "zeros", "relu_squared_branchless", "--json"]) == 0
+def test_real_kernels_are_judged(capsys, uncompiled):
+    assert main(["exploits", "gradients_clipped", "relu_squared_branchless", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["counts"] == {"caught": 1, "passed": 1}
     assert found["rows"][0]["failed_check"] == found["rows"][0]["expected"]
@@ -65,7 +65,9 @@ def test_controls_of_a_target(capsys, monkeypatch):
 
 
 def test_what_is_refused(capsys, monkeypatch, tmp_path):
-    assert main(["exploits", "no_such"]) == 2 and "no kernel is called 'no_such'" in capsys.readouterr().err
+    assert main(["exploits", "no_such"]) == 2
+    assert f"no kernel is called 'no_such'; they lie in {exploits.FOLDER}" in capsys.readouterr().err
+    assert main(["exploits", "zeroes"]) == 2 and "did you mean zeros?" in capsys.readouterr().err
     assert main(["controls", "--target", "no_such"]) == 2 and "unknown target" in capsys.readouterr().err
     monkeypatch.setattr(exploits, "FOLDER", tmp_path)
     assert main(["exploits"]) == 2 and "checkout" in capsys.readouterr().err

@@ -140,6 +140,12 @@ def test_all_formats_run_where_this_project_is_not(lab, elsewhere, tmp_path):
         np.testing.assert_allclose(found[f"dx{number}"], dx, rtol=2e-5, atol=2e-6)
 
 
+def test_it_is_said_what_the_evidence_says(lab, tmp_path, capsys):
+    """A kernel that is right and no faster can be exported too: whoever does it is told."""
+    assert export(lab, tmp_path / "out", "rms_norm=cpp_fused", "--format", "file") == 0
+    assert "its card and its records say: verify PASS, bench FASTER" in capsys.readouterr().out
+
+
 def test_a_wheel_lists_its_files_and_is_always_the_same(lab, tmp_path, capsys):
     assert export(lab, tmp_path / "out", "rms_norm=cpp_fused", "--json") == 0
     wheel = Path(json.loads(capsys.readouterr().out)["written"])

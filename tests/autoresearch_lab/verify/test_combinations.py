@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import cache
 from itertools import product
 
 import numpy as np
@@ -21,6 +22,7 @@ from autoresearch_lab.verify.unusual import scaled
 CATALOG = load_catalog(Root())
 
 
+@cache  # no test changes a case
 def cases(target: str, engine: str = "cpu", seed: int = 0) -> list[Case]:
     workloads = small_workloads(CATALOG[target], engine)
     found = Planner(CATALOG[target], workloads, np.random.default_rng(seed)).cases()

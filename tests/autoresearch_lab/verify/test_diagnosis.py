@@ -11,6 +11,8 @@ from autoresearch_lab.paths import Root
 from autoresearch_lab.verify import exploits as suite
 from autoresearch_lab.verify.plan import Planner
 
+pytestmark = pytest.mark.usefixtures("uncompiled")
+
 
 @pytest.fixture(scope="module")
 def prepared() -> dict:

@@ -20,6 +20,7 @@ from autoresearch_lab.verify.checks import ORDER
 from autoresearch_lab.verify.exchange import Answers, Failure
 from autoresearch_lab.verify.table import render
 
+pytestmark = pytest.mark.usefixtures("uncompiled")
 NAMES = [check.name for check in ORDER]
 
 
