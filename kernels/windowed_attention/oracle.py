@@ -1,7 +1,7 @@
 """Float64 oracle of windowed_attention: causal softmax attention, key j visible to query i when 0 <= i - j <= window.
 
-Scores are q k / sqrt(D). Keys outside the window take no part at all. Works on a block of queries of one head at a time,
-with the keys that they see.
+Scores are q k / sqrt(D). Keys outside the window take no part at all. Works on a block of queries of one head at a time
+and the keys that they see.
 """
 
 import itertools
