@@ -10,7 +10,14 @@ import statistics
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 
-NAMES = ("element", "row", "whole", "bias")
+# What a measure is an error of, in words, for messages.
+WORDS = {
+    "element": "error of an element",
+    "row": "error of a row",
+    "whole": "error of the whole result",
+    "bias": "error of the mean",
+}
+NAMES = tuple(WORDS)
 # A sum in float32 to which one term after the other is added is off by at most 0.8 sqrt(n) of these (n from 64 to
 # 8,191; docs/decisions.md, 2026-11-29), and by n / 4 of these and hardly more where all terms are equal (n from 64 to
 # 16,384).

@@ -147,12 +147,16 @@ EVERY_KERNEL = {
     "kernels/test_triton_verify.py": {"test_kernel_passes_verify_through_the_interpreter"},
 }  # fmt: skip
 SAMPLE = {"loss_head", "muon_update", "rms_norm"}
-# Of these files `make test` takes every kernel, the others than the sample in the dtype of the trainer alone.
-IN_ONE_DTYPE, DTYPE = {"kernels/test_metal_numbers.py"}, "bfloat16"
-# Of the kernels that have to be caught, and of planted faults, `make test` takes every 28th one of a file, and of
+# Of these files it takes others: one target, for tests/exploits has honest kernels of the others; every kernel, the
+# others than the sample in the dtype of the trainer alone.
+TAKEN = {
+    "autoresearch_lab/verify/test_trusted.py": {"rms_norm"},
+    "kernels/test_metal_numbers.py": SAMPLE | {"bfloat16"},
+}
+# Of the kernels that have to be caught, and of planted faults, `make test` takes every 36th one of a file, and of
 # the honest kernels of its three targets every eighth. They are sorted by target and by the check that catches them,
 # so some of each are there; `make test-all` has all.
-EVERY_CHEAT, EVERY_HONEST = 28, 8
+EVERY_CHEAT, EVERY_HONEST = 36, 8
 CHEATS = {
     "exploits/test_exploits.py", "exploits/test_in_place.py", "exploits/test_metal_faults.py",
     "exploits/test_triton_faults.py",
@@ -175,8 +179,8 @@ def _thorough(items: list[pytest.Item]) -> Iterator[pytest.Item]:
         cheat = name in CHEATS and (not sampled or any(getattr(value, "expected", None) for value in values))
         seen[name] += cheat
         left_out = cheat and seen[name] % EVERY_CHEAT != 1
-        taken = SAMPLE | {DTYPE} if name in IN_ONE_DTYPE else SAMPLE
-        other = sampled and not cheat and taken.isdisjoint({getattr(value, "target", value) for value in values})
+        told = {getattr(value, "target", value) for value in values}
+        other = sampled and not cheat and TAKEN.get(name, SAMPLE).isdisjoint(told)
         if name in CHEATS and sampled and not cheat and not other:
             seen[f"honest of {name}"] += 1
             other = seen[f"honest of {name}"] % EVERY_HONEST != 1

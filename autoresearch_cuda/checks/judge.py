@@ -13,6 +13,7 @@ from torch import Tensor
 
 from autoresearch_common.tolerance import (
     NAMES,
+    WORDS,
     Errors,
     allowed,
     coarsest,
@@ -160,7 +161,7 @@ class Judge:
         if excess <= 1.0:
             return Finding(value.numel(), excess)
         error, limit = getattr(measured, metric), getattr(limits, metric)
-        return Finding(value.numel(), excess, f"{name}: {metric} error {error:.3g}, allowed {limit:.3g}")
+        return Finding(value.numel(), excess, f"{name}: {WORDS[metric]} {error:.3g}, allowed {limit:.3g}")
 
 
 class _Lazily:

@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 
+from autoresearch_common.tolerance import WORDS as MEASURES
 from autoresearch_common.tolerance import coarsest
 from autoresearch_lab.catalog import Contract
 from autoresearch_lab.verify.bias import Bias, bias_of, limit, part_limit, parts_of
@@ -22,6 +23,11 @@ from autoresearch_trainer.jobs.calls import ResultName
 
 # The names of the measures beside those of `metrics`.
 METRIC, SIDE = "factor", "shift to one side"
+# Of every measure, for messages.
+WORDS = MEASURES | {
+    METRIC: "common factor by which the whole result is too large or too small",
+    SIDE: "shift of the whole result to one side",
+}
 # What a factor is looked for in: the result or, of what is updated in place, its change; how far it lies to one side;
 # all of what is updated in place, and so whether it lies towards zero.
 What = Literal["factor", "side", "whole"]

@@ -136,7 +136,7 @@ class Planner:
         yield self._case(f"captured/{number}", "accuracy", workload, [*repeats, *others], grad)
         if self.combined and self._parameter:  # rates and momenta change from step to step
             steps = [CaseStep(self._other_scalars(workload), brief=True) for _ in range(OTHER_RATES)]
-            yield self._case(f"captured/{number} other scalars", "accuracy", workload, steps, ())
+            yield self._case(f"captured/{number} other scalars", "combinations", workload, steps, ())
         if grad:
             about = "gradients switched off"
             other = self.draw(self._with_other_words(workload), "typical", False)

@@ -15,7 +15,7 @@ import numpy as np
 
 from autoresearch_common.arrays import storage
 from autoresearch_common.metrics import errors, scale_of
-from autoresearch_common.tolerance import Errors, allowed, coarsest, excess_of, of_a_sum, rounding_rows, worst
+from autoresearch_common.tolerance import WORDS, Errors, allowed, coarsest, excess_of, of_a_sum, rounding_rows, worst
 from autoresearch_mlx.arrays import to_numpy
 from autoresearch_trainer.contract import CallContract
 from autoresearch_trainer.forms import listed
@@ -123,7 +123,7 @@ class Judge:
         if excess <= 1.0:
             return Finding(value.size, excess)
         error_, limit = getattr(measured, metric), getattr(limits, metric)
-        return Finding(value.size, excess, f"{name}: {metric} error {error_:.3g}, allowed {limit:.3g}")
+        return Finding(value.size, excess, f"{name}: {WORDS[metric]} {error_:.3g}, allowed {limit:.3g}")
 
 
 def differentiated(

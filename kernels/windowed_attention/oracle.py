@@ -114,7 +114,7 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
 
 def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     """Long sequences of several heads with a short window, a longer one with none, a large batch, heads of 64 and of
-    128, keys shared by two, three, six and a drawn number of heads each; round lengths and windows;
+    128, keys shared by two, three, four, six and a drawn number of heads each; round lengths and windows;
     long sequences with shared keys, heads of 256 and of twice an odd number."""
     some, group = int(rng.integers(1, 100)), int(rng.integers(4, 13))
     cases = [
@@ -122,7 +122,7 @@ def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
         ((1, 2048 + some, 1, 24), 1, 4096),
         ((300 + some, 9, 2, 8), 2, 4),
         ((1, 60 + some, 4, 64), 2, 33),
-        ((1, 60 + some, 4, 64), 4, 200),
+        ((1, 60 + some, 8, 64), 2, 200),
         ((1, 33, 6, 128), 1, 33),
         ((2, 40, 9, 16), 3, 17),
         ((1, 30, 2 * group, 16), 2, 11),

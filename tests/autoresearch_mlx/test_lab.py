@@ -174,9 +174,7 @@ def test_honest_kernels_pass(tmp_path: Path, target: str, name: str):
 
 
 @pytest.mark.parametrize("check", CHEATS)
-def test_cheats_fail_in_the_check_that_is_meant_for_them(
-    tmp_path: Path, check: str, monkeypatch: pytest.MonkeyPatch
-):
+def test_cheats_fail_in_the_check_that_is_meant_for_them(tmp_path: Path, check: str, monkeypatch: pytest.MonkeyPatch):
     # Calls that are unusual in several ways at once take most of the time; none of these needs them.
     monkeypatch.setattr(Planner, "_combinations", lambda self, neighbours: ())
     path = tmp_path / "kernel.py"

@@ -58,7 +58,7 @@ def lab(tmp_path, monkeypatch):
     monkeypatch.setattr(calibration, "ensure_workloads", lambda *args: captured)
     monkeypatch.setattr(calibration, "find_work", lambda *args, **options: work)
     monkeypatch.setattr(Calibration, "_step_seconds", lambda self: 0.05)
-    here.run = lambda plan=PLAN, budget=None: Calibration(plan, Lab(here.root)).run(budget)
+    here.run = lambda plan=PLAN, budget=None: Calibration(plan, Lab.of(CONTEXT, here.root)).run(budget)
     return here
 
 
