@@ -179,8 +179,8 @@ def _thorough(items: list[pytest.Item]) -> Iterator[pytest.Item]:
         cheat = name in CHEATS and (not sampled or any(getattr(value, "expected", None) for value in values))
         seen[name] += cheat
         left_out = cheat and seen[name] % EVERY_CHEAT != 1
-        told = {getattr(value, "target", value) for value in values}
-        other = sampled and not cheat and TAKEN.get(name, SAMPLE).isdisjoint(told)
+        taken = TAKEN.get(name, SAMPLE)
+        other = sampled and not cheat and taken.isdisjoint(getattr(value, "target", value) for value in values)
         if name in CHEATS and sampled and not cheat and not other:
             seen[f"honest of {name}"] += 1
             other = seen[f"honest of {name}"] % EVERY_HONEST != 1

@@ -4,8 +4,9 @@ the call that a point stands for."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Hashable, Mapping, Sequence
+from itertools import product
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from autoresearch_lab.catalog import Argument, Contract
 from autoresearch_lab.verify.cases import Case, with_dtype
 from autoresearch_trainer.jobs.calls import Mode
 
+T = TypeVar("T")
 # The level of the axis "size" whose calls are far larger than the others, or have other proportions.
 FAR = -1
 # How an array lies in memory, the usual first: row-major; with two axes exchanged; rows with gaps behind them;
@@ -23,11 +25,15 @@ FAR = -1
 # sums that cancel, by which no honest kernel can be measured.
 EXPANDED = "expanded"
 LAYOUTS = ("contiguous", "transposed", "gaps", "offset", "strided", EXPANDED)
-# Of these, the ones that half of the time begin inside a block as well; so many elements from its start at most.
-WITH_OFFSET, MOST_OFFSET = ("transposed", "gaps", "strided"), 32
-# Of arrays of three axes and more with gaps, the share that has them not behind rows; with axes exchanged, the share
-# that has the last two so.
-OUTER, LAST_AXES = 2 / 3, 1 / 2
+# How some of these may be: whether it is about the last axes (gaps behind rows, and not behind some of them; the last
+# two exchanged, and not any two), and whether the array begins inside a block as well.
+OF_LAST, INSIDE = (False, True), (False, True)
+WAYS = {
+    "transposed": list(product(OF_LAST, INSIDE)),
+    "gaps": list(product((False, *OF_LAST), INSIDE)),
+    "strided": list(product((True,), INSIDE)),
+}
+MOST_OFFSET = 32  # elements from the start of a block
 # Cotangents come as the operator behind the kernel hands them on: like arguments, or one element seen in many places.
 COTANGENTS = (*LAYOUTS, "expanded first", "expanded last")
 WITH_GRADIENTS: tuple[Mode, ...] = ("plain", "not a leaf", "interleaved", "checkpointed")
@@ -107,37 +113,53 @@ def _turn(axes: Mapping[str, Sequence[Any]], number: int) -> dict[str, Any]:
     return {axis: values[number % len(values)] for axis, values in axes.items()}
 
 
-def workload_at(point: dict[str, Any], base: Workload, rng: np.random.Generator, *, offsets: bool) -> Workload:
+class Deck:
+    """Draws of which each comes once before any comes twice."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng, self._left = rng, dict[Hashable, list[Any]]()
+
+    def draw(self, about: Hashable, options: Sequence[T]) -> T:
+        """One of the options. about: what they are options of."""
+        left: list[T] = self._left.setdefault(about, [])
+        if not left:
+            left += [options[place] for place in self._rng.permutation(len(options))]
+        return left.pop()
+
+
+def workload_at(
+    point: dict[str, Any], base: Workload, rng: np.random.Generator, deck: Deck, *, offsets: bool
+) -> Workload:
     """The call that a point stands for. offsets: whether arrays may begin inside a block."""
     given = {spec["name"]: point[spec["name"]] for spec in base["args"] if spec["name"] in point}
     workload = w.variant(with_dtype(base, point["dtype"]) if point["dtype"] else base, **given)
     for spec in w.arrays(workload):
         layout = point[f"layout of {spec['name']}"]
-        spec["strides"], spec["offset"] = laid_out(spec["shape"], layout, rng)
-        if offsets and layout in WITH_OFFSET and rng.integers(2):
-            # As a part of what one product makes lies.
-            spec["offset"] = int(rng.integers(1, MOST_OFFSET + 1))
+        of_last, inside = deck.draw((spec["name"], layout), WAYS.get(layout, [(True, layout == "offset")]))
+        spec["strides"] = laid_out(spec["shape"], layout, rng, of_last=of_last)
+        # As a part of what one product makes lies.
+        spec["offset"] = int(rng.integers(1, MOST_OFFSET + 1)) if inside and offsets else 0
     return workload
 
 
-def laid_out(shape: Sequence[int], layout: str, rng: np.random.Generator) -> tuple[list[int], int]:
-    """(strides, offset) in elements of an array in one of LAYOUTS."""
+def laid_out(shape: Sequence[int], layout: str, rng: np.random.Generator, *, of_last: bool = True) -> list[int]:
+    """Strides in elements of an array in one of LAYOUTS. of_last: see WAYS; so it is where there are no other axes."""
     if layout == "transposed" and len(shape) > 1:
         # Any two: attention holds its heads before the positions.
-        last = len(shape) < 3 or rng.random() < LAST_AXES
-        return w.transposed(shape, *([-2, -1] if last else sorted(rng.permutation(len(shape))[:2].tolist()))), 0
+        last = len(shape) < 3 or of_last
+        return w.transposed(shape, *([-2, -1] if last else sorted(rng.permutation(len(shape))[:2].tolist())))
     if layout == "gaps" and len(shape) > 1:
         # Behind rows, or behind some of them, as in a part of a longer sequence.
         outer = [axis for axis in range(1, len(shape) - 1) if math.prod(shape[:axis]) > 1]
-        axis = int(rng.choice(outer)) if outer and rng.random() < OUTER else -1
+        axis = int(rng.choice(outer)) if outer and not of_last else -1
         wider = list(shape)
         wider[axis] += int(rng.integers(1, 9))
-        return w.contiguous(wider), 0
+        return w.contiguous(wider)
     if layout == EXPANDED and shape:
-        return [0, *w.contiguous(shape)[1:]], 0
+        return [0, *w.contiguous(shape)[1:]]
     if layout == "strided" and shape:
-        return w.sliced([*shape, 1], 2, -1)[:-1], 0
-    return w.contiguous(shape), int(rng.integers(1, MOST_OFFSET + 1)) if layout == "offset" else 0
+        return w.sliced([*shape, 1], 2, -1)[:-1]
+    return w.contiguous(shape)
 
 
 def cotangent_layout(layout: str, rng: np.random.Generator) -> str:

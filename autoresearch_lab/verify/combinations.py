@@ -19,6 +19,7 @@ from autoresearch_lab.verify.axes import (
     LAYOUTS,
     WITH_GRADIENTS,
     WITHOUT,
+    Deck,
     as_a_trainer,
     axes_of,
     cotangent_layout,
@@ -67,6 +68,7 @@ class Combinations:
 
     def __post_init__(self) -> None:
         args = self.contract.args
+        self._deck = Deck(self.rng)
         self.grads = tuple(each.name for each in args if each.grad)
         sizes = range(1, len(self.grads))
         some = [chosen for size in sizes for chosen in combinations(self.grads, size)]
@@ -190,7 +192,7 @@ class Combinations:
     ) -> Case:
         """settings: scalars, and layouts of cotangents, of further steps. repeats: at most; 0: the call is not
         repeated."""
-        workload = workload_at(point, base, self.rng, offsets=self.contexts)
+        workload = workload_at(point, base, self.rng, self._deck, offsets=self.contexts)
         wanted = self._wanted(point)
         leaves = self._leaves(point["mode"], all_of_them=bool(repeats))
         # As in a training of several batches to a step. Compiled a graph would be made for it.

@@ -81,11 +81,21 @@ def inputs(workload: w.Workload, rng: np.random.Generator, kind: str) -> dict[st
 
 
 def padded(args: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-    """The same where sequences are padded: many targets in a row are ignored, at the end or in between."""
+    """The same where sequences are padded: many targets in a row are ignored, at the end, in between, or most of them
+    at the end of each of several sequences."""
     targets = args["targets"].copy()
-    first, end = np.sort(rng.integers(1, len(targets) + 1, size=2))
-    targets[first : len(targets) if rng.random() < 0.5 else end] = IGNORED
+    rows = len(targets)
+    first, end = np.sort(rng.integers(1, rows + 1, size=2))
+    ignored = slice(first, rows), slice(first, end), _ends(rows, rng)
+    targets[ignored[rng.integers(len(ignored))]] = IGNORED
     return {**args, "targets": targets}
+
+
+def _ends(rows: int, rng: np.random.Generator) -> np.ndarray:
+    """Which rows are of the second half, or more, of two to four sequences of one length."""
+    length = max(2, rows // int(rng.integers(2, 5)))
+    mask: np.ndarray = np.arange(rows) % length >= rng.integers(1, length // 2 + 1)
+    return mask
 
 
 def cost(workload: w.Workload, direction: str = "forward") -> tuple[int, int]:

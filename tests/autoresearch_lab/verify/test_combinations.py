@@ -221,7 +221,8 @@ def test_the_largest_captured_call_is_made_many_times_and_compiled() -> None:
     assert [case.compiled for case in large("loss_head", "mlx")] == [False, False, False, True]
     assert not any(case.held for case in large("loss_head", "mlx"))
     assert not large("rms_norm")  # whose call is small
-    many, rare, *_ = large("muon_update")
+    scalars, many, rare, *_ = large("muon_update")
+    assert len({step.contents.scalars["lr"] for step in scalars.steps}) > 1
     assert many.steps[0].repeats and not rare.held
     first = rare.steps[0].contents.arrays
     unseen = (first["grad"] == 0).all(axis=-1)
@@ -337,14 +338,32 @@ def test_heads_share_keys_and_rows_of_classes_are_long() -> None:
 def test_layouts_address_every_element_once(layout: str) -> None:
     rng = np.random.default_rng(0)
     for shape in [(), (5,), (3, 4), (2, 3, 4)]:
-        strides, offset = laid_out(shape, layout, rng)
-        places = [offset + sum(i * s for i, s in zip(index, strides, strict=True)) for index in np.ndindex(shape)]
+        strides = laid_out(shape, layout, rng)
+        places = [sum(i * s for i, s in zip(index, strides, strict=True)) for index in np.ndindex(shape)]
         alike = shape[0] if layout == EXPANDED and shape else 1
-        assert len(set(places)) == len(places) / alike and min(places) == offset
-        assert (offset > 0) == (layout == "offset")
-    assert laid_out((3, 4), "transposed", rng)[0] == [1, 3]
-    drawn = {tuple(laid_out((2, 3, 4), "transposed", rng)[0]) for _ in range(50)}
+        assert len(set(places)) == len(places) / alike and min(places) == 0
+    assert laid_out((3, 4), "transposed", rng, of_last=False) == [1, 3]
+    assert laid_out((2, 3, 4), "transposed", rng) == [12, 1, 3]
+    drawn = {tuple(laid_out((2, 3, 4), "transposed", rng, of_last=False)) for _ in range(50)}
     assert drawn == {(12, 1, 3), (4, 8, 1), (1, 2, 6)}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_with_gaps_begin_inside_a_block_as_well(seed: int) -> None:
+    found = set()
+    for case in cases("relu_squared", seed=seed):
+        for spec in w.arrays(case.workload):
+            if ("layout of x", "gaps") in case.layouts:
+                behind_rows = spec["strides"][-2] > spec["shape"][-1]
+                found.add((behind_rows, bool(spec.get("offset"))))
+    assert found == set(product((False, True), repeat=2))
+
+
+def test_sequences_of_which_most_is_padded() -> None:
+    oracle, rng = CATALOG["softcap_cross_entropy"].oracle, np.random.default_rng(0)
+    ignored = [oracle.padded({"targets": np.zeros(24, np.int64)}, rng)["targets"] == -1 for _ in range(30)]
+    assert any(each.mean() > 0.5 and not each[-1:].all() for each in ignored)
+    assert any(each.mean() > 0.5 and np.diff(each.astype(int)).clip(0).sum() > 1 for each in ignored)
 
 
 def test_scaled_values_reach_between_the_usual_and_the_extreme() -> None:
