@@ -4,9 +4,9 @@ the call that a point stands for."""
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -14,9 +14,9 @@ from autoresearch_common import workload as w
 from autoresearch_common.workload import Scalar, Workload
 from autoresearch_lab.catalog import Argument, Contract
 from autoresearch_lab.verify.cases import Case, with_dtype
+from autoresearch_lab.verify.covering import Deck
 from autoresearch_trainer.jobs.calls import Mode
 
-T = TypeVar("T")
 # The level of the axis "size" whose calls are far larger than the others, or have other proportions.
 FAR = -1
 # How an array lies in memory, the usual first: row-major; with two axes exchanged; rows with gaps behind them;
@@ -111,20 +111,6 @@ def as_a_trainer(axes: Mapping[str, Sequence[Any]], beyond: int, differentiable:
 def _turn(axes: Mapping[str, Sequence[Any]], number: int) -> dict[str, Any]:
     """The values of all axes whose turn it is."""
     return {axis: values[number % len(values)] for axis, values in axes.items()}
-
-
-class Deck:
-    """Draws of which each comes once before any comes twice."""
-
-    def __init__(self, rng: np.random.Generator) -> None:
-        self._rng, self._left = rng, dict[Hashable, list[Any]]()
-
-    def draw(self, about: Hashable, options: Sequence[T]) -> T:
-        """One of the options. about: what they are options of."""
-        left: list[T] = self._left.setdefault(about, [])
-        if not left:
-            left += [options[place] for place in self._rng.permutation(len(options))]
-        return left.pop()
 
 
 def workload_at(

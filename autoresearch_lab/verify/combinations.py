@@ -19,14 +19,13 @@ from autoresearch_lab.verify.axes import (
     LAYOUTS,
     WITH_GRADIENTS,
     WITHOUT,
-    Deck,
     as_a_trainer,
     axes_of,
     cotangent_layout,
     workload_at,
 )
 from autoresearch_lab.verify.cases import ROUGH, Case, CaseStep, Contents, elements, exchanged, main_dtype
-from autoresearch_lab.verify.covering import pairwise, refined
+from autoresearch_lab.verify.covering import Deck, pairwise, refined
 from autoresearch_lab.verify.unusual import MayBeZero, begun, scaled, with_cotangents_of
 from autoresearch_trainer.jobs.calls import Mode
 
@@ -260,7 +259,7 @@ class Combinations:
             drawn = [self._usual(workload, wanted, layout, zero)]
         if not far or (kind != "typical" and elements(workload) <= LARGE_ONCE):
             other = self.draw(workload, "typical" if kind == "scaled" else kind, wanted, style=style)
-            drawn.append(scaled(other, self.rng, self.most) if kind == "scaled" else other)
+            drawn.append(scaled(other, self.rng, self._deck, self.most) if kind == "scaled" else other)
         if not wanted and not far:
             # As captured calls have it: a result kept by a fingerprint of the contents, or by one argument, shows.
             drawn.append(exchanged(drawn[0], self.rng))

@@ -1,12 +1,29 @@
-"""Covering arrays: few points of a large space in which all values of any two axes meet, and of some any three."""
+"""Covering arrays: few points of a large space in which all values of any two axes meet, and of some any three; and
+draws in which every option comes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from itertools import combinations, product
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
+
+T = TypeVar("T")
+
+
+class Deck:
+    """Draws of which each comes once before any comes twice."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng, self._left = rng, dict[Hashable, list[Any]]()
+
+    def draw(self, about: Hashable, options: Sequence[T]) -> T:
+        """One of the options. about: what they are options of."""
+        left: list[T] = self._left.setdefault(about, [])
+        if not left:
+            left += [options[place] for place in self._rng.permutation(len(options))]
+        return left.pop()
 
 
 def pairwise(

@@ -4,17 +4,19 @@ extreme ones reach, and cotangents as a mean, a mask or an unused output makes t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from autoresearch_common.arrays import is_float
 from autoresearch_lab.verify.cases import Contents
+from autoresearch_lab.verify.covering import Deck
 
 # Factors for all values of an array, as powers of ten; float16 has no room for more.
 DECADES = {"float16": 2.0}
 MOST_DECADES = 7.0
+PARTS_OF_RANGE = 12
 # A single number, such as a factor that is learned, is beside the arrays that it multiplies.
 DECADES_OF_NUMBERS = 1.0
 # Cotangents times powers of two, as a mean over many rows and a scaled loss make them; float16 has little room.
@@ -99,29 +101,35 @@ def _rows_left_out(cotangent: np.ndarray, rng: np.random.Generator) -> np.ndarra
     return _some_zero(rows, rng).reshape(cotangent.shape)
 
 
-def scaled(contents: Contents, rng: np.random.Generator, most: Mapping[str, float]) -> Contents:
+def scaled(contents: Contents, rng: np.random.Generator, deck: Deck, most: Mapping[str, float]) -> Contents:
     """The same with every floating array times a factor of its own, some rows constant and some with their largest
-    element twice: values that neither usual numbers nor extreme ones reach. most: by argument, the largest magnitude
-    that a factor may bring it to."""
+    element twice: values that neither usual numbers nor extreme ones reach. deck: of the parts of the range from which
+    factors come, each has one before any has two. most: by argument, the largest magnitude that a factor may bring it
+    to."""
     arrays = {}
     for name, array in contents.arrays.items():
         if not is_float(array) or not array.size:
             arrays[name] = array
             continue
         if not array.ndim:
-            factor = 10.0 ** rng.uniform(-DECADES_OF_NUMBERS, DECADES_OF_NUMBERS)
+            factor = 10.0 ** _uniform(-DECADES_OF_NUMBERS, DECADES_OF_NUMBERS, name, rng, deck)
             arrays[name] = (array.astype(np.float64) * factor).astype(array.dtype)
             continue
         decades = DECADES.get(str(array.dtype), MOST_DECADES)
         rows = array.astype(np.float64).reshape(-1, array.shape[-1])
         room = most.get(name, np.inf) / (np.max(np.abs(rows)) or 1.0)
-        rows *= 10.0 ** rng.uniform(-decades, min(decades, math.log10(room)))
+        rows *= 10.0 ** _uniform(-decades, min(decades, math.log10(room)), (name, decades), rng, deck)
         for row in rng.permutation(len(rows))[: max(1, len(rows) // 8)]:
             rows[row] = rows[row, 0]
         for row in rng.permutation(len(rows))[: max(1, len(rows) // 8)]:
             rows[row, rng.integers(rows.shape[1])] = rows[row].max()
         arrays[name] = rows.reshape(array.shape).astype(array.dtype)
     return Contents(arrays, contents.scalars, contents.cotangents, "scaled")
+
+
+def _uniform(low: float, high: float, about: Hashable, rng: np.random.Generator, deck: Deck) -> float:
+    part = deck.draw(("factor", about), range(PARTS_OF_RANGE))
+    return low + (high - low) * (part + rng.random()) / PARTS_OF_RANGE
 
 
 def sparse(contents: Contents, names: Sequence[str], rng: np.random.Generator) -> Contents:

@@ -6,7 +6,15 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from autoresearch_lab.verify.covering import pairwise, refined
+from autoresearch_lab.verify.covering import Deck, pairwise, refined
+
+
+def test_a_deck_has_every_option_once_before_any_twice() -> None:
+    deck = Deck(np.random.default_rng(0))
+    drawn = [deck.draw("a", "xyz") for _ in range(30)]
+    others = [deck.draw("b", range(2)) for _ in range(2)]
+    assert all(sorted(drawn[start : start + 3]) == ["x", "y", "z"] for start in range(0, 30, 3))
+    assert len({tuple(drawn[start : start + 3]) for start in range(0, 30, 3)}) > 1 and sorted(others) == [0, 1]
 
 
 @settings(max_examples=50, deadline=None)
