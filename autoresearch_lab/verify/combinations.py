@@ -237,7 +237,7 @@ class Combinations:
         """Values as in a training. cotangents: their layout. wanted: whether there are any."""
         style = STYLES.get(cotangents, "random")
         contents = begun(self.draw(workload, "typical", wanted, style=style), zero, self.rng)
-        return with_cotangents_of(contents, self.rng, masked=style == "random")
+        return with_cotangents_of(contents, self.rng, self._deck, masked=style == "random")
 
     def _other_scalars(self, workload: Workload, wanted: bool, cotangents: str, before: Contents) -> Contents:
         """What the arrays held before, with other scalars: what was kept for these contents may not come again."""
@@ -310,11 +310,13 @@ def _mode_and_layout(point: Mapping[str, Any]) -> list[tuple[str, Any]]:
 def _quickest(
     points: list[dict[str, Any]], bases: list[Workload], modes: Sequence[Mode], option: tuple[str, Any] | None
 ) -> int | None:
-    """The smallest of the calls with usual values in one of these modes, and with this value of a scalar; none with a
-    rate of zero, by which most of what an optimizer's kernel does wrong is multiplied."""
+    """The smallest of the calls with usual values in one of these modes, in the trainer's dtype or with this value of a
+    scalar or the dtype; none with a rate of zero, by which most of what an optimizer's kernel does wrong is multiplied.
+    """
     usual = [number for number, p in enumerate(points) if p["values"] == "typical" and p["mode"] in modes]
     usual = [number for number in usual if not any(map(_is_zero, points[number].values()))]
-    usual = [number for number in usual if option is None or points[number][option[0]] == option[1]]
+    wanted: dict[str, Any] = {"dtype": None, **dict([option] if option else [])}
+    usual = [number for number in usual if all(points[number][axis] == value for axis, value in wanted.items())]
     return min(usual, key=lambda number: elements(bases[number]), default=None)
 
 

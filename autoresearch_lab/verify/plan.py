@@ -139,8 +139,12 @@ class Planner:
             yield self._case(f"captured/{number} other scalars", "combinations", workload, steps, ())
         if grad:
             about = "gradients switched off"
-            other = self.draw(self._with_other_words(workload), "typical", False)
-            steps = [CaseStep(each, brief=True) for each in (first, other)]
+            evaluated = self._with_other_words(workload)
+            drawn = [self.draw(evaluated, "typical", False)]
+            if self._padded is not None:
+                values = self._padded(self.oracle.inputs(evaluated, self.rng, "typical"), self.rng)
+                drawn.append(self._contents(evaluated, values, False, style="random", kind="typical"))
+            steps = [CaseStep(each, brief=True) for each in (first, *drawn)]
             yield self._case(f"captured/{number} {about}", "accuracy", workload, steps, (), mode="no_grad", about=about)
 
     def _large(self, number: int) -> Iterator[Case]:

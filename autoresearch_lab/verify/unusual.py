@@ -20,7 +20,9 @@ PARTS_OF_RANGE = 12
 # A single number, such as a factor that is learned, is beside the arrays that it multiplies.
 DECADES_OF_NUMBERS = 1.0
 # Cotangents times powers of two, as a mean over many rows and a scaled loss make them; float16 has little room.
-CHANCE_SIZE, SIZES_OF_COTANGENTS, SIZES_IN_FLOAT16 = 0.5, (-36, 16), (-6, 4)
+SIZES_OF_COTANGENTS, SIZES_IN_FLOAT16 = (-36, 16), (-6, 4)
+# A size from each of so many parts of that range, and so many times the usual one.
+PARTS_OF_SIZES, USUAL_SIZES = 6, 4
 # As at the start of a training: an array is zero throughout, a factor is one of these.
 CHANCE_BEGUN, BEGUN_FACTORS = 0.25, (1.0, 0.0, -1.0)
 # Of a table some rows were not used, so that their gradient is zero.
@@ -73,16 +75,18 @@ def _some_zero(array: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return changed
 
 
-def with_cotangents_of(contents: Contents, rng: np.random.Generator, *, masked: bool) -> Contents:
+def with_cotangents_of(contents: Contents, rng: np.random.Generator, deck: Deck, *, masked: bool) -> Contents:
     """The same, or with cotangents far from 1, or zero in some rows or throughout, or with one of several outputs not
-    used. masked: some rows may be zero; where one element stands for many they stay equal."""
+    used. masked: some rows may be zero; where one element stands for many they stay equal. deck: of the parts of the
+    range of their sizes, for each dtype."""
     if contents.cotangents is None:
         return contents
     cotangents = list(contents.cotangents)
-    if rng.random() < CHANCE_SIZE:
-        small = any(str(array.dtype) == "float16" for array in (*contents.arrays.values(), *cotangents))
-        low, high = SIZES_IN_FLOAT16 if small else SIZES_OF_COTANGENTS
-        factor = 2.0 ** int(rng.integers(low, high + 1))
+    dtypes = {str(array.dtype) for array in (*contents.arrays.values(), *cotangents)}
+    part = deck.draw(("size", *sorted(dtypes)), (*range(PARTS_OF_SIZES), *[None] * USUAL_SIZES))
+    if part is not None:
+        low, high = SIZES_IN_FLOAT16 if "float16" in dtypes else SIZES_OF_COTANGENTS
+        factor = 2.0 ** round(low + (high - low) * (part + rng.random()) / PARTS_OF_SIZES)
         cotangents = [(each.astype(np.float64) * factor).astype(each.dtype) for each in cotangents]
     if len(cotangents) > 1 and rng.random() < CHANCE_UNUSED:
         place = int(rng.integers(len(cotangents)))

@@ -86,7 +86,8 @@ def padded(args: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
     targets = args["targets"].copy()
     rows = len(targets)
     first, end = np.sort(rng.integers(1, rows + 1, size=2))
-    ignored = slice(first, rows), slice(first, end), _ends(rows, rng)
+    ends = _ends(rows, rng)
+    ignored = slice(first, rows), slice(first, end), ends, ends
     targets[ignored[rng.integers(len(ignored))]] = IGNORED
     return {**args, "targets": targets}
 

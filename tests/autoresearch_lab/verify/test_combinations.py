@@ -416,3 +416,13 @@ def test_rough_values_have_usual_ones_beside_them_that_are_usual() -> None:
             assert all(0.01 < np.abs(each.astype(np.float64)).max() < 100.0 for each in first.cotangents or ())
             seen += first.cotangents is not None
     assert seen > 20
+
+
+@pytest.mark.parametrize("target", ["mlp", "residual_mix"])
+def test_calls_are_repeated_in_the_trainers_dtype_and_cotangents_reach_far(target: str) -> None:
+    for seed in range(3):
+        found = cases(target, seed=seed)
+        assert {main_dtype(case.workload) for case in found if case.steps[0].repeats} == {"bfloat16"}
+        steps = [step for case in found if case.grad and main_dtype(case.workload) == "bfloat16" for step in case.steps]
+        sizes = [np.abs(each.astype(np.float64)).max() for step in steps for each in step.contents.cotangents or ()]
+        assert min(size for size in sizes if size) < 2.0**-28 and max(sizes) > 2.0**6
