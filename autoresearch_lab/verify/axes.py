@@ -105,7 +105,12 @@ def as_a_trainer(axes: Mapping[str, Sequence[Any]], beyond: int, differentiable:
         points.append({**_turn(small, 0), "cotangents": "transposed"})
     modes = [mode for mode in axes["mode"] if mode in WITH_GRADIENTS or not differentiable]
     far = {**axes, **plain, "size": [FAR], "mode": modes, "values": axes["values"][:1], "alone": [False]}
-    return points + [_turn(far, number) for number in range(beyond)]
+    points += [_turn(far, number) for number in range(beyond)]
+    if differentiable:  # once more as in an evaluation, with peaks and ties
+        evaluation = next(mode for mode in ("no_grad", WITHOUT[0]) if mode in axes["mode"])
+        far |= {"mode": [evaluation], "values": ["adversarial"]}
+        points += [_turn(far, number) for number in range(beyond)]
+    return points
 
 
 def _turn(axes: Mapping[str, Sequence[Any]], number: int) -> dict[str, Any]:

@@ -257,7 +257,7 @@ class Combinations:
             drawn = [self.draw(workload, "typical", wanted, style=style)]
         else:
             drawn = [self._usual(workload, wanted, layout, zero)]
-        if not far or (kind != "typical" and elements(workload) <= LARGE_ONCE):
+        if not far or (kind != "typical" and (elements(workload) <= LARGE_ONCE or not wanted)):
             other = self.draw(workload, "typical" if kind == "scaled" else kind, wanted, style=style)
             drawn.append(scaled(other, self.rng, self._deck, self.most) if kind == "scaled" else other)
         if not wanted and not far:
@@ -265,7 +265,11 @@ class Combinations:
             drawn.append(exchanged(drawn[0], self.rng))
             if len(drawn[0].arrays) > 1:
                 drawn.append(exchanged(drawn[0], self.rng, alone=str(self.rng.choice(list(drawn[0].arrays)))))
-        return [CaseStep(each, layout=self._layout(layout), again=point["again"]) for each in drawn]
+        steps = [CaseStep(each, layout=self._layout(layout), again=point["again"]) for each in drawn]
+        if far and wanted:  # attention hands its cotangents on head by head
+            exchanged_ones = "inner transposed" if self.contexts else "transposed"
+            steps.append(CaseStep(self.draw(workload, "typical", wanted), layout=exchanged_ones, brief=True))
+        return steps
 
 
 def _through_compiler(numbers: Sequence[int], points: list[dict[str, Any]]) -> tuple[list[int], list[int]]:

@@ -318,10 +318,13 @@ class Planner:
 
     def _same(self, neighbours: list[Workload]) -> Iterator[Case]:
         """Calls with one array for two arguments, as the first layer makes one: the stream and its start. Small ones in
-        several contexts, and in another dtype; and a captured one."""
+        several contexts, and in another dtype; a captured one, and two of far sizes."""
+        beyond = self._ordered(self.oracle.beyond(self.captured[0], self.rng))
         for one, other in itertools.combinations(self.grads, 2):
             able = [each for each in neighbours if elements(each) <= LARGEST and _alike(each, one, other)]
             captured = [each for each in self.captured if _alike(each, one, other)][:1]
+            alike = [each for each in beyond if _alike(each, one, other)]
+            far = [alike[place] for place in self.rng.permutation(len(alike))[:2]]
             if not able:
                 continue
             workload = able[self.rng.integers(len(able))]
@@ -332,6 +335,7 @@ class Planner:
             ]
             calls += [(dtype, with_dtype(workload, dtype), "plain", False) for dtype in self._other_dtypes()]
             calls += [("captured", each, "plain", False) for each in captured]
+            calls += [(f"far {number}", each, "plain", False) for number, each in enumerate(far)]
             for words, call, mode, compiled in calls:
                 wanted = () if mode == "no_grad" else tuple(name for name in self.grads if name != other)
                 steps = [CaseStep(self.draw(call, "typical", bool(wanted))) for _ in range(2)]

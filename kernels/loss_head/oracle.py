@@ -109,10 +109,11 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
 
 def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     """More than 4,096 and 65,536 rows; more than 8,192, 32,768 and 65,536 classes; wide rows; many rows of many
-    classes."""
+    classes, classes of half a step; wide rows of many classes."""
     some = int(rng.integers(1, 300))
     cases = [((4096 + some, 8), 17), ((5, 12), 8192 + some), ((3, 8), 32_768 + some), ((2, 4), 65_536 + some)]
     cases += [((7, 1024 + some), 40), ((65_536 + some, 2), 3), ((64 + some // 16, 8), 16_384 + some)]
+    cases += [((3, 8), w.half_steps(rng, 32_768)), ((4, 264), 4224)]
     return [_resized(workload, (x, w.contiguous(x)), classes) for x, classes in cases]
 
 

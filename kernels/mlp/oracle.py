@@ -77,7 +77,7 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
 
 def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     """Long sequences, a large batch, more than 8,192 rows, 16,384 of them, more than 4,096 hidden channels, wide
-    rows, several rows of many hidden channels."""
+    rows, several rows of many hidden channels, wide rows of many."""
     some = int(rng.integers(1, 300))
     shapes = [
         ((2, 2048 + some, 8), 24),
@@ -87,6 +87,7 @@ def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
         ((1, 5, 12), 4096 + some),
         ((1, 7, 1024 + some), 24),
         ((2, 9 + some // 16, 16), 2048 + some),
+        ((1, 5, 512), 1024),
     ]
     return [_resized(workload, (shape, w.contiguous(shape)), inner) for shape, inner in shapes]
 

@@ -82,6 +82,7 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
     _, rows, columns = w.argument(workload, "p")["shape"]
     odd = int(rng.integers(10, 40)) * 2 + 1
     shapes = [(1, min(rows, 256), min(columns, 256)), (2, 33, 17), (3, 17, 33), (2, 1, 7), (5, 4, 32), (1, odd, odd)]
+    shapes += [(4, 3, 32), (2, 20, 2)]
     result = [_resized(workload, shape) for shape in shapes]
     view = ((2, 48, 20), w.transposed((2, 48, 20)))
     result.append(w.variant(workload, p=view[0], grad=view, momentum=view[0], second_momentum=(2, 48, 1)))
@@ -91,11 +92,11 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
 def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     """More than 64 matrices, long and tall ones, and square ones of more than 256 rows. Very long ones have singular
     values that are all alike, which iterations in bfloat16 carry all the same way: so none is longer for its width.
-    An odd stack of larger ones."""
+    An odd stack of larger ones, and one of more than a million numbers."""
     some = int(rng.integers(1, 60))
     shapes = [(64 + some, 6, 8), (1, 12, 512 + some), (1, 2048 + some, 24), (1, 256 + some, 256 + some)]
     shapes += [(1, 24, 2048 + some), (1, 512 + some, 12)]
-    shapes += [(5 + 2 * (some % 2), 64 + some, 96 + some)]
+    shapes += [(5 + 2 * (some % 2), 64 + some, 96 + some), (8, 384, 384)]
     return [_resized(workload, shape) for shape in shapes]
 
 

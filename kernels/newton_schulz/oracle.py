@@ -73,7 +73,7 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
     rows, columns = min(rows, 256), min(columns, 256)
     odd = int(rng.integers(10, 50)) * 2 + 1
     cases = [((1, rows, columns), 5), ((2, columns, rows), 5), ((3, 17, 33), 5), ((2, 33, 17), 4), ((2, 1, 7), 5)]
-    cases += [((1, odd, 64), 3), ((9, 4, 32), 6)]
+    cases += [((1, odd, 64), 3), ((9, 4, 32), 6), ((4, 3, 32), 5), ((2, 20, 2), 5)]
     result = [w.variant(workload, g=shape, steps=steps) for shape, steps in cases]
     view = (2, 48, 20)
     result.append(w.variant(workload, g=(view, w.transposed(view))))
@@ -83,11 +83,11 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
 def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     """More than 64 matrices, long and tall ones, and ones of more than 256 and 384 rows. Very long ones have singular
     values that are all alike, which iterations in bfloat16 carry all the same way: so none is longer for its width.
-    A stack of larger ones."""
+    A stack of larger ones, and one of a round number of rows."""
     some = int(rng.integers(1, 60))
     shapes = [(64 + some, 6, 8), (1, 12, 512 + some), (1, 2048 + some, 24), (1, 256 + some, 256 + some)]
     shapes += [(1, 24, 2048 + some), (1, 512 + some, 12), (1, 384 + some, 512)]
-    shapes += [(5 + some % 4, 64 + some, 96 + some)]
+    shapes += [(5 + some % 4, 64 + some, 96 + some), (1, 384, 384)]
     return [w.variant(workload, g=shape) for shape in shapes]
 
 

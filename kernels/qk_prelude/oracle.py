@@ -66,7 +66,7 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
 
 def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     """Long sequences, a large batch, heads of 64, of 128, of 256 and between them, keys shared by twelve and by two
-    heads each; round numbers of them all; long sequences with shared keys."""
+    heads each; round numbers of them all; long sequences with shared keys; many wide heads."""
     some, width = int(rng.integers(1, 300)), 2 * int(rng.integers(33, 128))
     pairs = [
         ((2, 2048 + some, 2, 8), (2, 2048 + some, 2, 8)),
@@ -77,6 +77,7 @@ def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
         ((2, 64, 4, 128), (2, 64, 4, 128)),
         ((1, 2048, 4, 16), (1, 2048, 4, 16)),
         ((2, 256 + some, 6, 16), (2, 256 + some, 3, 16)),
+        ((1, 3, 20, 96), (1, 3, 20, 96)),
     ]
     return [_resized(workload, (q, w.contiguous(q)), (k, w.contiguous(k))) for q, k in pairs]
 

@@ -51,10 +51,10 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
 
 def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     """More than 65,536 rows, long rows and rows of thousands, long sequences, a large batch; round
-    numbers of them, more than 524,288 elements; rows of an odd number of 32."""
+    numbers of them, more than 524,288 elements; rows of half a step, and of 384."""
     some, thousands = int(rng.integers(1, 300)), 1024 * int(rng.integers(1, 8))
     shapes = [(1, 65_536 + some, 2), (1, 3, 8192 + some), (2, 2048 + some, 24), (1024 + some, 2, 24), (1, 5, thousands)]
-    shapes += [(2, 2048, 132), (4, 512, 128), (2, 9 + some // 16, w.half_steps(rng))]
+    shapes += [(2, 2048, 132), (4, 512, 128), (2, 9 + some // 16, w.half_steps(rng)), (3, 9, 384)]
     return [w.variant(workload, x=shape, x0=shape) for shape in shapes]
 
 

@@ -48,11 +48,12 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
 
 def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     """More than 65,536 rows, more than 8,192 columns, rows of thousands, long sequences, a large batch; round
-    numbers of them; several long rows, and rows of an odd number of 32."""
+    numbers of them; several long rows, rows of half a step, and of 384."""
     some, thousands = int(rng.integers(1, 300)), 1024 * int(rng.integers(1, 8))
     shapes = [(65_536 + some, 3), (3, 8192 + some), (2, 2048 + some, 24), (1024 + some, 2, 24), (2, 9, 16, 64)]
     shapes += [(5, thousands), (2, 2048, 64), (4, 1024, 128)]
     shapes += [(3, 8 + some // 16, 1024 + some), (2, 9 + some // 16, w.half_steps(rng))]
+    shapes.append((3, 9, 384))
     return [w.variant(workload, x=shape) for shape in shapes]
 
 

@@ -59,11 +59,11 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
 
 def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     """A long sequence, a large batch, heads of 64, of 256 and between them, many heads, more than 65,536 in all; round
-    numbers of them; several longer sequences."""
+    numbers of them; several longer sequences; many wide heads."""
     some, width = int(rng.integers(1, 300)), 2 * int(rng.integers(33, 128))
     shapes = [(1, 2048 + some, 2, 16), (1024 + some, 2, 2, 8), (2, 9, 12, 64), (1, 17, 2, 256), (2, 4096 + some, 9, 2)]
     shapes += [(2, 9, 2, width), (1, 11, int(rng.integers(13, 65)), 16), (2, 64, 4, 128), (1, 2048, 4, 16)]
-    shapes += [(3, 64 + some, 2, 32)]
+    shapes += [(3, 64 + some, 2, 32), (1, 3, 20, 96)]
     return [_resized(workload, shape, w.contiguous(shape)) for shape in shapes]
 
 

@@ -66,10 +66,11 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
 
 def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     """More than 65,536 heads in all, a long sequence, a large batch, heads of 64, of 256 and between
-    them, many heads; round numbers of them."""
+    them, many heads, many wide ones; round numbers of them."""
     some, width = int(rng.integers(1, 300)), int(rng.integers(65, 256))
     shapes = [(2, 4096 + some, 9, 2), (1, 2048 + some, 2, 8), (1024 + some, 2, 2, 8), (2, 9, 12, 64), (1, 17, 2, 256)]
     shapes += [(2, 9, 2, width), (2, 64, 4, 128), (1, 2048, 4, 16), (1, 11, int(rng.integers(17, 65)), 16)]
+    shapes.append((1, 3, 20, 96))
     return [w.variant(workload, v=shape, ve=shape, gate=shape[:3]) for shape in shapes]
 
 

@@ -129,6 +129,7 @@ def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
         ((1, 512, 2, 128), 2, 256),
         ((1, 2048, 1, 16), 1, 1024),
         ((1, 700 + some, 4, 16), 2, int(rng.integers(300, 500))),
+        ((2, 280 + some, 4, 32), 2, 300),
         ((1, 20, 2, 256), 1, 9),
         ((2, 24, 3, 2 * int(2 * rng.integers(16, 50) + 1)), 1, 24),
     ]

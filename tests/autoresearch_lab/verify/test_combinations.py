@@ -71,9 +71,9 @@ def test_any_value_of_a_scalar_meets_any_two_layouts() -> None:
 def test_most_calls_are_small_and_contents_change_at_the_same_addresses(target: str) -> None:
     found = cases(target)
     assert 3 <= len(found) <= 110
-    assert sum(elements(case.workload) > LARGEST for case in found) <= 20
+    assert sum(elements(case.workload) > LARGEST for case in found) <= 40
     for case in found:
-        assert elements(case.workload) <= (1 << 20) + (1 << 16)
+        assert elements(case.workload) <= 1 << 22
         assert case.steps[0].contents.kind == "typical"
         wanted = [name for spec in w.arrays(case.workload) if spec["grad"] for name in [spec["name"]]]
         assert not case.grad if case.mode in WITHOUT else set(case.grad) <= set(wanted)
@@ -144,7 +144,7 @@ def test_gradients_of_parts_that_were_not_used() -> None:
 
 
 def test_cotangents_of_rows_that_are_masked() -> None:
-    found = [case for seed in range(3) for case in cases("softcap_cross_entropy", seed=seed) if case.grad]
+    found = [case for seed in range(4) for case in cases("softcap_cross_entropy", seed=seed) if case.grad]
     usual = [step.contents for case in found for step in case.steps if step.contents.kind == "typical"]
     rows = [each for contents in usual for each in contents.cotangents or () if each.ndim]
     assert sum(0.3 < (each == 0).mean() < 0.6 for each in rows) > 5 and sum((each != 0).all() for each in rows) > 20
@@ -354,7 +354,7 @@ def test_rows_with_gaps_begin_inside_a_block_as_well(seed: int) -> None:
     found = set()
     for case in cases("relu_squared", seed=seed):
         for spec in w.arrays(case.workload):
-            if ("layout of x", "gaps") in case.layouts:
+            if ("layout of x", "gaps") in case.layouts and len(spec["shape"]) > 1:
                 behind_rows = spec["strides"][-2] > spec["shape"][-1]
                 found.add((behind_rows, bool(spec.get("offset"))))
     assert found == set(product((False, True), repeat=2))
