@@ -117,11 +117,11 @@ def scalars(workload: Workload) -> dict[str, Scalar]:
     return {spec["name"]: spec["value"] for spec in workload["args"] if spec["kind"] == "scalar"}
 
 
-def half_steps(rng: np.random.Generator, most: int = 1024) -> int:
-    """A size of 48 to `most` that is an odd multiple, three or more, of 16 or a larger power of two: whoever takes
+def half_steps(rng: np.random.Generator) -> int:
+    """A size of 48 to 1,008 that is an odd multiple, three or more, of 16 or a larger power of two: whoever takes
     twice as many numbers at once has half a step left."""
-    step = 1 << int(rng.integers(4, (most // 3).bit_length()))
-    return step * int(2 * rng.integers(1, (most // step + 1) // 2) + 1)
+    step = 1 << int(rng.integers(4, 9))
+    return step * int(2 * rng.integers(1, 512 // step) + 1)
 
 
 def size(spec: ArraySpec) -> int:

@@ -122,10 +122,10 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
 
 def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     """More than 65,536 rows, more than 4,096; more than 8,192, 32,768 and 65,536 classes; some rows of many
-    classes, and of half a step."""
+    classes, and of half a step, small and large ones."""
     some = int(rng.integers(1, 300))
     shapes = [(65_536 + some, 3), (4096 + some, 17), (5, 8192 + some), (3, 32_768 + some), (2, 65_536 + some)]
-    shapes += [(24 + some // 16, 8192 + some), (9 + some // 16, w.half_steps(rng)), (3, w.half_steps(rng, 32_768))]
+    shapes += [(24 + some // 16, 8192 + some), (9 + some // 16, w.half_steps(rng)), (3, 4096 * int(2 * rng.integers(1, 4) + 1))]
     return [w.variant(workload, logits=shape, targets=shape[:1]) for shape in shapes]
 
 
