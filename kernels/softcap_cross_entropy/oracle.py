@@ -125,7 +125,8 @@ def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     classes, and of half a step, small and large ones."""
     some = int(rng.integers(1, 300))
     shapes = [(65_536 + some, 3), (4096 + some, 17), (5, 8192 + some), (3, 32_768 + some), (2, 65_536 + some)]
-    shapes += [(24 + some // 16, 8192 + some), (9 + some // 16, w.half_steps(rng)), (3, 4096 * int(2 * rng.integers(1, 4) + 1))]
+    chunks = int(2 * rng.integers(1, 4) + 1)
+    shapes += [(24 + some // 16, 8192 + some), (9 + some // 16, w.half_steps(rng)), (3, 4096 * chunks)]
     return [w.variant(workload, logits=shape, targets=shape[:1]) for shape in shapes]
 
 
