@@ -267,8 +267,8 @@ class Combinations:
                 drawn.append(exchanged(drawn[0], self.rng, alone=str(self.rng.choice(list(drawn[0].arrays)))))
         steps = [CaseStep(each, layout=self._layout(layout), again=point["again"]) for each in drawn]
         if far and wanted:  # attention hands its cotangents on head by head
-            exchanged_ones = "inner transposed" if self.contexts else "transposed"
-            steps.append(CaseStep(self.draw(workload, "typical", wanted), layout=exchanged_ones, brief=True))
+            turned = "inner transposed" if self.contexts else "transposed"
+            steps.append(CaseStep(self.draw(workload, "typical", wanted), layout=turned, brief=True))
         return steps
 
 
