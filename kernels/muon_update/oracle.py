@@ -81,8 +81,8 @@ def cost(workload: w.Workload, direction: str = "forward") -> tuple[int, int]:
 def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     _, rows, columns = w.argument(workload, "p")["shape"]
     odd = int(rng.integers(10, 40)) * 2 + 1
-    shapes = [(1, min(rows, 256), min(columns, 256)), (2, 33, 17), (3, 17, 33), (2, 1, 7), (5, 4, 32), (1, odd, odd)]
-    shapes += [(4, 3, 32), (2, 20, 2)]
+    shapes = [(1, min(rows, 256), min(columns, 256)), (2, 33, 17), (3, 17, 33), (6, 1, 7), (5, 4, 32), (1, odd, odd)]
+    shapes += [(4, 3, 32), (5, 20, 2)]
     result = [_resized(workload, shape) for shape in shapes]
     view = ((2, 48, 20), w.transposed((2, 48, 20)))
     result.append(w.variant(workload, p=view[0], grad=view, momentum=view[0], second_momentum=(2, 48, 1)))

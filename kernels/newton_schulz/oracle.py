@@ -72,8 +72,8 @@ def neighbours(workload: w.Workload, rng: np.random.Generator) -> list[w.Workloa
     _, rows, columns = w.argument(workload, "g")["shape"]
     rows, columns = min(rows, 256), min(columns, 256)
     odd = int(rng.integers(10, 50)) * 2 + 1
-    cases = [((1, rows, columns), 5), ((2, columns, rows), 5), ((3, 17, 33), 5), ((2, 33, 17), 4), ((2, 1, 7), 5)]
-    cases += [((1, odd, 64), 3), ((9, 4, 32), 6), ((4, 3, 32), 5), ((2, 20, 2), 5)]
+    cases = [((1, rows, columns), 5), ((2, columns, rows), 5), ((3, 17, 33), 5), ((2, 33, 17), 4), ((6, 1, 7), 5)]
+    cases += [((1, odd, 64), 3), ((9, 4, 32), 6), ((4, 3, 32), 5), ((5, 20, 2), 5)]
     result = [w.variant(workload, g=shape, steps=steps) for shape, steps in cases]
     view = (2, 48, 20)
     result.append(w.variant(workload, g=(view, w.transposed(view))))
