@@ -18,7 +18,7 @@ from autoresearch_lab.results.verify import ComparedResult
 from autoresearch_lab.verify.axes import in_one_row
 from autoresearch_lab.verify.cases import DIVERGED, ROUGH, ROWS, Case, main_dtype, widen
 from autoresearch_lab.verify.exchange import Answers, shadow_number
-from autoresearch_lab.verify.factors import METRIC, SIDE, WORDS, Factor, Factors, coarsest_dtype
+from autoresearch_lab.verify.factors import METRIC, SIDE, Factor, Factors, coarsest_dtype, in_words
 from autoresearch_lab.verify.reference import Expected, References, Results
 from autoresearch_lab.verify.sanitized import Sanitized
 from autoresearch_trainer.jobs.calls import Raised, ResultName
@@ -61,7 +61,7 @@ class Comparison:
         if self.problem:
             return f"{place}: {self.problem}"
         return (
-            f"{place}: {WORDS[self.metric]} {self.error:.3g}, allowed {self.limit:.3g} "
+            f"{place}: {in_words(self.metric)} {self.error:.3g}, allowed {self.limit:.3g} "
             f"(trusted implementations' own {self.baseline:.3g})"
         )
 

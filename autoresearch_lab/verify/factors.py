@@ -12,8 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from autoresearch_common.tolerance import WORDS as MEASURES
-from autoresearch_common.tolerance import coarsest
+from autoresearch_common.tolerance import WORDS, coarsest
 from autoresearch_lab.catalog import Contract
 from autoresearch_lab.verify.bias import Bias, bias_of, limit, part_limit, parts_of
 from autoresearch_lab.verify.cases import Case, Contents, widen
@@ -23,8 +22,7 @@ from autoresearch_trainer.jobs.calls import ResultName
 
 # The names of the measures beside those of `metrics`.
 METRIC, SIDE = "factor", "shift to one side"
-# Of every measure, for messages.
-WORDS = MEASURES | {
+_WORDS = WORDS | {
     METRIC: "common factor by which the whole result is too large or too small",
     SIDE: "shift of the whole result to one side",
 }
@@ -33,6 +31,11 @@ WORDS = MEASURES | {
 What = Literal["factor", "side", "whole"]
 # Dtypes whose roundings, all in one direction, move what is updated in place within a training.
 NARROW = ("bfloat16", "float16")
+
+
+def in_words(metric: str) -> str:
+    """The name of a measure, as messages have it; that of a part's factor says it already."""
+    return _WORDS.get(metric, metric)
 
 
 @dataclass(frozen=True)

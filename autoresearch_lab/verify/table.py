@@ -11,6 +11,7 @@ from rich.text import Text
 from autoresearch_lab.format import number
 from autoresearch_lab.results.record import VerifyRecord
 from autoresearch_lab.results.verify import CheckResult
+from autoresearch_lab.verify.factors import in_words
 
 # Calls that a kernel declined, in words; all are in the record.
 MOST_DECLINED = 3
@@ -81,7 +82,7 @@ def _numbers(check: CheckResult) -> str:
         return check.reason[:300]
     if worst := check.worst:
         return (
-            f"{check.compared} results; worst {worst.metric} error {worst.error:.2g}, "
+            f"{check.compared} results; worst {in_words(worst.metric)} {worst.error:.2g}, "
             f"allowed {worst.allowed:.2g}, trusted implementations' own {worst.baseline_error:.2g} ({worst.case})"
         )
     return check.counted

@@ -11,11 +11,12 @@ from autoresearch_common.tolerance import HALF_UNIT
 from autoresearch_lab.catalog import load_catalog
 from autoresearch_lab.paths import Root
 from autoresearch_lab.verify.cases import Case
-from autoresearch_lab.verify.comparisons import Comparisons, not_finite_either
+from autoresearch_lab.verify.comparisons import Comparison, Comparisons, not_finite_either
 from autoresearch_lab.verify.exchange import Answers, shadow_number
 from autoresearch_lab.verify.plan import Planner
 from autoresearch_lab.verify.reference import References, expected
 from autoresearch_lab.verify.small import small_workloads
+from autoresearch_trainer.jobs.calls import ResultName
 
 TARGET = load_catalog(Root())["softcap_cross_entropy"]
 # Of a mean over N rows, times sqrt(N): what rounding to bfloat16 leaves.
@@ -116,3 +117,17 @@ def test_what_is_infinite_in_a_trusted_implementation_may_be_so_in_a_candidate(v
     assert found and all(one.passed for one in found) == passes
     alone = Comparisons(TARGET, [case], candidate, baseline, references)
     assert not all(one.passed for one in alone.comparisons(case) if one.step == number and one.name.kind == "output")
+
+
+@pytest.mark.parametrize(
+    ("metric", "told"),
+    [
+        ("row", "error of a row 0.02, allowed 0.01"),
+        ("factor", "common factor by which the whole result is too large or too small 0.02, allowed 0.01"),
+        ("shift to one side", "shift of the whole result to one side 0.02, allowed 0.01"),
+        ("factor of part 3 along axis 1", "factor of part 3 along axis 1 0.02, allowed 0.01"),
+    ],
+)
+def test_every_measure_has_words(metric: str, told: str) -> None:
+    case, _ = _losses("mean")[0]
+    assert told in Comparison(case, 0, ResultName.output(0), 2.0, metric, 0.02, 0.005, 0.01).words()
