@@ -120,8 +120,12 @@ def scalars(workload: Workload) -> dict[str, Scalar]:
 def half_steps(rng: np.random.Generator) -> int:
     """A size of 48 to 1,008 that is an odd multiple, three or more, of 16 or a larger power of two: whoever takes
     twice as many numbers at once has half a step left."""
-    step = 1 << int(rng.integers(4, 9))
-    return step * int(2 * rng.integers(1, 512 // step) + 1)
+    return odd_multiple(1 << int(rng.integers(4, 9)), 1024, rng)
+
+
+def odd_multiple(step: int, below: int, rng: np.random.Generator) -> int:
+    """Three steps or more, an odd number of them."""
+    return step * int(2 * rng.integers(1, below // (2 * step)) + 1)
 
 
 def size(spec: ArraySpec) -> int:

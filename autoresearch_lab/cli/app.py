@@ -14,7 +14,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -144,6 +144,12 @@ class VerbResult:
     positive: bool = True
 
 
+def nearest(word: str, known: Iterable[str], otherwise: str) -> str:
+    """A question after the known word that is most like one that is not; `otherwise` where none is."""
+    near = get_close_matches(word, known, 1)
+    return f"did you mean {near[0]}?" if near else otherwise
+
+
 class LazyGroup(click.Group):
     """A click group whose verbs live in modules that are imported on first use."""
 
@@ -152,8 +158,7 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in VERBS:
-            near = get_close_matches(name, VERBS, 1)
-            ctx.fail(f"No such command '{name}'; {f'did you mean {near[0]}?' if near else '--help lists them'}")
+            ctx.fail(f"No such command '{name}'; {nearest(name, VERBS, '--help lists them')}")
         module = importlib.import_module(f"autoresearch_lab.cli.{VERBS[name]}")
         return module.COMMANDS[name]
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass
-from difflib import get_close_matches
 
 import click
 from rich.console import Console
 from rich.text import Text
 
 from autoresearch_lab.catalog import find_target, load_catalog
-from autoresearch_lab.cli.app import Session, VerbResult, command
+from autoresearch_lab.cli.app import Session, VerbResult, command, nearest
 from autoresearch_lab.cli.options import SEED, Count
 from autoresearch_lab.errors import LabError
 from autoresearch_lab.paths import Root
@@ -29,8 +28,7 @@ def exploits(session: Session, *, names: tuple[str, ...], honest: bool, seeds: i
     known = {case.name for case in collected.cases()}
     unknown = [name for name in names if name not in known]
     if unknown:
-        near = get_close_matches(unknown[0], known, 1)
-        hint = f"did you mean {near[0]}?" if near else f"they lie in {collected.FOLDER}"
+        hint = nearest(unknown[0], known, f"they lie in {collected.FOLDER}")
         raise LabError(f"exploits: no kernel is called '{unknown[0]}'; {hint}")
     show = lambda result: None if session.as_json else _show_exploit(result, session.out)  # noqa: E731
     results = collected.judge(set(names), show, honest=honest, seeds=seeds)

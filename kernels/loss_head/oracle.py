@@ -113,7 +113,7 @@ def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     some = int(rng.integers(1, 300))
     cases = [((4096 + some, 8), 17), ((5, 12), 8192 + some), ((3, 8), 32_768 + some), ((2, 4), 65_536 + some)]
     cases += [((7, 1024 + some), 40), ((65_536 + some, 2), 3), ((64 + some // 16, 8), 16_384 + some)]
-    cases += [((3, 8), 4096 * int(2 * rng.integers(1, 4) + 1)), ((4, 264), 4224)]
+    cases += [((3, 8), w.odd_multiple(4096, 32_768, rng)), ((4, 264), 4224)]
     return [_resized(workload, (x, w.contiguous(x)), classes) for x, classes in cases]
 
 

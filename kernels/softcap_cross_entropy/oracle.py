@@ -125,8 +125,8 @@ def beyond(workload: w.Workload, rng: np.random.Generator) -> list[w.Workload]:
     classes, and of half a step, small and large ones."""
     some = int(rng.integers(1, 300))
     shapes = [(65_536 + some, 3), (4096 + some, 17), (5, 8192 + some), (3, 32_768 + some), (2, 65_536 + some)]
-    chunks = int(2 * rng.integers(1, 4) + 1)
-    shapes += [(24 + some // 16, 8192 + some), (9 + some // 16, w.half_steps(rng)), (3, 4096 * chunks)]
+    classes = w.odd_multiple(4096, 32_768, rng)
+    shapes += [(24 + some // 16, 8192 + some), (9 + some // 16, w.half_steps(rng)), (3, classes)]
     return [w.variant(workload, logits=shape, targets=shape[:1]) for shape in shapes]
 
 
